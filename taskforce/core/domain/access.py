@@ -1,0 +1,122 @@
+"""The rules of access: which rights roles give, and which of a user's roles count now."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Self
+
+from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Identity, Permission, Role, checked_tenant_id
+
+
+def permissions_of(roles: Iterable[str], known: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:
+    """Returns what roles allow together.
+
+    Args:
+        roles: Role names, from wherever; a name that is not known gives nothing.
+        known: The roles that exist, by the names that users hold.
+    """
+    return frozenset(permission for name in roles if name in known for permission in known[name].permissions)
+
+
+def require(held: Collection[Permission], needed: Permission) -> None:
+    """Lets only somebody pass who holds a permission.
+
+    Args:
+        held: The permissions of whoever asks.
+        needed: The permission that the act takes.
+
+    Raises:
+        Forbidden: `permission_denied`; its message and `details["permission"]` name the missing permission.
+    """
+    if needed not in held:
+        raise Forbidden(
+            "permission_denied",
+            f"This needs the permission {needed.value}.",
+            details={"permission": needed.value},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user as this product knows it: what was granted here, and what its identity provider said last.
+
+    Attributes:
+        tenant_id: The user's tenant.
+        user_id: Opaque and stable within the tenant.
+        username: For people.
+        email: Where known.
+        active: A deactivated user has no rights, whatever its tokens say.
+        granted_roles: Roles granted here; they count until they are taken back.
+        claimed_roles: Roles that the last token named.
+        claims_seen_at: When that token was presented last, UTC; None when no token was ever seen.
+        claims_issued_at: When that token was issued, UTC; None when that is not known.
+
+    Raises:
+        Invalid: `tenant_id_invalid`.
+    """
+
+    tenant_id: str
+    user_id: str
+    username: str
+    email: str | None = None
+    active: bool = True
+    granted_roles: frozenset[str] = frozenset()
+    claimed_roles: frozenset[str] = frozenset()
+    claims_seen_at: datetime | None = None
+    claims_issued_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        checked_tenant_id(self.tenant_id)
+
+    @classmethod
+    def first_seen(cls, identity: Identity, now: datetime) -> Self:
+        """Returns the record of a user who was never seen before; it holds no local grants."""
+        return cls(identity.tenant_id, identity.user_id, identity.username).seen(identity, now)
+
+    def seen(self, identity: Identity, now: datetime) -> Self:
+        """Returns the record after a token was presented.
+
+        A token older than the one that was seen last changes nothing: otherwise roles that the identity provider has
+        taken back would come back with a replayed token, and outlive it. Seeing a token never reactivates a user.
+
+        Args:
+            identity: What the verified token says.
+            now: The time, UTC.
+
+        Raises:
+            Invalid: `identity_mismatch` when the token is another user's.
+        """
+        if (identity.tenant_id, identity.user_id) != (self.tenant_id, self.user_id):
+            raise Invalid("identity_mismatch", "These claims belong to another user.")
+        if self.claims_issued_at is not None and identity.issued_at < self.claims_issued_at:
+            return self
+        return replace(
+            self,
+            username=identity.username,
+            email=identity.email or self.email,
+            claimed_roles=identity.roles,
+            claims_seen_at=now,
+            claims_issued_at=identity.issued_at,
+        )
+
+    def effective_roles(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
+        """Returns the roles that count now.
+
+        Args:
+            now: The time, UTC.
+            max_claims_age: How long claims count after they were seen last.
+
+        Returns:
+            Local grants and, while fresh, claimed roles; nothing for a deactivated user.
+        """
+        if not self.active:
+            return frozenset()
+        fresh = self.claims_seen_at is not None and now - self.claims_seen_at <= max_claims_age
+        return self.granted_roles | self.claimed_roles if fresh else self.granted_roles
+
+    def permissions(
+        self, now: datetime, max_claims_age: timedelta, known: Mapping[str, Role] = SYSTEM_ROLES
+    ) -> frozenset[Permission]:
+        """Returns what the user may do now; see `effective_roles` and `permissions_of`."""
+        return permissions_of(self.effective_roles(now, max_claims_age), known)

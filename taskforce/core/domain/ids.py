@@ -1,0 +1,67 @@
+"""Identifiers: time-ordered for rows, derived for effects."""
+
+import os
+import re
+import time
+import uuid
+
+from taskforce.core.domain.errors import Missing
+
+_CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_EFFECTS = uuid.UUID("0192f0c1-7a5e-7c44-9d0a-6f1f6a4f2b11")
+
+
+def new_id() -> str:
+    """Makes a UUIDv7 (RFC 9562, section 5.7): rows sort by the time of their making.
+
+    Returns:
+        The canonical text, 36 characters.
+    """
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (time.time_ns() // 1_000_000) << 80
+    value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF
+    return str(uuid.UUID(int=value))
+
+
+def effect_id(run_id: str, step: int, call: int) -> str:
+    """Derives the id of what a tool call brings about, so that a retry finds it instead of making another.
+
+    Args:
+        run_id: The run.
+        step: Its step, from 1.
+        call: The call within the step, from 1.
+
+    Returns:
+        A UUIDv5 in canonical text.
+    """
+    return str(uuid.uuid5(_EFFECTS, f"{run_id}/{step}/{call}"))
+
+
+def parse_id(text: str, what: str) -> str:
+    """Normalises an id that a caller sent.
+
+    Args:
+        text: What came in a path or a body.
+        what: The noun for the error, for example `run`.
+
+    Returns:
+        Canonical lower-case text.
+
+    Raises:
+        Missing: `<what>_not_found`: an id that cannot exist is answered like one that does not.
+    """
+    if not _CANONICAL.fullmatch(text):
+        raise missing(what)
+    return text.lower()
+
+
+def missing(what: str) -> Missing:
+    """The one answer for everything that is not there, or not there for this caller.
+
+    Args:
+        what: The noun, for example `run`.
+
+    Returns:
+        The error, without any trace of the id, so that a foreign id and a made-up one answer byte-identically.
+    """
+    return Missing(f"{what.replace(' ', '_')}_not_found", f"There is no such {what}.")

@@ -1,0 +1,57 @@
+"""The plan that an agent writes and keeps while it works."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from taskforce.core.domain.errors import Invalid
+
+MAX_ITEMS = 40
+MAX_TEXT = 160
+
+
+class TodoStatus(StrEnum):
+    """How far an item is."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class TodoItem:
+    """One item of the plan."""
+
+    text: str
+    status: TodoStatus = TodoStatus.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class TodoList:
+    """The whole plan; writing it replaces the one before.
+
+    It travels through the workflow's history, so its size is bounded.
+
+    Raises:
+        Invalid: `todo_too_long` when there are more than 40 items or an item has more than 160 characters.
+    """
+
+    items: tuple[TodoItem, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.items) > MAX_ITEMS:
+            raise Invalid(
+                "todo_too_long", f"A todo list has at most {MAX_ITEMS} items; this one has {len(self.items)}."
+            )
+        if any(len(item.text) > MAX_TEXT for item in self.items):
+            raise Invalid("todo_too_long", f"A todo item has at most {MAX_TEXT} characters.")
+
+    def markdown(self) -> str:
+        """The list as Markdown task items, for the Temporal UI and the terminal."""
+        marks = {TodoStatus.PENDING: "[ ]", TodoStatus.IN_PROGRESS: "[~]", TodoStatus.DONE: "[x]"}
+        return "\n".join(f"- {marks[item.status]} {item.text}" for item in self.items)
+
+    @classmethod
+    def of(cls, items: Iterable[tuple[str, str]]) -> "TodoList":
+        """Builds a list from (text, status) pairs, as they travel in messages."""
+        return cls(tuple(TodoItem(text, TodoStatus(status)) for text, status in items))

@@ -1,0 +1,443 @@
+"""What the use cases ask of storage: the records of one tenant, within one transaction.
+
+`Store.tenant(...)` is the only way in. Its transaction commits when the block ends and rolls back when it raises.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from taskforce.core.domain.access import UserRecord
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Decision
+from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
+from taskforce.core.domain.transcript import Entry, Exchange
+from taskforce.core.interfaces.llm import ModelCall
+from taskforce.core.interfaces.tools import StoredFile
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One durable milestone of a run. `seq` starts at 1, has no gaps and is the resume point of a stream."""
+
+    seq: int
+    type: str
+    data: Json
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What an effect used: its key, and either the calls to models or the tool that ran.
+
+    Attributes:
+        run_id: The run.
+        step: Its step.
+        call: 0 for the model, n for the n-th tool call.
+        attempt: Temporal's attempt, from 1.
+        user_id: On whose behalf.
+        agent_id: Which agent.
+        at: When it was recorded.
+        calls: The model calls of the attempt.
+        tool: The tool that ran, for a tool call.
+        duration_ms: Milliseconds that the tool took.
+    """
+
+    run_id: str
+    step: int
+    call: int
+    attempt: int
+    user_id: str
+    agent_id: str
+    at: datetime
+    calls: tuple[ModelCall, ...] = ()
+    tool: str | None = None
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request for approval as its row tells it.
+
+    Attributes:
+        approval: The rules' view: requester, terms, decisions.
+        run_id: The run that waits for it.
+        step: The step of the call.
+        call: The call within the step.
+        request_type: For example `tool_call`.
+        resource_type: What kind of thing is asked for, for example `tool`.
+        resource_id: Which one.
+        title: For lists.
+        payload: Exactly what is approved.
+        content_hash: SHA-256 over the payload's canonical JSON.
+        status: Where it stands; final once `closed_at` is set.
+        closed_at: When it ended.
+        reason: Why it ended so.
+    """
+
+    approval: Approval
+    run_id: str
+    step: int
+    call: int
+    request_type: str
+    resource_type: str
+    resource_id: str
+    title: str
+    payload: Json
+    content_hash: str
+    status: ApprovalStatus = ApprovalStatus.PENDING
+    closed_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """Who did, or tried, what, on what, and how it ended."""
+
+    actor_id: str
+    action: str
+    resource_type: str
+    resource_id: str
+    outcome: str
+    at: datetime
+    reason: str | None = None
+    channel: str = "api"
+    on_behalf_of: str | None = None
+    request_id: str | None = None
+    details: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The first answer to an idempotency key."""
+
+    body_hash: str
+    status: int
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A place in a list that is ordered by (time, id), newest first."""
+
+    limit: int
+    before: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list; None does not filter."""
+
+    status: RunStatus | None = None
+    session_id: str | None = None
+    agent_id: str | None = None
+    user_id: str | None = None
+
+
+class Users(Protocol):
+    """People and service accounts of the tenant."""
+
+    async def get(self, user_id: str) -> UserRecord | None:
+        """The user, if the tenant has one of that id."""
+        ...
+
+    async def save(self, user: UserRecord, now: datetime) -> None:
+        """Inserts or replaces the user's record."""
+        ...
+
+
+class Runs(Protocol):
+    """Runs and what they have used."""
+
+    async def add(self, brief: Brief) -> None:
+        """Commits what was asked for; makes the session if it is new."""
+        ...
+
+    async def get(self, run_id: str) -> Run | None:
+        """The run, if the tenant has it."""
+        ...
+
+    async def brief(self, run_id: str) -> Brief | None:
+        """What never changes about the run."""
+        ...
+
+    async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        """A page of runs, newest first."""
+        ...
+
+    async def exchanges(self, brief: Brief, most: int) -> tuple[Exchange, ...]:
+        """The latest finished runs of the session before this one, oldest first."""
+        ...
+
+    async def session_owner(self, session_id: str) -> str | None:
+        """Whose session it is; None when there is no such session yet."""
+        ...
+
+    async def begin(self, run_id: str, now: datetime) -> bool:
+        """Marks a queued run as running; False when it already was."""
+        ...
+
+    async def set_status(self, run_id: str, status: RunStatus, waiting_for: str | None) -> bool:
+        """Changes the status of an open run; False when nothing changed."""
+        ...
+
+    async def stepped(self, run_id: str, step: int) -> None:
+        """Notes how far the run is."""
+        ...
+
+    async def total(self, run_id: str) -> Totals:
+        """Adds up the usage records into the run's row."""
+        ...
+
+    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> bool:
+        """Ends an open run; False when it had already ended."""
+        ...
+
+
+class Transcripts(Protocol):
+    """The append-only transcript."""
+
+    async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
+        """The mission and the latest entries from a step on, in order."""
+        ...
+
+    async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
+        """The entries of the steps after one, in order."""
+        ...
+
+    async def entry(self, run_id: str, step: int, call: int) -> Entry | None:
+        """One entry by its key."""
+        ...
+
+    async def last_reply(self, run_id: str) -> Entry | None:
+        """The model's latest reply."""
+        ...
+
+    async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
+        """Appends; an entry whose key exists is left as it is. Returns how many were new."""
+        ...
+
+
+class Words(Protocol):
+    """What people add to a run while it works, before the model hears it."""
+
+    async def add(self, run_id: str, word_id: str, author_id: str, text: str, now: datetime) -> None:
+        """Keeps a word until the model hears it."""
+        ...
+
+    async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """(author, text) in the order asked."""
+        ...
+
+
+class Effects(Protocol):
+    """Marks of effects that must not happen twice."""
+
+    async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
+        """Marks the start; False when it was marked before."""
+        ...
+
+
+class WholeResults(Protocol):
+    """Results too large to show."""
+
+    async def add(self, run_id: str, step: int, call: int, content: str) -> None:
+        """Stores a result as a whole, once."""
+        ...
+
+    async def read(self, run_id: str, step: int, call: int, offset: int, length: int) -> str | None:
+        """Characters `offset` to `offset + length`; None when there is no such result."""
+        ...
+
+
+class Files(Protocol):
+    """The workspaces."""
+
+    async def read(self, run_id: str, path: str) -> bytes | None:
+        """A file's content; None when there is none."""
+        ...
+
+    async def write(self, run_id: str, path: str, content: bytes, now: datetime) -> None:
+        """Creates or replaces a file."""
+        ...
+
+    async def list(self, run_id: str) -> Sequence[StoredFile]:
+        """The files without their content, ordered by path."""
+        ...
+
+
+class Events(Protocol):
+    """Durable milestones."""
+
+    async def append(self, run_id: str, kind: str, data: Json, now: datetime) -> int:
+        """Appends a milestone and returns its number."""
+        ...
+
+    async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
+        """Milestones after a number, in order."""
+        ...
+
+
+class Usage(Protocol):
+    """Usage records, each kept once."""
+
+    async def add(self, spending: Spending) -> None:
+        """Records what an effect used; a record that exists is left as it is."""
+        ...
+
+
+class Requests(Protocol):
+    """Requests for approval."""
+
+    async def add(self, request: Request) -> bool:
+        """Adds a request; False when it is there already."""
+        ...
+
+    async def get(self, request_id: str) -> Request | None:
+        """One request with its decisions."""
+        ...
+
+    async def pending(self, page: Page) -> Sequence[Request]:
+        """Open requests, newest first."""
+        ...
+
+    async def decided(self, request_id: str, decision: Decision) -> bool:
+        """Records a decision; False when the person's word is there already."""
+        ...
+
+    async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
+        """Ends an open request; False when it has ended already."""
+        ...
+
+
+class Answers(Protocol):
+    """First answers to idempotency keys."""
+
+    async def claim(
+        self, user_id: str, route: str, key: str, answer: StoredAnswer, now: datetime
+    ) -> StoredAnswer | None:
+        """Stores the answer if the key is new and returns None; else returns the first answer.
+
+        Waits for a transaction that is claiming the same key.
+        """
+        ...
+
+
+class Audit(Protocol):
+    """The append-only audit log; the only place that writes it."""
+
+    async def append(self, event: AuditEvent) -> None:
+        """Appends one event, committed with what it tells of."""
+        ...
+
+
+class Records(Protocol):
+    """Everything of one tenant."""
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant."""
+        ...
+
+    @property
+    def users(self) -> Users:
+        """See `Users`."""
+        ...
+
+    @property
+    def runs(self) -> Runs:
+        """See `Runs`."""
+        ...
+
+    @property
+    def transcripts(self) -> Transcripts:
+        """See `Transcripts`."""
+        ...
+
+    @property
+    def words(self) -> Words:
+        """See `Words`."""
+        ...
+
+    @property
+    def effects(self) -> Effects:
+        """See `Effects`."""
+        ...
+
+    @property
+    def results(self) -> WholeResults:
+        """See `WholeResults`."""
+        ...
+
+    @property
+    def files(self) -> Files:
+        """See `Files`."""
+        ...
+
+    @property
+    def events(self) -> Events:
+        """See `Events`."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """See `Usage`."""
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """See `Requests`."""
+        ...
+
+    @property
+    def answers(self) -> Answers:
+        """See `Answers`."""
+        ...
+
+    @property
+    def audit(self) -> Audit:
+        """See `Audit`."""
+        ...
+
+
+class Store(Protocol):
+    """The door to the tenants' data."""
+
+    def tenant(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        """Opens a transaction in which nothing but the tenant's rows exists."""
+        ...
+
+
+class Platform(Protocol):
+    """The door to what must be known before a tenant is."""
+
+    async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        """(tenant, run) of runs that were committed before a time and have not begun."""
+        ...
+
+    async def register_tenant(self, tenant_id: str, now: datetime) -> None:
+        """Makes the tenant's row if it is new."""
+        ...
+
+
+class Live(Protocol):
+    """Tells those who watch a run that something happened; losing a message loses nothing durable."""
+
+    def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
+        """A piece of the model's words."""
+        ...
+
+    def changed(self, tenant_id: str, run_id: str) -> None:
+        """New milestones are committed."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, as an argument that tests can choose."""
+
+    def __call__(self) -> datetime:
+        """Now, UTC."""
+        ...
