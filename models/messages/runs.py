@@ -1,0 +1,148 @@
+"""Messages of the `AgentRun` workflow and its activities: ids, counters and verdicts, never content."""
+
+from typing import Literal
+
+from models.messages.frame import Message, RunRef
+
+Todo = tuple[tuple[str, str], ...]
+
+
+class Carried(Message):
+    """What one part of a run hands to the next when it continues as new.
+
+    Attributes:
+        step: Steps done.
+        tokens: Tokens used.
+        worked_seconds: Seconds of work, waits for people left out.
+        part: Which part this is, from 1.
+        todo: The plan, as (text, status).
+        words: Ids of words that the model has not heard yet.
+        paused: Whether a person has paused the run.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    worked_seconds: float = 0.0
+    part: int = 1
+    todo: Todo = ()
+    words: tuple[str, ...] = ()
+    paused: bool = False
+
+
+class RunInput(RunRef):
+    """Starts a run, or its next part."""
+
+    carried: Carried = Carried()
+
+
+class RunPlan(Message):
+    """What the workflow must know of the run to steer it."""
+
+    agent_id: str
+    user_id: str
+    max_steps: int
+    max_tokens: int
+    max_seconds: int
+    answer_seconds: int
+
+
+class ModelTurn(RunRef):
+    """Asks the model for one step.
+
+    Attributes:
+        step: The step, from 1.
+        words: Ids of a person's words to hear first.
+        closing: No tools are offered: the model shall answer with what it has.
+    """
+
+    step: int
+    words: tuple[str, ...] = ()
+    closing: bool = False
+
+
+class ModelOutcome(Message):
+    """What the workflow must know of a reply: how many tool calls it asks for, and its price."""
+
+    calls: int = 0
+    tokens: int = 0
+
+
+class StepRef(RunRef):
+    """Names a step."""
+
+    step: int
+
+
+class Permit(Message):
+    """What shall happen with one tool call. Calls that were refused have no permit: the model is already told.
+
+    Attributes:
+        call: The call within the step, from 1.
+        tool: For summaries in the Temporal UI.
+        seconds: Time for the tool.
+        quick: Runs as a local activity.
+        approval: A person must approve it first.
+        asks: A person's words are its input.
+    """
+
+    call: int
+    tool: str
+    seconds: float
+    quick: bool = False
+    approval: bool = False
+    asks: bool = False
+
+
+class Permits(Message):
+    """The calls of a step that may go on."""
+
+    calls: tuple[Permit, ...] = ()
+
+
+class ToolTurn(RunRef):
+    """Runs one tool call.
+
+    Attributes:
+        step: The step.
+        call: The call within it.
+        words: Ids of what a person answered, for a tool that asks.
+        request_id: The approval that the call waited for.
+    """
+
+    step: int
+    call: int
+    words: tuple[str, ...] = ()
+    request_id: str | None = None
+
+
+class ToolOutcome(Message):
+    """How a tool call went; its result is a row. A written plan comes along, for the workflow keeps it."""
+
+    status: str = "succeeded"
+    todo: Todo | None = None
+
+
+class RunNote(RunRef):
+    """A change of status between begin and end."""
+
+    status: Literal["running", "waiting", "paused"]
+    waiting_for: str | None = None
+
+
+class RunEnd(RunRef):
+    """How the run ends."""
+
+    status: Literal["completed", "incomplete", "failed", "cancelled"]
+    stop_reason: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class RunProgress(Message):
+    """The answer to the `progress` query."""
+
+    status: str
+    step: int
+    tokens: int
+    waiting_for: str | None = None
+    todo: Todo = ()

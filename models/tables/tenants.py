@@ -1,0 +1,22 @@
+"""Tenants: the one table that the platform door may read as a whole."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import SQLModel
+
+from models.tables.columns import TIME, column, key
+
+
+class TenantRow(SQLModel, table=True):
+    """An organisation."""
+
+    __tablename__ = "tenants"
+
+    tenant_id: str = key()
+    name: str = column()
+    active: bool = column(sa.Boolean)
+    settings: dict[str, Any] = column(JSONB)
+    created_at: datetime = column(TIME)

@@ -1,0 +1,124 @@
+"""Requests for approval in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables.approvals import ApprovalDecisionRow, ApprovalRow
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
+from taskforce.core.interfaces.records import Page, Request
+from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, table
+
+_REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
+_TERMS = Codec(Terms)
+
+
+class RequestRows(Repository):
+    """See `Requests`."""
+
+    async def add(self, request: Request) -> bool:
+        """Adds a request; False when it is there already."""
+        approval = request.approval
+        values = {
+            "tenant_id": self._tenant_id,
+            "request_id": approval.request_id,
+            "run_id": request.run_id,
+            "step": request.step,
+            "call": request.call,
+            "request_type": request.request_type,
+            "resource_type": request.resource_type,
+            "resource_id": request.resource_id,
+            "requester_id": approval.requester_id,
+            "title": storable(request.title),
+            "payload": dict(request.payload),
+            "content_hash": request.content_hash,
+            "terms": _TERMS.dump(approval.terms),
+            "status": request.status.value,
+            "opened_at": approval.opened_at,
+        }
+        return await self._inserted(insert(_REQUESTS).values(values).on_conflict_do_nothing())
+
+    async def get(self, request_id: str) -> Request | None:
+        """One request with its decisions."""
+        row = (await self._connection.execute(self._select().where(_REQUESTS.c.request_id == request_id))).one_or_none()
+        return None if row is None else _request(row, await self._decisions([request_id]))
+
+    async def pending(self, page: Page) -> Sequence[Request]:
+        """Open requests, newest first."""
+        query = self._select().where(_REQUESTS.c.status == ApprovalStatus.PENDING.value)
+        if page.before is not None:
+            at, request_id = page.before
+            after = sa.tuple_(
+                sa.literal(at, _REQUESTS.c.opened_at.type), sa.literal(request_id, _REQUESTS.c.run_id.type)
+            )
+            query = query.where(sa.tuple_(_REQUESTS.c.opened_at, _REQUESTS.c.request_id) < after)
+        newest = query.order_by(_REQUESTS.c.opened_at.desc(), _REQUESTS.c.request_id.desc()).limit(page.limit)
+        rows = (await self._connection.execute(newest)).all()
+        decisions = await self._decisions([row.request_id for row in rows])
+        return [_request(row, decisions) for row in rows]
+
+    async def decided(self, request_id: str, decision: Decision) -> bool:
+        """Records a decision; False when the person's word is there already."""
+        values = {
+            "tenant_id": self._tenant_id,
+            "request_id": request_id,
+            "approver_id": decision.approver_id,
+            "verdict": decision.verdict.value,
+            "comment": storable(decision.comment),
+            "channel": decision.channel.value,
+            "at": decision.at,
+        }
+        return await self._inserted(insert(_DECISIONS).values(values).on_conflict_do_nothing())
+
+    async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
+        """Ends an open request; False when it has ended already."""
+        values = {"status": status.value, "reason": storable(reason), "closed_at": now}
+        statement = (
+            sa.update(_REQUESTS)
+            .where(_REQUESTS.c.tenant_id == self._tenant_id, _REQUESTS.c.request_id == request_id)
+            .where(_REQUESTS.c.status == ApprovalStatus.PENDING.value)
+            .values(values)
+        )
+        return await self._inserted(statement)
+
+    def _select(self) -> sa.Select[Any]:
+        return sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id)
+
+    async def _decisions(self, request_ids: Sequence[str]) -> dict[str, list[Decision]]:
+        query = sa.select(_DECISIONS).where(
+            _DECISIONS.c.tenant_id == self._tenant_id, _DECISIONS.c.request_id.in_(request_ids)
+        )
+        found: dict[str, list[Decision]] = {}
+        for row in await self._connection.execute(query.order_by(_DECISIONS.c.at)):
+            decision = Decision(row.approver_id, Verdict(row.verdict), row.comment, Channel(row.channel), row.at)
+            found.setdefault(row.request_id, []).append(decision)
+        return found
+
+
+def _request(row: Any, decisions: dict[str, list[Decision]]) -> Request:  # noqa: ANN401 - SQLAlchemy rows are untyped
+    status = ApprovalStatus(row.status)
+    return Request(
+        approval=Approval(
+            request_id=row.request_id,
+            requester_id=row.requester_id,
+            terms=_TERMS.load(row.terms),
+            opened_at=row.opened_at,
+            decisions=tuple(decisions.get(row.request_id, ())),
+            withdrawn=status is ApprovalStatus.WITHDRAWN,
+        ),
+        run_id=row.run_id,
+        step=row.step,
+        call=row.call,
+        request_type=row.request_type,
+        resource_type=row.resource_type,
+        resource_id=row.resource_id,
+        title=row.title,
+        payload=row.payload,
+        content_hash=row.content_hash,
+        status=status,
+        closed_at=row.closed_at,
+        reason=row.reason,
+    )

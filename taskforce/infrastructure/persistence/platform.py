@@ -1,0 +1,36 @@
+"""What must be known before a tenant is: the platform's own reads, and the making of a tenant."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from models.tables.runs import RunRow
+from models.tables.tenants import TenantRow
+from taskforce.infrastructure.persistence.rows import table
+
+_TENANTS, _RUNS = table(TenantRow), table(RunRow)
+
+
+class PlatformRecords:
+    """Records of the platform door, within one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        """See `Platform`."""
+        query = (
+            sa.select(_RUNS.c.tenant_id, _RUNS.c.run_id)
+            .where(_RUNS.c.status == "queued", _RUNS.c.created_at < before)
+            .order_by(_RUNS.c.created_at)
+            .limit(most)
+        )
+        return [(row.tenant_id, row.run_id) for row in await self._connection.execute(query)]
+
+    async def register_tenant(self, tenant_id: str, now: datetime) -> None:
+        """See `Platform`."""
+        values = {"tenant_id": tenant_id, "name": tenant_id, "active": True, "settings": {}, "created_at": now}
+        await self._connection.execute(insert(_TENANTS).values(values).on_conflict_do_nothing())

@@ -1,0 +1,31 @@
+"""The records of one tenant, within one transaction."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from taskforce.infrastructure.persistence.answers import AnswerRows
+from taskforce.infrastructure.persistence.approvals import RequestRows
+from taskforce.infrastructure.persistence.audit import AuditRows
+from taskforce.infrastructure.persistence.run_parts import EffectRows, EventRows, FileRows, ResultRows, WordRows
+from taskforce.infrastructure.persistence.runs import RunRows
+from taskforce.infrastructure.persistence.transcripts import TranscriptRows
+from taskforce.infrastructure.persistence.usage import UsageRows
+from taskforce.infrastructure.persistence.users import UserRows
+
+
+class TenantRecords:
+    """See `taskforce.core.interfaces.records.Records`."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: str) -> None:
+        self.tenant_id = tenant_id
+        self.users = UserRows(connection, tenant_id)
+        self.runs = RunRows(connection, tenant_id)
+        self.transcripts = TranscriptRows(connection, tenant_id)
+        self.words = WordRows(connection, tenant_id)
+        self.effects = EffectRows(connection, tenant_id)
+        self.results = ResultRows(connection, tenant_id)
+        self.files = FileRows(connection, tenant_id)
+        self.events = EventRows(connection, tenant_id)
+        self.usage = UsageRows(connection, tenant_id)
+        self.requests = RequestRows(connection, tenant_id)
+        self.answers = AnswerRows(connection, tenant_id)
+        self.audit = AuditRows(connection, tenant_id)

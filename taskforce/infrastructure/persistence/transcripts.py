@@ -1,0 +1,102 @@
+"""Transcripts in PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables.runs import TranscriptRow
+from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.infrastructure.persistence.rows import Repository, storable, table
+
+_ENTRIES = table(TranscriptRow)
+_ORDER = (_ENTRIES.c.step, _ENTRIES.c.call)
+
+
+class TranscriptRows(Repository):
+    """See `Transcripts`."""
+
+    async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
+        """The latest entries from a step on, oldest first; the mission is always among them when `from_step` is 0."""
+        of_run = self._of(run_id)
+        newest = (
+            sa.select(_ENTRIES.c.step, _ENTRIES.c.call)
+            .where(*of_run, _ENTRIES.c.step >= from_step)
+            .order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc())
+            .limit(most)
+            .subquery()
+        )
+        wanted = sa.tuple_(*_ORDER).in_(sa.select(newest.c.step, newest.c.call))
+        mission = _ENTRIES.c.step == 0 if from_step == 0 else sa.false()
+        query = sa.select(_ENTRIES).where(*of_run, sa.or_(wanted, mission)).order_by(*_ORDER)
+        return await self._entries(query)
+
+    async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
+        """The entries of at most `most_steps` steps after one, in order."""
+        within = _ENTRIES.c.step.between(after_step + 1, after_step + most_steps)
+        return await self._entries(sa.select(_ENTRIES).where(*self._of(run_id), within).order_by(*_ORDER))
+
+    async def entry(self, run_id: str, step: int, call: int) -> Entry | None:
+        """One entry by its key."""
+        keyed = (_ENTRIES.c.step == step, _ENTRIES.c.call == call)
+        found = await self._entries(sa.select(_ENTRIES).where(*self._of(run_id), *keyed))
+        return found[0] if found else None
+
+    async def last_reply(self, run_id: str) -> Entry | None:
+        """The model's latest reply."""
+        replies = sa.select(_ENTRIES).where(*self._of(run_id), _ENTRIES.c.kind == EntryKind.REPLY.value)
+        found = await self._entries(replies.order_by(_ENTRIES.c.step.desc()).limit(1))
+        return found[0] if found else None
+
+    async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
+        """Appends entries; one whose key exists is left as it is."""
+        rows = [{"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)} for entry in entries]
+        result = await self._connection.execute(insert(_ENTRIES).values(rows).on_conflict_do_nothing())
+        return int(getattr(result, "rowcount", 0))
+
+    def _of(self, run_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return _ENTRIES.c.tenant_id == self._tenant_id, _ENTRIES.c.run_id == run_id
+
+    async def _entries(self, query: sa.Select[Any]) -> list[Entry]:
+        return [_entry(row) for row in await self._connection.execute(query)]
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    data = {
+        "author_id": entry.author_id,
+        "tool_calls": [[storable(part) for part in (call.id, call.name, call.arguments)] for call in entry.tool_calls],
+        "tool": entry.tool,
+        "tool_call_id": entry.tool_call_id,
+        "status": entry.status,
+        "duration_ms": entry.duration_ms,
+        "whole_size": entry.whole_size,
+    }
+    return {
+        "step": entry.step,
+        "call": entry.call,
+        "kind": entry.kind.value,
+        "text": storable(entry.text),
+        "data": {name: value for name, value in data.items() if value},
+        "at": entry.at,
+    }
+
+
+def _entry(row: Any) -> Entry:  # noqa: ANN401 - SQLAlchemy rows are untyped
+    data = row.data
+    status = data.get("status")
+    return Entry(
+        step=row.step,
+        call=row.call,
+        kind=EntryKind(row.kind),
+        text=row.text,
+        at=row.at,
+        author_id=data.get("author_id"),
+        tool_calls=tuple(RequestedCall(*call) for call in data.get("tool_calls", ())),
+        tool=data.get("tool"),
+        tool_call_id=data.get("tool_call_id"),
+        status=CallStatus(status) if status else None,
+        duration_ms=data.get("duration_ms"),
+        whole_size=data.get("whole_size"),
+    )
