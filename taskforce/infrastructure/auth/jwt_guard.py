@@ -1,0 +1,235 @@
+"""Decides about a signed token before, and after, python-jose checks its signature.
+
+python-jose trusts the token's own header too far and raises many kinds of errors, so this is the only module that
+imports it. It sees a token only once the shape, the header and the key are settled here; it is asked one question,
+whether the signature fits; and the claims are judged here. Every refusal is Unauthenticated.
+
+A few decisions beyond the obvious: `aud` may be a list, as RFC 7519 allows, if this service is on it. `x5t` is ignored
+(it names a key and carries none; Azure AD sends it). A `kid` is ignored when none of our keys has one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from jose import jwk, jws
+from jose.backends.base import Key
+
+from taskforce.core.domain.errors import Invalid, Unauthenticated
+from taskforce.infrastructure.auth.jwt_encoding import decode_base64url, decode_json_object
+from taskforce.infrastructure.auth.jwt_keys import KeyRecord
+
+__all__ = ["LONGEST_TOKEN", "KeyRecord", "TokenGuard", "TokenRules", "VerifiedToken", "sign"]
+
+LONGEST_TOKEN: Final = 16 * 1024
+LONGEST_LEEWAY_SECONDS: Final = 300
+_LONGEST_KID: Final = 256
+_LATEST_SECOND: Final = 253_402_300_799
+_SEGMENTS: Final = 3
+_REFUSED_HEADERS: Final = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "cty", "enc", "zip"})
+_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What a token must say.
+
+    Attributes:
+        issuer: What `iss` must equal.
+        audience: What `aud` must equal or contain.
+        leeway_seconds: Tolerated difference of clocks, 0 to 300 seconds.
+
+    Raises:
+        Invalid: `token_rules_invalid`.
+    """
+
+    issuer: str
+    audience: str
+    leeway_seconds: float = 30
+
+    def __post_init__(self) -> None:
+        if not (self.issuer and self.audience):
+            raise Invalid("token_rules_invalid", "Name the issuer and the audience of tokens.")
+        if not 0 <= self.leeway_seconds <= LONGEST_LEEWAY_SECONDS:
+            raise Invalid("token_rules_invalid", f"The leeway is 0 to {LONGEST_LEEWAY_SECONDS} seconds.")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """A token that was signed by a key of ours, for us, and is valid now.
+
+    Attributes:
+        subject: `sub`.
+        issuer: `iss`.
+        issued_at: `iat`, UTC.
+        expires_at: `exp`, UTC.
+        claims: All claims.
+    """
+
+    subject: str
+    issuer: str
+    issued_at: datetime
+    expires_at: datetime
+    claims: Mapping[str, object]
+
+
+class TokenGuard:
+    """Verifies the tokens of one issuer.
+
+    Args:
+        keys: The keys that it signs with; names (`kid`) are unique, several keys without a name are tried in order.
+        rules: What its tokens must say.
+
+    Raises:
+        Invalid: `signing_key_missing` without keys, `signing_key_invalid` when two share a name.
+    """
+
+    def __init__(self, keys: Sequence[KeyRecord], rules: TokenRules) -> None:
+        if not keys:
+            raise Invalid("signing_key_missing", "Configure a secret or a public key that tokens are signed with.")
+        names = [record.kid for record in keys if record.kid is not None]
+        if len(names) != len(set(names)):
+            raise Invalid("signing_key_invalid", "Two keys share a kid.")
+        self._named = {record.kid: record for record in keys if record.kid is not None}
+        self._unnamed = tuple(record for record in keys if record.kid is None)
+        self._rules = rules
+
+    def verify(self, token: object, now: datetime) -> VerifiedToken:
+        """Verifies a token.
+
+        Args:
+            token: What the caller sent, without `Bearer`.
+            now: The time, UTC.
+
+        Returns:
+            Its claims, checked.
+
+        Raises:
+            Unauthenticated: `token_missing`, `token_expired` or `token_invalid`; nothing else is ever raised.
+        """
+        try:
+            return self._verify(token, now)
+        except Unauthenticated:
+            raise
+        except Exception as failure:  # noqa: BLE001 - what nobody thought of is a refusal too, not a server error
+            structlog.get_logger(__name__).error("auth.token.guard_failed", error=type(failure).__name__)
+            raise _refused("The token cannot be read.") from None
+
+    def _verify(self, token: object, now: datetime) -> VerifiedToken:
+        text = _checked_size(token)
+        header, claims = _read(text)
+        _check_header(header)
+        candidates = [record for record in self._candidates(header) if record.algorithm == header["alg"]]
+        if not any(_signed_by(record, text) for record in candidates):
+            raise _refused("The token's signature fits none of the keys that it may be signed with.")
+        return _check_claims(claims, self._rules, now.timestamp())
+
+    def _candidates(self, header: Mapping[str, object]) -> tuple[KeyRecord, ...]:
+        kid = header.get("kid")
+        if "kid" in header and not (isinstance(kid, str) and 0 < len(kid) <= _LONGEST_KID):
+            raise _refused("The token's kid is not a name.")
+        if isinstance(kid, str) and self._named:
+            return (self._named[kid],) if kid in self._named else ()
+        return self._unnamed
+
+
+def sign(claims: Mapping[str, object], record: KeyRecord) -> str:
+    """Signs claims with a shared secret; for tokens of development and tests.
+
+    Args:
+        claims: JSON-compatible claims, signed as they are.
+        record: A key for HS256, HS384 or HS512.
+
+    Raises:
+        Invalid: `claims_invalid` when the claims are not JSON.
+    """
+    try:
+        payload = json.dumps(claims, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError):
+        raise Invalid(
+            "claims_invalid", "Claims are JSON: texts, finite numbers, booleans, lists and objects."
+        ) from None
+    headers = {} if record.kid is None else {"kid": record.kid}
+    return jws.sign(payload, _prepared(record), headers=headers, algorithm=record.algorithm)
+
+
+def _refused(message: str) -> Unauthenticated:
+    return Unauthenticated("token_invalid", message)
+
+
+def _checked_size(token: object) -> str:
+    if token is None or token == "":
+        raise Unauthenticated("token_missing", "Send a token: Authorization: Bearer <token>.")
+    if not isinstance(token, str) or len(token) > LONGEST_TOKEN:
+        raise _refused(f"A token is a text of at most {LONGEST_TOKEN} characters.")
+    return token
+
+
+def _read(token: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    segments = token.split(".")
+    if len(segments) != _SEGMENTS:
+        raise _refused("A token has three segments.")
+    try:
+        header, claims, _ = (decode_base64url(segment) for segment in segments)
+        return decode_json_object(header), decode_json_object(claims)
+    except ValueError:
+        raise _refused("The token's segments are not JSON objects in base64url.") from None
+
+
+def _check_header(header: Mapping[str, object]) -> None:
+    if not isinstance(header.get("alg"), str):
+        raise _refused("The token names no algorithm.")
+    if not _REFUSED_HEADERS.isdisjoint(header):
+        raise _refused("The token's header holds a parameter that is not accepted here.")
+    kind = header.get("typ", "JWT")
+    if not (isinstance(kind, str) and kind.lower() in _TYPES):
+        raise _refused("The token's typ says that it is no access token.")
+
+
+def _prepared(record: KeyRecord) -> Key:
+    return jwk.construct(record.material, record.algorithm)
+
+
+def _signed_by(record: KeyRecord, token: str) -> bool:
+    try:
+        jws.verify(token, _prepared(record), algorithms=[record.algorithm])
+    except Exception:  # noqa: BLE001 - python-jose lets errors of many libraries through; each means no
+        return False
+    return True
+
+
+def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -> VerifiedToken:
+    issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
+    starts = _seconds(claims, "nbf") if "nbf" in claims else issued
+    subject = claims.get("sub")
+    if claims.get("iss") != rules.issuer:
+        raise _refused("The token is from another issuer.")
+    if not _is_for(rules.audience, claims.get("aud")):
+        raise _refused("The token is for another audience.")
+    if not (isinstance(subject, str) and subject):
+        raise _refused("The token names no subject.")
+    if now >= expires + rules.leeway_seconds:
+        raise Unauthenticated("token_expired", "The token has expired. Get a new one.")
+    if max(issued, starts) > now + rules.leeway_seconds:
+        raise _refused("The token is not valid yet.")
+    return VerifiedToken(subject, rules.issuer, _moment(issued), _moment(expires), claims)
+
+
+def _seconds(claims: Mapping[str, object], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST_SECOND:
+        raise _refused(f"The token's {name} is not a time.")
+    return value
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _is_for(audience: str, claimed: object) -> bool:
+    if isinstance(claimed, str):
+        return claimed == audience
+    return isinstance(claimed, list) and all(isinstance(item, str) for item in claimed) and audience in claimed

@@ -1,0 +1,235 @@
+"""Signed tokens as identities: the provider that the gateway asks, and tokens for development and tests."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from taskforce.core.domain.access import permissions_of
+from taskforce.core.domain.errors import Forbidden, Invalid, Unauthenticated
+from taskforce.core.interfaces.identity import Identity, UserContext
+from taskforce.infrastructure.auth.jwt_claims import ClaimNames, identity_of
+from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard, TokenRules, sign
+from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
+
+DEVELOPMENT_ISSUER: Final = "https://auth.yourcompany.com"
+"""The guide's example, so that its token is valid for its configuration; believed in development only."""
+DEVELOPMENT_AUDIENCE: Final = "taskforce-api"
+
+_DEVELOPMENT_PROFILES: Final = frozenset({"", "dev", "development", "test"})
+
+
+def in_development(environment: Mapping[str, str] | None = None) -> bool:
+    """Says whether this process may use what is only for development.
+
+    Args:
+        environment: Environment variables; the process's own by default.
+
+    Returns:
+        True when `TASKFORCE_PROFILE` is `dev`, `development`, `test`, or not set.
+    """
+    return (os.environ if environment is None else environment).get("TASKFORCE_PROFILE", "") in _DEVELOPMENT_PROFILES
+
+
+@dataclass(frozen=True)
+class JWTConfig:
+    """How tokens of one issuer are validated.
+
+    Attributes:
+        secret_key: Shared secret for HS*; 32 bytes or more outside development.
+        public_key: Public key in PEM, for RS* or ES*.
+        keys: Further keys, each with its own algorithm; with names when several are in use.
+        algorithms: The algorithms that are accepted, exactly one for `secret_key` and one for `public_key`. When empty,
+            those two are used with HS256, and with RS256 or the algorithm of the key's curve.
+        issuer: What `iss` must equal. It may be left out in development only, for `DEVELOPMENT_ISSUER`.
+        audience: What `aud` must equal or contain. It may be left out in development only, for `DEVELOPMENT_AUDIENCE`.
+        leeway_seconds: Tolerated difference of clocks, 0 to 300 seconds.
+        tenant_claim: Where the tenant's id stands; a claim's name, or a path such as `organization.id`.
+        roles_claim: Where the roles stand: a list, or one text separated by spaces or commas.
+        username_claim: Where the name for people stands.
+        email_claim: Where the mail address stands.
+    """
+
+    secret_key: str | None = field(default=None, repr=False)
+    public_key: str | None = field(default=None, repr=False)
+    keys: tuple[KeyRecord, ...] = ()
+    algorithms: Sequence[str] = ()
+    issuer: str | None = None
+    audience: str | None = None
+    leeway_seconds: float = 30
+    tenant_claim: str = "org_id"
+    roles_claim: str = "roles"
+    username_claim: str = "preferred_username"
+    email_claim: str = "email"
+
+
+class JWTIdentityProvider:
+    """Says who the bearer of a token is.
+
+    Args:
+        config: What to accept.
+        development: Whether short secrets and missing issuers are tolerated; `in_development()` by default.
+        clock: Returns the time, UTC.
+
+    Raises:
+        Invalid: `signing_key_missing`, `signing_key_invalid`, `algorithms_invalid` or `token_rules_invalid`.
+    """
+
+    def __init__(
+        self,
+        config: JWTConfig,
+        *,
+        development: bool | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        lenient = in_development() if development is None else development
+        self._guard = TokenGuard(_keys(config, lenient=lenient), _rules(config, lenient=lenient))
+        self._names = ClaimNames(config.tenant_claim, config.roles_claim, config.username_claim, config.email_claim)
+        self._clock = clock
+
+    async def authenticate(self, token: str | None) -> Identity:
+        """Verifies a token and reads whom it speaks of.
+
+        Args:
+            token: The token, without `Bearer`.
+
+        Raises:
+            Unauthenticated: `token_missing`, `token_expired` or `token_invalid`; nothing else is raised.
+        """
+        return identity_of(self._guard.verify(token, self._clock()), self._names)
+
+    async def validate_token(self, token: str) -> UserContext | None:
+        """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed."""
+        try:
+            identity = await self.authenticate(token)
+        except Unauthenticated:
+            return None
+        return UserContext(
+            user_id=identity.user_id,
+            tenant_id=identity.tenant_id,
+            username=identity.username,
+            email=identity.email,
+            roles=identity.roles,
+            permissions=permissions_of(identity.roles),
+            attributes=identity.attributes,
+        )
+
+
+def create_test_jwt(
+    user_id: str,
+    tenant_id: str,
+    roles: Iterable[str],
+    secret_key: str,
+    expires_in_seconds: float = 3600,
+    *,
+    issuer: str = DEVELOPMENT_ISSUER,
+    audience: str = DEVELOPMENT_AUDIENCE,
+    **claims: object,
+) -> str:
+    """Makes a token for development and tests, signed with HS256.
+
+    Args:
+        user_id: Becomes `sub`.
+        tenant_id: Becomes `org_id`.
+        roles: Become `roles`.
+        secret_key: The secret that the provider is configured with.
+        expires_in_seconds: Seconds from now; negative for a token that has expired.
+        issuer: Becomes `iss`; as the provider is configured.
+        audience: Becomes `aud`; as the provider is configured.
+        **claims: Further claims; one of the same name replaces the one above.
+
+    Raises:
+        Forbidden: `development_only` outside development.
+        Invalid: `signing_key_invalid` for an empty secret or one that is a key pair's, `claims_invalid` for claims that
+            are not JSON.
+    """
+    standard = _claims(user_id, tenant_id, roles, expires_in_seconds, issuer, audience)
+    return _signed({**standard, **claims}, secret_key)
+
+
+def mint_development_token(
+    secret: str,
+    tenant: str,
+    user: str,
+    roles: Iterable[str],
+    ttl_seconds: float = 3600,
+    issuer: str = DEVELOPMENT_ISSUER,
+    audience: str = DEVELOPMENT_AUDIENCE,
+) -> str:
+    """Makes the token of a made-up user, as complete as an identity provider's, signed with HS256.
+
+    Args:
+        secret: The secret that the gateway is configured with.
+        tenant: The user's tenant.
+        user: The user's id and name.
+        roles: The user's roles.
+        ttl_seconds: Seconds from now; negative for a token that has expired.
+        issuer: As the gateway is configured.
+        audience: As the gateway is configured.
+
+    Raises:
+        Forbidden: `development_only` outside development.
+        Invalid: `signing_key_invalid` for an empty secret or one that is a key pair's.
+    """
+    email = user if "@" in user else f"{user}@{tenant}.example"
+    claims = _claims(user, tenant, roles, ttl_seconds, issuer, audience)
+    return _signed({**claims, "preferred_username": user, "email": email}, secret)
+
+
+def _claims(
+    user: str, tenant: str, roles: Iterable[str], ttl_seconds: float, issuer: str, audience: str
+) -> dict[str, object]:
+    now = int(datetime.now(UTC).timestamp())
+    return {
+        "iss": issuer,
+        "aud": audience,
+        "sub": user,
+        "org_id": tenant,
+        "roles": sorted(roles),
+        "iat": now,
+        "exp": now + ttl_seconds,
+        "jti": str(uuid.uuid4()),
+    }
+
+
+def _signed(claims: Mapping[str, object], secret: str) -> str:
+    if not in_development():
+        raise Forbidden("development_only", "Such tokens are made in development only: see TASKFORCE_PROFILE.")
+    return sign(claims, KeyRecord(None, "HS256", secret, allow_short_secret=True))
+
+
+def _rules(config: JWTConfig, *, lenient: bool) -> TokenRules:
+    issuer = config.issuer or (DEVELOPMENT_ISSUER if lenient else "")
+    audience = config.audience or (DEVELOPMENT_AUDIENCE if lenient else "")
+    return TokenRules(issuer, audience, config.leeway_seconds)
+
+
+def _keys(config: JWTConfig, *, lenient: bool) -> tuple[KeyRecord, ...]:
+    accepted = frozenset(config.algorithms)
+    if isinstance(config.algorithms, str) or not accepted <= ALGORITHMS:
+        raise Invalid("algorithms_invalid", f"Algorithms are a list out of {', '.join(sorted(ALGORITHMS))}.")
+    if accepted and any(record.algorithm not in accepted for record in config.keys):
+        raise Invalid("algorithms_invalid", "A key's algorithm is not among the accepted ones.")
+    keys = list(config.keys)
+    if config.secret_key is not None:
+        algorithm = _only(HMAC_ALGORITHMS, accepted, "HS256")
+        keys.append(KeyRecord(None, algorithm, config.secret_key, allow_short_secret=lenient))
+    if config.public_key is not None:
+        possible = algorithms_for(public_key(config.public_key))
+        keys.append(KeyRecord(None, _only(possible, accepted, "RS256"), config.public_key))
+    return tuple(keys)
+
+
+def _only(possible: frozenset[str], accepted: frozenset[str], usual: str) -> str:
+    """Picks the one algorithm that a key is bound to."""
+    if not accepted:
+        return usual if usual in possible else min(possible)
+    match tuple(possible & accepted):
+        case (algorithm,):
+            return algorithm
+        case _:
+            raise Invalid(
+                "algorithms_invalid", f"Accept exactly one of {', '.join(sorted(possible))}: a key has one algorithm."
+            )
