@@ -1,0 +1,21 @@
+"""Shows long texts to the model in parts."""
+
+PART = 7_000
+"""Characters of one part: so many that an observation with one part in it is not cut again."""
+
+
+def part(text: str, offset: int, more: bool, read_on: str) -> str:
+    """A part of a text, and how to read on.
+
+    Args:
+        text: The part.
+        offset: Where it begins in the whole, in characters.
+        more: Whether something comes after it.
+        read_on: The call that reads what comes after it, without its offset: `read_file(path='a.txt', ...`.
+    """
+    return f"{text}\n[... more follows; read on with {read_on}, offset={offset + len(text)}) ...]" if more else text
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, its end replaced by an ellipsis where it has more than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

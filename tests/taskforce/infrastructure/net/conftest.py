@@ -1,0 +1,11 @@
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.taskforce.infrastructure.net.web import Web, serving
+
+
+@pytest_asyncio.fixture
+async def web() -> AsyncIterator[Web]:
+    async with serving() as server:
+        yield server
