@@ -1,0 +1,126 @@
+"""Which model answers, and how the guide's variables become those that LiteLLM reads.
+
+Pure functions of their arguments that need no LiteLLM: the gateway asks them too.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from taskforce.core.domain.errors import Invalid
+
+MAX_REQUESTED = 5
+OFFLINE_MODEL = "offline/demo"
+"""The rule-based model of the project, for people without a key."""
+
+_MODEL_NAME = re.compile(r"(?!.*//)[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_BY_KEY = (
+    ("OPENAI_API_KEY", "openai/gpt-4o-mini"),
+    ("ANTHROPIC_API_KEY", "anthropic/claude-haiku-4-5"),
+)
+_LITELLM_NAMES = (
+    ("AZURE_API_KEY", ("AZURE_OPENAI_API_KEY",)),
+    ("AZURE_API_BASE", ("AZURE_OPENAI_ENDPOINT",)),
+    ("AZURE_API_VERSION", ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")),
+)
+_KEY_VARIABLES = {"azure": "AZURE_OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
+_SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
+
+
+def choose_models(
+    environ: Mapping[str, str],
+    *,
+    requested: str | None = None,
+    agent: Sequence[str] = (),
+    profile_llm: str | None = None,
+) -> tuple[str, ...]:
+    """Decides which models a run uses: the first that was named wins, from the nearest to the farthest.
+
+    Args:
+        environ: The process's environment.
+        requested: The model of the request; names separated by commas are a fallback list.
+        agent: The agent's model and its fallbacks.
+        profile_llm: The model of the profile's `llm` section.
+
+    Returns:
+        LiteLLM names, the preferred first: those of the request, of the agent, of the profile, of `TASKFORCE_MODEL`,
+        a default for the key that is set, or `offline/demo` when nothing is configured.
+
+    Raises:
+        Invalid: `model_name_invalid`: what the request names cannot be a model.
+    """
+    named = (
+        _checked(split_names(requested)),
+        tuple(agent),
+        split_names(profile_llm),
+        split_names(environ.get("TASKFORCE_MODEL")),
+    )
+    return next((names for names in named if names), None) or (_default_model(environ),)
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """Reads a fallback list.
+
+    Args:
+        text: Names separated by commas, or nothing.
+
+    Returns:
+        The names, without blanks.
+    """
+    return tuple(name for name in (part.strip() for part in (text or "").split(",")) if name)
+
+
+def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Some of LiteLLM's providers take a URL in the place of the name, and would call it."""
+    if len(names) > MAX_REQUESTED or not all(_MODEL_NAME.fullmatch(name) for name in names):
+        text = f"Name a model as provider/model, for example openai/gpt-4o-mini; at most {MAX_REQUESTED}, by commas."
+        raise Invalid("model_name_invalid", text)
+    return names
+
+
+def _default_model(environ: Mapping[str, str]) -> str:
+    deployment = environ.get("AZURE_OPENAI_DEPLOYMENT")
+    if deployment:
+        return f"azure/{deployment}"
+    return next((model for key, model in _BY_KEY if environ.get(key)), OFFLINE_MODEL)
+
+
+def litellm_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Translates the guide's names into those that LiteLLM reads.
+
+    Args:
+        environ: The process's environment.
+
+    Returns:
+        Variables to add; one that is set already under LiteLLM's own name is left alone.
+    """
+    added: dict[str, str] = {}
+    for name, ours in _LITELLM_NAMES:
+        value = next((environ[one] for one in ours if environ.get(one)), None)
+        if value and not environ.get(name):
+            added[name] = value
+    return added
+
+
+def key_variable(model: str) -> str:
+    """Names the variable that holds the key for a model, as people set it.
+
+    Args:
+        model: A LiteLLM name.
+
+    Returns:
+        For example `OPENAI_API_KEY`.
+    """
+    provider = model.partition("/")[0]
+    return _KEY_VARIABLES.get(provider, f"{provider.upper().replace('-', '_')}_API_KEY")
+
+
+def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Collects what must never appear in a text.
+
+    Args:
+        environ: The process's environment.
+
+    Returns:
+        Values of variables whose names end like those of secrets.
+    """
+    return tuple(value for name, value in environ.items() if value and name.upper().endswith(_SECRET_ENDINGS))

@@ -1,0 +1,110 @@
+"""How the processes log: one JSON object a line (or colours on a terminal), with its context, without secrets."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from taskforce.core.domain.redaction import redact
+
+MAX_TEXT = 20_000
+_DEEPEST = 6
+_QUIET = ("httpx", "httpcore", "asyncio", "LiteLLM", "uvicorn.access")
+
+
+def configure_logging(
+    level: str, *, secrets: Iterable[str] = (), as_json: bool | None = None, stream: TextIO | None = None
+) -> None:
+    """Sets up structlog, and the standard library's logging through it, for this process.
+
+    Args:
+        level: The lowest level that is written, by its name.
+        secrets: Values that must never be written.
+        as_json: JSON or colours; by default JSON unless the stream is a terminal.
+        stream: Where to; standard error by default.
+    """
+    target = stream or sys.stderr
+    plain = not target.isatty() if as_json is None else as_json
+    lowest = logging.getLevelNamesMapping()[level.upper()]
+    shared = _shared(tuple(secrets))
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(_formatter(shared, plain=plain))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(lowest)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(lowest, logging.WARNING))
+
+
+def bind(**context: str | None) -> None:
+    """Adds facts to every line that is logged from here on in this task, for example `run_id`."""
+    structlog.contextvars.bind_contextvars(**{name: value for name, value in context.items() if value is not None})
+
+
+def forget() -> None:
+    """Drops what was bound in this task."""
+    structlog.contextvars.clear_contextvars()
+
+
+def redacting(secrets: Iterable[str]) -> Processor:
+    """Makes the processor that takes secrets out of every text of a line, however deep.
+
+    Args:
+        secrets: Values that are known to be secret; the rest goes by shape.
+    """
+    known = tuple(secrets)
+
+    def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {name: _cleaned(value, known, _DEEPEST) for name, value in event.items()}
+
+    return clean
+
+
+def _cleaned(value: object, known: tuple[str, ...], depth: int) -> object:
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if depth == 0 or isinstance(value, str):
+        return redact(str(value)[:MAX_TEXT], known)
+    if isinstance(value, Mapping):
+        return {str(name): _cleaned(each, known, depth - 1) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_cleaned(each, known, depth - 1) for each in value]
+    return redact(str(value)[:MAX_TEXT], known)
+
+
+def _shared(secrets: tuple[str, ...]) -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redacting(secrets),
+    ]
+
+
+def _formatter(shared: list[Processor], *, plain: bool) -> logging.Formatter:
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(serializer=_as_json) if plain else structlog.dev.ConsoleRenderer()
+    )
+    # What other libraries log may be built from anything, so their lines go through the same cleaning.
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+
+
+def _as_json(event: object, **_: object) -> str:
+    return json.dumps(event, ensure_ascii=True, default=str)

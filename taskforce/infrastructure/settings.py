@@ -1,0 +1,184 @@
+"""What the environment says: read once at the start of a process, never changed afterwards."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from taskforce.core.domain.errors import Invalid
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+"""Where the checkout (or the installed tree) stands."""
+
+_POSTGRES_SCHEMES = ("postgres", "postgresql")
+_UNTRANSLATED = {"host", "port", "prepared_statement_cache_size"}
+
+
+def normalise_database_url(url: str) -> str:
+    """Turns any usual PostgreSQL URL into the one that SQLAlchemy's asyncio engine takes.
+
+    Args:
+        url: `postgres://`, `postgresql://` or `postgresql+driver://`; `sslmode` and a Unix socket (`?host=/dir`) are
+            understood as libpq understands them.
+
+    Returns:
+        A `postgresql+asyncpg://` URL, with its password.
+
+    Raises:
+        ValueError: It is no PostgreSQL URL, or has a parameter that asyncpg cannot be given. The text holds no secret.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("is not a URL like postgresql://user:password@host:5432/database") from None
+    if parsed.drivername.partition("+")[0] not in _POSTGRES_SCHEMES:
+        raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host:5432/database")
+    translated = parsed.set(drivername="postgresql+asyncpg", query=_asyncpg_query(parsed))
+    return translated.render_as_string(hide_password=False)
+
+
+def _asyncpg_query(url: URL) -> dict[str, str | tuple[str, ...]]:
+    query = dict(url.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")
+    unknown = sorted(set(query) - _UNTRANSLATED - {"ssl"})
+    if unknown:
+        raise ValueError(f"has parameters that are not supported: {', '.join(unknown)}; certificates: PGSSLROOTCERT")
+    return query
+
+
+def _normalised(url: SecretStr) -> SecretStr:
+    return SecretStr(normalise_database_url(url.get_secret_value()))
+
+
+def _split_hosts(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(host for host in (part.strip() for part in value.split(",")) if host)
+    return value
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < 32:  # noqa: PLR2004  RFC 7518, 3.2: HS256 wants 256 bits
+        raise ValueError("must have 32 bytes or more")
+    return secret
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """The settings of every process of the product. An empty variable counts as unset.
+
+    Attributes:
+        database_url: The application's role; None means that nothing was said (`taskforce up` then brings its own).
+        migration_database_url: The role that owns the tables; only migrations get it.
+        temporal_address: host:port of a Temporal that runs already; None as above.
+        temporal_tls: Speak TLS to it; implied by a certificate or an API key.
+        temporal_ui_url: Where people see it, without a slash at the end.
+        url: Where the gateway is reached from outside, without a slash at the end.
+        profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
+        home: Where the local stack keeps its data.
+        http_allowed_hosts: Hosts that the guarded outbound client may reach although they are not public.
+        claims_max_age_hours: For how many hours claims last seen keep giving rights.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    database_url: DatabaseUrl | None = Field(None, alias="DATABASE_URL")
+    migration_database_url: DatabaseUrl | None = Field(None, alias="MIGRATION_DATABASE_URL")
+    db_pool_size: int = Field(10, alias="TASKFORCE_DB_POOL_SIZE", ge=1, le=1000)
+
+    temporal_address: str | None = Field(None, alias="TEMPORAL_ADDRESS", pattern=r"^[^\s/]+:\d{1,5}$")
+    temporal_namespace: str = Field("default", alias="TEMPORAL_NAMESPACE")
+    temporal_tls: bool = Field(default=False, alias="TEMPORAL_TLS")
+    temporal_tls_ca: Path | None = Field(None, alias="TEMPORAL_TLS_CA")
+    temporal_tls_cert: Path | None = Field(None, alias="TEMPORAL_TLS_CERT")
+    temporal_tls_key: Path | None = Field(None, alias="TEMPORAL_TLS_KEY")
+    temporal_api_key: SecretStr | None = Field(None, alias="TEMPORAL_API_KEY")
+    temporal_task_queue: str = Field("taskforce", alias="TEMPORAL_TASK_QUEUE")
+    temporal_ui_url: str | None = Field(None, alias="TEMPORAL_UI_URL", pattern=r"^https?://\S+$")
+    temporal_port: Port = Field(7233, alias="TEMPORAL_PORT")
+    temporal_ui_port: Port = Field(8233, alias="TEMPORAL_UI_PORT")
+
+    host: str = Field("127.0.0.1", alias="TASKFORCE_HOST")
+    port: Port = Field(8000, alias="TASKFORCE_PORT")
+    public_url: str | None = Field(None, alias="TASKFORCE_URL", pattern=r"^https?://\S+$")
+    profile: str = Field("dev", alias="TASKFORCE_PROFILE", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    config_dir: Path = Field(REPOSITORY / "configs", alias="TASKFORCE_CONFIG_DIR")
+    home: Path = Field(Path(".taskforce"), alias="TASKFORCE_HOME")
+    sample: bool = Field(default=True, alias="TASKFORCE_SAMPLE")
+    model: str | None = Field(None, alias="TASKFORCE_MODEL")
+    http_allowed_hosts: Hosts = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
+    log_level: str = Field("INFO", alias="TASKFORCE_LOG_LEVEL", pattern=r"^(?i:debug|info|warning|error|critical)$")
+    claims_max_age_hours: int = Field(24, alias="TASKFORCE_CLAIMS_MAX_AGE_HOURS", ge=1)
+
+    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(None, alias="JWT_SECRET")
+    jwt_public_key: SecretStr | None = Field(None, alias="JWT_PUBLIC_KEY")
+    jwt_issuer: str = Field("https://auth.yourcompany.com", alias="JWT_ISSUER")
+    jwt_audience: str = Field("taskforce-api", alias="JWT_AUDIENCE")
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Reads the environment.
+
+        Raises:
+            Invalid: A variable has a value that cannot be used; the message names the variable, never its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False, include_input=False))
+            raise Invalid("bad_setting", problems) from None
+
+    @property
+    def url(self) -> str:
+        """Base URL of the gateway, for people and for the CLI."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  compared, not bound
+        return f"http://{host}:{self.port}"
+
+    @property
+    def temporal_target(self) -> str:
+        """host:port of the Temporal frontend to connect to."""
+        return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
+
+    @property
+    def development(self) -> bool:
+        """Whether this is a developer's machine by its profile."""
+        return self.profile in {"dev", "development", "test"}
+
+    @property
+    def app_url(self) -> str:
+        """The application's database, for SQLAlchemy.
+
+        Raises:
+            Invalid: DATABASE_URL is not set.
+        """
+        return _required(self.database_url, "DATABASE_URL")
+
+    @property
+    def migration_url(self) -> str:
+        """The owner's database, for SQLAlchemy.
+
+        Raises:
+            Invalid: MIGRATION_DATABASE_URL is not set.
+        """
+        return _required(self.migration_database_url, "MIGRATION_DATABASE_URL")
+
+
+def _required(url: SecretStr | None, variable: str) -> str:
+    if url is None:
+        raise Invalid("bad_setting", f"{variable} is not set; `taskforce up` sets it for the local stack.")
+    return url.get_secret_value()
+
+
+def _problem(detail: ErrorDetails) -> str:
+    variable = str(detail["loc"][0]) if detail["loc"] else "environment"
+    return f"{variable} {detail['msg'].removeprefix('Value error, ')}"
