@@ -1,0 +1,60 @@
+"""One table from the product's errors to Temporal's, applied to every activity by an interceptor."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from taskforce.core.domain.errors import DomainError, Kind
+
+# What may succeed when it is done again; everything else is told to the workflow at once.
+RETRYABLE = frozenset({Kind.LIMITED, Kind.UNAVAILABLE})
+INTERNAL = "internal"
+
+_log = structlog.get_logger(__name__)
+
+
+def to_failure(error: DomainError) -> ApplicationError:
+    """Maps an expected failure.
+
+    Args:
+        error: The domain's error.
+
+    Returns:
+        A Temporal failure whose type is the error's code, retryable as its kind says, after the time that it asks for.
+    """
+    return ApplicationError(
+        error.message,
+        type=error.code,
+        non_retryable=error.kind not in RETRYABLE,
+        next_retry_delay=None if error.retry_after is None else timedelta(seconds=error.retry_after),
+    )
+
+
+class FailureInterceptor(Interceptor):
+    """Maps what activities raise; of an unexpected one only the type enters the history; its text may hold anything."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        """Wraps each activity."""
+        return _Mapping(next)
+
+
+class _Mapping(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
+        info = activity.info()
+        with structlog.contextvars.bound_contextvars(workflow_id=info.workflow_id, activity=info.activity_type):
+            try:
+                return await self.next.execute_activity(input)
+            except DomainError as error:
+                raise to_failure(error) from None
+            except (ApplicationError, CancelledError, asyncio.CancelledError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place that meets whatever an activity raises
+                _log.exception("activity.failed", attempt=info.attempt)
+                raise ApplicationError(
+                    f"Unexpected {type(error).__name__}; see the worker's log.", type=INTERNAL
+                ) from None

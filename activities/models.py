@@ -1,0 +1,33 @@
+"""The activity that asks the model."""
+
+from temporalio import activity
+
+from activities.heartbeats import heartbeating
+from models.messages.runs import ModelOutcome, ModelTurn
+from taskforce.application.thinking import Thinking, Turn
+
+
+class ModelActivities:
+    """One turn of the model.
+
+    Args:
+        thinking: The use case.
+    """
+
+    def __init__(self, thinking: Thinking) -> None:
+        self._thinking = thinking
+
+    @activity.defn(name="call_model")
+    async def call_model(self, turn: ModelTurn) -> ModelOutcome:
+        """Asks the model for a step; its reply is a row, only counts come back."""
+        asked = Turn(
+            tenant_id=turn.tenant_id,
+            run_id=turn.run_id,
+            step=turn.step,
+            attempt=activity.info().attempt,
+            words=turn.words,
+            closing=turn.closing,
+        )
+        async with heartbeating():
+            thought = await self._thinking.think(asked)
+        return ModelOutcome(calls=thought.calls, tokens=thought.tokens)

@@ -1,0 +1,54 @@
+"""Activities around tool calls."""
+
+from temporalio import activity
+
+from activities.heartbeats import heartbeating
+from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
+from taskforce.application.acting import Acting, Allowed, CallRef, Observed
+
+
+class ToolActivities:
+    """Check, run and refuse tool calls.
+
+    Args:
+        acting: The use cases.
+    """
+
+    def __init__(self, acting: Acting) -> None:
+        self._acting = acting
+
+    @activity.defn(name="authorize")
+    async def authorize(self, ref: StepRef) -> Permits:
+        """Checks all calls of a step at once."""
+        allowed = await self._acting.authorize(ref.tenant_id, ref.run_id, ref.step)
+        return Permits(calls=tuple(_permit(one) for one in allowed))
+
+    @activity.defn(name="run_tool")
+    async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
+        """Runs one call; the result is a row."""
+        async with heartbeating():
+            observed = await self._acting.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
+        return _outcome(observed)
+
+    @activity.defn(name="record_denial")
+    async def record_denial(self, turn: ToolTurn) -> ToolOutcome:
+        """Tells the model that a person did not allow the call."""
+        return _outcome(await self._acting.deny(_ref(turn), turn.request_id or ""))
+
+
+def _ref(turn: ToolTurn) -> CallRef:
+    return CallRef(turn.tenant_id, turn.run_id, turn.step, turn.call)
+
+
+def _permit(one: Allowed) -> Permit:
+    spec = one.spec
+    wanted: dict[str, bool] = {"quick": spec.quick, "approval": one.approval, "asks": spec.asks_person}
+    # Fields that say no are left unset, and so stay out of the history.
+    return Permit(call=one.call, tool=spec.name, seconds=spec.timeout_seconds, **{k: v for k, v in wanted.items() if v})
+
+
+def _outcome(observed: Observed) -> ToolOutcome:
+    if observed.todo is None:
+        return ToolOutcome(status=observed.status.value)
+    items = tuple((item.text, item.status.value) for item in observed.todo.items)
+    return ToolOutcome(status=observed.status.value, todo=items)

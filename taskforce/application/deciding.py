@@ -1,0 +1,161 @@
+"""Requests for approval: opening, who may decide, what was decided, closing."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskforce.application.acting import CallRef, call_payload
+from taskforce.application.running import Briefs
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash
+from taskforce.core.domain.errors import DomainError, Forbidden
+from taskforce.core.domain.ids import missing
+from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Records, Request, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """Somebody's attempt to decide."""
+
+    tenant_id: str
+    request_id: str
+    approver_id: str
+    channel: Channel
+
+
+class Deciding:
+    """The use cases behind the activities of the `Approval` workflow.
+
+    Args:
+        store: The tenants' data.
+        briefs: What the runs are about.
+        live: Who watches.
+        clock: The time.
+        claims_age: How long the claims last seen count as rights.
+    """
+
+    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock, claims_age: timedelta) -> None:
+        self._store = store
+        self._briefs = briefs
+        self._live = live
+        self._clock = clock
+        self._claims_age = claims_age
+
+    async def open(self, ref: CallRef, request_id: str) -> Request:
+        """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
+        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        now = self._clock()
+        async with self._store.tenant(ref.tenant_id) as records:
+            reply = await records.transcripts.entry(ref.run_id, ref.step, 0)
+            if reply is None:
+                raise missing("step")
+            payload = call_payload(reply.tool_calls[ref.call - 1])
+            tool = str(payload["tool"])
+            request = Request(
+                approval=Approval(request_id, brief.user_id, brief.agent.approval, now),
+                run_id=ref.run_id,
+                step=ref.step,
+                call=ref.call,
+                request_type="tool_call",
+                resource_type="tool",
+                resource_id=tool,
+                title=f"{brief.agent.name} wants to call {tool}",
+                payload={**payload, "reason": reply.text[:2_000]},
+                content_hash=content_hash(payload),
+            )
+            if not await records.requests.add(request):
+                return await _request(records, request_id)
+            data = {"request_id": request_id, "step": ref.step, "call": ref.call, "tool": tool}
+            await records.events.append(ref.run_id, "approval.requested", data, now)
+            await records.audit.append(
+                _audit(request, "approval.request", brief.user_id, "pending", None, "worker", now)
+            )
+        self._live.changed(ref.tenant_id, ref.run_id)
+        return request
+
+    async def authorize(self, attempt: Attempted) -> None:
+        """Asks, now, whether this person may decide this request.
+
+        The approver must exist in the tenant, be active, hold an allowed role at this moment, not be the requester and
+        not have decided before.
+
+        Raises:
+            Forbidden: `approver_unknown` or `approver_role_missing`.
+            Conflict: As `Approval.check`.
+        """
+        now = self._clock()
+        async with self._store.tenant(attempt.tenant_id) as records:
+            request = await _request(records, attempt.request_id)
+            try:
+                await self._check(records, request, attempt, now)
+                return
+            except DomainError as error:
+                refused = error
+        # A denial's audit row commits by itself, whatever becomes of the caller.
+        await self.refuse(attempt, refused.code)
+        raise refused
+
+    async def refuse(self, attempt: Attempted, code: str) -> None:
+        """Audits a decision that does not count."""
+        async with self._store.tenant(attempt.tenant_id) as records:
+            request = await _request(records, attempt.request_id)
+            who, channel = attempt.approver_id, attempt.channel.value
+            await records.audit.append(_audit(request, "approval.decide", who, "denied", code, channel, self._clock()))
+
+    async def record(self, tenant_id: str, request_id: str, decision: Decision) -> None:
+        """Records a decision that counts, with its audit row and milestone; a second recording changes nothing."""
+        async with self._store.tenant(tenant_id) as records:
+            request = await _request(records, request_id)
+            if not await records.requests.decided(request_id, decision):
+                return
+            verdict = decision.verdict.value
+            event = _audit(
+                request, "approval.decide", decision.approver_id, verdict, None, decision.channel.value, decision.at
+            )
+            await records.audit.append(event)
+            data = {"request_id": request_id, "approver_id": decision.approver_id, "verdict": verdict}
+            await records.events.append(request.run_id, "approval.decided", data, decision.at)
+        self._live.changed(tenant_id, request.run_id)
+
+    async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
+        """Ends a request; its row is the record from now on."""
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            request = await _request(records, request_id)
+            if await records.requests.close(request_id, status, reason, now):
+                data = {"request_id": request_id, "status": status.value, "reason": reason}
+                await records.events.append(request.run_id, "approval.closed", data, now)
+                event = _audit(request, "approval.close", "system", status.value, reason or None, "worker", now)
+                await records.audit.append(event)
+        self._live.changed(tenant_id, request.run_id)
+
+    async def _check(self, records: Records, request: Request, attempt: Attempted, now: datetime) -> None:
+        request.approval.check(attempt.approver_id, attempt.channel, now)
+        approver = await records.users.get(attempt.approver_id)
+        if approver is None or not approver.active:
+            raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.")
+        allowed = request.approval.terms.allowed_roles
+        if not approver.effective_roles(now, self._claims_age).intersection(allowed):
+            roles = ", ".join(allowed)
+            raise Forbidden("approver_role_missing", f"Deciding this request needs one of these roles: {roles}.")
+
+
+async def _request(records: Records, request_id: str) -> Request:
+    request = await records.requests.get(request_id)
+    if request is None:
+        raise missing("request")
+    return request
+
+
+def _audit(
+    request: Request, action: str, actor_id: str, outcome: str, reason: str | None, channel: str, now: datetime
+) -> AuditEvent:
+    return AuditEvent(
+        actor_id=actor_id,
+        action=action,
+        resource_type="approval",
+        resource_id=request.approval.request_id,
+        outcome=outcome,
+        reason=reason,
+        channel=channel,
+        at=now,
+        details={"run_id": request.run_id, "tool": request.resource_id, "content_hash": request.content_hash},
+    )

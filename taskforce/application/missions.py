@@ -1,0 +1,132 @@
+"""Asking for a run: what is committed before anything is started."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
+from taskforce.core.domain.transcript import Entry, EntryKind, mission_text
+from taskforce.core.interfaces.records import AuditEvent, Records, Store, StoredAnswer
+
+MAX_CONTEXT = 100_000
+ROUTE = "execute"
+
+
+@dataclass(frozen=True, slots=True)
+class Mission:
+    """What a caller asks for.
+
+    Attributes:
+        tenant_id: The caller's tenant.
+        user_id: The caller.
+        mission: What shall be done.
+        agent: The agent, resolved and pinned.
+        profile: The profile that it came from.
+        limits: What the run may use.
+        context: Facts that go along.
+        session_id: A session to go on with, or None for a new one.
+        idempotency_key: The caller's key, if any.
+        body: The body as it was sent, to tell a repeated request from another one.
+        request_id: The HTTP request, for the audit log.
+    """
+
+    tenant_id: str
+    user_id: str
+    mission: str
+    agent: AgentDefinition
+    profile: str
+    limits: Limits
+    context: Mapping[str, object]
+    session_id: str | None
+    idempotency_key: str | None
+    body: Mapping[str, object]
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A run that is committed; `replayed` tells that an earlier request with the same key asked for it."""
+
+    run_id: str
+    session_id: str
+    replayed: bool = False
+
+
+async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
+    """Commits the run's row, its mission and its first milestone; starting the workflow comes after.
+
+    Raises:
+        Missing: `session_not_found`.
+        Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`.
+    """
+    if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
+        raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
+    async with store.tenant(mission.tenant_id) as records:
+        brief = _brief(mission, now)
+        earlier = await _claim(records, mission, brief, now)
+        if earlier is not None:
+            return earlier
+        if mission.session_id is not None:
+            await _require_session(records, mission)
+        await records.runs.add(brief)
+        text = mission_text(brief.mission, brief.context)
+        await records.transcripts.add(
+            brief.run_id, [Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)]
+        )
+        await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
+        await records.audit.append(_started(mission, brief))
+        return Accepted(brief.run_id, brief.session_id)
+
+
+def _brief(mission: Mission, now: datetime) -> Brief:
+    return Brief(
+        tenant_id=mission.tenant_id,
+        run_id=new_id(),
+        session_id=mission.session_id or f"{mission.tenant_id}:session-{uuid4()}",
+        user_id=mission.user_id,
+        profile=mission.profile,
+        agent=mission.agent,
+        mission=mission.mission,
+        context=mission.context,
+        limits=mission.limits,
+        created_at=now,
+    )
+
+
+async def _claim(records: Records, mission: Mission, brief: Brief, now: datetime) -> Accepted | None:
+    if mission.idempotency_key is None:
+        return None
+    body = {"run_id": brief.run_id, "session_id": brief.session_id}
+    answer = StoredAnswer(content_hash(mission.body), 202, body)
+    first = await records.answers.claim(mission.user_id, ROUTE, mission.idempotency_key, answer, now)
+    if first is None:
+        return None
+    if first.body_hash != answer.body_hash:
+        raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")
+    return Accepted(str(first.body["run_id"]), str(first.body["session_id"]), replayed=True)
+
+
+async def _require_session(records: Records, mission: Mission) -> None:
+    owner = await records.runs.session_owner(str(mission.session_id))
+    if owner is not None and owner != mission.user_id:
+        raise missing("session")
+    if not str(mission.session_id).startswith(f"{mission.tenant_id}:session-"):
+        raise missing("session")
+
+
+def _started(mission: Mission, brief: Brief) -> AuditEvent:
+    return AuditEvent(
+        actor_id=mission.user_id,
+        action="run.start",
+        resource_type="run",
+        resource_id=brief.run_id,
+        outcome="allowed",
+        at=brief.created_at,
+        request_id=mission.request_id,
+        details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id},
+    )

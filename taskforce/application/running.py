@@ -1,0 +1,179 @@
+"""From begin to end of a run: what its row and its milestones say."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol
+
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
+from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Platform, Records, Store
+
+BRIEFS_KEPT = 1_000
+UNSTARTED_BATCH = 200
+
+
+class Briefs:
+    """The briefs of the runs that this process works on; they never change, so they may be kept.
+
+    Args:
+        store: Where they come from.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: dict[tuple[str, str], Brief] = {}
+
+    async def get(self, tenant_id: str, run_id: str) -> Brief:
+        """The brief of a run.
+
+        Raises:
+            Missing: `run_not_found`.
+        """
+        kept = self._kept.get((tenant_id, run_id))
+        if kept is None:
+            async with self._store.tenant(tenant_id) as records:
+                kept = await records.runs.brief(run_id)
+            if kept is None:
+                raise missing("run")
+            while len(self._kept) >= BRIEFS_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[(tenant_id, run_id)] = kept
+        return kept
+
+
+class Running:
+    """The use cases that steer a run's row.
+
+    Args:
+        store: The tenants' data.
+        live: Who watches.
+        clock: The time.
+    """
+
+    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock) -> None:
+        self._store = store
+        self._briefs = briefs
+        self._live = live
+        self._clock = clock
+
+    async def begin(self, tenant_id: str, run_id: str) -> Brief:
+        """Marks the run as running; a second begin changes nothing."""
+        brief = await self._briefs.get(tenant_id, run_id)
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            if await records.runs.begin(run_id, now):
+                await records.events.append(run_id, "run.started", {}, now)
+        self._live.changed(tenant_id, run_id)
+        return brief
+
+    async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
+        """Records that the run waits, is paused, or goes on."""
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            if await records.runs.set_status(run_id, status, waiting_for):
+                await records.events.append(run_id, f"run.{status.value}", {"waiting_for": waiting_for}, now)
+        self._live.changed(tenant_id, run_id)
+
+    async def total(self, tenant_id: str, run_id: str) -> None:
+        """Closes the totals of a part of the run."""
+        async with self._store.tenant(tenant_id) as records:
+            await records.runs.total(run_id)
+
+    async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
+        """Ends the run: totals, answer, milestone and audit in one transaction; a second end changes nothing."""
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            answer = await _answer(records, run_id, ending)
+            if await records.runs.close(run_id, ending, answer, now):
+                totals = await records.runs.total(run_id)
+                tokens = totals.input_tokens + totals.output_tokens
+                data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": tokens}
+                await records.events.append(run_id, "run.finished", data, now)
+                await records.audit.append(await self._ended(tenant_id, run_id, ending, now))
+        self._live.changed(tenant_id, run_id)
+
+    async def _ended(self, tenant_id: str, run_id: str, ending: Ending, now: datetime) -> AuditEvent:
+        brief = await self._briefs.get(tenant_id, run_id)
+        return AuditEvent(
+            actor_id=f"agent:{brief.agent.agent_id}",
+            on_behalf_of=brief.user_id,
+            action="run.end",
+            resource_type="run",
+            resource_id=run_id,
+            outcome=ending.status.value,
+            reason=ending.error_code or ending.stop_reason,
+            channel="worker",
+            at=now,
+        )
+
+
+async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
+    # A limit that struck in the middle leaves the last thought as the best answer there is.
+    if ending.status not in {RunStatus.COMPLETED, RunStatus.INCOMPLETE}:
+        return None
+    reply = await records.transcripts.last_reply(run_id)
+    return reply.text if reply is not None else ""
+
+
+async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
+    """The run as its row tells it.
+
+    Raises:
+        Missing: `run_not_found`.
+    """
+    async with store.tenant(tenant_id) as records:
+        run = await records.runs.get(run_id)
+    if run is None:
+        raise missing("run")
+    return run
+
+
+async def add_word(store: Store, run: Run, word_id: str, author_id: str, text: str, now: datetime) -> None:
+    """Keeps what a person adds to a run, until the model hears it.
+
+    Raises:
+        Conflict: `run_finished`.
+    """
+    run.require_open()
+    run_id = run.brief.run_id
+    async with store.tenant(run.brief.tenant_id) as records:
+        await records.words.add(run_id, word_id, author_id, text, now)
+        await records.events.append(run_id, "word.added", {"author_id": author_id, "text": text[:500]}, now)
+
+
+class StartRun(Protocol):
+    """Starts the workflow of a committed run; starting it again is harmless."""
+
+    def __call__(self, tenant_id: str, run_id: str) -> Awaitable[None]:
+        """Starts it by its ids."""
+        ...
+
+
+async def sweep(platform: Platform, before: datetime, start: StartRun) -> int:
+    """Starts what a crash between commit and start has left behind.
+
+    Args:
+        platform: The door that sees the unstarted runs of all tenants.
+        before: Runs committed before this time are late.
+        start: Starts one.
+
+    Returns:
+        How many were started.
+    """
+    late = await platform.unstarted_runs(before, UNSTARTED_BATCH)
+    for tenant_id, run_id in late:
+        await start(tenant_id, run_id)
+    return len(late)
+
+
+async def repeat(
+    every_seconds: float, work: Callable[[], Awaitable[object]], failed: Callable[[Exception], None]
+) -> None:
+    """Does something again and again, until it is cancelled; a failure is reported and does not end it."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - a sweeper outlives whatever befalls one sweep
+            failed(error)
+        await asyncio.sleep(every_seconds)

@@ -1,0 +1,108 @@
+"""What people do to a run that is under way: words, and marks of who paused, resumed or cancelled it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.runs import Run
+from taskforce.core.interfaces.records import AuditEvent, Records, Store, StoredAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """A word for a run.
+
+    Attributes:
+        author_id: Who says it.
+        text: What.
+        key: The caller's idempotency key, if any.
+        request_id: The HTTP request, for the audit log.
+    """
+
+    author_id: str
+    text: str
+    key: str | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A word that is kept.
+
+    Attributes:
+        word_id: Its id.
+        replayed: An earlier request with the same key said it.
+        tell: The run must still be told.
+    """
+
+    word_id: str
+    replayed: bool = False
+    tell: bool = True
+
+
+async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
+    """Keeps a word until the model hears it; telling the run comes after the commit.
+
+    Raises:
+        Conflict: `run_finished`.
+        Invalid: `idempotency_key_reused`.
+    """
+    run_id = run.brief.run_id
+    async with store.tenant(run.brief.tenant_id) as records:
+        earlier = await _earlier(records, run, saying, now) if saying.key is not None else None
+        if isinstance(earlier, Said):
+            return earlier
+        run.require_open()
+        word_id = earlier or new_id()
+        await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
+        data = {"author_id": saying.author_id, "text": saying.text[:500]}
+        await records.events.append(run_id, "word.added", data, now)
+        await records.audit.append(_event(run, "run.message", saying.author_id, saying.request_id, now))
+    return Said(word_id)
+
+
+async def _earlier(records: Records, run: Run, saying: Saying, now: datetime) -> Said | str:
+    """What an earlier request with the key said; the id for this one when there was none."""
+    word_id, run_id = new_id(), run.brief.run_id
+    answer = StoredAnswer(content_hash({"text": saying.text}), 202, {"word_id": word_id})
+    first = await records.answers.claim(saying.author_id, f"messages:{run_id}", saying.key or "", answer, now)
+    if first is None:
+        return word_id
+    if first.body_hash != answer.body_hash:
+        raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")
+    # The first request may have died between its commit and the signal.
+    heard = await records.transcripts.heard(run_id, saying.author_id, saying.text)
+    return Said(str(first.body["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
+
+
+async def mark(store: Store, run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> None:
+    """Audits that somebody is about to steer a run.
+
+    Args:
+        store: The tenants' data.
+        run: The run.
+        action: For example `run.cancel`.
+        actor_id: Who.
+        request_id: The HTTP request.
+        now: The time.
+
+    Raises:
+        Conflict: `run_finished`.
+    """
+    run.require_open()
+    async with store.tenant(run.brief.tenant_id) as records:
+        await records.audit.append(_event(run, action, actor_id, request_id, now))
+
+
+def _event(run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        actor_id=actor_id,
+        action=action,
+        resource_type="run",
+        resource_id=run.brief.run_id,
+        outcome="allowed",
+        at=now,
+        request_id=request_id,
+    )

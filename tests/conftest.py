@@ -1,0 +1,119 @@
+"""Fixtures on real parts: PostgreSQL, Temporal, a worker of the product, and a scripted model server."""
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from taskforce.infrastructure.live import Publisher
+from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.tools.registry import ToolRegistry
+from tests.fixtures import probes
+from tests.fixtures.runs import Missions
+from tests.fixtures.scripted_llm import ScriptedLLM
+from tests.fixtures.stack import Stack, StackAddress, TestUrls, own_database
+from worker import WorkerParts, build_worker
+from workflows.door import TemporalAddress, TemporalDoor, connect
+
+_STACK = pytest.StashKey[Stack]()
+_ADDRESS = pytest.StashKey[StackAddress]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ["TASKFORCE_PROFILE"] = "test"
+    shared = getattr(config, "workerinput", {}).get("stack")
+    if shared is not None:
+        config.stash[_ADDRESS] = StackAddress(**shared)
+
+
+def _started(config: pytest.Config) -> StackAddress:
+    if _ADDRESS not in config.stash:
+        config.stash[_STACK] = Stack()
+        config.stash[_ADDRESS] = config.stash[_STACK].start()
+    return config.stash[_ADDRESS]
+
+
+class _Share:
+    """With several processes the first starts the servers and tells the others."""
+
+    @staticmethod
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(node: Any) -> None:
+        node.workerinput["stack"] = _started(node.config).as_dict()
+
+
+pytest_configure_node = _Share.pytest_configure_node
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _STACK in session.config.stash:
+        session.config.stash[_STACK].stop()
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> StackAddress:
+    return _started(request.config)
+
+
+@pytest.fixture(scope="session")
+def postgres(stack: StackAddress, worker_id: str) -> TestUrls:
+    return own_database(stack, f"tests_{worker_id}")
+
+
+@pytest.fixture(scope="session")
+async def database(postgres: TestUrls) -> AsyncIterator[Database]:
+    door = Database(postgres.app, pool_size=20)
+    yield door
+    await door.close()
+
+
+@pytest.fixture(scope="session")
+def temporal_address(stack: StackAddress, worker_id: str) -> TemporalAddress:
+    return TemporalAddress(stack.temporal, task_queue=f"tests-{worker_id}")
+
+
+@pytest.fixture(scope="session")
+async def temporal(temporal_address: TemporalAddress) -> Client:
+    return await connect(temporal_address)
+
+
+@pytest.fixture(scope="session")
+def door(temporal: Client, temporal_address: TemporalAddress) -> TemporalDoor:
+    return TemporalDoor(temporal, temporal_address.task_queue)
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"tenant-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+async def scripted() -> AsyncIterator[ScriptedLLM]:
+    async with ScriptedLLM() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def parts(database: Database, postgres: TestUrls, scripted: ScriptedLLM) -> AsyncIterator[WorkerParts]:
+    os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
+    model = LiteLLMModel(api_base=scripted.url)
+    async with Publisher(postgres.app) as live:
+        tools = ToolRegistry([*ToolRegistry.discover().tools, *probes.TOOLS])
+        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp())
+    await model.aclose()
+
+
+@pytest.fixture(scope="session")
+async def worker(temporal: Client, temporal_address: TemporalAddress, parts: WorkerParts) -> AsyncIterator[WorkerParts]:
+    async with build_worker(temporal, temporal_address.task_queue, parts):
+        yield parts
+
+
+@pytest.fixture
+def missions(database: Database, door: TemporalDoor, tenant: str) -> Missions:
+    return Missions(database, door, tenant)

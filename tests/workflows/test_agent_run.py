@@ -1,0 +1,196 @@
+"""The ReAct loop, on a real Temporal, a real PostgreSQL and, through LiteLLM, a scripted model server."""
+
+import json
+
+import pytest
+
+from taskforce.core.domain.runs import Limits, RunStatus, StopReason
+from taskforce.core.domain.transcript import CallStatus
+from tests.fixtures.runs import Missions
+from tests.fixtures.scripted_llm import ScriptedLLM, empty, hang, status, text, tool_calls
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+
+async def test_an_answer_without_tools_completes_the_run(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.script([text("It is ", "42.")])
+    run = await missions.finish("What is it?")
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "It is 42.")
+    assert (run.totals.steps, run.totals.input_tokens, run.totals.output_tokens) == (1, 20, 5)
+
+
+async def test_several_tools_run_in_one_step_and_the_model_sees_each_result(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    calls = [("echo", {"text": "one"}), ("echo_slowly", {"text": "two"}), ("calculator", {"expression": "6*7"})]
+    scripted.requests.clear()
+    scripted.script([tool_calls(calls, says="Let me see."), text("Done.")])
+    run = await missions.finish()
+    assert [entry.text for entry in await missions.observations(run.brief.run_id)] == ["one", "two", "42"]
+    shown = scripted.requests[-1]["messages"]
+    assert isinstance(shown, list)
+    assert [message["content"] for message in shown if message["role"] == "tool"] == ["one", "two", "42"]
+    assert run.totals.tool_calls == 3
+
+
+async def test_the_plan_that_the_agent_writes_is_kept_by_the_workflow(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    plan = {"items": [{"text": "count", "status": "done"}, {"text": "tell", "status": "pending"}]}
+    scripted.script([tool_calls([("todo_write", plan)]), text("Done.")])
+    run = await missions.finish()
+    progress = await missions.door.progress(missions.tenant_id, run.brief.run_id)
+    assert progress.todo == (("count", "done"), ("tell", "pending"))
+
+
+@pytest.mark.parametrize(
+    ("call", "says", "outcome"),
+    [
+        (("no_such_tool", "{}"), "There is no tool named 'no_such_tool'", CallStatus.REFUSED),
+        (("echo", '{"text": 3}'), "The arguments do not fit: ", CallStatus.REFUSED),
+        (("echo", '{"text": '), "The arguments are not valid JSON", CallStatus.REFUSED),
+        (("echo", "[]"), "The arguments must be one JSON object", CallStatus.REFUSED),
+        (("stumble", '{"text": "ouch"}'), "The tool failed: RuntimeError: ouch", CallStatus.FAILED),
+        (("dawdle", "{}"), "The tool", CallStatus.FAILED),
+    ],
+)
+async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
+    missions: Missions, scripted: ScriptedLLM, call: tuple[str, str], says: str, outcome: CallStatus
+) -> None:
+    scripted.script([tool_calls([call]), text("I see.")])
+    run = await missions.finish()
+    [observation] = await missions.observations(run.brief.run_id)
+    assert observation.text.startswith(says)
+    assert observation.status is outcome
+    assert run.answer == "I see."
+
+
+async def test_a_large_result_is_stored_whole_and_shown_cut_with_a_reference(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    reads = ("read_result", {"step": 1, "call": 1, "offset": 2_999_990})
+    scripted.script([tool_calls([("recite", {"size": 3_000_000})]), tool_calls([reads]), text("Read.")])
+    run = await missions.finish()
+    shown, part = await missions.observations(run.brief.run_id)
+    assert shown.whole_size == 3_000_000
+    assert len(shown.text) < 9_000
+    assert "read_result(step=1, call=1" in shown.text
+    assert "0123456789" in part.text
+
+
+async def test_the_limit_of_steps_ends_with_a_best_answer(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.requests.clear()
+    scripted.script([tool_calls([("echo", {"text": "a"})])] * 2 + [text("As far as I got.")])
+    run = await missions.finish(limits=Limits(max_steps=2))
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_STEPS)
+    assert run.answer == "As far as I got."
+    assert "tools" not in scripted.requests[-1]
+
+
+async def test_the_limit_of_tokens_ends_the_run_with_its_last_thought(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.script([tool_calls([("echo", {"text": "a"})], says="Thinking.")])
+    run = await missions.finish(limits=Limits(max_tokens=25))
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.INCOMPLETE, StopReason.MAX_TOKENS, "Thinking.")
+
+
+async def test_the_limit_of_time_ends_a_run_whose_model_does_not_answer(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.reply = lambda _: status(503)
+    run = await missions.finish(limits=Limits(max_seconds=2))
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)
+
+
+async def test_an_outage_of_the_provider_is_retried(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.requests.clear()
+    scripted.script([status(500), status(429, {"retry-after": "1"}), text("Back again.")])
+    run = await missions.finish()
+    assert run.answer == "Back again."
+    failed = [event.data["code"] for event in await missions.events(run.brief.run_id) if event.type == "model.failed"]
+    assert len(failed) == 2
+    assert len(scripted.requests) == 3
+
+
+@pytest.mark.parametrize("code", [400, 401])
+async def test_a_refusal_of_the_provider_fails_the_run_at_once(
+    missions: Missions, scripted: ScriptedLLM, code: int
+) -> None:
+    scripted.requests.clear()
+    scripted.reply = lambda _: status(code)
+    run = await missions.finish()
+    assert run.status is RunStatus.FAILED
+    assert run.error_code == {400: "model_request_invalid", 401: "model_key_invalid"}[code]
+    assert len(scripted.requests) == 1
+
+
+async def test_an_empty_reply_is_asked_for_once_more_then_the_run_fails(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.requests.clear()
+    scripted.script([empty(), empty()])
+    run = await missions.finish()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "model_reply_invalid")
+    assert len(scripted.requests) == 2
+    assert run.totals.wasted_tokens == run.totals.input_tokens + run.totals.output_tokens == 50
+
+
+async def test_a_paused_run_waits_and_a_word_is_heard_before_it_goes_on(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.script([tool_calls([("echo", {"text": "a"})]), text("Heard.")])
+    run_id = await missions.accepted()
+    brief = await missions.brief(run_id)
+    await missions.door.start_run(brief)
+    await missions.door.signal_run(missions.tenant_id, run_id, "pause")
+    await missions.event(run_id, "run.paused")
+    await missions.say(run_id, "Mind the gap.")
+    await missions.door.signal_run(missions.tenant_id, run_id, "resume")
+    run = await missions.ended(run_id)
+    assert run.answer == "Heard."
+    assert "Mind the gap." in json.dumps(scripted.requests[-1]["messages"])
+
+
+async def test_a_tool_that_asks_the_user_waits_for_the_answer(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.script([tool_calls([("ask_user", {"question": "Which colour?"})]), text("Blue it is.")])
+    run_id = await missions.start()
+    waiting = await missions.event(run_id, "run.waiting")
+    assert waiting.data["waiting_for"] == "an answer from a person"
+    await missions.say(run_id, "Blue.")
+    run = await missions.ended(run_id)
+    [answer] = await missions.observations(run_id)
+    assert answer.text == "Blue."
+    assert run.answer == "Blue it is."
+
+
+async def test_a_cancelled_run_ends_and_its_model_call_with_it(missions: Missions, scripted: ScriptedLLM) -> None:
+    hangups = scripted.hangups
+    scripted.requests.clear()
+    scripted.script([hang("Thinking")])
+    run_id = await missions.start()
+    await scripted.until(lambda server: len(server.requests) > 0)
+    await missions.door.cancel_run(missions.tenant_id, run_id)
+    run = await missions.ended(run_id)
+    assert run.status is RunStatus.CANCELLED
+    await scripted.until(lambda server: server.hangups > hangups)
+
+
+async def test_a_long_run_continues_as_new_and_keeps_its_plan(missions: Missions, scripted: ScriptedLLM) -> None:
+    plan = {"items": [{"text": "go on", "status": "in_progress"}]}
+    steps = [tool_calls([("echo", {"text": str(number)})]) for number in range(40)]
+    scripted.script([tool_calls([("todo_write", plan)]), *steps, text("There.")])
+    run = await missions.finish(limits=Limits(max_steps=60))
+    assert (run.status, run.totals.steps, run.totals.tool_calls) == (RunStatus.COMPLETED, 42, 41)
+    progress = await missions.door.progress(missions.tenant_id, run.brief.run_id)
+    assert progress.todo == (("go on", "in_progress"),)
+
+
+async def test_starting_a_run_twice_starts_one(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.script([text("Once.")])
+    run_id = await missions.start()
+    await missions.door.start_run(await missions.brief(run_id))
+    run = await missions.ended(run_id)
+    await missions.door.start_run(await missions.brief(run_id))
+    assert run.answer == "Once."
+    assert [event.type for event in await missions.events(run_id)].count("run.started") == 1

@@ -1,0 +1,240 @@
+"""The worker, `python -m worker`: builds the activities, polls Temporal, drains on SIGTERM. Run any number of them."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.approvals import ApprovalActivities
+from activities.failures import FailureInterceptor
+from activities.models import ModelActivities
+from activities.runs import RunActivities
+from activities.tools import ToolActivities
+from taskforce.application.acting import Acting
+from taskforce.application.deciding import Deciding
+from taskforce.application.running import Briefs, Running, repeat, sweep
+from taskforce.application.thinking import Thinking
+from taskforce.core.domain.errors import DomainError
+from taskforce.core.interfaces.llm import ChatModel
+from taskforce.core.interfaces.records import Clock, Live
+from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
+from taskforce.infrastructure.live import Publisher
+from taskforce.infrastructure.llm.environment import known_secrets
+from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from taskforce.infrastructure.logging import configure_logging
+from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.tools.registry import ToolRegistry
+from workflows.agent_run import AgentRun
+from workflows.approval import ApprovalWorkflow
+from workflows.door import TemporalAddress, TemporalDoor, connect
+
+SWEEP_SECONDS = 5.0
+LATE = timedelta(seconds=5)
+DRAIN = timedelta(seconds=20)
+ANSWER_SECONDS = 72 * 3_600
+
+_log = structlog.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    """The time, for everything that takes a clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What activities need of the world.
+
+    Attributes:
+        database: The door to the data.
+        live: Who watches.
+        model: The door to the models.
+        tools: The tools there are.
+        http: The guarded way out.
+        claims_age: How long the claims last seen count as rights.
+        clock: The time.
+        answer_seconds: How long a run waits for a person's answer.
+    """
+
+    database: Database
+    live: Live
+    model: ChatModel
+    tools: ToolRunner
+    http: OutboundHttp
+    claims_age: timedelta = timedelta(hours=24)
+    clock: Clock = utc_now
+    answer_seconds: int = ANSWER_SECONDS
+
+
+def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
+    """Builds every activity from its parts."""
+    briefs = Briefs(parts.database)
+    running = Running(parts.database, briefs, parts.live, parts.clock)
+    thinking = Thinking(parts.database, briefs, parts.model, parts.tools, parts.live, parts.clock)
+    acting = Acting(
+        parts.database, briefs, parts.tools, parts.http, parts.live, parts.clock, claims_age=parts.claims_age
+    )
+    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.claims_age)
+    runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
+    approvals = ApprovalActivities(deciding)
+    return [
+        runs.begin_run,
+        runs.note_status,
+        runs.record_usage,
+        runs.finish_run,
+        ModelActivities(thinking).call_model,
+        tools.authorize,
+        tools.run_tool,
+        tools.record_denial,
+        approvals.open_request,
+        approvals.authorize_decision,
+        approvals.refuse_decision,
+        approvals.record_decision,
+        approvals.close_request,
+    ]
+
+
+def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: Any) -> Worker:  # noqa: ANN401 - the SDK's own types
+    """Makes a worker of the product.
+
+    Args:
+        client: A connected Temporal client.
+        task_queue: The queue to poll.
+        parts: What its activities need.
+        **options: Further options of the SDK's `Worker`.
+
+    Returns:
+        The worker, not yet running.
+    """
+    passed_through = SandboxRestrictions.default.with_passthrough_modules(
+        "pydantic", "pydantic_core", "annotated_types"
+    )
+    chosen: dict[str, Any] = {
+        "max_concurrent_activities": 200,
+        "max_concurrent_local_activities": 200,
+        "max_concurrent_workflow_tasks": 100,
+        # A cancellation reaches an activity with its next heartbeat, which the SDK would otherwise hold back.
+        "max_heartbeat_throttle_interval": timedelta(seconds=1),
+        "graceful_shutdown_timeout": DRAIN,
+        "workflow_runner": SandboxedWorkflowRunner(restrictions=passed_through),
+        **options,
+    }
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[AgentRun, ApprovalWorkflow],
+        activities=build_activities(parts),
+        interceptors=[FailureInterceptor()],
+        **chosen,
+    )
+
+
+@asynccontextmanager
+async def sweeping(database: Database, door: TemporalDoor, clock: Clock = utc_now) -> AsyncIterator[None]:
+    """Starts, while the block lasts, the runs that a crash between commit and start has left behind."""
+    briefs = Briefs(database)
+
+    async def start(tenant_id: str, run_id: str) -> None:
+        await door.start_run(await briefs.get(tenant_id, run_id))
+
+    async def once() -> None:
+        started = await sweep(database, clock() - LATE, start)
+        if started:
+            _log.info("runs.swept", started=started)
+
+    failed = partial(_report, "sweep.failed")
+    task = asyncio.create_task(repeat(SWEEP_SECONDS, once, failed), name="sweeper")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _report(event: str, error: Exception) -> None:
+    _log.warning(event, error=type(error).__name__, detail=str(error)[:300])
+
+
+def temporal_address(settings: Settings) -> TemporalAddress:
+    """Where Temporal is, by the settings."""
+    return TemporalAddress(
+        address=settings.temporal_target,
+        namespace=settings.temporal_namespace,
+        task_queue=settings.temporal_task_queue,
+        tls=settings.temporal_tls,
+        ca=settings.temporal_tls_ca,
+        certificate=settings.temporal_tls_cert,
+        key=settings.temporal_tls_key,
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+    )
+
+
+async def work(settings: Settings) -> None:
+    """Runs a worker until SIGTERM or SIGINT, then lets it finish what it can.
+
+    Raises:
+        DomainError: Database or Temporal cannot be used; the message says what to do.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.app_url, settings.db_pool_size)
+        stack.push_async_callback(database.close)
+        await database.check()
+        live = await stack.enter_async_context(Publisher(settings.app_url))
+        client = await connect(temporal_address(settings))
+        door = TemporalDoor(client, settings.temporal_task_queue)
+        await door.ensure_search_attributes()
+        model = LiteLLMModel()
+        stack.push_async_callback(model.aclose)
+        await model.prepare()
+        http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts))
+        stack.push_async_callback(http.aclose)
+        parts = WorkerParts(
+            database=database,
+            live=live,
+            model=model,
+            tools=ToolRegistry.discover(secrets=known_secrets(os.environ)),
+            http=http,
+            claims_age=timedelta(hours=settings.claims_max_age_hours),
+        )
+        await stack.enter_async_context(sweeping(database, door))
+        await stack.enter_async_context(build_worker(client, settings.temporal_task_queue, parts))
+        _log.info("worker.ready", task_queue=settings.temporal_task_queue)
+        await stop.wait()
+        _log.info("worker.draining", seconds=DRAIN.total_seconds())
+
+
+def main() -> int:
+    """Runs the worker; returns the exit code."""
+    try:
+        settings = Settings.from_env()
+        configure_logging(settings.log_level, secrets=known_secrets(os.environ))
+        asyncio.run(work(settings))
+    except DomainError as error:
+        sys.stderr.write(f"{error.code}: {error.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The Temporal SDK sometimes aborts the interpreter at exit, after all work is done; that is no failure.
+    os._exit(code)

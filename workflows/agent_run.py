@@ -1,0 +1,306 @@
+"""A run: the agent thinks, acts and observes, until it answers or something stops it."""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, is_cancelled_exception
+
+from workflows.approval import ApprovalWorkflow
+from workflows.attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR
+from workflows.steps import MARGIN, MODEL_PATIENCE, ask_model, last_failure, quickly, ran_out, use_tool
+
+with workflow.unsafe.imports_passed_through():
+    from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+    from models.messages.approvals import ApprovalInput, CloseRequest
+    from models.messages.frame import RunRef
+    from models.messages.runs import (
+        Carried,
+        ModelOutcome,
+        ModelTurn,
+        Permit,
+        Permits,
+        RunEnd,
+        RunInput,
+        RunNote,
+        RunPlan,
+        RunProgress,
+        StepRef,
+        ToolOutcome,
+        ToolTurn,
+    )
+    from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+    from taskforce.core.domain.ids import effect_id
+    from taskforce.core.domain.runs import Limits, StopReason
+    from taskforce.core.domain.todo import TodoList
+
+_Open = Literal["running", "waiting", "paused"]
+_Final = Literal["completed", "incomplete", "failed", "cancelled"]
+
+
+@workflow.defn(name="AgentRun")
+class AgentRun:
+    """One run, from its mission to its end."""
+
+    @workflow.init
+    def __init__(self, start: RunInput) -> None:
+        carried = start.carried
+        self._tenant_id = start.tenant_id
+        self._run_id = start.run_id
+        self._part = carried.part
+        self._step = carried.step
+        self._tokens = carried.tokens
+        self._worked_before = carried.worked_seconds
+        self._todo = carried.todo
+        self._words = list(carried.words)
+        self._paused = carried.paused
+        self._status: str = "running"
+        self._waiting_for: str | None = None
+        self._waits: list[str] = []
+        self._waiting_since: datetime | None = None
+        self._waited = timedelta()
+        self._asking = asyncio.Lock()
+        self._noting = asyncio.Lock()
+
+    @workflow.run
+    async def run(self, start: RunInput) -> str:
+        """Works until the run has ended; returns its status."""
+        try:
+            self._plan = await quickly("begin_run", self._ref(), RunPlan)
+            end = await self._work()
+        except (asyncio.CancelledError, FailureError) as error:
+            end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
+            await self._finish(end)
+            if end.status == "cancelled":
+                raise
+            raise ApplicationError(
+                end.error_message or "", type=end.error_code or "internal", non_retryable=True
+            ) from None
+        await self._finish(end)
+        return end.status
+
+    @workflow.signal
+    def pause(self, *_: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+        """Stops the run before its next step."""
+        self._paused = True
+
+    @workflow.signal
+    def resume(self, *_: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+        """Lets a paused run go on."""
+        self._paused = False
+
+    @workflow.signal
+    def add_word(self, *word_id: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+        """Tells the run that a person has added a word; the word itself is a row."""
+        if len(word_id) == 1 and isinstance(word_id[0], str) and word_id[0] not in self._words:
+            self._words.append(word_id[0])
+
+    @workflow.query
+    def progress(self) -> RunProgress:
+        """What the run is doing."""
+        return RunProgress(
+            status=self._status, step=self._step, tokens=self._tokens, waiting_for=self._waiting_for, todo=self._todo
+        )
+
+    async def _work(self) -> RunEnd:
+        limits = Limits(self._plan.max_steps, self._plan.max_tokens, self._plan.max_seconds)
+        while True:
+            await self._while_paused()
+            reached = limits.reached(self._step, self._tokens, self._worked())
+            if reached is StopReason.MAX_STEPS:
+                await self._think(closing=True)
+            if reached is not None:
+                return self._end("incomplete", stop_reason=reached.value)
+            left = self._left()
+            try:
+                answered = await self._take_step()
+            except FailureError as error:
+                if not (ran_out(error) and left <= MODEL_PATIENCE):
+                    raise
+                return self._end("incomplete", stop_reason=StopReason.MAX_SECONDS.value)
+            # A word that came while the model was answering is heard before the run ends.
+            if answered and not self._words:
+                return self._end("completed")
+            await self._continue_as_new()
+
+    async def _take_step(self) -> bool:
+        calls = await self._think()
+        if calls:
+            await self._while_paused()
+            await self._act()
+        return not calls
+
+    async def _think(self, *, closing: bool = False) -> int:
+        self._step += 1
+        self._describe()
+        words, self._words = tuple(self._words), []
+        turn: dict[str, Any] = {"words": words} if words else {}
+        if closing:
+            turn["closing"] = True
+        asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
+        outcome = await ask_model(asked, ModelOutcome, self._left())
+        self._tokens += outcome.tokens
+        return outcome.calls
+
+    async def _act(self) -> None:
+        ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
+        permits = await quickly("authorize", ref, Permits, patience=self._left())
+        await asyncio.gather(*(self._call(permit) for permit in permits.calls))
+
+    async def _call(self, permit: Permit) -> None:
+        request_id = None
+        if permit.approval:
+            request_id = effect_id(self._run_id, self._step, permit.call)
+            if not await self._approved(permit, request_id):
+                await quickly("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
+                return
+        words = await self._answer() if permit.asks else ()
+        outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
+        if outcome.todo is not None:
+            self._todo = outcome.todo
+            self._describe()
+
+    async def _run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
+        time = timedelta(seconds=permit.seconds) + MARGIN
+        if permit.quick:
+            return await quickly("run_tool", turn, ToolOutcome, patience=self._left())
+        return await use_tool(turn, ToolOutcome, permit.tool, time, self._left())
+
+    async def _approved(self, permit: Permit, request_id: str) -> bool:
+        what = f"approval of {permit.tool}"
+        await self._wait_begins(what)
+        approved = await self._decided(permit, request_id)
+        await self._wait_ends(what)
+        return approved
+
+    async def _decided(self, permit: Permit, request_id: str) -> bool:
+        asked = ApprovalInput(
+            tenant_id=self._tenant_id, request_id=request_id, run_id=self._run_id, step=self._step, call=permit.call
+        )
+        try:
+            outcome = await workflow.execute_child_workflow(
+                ApprovalWorkflow.run,
+                asked,
+                id=approval_workflow_id(self._tenant_id, request_id),
+                parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+                search_attributes=self._attributes_of_approval(),
+                static_summary=f"{permit.tool}, asked by {self._plan.user_id}",
+            )
+            return outcome.status == "approved"
+        except ChildWorkflowError as error:
+            if workflow.cancellation_reason() is not None:
+                raise asyncio.CancelledError from error
+            # An operator ended the question itself: nobody has approved.
+            await quickly("close_request", self._withdrawn(request_id))
+            return False
+
+    async def _answer(self) -> tuple[str, ...]:
+        what = "an answer from a person"
+        async with self._asking:
+            await self._wait_begins(what)
+            with suppress(asyncio.TimeoutError):
+                await workflow.wait_condition(lambda: bool(self._words), timeout=self._plan.answer_seconds)
+            await self._wait_ends(what)
+            words, self._words = tuple(self._words), []
+            return words
+
+    async def _while_paused(self) -> None:
+        if self._paused:
+            self._waiting_since = workflow.now()
+            await self._note("paused", None)
+            await workflow.wait_condition(lambda: not self._paused)
+            self._waited += workflow.now() - self._waiting_since
+            self._waiting_since = None
+            await self._note("running", None)
+
+    async def _wait_begins(self, what: str) -> None:
+        self._waits.append(what)
+        if len(self._waits) == 1:
+            self._waiting_since = workflow.now()
+        await self._note("waiting", self._waits[0])
+
+    async def _wait_ends(self, what: str) -> None:
+        self._waits.remove(what)
+        if not self._waits and self._waiting_since is not None:
+            self._waited += workflow.now() - self._waiting_since
+            self._waiting_since = None
+        await self._note("waiting" if self._waits else "running", self._waits[0] if self._waits else None)
+
+    async def _note(self, status: _Open, waiting_for: str | None) -> None:
+        async with self._noting:
+            if (status, waiting_for) == (self._status, self._waiting_for):
+                return
+            self._status, self._waiting_for = status, waiting_for
+            self._describe()
+            waiting = WAITING_FOR.value_set(waiting_for) if waiting_for else WAITING_FOR.value_unset()
+            workflow.upsert_search_attributes([STATUS.value_set(status), waiting])
+            note = RunNote(tenant_id=self._tenant_id, run_id=self._run_id, status=status, waiting_for=waiting_for)
+            await quickly("note_status", note)
+
+    async def _continue_as_new(self) -> None:
+        if not workflow.info().is_continue_as_new_suggested():
+            return
+        await quickly("record_usage", self._ref())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        carried = Carried(
+            step=self._step,
+            tokens=self._tokens,
+            worked_seconds=self._worked(),
+            part=self._part + 1,
+            todo=self._todo,
+            words=tuple(self._words),
+            paused=self._paused,
+        )
+        workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried))
+
+    async def _finish(self, end: RunEnd) -> None:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        self._status, self._waiting_for = end.status, None
+        await quickly("finish_run", end)
+        workflow.upsert_search_attributes([STATUS.value_set(end.status), WAITING_FOR.value_unset()])
+        self._describe()
+
+    def _failed(self, error: BaseException) -> RunEnd:
+        code, message = last_failure(error)
+        return self._end("failed", error_code=code or "model_unavailable", error_message=message)
+
+    def _end(self, status: _Final, **why: str) -> RunEnd:
+        return RunEnd(tenant_id=self._tenant_id, run_id=self._run_id, status=status, **why)
+
+    def _ref(self) -> RunRef:
+        return RunRef(tenant_id=self._tenant_id, run_id=self._run_id)
+
+    def _turn(self, permit: Permit, *, request_id: str | None, words: tuple[str, ...] = ()) -> ToolTurn:
+        more: dict[str, Any] = {"words": words} if words else {}
+        if request_id is not None:
+            more["request_id"] = request_id
+        return ToolTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, call=permit.call, **more)
+
+    def _withdrawn(self, request_id: str) -> CloseRequest:
+        return CloseRequest(
+            tenant_id=self._tenant_id, request_id=request_id, status="withdrawn", reason="an operator ended the request"
+        )
+
+    def _attributes_of_approval(self) -> TypedSearchAttributes:
+        plan = self._plan
+        values = {TENANT: self._tenant_id, AGENT: plan.agent_id, USER: plan.user_id, APPROVAL_TYPE: "tool_call"}
+        return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values.items()])
+
+    def _worked(self) -> float:
+        since = workflow.now() - workflow.info().start_time - self._waited
+        if self._waiting_since is not None:
+            since -= workflow.now() - self._waiting_since
+        return self._worked_before + since.total_seconds()
+
+    def _left(self) -> timedelta:
+        return timedelta(seconds=max(self._plan.max_seconds - self._worked(), 1))
+
+    def _describe(self) -> None:
+        todo = TodoList.of(self._todo).markdown()
+        waiting = f", waiting for {self._waiting_for}" if self._waiting_for else ""
+        workflow.set_current_details(
+            f"**{self._status}**{waiting} · step {self._step} · {self._tokens} tokens\n\n{todo}"
+        )

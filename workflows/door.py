@@ -1,0 +1,257 @@
+"""The one way to Temporal: start, decide, signal, query, and a look at who polls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+
+from models.messages.approvals import DecisionInput, DecisionOutcome
+from models.messages.runs import RunInput, RunProgress
+from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.runs import workflow_id as run_workflow_id
+from workflows import attributes
+from workflows.agent_run import AgentRun
+from workflows.approval import ApprovalWorkflow
+
+RPC_TIME = timedelta(seconds=10)
+DECISION_TIME = timedelta(seconds=20)
+
+
+class _SparsePydantic(PydanticPayloadConverter):
+    """Leaves unset fields out, which keeps histories small."""
+
+    def __init__(self) -> None:
+        super().__init__(ToJsonOptions(exclude_unset=True))
+
+
+DATA_CONVERTER = DataConverter(payload_converter_class=_SparsePydantic)
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalAddress:
+    """Where Temporal is and how to speak to it.
+
+    Attributes:
+        address: `host:port` of the frontend.
+        namespace: The namespace, which must exist.
+        task_queue: The queue that the workers poll.
+        tls: Whether to use TLS.
+        ca, certificate, key: Paths of PEM files for TLS, where needed.
+        api_key: For Temporal Cloud and the like.
+    """
+
+    address: str
+    namespace: str = "default"
+    task_queue: str = "taskforce"
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    api_key: str | None = None
+
+    def tls_config(self) -> TLSConfig | bool:
+        """The TLS settings as the SDK takes them."""
+        if not (self.ca or self.certificate):
+            return self.tls
+        return TLSConfig(
+            server_root_ca_cert=self.ca.read_bytes() if self.ca else None,
+            client_cert=self.certificate.read_bytes() if self.certificate else None,
+            client_private_key=self.key.read_bytes() if self.key else None,
+        )
+
+
+async def connect(where: TemporalAddress) -> Client:
+    """Connects to Temporal.
+
+    Raises:
+        Unavailable: `temporal_unavailable`.
+    """
+    try:
+        return await Client.connect(
+            where.address,
+            namespace=where.namespace,
+            tls=where.tls_config(),
+            api_key=where.api_key,
+            data_converter=DATA_CONVERTER,
+        )
+    except (RuntimeError, RPCError, OSError) as error:
+        raise Unavailable(
+            "temporal_unavailable", f"Temporal does not answer at {where.address}: {type(error).__name__}."
+        ) from error
+
+
+class TemporalDoor:
+    """What the gateway and the sweeper do with workflows.
+
+    Args:
+        client: A connected client.
+        task_queue: The queue that the workers poll.
+    """
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def start_run(self, brief: Brief) -> None:
+        """Starts the workflow of a committed run; starting it again is harmless.
+
+        Raises:
+            Unavailable: `temporal_unavailable`; the sweeper starts the run later.
+        """
+        tenant_id, run_id = brief.tenant_id, brief.run_id
+        values = {
+            attributes.TENANT: tenant_id,
+            attributes.AGENT: brief.agent.agent_id,
+            attributes.USER: brief.user_id,
+            attributes.STATUS: "running",
+        }
+        try:
+            await self._client.start_workflow(
+                AgentRun.run,
+                RunInput(tenant_id=tenant_id, run_id=run_id),
+                id=run_workflow_id(tenant_id, run_id),
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
+                static_summary=f"{brief.agent.agent_id} for {brief.user_id}",
+                rpc_timeout=RPC_TIME,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise _mapped(error, "run") from error
+
+    async def cancel_run(self, tenant_id: str, run_id: str) -> None:
+        """Asks the run to end; it tells its model call and its tools."""
+        try:
+            await self._run(tenant_id, run_id).cancel(rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise _mapped(error, "run") from error
+
+    async def signal_run(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
+        """Sends `pause`, `resume` or `add_word` to a run."""
+        try:
+            await self._run(tenant_id, run_id).signal(signal, args=list(arguments), rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise _mapped(error, "run") from error
+
+    async def progress(self, tenant_id: str, run_id: str) -> RunProgress:
+        """Asks the workflow what it is doing; needs a worker."""
+        try:
+            return await self._run(tenant_id, run_id).query(AgentRun.progress, rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise _mapped(error, "run") from error
+
+    async def wait_for_run(self, tenant_id: str, run_id: str, seconds: float) -> bool:
+        """Waits until the run has ended; False when it has not within the time."""
+        try:
+            handle = self._run(tenant_id, run_id)
+            await handle.result(rpc_timeout=timedelta(seconds=seconds))
+        except RPCError as error:
+            if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
+                return False
+            raise _mapped(error, "run") from error
+        return True
+
+    async def decide(self, tenant_id: str, request_id: str, decision: DecisionInput) -> DecisionOutcome:
+        """Carries an authenticated decision to its request.
+
+        Raises:
+            Conflict: The request refuses it; the code says why.
+        """
+        handle = self._client.get_workflow_handle_for(ApprovalWorkflow.run, approval_workflow_id(tenant_id, request_id))
+        try:
+            # The approver's one word: sent twice, it is the same update.
+            return await handle.execute_update(
+                ApprovalWorkflow.decide,
+                decision,
+                id=f"{decision.approver_id}:{decision.verdict}",
+                rpc_timeout=DECISION_TIME,
+            )
+        except WorkflowUpdateFailedError as error:
+            raise _refused(error) from error
+        except RPCError as error:
+            raise _closed_or(error) from error
+
+    async def pollers(self) -> int:
+        """How many workers have polled lately.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        request = DescribeTaskQueueRequest(
+            namespace=self._client.namespace,
+            task_queue=TaskQueue(name=self._task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+        try:
+            answer = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_TIME)
+        except RPCError as error:
+            raise _mapped(error, "task queue") from error
+        return len(answer.pollers)
+
+    async def ensure_search_attributes(self) -> Sequence[str]:
+        """Registers what is missing of the search attributes.
+
+        Returns:
+            The names that were added.
+
+        Raises:
+            Unavailable: `search_attributes_missing` where this client may not add them.
+        """
+        operator, namespace = self._client.operator_service, self._client.namespace
+        wanted = [key.name for key in attributes.ALL]
+        try:
+            known = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+            lacking = [name for name in wanted if name not in known.custom_attributes]
+            if lacking:
+                kinds = dict.fromkeys(lacking, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+                await operator.add_search_attributes(
+                    AddSearchAttributesRequest(namespace=namespace, search_attributes=kinds)
+                )
+        except RPCError as error:
+            names = " ".join(f"--name {name} --type Keyword" for name in wanted)
+            raise Unavailable(
+                "search_attributes_missing",
+                f"Could not register search attributes. Run: temporal operator search-attribute create {names}",
+            ) from error
+        return lacking
+
+    def _run(self, tenant_id: str, run_id: str) -> WorkflowHandle[AgentRun, str]:
+        return self._client.get_workflow_handle_for(AgentRun.run, run_workflow_id(tenant_id, run_id))
+
+
+def _refused(error: WorkflowUpdateFailedError) -> DomainError:
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type:
+        return Conflict(cause.type, cause.message)
+    return Conflict("request_closed", "The request has ended; it takes no more decisions.")
+
+
+def _closed_or(error: RPCError) -> DomainError:
+    # A request whose workflow is over, or forgotten, has a row that is the record.
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return Conflict("request_closed", "The request has ended; it takes no more decisions.")
+    return _mapped(error, "request")
+
+
+def _mapped(error: RPCError, what: str) -> DomainError:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return missing(what)
+    return Unavailable(
+        "temporal_unavailable", f"Temporal does not answer ({error.status.name.lower()}). Try again.", retry_after=2
+    )

@@ -1,0 +1,143 @@
+"""How workflows call activities: timeouts and retries in one place.
+
+Local activities hold the workflow task, so they get seconds; when the world is slower than that (a database that
+restarts), the same activity runs as a regular one, which waits as long as it takes.
+"""
+
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import exceptions, workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    RetryState,
+    is_cancelled_exception,
+)
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import BaseModel
+
+Result = TypeVar("Result")
+
+LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3)
+PATIENT = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=20))
+MODEL = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
+LOCAL_TIME = timedelta(seconds=5)
+ROW_TIME = timedelta(seconds=60)
+MODEL_TIME = timedelta(minutes=10)
+MODEL_PATIENCE = timedelta(minutes=30)
+HEARTBEAT = timedelta(seconds=10)
+MARGIN = timedelta(seconds=15)
+
+
+async def quickly(
+    activity: str,
+    message: BaseModel,
+    result: type[Result] | None = None,
+    *,
+    time: timedelta = LOCAL_TIME,
+    patience: timedelta | None = None,
+) -> Result:
+    """Runs an idempotent activity that takes milliseconds.
+
+    Args:
+        activity: Its name.
+        message: Its input.
+        result: The type of what it returns; None for nothing.
+        time: Time for the local attempt.
+        patience: Time for the regular activity that follows a slow one; None waits for as long as it takes.
+
+    Returns:
+        What the activity returned.
+
+    Raises:
+        FailureError: The activity said no, in a way that a retry does not change.
+    """
+    try:
+        value: Result = await _local(activity, message, result, time)
+        return value
+    except FailureError as error:
+        # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
+        if is_cancelled_exception(error) or refusal(error) is not None:
+            raise
+    later: Result = await _patiently(activity, message, result, patience)
+    return later
+
+
+async def _local(activity: str, message: BaseModel, result: type[Result] | None, time: timedelta) -> Any:  # noqa: ANN401
+    return await workflow.execute_local_activity(
+        activity, message, result_type=result, schedule_to_close_timeout=time, retry_policy=LOCAL
+    )
+
+
+async def _patiently(activity: str, message: BaseModel, result: type[Result] | None, patience: timedelta | None) -> Any:  # noqa: ANN401
+    return await workflow.execute_activity(
+        activity,
+        message,
+        result_type=result,
+        start_to_close_timeout=ROW_TIME,
+        schedule_to_close_timeout=patience,
+        retry_policy=PATIENT,
+    )
+
+
+async def ask_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:
+    """Runs `call_model`; Temporal retries what may pass, within the time that the run has left.
+
+    Raises:
+        ActivityError: The model refused, or did not answer in time.
+    """
+    reply: Result = await workflow.execute_activity(
+        "call_model",
+        message,
+        result_type=result,
+        start_to_close_timeout=MODEL_TIME,
+        schedule_to_close_timeout=min(MODEL_PATIENCE, left),
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=MODEL,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+    return reply
+
+
+async def use_tool(message: BaseModel, result: type[Result], tool: str, time: timedelta, left: timedelta) -> Result:
+    """Runs a tool that is slow or touches the world as a regular activity, named by its tool in the Temporal UI."""
+    outcome: Result = await workflow.execute_activity(
+        "run_tool",
+        message,
+        result_type=result,
+        start_to_close_timeout=time,
+        schedule_to_close_timeout=max(left, time),
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=tool,
+    )
+    return outcome
+
+
+def refusal(error: BaseException) -> ApplicationError | None:
+    """The failure that retrying does not change, if that is what an activity's error holds."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return cause if isinstance(cause, ApplicationError) and cause.non_retryable else None
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether the activity was given up because its time was over, or would have been before the next attempt."""
+    return isinstance(error, ActivityError) and (
+        error.retry_state is RetryState.TIMEOUT or isinstance(error.cause, exceptions.TimeoutError)
+    )
+
+
+def last_failure(error: BaseException) -> tuple[str | None, str]:
+    """Code and message of the innermost failure that an activity's error holds, for the run's row."""
+    found: tuple[str | None, str] = (None, str(error))
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ApplicationError):
+            found = (cause.type, cause.message)
+        cause = cause.__cause__
+    return found
