@@ -1,0 +1,25 @@
+"""Becomes another program that ends when its supervisor does.
+
+Run by path with `python -I -S child.py <supervisor's pid> <program> <arguments...>`. Where the kernel can tell of a
+parent's death (Linux) even `kill -9` of the supervisor ends the program by SIGTERM; elsewhere the next start does.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(supervisor: int, command: list[str]) -> None:
+    """Replaces this process by the command, unless the supervisor is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != supervisor:
+            sys.exit("the supervisor has ended")
+    os.execvp(command[0], command)  # noqa: S606  no shell is wanted
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])

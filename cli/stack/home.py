@@ -1,0 +1,154 @@
+"""The directory of the local stack (`.taskforce`): its lock, its state and its development secret."""
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cli.stack.processes import ProcessId
+from taskforce.core.domain.errors import Conflict
+
+_SECRET_BYTES = 32
+
+
+class StackState(BaseModel):
+    """What a running stack tells the other commands. Holds no secret.
+
+    Attributes:
+        url: The gateway.
+        temporal_ui_url: Where the Temporal UI answers, if it is known.
+        supervisor: The process of `taskforce up`.
+        processes: What it started, by name.
+        ready: Whether the gateway has said that it is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    url: str
+    temporal_address: str
+    temporal_namespace: str
+    temporal_ui_url: str | None
+    profile: str
+    supervisor: ProcessId
+    processes: Mapping[str, ProcessId] = Field(default_factory=dict)
+    ports: Mapping[str, int] = Field(default_factory=dict)
+    ready: bool = False
+
+    def running(self) -> bool:
+        """Whether its supervisor is alive."""
+        return self.supervisor.alive()
+
+
+class StackHome:
+    """Paths below one home directory, and what is kept in them.
+
+    Args:
+        path: The directory; made when first needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    @property
+    def logs(self) -> Path:
+        """Where each process writes its log."""
+        return self.path / "logs"
+
+    @property
+    def postgres(self) -> Path:
+        """Data of the embedded PostgreSQL."""
+        return self.path / "postgres"
+
+    @property
+    def temporal_database(self) -> Path:
+        """File of the Temporal dev server."""
+        return self.path / "temporal" / "temporal.db"
+
+    def log(self, name: str) -> Path:
+        """The log of one process."""
+        return self.logs / f"{name}.log"
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Holds the directory for one supervisor. The kernel frees it, however that ends.
+
+        Raises:
+            Conflict: Another `taskforce up` holds it.
+        """
+        self._make()
+        with exclusive(self.path / "up.lock", seconds=0):
+            yield
+
+    def read(self) -> StackState | None:
+        """The state that was written last, or None when there is none that can be read."""
+        try:
+            return StackState.model_validate_json((self.path / "state.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def write(self, state: StackState) -> None:
+        """Replaces the state, readable by this user only."""
+        self._make()
+        _write_private(self.path / "state.json", state.model_dump_json(indent=2))
+
+    def forget(self) -> None:
+        """Removes the state: nothing runs."""
+        (self.path / "state.json").unlink(missing_ok=True)
+
+    def development_secret(self) -> str:
+        """The secret that signs development tokens here; made once, readable by this user only."""
+        self._make()
+        path = self.path / "dev-secret"
+        if not path.exists():
+            _write_private(path, secrets.token_hex(_SECRET_BYTES))
+        return path.read_text().strip()
+
+    def _make(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def exclusive(lock: Path, *, seconds: float) -> Iterator[None]:
+    """Holds a lock file against other processes.
+
+    Args:
+        lock: The file; stays.
+        seconds: How long to wait for somebody else.
+
+    Raises:
+        Conflict: Somebody else kept it for that long.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        _acquire(file.fileno(), lock, time.monotonic() + seconds)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _acquire(descriptor: int, lock: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Conflict("in_use", f"{lock} is held by process {lock.read_text() or 'unknown'}.") from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _write_private(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)

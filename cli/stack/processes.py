@@ -1,0 +1,197 @@
+"""Processes of the local stack: who they are, how they start, how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHILD = Path(__file__).with_name("child.py")
+LINUX: bool = sys.platform == "linux"
+_LOG_BYTES = 10_000_000
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """One process and no later one that happens to get its number.
+
+    Attributes:
+        pid: The number.
+        started: When it started, as the system tells it; opaque, compared only.
+    """
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessId | None":
+        """The process that has this number now, or None."""
+        started = _started(pid)
+        return cls(pid, started) if started else None
+
+    def alive(self) -> bool:
+        """Whether that very process runs."""
+        return _started(self.pid) == self.started
+
+    def end(self, grace_seconds: float) -> None:
+        """Asks the process to end, and kills it when it does not within the grace."""
+        if not self.alive():
+            return
+        os.kill(self.pid, signal.SIGTERM)
+        if not wait_until(lambda: not self.alive(), grace_seconds) and self.alive():
+            os.kill(self.pid, signal.SIGKILL)
+            wait_until(lambda: not self.alive(), 5)
+
+
+class Child:
+    """A program that this process starts, restarts and ends.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches the supervisor only, which then ends its children
+    in order. Where the system supports it, it also ends when the thread that started it is gone: start it from a thread
+    that lives as long as it should.
+
+    Args:
+        name: For people and for the log's name.
+        command: Program and arguments.
+        log: File to which its output is appended.
+        environment: All of its environment.
+        directory: Where it runs.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str], directory: Path
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; returns at once."""
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _rotate(self.log)
+        wrapper = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid())]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603  the command is the product's own
+                wrapper + self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                cwd=self._directory,
+                start_new_session=True,
+            )
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def exit_code(self) -> int | None:
+        """What it ended with; negative for a signal; None while it runs or before it did."""
+        return self._process.poll() if self._process else None
+
+    def identity(self) -> ProcessId | None:
+        """Who it is, for the state file; None when it does not run."""
+        return ProcessId.of(self._process.pid) if self._process and self.alive() else None
+
+    def stop(self, grace_seconds: float) -> None:
+        """Asks it to end and waits, then kills it; nothing happens when it does not run."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def last_words(self, lines: int = 15) -> str:
+        """The end of its log."""
+        return tail(self.log, lines)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Polls a condition; says whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a text file; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64_000))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def environment_without(*prefixes: str) -> dict[str, str]:
+    """A copy of this process's environment for a child that must not see some of it.
+
+    Args:
+        prefixes: Variables that begin so are left out.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
+def command_name(pid: int) -> str | None:
+    """The name of the program that a process runs, or None when there is no such process."""
+    if not _started(pid):  # also one that has ended and that nobody has collected
+        return None
+    if LINUX:
+        try:
+            return Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            return None
+    return _ask_ps(pid, "comm=").rpartition("/")[2] or None
+
+
+def running_in(directory: Path, name: str) -> list[int]:
+    """Processes of a program whose current directory this is; none where the system does not tell (Linux does)."""
+    pids = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    return [pid for pid in pids if command_name(pid) == name and _directory(pid) == str(directory)]
+
+
+def _directory(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    if not LINUX:
+        return _ask_ps(pid, "lstart=")
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    state, ticks = fields[0], fields[19]
+    return "" if state in {"Z", "X"} else ticks
+
+
+def _ask_ps(pid: int, column: str) -> str:
+    answer = subprocess.run(  # noqa: S603
+        ["ps", "-p", str(pid), "-o", column],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip()
+
+
+def _rotate(log: Path) -> None:
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_name(log.name + ".1"))

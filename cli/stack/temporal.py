@@ -1,0 +1,191 @@
+"""The Temporal dev server: one process, on loopback, in memory or over a file."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel, Field, ValidationError
+
+from cli.stack.ports import free_port
+from cli.stack.processes import Child, ProcessId, environment_without, wait_until
+from taskforce.core.domain.errors import Conflict, Unavailable
+
+SEARCH_ATTRIBUTES = (
+    "TaskforceTenant",
+    "TaskforceAgent",
+    "TaskforceUser",
+    "TaskforceStatus",
+    "TaskforceWaitingFor",
+    "ApprovalType",
+    "ApprovalStatus",
+)
+"""Keyword attributes by which operators find runs and approvals."""
+
+_HOST = "127.0.0.1"
+_START_SECONDS = 60
+_STOP_SECONDS = 10
+# The dev server polls its one shard 20 times a second unless told otherwise; without eager execution some activities
+# wait for two seconds.
+_DYNAMIC_CONFIG = {"history.transferProcessorMaxPollRPS": "2000", "system.enableActivityEagerExecution": "true"}
+_PRAGMAS = ("journal_mode=wal", "synchronous=normal")
+
+
+class _SearchAttributes(BaseModel):
+    custom: dict[str, str] = Field(default_factory=dict, alias="customAttributes")
+
+
+class TemporalDevServer:
+    """A Temporal server for development and tests.
+
+    Args:
+        binary: The `temporal` program, see `cli.stack.binaries.temporal_binary`.
+        log: File for its output.
+        port: Of its frontend; 0 takes a free one.
+        ui_port: Of its UI; 0 takes a free one, None leaves the UI out.
+        namespace: Made at its start.
+        search_attributes: Names of Keyword attributes; those that a database file lacks are added.
+        database: Its file; None keeps everything in memory.
+        dynamic_config: Further server settings, values as JSON.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        log: Path,
+        port: int = 0,
+        ui_port: int | None = None,
+        namespace: str = "default",
+        search_attributes: Sequence[str] = SEARCH_ATTRIBUTES,
+        database: Path | None = None,
+        dynamic_config: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.ui_port = free_port() if ui_port == 0 else ui_port
+        self.namespace = namespace
+        self._binary = binary
+        self._log = log
+        self._http_port = free_port()
+        self._attributes = tuple(search_attributes)
+        self._database = database
+        self._dynamic_config = {**_DYNAMIC_CONFIG, **(dynamic_config or {})}
+        self._child: Child | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port for clients."""
+        return f"{_HOST}:{self.port}"
+
+    @property
+    def ui_url(self) -> str | None:
+        """Where people see it, or None without a UI."""
+        return f"http://{_HOST}:{self.ui_port}" if self.ui_port else None
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready; see `launch` and `wait_ready`."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Starts it and returns at once, so that other things can start meanwhile."""
+        if self._database:
+            self._database.parent.mkdir(parents=True, exist_ok=True)
+        self._child = Child(
+            "temporal",
+            [str(self._binary), *self._arguments()],
+            log=self._log,
+            # Its own command line reads TEMPORAL_ADDRESS and the like as options.
+            environment=environment_without("TEMPORAL_"),
+            directory=self._log.parent,
+        )
+        self._child.start()
+
+    def wait_ready(self, seconds: float = _START_SECONDS) -> None:
+        """Waits until the frontend knows the namespace and its search attributes.
+
+        Args:
+            seconds: How long to wait at most.
+
+        Raises:
+            Unavailable: It ended, or does not answer in time; the message has the end of its log.
+        """
+        if not wait_until(lambda: not self.alive() or self._knows_namespace(), seconds):
+            raise Unavailable("temporal_silent", f"The Temporal dev server does not answer:\n{self._last_words()}")
+        if not self.alive():
+            raise Unavailable("temporal_ended", f"The Temporal dev server did not start:\n{self._last_words()}")
+        self._add_missing_attributes()
+
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._child is not None and self._child.alive()
+
+    def identity(self) -> ProcessId | None:
+        """Who it is, or None when it does not run."""
+        return self._child.identity() if self._child else None
+
+    def stop(self, grace_seconds: float = _STOP_SECONDS) -> None:
+        """Ends it by its pid; nothing happens when it does not run."""
+        if self._child:
+            self._child.stop(grace_seconds)
+
+    def _arguments(self) -> list[str]:
+        arguments = [
+            "server",
+            "start-dev",
+            "--ip",
+            _HOST,
+            "--port",
+            str(self.port),
+            "--http-port",
+            str(self._http_port),
+        ]
+        arguments += ["--log-level", "warn", "--namespace", self.namespace]
+        arguments += ["--ui-port", str(self.ui_port)] if self.ui_port else ["--headless"]
+        for name in self._attributes:
+            arguments += ["--search-attribute", f"{name}=Keyword"]
+        for name, value in self._dynamic_config.items():
+            arguments += ["--dynamic-config-value", f"{name}={value}"]
+        return arguments + self._storage_arguments()
+
+    def _storage_arguments(self) -> list[str]:
+        if self._database is None:
+            return []
+        pragmas = [part for pragma in _PRAGMAS for part in ("--sqlite-pragma", pragma)]
+        return ["--db-filename", str(self._database), *pragmas]
+
+    def _knows_namespace(self) -> bool:
+        return self._get("") is not None
+
+    def _add_missing_attributes(self) -> None:
+        answer = self._get("/search-attributes")
+        try:
+            known = _SearchAttributes.model_validate_json(answer or b"").custom
+        except ValidationError:
+            known = {}
+        if missing := [name for name in self._attributes if name not in known]:
+            self._create_attributes(missing)
+
+    def _create_attributes(self, names: Sequence[str]) -> None:
+        # The flags count for a new database only.
+        command = [str(self._binary), "operator", "search-attribute", "create", "--address", self.address]
+        command += ["--namespace", self.namespace]
+        for name in names:
+            command += ["--name", name, "--type", "Keyword"]
+        result = subprocess.run(  # noqa: S603
+            command, env=environment_without("TEMPORAL_"), capture_output=True, text=True, check=False, timeout=30
+        )
+        if result.returncode:
+            text = f"Temporal refused the search attributes {', '.join(names)}: {result.stderr.strip()}"
+            raise Conflict("search_attributes", text)
+
+    def _get(self, path: str) -> bytes | None:
+        url = f"http://{_HOST}:{self._http_port}/api/v1/namespaces/{self.namespace}{path}"
+        try:
+            answer = httpx.get(url, timeout=2, trust_env=False)
+        except httpx.HTTPError:
+            return None
+        return answer.content if answer.is_success else None
+
+    def _last_words(self) -> str:
+        return self._child.last_words() if self._child else ""

@@ -1,0 +1,168 @@
+"""`taskforce up` as a process, with real servers and stand-ins for our own programs."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.stack.home import StackHome, StackState
+from cli.stack.ports import free_port, is_free
+from cli.stack.postgres import EmbeddedPostgres
+from cli.stack.processes import wait_until
+
+REPOSITORY = Path(__file__).parents[3]
+SECONDS = 60.0
+
+
+class Up:
+    """One `taskforce up`; `read` returns its events as they come."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = StackHome(home / ".taskforce")
+        self.ports = [free_port() for _ in range(3)]
+        names = ("TASKFORCE_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT")
+        ports = dict(zip(names, map(str, self.ports), strict=True))
+        cleared = {"TEMPORAL_ADDRESS": "", "DATABASE_URL": "", "JWT_SECRET": "", "TASKFORCE_SAMPLE": "1"}
+        place = {"TASKFORCE_HOME": str(self.home.path), "PYTHONPATH": str(REPOSITORY)}
+        self.environment = {**os.environ, **cleared, **ports, **place, **environment}
+        self.process = self._start()
+
+    def again(self) -> None:
+        self.process.wait(SECONDS)
+        self._close()
+        self.process = self._start()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "tests.cli.stack.stand_ins.up"]
+        return subprocess.Popen(command, cwd=REPOSITORY, env=self.environment, stdout=subprocess.PIPE, text=True)
+
+    def event(self, kind: str) -> dict[str, object]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event: dict[str, object] = json.loads(line)
+            if event["event"] in {kind, "failed"}:
+                assert event["event"] == kind, event
+                return event
+        raise AssertionError(f"it ended without {kind}")
+
+    def state(self) -> StackState:
+        state = self.home.read()
+        assert state is not None
+        return state
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.end()
+        self._close()
+        EmbeddedPostgres(self.home.postgres).stop()
+
+    def _close(self) -> None:
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def up(home: Path, temporal: Path) -> Iterator[Up]:
+    del temporal  # built before, not while somebody waits
+    running = Up(home)
+    yield running
+    running.close()
+
+
+def test_it_comes_up_shows_where_everything_is_and_leaves_nothing_behind(up: Up) -> None:
+    links = up.event("up")["links"]
+    state = up.state()
+    assert isinstance(links, dict)
+    assert links["OpenAPI"] == f"http://127.0.0.1:{up.ports[0]}/docs"
+    assert "acme-corp%3Arun%3A" in links["This run in Temporal"]
+    assert state.ready
+    assert sorted(state.processes) == ["gateway", "postgres", "temporal", "worker"]
+    assert httpx.get(str(state.temporal_ui_url)).is_success
+
+    assert up.end(signal.SIGINT) == 0
+    assert not any(process.alive() for process in state.processes.values())
+    assert all(is_free(port) for port in up.ports)
+    assert up.home.read() is None
+    assert "drained" in up.home.log("worker").read_text()
+
+
+def test_worker_and_gateway_get_what_they_need_and_not_the_owner_of_the_tables(up: Up) -> None:
+    up.event("up")
+    given = httpx.get(f"{up.state().url}/ready").json()
+    assert "taskforce_app@" in given["DATABASE_URL"]
+    assert "MIGRATION_DATABASE_URL" not in given
+    assert given["JWT_SECRET"] == up.home.development_secret()
+    assert given["TEMPORAL_ADDRESS"] == f"127.0.0.1:{up.ports[1]}"
+
+
+def test_a_second_one_in_the_same_directory_is_refused(up: Up) -> None:
+    up.event("up")
+    command = [sys.executable, "-m", "tests.cli.stack.stand_ins.up"]
+    second = subprocess.run(
+        command, cwd=REPOSITORY, env=up.environment, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert second.returncode == 1
+    assert json.loads(second.stdout)["code"] == "already_up"
+    assert up.state().running()
+
+
+def test_a_worker_that_dies_is_started_again(up: Up) -> None:
+    up.event("up")
+    worker = up.state().processes["worker"]
+    os.kill(worker.pid, signal.SIGKILL)
+    assert "worker ended" in str(up.event("note")["text"])
+
+    def replaced() -> bool:
+        found = up.state().processes.get("worker")
+        return found is not None and found != worker and found.alive()
+
+    assert wait_until(replaced, SECONDS)
+
+
+def test_after_kill_9_the_children_end_and_the_next_start_adopts_the_database(up: Up) -> None:
+    up.event("up")
+    before = up.state()
+    up.end(signal.SIGKILL)
+    up.again()
+    up.event("up")
+    after = up.state()
+    assert after.processes["postgres"] == before.processes["postgres"]
+    assert not any(process.alive() for name, process in before.processes.items() if name != "postgres")
+
+
+def test_a_signal_in_the_middle_of_the_start_leaves_nothing_behind(up: Up) -> None:
+    assert wait_until(lambda: (state := up.home.read()) is not None and "temporal" in state.processes, SECONDS)
+    processes = up.state().processes
+    assert up.end(signal.SIGINT) == 0
+    assert not any(process.alive() for process in processes.values())
+    assert not EmbeddedPostgres(up.home.postgres).is_running()
+
+
+def test_a_taken_port_is_a_clear_refusal(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        up = Up(home, TASKFORCE_PORT=str(taken.getsockname()[1]))
+        event = up.event("failed")
+        assert up.process.wait(SECONDS) == 1
+        up.close()
+    assert event["code"] == "port_taken"
+    assert "TASKFORCE_PORT=" in str(event["message"])
+
+
+def test_outside_development_no_secret_is_made_up(home: Path) -> None:
+    up = Up(home, TASKFORCE_PROFILE="enterprise")
+    event = up.event("failed")
+    up.process.wait(SECONDS)
+    up.close()
+    assert event["code"] == "bad_setting"
+    assert not (up.home.path / "dev-secret").exists()
