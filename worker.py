@@ -22,7 +22,7 @@ from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
 from taskforce.application.deciding import Deciding
-from taskforce.application.running import Briefs, Running, repeat, sweep
+from taskforce.application.running import Briefs, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
@@ -42,6 +42,7 @@ from workflows.door import TemporalAddress, TemporalDoor, connect
 
 SWEEP_SECONDS = 5.0
 LATE = timedelta(seconds=5)
+LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
 
@@ -142,9 +143,11 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 
 
 @asynccontextmanager
-async def sweeping(database: Database, door: TemporalDoor, clock: Clock = utc_now) -> AsyncIterator[None]:
-    """Starts, while the block lasts, the runs that a crash between commit and start has left behind."""
+async def sweeping(database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now) -> AsyncIterator[None]:
+    """Starts, while the block lasts, runs that a crash left unstarted, and ends the rows of terminated ones."""
     briefs = Briefs(database)
+    running = Running(database, briefs, live, clock)
+    settled: set[tuple[str, str]] = set()
 
     async def start(tenant_id: str, run_id: str) -> None:
         await door.start_run(await briefs.get(tenant_id, run_id))
@@ -153,6 +156,9 @@ async def sweeping(database: Database, door: TemporalDoor, clock: Clock = utc_no
         started = await sweep(database, clock() - LATE, start)
         if started:
             _log.info("runs.swept", started=started)
+        ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
+        await settle(running, sorted(ended))
+        settled.update(ended)
 
     failed = partial(_report, "sweep.failed")
     task = asyncio.create_task(repeat(SWEEP_SECONDS, once, failed), name="sweeper")
@@ -213,7 +219,7 @@ async def work(settings: Settings) -> None:
             http=http,
             claims_age=timedelta(hours=settings.claims_max_age_hours),
         )
-        await stack.enter_async_context(sweeping(database, door))
+        await stack.enter_async_context(sweeping(database, door, live))
         await stack.enter_async_context(build_worker(client, settings.temporal_task_queue, parts))
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         await stop.wait()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
@@ -21,7 +21,7 @@ from models.messages.runs import RunInput, RunProgress
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.runs import Brief, run_of
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from workflows import attributes
 from workflows.agent_run import AgentRun
@@ -29,6 +29,7 @@ from workflows.approval import ApprovalWorkflow
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
+MOST_ENDED = 500
 
 
 class _SparsePydantic(PydanticPayloadConverter):
@@ -203,6 +204,26 @@ class TemporalDoor:
         except RPCError as error:
             raise _mapped(error, "task queue") from error
         return len(answer.pollers)
+
+    async def ended_from_outside(self, since: datetime) -> Sequence[tuple[str, str]]:
+        """Runs whose workflow was terminated, so that it could not end its row itself.
+
+        Args:
+            since: Only those that were ended after this time.
+
+        Returns:
+            (tenant, run) of each.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        ended = "ExecutionStatus IN ('Terminated', 'TimedOut')"
+        query = f"WorkflowType = 'AgentRun' AND {ended} AND CloseTime > '{since.isoformat()}'"
+        try:
+            found = [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
+        except RPCError as error:
+            raise _mapped(error, "run") from error
+        return [run_of(workflow_id) for workflow_id in found]
 
     async def ensure_search_attributes(self) -> Sequence[str]:
         """Registers what is missing of the search attributes.

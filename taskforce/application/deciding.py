@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from taskforce.application.acting import CallRef, call_payload
 from taskforce.application.running import Briefs
+from taskforce.core.domain.access import UserRecord
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash
 from taskforce.core.domain.errors import DomainError, Forbidden
 from taskforce.core.domain.ids import missing
@@ -132,10 +133,25 @@ class Deciding:
         approver = await records.users.get(attempt.approver_id)
         if approver is None or not approver.active:
             raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.")
-        allowed = request.approval.terms.allowed_roles
-        if not approver.effective_roles(now, self._claims_age).intersection(allowed):
-            roles = ", ".join(allowed)
+        if not holds_role(request, approver, now, self._claims_age):
+            roles = ", ".join(request.approval.terms.allowed_roles)
             raise Forbidden("approver_role_missing", f"Deciding this request needs one of these roles: {roles}.")
+
+
+def holds_role(request: Request, user: UserRecord, now: datetime, claims_age: timedelta) -> bool:
+    """Whether the user holds, now, one of the roles that decide the request."""
+    return not user.effective_roles(now, claims_age).isdisjoint(request.approval.terms.allowed_roles)
+
+
+def may_decide(request: Request, user: UserRecord, now: datetime, claims_age: timedelta) -> bool:
+    """Whether a decision of the user over HTTP would count now."""
+    if request.closed_at is not None or not holds_role(request, user, now, claims_age):
+        return False
+    try:
+        request.approval.check(user.user_id, Channel.API, now)
+    except DomainError:
+        return False
+    return True
 
 
 async def _request(records: Records, request_id: str) -> Request:

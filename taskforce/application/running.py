@@ -1,7 +1,7 @@
 """From begin to end of a run: what its row and its milestones say."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -165,6 +165,15 @@ async def sweep(platform: Platform, before: datetime, start: StartRun) -> int:
     for tenant_id, run_id in late:
         await start(tenant_id, run_id)
     return len(late)
+
+
+async def settle(running: Running, ended: Sequence[tuple[str, str]]) -> None:
+    """Ends the rows of runs whose workflow was terminated by an operator; a row that has ended stays as it is."""
+    ending = Ending(
+        RunStatus.FAILED, error_code="run_terminated", error_message="An operator terminated the run's workflow."
+    )
+    for tenant_id, run_id in ended:
+        await running.end(tenant_id, run_id, ending)
 
 
 async def repeat(

@@ -1,13 +1,16 @@
 """The ReAct loop, on a real Temporal, a real PostgreSQL and, through LiteLLM, a scripted model server."""
 
 import json
+from datetime import timedelta
 
 import pytest
+from temporalio.client import Client
 
-from taskforce.core.domain.runs import Limits, RunStatus, StopReason
+from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.transcript import CallStatus
-from tests.fixtures.runs import Missions
+from tests.fixtures.runs import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, empty, hang, status, text, tool_calls
+from worker import WorkerParts, sweeping
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -194,3 +197,25 @@ async def test_starting_a_run_twice_starts_one(missions: Missions, scripted: Scr
     await missions.door.start_run(await missions.brief(run_id))
     assert run.answer == "Once."
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
+
+
+async def test_a_run_that_an_operator_terminates_ends_as_failed(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, worker: WorkerParts
+) -> None:
+    scripted.reply = lambda _: hang("Thinking")
+    run_id = await missions.start()
+    await missions.event(run_id, "run.started")
+    async with sweeping(missions.database, missions.door, worker.live):
+        await temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id)).terminate("enough")
+        run = await missions.ended(run_id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "run_terminated")
+
+
+async def test_a_run_that_was_committed_but_never_started_is_started_by_the_sweeper(
+    missions: Missions, scripted: ScriptedLLM, worker: WorkerParts
+) -> None:
+    scripted.script([text("Late, but here.")])
+    run_id = await missions.accepted()
+    async with sweeping(missions.database, missions.door, worker.live, clock=lambda: now() + timedelta(minutes=1)):
+        run = await missions.ended(run_id)
+    assert run.answer == "Late, but here."

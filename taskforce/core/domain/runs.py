@@ -192,3 +192,9 @@ class Run:
 def workflow_id(tenant_id: str, run_id: str) -> str:
     """The Temporal workflow id of a run; it names the tenant, so that ids of two tenants never meet."""
     return f"{tenant_id}:run:{run_id}"
+
+
+def run_of(workflow: str) -> tuple[str, str]:
+    """(tenant, run) of a workflow id that `workflow_id` made; a tenant's id holds no colon."""
+    tenant_id, _, run_id = workflow.split(":")
+    return tenant_id, run_id

@@ -59,6 +59,27 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True)
+class StepUsage:
+    """What the model used in one step, all attempts together.
+
+    Attributes:
+        step: The step.
+        input_tokens: Of prompts, cached ones included.
+        output_tokens: Of replies.
+        cached_tokens: Those input tokens that came from the provider's cache.
+        wasted_tokens: Those of calls that brought no usable reply.
+        models: LiteLLM names that were called, in alphabetical order.
+    """
+
+    step: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    wasted_tokens: int = 0
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request for approval as its row tells it.
 
@@ -216,6 +237,14 @@ class Transcripts(Protocol):
         """The model's latest reply."""
         ...
 
+    async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
+        """The latest observation of a tool's call that succeeded."""
+        ...
+
+    async def heard(self, run_id: str, author_id: str, text: str) -> bool:
+        """Whether the model has heard this word of this person."""
+        ...
+
     async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
         """Appends; an entry whose key exists is left as it is. Returns how many were new."""
         ...
@@ -286,6 +315,10 @@ class Usage(Protocol):
 
     async def add(self, spending: Spending) -> None:
         """Records what an effect used; a record that exists is left as it is."""
+        ...
+
+    async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
+        """What the model used in each of the steps, those without use left out."""
         ...
 
 

@@ -50,6 +50,27 @@ class TranscriptRows(Repository):
         found = await self._entries(replies.order_by(_ENTRIES.c.step.desc()).limit(1))
         return found[0] if found else None
 
+    async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
+        """The latest observation of a tool's call that succeeded."""
+        data = _ENTRIES.c.data
+        succeeded = (
+            _ENTRIES.c.kind == EntryKind.OBSERVATION.value,
+            data["tool"].astext == tool,
+            data["status"].astext == CallStatus.SUCCEEDED.value,
+        )
+        newest = sa.select(_ENTRIES).where(*self._of(run_id), *succeeded)
+        found = await self._entries(newest.order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc()).limit(1))
+        return found[0] if found else None
+
+    async def heard(self, run_id: str, author_id: str, text: str) -> bool:
+        """Whether a person's word is in the transcript."""
+        word = (
+            _ENTRIES.c.kind == EntryKind.WORD.value,
+            _ENTRIES.c.text == storable(text),
+            _ENTRIES.c.data["author_id"].astext == author_id,
+        )
+        return bool(await self._entries(sa.select(_ENTRIES).where(*self._of(run_id), *word).limit(1)))
+
     async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
         """Appends entries; one whose key exists is left as it is."""
         rows = [{"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)} for entry in entries]

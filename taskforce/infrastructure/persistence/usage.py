@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
-from taskforce.core.interfaces.records import Spending
+from taskforce.core.interfaces.records import Spending, StepUsage
 from taskforce.infrastructure.persistence.rows import Repository, table
 
 _USAGE = table(UsageRow)
@@ -30,6 +31,34 @@ class UsageRows(Repository):
             }
             values = [{**keyed, "part": part, **row} for part, row in enumerate(rows)]
             await self._connection.execute(insert(_USAGE).on_conflict_do_nothing(), values)
+
+    async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
+        """What the model used in each of the steps."""
+        wasted = sa.func.sum(_USAGE.c.input_tokens + _USAGE.c.output_tokens).filter(_USAGE.c.error_code.is_not(None))
+        sums = {
+            "input": sa.func.sum(_USAGE.c.input_tokens),
+            "output": sa.func.sum(_USAGE.c.output_tokens),
+            "cached": sa.func.sum(_USAGE.c.cached_tokens),
+            "wasted": sa.func.coalesce(wasted, 0),
+            "models": sa.func.array_agg(sa.distinct(_USAGE.c.model)),
+        }
+        query = (
+            sa.select(_USAGE.c.step, *(value.label(name) for name, value in sums.items()))
+            .where(_USAGE.c.tenant_id == self._tenant_id, _USAGE.c.run_id == run_id)
+            .where(_USAGE.c.step.between(first, last), _USAGE.c.model.is_not(None))
+            .group_by(_USAGE.c.step)
+        )
+        return [
+            StepUsage(
+                step=row.step,
+                input_tokens=int(row.input),
+                output_tokens=int(row.output),
+                cached_tokens=int(row.cached),
+                wasted_tokens=int(row.wasted),
+                models=tuple(sorted(row.models)),
+            )
+            for row in await self._connection.execute(query)
+        ]
 
 
 def _rows(spending: Spending) -> Sequence[Mapping[str, object]]:
