@@ -45,6 +45,7 @@ LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
+WORKFLOWS = (AgentRun, ApprovalWorkflow)
 
 _log = structlog.get_logger(__name__)
 
@@ -107,6 +108,14 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     ]
 
 
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """Makes the sandbox in which workflows run, here and when recorded histories are replayed."""
+    passed_through = SandboxRestrictions.default.with_passthrough_modules(
+        "pydantic", "pydantic_core", "annotated_types"
+    )
+    return SandboxedWorkflowRunner(restrictions=passed_through)
+
+
 def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: Any) -> Worker:  # noqa: ANN401 - the SDK's own types
     """Makes a worker of the product.
 
@@ -119,9 +128,6 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
     Returns:
         The worker, not yet running.
     """
-    passed_through = SandboxRestrictions.default.with_passthrough_modules(
-        "pydantic", "pydantic_core", "annotated_types"
-    )
     chosen: dict[str, Any] = {
         "max_concurrent_activities": 200,
         "max_concurrent_local_activities": 200,
@@ -129,13 +135,13 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         # A cancellation reaches an activity with its next heartbeat, which the SDK would otherwise hold back.
         "max_heartbeat_throttle_interval": timedelta(seconds=1),
         "graceful_shutdown_timeout": DRAIN,
-        "workflow_runner": SandboxedWorkflowRunner(restrictions=passed_through),
+        "workflow_runner": workflow_runner(),
         **options,
     }
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[AgentRun, ApprovalWorkflow],
+        workflows=WORKFLOWS,
         activities=build_activities(parts),
         interceptors=[FailureInterceptor()],
         **chosen,
@@ -208,7 +214,6 @@ async def work(settings: Settings) -> None:
         await door.ensure_search_attributes()
         model = LiteLLMModel()
         stack.push_async_callback(model.aclose)
-        await model.prepare()
         http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts))
         stack.push_async_callback(http.aclose)
         parts = WorkerParts(
@@ -221,6 +226,8 @@ async def work(settings: Settings) -> None:
         )
         await stack.enter_async_context(sweeping(database, door, live))
         await stack.enter_async_context(build_worker(client, settings.temporal_task_queue, parts))
+        # Importing LiteLLM takes seconds; what needs no model is served meanwhile.
+        await model.prepare()
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         await stop.wait()
         _log.info("worker.draining", seconds=DRAIN.total_seconds())

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
 from temporalio.converter import DataConverter
@@ -30,6 +35,8 @@ from workflows.approval import ApprovalWorkflow
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
 MOST_ENDED = 500
+# A poll lasts a minute at most; who has not come back since is gone.
+POLL_TIME = timedelta(seconds=75)
 
 
 class _SparsePydantic(PydanticPayloadConverter):
@@ -157,32 +164,22 @@ class TemporalDoor:
         except RPCError as error:
             raise _mapped(error, "run") from error
 
-    async def wait_for_run(self, tenant_id: str, run_id: str, seconds: float) -> bool:
-        """Waits until the run has ended; False when it has not within the time."""
-        try:
-            handle = self._run(tenant_id, run_id)
-            await handle.result(rpc_timeout=timedelta(seconds=seconds))
-        except RPCError as error:
-            if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
-                return False
-            raise _mapped(error, "run") from error
-        return True
-
     async def decide(self, tenant_id: str, request_id: str, decision: DecisionInput) -> DecisionOutcome:
         """Carries an authenticated decision to its request.
 
         Raises:
             Conflict: The request refuses it; the code says why.
+            Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`.
         """
         handle = self._client.get_workflow_handle_for(ApprovalWorkflow.run, approval_workflow_id(tenant_id, request_id))
         try:
-            # The approver's one word: sent twice, it is the same update.
-            return await handle.execute_update(
-                ApprovalWorkflow.decide,
-                decision,
-                id=f"{decision.approver_id}:{decision.verdict}",
-                rpc_timeout=DECISION_TIME,
-            )
+            return await handle.execute_update(ApprovalWorkflow.decide, decision, rpc_timeout=DECISION_TIME)
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise Unavailable(
+                "decision_pending",
+                "No worker has taken the decision yet; it may still be. Look at the request before you repeat it.",
+                retry_after=5,
+            ) from error
         except WorkflowUpdateFailedError as error:
             raise _refused(error) from error
         except RPCError as error:
@@ -203,7 +200,8 @@ class TemporalDoor:
             answer = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_TIME)
         except RPCError as error:
             raise _mapped(error, "task queue") from error
-        return len(answer.pollers)
+        lately = datetime.now(UTC) - POLL_TIME
+        return sum(poller.last_access_time.ToDatetime(UTC) > lately for poller in answer.pollers)
 
     async def ended_from_outside(self, since: datetime) -> Sequence[tuple[str, str]]:
         """Runs whose workflow was terminated, so that it could not end its row itself.

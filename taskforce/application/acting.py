@@ -11,6 +11,7 @@ from taskforce.application.running import Briefs
 from taskforce.application.workspaces import RunResults, RunWorkspace
 from taskforce.core.domain.access import require
 from taskforce.core.domain.approvals import ApprovalStatus, content_hash
+from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief
@@ -121,14 +122,14 @@ class Acting:
         """
         brief = await self._briefs.get(ref.tenant_id, ref.run_id)
         call = (await self._reply(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
-        spec = self._tools.specs()[call.name]
         async with self._store.tenant(ref.tenant_id) as records:
             known = await records.transcripts.entry(ref.run_id, ref.step, ref.call)
             if known is not None:
-                return Observed(known.status or CallStatus.SUCCEEDED, _plan_of(call))
+                return _observed_before(call, known)
             objection = await self._objection_now(records, brief, ref, call, request_id)
             if objection is not None:
                 return await self._refuse(records, brief, ref, call, objection)
+            spec = self._tools.specs()[call.name]
             fresh = spec.idempotent or await records.effects.begin(
                 ref.run_id, ref.step, ref.call, spec.name, self._clock()
             )
@@ -249,13 +250,12 @@ class Acting:
         self, records: Records, brief: Brief, ref: CallRef, call: RequestedCall, request_id: str | None
     ) -> str | None:
         # Rights are read anew at the moment of the effect, also after a wait of days.
-        forbidden = await self._forbidden(records, brief)
-        if forbidden is not None or not self._allowed(brief, ref.call, call.name).approval:
-            return forbidden
+        objection = await self._forbidden(records, brief) or self._objection(brief, ref.call, call)
+        if objection is not None or not self._allowed(brief, ref.call, call.name).approval:
+            return objection
         request = await records.requests.get(request_id) if request_id else None
-        approved = request is not None and request.status is ApprovalStatus.APPROVED
-        bound = request is not None and request.content_hash == content_hash(call_payload(call))
-        return None if approved and bound else "Refused: this call has no approval for exactly these arguments."
+        approved = request is not None and _approves(request, ref, call)
+        return None if approved else "Refused: this call has no approval for exactly these arguments."
 
     def _allowed(self, brief: Brief, number: int, name: str) -> Allowed:
         spec = self._tools.specs()[name]
@@ -302,6 +302,13 @@ def call_payload(call: RequestedCall) -> Mapping[str, object]:
     return {"tool": call.name, "arguments": _arguments(call)}
 
 
+def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:
+    # One approval is good for one effect: that of another call, even with the same arguments, is none for this.
+    same_call = (request.run_id, request.step, request.call) == (ref.run_id, ref.step, ref.call)
+    same_content = request.content_hash == content_hash(call_payload(call))
+    return request.status is ApprovalStatus.APPROVED and same_call and same_content
+
+
 def _arguments(call: RequestedCall) -> Mapping[str, object]:
     try:
         arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
@@ -309,6 +316,7 @@ def _arguments(call: RequestedCall) -> Mapping[str, object]:
         raise Invalid("arguments_malformed", "The arguments are not valid JSON; send one JSON object.") from None
     if not isinstance(arguments, dict):
         raise Invalid("arguments_malformed", "The arguments must be one JSON object.")
+    check_document(arguments, "arguments")
     return arguments
 
 
@@ -316,12 +324,16 @@ def _no_constant(name: str) -> object:
     raise ValueError(name)
 
 
-def _plan_of(call: RequestedCall) -> TodoList | None:
-    if call.name != "todo_write":
-        return None
+def _observed_before(call: RequestedCall, known: Entry) -> Observed:
+    status = known.status or CallStatus.SUCCEEDED
+    written = call.name == "todo_write" and status is CallStatus.SUCCEEDED
+    return Observed(status, _plan_of(call) if written else None)
+
+
+def _plan_of(call: RequestedCall) -> TodoList:
     items = _arguments(call).get("items")
-    pairs = [(str(item["text"]), str(item["status"])) for item in items] if isinstance(items, list) else []
-    return TodoList.of(pairs)
+    plan = items if isinstance(items, list) else []
+    return TodoList.of((str(item["text"]), str(item.get("status", "pending"))) for item in plan)
 
 
 def _denial(tool: str, request: Request | None) -> str:

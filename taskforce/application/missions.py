@@ -1,12 +1,14 @@
 """Asking for a run: what is committed before anything is started."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
 from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
@@ -15,6 +17,7 @@ from taskforce.core.interfaces.records import AuditEvent, Records, Store, Stored
 
 MAX_CONTEXT = 100_000
 ROUTE = "execute"
+_SESSION = re.compile(r"session-[A-Za-z0-9._-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,19 @@ class Mission:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A run that is committed; `replayed` tells that an earlier request with the same key asked for it."""
+    """A run that is committed; `replayed` tells that an earlier request with the same key asked for it.
+
+    Attributes:
+        run_id: The run.
+        session_id: Its session.
+        replayed: Nothing is to be started.
+        brief: What is to be started, unless replayed.
+    """
 
     run_id: str
     session_id: str
     replayed: bool = False
+    brief: Brief | None = None
 
 
 async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
@@ -62,8 +73,10 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
 
     Raises:
         Missing: `session_not_found`.
-        Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`.
+        Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
+            `context_malformed`.
     """
+    check_document(mission.context, "context")
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
     async with store.tenant(mission.tenant_id) as records:
@@ -71,16 +84,17 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         earlier = await _claim(records, mission, brief, now)
         if earlier is not None:
             return earlier
-        if mission.session_id is not None:
-            await _require_session(records, mission)
         await records.runs.add(brief)
+        if mission.session_id is not None:
+            # Only now: of two who begin the same session at once, the second has waited for the first's commit.
+            await _require_session(records, mission)
         text = mission_text(brief.mission, brief.context)
         await records.transcripts.add(
             brief.run_id, [Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)]
         )
         await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
         await records.audit.append(_started(mission, brief))
-        return Accepted(brief.run_id, brief.session_id)
+        return Accepted(brief.run_id, brief.session_id, brief=brief)
 
 
 def _brief(mission: Mission, now: datetime) -> Brief:
@@ -112,10 +126,11 @@ async def _claim(records: Records, mission: Mission, brief: Brief, now: datetime
 
 
 async def _require_session(records: Records, mission: Mission) -> None:
+    tenant_id, _, name = str(mission.session_id).partition(":")
+    if tenant_id != mission.tenant_id or not _SESSION.fullmatch(name):
+        raise missing("session")
     owner = await records.runs.session_owner(str(mission.session_id))
     if owner is not None and owner != mission.user_id:
-        raise missing("session")
-    if not str(mission.session_id).startswith(f"{mission.tenant_id}:session-"):
         raise missing("session")
 
 

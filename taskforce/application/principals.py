@@ -31,10 +31,19 @@ async def recognise(store: Store, platform: Platform, claimed: Identity, now: da
         await platform.register_tenant(claimed.tenant_id, now)
     user = _seen(known, claimed, now)
     if user is not known:
-        async with store.tenant(claimed.tenant_id) as records:
-            await records.users.save(user, now)
+        user = await _kept(store, claimed, now)
     if not user.active:
         raise Forbidden("user_deactivated", "This user is deactivated. Ask an administrator of the tenant.")
+    return user
+
+
+async def _kept(store: Store, claimed: Identity, now: datetime) -> UserRecord:
+    # Read anew under a lock: what an administrator has changed in between, a deactivation above all, must stay.
+    async with store.tenant(claimed.tenant_id) as records:
+        known = await records.users.locked(claimed.user_id)
+        user = _seen(known, claimed, now)
+        if user is not known:
+            await records.users.save(user, now)
     return user
 
 

@@ -129,19 +129,6 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
     return run
 
 
-async def add_word(store: Store, run: Run, word_id: str, author_id: str, text: str, now: datetime) -> None:
-    """Keeps what a person adds to a run, until the model hears it.
-
-    Raises:
-        Conflict: `run_finished`.
-    """
-    run.require_open()
-    run_id = run.brief.run_id
-    async with store.tenant(run.brief.tenant_id) as records:
-        await records.words.add(run_id, word_id, author_id, text, now)
-        await records.events.append(run_id, "word.added", {"author_id": author_id, "text": text[:500]}, now)
-
-
 class StartRun(Protocol):
     """Starts the workflow of a committed run; starting it again is harmless."""
 

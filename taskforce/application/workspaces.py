@@ -7,7 +7,8 @@ from taskforce.core.interfaces.tools import StoredFile, ToolFailure
 
 MAX_FILE_BYTES = 5_000_000
 MAX_FILES = 200
-_PATH = re.compile(r"[^\x00-\x1f/\\]{1,100}(/[^\x00-\x1f/\\]{1,100}){0,5}")
+_NAME = r"[^\x00-\x1f/\\\ud800-\udfff]{1,100}"
+_PATH = re.compile(rf"{_NAME}(/{_NAME}){{0,5}}")
 
 
 def checked_path(path: str) -> str:

@@ -171,7 +171,8 @@ class Listener:
 
 def _encode(notice: Notice) -> str:
     fields = [notice.tenant_id, notice.run_id, notice.step, notice.attempt, notice.text]
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).replace("\x00", "")
+    # A lone surrogate cannot be sent; JSON has escaped a NUL by now.
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
 
 def _decode(payload: str) -> Notice:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.errors import Conflict, Invalid
 
 MAX_COMMENT = 2_000
 
@@ -49,6 +49,9 @@ class Terms:
         self_approval: Whether the requester may decide.
         expire_seconds: Seconds until it ends by itself.
         signal_channel: Whether unauthenticated signals from the Temporal UI and CLI count.
+
+    Raises:
+        Invalid: `terms_invalid` when a number is not positive: nobody's word would approve, or close, a request.
     """
 
     required_approvers: int = 1
@@ -57,6 +60,10 @@ class Terms:
     self_approval: bool = False
     expire_seconds: int = 72 * 3_600
     signal_channel: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.required_approvers, self.rejections_to_close, self.expire_seconds) < 1:
+            raise Invalid("terms_invalid", "Approvers, rejections and seconds to expiry must be at least 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,8 @@ def content_hash(content: object) -> str:
         SHA-256 in hex over its canonical JSON (sorted keys, no spaces).
     """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # A lone surrogate, which JSON can carry as an escape, is content like any other.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def workflow_id(tenant_id: str, request_id: str) -> str:

@@ -12,6 +12,8 @@ DEFAULT_MAX_STEPS = 15
 DEFAULT_MAX_TOKENS = 1_000_000
 DEFAULT_MAX_SECONDS = 3_600
 HARD_MAX_STEPS = 10_000
+HARD_MAX_TOKENS = 10**12
+HARD_MAX_SECONDS = 366 * 86_400
 
 
 class RunStatus(StrEnum):
@@ -61,8 +63,10 @@ class Limits:
     max_seconds: int = DEFAULT_MAX_SECONDS
 
     def __post_init__(self) -> None:
-        if min(self.max_steps, self.max_tokens, self.max_seconds) < 1 or self.max_steps > HARD_MAX_STEPS:
-            raise Invalid("limits_invalid", f"Limits must be at least 1, max_steps at most {HARD_MAX_STEPS}.")
+        most = {"max_steps": HARD_MAX_STEPS, "max_tokens": HARD_MAX_TOKENS, "max_seconds": HARD_MAX_SECONDS}
+        for name, limit in most.items():
+            if not 1 <= getattr(self, name) <= limit:
+                raise Invalid("limits_invalid", f"{name} must be from 1 to {limit}.")
 
     def reached(self, steps: int, tokens: int, seconds: float) -> StopReason | None:
         """Tells which limit stands in the way of another step.

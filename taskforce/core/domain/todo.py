@@ -53,5 +53,17 @@ class TodoList:
 
     @classmethod
     def of(cls, items: Iterable[tuple[str, str]]) -> "TodoList":
-        """Builds a list from (text, status) pairs, as they travel in messages."""
-        return cls(tuple(TodoItem(text, TodoStatus(status)) for text, status in items))
+        """Builds a list from (text, status) pairs, as they travel in messages.
+
+        Raises:
+            Invalid: As the constructor; `todo_status_unknown`.
+        """
+        return cls(tuple(TodoItem(text, _status(status)) for text, status in items))
+
+
+def _status(name: str) -> TodoStatus:
+    try:
+        return TodoStatus(name)
+    except ValueError:
+        known = ", ".join(TodoStatus)
+        raise Invalid("todo_status_unknown", f"An item is one of {known}.") from None

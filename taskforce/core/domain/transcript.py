@@ -12,6 +12,7 @@ from taskforce.core.interfaces.llm import ChatMessage, RequestedCall
 SHOWN_LIMIT = 8_000
 SHOWN_TAIL = 1_000
 CONTEXT_LIMIT = 240_000
+NOTE_SIZE = 100
 
 
 class EntryKind(StrEnum):
@@ -102,6 +103,8 @@ def conversation(
 ) -> tuple[ChatMessage, ...]:
     """Builds what the model is shown: always the prompt and the mission, then as many of the latest whole steps as fit.
 
+    Earlier exchanges of the session get at most half of the room, the latest first.
+
     Args:
         system_prompt: The agent's prompt.
         earlier: Earlier exchanges of the session, oldest first.
@@ -109,17 +112,28 @@ def conversation(
         limit: Characters in all.
 
     Returns:
-        The messages, oldest first. A step is never cut: a reply stays with its observations.
+        The messages, oldest first. A step is never cut: a reply stays with its observations, and the latest step is
+        there even where it alone is more than fits.
     """
-    head = [ChatMessage("system", system_prompt)]
-    for exchange in earlier:
-        head += [ChatMessage("user", exchange.mission), ChatMessage("assistant", exchange.answer)]
-    mission, rest = [e for e in entries if e.step == 0], [e for e in entries if e.step > 0]
-    head += [entry.message() for entry in mission]
-    room = limit - sum(_size(message) for message in head)
-    kept, left_out = _latest_steps(rest, room)
+    prompt = ChatMessage("system", system_prompt)
+    mission = [entry.message() for entry in entries if entry.step == 0]
+    room = limit - NOTE_SIZE - _total([prompt, *mission])
+    # The session gets the same share in each step, so that providers can cache what comes before the steps.
+    session = _latest_exchanges(earlier, room // 2)
+    kept, left_out = _latest_steps([entry for entry in entries if entry.step > 0], room - _total(session))
     note = [ChatMessage("user", f"[{left_out} earlier steps are left out here; their results are stored.]")]
-    return (*head, *(note if left_out else []), *kept)
+    return (prompt, *session, *mission, *(note if left_out else []), *kept)
+
+
+def _latest_exchanges(earlier: Sequence[Exchange], room: int) -> list[ChatMessage]:
+    kept: list[ChatMessage] = []
+    for exchange in reversed(earlier):
+        pair = [ChatMessage("user", exchange.mission), ChatMessage("assistant", exchange.answer)]
+        room -= _total(pair)
+        if room < 0:
+            break
+        kept = [*pair, *kept]
+    return kept
 
 
 def _latest_steps(entries: Sequence[Entry], room: int) -> tuple[list[ChatMessage], int]:
@@ -128,12 +142,16 @@ def _latest_steps(entries: Sequence[Entry], room: int) -> tuple[list[ChatMessage
         steps.setdefault(entry.step, []).append(entry.message())
     kept: list[list[ChatMessage]] = []
     for _, messages in sorted(steps.items(), reverse=True):
-        room -= sum(_size(message) for message in messages)
+        room -= _total(messages)
         if room < 0 and kept:
             break
         kept.append(messages)
     first_kept = sorted(steps)[len(steps) - len(kept)] if kept else 1
     return [message for messages in reversed(kept) for message in messages], max(0, first_kept - 1)
+
+
+def _total(messages: Sequence[ChatMessage]) -> int:
+    return sum(_size(message) for message in messages)
 
 
 def _size(message: ChatMessage) -> int:

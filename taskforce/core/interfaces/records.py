@@ -165,6 +165,10 @@ class Users(Protocol):
         """The user, if the tenant has one of that id."""
         ...
 
+    async def locked(self, user_id: str) -> UserRecord | None:
+        """The user, whom nobody else changes before this transaction ends; read so before `save`."""
+        ...
+
     async def save(self, user: UserRecord, now: datetime) -> None:
         """Inserts or replaces the user's record."""
         ...

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables.approvals import ApprovalDecisionRow, ApprovalRow
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
 from taskforce.core.interfaces.records import Page, Request
-from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, table
+from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table
 
 _REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
 _TERMS = Codec(Terms)
@@ -33,7 +33,7 @@ class RequestRows(Repository):
             "resource_id": request.resource_id,
             "requester_id": approval.requester_id,
             "title": storable(request.title),
-            "payload": dict(request.payload),
+            "payload": storable_json(request.payload),
             "content_hash": request.content_hash,
             "terms": _TERMS.dump(approval.terms),
             "status": request.status.value,

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from models.tables.audit import AuditRow
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.records import AuditEvent
-from taskforce.infrastructure.persistence.rows import Repository, storable, table
+from taskforce.infrastructure.persistence.rows import Repository, storable_json, table
 
 _AUDIT = table(AuditRow)
 
@@ -18,7 +18,7 @@ class AuditRows(Repository):
         values = {
             "tenant_id": self._tenant_id,
             "audit_id": new_id(),
-            "actor_id": storable(event.actor_id),
+            "actor_id": event.actor_id,
             "on_behalf_of": event.on_behalf_of,
             "channel": event.channel,
             "action": event.action,
@@ -27,7 +27,7 @@ class AuditRows(Repository):
             "outcome": event.outcome,
             "reason": event.reason,
             "request_id": event.request_id,
-            "details": dict(event.details or {}),
+            "details": event.details or {},
             "at": event.at,
         }
-        await self._connection.execute(sa.insert(_AUDIT).values(values))
+        await self._connection.execute(sa.insert(_AUDIT).values(storable_json(values)))

@@ -123,9 +123,10 @@ class Database:
 
 
 def _is_outage(error: DBAPIError) -> bool:
-    # SQLSTATE classes: 08 connection, 53 out of resources (disk full among them), 57 shut down, 58 system error.
+    # SQLSTATE classes: 08 connection, 28 not let in, 3D no such database, 53 out of resources (disk full among them),
+    # 57 shut down, 58 system error.
     state = getattr(error.orig, "sqlstate", None) or ""
-    return state[:2] in {"08", "53", "57", "58"}
+    return state[:2] in {"08", "28", "3D", "53", "57", "58"}
 
 
 def _unavailable(error: Exception) -> Unavailable:

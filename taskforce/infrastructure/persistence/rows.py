@@ -1,5 +1,6 @@
 """Between rows and aggregates: the small things that every repository needs."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -18,6 +19,17 @@ def table(model: type[SQLModel]) -> sa.Table:
 def storable(text: str) -> str:
     """Replaces what PostgreSQL's text cannot hold: NUL and lone surrogates."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def storable_json(value: object) -> Any:  # noqa: ANN401 - JSON
+    """JSON-compatible data whose texts PostgreSQL's `jsonb` can hold; what is bounded in depth comes in."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {storable(str(name)): storable_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable_json(part) for part in value]
+    return value
 
 
 class Codec:

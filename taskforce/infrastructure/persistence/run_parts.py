@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
 from taskforce.core.interfaces.records import Event, Json
 from taskforce.core.interfaces.tools import StoredFile
-from taskforce.infrastructure.persistence.rows import Repository, storable, table
+from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
 _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
@@ -103,7 +103,7 @@ class EventRows(Repository):
             sa.literal(run_id, _EVENTS.c.run_id.type),
             counted.c.event_seq,
             sa.literal(kind),
-            sa.literal(dict(data), _EVENTS.c.data.type),
+            sa.literal(storable_json(data), _EVENTS.c.data.type),
             sa.literal(now, _EVENTS.c.at.type),
         )
         columns = ["tenant_id", "run_id", "seq", "type", "data", "at"]

@@ -12,7 +12,7 @@ from models.tables.usage import UsageRow
 from taskforce.core.domain.runs import FINAL, AgentDefinition, Brief, Ending, Limits, Run, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
 from taskforce.core.interfaces.records import Page, RunFilter
-from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, table
+from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table
 
 _RUNS, _SESSIONS, _USAGE = table(RunRow), table(SessionRow), table(UsageRow)
 _AGENT = Codec(AgentDefinition)
@@ -36,9 +36,9 @@ class RunRows(Repository):
             "user_id": brief.user_id,
             "profile": brief.profile,
             "agent_id": brief.agent.agent_id,
-            "agent": _AGENT.dump(brief.agent),
-            "mission": brief.mission,
-            "context": dict(brief.context),
+            "agent": storable_json(_AGENT.dump(brief.agent)),
+            "mission": storable(brief.mission),
+            "context": storable_json(brief.context),
             "max_steps": brief.limits.max_steps,
             "max_tokens": brief.limits.max_tokens,
             "max_seconds": brief.limits.max_seconds,
@@ -130,7 +130,7 @@ class RunRows(Repository):
             stop_reason=ending.stop_reason,
             error_code=ending.error_code,
             error_message=None if ending.error_message is None else storable(ending.error_message),
-            answer=answer,
+            answer=None if answer is None else storable(answer),
             waiting_for=None,
             finished_at=now,
         )

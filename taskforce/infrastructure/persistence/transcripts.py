@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.persistence.rows import Repository, storable, table
+from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table
 
 _ENTRIES = table(TranscriptRow)
 _ORDER = (_ENTRIES.c.step, _ENTRIES.c.call)
@@ -19,16 +19,17 @@ class TranscriptRows(Repository):
     """See `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
-        """The latest entries from a step on, oldest first; the mission is always among them when `from_step` is 0."""
+        """The latest entries from a step on, in order, the first of them whole; with `from_step` 0 the mission too."""
         of_run = self._of(run_id)
         newest = (
-            sa.select(_ENTRIES.c.step, _ENTRIES.c.call)
+            sa.select(_ENTRIES.c.step)
             .where(*of_run, _ENTRIES.c.step >= from_step)
             .order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc())
             .limit(most)
             .subquery()
         )
-        wanted = sa.tuple_(*_ORDER).in_(sa.select(newest.c.step, newest.c.call))
+        # Whole steps: an observation without the reply that asked for it is no conversation.
+        wanted = _ENTRIES.c.step >= sa.select(sa.func.min(newest.c.step)).scalar_subquery()
         mission = _ENTRIES.c.step == 0 if from_step == 0 else sa.false()
         query = sa.select(_ENTRIES).where(*of_run, sa.or_(wanted, mission)).order_by(*_ORDER)
         return await self._entries(query)
@@ -87,7 +88,7 @@ class TranscriptRows(Repository):
 def _row(entry: Entry) -> dict[str, object]:
     data = {
         "author_id": entry.author_id,
-        "tool_calls": [[storable(part) for part in (call.id, call.name, call.arguments)] for call in entry.tool_calls],
+        "tool_calls": [[call.id, call.name, call.arguments] for call in entry.tool_calls],
         "tool": entry.tool,
         "tool_call_id": entry.tool_call_id,
         "status": entry.status,
@@ -99,7 +100,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "call": entry.call,
         "kind": entry.kind.value,
         "text": storable(entry.text),
-        "data": {name: value for name, value in data.items() if value},
+        "data": storable_json({name: value for name, value in data.items() if value is not None and value != []}),
         "at": entry.at,
     }
 

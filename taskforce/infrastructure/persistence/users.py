@@ -1,13 +1,14 @@
 """Users in PostgreSQL."""
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.users import UserRow
 from taskforce.core.domain.access import UserRecord
-from taskforce.infrastructure.persistence.rows import Repository, table
+from taskforce.infrastructure.persistence.rows import Repository, storable, table
 
 _USERS = table(UserRow)
 
@@ -17,8 +18,18 @@ class UserRows(Repository):
 
     async def get(self, user_id: str) -> UserRecord | None:
         """The user, if the tenant has one of that id."""
-        query = sa.select(_USERS).where(_USERS.c.tenant_id == self._tenant_id, _USERS.c.user_id == user_id)
-        row = (await self._connection.execute(query)).one_or_none()
+        return await self._one(sa.select(_USERS), user_id)
+
+    async def locked(self, user_id: str) -> UserRecord | None:
+        """The user, whom nobody else changes before this transaction ends."""
+        return await self._one(sa.select(_USERS).with_for_update(), user_id)
+
+    async def _one(self, query: sa.Select[Any], user_id: str) -> UserRecord | None:
+        # Who decides by a signal only claims an id; one that cannot be stored names nobody.
+        if storable(user_id) != user_id:
+            return None
+        of_user = query.where(_USERS.c.tenant_id == self._tenant_id, _USERS.c.user_id == user_id)
+        row = (await self._connection.execute(of_user)).one_or_none()
         if row is None:
             return None
         return UserRecord(
@@ -34,10 +45,10 @@ class UserRows(Repository):
         )
 
     async def save(self, user: UserRecord, now: datetime) -> None:
-        """Inserts the user, or updates what may change; grants and activity are not touched by claims."""
+        """Inserts the user, or replaces what may change; who changes a user reads it `locked` first."""
         seen = {
-            "username": user.username,
-            "email": user.email,
+            "username": storable(user.username),
+            "email": None if user.email is None else storable(user.email),
             "active": user.active,
             "granted_roles": sorted(user.granted_roles),
             "claimed_roles": sorted(user.claimed_roles),

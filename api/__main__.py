@@ -1,0 +1,67 @@
+"""`python -m api`: the gateway, until Ctrl-C or SIGTERM. Run any number of them."""
+
+import asyncio
+import logging
+import os
+import sys
+
+import structlog
+
+from api.app import create_app
+from api.parts import compose
+from api.server import GatewayServer
+from taskforce.core.domain.errors import DomainError
+from taskforce.infrastructure.llm.environment import known_secrets
+from taskforce.infrastructure.logging import configure_logging
+from taskforce.infrastructure.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> int:
+    """Serves until it is told to end.
+
+    Args:
+        settings: What the environment says.
+
+    Returns:
+        The process's exit code.
+    """
+    async with compose(settings) as parts:
+        server = GatewayServer(create_app(parts), parts.closing, host=settings.host, port=settings.port)
+        _log.info("gateway.starting", url=settings.url, profile=settings.profile)
+        await server.serve()
+        _log.info("gateway.ended")
+        return 0 if server.started else 1
+
+
+def run() -> int:
+    """Reads the settings and serves.
+
+    Returns:
+        The exit code: 0 after an orderly end, 1 when something is missing.
+    """
+    try:
+        settings = Settings.from_env()
+        configure_logging(settings.log_level, secrets=known_secrets(os.environ))
+        return asyncio.run(serve(settings))
+    except DomainError as error:
+        sys.stderr.write(f"{error.code}: {error.message}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 1
+
+
+def main() -> None:
+    """Runs the gateway and leaves at once: the Temporal SDK may abort an interpreter that shuts down by itself."""
+    code = run()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The gateway as an application: routes, errors and middleware around the parts that it is given."""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from api import problems
+from api.middleware import BodyGuard, RequestContext
+from api.openapi import describe
+from api.parts import GatewayParts
+from api.routes import events, execute, identity, requests, runs, signs, steps
+
+VERSION = "0.1.0"
+DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."
+
+
+class Gateway(FastAPI):
+    """FastAPI with our own OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """See `describe`."""
+        return describe(self)
+
+
+def create_app(parts: GatewayParts) -> FastAPI:
+    """Makes the application.
+
+    Args:
+        parts: What its routes need of the world; whoever made them closes them.
+    """
+    app = Gateway(title="PyTaskforce Enterprise", version=VERSION, description=DESCRIPTION, redirect_slashes=False)
+    app.state.parts = parts
+    problems.install(app)
+    app.add_middleware(BodyGuard)
+    app.add_middleware(RequestContext)
+    app.include_router(signs.router)
+    app.include_router(_routes(), prefix="/api/v1")
+    # The guide's own paths answer too; one entry each in the document is enough.
+    app.include_router(execute.router, prefix="/v1", include_in_schema=False)
+    app.include_router(requests.router, prefix="/v1", include_in_schema=False)
+    return app
+
+
+def _routes() -> APIRouter:
+    together = APIRouter()
+    for each in (execute, runs, steps, events, requests, identity):
+        together.include_router(each.router)
+    return together

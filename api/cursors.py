@@ -1,0 +1,73 @@
+"""Places in lists, opaque to callers."""
+
+import base64
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query
+
+from taskforce.core.domain.errors import Invalid
+
+LARGEST_STEP = 2**31 - 1
+
+Limit = Annotated[int, Query(ge=1, le=100, description="Items of a page")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+
+
+def place_cursor(at: datetime, item_id: str) -> str:
+    """The place after an item of a list that is ordered by time and id."""
+    return _encoded(f"{at.astimezone(UTC).isoformat()}|{item_id}")
+
+
+def parse_place(cursor: str | None) -> tuple[datetime, str] | None:
+    """Reads what `place_cursor` made.
+
+    Raises:
+        Invalid: `cursor_invalid`.
+    """
+    if cursor is None:
+        return None
+    try:
+        at, _, item_id = _decoded(cursor).partition("|")
+        place = datetime.fromisoformat(at), str(UUID(item_id))
+    except ValueError:
+        raise _invalid() from None
+    if place[0].tzinfo is not UTC or place_cursor(*place) != cursor:
+        raise _invalid()
+    return place
+
+
+def step_cursor(step: int) -> str:
+    """The place after a step."""
+    return _encoded(f"step|{step}")
+
+
+def parse_step(cursor: str | None) -> int:
+    """Reads what `step_cursor` made; 0 without a cursor.
+
+    Raises:
+        Invalid: `cursor_invalid`.
+    """
+    if cursor is None:
+        return 0
+    kind, _, step = _decoded(cursor).partition("|")
+    valid = kind == "step" and step.isascii() and step.isdigit() and len(step) <= len(str(LARGEST_STEP))
+    if not valid or step_cursor(int(step)) != cursor or int(step) > LARGEST_STEP - 1_000:
+        raise _invalid()
+    return int(step)
+
+
+def _encoded(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        raise _invalid() from None
+
+
+def _invalid() -> Invalid:
+    return Invalid("cursor_invalid", "This cursor is none; take `next_cursor` as it came, or start without one.")

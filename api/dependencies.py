@@ -1,0 +1,142 @@
+"""What routes ask for in their signatures: who calls and with which right, and the parts of the gateway.
+
+A route states its permission by one of three marks: `Allowed(...)`, `SignedIn` or `Open`. A test fails for a route
+without one.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Request, params
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.parts import GatewayParts
+from api.problems import request_id_of
+from taskforce.application.principals import recognise
+from taskforce.core.domain.access import UserRecord, require
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.interfaces.identity import Permission
+from taskforce.infrastructure.logging import bind
+
+MOST_PATIENT = 60
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, with the rights of now.
+
+    Attributes:
+        user: The user as recorded.
+        permissions: What the user may do.
+        expires_at: From when the token is no longer believed.
+        request_id: The request.
+    """
+
+    user: UserRecord
+    permissions: frozenset[Permission]
+    expires_at: datetime
+    request_id: str | None
+
+    @property
+    def tenant_id(self) -> str:
+        """The only tenant that the caller acts in."""
+        return self.user.tenant_id
+
+    @property
+    def user_id(self) -> str:
+        """The caller's id within the tenant."""
+        return self.user.user_id
+
+
+def parts_of(request: Request) -> GatewayParts:
+    """The parts that the application was made of."""
+    parts = request.app.state.parts
+    assert isinstance(parts, GatewayParts)
+    return parts
+
+
+Parts = Annotated[GatewayParts, Depends(parts_of)]
+
+_bearer = HTTPBearer(auto_error=False, description="A signed token that names user, tenant and roles.")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Lets only those pass who are known and, where one is named, hold a permission.
+
+    Attributes:
+        permission: The permission; None lets in everybody who is signed in.
+    """
+
+    permission: Permission | None
+
+    async def __call__(self, request: Request, parts: Parts, credentials: Credentials) -> Caller:
+        """Recognises the caller.
+
+        Raises:
+            Unauthenticated: There is no token, or none that we believe.
+            Forbidden: `user_deactivated` or `permission_denied`.
+        """
+        identity = await parts.identities.authenticate(credentials.credentials if credentials else None)
+        bind(tenant_id=identity.tenant_id, user_id=identity.user_id)
+        now = parts.clock()
+        user = await recognise(parts.database, parts.database, identity, now)
+        held = user.permissions(now, parts.claims_age)
+        if self.permission is not None:
+            require(held, self.permission)
+        return Caller(user, held, identity.expires_at, request_id_of(request))
+
+
+@dataclass(frozen=True, slots=True)
+class Unguarded:
+    """The mark of a route that is open to everybody."""
+
+    def __call__(self) -> None:
+        """Lets everybody pass."""
+
+
+def Allowed(permission: Permission) -> params.Depends:  # noqa: N802 - reads as the mark that it is
+    """Marks a route by the permission that it takes.
+
+    It stands in the signature: `caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]`.
+    """
+    return params.Depends(Guard(permission))
+
+
+SignedIn = params.Depends(Guard(None))
+"""Marks a route for anybody of a tenant; what may be seen and done depends on the thing itself."""
+Open = params.Depends(Unguarded())
+"""Marks a route for everybody, without a token."""
+
+
+def idempotency_key(
+    key: Annotated[
+        str | None, Header(alias="Idempotency-Key", description="1 to 255 printable ASCII characters")
+    ] = None,
+) -> str | None:
+    """Accepts an idempotency key.
+
+    Raises:
+        Invalid: `idempotency_key_invalid`.
+    """
+    if key is not None and not _KEY.fullmatch(key):
+        raise Invalid("idempotency_key_invalid", "An Idempotency-Key has 1 to 255 printable ASCII characters.")
+    return key
+
+
+def patience(
+    prefer: Annotated[str | None, Header(description="`wait=N`: seconds to wait for the end, at most 60")] = None,
+) -> int | None:
+    """How many seconds the caller is willing to wait (RFC 7240); a preference that makes no sense is no preference."""
+    found = _WAIT.search(prefer or "")
+    return min(int(found[1]), MOST_PATIENT) if found else None
+
+
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+Patience = Annotated[int | None, Depends(patience)]

@@ -1,0 +1,132 @@
+"""What the gateway is made of, and how a process composes it from its settings."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from api.agents import Agents
+from taskforce.application.deciding import Deciding
+from taskforce.application.running import Briefs
+from taskforce.core.interfaces.records import Clock, Live
+from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
+from taskforce.infrastructure.live import Listener, Publisher
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.settings import Settings
+from workflows.door import TemporalAddress, TemporalDoor, connect
+
+
+def utc_now() -> datetime:
+    """The time, for everything that takes a clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often a stream does what it does, in seconds.
+
+    Attributes:
+        poll: The table is read at least so often, so that a lost notice loses nothing.
+        keep_alive: A silent stream sends a comment so often.
+        recheck: The reader's rights are read anew so often.
+    """
+
+    poll: float = 2.0
+    keep_alive: float = 15.0
+    recheck: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What the routes need of the world.
+
+    Attributes:
+        database: The door to the data.
+        listener: Hears what happens in runs.
+        live: Tells the other gateways what happens here.
+        door: The door to Temporal.
+        identities: Says whom a token names.
+        agents: The agents of the profiles.
+        claims_age: How long the claims last seen count as rights.
+        temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
+        rhythm: Of the streams.
+        clock: The time.
+        closing: Set when the process is about to end: whoever waits, stops waiting.
+    """
+
+    database: Database
+    listener: Listener
+    live: Live
+    door: TemporalDoor
+    identities: JWTIdentityProvider
+    agents: Agents
+    claims_age: timedelta = timedelta(hours=24)
+    temporal_ui: str | None = None
+    rhythm: Rhythm = Rhythm()
+    clock: Clock = utc_now
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def deciding(self) -> Deciding:
+        """The use cases of approvals."""
+        return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.claims_age)
+
+
+@asynccontextmanager
+async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
+    """Connects to everything, and closes it when the block ends.
+
+    Args:
+        settings: What the environment says.
+
+    Raises:
+        Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
+        Invalid: A setting is missing.
+    """
+    async with AsyncExitStack() as stack:
+        database = Database(settings.app_url, settings.db_pool_size)
+        stack.push_async_callback(database.close)
+        await database.check()
+        where = temporal_address(settings)
+        yield GatewayParts(
+            database=database,
+            listener=await stack.enter_async_context(Listener(settings.app_url)),
+            live=await stack.enter_async_context(Publisher(settings.app_url)),
+            door=TemporalDoor(await connect(where), where.task_queue),
+            identities=_identities(settings),
+            agents=Agents(settings.config_dir, settings.profile, os.environ),
+            claims_age=timedelta(hours=settings.claims_max_age_hours),
+            temporal_ui=temporal_ui(settings),
+        )
+
+
+def temporal_address(settings: Settings) -> TemporalAddress:
+    """Where Temporal is, by the settings."""
+    return TemporalAddress(
+        address=settings.temporal_target,
+        namespace=settings.temporal_namespace,
+        task_queue=settings.temporal_task_queue,
+        tls=settings.temporal_tls,
+        ca=settings.temporal_tls_ca,
+        certificate=settings.temporal_tls_cert,
+        key=settings.temporal_tls_key,
+        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
+    )
+
+
+def temporal_ui(settings: Settings) -> str | None:
+    """Where the namespace's workflows are seen, or None without a UI."""
+    if settings.temporal_ui_url is None:
+        return None
+    return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows"
+
+
+def _identities(settings: Settings) -> JWTIdentityProvider:
+    config = JWTConfig(
+        secret_key=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
+        public_key=settings.jwt_public_key.get_secret_value() if settings.jwt_public_key else None,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
+    return JWTIdentityProvider(config, development=settings.development)

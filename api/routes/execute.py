@@ -1,0 +1,86 @@
+"""Asking for a run."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+
+from api import steering
+from api.agents import Asked, Chosen
+from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, Patience
+from api.parts import GatewayParts
+from api.schemas.runs import PREFIX, AcceptedOut, ExecuteIn, RunOut, run_links, run_out
+from api.watching import wait_for_end
+from taskforce.application.missions import Accepted, Mission, accept
+from taskforce.core.domain.runs import RunStatus
+from taskforce.core.interfaces.identity import Permission
+from taskforce.infrastructure.logging import bind
+
+router = APIRouter(tags=["runs"])
+
+_ENDED_IN_TIME: dict[int | str, dict[str, Any]] = {
+    200: {"model": RunOut, "description": "`Prefer: wait=N`, and the run has ended within that time"}
+}
+
+
+@router.post("/agents/execute", status_code=202, response_model=AcceptedOut, responses=_ENDED_IN_TIME, name="execute")
+async def execute(
+    asked: ExecuteIn,
+    caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)],
+    parts: Parts,
+    request: Request,
+    response: Response,
+    key: IdempotencyKey,
+    patience: Patience,
+) -> AcceptedOut | Response:
+    """Commits a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
+    accepted = await _accept(parts, caller, asked, await request.json(), key)
+    response.headers["location"] = f"{PREFIX}/{accepted.run_id}"
+    if accepted.replayed:
+        response.headers["idempotency-replayed"] = "true"
+    elif accepted.brief is not None:
+        await steering.start(parts, accepted.brief)
+    if patience:
+        response.headers["preference-applied"] = f"wait={patience}"
+        run = await wait_for_end(parts, caller.tenant_id, accepted.run_id, patience)
+        if run is not None:
+            whole = run_out(run, parts.temporal_ui).model_dump_json()
+            return Response(whole, 200, dict(response.headers), "application/json")
+    return AcceptedOut(
+        run_id=accepted.run_id,
+        session_id=accepted.session_id,
+        status=RunStatus.QUEUED,
+        links=run_links(caller.tenant_id, accepted.run_id, parts.temporal_ui),
+    )
+
+
+async def _accept(parts: GatewayParts, caller: Caller, asked: ExecuteIn, body: object, key: str | None) -> Accepted:
+    chosen = _choose(parts, asked)
+    mission = Mission(
+        tenant_id=caller.tenant_id,
+        user_id=caller.user_id,
+        mission=asked.mission,
+        agent=chosen.agent,
+        profile=chosen.profile,
+        limits=chosen.limits,
+        context=asked.context,
+        session_id=asked.session_id,
+        idempotency_key=key,
+        body=body if isinstance(body, dict) else {},
+        request_id=caller.request_id,
+    )
+    accepted = await accept(parts.database, mission, parts.clock())
+    bind(run_id=accepted.run_id, session_id=accepted.session_id, agent_id=chosen.agent.agent_id)
+    return accepted
+
+
+def _choose(parts: GatewayParts, asked: ExecuteIn) -> Chosen:
+    return parts.agents.choose(
+        Asked(
+            agent_id=asked.agent_id,
+            profile=asked.profile,
+            model=asked.model,
+            max_steps=asked.max_steps,
+            max_tokens=asked.max_tokens,
+            max_seconds=asked.max_seconds,
+        )
+    )

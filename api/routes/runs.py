@@ -1,0 +1,119 @@
+"""Runs: reading them, and steering those under way."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from api import steering
+from api.cursors import Cursor, Limit, parse_place, place_cursor
+from api.dependencies import Allowed, Caller, IdempotencyKey, Parts
+from api.parts import GatewayParts
+from api.schemas.pages import PageOut
+from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
+from taskforce.application.running import require_run
+from taskforce.application.steering import Saying, mark, say
+from taskforce.core.domain.ids import parse_id
+from taskforce.core.domain.runs import Run, RunStatus
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.records import Page, RunFilter
+from taskforce.infrastructure.logging import bind
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+Reader = Annotated[Caller, Allowed(Permission.SESSION_READ)]
+Steerer = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]
+_Printable = r"^[ -~]{1,200}$"
+
+
+async def find_run(parts: GatewayParts, caller: Caller, run_id: str) -> Run:
+    """The run, if the caller's tenant has it.
+
+    Raises:
+        Missing: `run_not_found`.
+    """
+    run = await require_run(parts.database, caller.tenant_id, parse_id(run_id, "run"))
+    bind(run_id=run.brief.run_id, session_id=run.brief.session_id, agent_id=run.brief.agent.agent_id)
+    return run
+
+
+def run_filter(
+    status: Annotated[RunStatus | None, Query()] = None,
+    session_id: Annotated[str | None, Query(pattern=_Printable)] = None,
+    agent_id: Annotated[str | None, Query(pattern=_Printable)] = None,
+) -> RunFilter:
+    """Which runs to list."""
+    return RunFilter(status=status, session_id=session_id, agent_id=agent_id)
+
+
+@router.get("", name="list_runs")
+async def list_runs(
+    caller: Reader,
+    parts: Parts,
+    which: Annotated[RunFilter, Depends(run_filter)],
+    mine: Annotated[bool, Query(description="Only the caller's own")] = False,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> PageOut[RunOut]:
+    """The tenant's runs, newest first."""
+    wanted = RunFilter(which.status, which.session_id, which.agent_id, caller.user_id if mine else None)
+    page = Page(limit + 1, parse_place(cursor))
+    async with parts.database.tenant(caller.tenant_id) as records:
+        found = list(await records.runs.page(wanted, page))
+    shown = found[:limit]
+    last = shown[-1].brief if len(found) > limit else None
+    return PageOut[RunOut].model_construct(
+        items=[run_out(run, parts.temporal_ui) for run in shown],
+        next_cursor=place_cursor(last.created_at, last.run_id) if last else None,
+    )
+
+
+@router.get("/{run_id}", name="read_run")
+async def read_run(run_id: str, caller: Reader, parts: Parts) -> RunOut:
+    """One run."""
+    return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
+
+
+@router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
+async def cancel_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
+    """Asks a run to end; its model call and its tools are told."""
+    run = await find_run(parts, caller, run_id)
+    await mark(parts.database, run, "run.cancel", caller.user_id, caller.request_id, parts.clock())
+    await steering.cancel(parts, run)
+    return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
+
+
+@router.post("/{run_id}/pause", status_code=202, name="pause_run")
+async def pause_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
+    """Holds a run before its next step."""
+    return await _signal(parts, caller, run_id, "pause")
+
+
+@router.post("/{run_id}/resume", status_code=202, name="resume_run")
+async def resume_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
+    """Lets a paused run go on."""
+    return await _signal(parts, caller, run_id, "resume")
+
+
+@router.post("/{run_id}/messages", status_code=202, name="message_run")
+async def message_run(
+    run_id: str, message: MessageIn, caller: Steerer, parts: Parts, response: Response, key: IdempotencyKey
+) -> WordOut:
+    """Adds a word to a run; it is heard before the next step, or by the tool that asked for it."""
+    run = await find_run(parts, caller, run_id)
+    saying = Saying(caller.user_id, message.text, key, caller.request_id)
+    said = await say(parts.database, run, saying, parts.clock())
+    tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
+    if said.tell:
+        await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, "add_word", said.word_id))
+    if said.replayed:
+        response.headers["idempotency-replayed"] = "true"
+    parts.live.changed(tenant_id, known_id)
+    return WordOut(word_id=said.word_id)
+
+
+async def _signal(parts: GatewayParts, caller: Caller, run_id: str, signal: str) -> RunOut:
+    run = await find_run(parts, caller, run_id)
+    await mark(parts.database, run, f"run.{signal}", caller.user_id, caller.request_id, parts.clock())
+    tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
+    await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, signal))
+    return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)

@@ -1,0 +1,48 @@
+"""Carries what people do to runs through the door, whatever state the run's workflow is in."""
+
+from collections.abc import Awaitable, Callable
+
+from api.parts import GatewayParts
+from taskforce.application.running import Briefs, Running, require_run
+from taskforce.core.domain.errors import Missing, Unavailable
+from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
+
+
+async def start(parts: GatewayParts, brief: Brief) -> None:
+    """Starts a committed run; when Temporal does not answer, the sweeper starts it later."""
+    try:
+        await parts.door.start_run(brief)
+    except Unavailable:
+        return
+
+
+async def steer(parts: GatewayParts, run: Run, act: Callable[[], Awaitable[None]]) -> None:
+    """Reaches the run's workflow, starting it first if that has not happened yet.
+
+    Raises:
+        Conflict: `run_finished`: it ended meanwhile.
+        Unavailable: Temporal does not answer.
+        Missing: `run_not_found`: its workflow was ended from outside; only `cancel` makes sense then.
+    """
+    try:
+        await act()
+    except Missing:
+        current = await require_run(parts.database, run.brief.tenant_id, run.brief.run_id)
+        current.require_open()
+        await parts.door.start_run(run.brief)
+        await act()
+
+
+async def cancel(parts: GatewayParts, run: Run) -> None:
+    """Asks a run to end. One whose workflow was ended from outside is ended here, for nobody else is left to do it.
+
+    Raises:
+        Conflict: `run_finished`.
+        Unavailable: Temporal does not answer.
+    """
+    tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
+    try:
+        await steer(parts, run, lambda: parts.door.cancel_run(tenant_id, run_id))
+    except Missing:
+        running = Running(parts.database, Briefs(parts.database), parts.live, parts.clock)
+        await running.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))

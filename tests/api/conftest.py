@@ -1,0 +1,70 @@
+"""A gateway of the product: the real application on a real server, in the tests' own event loop."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from api.agents import Agents
+from api.parts import GatewayParts
+from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
+from taskforce.infrastructure.live import Listener, Publisher
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.settings import REPOSITORY
+from tests.api.gateway import SECRET, ClientFor, Gateway, serving
+from tests.fixtures.stack import TestUrls
+from workflows.door import TemporalDoor
+
+
+@pytest.fixture(scope="session")
+async def gateway_parts(database: Database, postgres: TestUrls, temporal: Client) -> AsyncIterator[GatewayParts]:
+    """No worker polls this door's queue, so that runs stay as they were asked for."""
+    async with Listener(postgres.app) as listener, Publisher(postgres.app) as live:
+        yield GatewayParts(
+            database=database,
+            listener=listener,
+            live=live,
+            door=TemporalDoor(temporal, f"nobody-polls-{os.getpid()}"),
+            identities=JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True),
+            agents=Agents(REPOSITORY / "configs", "dev", {}),
+            temporal_ui="http://temporal.example/namespaces/default/workflows",
+        )
+
+
+@pytest.fixture(scope="session")
+async def gateway(gateway_parts: GatewayParts) -> AsyncIterator[Gateway]:
+    async with serving(gateway_parts) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def working_gateway(gateway_parts: GatewayParts, door: TemporalDoor, worker: object) -> AsyncIterator[Gateway]:
+    """The same, with a worker behind it."""
+    async with serving(replace(gateway_parts, door=door, closing=asyncio.Event())) as running:
+        yield running
+
+
+@pytest.fixture
+async def client_for(gateway: Gateway) -> AsyncIterator[ClientFor]:
+    async with gateway.clients() as make:
+        yield make
+
+
+@pytest.fixture
+async def working_client_for(working_gateway: Gateway) -> AsyncIterator[ClientFor]:
+    async with working_gateway.clients() as make:
+        yield make
+
+
+@pytest.fixture
+def operator(client_for: ClientFor, tenant: str) -> httpx.AsyncClient:
+    return client_for(tenant, "olga", ["operator"])
+
+
+@pytest.fixture
+def working(working_client_for: ClientFor, tenant: str) -> httpx.AsyncClient:
+    return working_client_for(tenant, "olga", ["operator"])

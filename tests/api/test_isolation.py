@@ -1,0 +1,50 @@
+"""What belongs to another tenant is answered, byte by byte, as what does not exist."""
+
+from uuid import uuid4
+
+import httpx
+
+from tests.api.gateway import ClientFor, Gateway, execute
+from tests.api.test_approvals import ask
+
+VARYING = {"date", "x-request-id"}
+
+
+def seen(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
+    headers = {name: value for name, value in answer.headers.items() if name not in VARYING}
+    return answer.status_code, headers, answer.content
+
+
+async def test_a_foreign_id_is_answered_like_a_missing_one(
+    gateway: Gateway, client_for: ClientFor, tenant: str
+) -> None:
+    owner = client_for(tenant, "olga", ["operator", "admin"])
+    run_id = (await execute(owner))["run_id"]
+    request_id = await ask(gateway.parts.database, tenant, run_id)
+    stranger = client_for(f"{tenant}-other", "olga", ["operator", "admin"])
+
+    met = 0
+    for path, operations in gateway.app.openapi()["paths"].items():
+        if "_id}" not in path:
+            continue
+        for method in operations:
+            body = {"text": "x"} if path.endswith("/messages") else ({} if method == "post" else None)
+            body = None if path.endswith(("/cancel", "/pause", "/resume")) else body
+            rest = {"step": 1, "call": 1, "path": "notes.txt"}
+            foreign = path.format(run_id=run_id, request_id=request_id, **rest)
+            absent = path.format(run_id=uuid4(), request_id=uuid4(), **rest)
+            malformed = path.format(run_id="no-id", request_id="no-id", **rest)
+
+            missing = await stranger.request(method, absent, json=body)
+            assert missing.status_code == 404, (path, missing.text)
+            assert seen(await stranger.request(method, foreign, json=body)) == seen(missing)
+            assert seen(await stranger.request(method, malformed, json=body)) == seen(missing)
+            met += 1
+    assert met >= 14
+
+
+async def test_lists_hold_only_the_tenants_own(client_for: ClientFor, operator: httpx.AsyncClient, tenant: str) -> None:
+    await execute(operator)
+    stranger = client_for(f"{tenant}-other", "olga", ["admin"])
+    assert (await stranger.get("/api/v1/runs")).json() == {"items": [], "next_cursor": None}
+    assert (await stranger.get("/api/v1/admin/requests/pending")).json() == {"items": [], "next_cursor": None}

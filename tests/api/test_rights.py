@@ -1,0 +1,121 @@
+"""Every route states who may call it, and lets nobody else."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from api.dependencies import Guard, Unguarded
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission
+from taskforce.infrastructure.persistence.database import Database
+from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
+
+NO_PERMISSION = {"health": "open", "ready": "open", "read_me": "signed in"} | dict.fromkeys(
+    ("list_pending", "read_request", "approve_request", "reject_request"), "signed in"
+)
+NEEDED = {
+    **dict.fromkeys(("execute", "cancel_run", "pause_run", "resume_run", "message_run"), Permission.AGENT_EXECUTE),
+    **dict.fromkeys(
+        ("list_runs", "read_run", "list_steps", "read_todo", "list_files", "read_file", "read_result", "follow_run"),
+        Permission.SESSION_READ,
+    ),
+}
+
+
+def routes(router: Any) -> Iterator[APIRoute]:
+    """Every route, also of routers within routers."""
+    for each in router.routes:
+        if isinstance(each, APIRoute):
+            yield each
+        elif hasattr(each, "original_router"):
+            yield from routes(each.original_router)
+
+
+def marks(dependant: Dependant) -> list[Guard | Unguarded]:
+    return [one.call for one in dependant.dependencies if isinstance(one.call, Guard | Unguarded)]
+
+
+async def test_every_route_states_its_permission(gateway: Gateway) -> None:
+    met = set()
+    for route in routes(gateway.app.router):
+        (mark,) = marks(route.dependant)
+        met.add(route.name)
+        if route.name in NEEDED:
+            assert mark == Guard(NEEDED[route.name])
+        elif NO_PERMISSION[route.name] == "open":
+            assert mark == Unguarded()
+        else:
+            assert mark == Guard(None)
+    assert met == set(NEEDED) | set(NO_PERMISSION)
+
+
+def concrete(path: str) -> str:
+    return path.format(run_id=uuid4(), request_id=uuid4(), step=1, call=1, path="notes.txt")
+
+
+@pytest.mark.parametrize("role", [*SYSTEM_ROLES, "unknown"])
+async def test_each_role_may_what_its_permissions_say(
+    gateway: Gateway, client_for: ClientFor, tenant: str, role: str
+) -> None:
+    client = client_for(tenant, f"user-{role}", [role])
+    held = SYSTEM_ROLES[role].permissions if role in SYSTEM_ROLES else frozenset()
+    for path, operations in gateway.app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            name = operation["summary"].lower().replace(" ", "_")
+            body = {"mission": "x", "text": "x"} if method == "post" else None
+            answer = await client.request(method, concrete(path), json=body)
+            if name in NEEDED and NEEDED[name] not in held:
+                problem = assert_problem(answer, 403, "permission_denied")
+                assert problem["permission"] == NEEDED[name].value
+            else:
+                assert answer.status_code not in {401, 403}, (name, answer.text)
+
+
+async def test_without_a_token_there_is_nothing_but_signs_of_life(gateway: Gateway) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as nobody:
+        for path, operations in gateway.app.openapi()["paths"].items():
+            for method in operations:
+                if path not in {"/health", "/ready"}:
+                    answer = await nobody.request(method, concrete(path))
+                    assert_problem(answer, 401, "token_missing")
+                    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_tokens_that_are_not_believed(gateway: Gateway, tenant: str) -> None:
+    good = gateway.token(tenant, "olga", ["operator"])
+    expired = gateway.token(tenant, "olga", ["operator"], seconds=-3600)
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        for credentials, code in [
+            (f"Bearer {expired}", "token_expired"),
+            (f"Bearer {good[:-2]}", "token_invalid"),
+            (f"Bearer {good} x", "token_invalid"),
+            ("Bearer \u00fc\u00fc".encode().decode("latin-1"), "token_invalid"),
+            ("Bearer", "token_missing"),
+            (f"Basic {good}", "token_missing"),
+        ]:
+            headers = {b"authorization": credentials.encode("latin-1")}
+            assert_problem(await client.get("/api/v1/me", headers=headers), 401, code)
+
+
+async def test_me_says_who_i_am_and_what_i_may(client_for: ClientFor, tenant: str) -> None:
+    me = (await client_for(tenant, "vera", ["viewer", "unheard-of"]).get("/api/v1/me")).json()
+    assert (me["user_id"], me["tenant_id"], me["username"]) == ("vera", tenant, "vera")
+    assert me["roles"] == ["unheard-of", "viewer"]
+    assert me["permissions"] == ["agent:read", "session:read", "tool:read"]
+
+
+async def test_a_deactivated_user_has_no_rights(
+    gateway: Gateway, client_for: ClientFor, tenant: str, database: Database
+) -> None:
+    client = client_for(tenant, "olga", ["operator"])
+    await execute(client)
+    async with database.tenant(tenant) as records:
+        user = await records.users.get("olga")
+        assert user is not None
+        await records.users.save(replace(user, active=False), gateway.parts.clock())
+    assert_problem(await client.get("/api/v1/me"), 403, "user_deactivated")

@@ -1,0 +1,11 @@
+"""The stage that every use case stands on."""
+
+import pytest
+
+from taskforce.infrastructure.persistence.database import Database
+from tests.taskforce.application.stage import Stage
+
+
+@pytest.fixture
+def stage(database: Database, tenant: str) -> Stage:
+    return Stage(database, tenant)

@@ -1,0 +1,85 @@
+"""Who is asking."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from taskforce.application.principals import REFRESH_AFTER, current_user, recognise
+from taskforce.core.domain.access import UserRecord
+from taskforce.core.domain.errors import Forbidden
+from tests.taskforce.application.stage import CLAIMS_AGE, NOW, Stage
+
+
+async def kept(stage: Stage, user_id: str = "alice") -> UserRecord:
+    async with stage.database.tenant(stage.tenant_id) as records:
+        user = await records.users.get(user_id)
+    assert user is not None
+    return user
+
+
+async def test_a_user_and_its_tenant_are_made_at_first_sight(stage: Stage) -> None:
+    seen = await stage.person("alice", "operator")
+    assert await kept(stage) == seen
+    assert (seen.granted_roles, seen.claimed_roles) == (frozenset(), frozenset({"operator"}))
+    assert await stage.rows("tenants", "tenant_id") == [(stage.tenant_id,)]
+
+
+async def test_many_first_sights_at_once_make_one_user(stage: Stage) -> None:
+    seen = await asyncio.gather(*(stage.person("alice", "operator") for _ in range(15)))
+    assert set(seen) == {await kept(stage)}
+
+
+async def test_claims_are_refreshed_now_and_then(stage: Stage) -> None:
+    await stage.person("alice", "operator")
+    stage.now += REFRESH_AFTER - timedelta(seconds=1)
+    await stage.person("alice", "operator")
+    assert (await kept(stage)).claims_seen_at == NOW
+    stage.now += timedelta(seconds=1)
+    await stage.person("alice", "operator")
+    assert (await kept(stage)).claims_seen_at == stage.now
+
+
+async def test_changed_roles_count_at_once(stage: Stage) -> None:
+    await stage.person("alice", "operator", "admin")
+    stage.now += timedelta(seconds=1)
+    await stage.person("alice", "viewer")
+    assert (await kept(stage)).effective_roles(stage.now, CLAIMS_AGE) == {"viewer"}
+
+
+async def test_an_older_token_does_not_bring_back_roles(stage: Stage) -> None:
+    await stage.person("alice", "viewer")
+    older = stage.identity("alice", "admin", issued_at=NOW - timedelta(minutes=1))
+    await recognise(stage.database, stage.database, older, NOW)
+    assert (await kept(stage)).claimed_roles == {"viewer"}
+
+
+async def test_a_deactivated_user_is_refused_whatever_its_token_says(stage: Stage) -> None:
+    await stage.person("alice", "operator")
+    await stage.deactivate("alice")
+    for _ in range(2):
+        stage.now += REFRESH_AFTER
+        with pytest.raises(Forbidden) as refused:
+            await stage.person("alice", "admin")
+        assert refused.value.code == "user_deactivated"
+    async with stage.database.tenant(stage.tenant_id) as records:
+        for user_id in ("alice", "nobody"):
+            with pytest.raises(Forbidden):
+                await current_user(records, user_id)
+
+
+async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) -> None:
+    """The token is being looked at while an administrator deactivates its bearer and grants a role."""
+    await stage.person("alice", "operator")
+    stage.now += REFRESH_AFTER
+    async with stage.database.tenant(stage.tenant_id) as records:
+        alice = await records.users.locked("alice")
+        assert alice is not None
+        looking = asyncio.create_task(stage.person("alice", "operator"))
+        await asyncio.wait({looking}, timeout=0.2)
+        await records.users.save(replace(alice, active=False, granted_roles=frozenset({"auditor"})), stage.now)
+    with pytest.raises(Forbidden):
+        await looking
+    after = await kept(stage)
+    assert (after.active, after.granted_roles, after.claims_seen_at) == (False, {"auditor"}, stage.now)

@@ -1,0 +1,127 @@
+"""One turn of the model, through LiteLLM, against a scripted endpoint."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from taskforce.application.thinking import CLOSING, Thinking, Turn
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.runs import Ending, RunStatus
+from taskforce.core.interfaces.llm import ModelFailure
+from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from tests.fixtures.scripted_llm import ScriptedLLM, empty, status, text, tool_calls
+from tests.taskforce.application.stage import TOOLS, Stage
+
+
+@pytest.fixture
+async def model(scripted: ScriptedLLM, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiteLLMModel]:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef0123456789abcdef")
+    scripted.requests.clear()
+    door = LiteLLMModel(api_base=scripted.url)
+    yield door
+    await door.aclose()
+
+
+@pytest.fixture
+def thinking(stage: Stage, model: LiteLLMModel) -> Thinking:
+    return Thinking(stage.database, stage.briefs, model, TOOLS, stage.live, stage.clock)
+
+
+def last_messages(scripted: ScriptedLLM) -> list[dict[str, Any]]:
+    messages = scripted.requests[-1]["messages"]
+    assert isinstance(messages, list)
+    return messages
+
+
+async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, thinking: Thinking, scripted: ScriptedLLM) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([tool_calls([("echo", {"text": "x"}), ("echo", {"text": "y"})], says="Let me see.")])
+    first = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+    again = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    assert (first.calls, first.tokens) == (2, 25)
+    assert (again.calls, again.tokens) == (2, 0)
+    assert len(scripted.requests) == 1
+    assert await stage.rows("usage_records", "step, attempt, input_tokens, error_code") == [(1, 1, 20, None)]
+    assert [event.type for event in await stage.events(run_id)] == ["run.queued", "step.replied"]
+    assert (await stage.run(run_id)).totals.steps == 1
+
+
+async def test_words_are_heard_in_order_before_the_reply(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    ids = [new_id(), new_id()]
+    async with stage.database.tenant(stage.tenant_id) as records:
+        for word_id, said in zip(ids, ["Hurry.", "Please."], strict=True):
+            await records.words.add(run_id, word_id, "alice", said, stage.now)
+    scripted.script([text("Yes.")])
+    await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, words=tuple(ids)))
+    assert [message["content"] for message in last_messages(scripted)][1:] == ["Count.", "Hurry.", "Please."]
+    async with stage.database.tenant(stage.tenant_id) as records:
+        entries = await records.transcripts.range(run_id, 0, 1)
+    assert [(entry.call, entry.text) for entry in entries] == [(-2, "Hurry."), (-1, "Please."), (0, "Yes.")]
+
+
+async def test_tokens_of_a_failed_attempt_are_wasted_and_recorded(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([empty(), empty(), status(401), text("Yes.")])
+    with pytest.raises(ModelFailure) as failed:
+        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+    assert failed.value.code == "model_reply_invalid"
+    with pytest.raises(ModelFailure):
+        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=3))
+    await stage.running.total(stage.tenant_id, run_id)
+    totals = (await stage.run(run_id)).totals
+    assert (totals.wasted_tokens, totals.input_tokens, totals.output_tokens) == (50, 60, 15)
+    codes = [event.data["code"] for event in await stage.events(run_id) if event.type == "model.failed"]
+    assert codes[0] == "model_reply_invalid"
+    assert len(codes) == 2
+
+
+async def test_the_closing_turn_has_no_tools_and_ends_in_words(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([tool_calls([("echo", {"text": "x"})], says="As far as I came.")])
+    thought = await thinking.think(Turn(stage.tenant_id, run_id, step=2, attempt=1, closing=True))
+    assert thought.calls == 0
+    assert "tools" not in scripted.requests[-1]
+    assert last_messages(scripted)[-1]["content"] == CLOSING
+    reply = await stage.observed(run_id, 0, 2)
+    assert reply is not None
+    assert (reply.text, reply.tool_calls) == ("As far as I came.", ())
+
+
+async def test_whatever_a_model_says_can_be_kept(stage: Stage, thinking: Thinking, scripted: ScriptedLLM) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([tool_calls([("ec\x00ho\ud800", "{\x00")], says="NUL \x00 and half a pair \ud83d.")])
+    assert (await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))).calls == 1
+    reply = await stage.observed(run_id, 0)
+    assert reply is not None
+    assert "\x00" not in reply.text + reply.tool_calls[0].name + reply.tool_calls[0].arguments
+    assert await stage.acting.authorize(stage.tenant_id, run_id, 1) == ()
+
+
+async def test_words_reach_those_who_watch_with_their_attempt(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([text("It is ", "42.")])
+    await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=3))
+    assert {word[:4] for word in stage.live.words} == {(stage.tenant_id, run_id, 1, 3)}
+    assert "".join(word[4] for word in stage.live.words) == "It is 42."
+
+
+async def test_the_session_so_far_is_told(stage: Stage, thinking: Thinking, scripted: ScriptedLLM) -> None:
+    first = await stage.accepted(mission="One?")
+    scripted.script([text("One."), text("Two.")])
+    await thinking.think(Turn(stage.tenant_id, first.run_id, step=1, attempt=1))
+    await stage.running.end(stage.tenant_id, first.run_id, Ending(RunStatus.COMPLETED))
+    stage.now = stage.now.replace(minute=1)
+    second = await stage.accepted(mission="Two?", session_id=first.session_id)
+    await thinking.think(Turn(stage.tenant_id, second.run_id, step=1, attempt=1))
+    assert [message["content"] for message in last_messages(scripted)][1:] == ["One?", "One.", "Two?"]

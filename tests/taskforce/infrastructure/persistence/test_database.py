@@ -1,0 +1,110 @@
+"""What the door says when PostgreSQL is not there, and that it works again when it is."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
+from models.migrations.runner import upgrade
+from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.settings import normalise_database_url
+from tests.fixtures import stack as stacks
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of its own, for it is stopped in the tests."""
+    with tempfile.TemporaryDirectory(prefix="tf-") as directory:
+        embedded = EmbeddedPostgres(Path(directory) / "pg", durable=False)
+        embedded.start()
+        yield embedded
+        embedded.stop()
+
+
+@pytest.fixture
+async def door(server: EmbeddedPostgres) -> AsyncIterator[Database]:
+    opened = Database(normalise_database_url(server.urls().app), pool_size=2)
+    yield opened
+    await opened.close()
+
+
+async def code(door: Database) -> str | None:
+    """How the door answers: None when it works."""
+    try:
+        await door.ping()
+    except Unavailable as error:
+        return error.code
+    return None
+
+
+async def test_a_missing_schema_has_its_own_code(server: EmbeddedPostgres, door: Database) -> None:
+    with pytest.raises(Unavailable) as refused:
+        await door.check()
+    assert refused.value.code == "database_schema_missing"
+    await upgrade(normalise_database_url(server.urls().owner))
+    await door.check()
+
+
+async def test_a_server_that_goes_and_comes_back(server: EmbeddedPostgres, door: Database) -> None:
+    assert await code(door) is None
+    await asyncio.to_thread(server.stop)
+    assert await code(door) == "database_unavailable"
+    assert await code(door) == "database_unavailable"
+    await asyncio.to_thread(server.start)
+    assert await code(door) is None
+    assert await code(door) is None
+
+
+async def test_a_transaction_under_way_ends_as_unavailable(server: EmbeddedPostgres, door: Database) -> None:
+    async def lose_the_connection() -> None:
+        async with door.tenant("acme") as records:
+            connection = records.users._connection
+            pid = (await connection.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
+            await end_backend(server.urls(), pid)
+            await connection.execute(sa.text("SELECT 1"))
+
+    with pytest.raises(Unavailable) as refused:
+        await lose_the_connection()
+    assert refused.value.code == "database_unavailable"
+    assert await code(door) is None
+
+
+async def end_backend(urls: PostgresUrls, pid: int) -> None:
+    admin = await asyncpg.connect(urls.admin)
+    await admin.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+    await admin.close()
+
+
+async def test_a_server_that_takes_no_more_connections_is_unavailable(server: EmbeddedPostgres, door: Database) -> None:
+    admin = await asyncpg.connect(server.urls().admin)
+    await admin.execute("ALTER ROLE taskforce_app CONNECTION LIMIT 0")
+    assert await code(door) == "database_unavailable"
+    await admin.execute("ALTER ROLE taskforce_app CONNECTION LIMIT -1")
+    await admin.close()
+    assert await code(door) is None
+
+
+async def test_a_database_that_is_not_there_is_unavailable(postgres: stacks.TestUrls) -> None:
+    door = Database(postgres.app.replace("/tests_", "/no_such_"), pool_size=1)
+    assert await code(door) == "database_unavailable"
+    await door.close()
+
+
+async def test_when_all_connections_are_taken_one_waits_and_is_told(door: Database) -> None:
+    door._engine.pool._timeout = 0.05  # type: ignore[attr-defined]  # ten seconds are long for a test
+    async with door.tenant("a"), door.tenant("b"):
+        assert await code(door) == "database_unavailable"
+    assert await code(door) is None
+
+
+async def test_an_error_text_holds_no_parameter(door: Database) -> None:
+    with pytest.raises(sa.exc.DBAPIError) as raised:
+        async with door.tenant("acme") as records:
+            await records.users._connection.execute(sa.text("SELECT 1 / (:secret - 4711.0)"), {"secret": 4711})
+    assert "hide_parameters=True" in str(raised.value)

@@ -1,0 +1,237 @@
+"""No tenant sees, or touches, another's rows, whatever happens to the transactions around."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from models.tables.metadata import METADATA
+from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures import stack as stacks
+from tests.taskforce.infrastructure.persistence.makers import NOW, SECOND, brief, queued, settled
+
+TABLES = sorted(METADATA.tables)
+SETTING = sa.text(
+    "SELECT coalesce(current_setting('app.tenant_id', true), '') || current_setting('app.platform', true)"
+)
+
+
+@pytest.fixture
+async def narrow(postgres: stacks.TestUrls) -> AsyncIterator[Database]:
+    """Two connections for everybody."""
+    door = Database(postgres.app, pool_size=2)
+    yield door
+    await door.close()
+
+
+@pytest.fixture
+async def bare(postgres: stacks.TestUrls) -> AsyncIterator[AsyncEngine]:
+    """The application's role without the door: what an injected statement could do."""
+    engine = create_async_engine(postgres.app)
+    yield engine
+    await engine.dispose()
+
+
+async def test_interleaved_transactions_of_many_tenants_see_their_own_rows_only(narrow: Database, tenant: str) -> None:
+    tenants = [f"{tenant}-{number}" for number in range(25)]
+    asked = {name: await queued(narrow, name) for name in tenants}
+    chance = random.Random(1)
+
+    async def glance() -> None:
+        mine, other = chance.sample(tenants, 2)
+        async with narrow.tenant(mine) as records:
+            seen = await records.users._connection.execute(sa.text("SELECT tenant_id, run_id::text FROM runs"))
+            assert [tuple(row) for row in seen] == [(mine, asked[mine].run_id)]
+            if chance.random() < 0.1:
+                assert await records.runs.get(asked[other].run_id) is None
+
+    async def look(times: int) -> None:
+        for _ in range(times):
+            await glance()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(look(500))
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_without_a_tenant_there_are_no_rows(
+    database: Database, bare: AsyncEngine, tenant: str, table: str
+) -> None:
+    await queued(database, tenant)
+    async with bare.begin() as connection:
+        assert (await connection.execute(sa.text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
+
+
+async def test_without_a_tenant_nothing_can_be_written(bare: AsyncEngine, tenant: str) -> None:
+    values = {"tenant": tenant, "now": NOW}
+    insert = sa.text("INSERT INTO tenants VALUES (:tenant, 'x', true, '{}', :now)")
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with bare.begin() as connection:
+            await connection.execute(insert, values)
+
+
+async def test_an_empty_or_odd_tenant_is_nobody(database: Database, tenant: str) -> None:
+    await queued(database, tenant)
+    for odd in ("", " ", "%", f"{tenant} ", f"' OR tenant_id = '{tenant}"):
+        async with database.tenant(odd) as records:
+            found = await records.users._connection.execute(sa.text("SELECT count(*) FROM runs"))
+            assert found.scalar_one() == 0
+
+
+async def test_nobody_writes_as_another_tenant(database: Database, tenant: str) -> None:
+    mine, other = f"{tenant}-a", f"{tenant}-b"
+    await settled(database, mine)
+    theirs = await queued(database, other)
+
+    async def ask_as_another() -> None:
+        async with database.tenant(mine) as records:
+            records.runs._tenant_id = other
+            await records.runs.add(brief(other))
+
+    with pytest.raises(DBAPIError, match="row-level security"):
+        await ask_as_another()
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with database.tenant(mine) as records:
+            await records.users._connection.execute(
+                sa.text("UPDATE users SET tenant_id = :other, user_id = 'mallory'"), {"other": other}
+            )
+    async with database.tenant(mine) as records:
+        changed = await records.users._connection.execute(
+            sa.text("UPDATE runs SET mission = 'stolen' WHERE run_id = :run"), {"run": theirs.run_id}
+        )
+        assert changed.rowcount == 0  # type: ignore[attr-defined]  # an UPDATE has it
+
+
+async def test_a_row_cannot_hang_on_another_tenants_run(database: Database, tenant: str) -> None:
+    mine, other = f"{tenant}-a", f"{tenant}-b"
+    await settled(database, mine)
+    theirs = await queued(database, other)
+    with pytest.raises(DBAPIError, match="foreign key"):
+        async with database.tenant(mine) as records:
+            await records.effects.begin(theirs.run_id, 1, 1, "pay", NOW)
+
+
+@pytest.mark.parametrize("table", ["transcript", "audit_events", "approval_decisions", "usage_records", "run_events"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET at = now()", "DELETE FROM {}", "TRUNCATE {}"])
+async def test_what_is_written_once_stays(database: Database, tenant: str, table: str, statement: str) -> None:
+    with pytest.raises(DBAPIError, match="permission denied"):
+        async with database.tenant(tenant) as records:
+            await records.users._connection.execute(sa.text(statement.format(table)))
+
+
+class Trouble(Exception):
+    """Raised within a transaction."""
+
+
+async def leftover(door: Database) -> str:
+    async with door._engine.begin() as connection:
+        return str((await connection.execute(SETTING)).scalar_one() or "")
+
+
+@pytest.fixture
+async def single(postgres: stacks.TestUrls) -> AsyncIterator[Database]:
+    """One connection, so that the next transaction surely has it."""
+    door = Database(postgres.app, pool_size=1)
+    yield door
+    await door.close()
+
+
+async def test_the_tenant_ends_with_its_commit(single: Database, tenant: str) -> None:
+    async with single.tenant(tenant):
+        pass
+    assert await leftover(single) == ""
+    await single.unstarted_runs(NOW, 1)
+    assert await leftover(single) == ""
+
+
+async def test_the_tenant_ends_with_a_rollback_and_nothing_is_kept(single: Database, tenant: str) -> None:
+    await settled(single, tenant)
+    asked = brief(tenant)
+
+    async def fail() -> None:
+        async with single.tenant(tenant) as records:
+            await records.runs.add(asked)
+            raise Trouble
+
+    with pytest.raises(Trouble):
+        await fail()
+    assert await leftover(single) == ""
+    async with single.tenant(tenant) as records:
+        assert await records.runs.get(asked.run_id) is None
+
+
+async def test_the_tenant_ends_with_an_error_of_the_database(single: Database, tenant: str) -> None:
+    with pytest.raises(DBAPIError):
+        async with single.tenant(tenant) as records:
+            await records.users._connection.execute(sa.text("SELECT 1 / 0"))
+    assert await leftover(single) == ""
+
+
+@pytest.mark.parametrize("statement", ["SELECT pg_sleep(60)", "SELECT 1"])
+async def test_the_tenant_ends_with_a_cancellation(single: Database, tenant: str, statement: str) -> None:
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with single.tenant(tenant) as records:
+            inside.set()
+            await records.users._connection.execute(sa.text(statement))
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await inside.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await leftover(single) == ""
+
+
+async def test_the_platform_door_sees_tenants_and_unstarted_runs_only(
+    database: Database, bare: AsyncEngine, tenant: str
+) -> None:
+    waiting, begun = await queued(database, f"{tenant}-a"), await queued(database, f"{tenant}-b")
+    async with database.tenant(begun.tenant_id) as records:
+        await records.runs.begin(begun.run_id, NOW)
+    found = await database.unstarted_runs(NOW + SECOND, 10_000)
+    assert (waiting.tenant_id, waiting.run_id) in found
+    assert (begun.tenant_id, begun.run_id) not in found
+    async with bare.begin() as connection:
+        await connection.execute(sa.text("SELECT set_config('app.platform', 'on', true)"))
+        counted = {
+            table: (await connection.execute(sa.text(f"SELECT count(*) FROM {table}"))).scalar_one() for table in TABLES
+        }
+        statuses = await connection.execute(sa.text("SELECT DISTINCT status FROM runs"))
+        assert [row.status for row in statuses] == ["queued"]
+    assert {table for table, count in counted.items() if count} == {"tenants", "runs"}
+
+
+async def test_the_platform_door_writes_nothing_of_a_tenant(database: Database, bare: AsyncEngine, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    async with bare.begin() as connection:
+        await connection.execute(sa.text("SELECT set_config('app.platform', 'on', true)"))
+        changed = await connection.execute(sa.text("UPDATE runs SET status = 'failed'"))
+        assert changed.rowcount == 0
+    insert = "INSERT INTO sessions SELECT :tenant, 'stolen', 'alice', now() FROM set_config('app.platform', 'on', true)"
+    with pytest.raises(DBAPIError, match="row-level security"):
+        async with bare.begin() as connection:
+            await connection.execute(sa.text(insert), {"tenant": asked.tenant_id})
+
+
+async def test_the_process_refuses_a_role_that_could_see_past_the_walls(postgres: stacks.TestUrls) -> None:
+    for url in (postgres.owner, postgres.admin):
+        door = Database(url, pool_size=1)
+        with pytest.raises(Unavailable) as refused:
+            await door.check()
+        assert refused.value.code == "database_role_unsafe"
+        await door.close()
+
+
+async def test_the_applications_role_passes(database: Database) -> None:
+    await database.check()
+    await database.ping()

@@ -1,0 +1,61 @@
+"""Logs: one JSON object a line, with its context, without secrets."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from taskforce.infrastructure.logging import bind, configure_logging, forget
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level, configured = list(root.handlers), root.level, structlog.get_config()
+    target = io.StringIO()
+    configure_logging("info", secrets=[SECRET], stream=target)
+    yield target
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**configured)
+    forget()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_time_level_and_context(stream: io.StringIO) -> None:
+    bind(request_id="r-1", tenant_id="acme", run_id=None)
+    structlog.get_logger("gateway").info("http.request", status=200)
+    structlog.get_logger("gateway").debug("not.written")
+    (line,) = lines(stream)
+    assert line["event"] == "http.request"
+    assert (line["level"], line["status"], line["request_id"], line["tenant_id"]) == ("info", 200, "r-1", "acme")
+    assert line["timestamp"].endswith("Z")
+    assert "run_id" not in line
+
+
+def test_secrets_are_taken_out_wherever_they_are(stream: io.StringIO) -> None:
+    error = RuntimeError(f"cannot log in with {SECRET}")
+    structlog.get_logger().error("failed", deep={"list": [f"x{SECRET}"]}, exc_info=error)
+    logging.getLogger("somebody.else").warning("Bearer %s", "abcdefgh12345678")
+    text = stream.getvalue()
+    assert SECRET not in text
+    assert "abcdefgh12345678" not in text
+    failed, foreign = lines(stream)
+    assert failed["deep"] == {"list": ["x***"]}
+    assert "RuntimeError" in failed["exception"]
+    assert foreign["logger"] == "somebody.else"
+
+
+def test_a_text_cannot_forge_a_line(stream: io.StringIO) -> None:
+    structlog.get_logger().info("said", text='\n{"event": "forged"}\u2028\ud800')
+    (line,) = lines(stream)
+    assert line["event"] == "said"

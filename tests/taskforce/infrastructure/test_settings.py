@@ -1,0 +1,93 @@
+"""What the environment may say."""
+
+import pytest
+from pydantic import ValidationError
+
+from taskforce.core.domain.errors import Invalid
+from taskforce.infrastructure.settings import Settings, normalise_database_url
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.alias), raising=False)
+
+
+def test_nothing_said_is_a_developers_machine() -> None:
+    settings = Settings.from_env()
+    assert settings.development
+    assert settings.url == "http://127.0.0.1:8000"
+    assert settings.temporal_target == "127.0.0.1:7233"
+    assert settings.config_dir.is_absolute()
+
+
+def test_only_our_own_variables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "HOST", "PORT", "MODEL", "PROFILE"):
+        monkeypatch.setenv(name, "7777")
+    assert Settings.from_env() == Settings()
+    assert Settings.from_env().port == 8000
+    assert str(Settings.from_env().home) == ".taskforce"
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "")
+    assert Settings.from_env().temporal_address is None
+
+
+def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKFORCE_HTTP_ALLOWED_HOSTS", "intranet, wiki.local:8080,")
+    assert Settings.from_env().http_allowed_hosts == ("intranet", "wiki.local:8080")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("postgres://u:p@h:5/d", "postgresql+asyncpg://u:p@h:5/d"),
+        ("postgresql+psycopg://u@h/d", "postgresql+asyncpg://u@h/d"),
+        ("postgresql://u:p%40%2F@h/d?sslmode=require", "postgresql+asyncpg://u:p%40%2F@h/d?ssl=require"),
+        ("postgresql://u@/d?host=/run/pg", "postgresql+asyncpg://u@/d?host=%2Frun%2Fpg"),
+    ],
+)
+def test_any_usual_database_url_is_understood(given: str, wanted: str) -> None:
+    assert normalise_database_url(given) == wanted
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://u:hidden-word@h/d"),
+        ("DATABASE_URL", "hidden-word"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@h/d?sslcert=x"),
+        ("MIGRATION_DATABASE_URL", "postgresql://u:hidden-word@h:port/d"),
+        ("JWT_SECRET", "hidden-word"),
+        ("TASKFORCE_PORT", "hidden-word"),
+        ("TASKFORCE_PORT", "70000"),
+        ("TEMPORAL_ADDRESS", "no-port"),
+        ("TASKFORCE_DB_POOL_SIZE", "0"),
+        ("TASKFORCE_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_value_that_cannot_be_used_names_its_variable_and_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Invalid) as refused:
+        Settings.from_env()
+    assert variable in refused.value.message
+    assert "hidden-word" not in refused.value.message
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hidden-word@h/d")
+    monkeypatch.setenv("JWT_SECRET", "hidden-word" * 4)
+    settings = Settings.from_env()
+    assert "hidden-word" not in repr(settings)
+    assert "hidden-word" in settings.app_url
+
+
+def test_settings_do_not_change_and_missing_ones_are_named() -> None:
+    settings = Settings.from_env()
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(Invalid, match="DATABASE_URL"):
+        _ = settings.app_url
