@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from cli import run
 from cli.stack.home import StackHome
 from cli.stack.report import ConsoleReport, JsonReport, Report
 from cli.stack.supervisor import Programs, Stack
@@ -20,8 +21,11 @@ from taskforce.infrastructure.settings import Settings
 TokenIssuer = Callable[[Settings], str | None]
 """Makes a development token for the sample's user from settings that have a secret."""
 
-SampleRunner = Callable[[str, str], str | None]
-"""Runs the sample mission with a live view: base URL and token in, the id of the run's workflow out, if it is known."""
+SampleRunner = Callable[[str, str, threading.Event], str | None]
+"""Runs the sample mission with a live view.
+
+Base URL, token and what ends it early in, the id of the run's workflow out, if it is known.
+"""
 
 _TOKEN_SECONDS = 12 * 3600.0
 _TOKEN_HINT = "taskforce token --tenant acme-corp --user alice --role operator"  # noqa: S105  a command line
@@ -30,7 +34,11 @@ _TOKEN_HINT = "taskforce token --tenant acme-corp --user alice --role operator" 
 def up(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
     """Starts Temporal, PostgreSQL, worker and gateway here, runs a sample mission, and stays up until Ctrl-C."""
     report: Report = JsonReport() if as_json else ConsoleReport()
-    raise typer.Exit(serve(report, issue_token=development_token))
+
+    def sample(url: str, token: str, stop: threading.Event) -> str | None:
+        return run.run_sample(url, token, as_json=as_json, stop=stop)
+
+    raise typer.Exit(serve(report, issue_token=development_token, run_sample=sample))
 
 
 def development_token(settings: Settings) -> str | None:
@@ -99,7 +107,7 @@ def _present(
     def sample(runner: SampleRunner, token: str) -> None:
         workflow_id = None
         try:
-            workflow_id = runner(settings.url, token)
+            workflow_id = runner(settings.url, token, stack.ending)
         except (DomainError, httpx.HTTPError, typer.Exit) as error:
             if not stack.ending.is_set():
                 report.note(f"the sample mission did not finish: {error}")

@@ -1,6 +1,7 @@
 """`taskforce up` with stand-ins for the product's own programs."""
 
 import sys
+import threading
 from pathlib import Path
 
 from cli.stack.report import JsonReport
@@ -10,7 +11,8 @@ from cli.up import serve
 _PRODUCT = str(Path(__file__).with_name("product.py"))
 
 
-def sample(url: str, token: str) -> str:
+def sample(url: str, token: str, stop: threading.Event) -> str:
+    del stop
     return f"acme-corp:run:{len(url)}-{len(token)}"
 
 

@@ -1,0 +1,5 @@
+"""`python -m cli` is `taskforce`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,275 @@
+"""The gateway over HTTP: where it is, who asks, and what its answers mean."""
+
+import ipaddress
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from cli.documents import Document
+from cli.exits import Exit, Trouble, exit_of_status
+from cli.terminal import complain
+
+if TYPE_CHECKING:
+    import httpx
+
+_DEFAULT_URL: Final = "http://127.0.0.1:8000"
+_SECONDS: Final = 70.0
+_CONNECT_SECONDS: Final = 5.0
+_SILENCE_SECONDS: Final = 50.0  # three keep-alive comments
+_PREFIX: Final = 8
+_WHOLE: Final = 36
+_ID: Final = re.compile(r"[0-9a-f-]{8,36}")
+_HINTS: Final = {
+    401: "Give a token by --token or TASKFORCE_TOKEN; in development `taskforce token` makes one.",
+    403: "Ask somebody whose role allows it; `taskforce token --role ...` makes another token in development.",
+    404: "`taskforce runs` and `taskforce approvals` list what there is.",
+    429: "Wait a little and try again.",
+    502: "`taskforce doctor` says what is missing here.",
+    503: "`taskforce doctor` says what is missing here.",
+    504: "Try again; `taskforce doctor` says what is missing here.",
+}
+
+
+class Gateway:
+    """One caller's view of one gateway.
+
+    Args:
+        url: Base URL, without `/api/v1`.
+        token: Bearer token; None to try without.
+
+    Raises:
+        Trouble: The URL cannot be used.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        import httpx
+
+        self.url = checked_url(url)
+        headers = {"User-Agent": "taskforce-cli", **({"Authorization": f"Bearer {token}"} if token else {})}
+        timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
+        try:
+            self._client = httpx.Client(
+                base_url=f"{self.url}/api/v1", headers=headers, timeout=timeout, trust_env=not is_local(self.url)
+            )
+        except (UnicodeEncodeError, httpx.InvalidURL):
+            raise Trouble(
+                Exit.USAGE, "token_or_url_invalid", "The token or the URL has impossible characters."
+            ) from None
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.close()
+
+    def get(self, path: str, **query: str | int | None) -> Document:
+        """Reads one document.
+
+        Args:
+            path: Below `/api/v1`, starting with a slash.
+            **query: Parameters; None leaves one out.
+
+        Raises:
+            Trouble: Any answer but a success, or none.
+        """
+        return self._ask("GET", path, query={name: value for name, value in query.items() if value is not None})
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Document:
+        """Asks for a change.
+
+        Args:
+            path: Below `/api/v1`.
+            body: A JSON object.
+
+        Raises:
+            Trouble: Any answer but a success, or none.
+        """
+        return self._ask("POST", path, body=body)
+
+    def start(self, order: Mapping[str, object]) -> Document:
+        """Starts a run; asks a second time, under the same key, when the answer to the first was lost.
+
+        Args:
+            order: Body of `POST /agents/execute`.
+
+        Raises:
+            Trouble: It was refused, or the gateway does not answer.
+        """
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        try:
+            return self._ask("POST", "/agents/execute", body=order, headers=headers)
+        except Trouble as trouble:
+            if trouble.code != "answer_lost":
+                raise
+        return self._ask("POST", "/agents/execute", body=order, headers=headers)
+
+    def resolve(self, text: str, path: str, key: str) -> str:
+        """Turns an id, or the unique beginning of one that is listed, into a whole id.
+
+        Args:
+            text: 8 to 36 characters; `<tenant>:run:<id>` as Temporal shows it is understood too.
+            path: The list that is searched for a beginning.
+            key: The id's name in the list's items.
+
+        Raises:
+            Trouble: It is no id, nothing begins so, or several do.
+        """
+        wanted = text.rpartition(":")[2].lower()
+        if not _ID.fullmatch(wanted):
+            message = f"An id, or its first {_PREFIX} characters or more, is needed."
+            raise Trouble(Exit.USAGE, "id_invalid", message, hint=_HINTS[404])
+        if len(wanted) == _WHOLE:
+            return wanted
+        listed = (item.text(key) for item in self.get(path, limit=100).items("items"))
+        found = sorted({name for name in listed if name.startswith(wanted)})
+        if len(found) > 1:
+            raise Trouble(Exit.USAGE, "id_ambiguous", f"{len(found)} ids begin with {wanted}.", hint="Give more of it.")
+        if not found:
+            message = f"None of the latest begins with {wanted}."
+            raise Trouble(Exit.NOT_FOUND, "id_not_found", message, hint=_HINTS[404])
+        return found[0]
+
+    def run_id(self, text: str) -> str:
+        """A run's whole id; see `resolve`."""
+        return self.resolve(text, "/runs", "run_id")
+
+    def request_id(self, text: str) -> str:
+        """An approval request's whole id; see `resolve`."""
+        return self.resolve(text, "/admin/requests/pending", "request_id")
+
+    @contextmanager
+    def events(self, run_id: str, last_event_id: str | None) -> Iterator[Iterator[bytes]]:
+        """Opens a run's event stream.
+
+        Args:
+            run_id: A whole id.
+            last_event_id: Where to go on; None for the beginning.
+
+        Raises:
+            Trouble: It was refused, broke, or was silent for longer than its keep-alive allows.
+        """
+        import httpx
+
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        timeout = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+        with (
+            self._reaching(),
+            self._client.stream("GET", f"/runs/{run_id}/events", headers=headers, timeout=timeout) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                raise _problem(response)
+            yield response.iter_bytes()
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Document:
+        with self._reaching():
+            response = self._client.request(method, path, params=query, json=body, headers=headers)
+        if not response.is_success:
+            raise _problem(response)
+        document = Document.parse(response.content)
+        if document is None:
+            message = f"{self.url} answered with something that is not the gateway's."
+            raise Trouble(Exit.ERROR, "answer_not_understood", message, hint="Is the URL the gateway's?")
+        return document
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            hint = "Is it running? `taskforce up` starts one here; --url or TASKFORCE_URL names another."
+            message = f"The gateway at {self.url} is not reachable."
+            raise Trouble(Exit.UNAVAILABLE, "gateway_unreachable", message, hint=hint) from None
+        except httpx.HTTPError as error:
+            message = f"The connection to {self.url} broke before the answer came ({type(error).__name__})."
+            raise Trouble(Exit.UNAVAILABLE, "answer_lost", message, hint="Try again.") from None
+
+
+def open_gateway(url: str | None, token: str | None) -> Gateway:
+    """Finds the gateway and a token for it, as `taskforce --help` describes.
+
+    Args:
+        url: What `--url` or TASKFORCE_URL says.
+        token: What `--token` or TASKFORCE_TOKEN says; without one, a local gateway gets a development token.
+
+    Raises:
+        Trouble: The URL cannot be used.
+    """
+    state = local_state()
+    found = url or state.text("url") or _DEFAULT_URL
+    if not token and is_local(checked_url(found)) and state.text("profile") in {"", "dev", "development", "test"}:
+        from cli.token import SAMPLE_TENANT, SAMPLE_USER, development_token
+
+        token = development_token(SAMPLE_TENANT, SAMPLE_USER, ("operator", "admin"))
+        if token:
+            complain(f"No token given: as {SAMPLE_USER} of {SAMPLE_TENANT} (development).", "dim")
+    return Gateway(found, token)
+
+
+def local_state() -> Document:
+    """What a local `taskforce up` says of itself, if there is one. Read as plain JSON: it is on every command's way."""
+    try:
+        found = Document.parse((Path(os.environ.get("TASKFORCE_HOME") or ".taskforce") / "state.json").read_bytes())
+    except OSError:
+        return Document()
+    return found or Document()
+
+
+def checked_url(url: str) -> str:
+    """A base URL without a slash at its end.
+
+    Raises:
+        Trouble: It is not an http or https URL.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in url):
+        raise Trouble(Exit.USAGE, "url_invalid", "The gateway's URL must look like http://127.0.0.1:8000.")
+    return url.rstrip("/")
+
+
+def is_local(url: str) -> bool:
+    """Whether the URL's host is this machine's loopback."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _problem(response: "httpx.Response") -> Trouble:
+    document = Document.parse(response.content) or Document()
+    status = response.status_code
+    fallback = f"The gateway answered {status} {response.reason_phrase}".strip() + "."
+    message = document.text("detail") or document.text("title") or fallback
+    fields = [f"{item.text('field')}: {item.text('message')}" for item in document.items("errors")]
+    hint = _HINTS.get(status, "")
+    wait = response.headers.get("Retry-After", "")
+    if wait.isdigit():
+        hint = f"Try again in {wait} s."
+    return Trouble(
+        exit_of_status(status),
+        document.text("code") or f"http_{status}",
+        " ".join([message, *(f"[{field}]" for field in fields)]),
+        hint=hint,
+        status=status,
+        request_id=document.text("request_id") or response.headers.get("X-Request-ID"),
+    )

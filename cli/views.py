@@ -1,0 +1,317 @@
+"""What shows a run that is followed: JSON lines, plain lines, or a live region below the finished steps."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.table import Column, Table
+from rich.text import Text
+
+from cli.documents import Document
+from cli.progress import Progress, Question, StepView
+from cli.render import (
+    STATUS_STYLES,
+    duration,
+    print_end,
+    print_run,
+    step_block,
+    todo_lines,
+    tool_line,
+)
+from cli.terminal import clean, complain, one_line, write_json
+
+_FRAMES_PER_SECOND: Final = 12
+_FEWEST_LINES: Final = 3
+
+
+class View(Protocol):
+    """Shows a run. Called by one thread, in the order of what happened."""
+
+    def opened(self, run: Document) -> None:
+        """The run is there."""
+
+    def event(self, kind: str, data: Document) -> None:
+        """An event came."""
+
+    def show(self, progress: Progress) -> None:
+        """All that came is in the progress now."""
+
+    def note(self, text: str) -> None:
+        """Something for a person."""
+
+    def ended(self, progress: Progress, run: Document) -> None:
+        """The run is over."""
+
+    def close(self) -> None:
+        """Nothing more is shown."""
+
+
+class JsonView:
+    """For scripts: a line an event, at last the run.
+
+    Args:
+        extra: Members that each line gets too.
+    """
+
+    def __init__(self, extra: Mapping[str, object] | None = None) -> None:
+        self._extra = extra or {}
+
+    def opened(self, run: Document) -> None:
+        """See `View`."""
+
+    def event(self, kind: str, data: Document) -> None:
+        """See `View`."""
+        if kind != "connection.lost":
+            write_json({**self._extra, "type": kind, **data.raw})
+
+    def show(self, progress: Progress) -> None:
+        """See `View`."""
+
+    def note(self, text: str) -> None:
+        """See `View`."""
+        complain(text)
+
+    def ended(self, progress: Progress, run: Document) -> None:
+        """See `View`."""
+        write_json({**self._extra, **run.raw})
+
+    def close(self) -> None:
+        """See `View`."""
+
+
+class PlainView:
+    """For files and pipes: each step once, when it is complete.
+
+    Args:
+        console: Where to.
+        base_url: The gateway.
+    """
+
+    def __init__(self, console: Console, base_url: str) -> None:
+        self._console = console
+        self._base_url = base_url
+        self._told: set[str] = set()
+
+    def opened(self, run: Document) -> None:
+        """See `View`."""
+        print_run(self._console, run)
+
+    def event(self, kind: str, data: Document) -> None:
+        """See `View`."""
+        if kind == "model.failed":
+            self.note(f"step {data.number('step')}: the model failed ({data.text('code')}): {data.text('message')}")
+        elif kind == "approval.decided":
+            self.note(f"{data.text('approver_id')}: {data.text('verdict')}")
+        elif kind == "approval.closed":
+            self.note(f"approval {data.text('status')}{': ' if data.text('reason') else ''}{data.text('reason')}")
+        elif kind == "word.added":
+            self.note(f"{data.text('author_id')} says: {data.text('text')}")
+        elif kind == "run.paused":
+            self.note("paused")
+
+    def show(self, progress: Progress) -> None:
+        """See `View`."""
+        for step in progress.completed():
+            self._step(step)
+        for line in wants(progress):
+            if line.plain not in self._told:
+                self._told.add(line.plain)
+                self._console.print(line, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """See `View`."""
+        self._console.print(Text(f"· {one_line(text, 600)}", style="dim"), soft_wrap=True)
+
+    def ended(self, progress: Progress, run: Document) -> None:
+        """See `View`."""
+        for step in progress.rest():
+            if step.tools or clean(step.text).strip() != run.text("answer").strip():
+                self._step(step)
+        print_end(self._console, run, self._base_url)
+
+    def close(self) -> None:
+        """See `View`."""
+
+    def _step(self, step: StepView) -> None:
+        # Failures were told when they happened.
+        step.failures.clear()
+        self._console.print(step_block(step))
+
+
+class LiveView(PlainView):
+    """For a terminal: finished steps scroll away above a region that shows what is going on.
+
+    Args:
+        console: A terminal's.
+        base_url: The gateway.
+        keys: What the status line says of keys.
+    """
+
+    def __init__(self, console: Console, base_url: str, keys: str = "Ctrl-C leaves") -> None:
+        super().__init__(console, base_url)
+        self._keys = keys
+        self._began = time.monotonic()
+        self._progress: Progress | None = None
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(
+            console=console, get_renderable=self._frame, refresh_per_second=_FRAMES_PER_SECOND, transient=True
+        )
+
+    def show(self, progress: Progress) -> None:
+        """See `View`."""
+        for step in progress.completed():
+            self._step(step)
+        self._progress = progress
+        if not self._live.is_started:
+            self._live.start()
+
+    def ended(self, progress: Progress, run: Document) -> None:
+        """See `View`."""
+        self.close()
+        super().ended(progress, run)
+
+    def close(self) -> None:
+        """See `View`."""
+        self._progress = None
+        self._live.stop()
+
+    @contextmanager
+    def suspended(self) -> Iterator[Console]:
+        """Takes the region away while a person types; `show` brings it back."""
+        self._progress = None
+        self._live.stop()
+        yield self._console
+
+    def recall(self, progress: Progress) -> None:
+        """Prints the step that is under way, and open requests: what a person needs to know who is asked."""
+        for step in progress.steps.values():
+            self._step(step)
+        for line in decisions(progress):
+            self._console.print(line, soft_wrap=True)
+
+    def _frame(self) -> RenderableType:
+        progress = self._progress
+        if progress is None:
+            return Text()
+        footer = [*self._todo(progress), *_waiting(progress), self._status(progress)]
+        console = self._console
+        height = sum(len(console.render_lines(part, pad=False)) for part in footer)
+        room = max(_FEWEST_LINES, console.height - height - 2)
+        return Group(_Tail([_current(step) for step in list(progress.steps.values())], room), *footer)
+
+    def _todo(self, progress: Progress) -> list[RenderableType]:
+        lines = todo_lines(progress.todo)
+        most = max(_FEWEST_LINES, self._console.height // 3)
+        if len(lines) > most:
+            open_at = next((place for place, (status, _) in enumerate(progress.todo) if status != "done"), 0)
+            first = min(max(0, open_at - 1), len(lines) - most)
+            rest = len(lines) - most
+            lines = [*lines[first : first + most], Text(f"  and {rest} more", style="dim")]
+        if not lines:
+            return []
+        return [Panel(Group(*lines), title="todo", title_align="left", border_style="dim")]
+
+    def _status(self, progress: Progress) -> RenderableType:
+        seconds = time.monotonic() - self._began
+        facts = f" · step {progress.latest or '-'} · {progress.tokens:,} tokens · {duration(seconds * 1000)}"
+        lost = not progress.connected
+        status = "connection lost, trying again" if lost else progress.status
+        line = Text.assemble((status, "red" if lost else STATUS_STYLES.get(status, "")), (facts, "dim"))
+        grid = Table.grid(
+            Column(width=2), Column(no_wrap=True, ratio=1), Column(no_wrap=True, justify="right"), expand=True
+        )
+        grid.add_row(self._spinner, line, Text(self._keys, style="dim"))
+        return grid
+
+
+class _Tail:
+    """The last lines of what would be too high."""
+
+    def __init__(self, parts: list[RenderableType], most: int) -> None:
+        self._parts = parts
+        self._most = most
+
+    def __rich_console__(self, console: Console, options: object) -> Iterator[RenderableType]:
+        from rich.segment import Segment, Segments
+
+        lines = console.render_lines(Group(*self._parts), pad=False) if self._parts else []
+        if len(lines) > self._most:
+            yield Text(f"  … {len(lines) - self._most + 1} lines above", style="dim")
+            lines = lines[-(self._most - 1) :]
+        for line in lines:
+            yield Segments([*line, Segment.line()])
+
+
+def _current(step: StepView) -> RenderableType:
+    now = datetime.now(UTC)
+    head = Table.grid(padding=(0, 1))
+    head.add_row(
+        Text(f"{step.number:>2}", style="bold cyan"), Text(clean(step.text).strip() or "thinking", overflow="fold")
+    )
+    lines: list[RenderableType] = [head]
+    for tool in list(step.tools.values()):
+        took = duration(max(0.0, (now - tool.began).total_seconds() * 1000)) if tool.began else ""
+        lines.append(tool_line(tool, Spinner("dots", style="cyan"), took))
+    return Group(*lines)
+
+
+def wants(progress: Progress) -> list[Text]:
+    """What the run waits for from a person, and the exact commands that give it.
+
+    Args:
+        progress: The run so far.
+    """
+    lines = decisions(progress)
+    asked = progress.asked()
+    if asked:
+        lines.append(
+            Text.assemble(("? ", "bold yellow"), one_line(asked.question or "The agent asks for an answer.", 2000))
+        )
+        lines.append(Text(f'  taskforce say {progress.run_id} "your answer"', style="cyan"))
+    return lines
+
+
+def decisions(progress: Progress) -> list[Text]:
+    """The open requests for approval, and the exact commands that decide them.
+
+    Args:
+        progress: The run so far.
+    """
+    return [line for question in progress.requests.values() for line in _decision(question)]
+
+
+def _decision(question: Question) -> list[Text]:
+    return [
+        Text.assemble(
+            ("? ", "bold yellow"), f"{one_line(question.tool)} needs approval, request {question.request_id}"
+        ),
+        Text(f"  taskforce approve {question.request_id}", style="cyan"),
+        Text(f'  taskforce reject {question.request_id} --comment "why"', style="cyan"),
+    ]
+
+
+def _waiting(progress: Progress) -> list[RenderableType]:
+    lines = wants(progress)
+    if not lines:
+        return []
+    title = f"waiting for {one_line(progress.waiting_for, 50)}" if progress.waiting_for else "waiting"
+    return [Panel(Padding(Group(*lines), 0), title=title, title_align="left", border_style="yellow")]
+
+
+def stdin_ready(seconds: float) -> bool:
+    """Whether a line can be read from stdin.
+
+    Args:
+        seconds: How long to wait for one.
+    """
+    import select
+
+    return bool(select.select([sys.stdin], [], [], seconds)[0])
