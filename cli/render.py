@@ -149,7 +149,7 @@ def step_block(step: StepView, *, whole: bool = False) -> RenderableType:
     for tool in step.tools.values():
         lines.append(tool_line(tool))
         if whole and tool.observation:
-            lines.append(Padding(Text(tool.observation.rstrip(), style="dim"), (0, 0, 0, 5)))
+            lines.append(Padding(Text(tool.observation.rstrip(), style="dim"), (0, 0, 0, 5), expand=False))
     return Group(*lines)
 
 

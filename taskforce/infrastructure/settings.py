@@ -1,15 +1,16 @@
 """What the environment says: read once at the start of a process, never changed afterwards."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from taskforce.core.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 """Where the checkout (or the installed tree) stands."""
@@ -31,6 +32,10 @@ def normalise_database_url(url: str) -> str:
     Raises:
         ValueError: It is no PostgreSQL URL, or has a parameter that asyncpg cannot be given. The text holds no secret.
     """
+    # Imported here: it takes a second, and most commands of the CLI have no database to reach.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -41,7 +46,7 @@ def normalise_database_url(url: str) -> str:
     return translated.render_as_string(hide_password=False)
 
 
-def _asyncpg_query(url: URL) -> dict[str, str | tuple[str, ...]]:
+def _asyncpg_query(url: "URL") -> dict[str, str | tuple[str, ...]]:
     query = dict(url.query)
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")
