@@ -82,4 +82,4 @@ async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) 
     with pytest.raises(Forbidden):
         await looking
     after = await kept(stage)
-    assert (after.active, after.granted_roles, after.claims_seen_at) == (False, {"auditor"}, stage.now)
+    assert (after.active, after.granted_roles, after.claims_seen_at) == (False, frozenset({"auditor"}), stage.now)

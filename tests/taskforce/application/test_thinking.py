@@ -1,5 +1,6 @@
 """One turn of the model, through LiteLLM, against a scripted endpoint."""
 
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,17 +15,18 @@ from tests.fixtures.scripted_llm import ScriptedLLM, empty, status, text, tool_c
 from tests.taskforce.application.stage import TOOLS, Stage
 
 
-@pytest.fixture
-async def model(scripted: ScriptedLLM, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiteLLMModel]:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef0123456789abcdef")
-    scripted.requests.clear()
+@pytest.fixture(scope="session")
+async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
+    """One door for all tests, as a worker has one."""
+    os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
     door = LiteLLMModel(api_base=scripted.url)
     yield door
     await door.aclose()
 
 
 @pytest.fixture
-def thinking(stage: Stage, model: LiteLLMModel) -> Thinking:
+def thinking(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> Thinking:
+    scripted.requests.clear()
     return Thinking(stage.database, stage.briefs, model, TOOLS, stage.live, stage.clock)
 
 

@@ -90,7 +90,7 @@ async def test_a_server_that_takes_no_more_connections_is_unavailable(server: Em
     assert await code(door) is None
 
 
-async def test_a_database_that_is_not_there_is_unavailable(postgres: stacks.TestUrls) -> None:
+async def test_a_database_that_is_not_there_is_unavailable(postgres: stacks.DatabaseUrls) -> None:
     door = Database(postgres.app.replace("/tests_", "/no_such_"), pool_size=1)
     assert await code(door) == "database_unavailable"
     await door.close()

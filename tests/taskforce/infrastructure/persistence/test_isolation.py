@@ -22,7 +22,7 @@ SETTING = sa.text(
 
 
 @pytest.fixture
-async def narrow(postgres: stacks.TestUrls) -> AsyncIterator[Database]:
+async def narrow(postgres: stacks.DatabaseUrls) -> AsyncIterator[Database]:
     """Two connections for everybody."""
     door = Database(postgres.app, pool_size=2)
     yield door
@@ -30,7 +30,7 @@ async def narrow(postgres: stacks.TestUrls) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def bare(postgres: stacks.TestUrls) -> AsyncIterator[AsyncEngine]:
+async def bare(postgres: stacks.DatabaseUrls) -> AsyncIterator[AsyncEngine]:
     """The application's role without the door: what an injected statement could do."""
     engine = create_async_engine(postgres.app)
     yield engine
@@ -105,7 +105,7 @@ async def test_nobody_writes_as_another_tenant(database: Database, tenant: str) 
         changed = await records.users._connection.execute(
             sa.text("UPDATE runs SET mission = 'stolen' WHERE run_id = :run"), {"run": theirs.run_id}
         )
-        assert changed.rowcount == 0  # type: ignore[attr-defined]  # an UPDATE has it
+        assert changed.rowcount == 0
 
 
 async def test_a_row_cannot_hang_on_another_tenants_run(database: Database, tenant: str) -> None:
@@ -135,7 +135,7 @@ async def leftover(door: Database) -> str:
 
 
 @pytest.fixture
-async def single(postgres: stacks.TestUrls) -> AsyncIterator[Database]:
+async def single(postgres: stacks.DatabaseUrls) -> AsyncIterator[Database]:
     """One connection, so that the next transaction surely has it."""
     door = Database(postgres.app, pool_size=1)
     yield door
@@ -223,7 +223,7 @@ async def test_the_platform_door_writes_nothing_of_a_tenant(database: Database, 
             await connection.execute(sa.text(insert), {"tenant": asked.tenant_id})
 
 
-async def test_the_process_refuses_a_role_that_could_see_past_the_walls(postgres: stacks.TestUrls) -> None:
+async def test_the_process_refuses_a_role_that_could_see_past_the_walls(postgres: stacks.DatabaseUrls) -> None:
     for url in (postgres.owner, postgres.admin):
         door = Database(url, pool_size=1)
         with pytest.raises(Unavailable) as refused:

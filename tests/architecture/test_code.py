@@ -1,0 +1,128 @@
+"""Where things stand in the code."""
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from tests.architecture.conftest import REPOSITORY, Source, sources
+
+FORBIDDEN_NAMES = frozenset({"service", "utils", "helpers", "common", "manager", "base"})
+LONGEST_FILE = 400
+LONGER_FILES = {"taskforce/core/interfaces/records.py": 500}
+"""Protocols only, one a noun, which the use cases read together."""
+LONG_FUNCTION = 50
+MEDIAN_FUNCTION = 15
+
+SQL_LIVES_IN = ("models/", "taskforce/infrastructure/persistence/")
+SQL_EXCEPTIONS = {
+    "taskforce/infrastructure/settings.py": "takes URLs apart",
+    "cli/doctor.py": "asks whether a database answers",
+}
+"""Who else touches SQLAlchemy, and what for."""
+ASYNCPG_LIVES_IN = {
+    "taskforce/infrastructure/persistence/database.py": "names the driver's own errors",
+    "taskforce/infrastructure/live.py": "LISTEN and NOTIFY",
+}
+STATEMENT = re.compile(
+    r"\s*(SELECT\s.+\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|(CREATE|ALTER|DROP)\s+(TABLE|INDEX|POLICY)\s)",
+    re.DOTALL,
+)
+
+
+def importing(*names: str) -> set[str]:
+    return {one.path for one in sources() if any(_within(module, names) for module in one.imports())}
+
+
+def _within(module: str, names: Iterable[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def test_sql_stands_in_repositories_only() -> None:
+    others = {path for path in importing("sqlalchemy", "sqlmodel", "alembic") if not path.startswith(SQL_LIVES_IN)}
+    assert others <= set(SQL_EXCEPTIONS)
+    assert importing("asyncpg") <= set(ASYNCPG_LIVES_IN)
+
+
+def test_no_text_elsewhere_is_a_statement() -> None:
+    allowed = (*SQL_LIVES_IN, "taskforce/infrastructure/live.py", "cli/")
+    found = [
+        f"{one.path}:{node.lineno}"
+        for one in sources()
+        if not one.path.startswith(allowed)
+        for node in ast.walk(one.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and STATEMENT.match(node.value)
+    ]
+    assert found == []
+
+
+def test_no_sql_is_put_together_from_strings() -> None:
+    found = [
+        f"{one.path}:{node.lineno}"
+        for one in sources()
+        if one.path.startswith("taskforce/infrastructure/persistence/")
+        for node in ast.walk(one.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"text", "literal_column"}
+        if not all(
+            isinstance(argument, ast.Constant | ast.Name) or _joined_constants(argument) for argument in node.args
+        )
+    ]
+    assert found == []
+
+
+def _joined_constants(node: ast.expr) -> bool:
+    return isinstance(node, ast.BinOp) and all(
+        isinstance(side, ast.Constant) or _joined_constants(side) for side in (node.left, node.right)
+    )
+
+
+@pytest.mark.parametrize(
+    ("library", "door"),
+    [
+        ("litellm", "taskforce/infrastructure/llm/"),
+        ("jose", "taskforce/infrastructure/auth/jwt_guard.py"),
+    ],
+)
+def test_a_library_has_one_door(library: str, door: str) -> None:
+    found = importing(library)
+    assert len(found) == 1
+    assert all(path.startswith(door) for path in found)
+
+
+def test_one_place_writes_the_audit_log() -> None:
+    naming = {one.path for one in sources() if re.search(r"\bAuditRow\b", one.text)}
+    assert naming == {"models/tables/audit.py", "taskforce/infrastructure/persistence/audit.py"}
+    raw = {one.path for one in sources() if re.search(r"INTO\s+audit_events", one.text, re.IGNORECASE)}
+    assert raw == set()
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    parts = {(one.path, part) for one in sources() for part in re.split(r"[/.]", one.path)}
+    assert [path for path, part in parts if part in FORBIDDEN_NAMES] == []
+
+
+def functions(one: Source) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(one.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{one.path}:{node.lineno} {node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_functions_are_short() -> None:
+    lengths = dict(found for one in sources() for found in functions(one))
+    long = sorted(name for name, length in lengths.items() if length > LONG_FUNCTION)
+    assert statistics.median(lengths.values()) <= MEDIAN_FUNCTION
+    assert len(long) < 0.1 * len(lengths), long
+
+
+def test_files_are_short() -> None:
+    assert {one.path: one.lines for one in sources() if one.lines >= LONGER_FILES.get(one.path, LONGEST_FILE)} == {}
+
+
+def test_the_import_contracts_are_kept() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()", "--no-cache"]
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert " kept, 0 broken" in found.stdout, found.stdout[-4_000:] + found.stderr[-1_000:]

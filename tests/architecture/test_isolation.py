@@ -1,0 +1,130 @@
+"""Every table that there is, and every one that will be, stands behind the tenant's wall."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+APP = "taskforce_app"
+NOT_TENANTS = frozenset({"alembic_version"})
+"""The only tables without a tenant; one that is added here needs a very good reason."""
+CHANGED_IN_PLACE = frozenset({"users", "runs", "run_files", "approvals"})
+"""The tables in which the application may change rows; all others are append-only."""
+DELETED_FROM: frozenset[str] = frozenset()
+"""The tables from which the application may delete."""
+OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
+READ_BY_PLATFORM = {
+    "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
+}
+"""What the platform door may read of all tenants."""
+
+_TABLES = """
+SELECT c.relname::text AS name, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced, c.relkind::text AS kind,
+       pg_get_userbyid(c.relowner)::text AS owner,
+       EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND a.attnotnull)
+       AS owned
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f') AND n.nspname = 'public'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+_INDEXES = """
+SELECT i.indrelid::regclass::text AS table, i.indexrelid::regclass::text AS index, a.attname::text AS first
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indisunique AND n.nspname = 'public'
+"""
+_FOREIGN_KEYS = """
+SELECT k.conname::text AS name, near.attname::text AS near, far.attname::text AS far
+FROM pg_constraint k
+JOIN pg_attribute near ON near.attrelid = k.conrelid AND near.attnum = k.conkey[1]
+JOIN pg_attribute far ON far.attrelid = k.confrelid AND far.attnum = k.confkey[1]
+WHERE k.contype = 'f'
+"""
+_POLICIES = "SELECT tablename::text, policyname::text, permissive, cmd, qual, with_check FROM pg_policies ORDER BY 1, 2"
+_RIGHTS = """
+SELECT c.relname::text AS table, array_agg(a.privilege_type::text ORDER BY 1) AS rights
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+WHERE n.nspname = 'public' AND a.grantee IN (0, $1::regrole) GROUP BY 1
+"""
+
+
+async def tables(catalog: asyncpg.Connection) -> Sequence[Any]:
+    return [row for row in await catalog.fetch(_TABLES) if row["name"] not in NOT_TENANTS]
+
+
+async def test_every_table_has_a_tenant_and_forced_row_level_security(catalog: asyncpg.Connection) -> None:
+    found = await tables(catalog)
+    assert len(found) >= 15
+    assert [row["name"] for row in found if not (row["owned"] and row["enabled"] and row["forced"])] == []
+
+
+async def test_there_is_nothing_but_plain_tables(catalog: asyncpg.Connection) -> None:
+    # A view reads with its owner's rights and a materialised one knows no policies.
+    assert {row["kind"] for row in await catalog.fetch(_TABLES)} == {"r"}
+
+
+async def test_every_table_has_the_policy_of_own_rows_for_reading_and_writing(catalog: asyncpg.Connection) -> None:
+    policies = {(row["tablename"], row["policyname"]): row for row in await catalog.fetch(_POLICIES)}
+    for table in await tables(catalog):
+        own = policies.pop((table["name"], "own_rows"))
+        assert (own["cmd"], own["permissive"], own["qual"], own["with_check"]) == (
+            ("ALL", "PERMISSIVE", OWN_ROWS, OWN_ROWS)
+        ), table["name"]
+    assert all(row["cmd"] == "SELECT" for row in policies.values())
+    assert {table: row["qual"] for (table, _), row in policies.items()} == READ_BY_PLATFORM
+
+
+async def test_every_unique_key_leads_with_the_tenant(catalog: asyncpg.Connection) -> None:
+    found = [row for row in await catalog.fetch(_INDEXES) if row["table"] not in NOT_TENANTS]
+    assert found
+    assert [row["index"] for row in found if row["first"] != "tenant_id"] == []
+
+
+async def test_every_table_has_a_primary_key(catalog: asyncpg.Connection) -> None:
+    keyed = await catalog.fetch("SELECT indrelid::regclass::text AS name FROM pg_index WHERE indisprimary")
+    assert {row["name"] for row in await tables(catalog)} <= {row["name"] for row in keyed}
+
+
+async def test_every_foreign_key_leads_from_tenant_to_tenant(catalog: asyncpg.Connection) -> None:
+    found = await catalog.fetch(_FOREIGN_KEYS)
+    assert found
+    assert [row["name"] for row in found if (row["near"], row["far"]) != ("tenant_id", "tenant_id")] == []
+
+
+async def test_the_application_has_no_more_rights_than_declared(catalog: asyncpg.Connection) -> None:
+    granted = {row["table"]: set(row["rights"]) for row in await catalog.fetch(_RIGHTS, APP)}
+    declared = {
+        row["name"]: {"SELECT", "INSERT"}
+        | ({"UPDATE"} if row["name"] in CHANGED_IN_PLACE else set())
+        | ({"DELETE"} if row["name"] in DELETED_FROM else set())
+        for row in await tables(catalog)
+    }
+    assert {name: rights for name, rights in granted.items() if name not in NOT_TENANTS} == declared
+    assert granted.get("alembic_version", set()) <= {"SELECT"}
+
+
+async def test_no_column_is_granted_by_itself(catalog: asyncpg.Connection) -> None:
+    query = "SELECT attrelid::regclass::text FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid >= 16384"
+    assert await catalog.fetch(query) == []
+
+
+async def test_the_applications_role_is_nobody(catalog: asyncpg.Connection) -> None:
+    powers = "rolsuper OR rolbypassrls OR rolcreatedb OR rolcreaterole OR rolreplication"
+    assert await catalog.fetchval(f"SELECT {powers} FROM pg_roles WHERE rolname = $1", APP) is False
+    owned = "SELECT count(*) FROM pg_shdepend WHERE refobjid = $1::regrole AND deptype = 'o'"
+    assert await catalog.fetchval(owned, APP) == 0
+    assert await catalog.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole", APP) == 0
+
+
+async def test_tables_belong_to_the_migrations_role_which_the_walls_hold_too(catalog: asyncpg.Connection) -> None:
+    owners = {row["owner"] for row in await tables(catalog)}
+    assert owners == {"taskforce_owner"}
+    query = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = 'taskforce_owner'"
+    assert await catalog.fetchval(query) is False
+
+
+async def test_no_function_of_ours_runs_with_its_owners_rights(catalog: asyncpg.Connection) -> None:
+    query = "SELECT proname::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    assert await catalog.fetch(query) == []
