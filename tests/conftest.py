@@ -16,7 +16,7 @@ from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probes
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import Stack, StackAddress, TestUrls, own_database
+from tests.fixtures.stack import DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
@@ -61,12 +61,12 @@ def stack(request: pytest.FixtureRequest) -> StackAddress:
 
 
 @pytest.fixture(scope="session")
-def postgres(stack: StackAddress, worker_id: str) -> TestUrls:
+def postgres(stack: StackAddress, worker_id: str) -> DatabaseUrls:
     return own_database(stack, f"tests_{worker_id}")
 
 
 @pytest.fixture(scope="session")
-async def database(postgres: TestUrls) -> AsyncIterator[Database]:
+async def database(postgres: DatabaseUrls) -> AsyncIterator[Database]:
     door = Database(postgres.app, pool_size=20)
     yield door
     await door.close()
@@ -99,7 +99,7 @@ async def scripted() -> AsyncIterator[ScriptedLLM]:
 
 
 @pytest.fixture(scope="session")
-async def parts(database: Database, postgres: TestUrls, scripted: ScriptedLLM) -> AsyncIterator[WorkerParts]:
+async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLLM) -> AsyncIterator[WorkerParts]:
     os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
     model = LiteLLMModel(api_base=scripted.url)
     async with Publisher(postgres.app) as live:

@@ -16,12 +16,12 @@ from taskforce.infrastructure.live import Listener, Publisher
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import REPOSITORY
 from tests.api.gateway import SECRET, ClientFor, Gateway, serving
-from tests.fixtures.stack import TestUrls
+from tests.fixtures.stack import DatabaseUrls
 from workflows.door import TemporalDoor
 
 
 @pytest.fixture(scope="session")
-async def gateway_parts(database: Database, postgres: TestUrls, temporal: Client) -> AsyncIterator[GatewayParts]:
+async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Client) -> AsyncIterator[GatewayParts]:
     """No worker polls this door's queue, so that runs stay as they were asked for."""
     async with Listener(postgres.app) as listener, Publisher(postgres.app) as live:
         yield GatewayParts(

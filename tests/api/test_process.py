@@ -18,7 +18,7 @@ from tests.fixtures import stack as servers
 from workflows.door import TemporalAddress
 
 
-def environment(postgres: servers.TestUrls, temporal: TemporalAddress, port: int) -> dict[str, str]:
+def environment(postgres: servers.DatabaseUrls, temporal: TemporalAddress, port: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TASKFORCE_", "TEMPORAL_"))}
     return kept | {
         "DATABASE_URL": postgres.app,
@@ -43,7 +43,7 @@ async def until_alive(client: httpx.AsyncClient) -> None:
 
 
 async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
-    postgres: servers.TestUrls, temporal_address: TemporalAddress, tenant: str
+    postgres: servers.DatabaseUrls, temporal_address: TemporalAddress, tenant: str
 ) -> None:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
@@ -75,7 +75,7 @@ async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
 
 
 async def test_what_is_missing_is_said_in_one_line(
-    postgres: servers.TestUrls, temporal_address: TemporalAddress
+    postgres: servers.DatabaseUrls, temporal_address: TemporalAddress
 ) -> None:
     variables = environment(postgres, temporal_address, free_port())
     del variables["DATABASE_URL"]
