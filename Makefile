@@ -1,6 +1,6 @@
 # Everything goes through .venv, made from a lock file whose hashes are checked. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean venv venv-dev
+.PHONY: help run test check bench histories lock clean venv venv-dev
 
 BIN := .venv/bin
 export PYTHON
@@ -22,6 +22,9 @@ check: venv-dev ## format, lint, types, import contracts
 
 bench: venv-dev ## benchmarks, each beside a baseline from the same run
 	$(BIN)/python -m bench $(ARGS)
+
+histories: venv-dev ## record the histories of workflow endings that have none yet
+	$(BIN)/python -m tests.replay.record $(ARGS)
 
 lock: ## resolve pyproject.toml anew into both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }

@@ -1,0 +1,76 @@
+"""Servers and workers that belong to one test, so that it may stop and kill them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cli.stack.binaries import temporal_binary
+from cli.stack.postgres import EmbeddedPostgres
+from cli.stack.temporal import TemporalDevServer
+from models.migrations.runner import upgrade
+from taskforce.core.interfaces.records import Clock
+from taskforce.infrastructure.live import Publisher
+from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.settings import normalise_database_url
+from taskforce.infrastructure.tools.declaration import Tool
+from taskforce.infrastructure.tools.registry import ToolRegistry
+from worker import WorkerParts, utc_now
+
+
+class OwnServers:
+    """A PostgreSQL and a Temporal over a file, both of the test's own.
+
+    Args:
+        home: An empty directory.
+        dynamic_config: Further settings of the Temporal server.
+    """
+
+    def __init__(self, home: Path, dynamic_config: Mapping[str, str] | None = None) -> None:
+        self.postgres = EmbeddedPostgres(home / "pg", durable=False)
+        self.temporal = TemporalDevServer(
+            temporal_binary(print),
+            log=home / "temporal.log",
+            database=home / "temporal.db",
+            dynamic_config=dynamic_config,
+        )
+
+    async def __aenter__(self) -> Self:
+        # The Temporal server ends with the thread that starts it, so that it starts in this one.
+        self.temporal.launch()
+        owner = (await asyncio.to_thread(self.postgres.start)).owner
+        await upgrade(normalise_database_url(owner))
+        await asyncio.to_thread(self.temporal.wait_ready)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.temporal.stop)
+        await asyncio.to_thread(self.postgres.stop)
+
+    @property
+    def app_url(self) -> str:
+        """SQLAlchemy's URL of the database, for the application."""
+        return normalise_database_url(self.postgres.urls().app)
+
+
+@asynccontextmanager
+async def worker_parts(
+    app_url: str, llm_url: str, more_tools: Sequence[Tool], clock: Clock = utc_now
+) -> AsyncIterator[WorkerParts]:
+    """What a worker of the product needs, with tools that only tests have and a model server of the test's own."""
+    async with AsyncExitStack() as stack:
+        database = Database(app_url, pool_size=20)
+        stack.push_async_callback(database.close)
+        live = await stack.enter_async_context(Publisher(app_url))
+        model = LiteLLMModel(api_base=llm_url)
+        stack.push_async_callback(model.aclose)
+        http = GuardedHttp()
+        stack.push_async_callback(http.aclose)
+        tools = ToolRegistry([*ToolRegistry.discover().tools, *more_tools])
+        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=http, clock=clock)

@@ -1,0 +1,74 @@
+"""Workflows changed as nobody should change them: under their names, a timer that no history has."""
+
+from temporalio import workflow
+
+from workflows.agent_run import AgentRun
+from workflows.approval import ApprovalWorkflow
+
+with workflow.unsafe.imports_passed_through():
+    from models.messages.approvals import ApprovalInput, ApprovalOutcome
+    from models.messages.runs import RunInput
+
+WAIT_FIRST = "wait-first"
+
+
+@workflow.defn(name="AgentRun")
+class ChangedRun(AgentRun):
+    """A run that begins otherwise."""
+
+    @workflow.init
+    def __init__(self, start: RunInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: RunInput) -> str:
+        await workflow.sleep(1)
+        return await super().run(start)
+
+
+@workflow.defn(name="Approval")
+class ChangedApproval(ApprovalWorkflow):
+    """An approval that begins otherwise."""
+
+    @workflow.init
+    def __init__(self, asked: ApprovalInput) -> None:
+        super().__init__(asked)
+
+    @workflow.run
+    async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
+        await workflow.sleep(1)
+        return await super().run(asked)
+
+
+@workflow.defn(name="AgentRun")
+class PatchedRun(AgentRun):
+    """The same change made as it should be: executions that began before it go on as they began."""
+
+    @workflow.init
+    def __init__(self, start: RunInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: RunInput) -> str:
+        if workflow.patched(WAIT_FIRST):
+            await workflow.sleep(1)
+        return await super().run(start)
+
+
+@workflow.defn(name="Approval")
+class PatchedApproval(ApprovalWorkflow):
+    """The same change made as it should be."""
+
+    @workflow.init
+    def __init__(self, asked: ApprovalInput) -> None:
+        super().__init__(asked)
+
+    @workflow.run
+    async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
+        if workflow.patched(WAIT_FIRST):
+            await workflow.sleep(1)
+        return await super().run(asked)
+
+
+CHANGED = (ChangedRun, ChangedApproval)
+PATCHED = (PatchedRun, PatchedApproval)

@@ -1,0 +1,87 @@
+"""Plays every scene on servers of its own and records the histories: `make histories [ARGS="name ..."]`.
+
+Only what has no history yet is recorded, or what is named: a history is never recorded again to make a change pass,
+see docs/decisions/0004-histories.md.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.ids import effect_id
+from taskforce.core.domain.runs import workflow_id as run_workflow_id
+from tests.chaos.composition import OwnServers, worker_parts
+from tests.fixtures import probes
+from tests.fixtures.runs import Missions
+from tests.fixtures.scripted_llm import ScriptedLLM
+from tests.replay.recording import HISTORIES, chain, readable, save
+from tests.replay.scenes import SCENES, Scene, Stage
+from worker import build_worker
+from workflows.door import TemporalAddress, TemporalDoor, connect
+
+TENANT = "acme-corp"
+TASK_QUEUE = "recorded"
+# A few steps to a part, so that runs that continue as new stay small.
+SETTINGS = {"limit.historyCount.suggestContinueAsNew": "50"}
+
+
+async def main(names: Sequence[str]) -> None:
+    """Records the scenes that are named, else those that have no history."""
+    wanted = [scene for scene in SCENES if _wanted(scene, names)]
+    os.environ.setdefault("OPENAI_API_KEY", "unused")
+    with tempfile.TemporaryDirectory(prefix="tf-record-") as home:
+        async with OwnServers(Path(home), SETTINGS) as servers, ScriptedLLM() as llm:
+            client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
+            async with worker_parts(servers.app_url, llm.url, probes.TOOLS) as parts:
+                missions = Missions(parts.database, TemporalDoor(client, TASK_QUEUE), TENANT)
+                async with build_worker(client, TASK_QUEUE, parts):
+                    await _record(wanted, Stage(missions, llm, client, servers))
+
+
+def _wanted(scene: Scene, names: Sequence[str]) -> bool:
+    if names:
+        return bool({scene.run, scene.approval}.intersection(names))
+    lacks_run = scene.run and not list((HISTORIES / "AgentRun").glob(f"{scene.run}*.json"))
+    lacks_approval = scene.approval and not (HISTORIES / "Approval" / f"{scene.approval}.json").exists()
+    return bool(lacks_run or lacks_approval)
+
+
+async def _record(scenes: Sequence[Scene], stage: Stage) -> None:
+    await stage.missions.person("bob", "admin")
+    await stage.missions.person("carol", "admin")
+    for scene in scenes:
+        run_id = await scene.play(stage)
+        if scene.run:
+            await _save(stage, "AgentRun", scene.run, run_workflow_id(TENANT, run_id))
+        if scene.approval:
+            request_id = effect_id(run_id, 1, 1)
+            await _save(stage, "Approval", scene.approval, approval_workflow_id(TENANT, request_id))
+
+
+async def _save(stage: Stage, workflow: str, name: str, workflow_id: str) -> None:
+    await _closed(stage, workflow_id)
+    parts = [part async for part in chain(stage.temporal, workflow_id)]
+    for number, history in enumerate(parts, start=1):
+        path = save(workflow, name if len(parts) == 1 else f"{name}-{number}", history)
+        if socket.gethostname() in readable(path):
+            raise RuntimeError(f"{path} names this machine; it must be scrubbed before it is kept.")
+        sys.stdout.write(f"{path.relative_to(HISTORIES)}: {len(history.events)} events\n")
+
+
+async def _closed(stage: Stage, workflow_id: str) -> None:
+    handle = stage.temporal.get_workflow_handle(workflow_id)
+    async with asyncio.timeout(30):
+        while (await handle.describe()).close_time is None:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.05)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
+    sys.stdout.flush()
+    # The Temporal SDK sometimes aborts the interpreter at exit, after all work is done.
+    os._exit(0)

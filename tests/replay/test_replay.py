@@ -1,0 +1,72 @@
+"""Executions that are under way survive a change of the code: what old code did, new code replays step by step."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from temporalio import workflow
+from temporalio.worker import Replayer
+
+from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.runs import FINAL, RunStatus
+from tests.replay.planted import CHANGED, PATCHED
+from tests.replay.recording import HISTORIES, ending_of, load, readable
+from tests.replay.scenes import SCENES
+from worker import WORKFLOWS, workflow_runner
+from workflows.door import DATA_CONVERTER
+
+RECORDED = sorted(HISTORIES.glob("*/*.json"))
+# A failed run fails its workflow, a cancelled one is cancelled; so is a request that was withdrawn.
+ENDINGS = {
+    "AgentRun": {str(status) for status in FINAL - {RunStatus.CANCELLED}} | {"canceled", "continued_as_new"},
+    "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING, ApprovalStatus.WITHDRAWN}
+    | {"canceled", "terminated"},
+}
+every_history = pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+
+
+def replayer(workflows: Sequence[type]) -> Replayer:
+    return Replayer(workflows=workflows, workflow_runner=workflow_runner(), data_converter=DATA_CONVERTER)
+
+
+@every_history
+async def test_a_recorded_history_replays(path: Path) -> None:
+    await replayer(WORKFLOWS).replay_workflow(load(path))
+
+
+@every_history
+async def test_a_change_that_nobody_guarded_is_found_by_every_history(path: Path) -> None:
+    with pytest.raises(workflow.NondeterminismError):
+        await replayer(CHANGED).replay_workflow(load(path))
+
+
+@every_history
+async def test_the_same_change_behind_a_patch_replays(path: Path) -> None:
+    await replayer(PATCHED).replay_workflow(load(path))
+
+
+@pytest.mark.parametrize("registered", WORKFLOWS, ids=lambda registered: str(registered.__name__))
+def test_every_ending_of_every_workflow_is_recorded(registered: type) -> None:
+    name = workflow._Definition.must_from_class(registered).name
+    assert name is not None
+    assert {ending_of(path) for path in RECORDED if path.parent.name == name} == ENDINGS[name]
+
+
+def test_every_scene_is_recorded_and_nothing_else_is() -> None:
+    runs = {("AgentRun", scene.run) for scene in SCENES if scene.run}
+    approvals = {("Approval", scene.approval) for scene in SCENES if scene.approval}
+    assert {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED} == runs | approvals
+
+
+def test_a_run_that_continues_as_new_is_recorded_part_by_part() -> None:
+    parts = sorted((HISTORIES / "AgentRun").glob("continued_as_new-*.json"))
+    assert len(parts) >= 3
+    assert [ending_of(path) for path in parts] == ["continued_as_new"] * (len(parts) - 1) + ["completed"]
+
+
+@every_history
+def test_a_history_names_no_machine_no_file_and_no_key(path: Path) -> None:
+    said = readable(path)
+    assert not re.findall(r"\d+@\w|(?:^|[\s\"'])/(?:[\w.-]+/)+|site-packages|Traceback|\.py\b|sk-", said)
+    assert '"identity"' not in path.read_text()

@@ -1,0 +1,78 @@
+"""A Temporal whose time can be skipped, and a worker of the product whose clock follows it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.testing import WorkflowEnvironment
+
+from cli.stack.binaries import time_skipping_server
+from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.runs import Missions
+from tests.time_skipping.server_time import ServerTime
+from worker import WorkerParts, build_worker
+from workflows.attributes import ALL
+from workflows.door import DATA_CONVERTER, TemporalDoor
+
+TASK_QUEUE = "skipping"
+STARTUP = timedelta(seconds=60)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "time_skipping: needs the time-skipping server (JDK and Maven, or a download)")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipping:
+    """A server whose time can be skipped.
+
+    Attributes:
+        env: The server; `env.sleep` lets its time pass.
+        door: The product's door to it.
+    """
+
+    env: WorkflowEnvironment
+    door: TemporalDoor
+
+
+@pytest.fixture(scope="session")
+def server_program() -> str:
+    try:
+        return str(time_skipping_server(print))
+    except Unavailable as error:
+        pytest.skip(f"no time-skipping server: {error.message}")
+
+
+@pytest.fixture(scope="session")
+async def skipping(server_program: str, parts: WorkerParts) -> AsyncIterator[Skipping]:
+    clock = ServerTime()
+    environment = await WorkflowEnvironment.start_time_skipping(
+        data_converter=DATA_CONVERTER,
+        interceptors=[clock],
+        test_server_existing_path=server_program,
+        test_server_startup_timeout=STARTUP,
+    )
+    async with environment as env:
+        clock.follow(env.get_current_time)
+        door = TemporalDoor(env.client, TASK_QUEUE)
+        await _add_search_attributes(env)
+        # People here sign in by everybody's clock, which the server has long left behind.
+        skipped = replace(parts, clock=clock, claims_age=timedelta(days=3_650))
+        async with build_worker(env.client, TASK_QUEUE, skipped):
+            yield Skipping(env, door)
+
+
+async def _add_search_attributes(env: WorkflowEnvironment) -> None:
+    # This server adds but does not list them, so that the door, which lists first, cannot.
+    kinds = {key.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for key in ALL}
+    request = AddSearchAttributesRequest(namespace=env.client.namespace, search_attributes=kinds)
+    await env.client.operator_service.add_search_attributes(request)
+
+
+@pytest.fixture
+def missions(database: Database, skipping: Skipping, tenant: str) -> Missions:
+    return Missions(database, skipping.door, tenant)

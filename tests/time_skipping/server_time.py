@@ -1,0 +1,50 @@
+"""The time of a server that skips, for everything in the product that takes a clock."""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio import client, worker
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
+
+_Reading = tuple[datetime, float]
+
+
+class ServerTime(client.Interceptor, worker.Interceptor):
+    """A clock that reads the server's time when an activity begins.
+
+    The server does not skip while an activity runs, so that from then on its time goes as everybody's does. A client
+    that is made with this interceptor hands it to its workers.
+    """
+
+    def __init__(self) -> None:
+        self._ask: Callable[[], Awaitable[datetime]] | None = None
+        self._reading: ContextVar[_Reading] = ContextVar("reading")
+
+    def follow(self, ask: Callable[[], Awaitable[datetime]]) -> None:
+        """Names what knows the server's time; it is there only after the client is made."""
+        self._ask = ask
+
+    def __call__(self) -> datetime:
+        """The server's time, within an activity."""
+        at, then = self._reading.get()
+        return at + timedelta(seconds=time.monotonic() - then)
+
+    async def read(self) -> None:
+        assert self._ask is not None
+        self._reading.set(((await self._ask()).astimezone(UTC), time.monotonic()))
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Reads(next, self)
+
+
+class _Reads(ActivityInboundInterceptor):
+    def __init__(self, following: ActivityInboundInterceptor, clock: ServerTime) -> None:
+        super().__init__(following)
+        self._clock = clock
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        await self._clock.read()
+        return await self.next.execute_activity(input)
