@@ -18,6 +18,22 @@ from taskforce.infrastructure.settings import Settings
 _log = structlog.get_logger(__name__)
 
 
+def warn_if_exposed(settings: Settings) -> None:
+    """Warns that other machines reach a gateway that trusts as only a developer's machine may.
+
+    Args:
+        settings: What the environment says.
+    """
+    if settings.development_exposed:
+        _log.warning(
+            "development_profile_exposed",
+            host=settings.host,
+            profile=settings.profile,
+            detail="Other machines reach a gateway with development secrets and lenient rules. Set TASKFORCE_PROFILE "
+            "to a profile that is not for development, or TASKFORCE_HOST to 127.0.0.1.",
+        )
+
+
 async def serve(settings: Settings) -> int:
     """Serves until it is told to end.
 
@@ -27,6 +43,7 @@ async def serve(settings: Settings) -> int:
     Returns:
         The process's exit code.
     """
+    warn_if_exposed(settings)
     async with compose(settings) as parts:
         server = GatewayServer(create_app(parts), parts.closing, host=settings.host, port=settings.port)
         _log.info("gateway.starting", url=settings.url, profile=settings.profile)

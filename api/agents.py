@@ -1,10 +1,11 @@
 """Which agent a request means: the profiles on disk, read again when a file changes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.approvals import Terms
+from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import AgentDefinition, Limits
 from taskforce.infrastructure.profiles import Profile, list_profiles, load_profile
@@ -45,12 +46,24 @@ class Agents:
         directory: Where the profiles are.
         default: The profile of a request that names neither agent nor profile.
         environ: Where profiles and models look up variables.
+        offered: Which other profiles a request may name; None means all of them in development, and none elsewhere.
+        development: Whether a profile's lenient terms of approval count although the deployment's own has none.
     """
 
-    def __init__(self, directory: Path, default: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        default: str,
+        environ: Mapping[str, str],
+        *,
+        offered: Collection[str] | None = None,
+        development: bool = False,
+    ) -> None:
         self._directory = directory
         self._default = default
         self._environ = environ
+        self._development = development
+        self._offered = None if offered is None and development else frozenset((default, *(offered or ())))
         self._kept: dict[str, tuple[int, Profile]] = {}
 
     def choose(self, asked: Asked) -> Chosen:
@@ -58,15 +71,28 @@ class Agents:
 
         Raises:
             Missing: `agent_not_found` or `profile_not_found`.
-            Invalid: `limit_exceeds_agent`, or `profile_invalid`.
+            Invalid: `limit_exceeds_agent`, `profile_invalid`, `model_name_invalid` or `model_not_offered`.
         """
         profile = self._by_agent(asked.agent_id) if asked.agent_id else self._load(asked.profile or self._default)
         models = profile.models(self._environ, asked.model)
-        return Chosen(profile.profile, profile.definition(models), _limits(profile.limits(), asked))
+        agent = replace(profile.definition(models), approval=self._terms(profile))
+        return Chosen(profile.profile, agent, _limits(profile.limits(), asked))
+
+    def _terms(self, profile: Profile) -> Terms:
+        """Who chooses a profile must not thereby choose to approve by himself, or by a claimed name."""
+        terms = profile.terms()
+        if self._development:
+            return terms
+        own = self._load(self._default).terms()
+        return replace(
+            terms,
+            self_approval=terms.self_approval and own.self_approval,
+            signal_channel=terms.signal_channel and own.signal_channel,
+        )
 
     def _by_agent(self, agent_id: str) -> Profile:
         # The default profile first, in case two have an agent of the same id.
-        names = sorted(list_profiles(self._directory), key=lambda name: (name != self._default, name))
+        names = sorted(self._names(), key=lambda name: (name != self._default, name))
         for name in names:
             try:
                 profile = self._load(name)
@@ -76,7 +102,21 @@ class Agents:
                 return profile
         raise missing("agent")
 
+    def _names(self) -> tuple[str, ...]:
+        offered = self._offered
+        return tuple(name for name in list_profiles(self._directory) if offered is None or name in offered)
+
     def _load(self, name: str) -> Profile:
+        try:
+            if self._offered is None or name in self._offered:
+                return self._read(name)
+        except Missing:
+            pass
+        # The same words for a profile that is not offered as for one that is not there.
+        known = ", ".join(self._names()) or "none"
+        raise Missing("profile_not_found", f"There is no such profile. Known profiles: {known}.")
+
+    def _read(self, name: str) -> Profile:
         changed = self._changed(name)
         kept = self._kept.get(name)
         if kept is None or changed is None or kept[0] != changed:

@@ -84,35 +84,22 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
         Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
         Invalid: A setting is missing.
     """
+    identities = _identities(settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.app_url, settings.db_pool_size)
         stack.push_async_callback(database.close)
         await database.check()
-        where = temporal_address(settings)
+        where = TemporalAddress(**settings.temporal_connection)
         yield GatewayParts(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.app_url)),
             live=await stack.enter_async_context(Publisher(settings.app_url)),
             door=TemporalDoor(await connect(where), where.task_queue),
-            identities=_identities(settings),
-            agents=Agents(settings.config_dir, settings.profile, os.environ),
+            identities=identities,
+            agents=_agents(settings),
             claims_age=timedelta(hours=settings.claims_max_age_hours),
             temporal_ui=temporal_ui(settings),
         )
-
-
-def temporal_address(settings: Settings) -> TemporalAddress:
-    """Where Temporal is, by the settings."""
-    return TemporalAddress(
-        address=settings.temporal_target,
-        namespace=settings.temporal_namespace,
-        task_queue=settings.temporal_task_queue,
-        tls=settings.temporal_tls,
-        ca=settings.temporal_tls_ca,
-        certificate=settings.temporal_tls_cert,
-        key=settings.temporal_tls_key,
-        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-    )
 
 
 def temporal_ui(settings: Settings) -> str | None:
@@ -122,11 +109,21 @@ def temporal_ui(settings: Settings) -> str | None:
     return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows"
 
 
+def _agents(settings: Settings) -> Agents:
+    return Agents(
+        settings.config_dir,
+        settings.profile,
+        os.environ,
+        offered=settings.offered_profiles,
+        development=settings.development,
+    )
+
+
 def _identities(settings: Settings) -> JWTIdentityProvider:
     config = JWTConfig(
         secret_key=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
         public_key=settings.jwt_public_key.get_secret_value() if settings.jwt_public_key else None,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
     )
     return JWTIdentityProvider(config, development=settings.development)

@@ -1,9 +1,9 @@
 """Requests for approval: those that wait for the caller, and the caller's word on them."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter
 
 from api.cursors import Cursor, Limit, parse_place, place_cursor
@@ -14,28 +14,38 @@ from api.schemas.requests import DecisionIn, RequestOut, request_out
 from models.messages.approvals import DecisionInput, DecisionOutcome
 from taskforce.application.deciding import Attempted, holds_role, may_decide
 from taskforce.core.domain.approvals import Channel, Verdict
-from taskforce.core.domain.errors import Conflict, Forbidden
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.records import Page, Request
+from taskforce.core.interfaces.records import Approver, Page, Request
 
 router = APIRouter(prefix="/admin/requests", tags=["approvals"])
 
 Anybody = Annotated[Caller, SignedIn]
-BATCH = 100
-MOST_BATCHES = 10
-_FORBIDDEN = frozenset({"approver_unknown", "approver_role_missing"})
+_log = structlog.get_logger(__name__)
+_REFUSALS: Mapping[str, type[DomainError]] = {
+    "approver_unknown": Forbidden,
+    "approver_role_missing": Forbidden,
+    "request_closed": Conflict,
+    "already_decided": Conflict,
+    "self_approval": Conflict,
+    "channel_refused": Conflict,
+}
+"""What the workflow may answer; any other code says that something went wrong behind the gateway."""
 
 
 @router.get("/pending", name="list_pending")
 async def list_pending(caller: Anybody, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[RequestOut]:
     """Open requests that the caller may decide now, and the caller's own; newest first.
 
-    A page may be short although there is a next one: others' requests are passed over.
+    A page may be short although there is a next one: requests that are just about to close are passed over.
     """
-    found, more = await _scan(parts, caller, parse_place(cursor), limit)
-    shown = [request for request in found if _listed(parts, caller, request)]
-    last = found[-1].approval if more else None
+    roles = caller.user.effective_roles(parts.clock(), parts.claims_age)
+    page = Page(limit + 1, parse_place(cursor))
+    async with parts.database.tenant(caller.tenant_id) as records:
+        found = await records.requests.pending(page, Approver(caller.user_id, roles))
+    shown = [request for request in found[:limit] if _listed(parts, caller, request)]
+    last = found[limit - 1].approval if len(found) > limit else None
     return PageOut[RequestOut].model_construct(
         items=[_out(parts, caller, request) for request in shown],
         next_cursor=place_cursor(last.opened_at, last.request_id) if last else None,
@@ -72,14 +82,29 @@ async def _decide(
     await parts.deciding().authorize(attempt)
     comment = said.comment if said else ""
     decision = DecisionInput(approver_id=caller.user_id, verdict=verdict.value, comment=comment)
-    _require_counted(await parts.door.decide(caller.tenant_id, known_id, decision))
+    require_counted(await parts.door.decide(caller.tenant_id, known_id, decision))
     return _out(parts, caller, await _find(parts, caller, request_id))
 
 
-def _require_counted(outcome: DecisionOutcome) -> None:
-    if outcome.code is not None:
-        kind = Forbidden if outcome.code in _FORBIDDEN else Conflict
-        raise kind(outcome.code, outcome.message or "The decision does not count.")
+def require_counted(outcome: DecisionOutcome) -> None:
+    """Raises what a decision that does not count was refused for.
+
+    Raises:
+        Forbidden: The approver may not decide this request.
+        Conflict: The request's state does not allow it.
+        Unavailable: `decision_failed`: it could not be checked or recorded.
+    """
+    if outcome.code is None:
+        return
+    refusal = _REFUSALS.get(outcome.code)
+    if refusal is None:
+        _log.warning("decision.failed", code=outcome.code)
+        raise Unavailable(
+            "decision_failed",
+            "The decision could not be taken. Look at the request before you repeat it.",
+            retry_after=5,
+        )
+    raise refusal(outcome.code, outcome.message or "The decision does not count.")
 
 
 async def _find(parts: GatewayParts, caller: Caller, request_id: str) -> Request:
@@ -100,26 +125,6 @@ def _may_know(parts: GatewayParts, caller: Caller, request: Request) -> bool:
 def _listed(parts: GatewayParts, caller: Caller, request: Request) -> bool:
     own = request.approval.requester_id == caller.user_id
     return own or may_decide(request, caller.user, parts.clock(), parts.claims_age)
-
-
-async def _scan(
-    parts: GatewayParts, caller: Caller, before: tuple[datetime, str] | None, limit: int
-) -> tuple[Sequence[Request], bool]:
-    """Open requests up to the one that fills the page, others' included, and whether there may be more."""
-    seen: list[Request] = []
-    room = limit
-    async with parts.database.tenant(caller.tenant_id) as records:
-        for _ in range(MOST_BATCHES):
-            batch = await records.requests.pending(Page(BATCH, before))
-            for number, request in enumerate(batch, start=1):
-                seen.append(request)
-                room -= _listed(parts, caller, request)
-                if room == 0:
-                    return seen, number < len(batch) or len(batch) == BATCH
-            if len(batch) < BATCH:
-                return seen, False
-            before = batch[-1].approval.opened_at, batch[-1].approval.request_id
-    return seen, True
 
 
 def _out(parts: GatewayParts, caller: Caller, request: Request) -> RequestOut:

@@ -12,7 +12,7 @@ from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
 from taskforce.application.running import require_run
 from taskforce.application.steering import Saying, mark, say
-from taskforce.core.domain.ids import parse_id
+from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.runs import Run, RunStatus
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Page, RunFilter
@@ -98,8 +98,14 @@ async def resume_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
 async def message_run(
     run_id: str, message: MessageIn, caller: Steerer, parts: Parts, response: Response, key: IdempotencyKey
 ) -> WordOut:
-    """Adds a word to a run; it is heard before the next step, or by the tool that asked for it."""
+    """Adds a word to a run; it is heard before the next step, or by the tool that asked for it.
+
+    Only the run's owner may: a run acts with its owner's rights, and words steer it. Others who may read the run are
+    answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
+    """
     run = await find_run(parts, caller, run_id)
+    if run.brief.user_id != caller.user_id and Permission.SESSION_READ not in caller.permissions:
+        raise missing("run")
     saying = Saying(caller.user_id, message.text, key, caller.request_id)
     said = await say(parts.database, run, saying, parts.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id

@@ -33,7 +33,7 @@ class ExecuteIn(_Asked):
         max_steps: Steps at most; not more than the agent allows.
         max_tokens: Input and output tokens at most.
         max_seconds: Seconds of work at most.
-        model: A LiteLLM name; several, separated by commas, are a fallback list.
+        model: A LiteLLM name that the deployment offers; several, separated by commas, are a fallback list.
     """
 
     mission: Words

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from taskforce.core.domain.approvals import content_hash
+from taskforce.application.idempotency import Keyed, claim
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
 from taskforce.core.domain.transcript import Entry, EntryKind, mission_text
-from taskforce.core.interfaces.records import AuditEvent, Records, Store, StoredAnswer
+from taskforce.core.interfaces.records import AuditEvent, Records, Store
 
 MAX_CONTEXT = 100_000
 ROUTE = "execute"
@@ -76,6 +76,7 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
             `context_malformed`.
     """
+    _require_session_name(mission)
     check_document(mission.context, "context")
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
@@ -113,22 +114,18 @@ def _brief(mission: Mission, now: datetime) -> Brief:
 
 
 async def _claim(records: Records, mission: Mission, brief: Brief, now: datetime) -> Accepted | None:
-    if mission.idempotency_key is None:
-        return None
-    body = {"run_id": brief.run_id, "session_id": brief.session_id}
-    answer = StoredAnswer(content_hash(mission.body), 202, body)
-    first = await records.answers.claim(mission.user_id, ROUTE, mission.idempotency_key, answer, now)
-    if first is None:
-        return None
-    if first.body_hash != answer.body_hash:
-        raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")
-    return Accepted(str(first.body["run_id"]), str(first.body["session_id"]), replayed=True)
+    keyed = Keyed(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
+    first = await claim(records, keyed, {"run_id": brief.run_id, "session_id": brief.session_id}, now)
+    return Accepted(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
+
+
+def _require_session_name(mission: Mission) -> None:
+    tenant_id, _, name = (mission.session_id or f"{mission.tenant_id}:session-new").partition(":")
+    if tenant_id != mission.tenant_id or not _SESSION.fullmatch(name):
+        raise missing("session")
 
 
 async def _require_session(records: Records, mission: Mission) -> None:
-    tenant_id, _, name = str(mission.session_id).partition(":")
-    if tenant_id != mission.tenant_id or not _SESSION.fullmatch(name):
-        raise missing("session")
     owner = await records.runs.session_owner(str(mission.session_id))
     if owner is not None and owner != mission.user_id:
         raise missing("session")

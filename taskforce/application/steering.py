@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.core.domain.approvals import content_hash
-from taskforce.core.domain.errors import Invalid
+from taskforce.application.idempotency import Keyed, claim
+from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import Run
-from taskforce.core.interfaces.records import AuditEvent, Records, Store, StoredAnswer
+from taskforce.core.interfaces.records import AuditEvent, Records, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,22 @@ class Said:
 async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
     """Keeps a word until the model hears it; telling the run comes after the commit.
 
+    Words steer a run, which acts with its owner's rights, so they are its owner's alone: else an approver could have
+    another's run ask for what he then approves himself.
+
     Raises:
+        Forbidden: `not_your_run`.
         Conflict: `run_finished`.
         Invalid: `idempotency_key_reused`.
     """
-    run_id = run.brief.run_id
+    run_id, word_id = run.brief.run_id, new_id()
+    if saying.author_id != run.brief.user_id:
+        raise Forbidden("not_your_run", "Only whoever started a run may add words to it.")
     async with store.tenant(run.brief.tenant_id) as records:
-        earlier = await _earlier(records, run, saying, now) if saying.key is not None else None
-        if isinstance(earlier, Said):
+        earlier = await _earlier(records, run, saying, word_id, now)
+        if earlier is not None:
             return earlier
         run.require_open()
-        word_id = earlier or new_id()
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
@@ -63,18 +68,16 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
     return Said(word_id)
 
 
-async def _earlier(records: Records, run: Run, saying: Saying, now: datetime) -> Said | str:
-    """What an earlier request with the key said; the id for this one when there was none."""
-    word_id, run_id = new_id(), run.brief.run_id
-    answer = StoredAnswer(content_hash({"text": saying.text}), 202, {"word_id": word_id})
-    first = await records.answers.claim(saying.author_id, f"messages:{run_id}", saying.key or "", answer, now)
+async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
+    """What an earlier request with the key said, if there was one."""
+    run_id = run.brief.run_id
+    keyed = Keyed(saying.author_id, f"messages:{run_id}", saying.key, {"text": saying.text})
+    first = await claim(records, keyed, {"word_id": word_id}, now)
     if first is None:
-        return word_id
-    if first.body_hash != answer.body_hash:
-        raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")
+        return None
     # The first request may have died between its commit and the signal.
     heard = await records.transcripts.heard(run_id, saying.author_id, saying.text)
-    return Said(str(first.body["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
+    return Said(str(first["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
 
 
 async def mark(store: Store, run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> None:

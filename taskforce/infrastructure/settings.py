@@ -1,7 +1,8 @@
 """What the environment says: read once at the start of a process, never changed afterwards."""
 
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -60,9 +61,9 @@ def _normalised(url: SecretStr) -> SecretStr:
     return SecretStr(normalise_database_url(url.get_secret_value()))
 
 
-def _split_hosts(value: object) -> object:
+def _split(value: object) -> object:
     if isinstance(value, str):
-        return tuple(host for host in (part.strip() for part in value.split(",")) if host)
+        return tuple(one for one in (part.strip() for part in value.split(",")) if one)
     return value
 
 
@@ -73,8 +74,21 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)]
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class TemporalConnection(TypedDict):
+    """How to reach Temporal: the keyword arguments of `workflows.door.TemporalAddress`."""
+
+    address: str
+    namespace: str
+    task_queue: str
+    tls: bool
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    api_key: str | None
 
 
 class Settings(BaseSettings):
@@ -88,9 +102,11 @@ class Settings(BaseSettings):
         temporal_ui_url: Where people see it, without a slash at the end.
         url: Where the gateway is reached from outside, without a slash at the end.
         profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
+        offered_profiles: The other profiles that a request may name; None means that nothing was said.
         home: Where the local stack keeps its data.
         http_allowed_hosts: Hosts that the guarded outbound client may reach although they are not public.
         claims_max_age_hours: For how many hours claims last seen keep giving rights.
+        jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
@@ -115,11 +131,12 @@ class Settings(BaseSettings):
     port: Port = Field(8000, alias="TASKFORCE_PORT")
     public_url: str | None = Field(None, alias="TASKFORCE_URL", pattern=r"^https?://\S+$")
     profile: str = Field("dev", alias="TASKFORCE_PROFILE", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    offered_profiles: Annotated[Listed | None, NoDecode] = Field(None, alias="TASKFORCE_PROFILES")
     config_dir: Path = Field(REPOSITORY / "configs", alias="TASKFORCE_CONFIG_DIR")
     home: Path = Field(Path(".taskforce"), alias="TASKFORCE_HOME")
     sample: bool = Field(default=True, alias="TASKFORCE_SAMPLE")
     model: str | None = Field(None, alias="TASKFORCE_MODEL")
-    http_allowed_hosts: Hosts = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
+    http_allowed_hosts: Listed = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
     log_level: str = Field("INFO", alias="TASKFORCE_LOG_LEVEL", pattern=r"^(?i:debug|info|warning|error|critical)$")
     claims_max_age_hours: int = Field(24, alias="TASKFORCE_CLAIMS_MAX_AGE_HOURS", ge=1)
 
@@ -155,9 +172,46 @@ class Settings(BaseSettings):
         return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
 
     @property
+    def temporal_connection(self) -> TemporalConnection:
+        """Where Temporal is and how to speak to it."""
+        return TemporalConnection(
+            address=self.temporal_target,
+            namespace=self.temporal_namespace,
+            task_queue=self.temporal_task_queue,
+            tls=self.temporal_tls,
+            ca=self.temporal_tls_ca,
+            certificate=self.temporal_tls_cert,
+            key=self.temporal_tls_key,
+            api_key=self.temporal_api_key.get_secret_value() if self.temporal_api_key else None,
+        )
+
+    @property
     def development(self) -> bool:
         """Whether this is a developer's machine by its profile."""
         return self.profile in {"dev", "development", "test"}
+
+    @property
+    def development_exposed(self) -> bool:
+        """Whether other machines can reach a gateway that is relaxed as only a developer's machine may be."""
+        return self.development and not _is_loopback(self.host)
+
+    @property
+    def token_issuer(self) -> str:
+        """What `iss` of a token must equal.
+
+        Raises:
+            Invalid: `bad_setting`: JWT_ISSUER is not set; it has a default in development only.
+        """
+        return self._said("jwt_issuer", self.jwt_issuer)
+
+    @property
+    def token_audience(self) -> str:
+        """What `aud` of a token must equal or contain.
+
+        Raises:
+            Invalid: `bad_setting`: JWT_AUDIENCE is not set; it has a default in development only.
+        """
+        return self._said("jwt_audience", self.jwt_audience)
 
     @property
     def app_url(self) -> str:
@@ -176,6 +230,19 @@ class Settings(BaseSettings):
             Invalid: MIGRATION_DATABASE_URL is not set.
         """
         return _required(self.migration_database_url, "MIGRATION_DATABASE_URL")
+
+    def _said(self, field: str, value: str) -> str:
+        if self.development or field in self.model_fields_set:
+            return value
+        variable = type(self).model_fields[field].alias
+        raise Invalid("bad_setting", f"{variable} is not set; it has a default in development profiles only.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _required(url: SecretStr | None, variable: str) -> str:

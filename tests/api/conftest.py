@@ -30,7 +30,7 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
             live=live,
             door=TemporalDoor(temporal, f"nobody-polls-{os.getpid()}"),
             identities=JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True),
-            agents=Agents(REPOSITORY / "configs", "dev", {}),
+            agents=Agents(REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True),
             temporal_ui="http://temporal.example/namespaces/default/workflows",
         )
 

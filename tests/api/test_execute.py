@@ -75,6 +75,8 @@ async def test_agent_profile_model_and_limits_can_be_chosen(operator: httpx.Asyn
         ({"mission": "x", "context": []}, 422, "request_invalid"),
         ({"mission": "x", "context": {"much": "y" * 100_001}}, 422, "context_too_large"),
         ({"mission": "x", "model": "a\nb"}, 422, "request_invalid"),
+        ({"mission": "x", "model": "lm_studio/any"}, 422, "model_not_offered"),
+        ({"mission": "x", "model": "openai/a, llamafile/any"}, 422, "model_not_offered"),
         ({"mission": "x", "session_id": "another:session-1"}, 404, "session_not_found"),
         ([], 422, "request_invalid"),
         ("mission", 422, "request_invalid"),

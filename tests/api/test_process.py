@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
+from structlog.testing import capture_logs
 
+from api.__main__ import warn_if_exposed
 from api.agents import Agents, Asked
 from cli.stack.ports import free_port
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
-from taskforce.infrastructure.settings import REPOSITORY
+from taskforce.infrastructure.settings import REPOSITORY, Settings
 from tests.api.gateway import SECRET, execute
 from tests.fixtures import stack as servers
 from workflows.door import TemporalAddress
@@ -26,6 +29,7 @@ def environment(postgres: servers.DatabaseUrls, temporal: TemporalAddress, port:
         "TEMPORAL_TASK_QUEUE": "nobody-polls-the-process",
         "TASKFORCE_PORT": str(port),
         "TASKFORCE_PROFILE": "dev",
+        "TASKFORCE_MODELS": "openai/*",
         "JWT_SECRET": SECRET,
         "JWT_ISSUER": "tests",
         "JWT_AUDIENCE": "tests",
@@ -85,6 +89,40 @@ async def test_what_is_missing_is_said_in_one_line(
     _, said = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert said.decode().startswith("bad_setting: DATABASE_URL is not set")
+
+
+@pytest.mark.parametrize("variable", ["JWT_ISSUER", "JWT_AUDIENCE"])
+async def test_outside_development_it_does_not_start_without_knowing_whose_tokens_to_believe(
+    postgres: servers.DatabaseUrls, temporal_address: TemporalAddress, variable: str
+) -> None:
+    variables = environment(postgres, temporal_address, free_port()) | {"TASKFORCE_PROFILE": "enterprise"}
+    del variables[variable]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", cwd=REPOSITORY, env=variables, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert said.decode().startswith(f"bad_setting: {variable} is not set")
+
+
+@pytest.mark.parametrize(
+    ("profile", "host", "warns"),
+    [
+        ("dev", "0.0.0.0", True),
+        ("dev", "gateway.example", True),
+        ("test", "::", True),
+        ("dev", "127.0.0.1", False),
+        ("dev", "::1", False),
+        ("dev", "localhost", False),
+        ("enterprise", "0.0.0.0", False),
+    ],
+)
+def test_a_development_profile_that_others_can_reach_is_warned_of(profile: str, host: str, warns: bool) -> None:
+    with capture_logs() as logged:
+        warn_if_exposed(Settings(TASKFORCE_PROFILE=profile, TASKFORCE_HOST=host))
+    assert [(one["event"], one["log_level"], one["host"]) for one in logged] == (
+        [("development_profile_exposed", "warning", host)] if warns else []
+    )
 
 
 async def test_the_gateway_never_loads_litellm() -> None:

@@ -10,7 +10,7 @@ from taskforce.core.interfaces.llm import ModelCall, RequestedCall
 from taskforce.core.interfaces.records import Spending
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
-from tests.api.gateway import ClientFor, assert_problem, execute
+from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
 from tests.api.test_streaming import finish
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
@@ -155,6 +155,18 @@ async def test_a_message_with_a_key_is_said_once(operator: httpx.AsyncClient) ->
     assert second.headers["idempotency-replayed"] == "true"
     other = await operator.post(links["messages"], json={"text": "Ho."}, headers=headers)
     assert_problem(other, 422, "idempotency_key_reused")
+
+
+async def test_only_its_owner_speaks_to_a_run_though_others_may_steer_it(
+    client_for: ClientFor, operator: httpx.AsyncClient, gateway: Gateway, tenant: str
+) -> None:
+    links = (await execute(operator))["links"]
+    for user, role in (("otto", "operator"), ("ada", "admin")):
+        other = client_for(tenant, user, [role])
+        assert_problem(await other.post(links["messages"], json={"text": "Pay me."}), 403, "not_your_run")
+        assert (await other.post(links["pause"])).status_code == 202
+    described = gateway.app.openapi()["paths"]["/api/v1/runs/{run_id}/messages"]["post"]["description"]
+    assert "not_your_run" in described
 
 
 async def test_a_run_that_no_worker_has_begun_can_be_steered(operator: httpx.AsyncClient) -> None:

@@ -149,6 +149,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Approver:
+    """Somebody who may decide requests, with the roles of now."""
+
+    user_id: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list; None does not filter."""
 
@@ -209,10 +217,6 @@ class Runs(Protocol):
         """Changes the status of an open run; False when nothing changed."""
         ...
 
-    async def stepped(self, run_id: str, step: int) -> None:
-        """Notes how far the run is."""
-        ...
-
     async def total(self, run_id: str) -> Totals:
         """Adds up the usage records into the run's row."""
         ...
@@ -238,7 +242,7 @@ class Transcripts(Protocol):
         ...
 
     async def last_reply(self, run_id: str) -> Entry | None:
-        """The model's latest reply."""
+        """The model's latest reply that says anything."""
         ...
 
     async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
@@ -305,8 +309,8 @@ class Files(Protocol):
 class Events(Protocol):
     """Durable milestones."""
 
-    async def append(self, run_id: str, kind: str, data: Json, now: datetime) -> int:
-        """Appends a milestone and returns its number."""
+    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> int:
+        """Appends a milestone and returns its number; with a step the run's row tells that it has come so far."""
         ...
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
@@ -337,8 +341,8 @@ class Requests(Protocol):
         """One request with its decisions."""
         ...
 
-    async def pending(self, page: Page) -> Sequence[Request]:
-        """Open requests, newest first."""
+    async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
+        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
         ...
 
     async def decided(self, request_id: str, decision: Decision) -> bool:

@@ -4,7 +4,8 @@ Pure functions of their arguments that need no LiteLLM: the gateway asks them to
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from taskforce.core.domain.errors import Invalid
 
@@ -55,6 +56,41 @@ def choose_models(
         split_names(environ.get("TASKFORCE_MODEL")),
     )
     return next((names for names in named if names), None) or (_default_model(environ),)
+
+
+def require_offered(environ: Mapping[str, str], requested: Sequence[str], *, named: Collection[str] = ()) -> None:
+    """Refuses models that a request may not name: a name leads to a key of ours, or to a server beside us.
+
+    The deployment offers what it names itself (`named`, `TASKFORCE_MODEL`, the default for its key) and `offline/demo`;
+    besides, what matches a pattern of `TASKFORCE_MODELS` or, where that is not set, what it holds a provider's key for.
+
+    Args:
+        environ: The process's environment.
+        requested: What the request names.
+        named: What profile and agent name.
+
+    Raises:
+        Invalid: `model_not_offered`; the message says what to set.
+    """
+    own = {OFFLINE_MODEL, _default_model(environ), *named, *split_names(environ.get("TASKFORCE_MODEL"))}
+    listed = environ.get("TASKFORCE_MODELS")
+    patterns = split_names(listed)
+    for model in requested:
+        matches = any(fnmatchcase(model, one) for one in patterns) if listed else _has_key(environ, model)
+        if model not in own and not matches:
+            remedy = f"add it to TASKFORCE_MODELS, which lists patterns such as {_provider(model)}/*"
+            if not listed:
+                remedy = f"set {key_variable(model)}, or {remedy}"
+            raise Invalid("model_not_offered", f"{model} is not offered here. To offer it, {remedy}.")
+
+
+def _provider(model: str) -> str:
+    return model.partition("/")[0]
+
+
+def _has_key(environ: Mapping[str, str], model: str) -> bool:
+    usual = f"{_provider(model).upper().replace('-', '_')}_API_KEY"
+    return "/" in model and any(environ.get(variable) for variable in (key_variable(model), usual))
 
 
 def split_names(text: str | None) -> tuple[str, ...]:
@@ -110,7 +146,7 @@ def key_variable(model: str) -> str:
     Returns:
         For example `OPENAI_API_KEY`.
     """
-    provider = model.partition("/")[0]
+    provider = _provider(model)
     return _KEY_VARIABLES.get(provider, f"{provider.upper().replace('-', '_')}_API_KEY")
 
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.approvals import ApprovalDecisionRow, ApprovalRow
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
-from taskforce.core.interfaces.records import Page, Request
+from taskforce.core.interfaces.records import Approver, Page, Request
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table
 
 _REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
@@ -46,9 +46,11 @@ class RequestRows(Repository):
         row = (await self._connection.execute(self._select().where(_REQUESTS.c.request_id == request_id))).one_or_none()
         return None if row is None else _request(row, await self._decisions([request_id]))
 
-    async def pending(self, page: Page) -> Sequence[Request]:
-        """Open requests, newest first."""
+    async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
+        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
         query = self._select().where(_REQUESTS.c.status == ApprovalStatus.PENDING.value)
+        if approver is not None:
+            query = query.where(_concerns(approver))
         if page.before is not None:
             at, request_id = page.before
             after = sa.tuple_(
@@ -96,6 +98,18 @@ class RequestRows(Repository):
             decision = Decision(row.approver_id, Verdict(row.verdict), row.comment, Channel(row.channel), row.at)
             found.setdefault(row.request_id, []).append(decision)
         return found
+
+
+def _concerns(approver: Approver) -> sa.ColumnElement[bool]:
+    """Their own requests, and those that one of their roles decides and that they have not decided yet."""
+    roles = sa.cast([storable(role) for role in sorted(approver.roles)], ARRAY(sa.Text))
+    decided = sa.exists().where(
+        _DECISIONS.c.tenant_id == _REQUESTS.c.tenant_id,
+        _DECISIONS.c.request_id == _REQUESTS.c.request_id,
+        _DECISIONS.c.approver_id == approver.user_id,
+    )
+    holds_role = _REQUESTS.c.terms["allowed_roles"].has_any(roles)
+    return sa.or_(_REQUESTS.c.requester_id == approver.user_id, sa.and_(holds_role, ~decided))
 
 
 def _request(row: Any, decisions: dict[str, list[Decision]]) -> Request:  # noqa: ANN401 - SQLAlchemy rows are untyped

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from taskforce.core.domain.errors import Invalid, Missing
-from taskforce.infrastructure.profiles import DEFAULT_SYSTEM_PROMPT, Profile, list_profiles, load_profile
+from taskforce.infrastructure.profile_sections import DEFAULT_SYSTEM_PROMPT
+from taskforce.infrastructure.profiles import Profile, list_profiles, load_profile
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -29,7 +30,7 @@ class TestTheProfilesOfTheProject:
         profile = load_profile(
             name, CONFIGS, {"DATABASE_URL": "postgresql://db/x", "AZURE_OPENAI_DEPLOYMENT": "gpt-4o"}
         )
-        assert profile.problems == ()
+        assert [problem for problem in profile.problems if "is not known" in problem] == []
         assert profile.profile == name
 
     def test_dev_lets_one_person_try_everything(self) -> None:
@@ -58,6 +59,19 @@ class TestTheProfilesOfTheProject:
         assert profile.enterprise["multi_tenant"] is True
 
 
+class TestModelsOfARequest:
+    def test_are_those_that_the_profile_names(self, tmp_path: Path) -> None:
+        profile = written(tmp_path, "agent: {model: vllm/a, fallbacks: [vllm/b]}\nllm: {provider: ollama, model: c}")
+        for model in ("vllm/a", "vllm/b", "ollama/c"):
+            assert profile.models({}, requested=model) == (model,)
+
+    def test_are_no_others_without_a_key(self, tmp_path: Path) -> None:
+        profile = written(tmp_path, "agent: {model: vllm/a}")
+        with pytest.raises(Invalid) as caught:
+            profile.models({}, requested="vllm/a, vllm/b")
+        assert caught.value.code == "model_not_offered"
+
+
 class TestVariables:
     def test_come_from_the_environment_or_their_default(self, tmp_path: Path) -> None:
         profile = written(
@@ -83,7 +97,7 @@ class TestVariables:
     def test_that_the_model_needs_matter_only_when_no_other_model_is_named(self, tmp_path: Path) -> None:
         profile = written(tmp_path, "llm: {provider: azure, deployment_name: '${DEPLOYMENT}'}")
         assert profile.models({"TASKFORCE_MODEL": "openai/a"}) == ("openai/a",)
-        assert profile.models({}, requested="openai/b") == ("openai/b",)
+        assert profile.models({"OPENAI_API_KEY": "sk-x"}, requested="openai/b") == ("openai/b",)
         with pytest.raises(Invalid, match="DEPLOYMENT"):
             profile.models({"OPENAI_API_KEY": "sk-x"})
 
@@ -101,6 +115,12 @@ class TestMistakes:
         assert "agent.max_iteration is not known" in told
         assert "mean max_iterations" in told
         assert "agent.limits.max_token is" in told
+
+    def test_a_section_that_has_no_effect_yet_is_reported(self, tmp_path: Path) -> None:
+        (problem,) = written(tmp_path, "rate_limiting: {default_limit: 5}").problems
+        assert "rate_limiting has no effect yet" in problem
+        assert written(tmp_path, "rate_limiting: {enabled: false}").problems == ()
+        assert written(tmp_path, "agent: {id: mine}").problems == ()
 
     def test_a_whole_section_of_somebody_else_is_kept_without_a_word(self, tmp_path: Path) -> None:
         profile = written(tmp_path, "billing: {plan: gold}")

@@ -1,10 +1,13 @@
 """What the environment may say."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.settings import Settings, normalise_database_url
+from workflows.door import TemporalAddress
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,36 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKFORCE_HTTP_ALLOWED_HOSTS", "intranet, wiki.local:8080,")
     assert Settings.from_env().http_allowed_hosts == ("intranet", "wiki.local:8080")
+
+
+def test_offered_profiles_are_a_list_or_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().offered_profiles is None
+    monkeypatch.setenv("TASKFORCE_PROFILES", "careful, mine,")
+    assert Settings.from_env().offered_profiles == ("careful", "mine")
+    monkeypatch.setenv("TASKFORCE_PROFILES", "")
+    assert Settings.from_env().offered_profiles is None
+
+
+def test_whose_tokens_are_believed_has_a_default_in_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().token_issuer == "https://auth.yourcompany.com"
+    assert Settings.from_env().token_audience == "taskforce-api"
+    monkeypatch.setenv("TASKFORCE_PROFILE", "enterprise")
+    with pytest.raises(Invalid, match="JWT_ISSUER"):
+        _ = Settings.from_env().token_issuer
+    with pytest.raises(Invalid, match="JWT_AUDIENCE"):
+        _ = Settings.from_env().token_audience
+    monkeypatch.setenv("JWT_ISSUER", "https://id.example")
+    monkeypatch.setenv("JWT_AUDIENCE", "us")
+    said = Settings.from_env()
+    assert (said.token_issuer, said.token_audience) == ("https://id.example", "us")
+
+
+def test_how_to_reach_temporal_comes_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
+    monkeypatch.setenv("TEMPORAL_TLS_CA", "ca.pem")
+    monkeypatch.setenv("TEMPORAL_API_KEY", "hidden-word")
+    where = TemporalAddress(**Settings.from_env().temporal_connection)
+    assert where == TemporalAddress("temporal.example:7233", ca=Path("ca.pem"), api_key="hidden-word")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,13 @@
 import pytest
 
 from taskforce.core.domain.errors import Invalid
-from taskforce.infrastructure.llm.environment import choose_models, key_variable, known_secrets, litellm_variables
+from taskforce.infrastructure.llm.environment import (
+    choose_models,
+    key_variable,
+    known_secrets,
+    litellm_variables,
+    require_offered,
+)
 
 
 class TestTheModelOfARun:
@@ -46,6 +52,50 @@ def test_a_request_cannot_name_what_is_no_model(requested: str) -> None:
 @pytest.mark.parametrize("requested", ["azure/gpt-4o", "bedrock/anthropic.claude-v2:1", "openrouter/meta/llama-3.1-8b"])
 def test_a_request_may_name_any_model(requested: str) -> None:
     assert choose_models({}, requested=requested) == (requested,)
+
+
+class TestAModelOfARequest:
+    @pytest.mark.parametrize(
+        ("environ", "requested"),
+        [
+            ({}, "offline/demo"),
+            ({"TASKFORCE_MODEL": "ollama/a, vllm/b"}, "vllm/b"),
+            ({"OPENAI_API_KEY": "sk-x"}, "openai/gpt-4o"),
+            ({"AZURE_OPENAI_API_KEY": "k"}, "azure/mine"),
+            ({"AZURE_API_KEY": "k"}, "azure/mine"),
+            ({"AZURE_OPENAI_DEPLOYMENT": "mine"}, "azure/mine"),
+            ({"AZURE_AI_API_KEY": "k"}, "azure_ai/mine"),
+            ({"TASKFORCE_MODELS": "openai/gpt-*, lm_studio/*"}, "lm_studio/local"),
+            ({"TASKFORCE_MODELS": "openai/gpt-*", "TASKFORCE_MODEL": "vllm/b"}, "vllm/b"),
+            ({"TASKFORCE_MODELS": "openai/gpt-*"}, "offline/demo"),
+            ({"TASKFORCE_MODELS": "", "OPENAI_API_KEY": "sk-x"}, "openai/gpt-4o"),
+        ],
+    )
+    def test_is_one_that_the_deployment_offers(self, environ: dict[str, str], requested: str) -> None:
+        require_offered(environ, [requested])
+
+    @pytest.mark.parametrize(
+        ("environ", "requested", "remedy"),
+        [
+            ({}, "llamafile/x", "LLAMAFILE_API_KEY"),
+            ({"OPENAI_API_KEY": "sk-x"}, "lm_studio/x", "LM_STUDIO_API_KEY"),
+            ({"OPENAI_API_KEY": ""}, "openai/gpt-4o", "OPENAI_API_KEY"),
+            ({"OPENAI_API_KEY": "sk-x"}, "azure/mine", "AZURE_OPENAI_API_KEY"),
+            ({"OPENAI_API_KEY": "sk-x"}, "openai", "TASKFORCE_MODELS"),
+            ({"TASKFORCE_MODELS": "openai/*", "AZURE_API_KEY": "k"}, "azure/mine", "TASKFORCE_MODELS"),
+            ({"TASKFORCE_MODELS": ",", "ANTHROPIC_API_KEY": "k"}, "anthropic/claude-opus-4-1", "TASKFORCE_MODELS"),
+        ],
+    )
+    def test_is_refused_otherwise_with_what_to_set(self, environ: dict[str, str], requested: str, remedy: str) -> None:
+        with pytest.raises(Invalid) as caught:
+            require_offered(environ, ["offline/demo", requested])
+        assert caught.value.code == "model_not_offered"
+        assert requested in caught.value.message
+        assert remedy in caught.value.message
+        assert "TASKFORCE_MODELS" in caught.value.message
+
+    def test_may_be_one_that_the_agent_names(self) -> None:
+        require_offered({}, ["vllm/a"], named=["vllm/a"])
 
 
 def test_the_guides_azure_names_become_litellms() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
 from taskforce.core.domain.ids import new_id
-from taskforce.core.interfaces.records import Page
+from taskforce.core.interfaces.records import Approver, Page, Request
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.infrastructure.persistence.makers import NASTY, NOW, SECOND, STORED, queued, request
 
@@ -100,3 +100,33 @@ async def test_pending_requests_are_paged_newest_first(database: Database, tenan
     open_ones = [one.approval for one in asked if one is not asked[4]]
     ordered = sorted(open_ones, key=lambda one: (one.opened_at, one.request_id), reverse=True)
     assert seen == [one.request_id for one in ordered]
+
+
+async def test_an_approver_finds_the_own_ones_and_those_that_lack_the_approvers_word(
+    database: Database, tenant: str
+) -> None:
+    run = await queued(database, tenant)
+
+    def ask(requester: str, *roles: str) -> str:
+        approval = Approval(new_id(), requester, Terms(allowed_roles=roles, required_approvers=2), NOW)
+        asked.append(request(run.run_id, approval=approval))
+        return approval.request_id
+
+    asked: list[Request] = []
+    own, decidable, decided = ask("bob", "admin"), ask("alice", "admin", "boss"), ask("alice", "boss")
+    others = ask("alice", "admin")
+    async with database.tenant(tenant) as records:
+        for one in asked:
+            await records.requests.add(one)
+        await records.requests.decided(decided, Decision("bob", Verdict.APPROVE, "", Channel.API, NOW))
+
+        async def found(user_id: str, *roles: str) -> set[str]:
+            listed = await records.requests.pending(Page(10), Approver(user_id, frozenset(roles)))
+            return {one.approval.request_id for one in listed}
+
+        assert await found("bob", "boss", "viewer") == {own, decidable}
+        assert await found("carol", "boss") == {decidable, decided}
+        assert await found("carol", "admin") == {own, decidable, others}
+        assert await found("bob") == {own}
+        assert await found("carol") == set()
+        assert await found("carol", "\x00\ud800", "{boss}", "boss,admin") == set()

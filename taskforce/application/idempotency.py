@@ -1,0 +1,54 @@
+"""Idempotency keys: a request that is repeated gets the first answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.interfaces.records import Records, StoredAnswer
+
+_ACCEPTED = 202
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """What a key stands for.
+
+    Attributes:
+        user_id: Whose key it is.
+        route: What the user asks for with it; the same key elsewhere is another one.
+        key: The key, or None when the request has none.
+        body: What is asked for, to tell a repeated request from another one.
+    """
+
+    user_id: str
+    route: str
+    key: str | None
+    body: Mapping[str, object]
+
+
+async def claim(
+    records: Records, keyed: Keyed, answer: Mapping[str, object], now: datetime
+) -> Mapping[str, object] | None:
+    """Claims a key within the transaction that does what is asked for.
+
+    Args:
+        records: The tenant's records.
+        keyed: The key.
+        answer: The body of the answer, if this request is the first.
+        now: The time.
+
+    Returns:
+        None for the first request, and for one without a key; else the body of the first answer.
+
+    Raises:
+        Invalid: `idempotency_key_reused` when the key was used with another body.
+    """
+    if keyed.key is None:
+        return None
+    mine = StoredAnswer(content_hash(keyed.body), _ACCEPTED, answer)
+    first = await records.answers.claim(keyed.user_id, keyed.route, keyed.key, mine, now)
+    if first is not None and first.body_hash != mine.body_hash:
+        raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")
+    return first.body if first is not None else None
