@@ -47,6 +47,24 @@ install_project() {
     chmod +x "$venv/bin/taskforce"
 }
 
+# One line that counts instead of pip's three a package; its errors come by stderr, the rest is in pip.log.
+show_progress() {
+    local count=0 verb package begin="" end=$'\n'
+    if [ -t 1 ]; then begin=$'\r\033[K' end=""; fi
+    while read -r verb package; do
+        case $verb in
+            Collecting) count=$((count + 1)); package=${package%%==*} ;;
+            Installing) echo "$begin    unpacking $count packages"; continue ;;
+            Downloading) package=${package##*/} ;;
+            *) continue ;;
+        esac
+        # A terminal shows each one; a file gets a line now and then.
+        if [ -t 1 ] || { [ "$verb" = Collecting ] && [ $((count % 25)) = 0 ]; }; then
+            printf '%s    %s of at most %s: %.60s%s' "$begin" "$count" "$1" "$package" "$end"
+        fi
+    done
+}
+
 checksum() {
     "$python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest(), sys.version_info[:2], sys.prefix)' "$1"
 }
@@ -58,7 +76,8 @@ wanted=$(checksum "$lock")
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     echo "==> installing $lock, every package checked against its hash"
     rm -f "$venv"/.installed-*
-    "$python" -m pip install --disable-pip-version-check --require-hashes --requirement "$lock"
+    "$python" -m pip install --disable-pip-version-check --no-color --require-hashes --requirement "$lock" \
+        --log "$venv/pip.log" | show_progress "$(grep -c '^[a-z].*==' "$lock")"
     install_project
     echo "$wanted" >"$stamp"
     # The development lock contains the other one, at the same versions.

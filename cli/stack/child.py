@@ -13,7 +13,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(supervisor: int, command: list[str]) -> None:
-    """Replaces this process by the command, unless the supervisor is gone already."""
+    """Replaces this process by the command, unless the supervisor is gone already.
+
+    Args:
+        supervisor: The pid that the parent must have.
+        command: Program and arguments.
+    """
+    os.umask(0o077)  # what it writes (databases, files of runs) is for this user only
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != supervisor:

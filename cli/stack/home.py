@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class StackHome:
         """
         self._make()
         with exclusive(self.path / "up.lock", seconds=0):
+            self._tighten()
             yield
 
     def read(self) -> StackState | None:
@@ -113,6 +115,13 @@ class StackHome:
     def _make(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def _tighten(self) -> None:
+        """Makes what may hold prompts and answers this user's only, also where an older version was laxer."""
+        for directory, ours in ((self.logs, "*.log*"), (self.temporal_database.parent, "temporal.db*")):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            for path in (directory, *directory.glob(ours)):
+                _close(path)
+
 
 @contextmanager
 def exclusive(lock: Path, *, seconds: float) -> Iterator[None]:
@@ -126,7 +135,8 @@ def exclusive(lock: Path, *, seconds: float) -> Iterator[None]:
         Conflict: Somebody else kept it for that long.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a+") as file:
         _acquire(file.fileno(), lock, time.monotonic() + seconds)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -144,6 +154,12 @@ def _acquire(descriptor: int, lock: Path, deadline: float) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def _close(path: Path) -> None:
+    mode = path.lstat().st_mode
+    if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -62,7 +62,7 @@ class PostgresUrls:
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server over a Unix socket.
+    """One PostgreSQL server over a Unix socket; `opened` names directories that its start made passable for others.
 
     Several processes may call `start` for the same directory: the first starts the server, the others adopt it. It goes
     on when its starter dies, however that happens; whoever owns it calls `stop`.
@@ -79,6 +79,7 @@ class EmbeddedPostgres:
         self._durable = durable
         self._settings = {**_SAFE_SETTINGS, **({} if durable else _FAST_SETTINGS), **(settings or {})}
         self._account = Account.for_server()
+        self.opened: tuple[Path, ...] = ()
 
     def start(self) -> PostgresUrls:
         """Makes sure that the server runs and has its roles and the database; safe to repeat.
@@ -89,7 +90,7 @@ class EmbeddedPostgres:
         """
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.data_dir.with_name(f".{self.data_dir.name}.lock"), seconds=_LOCK_SECONDS):
-            self._account.admit(self.data_dir.parent, programs().parent)
+            self.opened += self._account.admit(self.data_dir.parent, programs().parent)
             self._initialise()
             self._ensure_running()
             return self._ensure_database(DATABASE)
@@ -136,6 +137,12 @@ class EmbeddedPostgres:
     def drop_database(self, name: str) -> None:
         """Removes a database, connections to it included."""
         self._sql(f"DROP DATABASE IF EXISTS {_checked(name)} WITH (FORCE);")
+
+    def schema_revisions(self, database: str = DATABASE) -> frozenset[str]:
+        """The migrations that a running server's database says it stands at; none where it knows of no migrations."""
+        options = ["-X", "-q", "-A", "-t", "-h", str(self._socket_dir()), "-U", OWNER, "-d", database]
+        result = self._run("psql", *options, script="SELECT version_num FROM alembic_version;")
+        return frozenset(result.stdout.split())
 
     def urls(self, database: str = DATABASE) -> PostgresUrls:
         """Where a database is reached; says nothing about whether it is there."""
@@ -234,13 +241,17 @@ class EmbeddedPostgres:
 
     def _run(self, program: str, *arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
         # Files, not pipes: the server inherits its starter's output and would keep a pipe open for ever.
-        with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as stdin:
+        with (
+            tempfile.TemporaryFile("w+") as stdin,
+            tempfile.TemporaryFile("w+") as output,
+            tempfile.TemporaryFile("w+") as errors,
+        ):
             stdin.write(script)
             stdin.seek(0)
             result = subprocess.run(  # noqa: S603  the wheel's own programs
                 [str(programs() / program), *arguments],
                 stdin=stdin,
-                stdout=subprocess.DEVNULL,
+                stdout=output,
                 stderr=errors,
                 env=environment_without("PG", "LC_", "LANG"),
                 cwd="/",
@@ -248,8 +259,9 @@ class EmbeddedPostgres:
                 start_new_session=True,
                 **self._account.run_as(),
             )
+            output.seek(0)
             errors.seek(0)
-            return subprocess.CompletedProcess(result.args, result.returncode, "", errors.read())
+            return subprocess.CompletedProcess(result.args, result.returncode, output.read(), errors.read())
 
 
 def programs() -> Path:

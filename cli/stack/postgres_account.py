@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -49,13 +50,38 @@ class Account:
         if self.borrowed:
             os.chown(path, self.uid, self.gid)
 
-    def admit(self, data_parent: Path, programs: Path) -> None:
-        """Lets a borrowed account pass (never list) the directories that lead to its data and its programs."""
-        if self.borrowed:
-            for directory in {*_upwards(data_parent), *_upwards(programs)}:
-                _add_mode(directory, stat.S_IXOTH)
-            if not (programs / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
-                _open_tree(programs)
+    def admit(self, data_parent: Path, programs: Path) -> tuple[Path, ...]:
+        """Lets a borrowed account pass (never list) the directories that lead to its data and its programs.
+
+        Args:
+            data_parent: The directory that holds its data directory.
+            programs: The root of its programs; they become readable where they cannot be run.
+
+        Returns:
+            What had to be opened, outermost first; nothing where the account reaches both already.
+        """
+        if not self.borrowed or self._reaches(data_parent, programs):
+            return ()
+        ways = sorted({*_upwards(data_parent), *_upwards(programs)})
+        opened = [directory for directory in ways if not self._passes(directory)]
+        for directory in opened:
+            _add_mode(directory, stat.S_IXOTH)
+        if not (programs / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
+            _open_tree(programs)
+            opened.append(programs / "*")
+        return tuple(opened)
+
+    def _reaches(self, data_parent: Path, programs: Path) -> bool:
+        # Asked of the kernel, as that account, for it knows of access lists and groups.
+        script = 'test -x "$1" && test -x "$2" && test -r "$2"'
+        command = ["/bin/sh", "-c", script, "sh", str(data_parent), str(programs / "bin" / "postgres")]
+        return subprocess.run(command, cwd="/", check=False, **self.run_as()).returncode == 0  # noqa: S603
+
+    def _passes(self, directory: Path) -> bool:
+        found = directory.stat()
+        if found.st_uid == self.uid:
+            return bool(found.st_mode & stat.S_IXUSR)
+        return bool(found.st_mode & (stat.S_IXGRP if found.st_gid == self.gid else stat.S_IXOTH))
 
     def private_directory(self, path: Path) -> Path:
         """Makes a directory for this account only, in a place where others may write.

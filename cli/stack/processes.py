@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _CHILD = Path(__file__).with_name("child.py")
 LINUX: bool = sys.platform == "linux"
 _LOG_BYTES = 10_000_000
 _POLL_SECONDS = 0.05
+_KILLED_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,15 @@ class ProcessId:
         return _started(self.pid) == self.started
 
     def end(self, grace_seconds: float) -> None:
-        """Asks the process to end, and kills it when it does not within the grace."""
+        """Asks the process to end, and kills it when it does not within the grace; without a grace, at once."""
         if not self.alive():
             return
-        os.kill(self.pid, signal.SIGTERM)
-        if not wait_until(lambda: not self.alive(), grace_seconds) and self.alive():
-            os.kill(self.pid, signal.SIGKILL)
-            wait_until(lambda: not self.alive(), 5)
+        with suppress(ProcessLookupError):  # it may end between two looks
+            if grace_seconds:
+                os.kill(self.pid, signal.SIGTERM)
+            if not wait_until(lambda: not self.alive(), grace_seconds) and self.alive():
+                os.kill(self.pid, signal.SIGKILL)
+                wait_until(lambda: not self.alive(), _KILLED_SECONDS)
 
 
 class Child:
@@ -77,7 +82,7 @@ class Child:
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _rotate(self.log)
         wrapper = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid())]
-        with self.log.open("ab") as output:
+        with open_private(self.log) as output:
             self._process = subprocess.Popen(  # noqa: S603  the command is the product's own
                 wrapper + self._command,
                 stdin=subprocess.DEVNULL,
@@ -125,6 +130,11 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(_POLL_SECONDS)
     return True
+
+
+def open_private(log: Path) -> BinaryIO:
+    """Opens a log to append to; a new one is for this user only."""
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
 def tail(path: Path, lines: int) -> str:

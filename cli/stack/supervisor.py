@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import httpx
@@ -17,15 +18,16 @@ from cli.stack.binaries import temporal_binary
 from cli.stack.home import StackHome, StackState
 from cli.stack.ports import require_free
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
-from cli.stack.processes import Child, ProcessId, environment_without, wait_until
+from cli.stack.processes import Child, ProcessId, environment_without, open_private, wait_until
 from cli.stack.report import Report, timed
+from cli.stack.schema import newest_revision
 from cli.stack.temporal import TemporalDevServer
 from taskforce.core.domain.errors import DomainError, Invalid, Unavailable
 from taskforce.infrastructure.settings import REPOSITORY, Settings
 
 _READY_SECONDS = 90
 _MIGRATION_SECONDS = 300
-_LEFTOVER_SECONDS = 10
+_MIGRATIONS = REPOSITORY / "models" / "migrations" / "versions"
 _WATCH_SECONDS = 0.25
 _BACKOFF_SECONDS = 1.0
 _BACKOFF_MOST_SECONDS = 30.0
@@ -113,6 +115,7 @@ class Stack:
         self._programs = programs
         self._parts: list[_Supervised] = []
         self._environment = environment_without("MIGRATION_DATABASE_URL")
+        self._postgres: EmbeddedPostgres | None = None
         self._migration_url: str | None = None
         self._ready = False
 
@@ -180,7 +183,8 @@ class Stack:
         for name, process in state.processes.items() if state else ():
             if name != "postgres" and process.alive():
                 self._report.note(f"ending a {name} that an earlier start left behind (pid {process.pid})")
-                process.end(_LEFTOVER_SECONDS)
+                # At once: the Temporal for which it drains is gone, and the next worker gets its work.
+                process.end(0)
 
     def _check_ports(self) -> None:
         require_free(self.settings.port, "TASKFORCE_PORT", self.settings.host)
@@ -230,38 +234,57 @@ class Stack:
             given = self.settings.migration_database_url
             self._migration_url = given.get_secret_value() if given else None
             return
-        server = EmbeddedPostgres(self._home.postgres)
+        self._postgres = server = EmbeddedPostgres(self._home.postgres)
         with timed(self._report, "PostgreSQL") as stage:
             with self._undisturbed():
                 # Known before it runs, so that it is ended also when its set-up fails.
                 self._add("postgres", _PostgresPart(server), grace_seconds=30, first=True)
-                urls = server.start()
+                try:
+                    urls = server.start()
+                finally:
+                    self._tell_of_opened(server.opened)
             stage.note = f"embedded, {self._home.postgres}"
         self._environment["DATABASE_URL"] = urls.app
         self._migration_url = urls.owner
         self._write_state()
 
+    def _tell_of_opened(self, opened: Sequence[Path]) -> None:
+        if opened:
+            names = ", ".join(map(str, opened))
+            self._report.note(f"opened for others to pass (o+x), as root's PostgreSQL runs as `nobody`: {names}")
+
+    def _at_head(self) -> bool:
+        """Asks the database itself: the process that would find the same takes seconds to import what it needs."""
+        newest = newest_revision(_MIGRATIONS)
+        return bool(self._postgres and newest and self._postgres.schema_revisions() == {newest})
+
     def _migrate(self) -> None:
         if self._migration_url is None:
             self._report.note("MIGRATION_DATABASE_URL is not set: the schema is taken as it is")
             return
-        with timed(self._report, "Migrations"):
-            environment = {**self._environment, "MIGRATION_DATABASE_URL": self._migration_url}
+        with timed(self._report, "Migrations") as stage:
+            if self._at_head():
+                stage.note = "at head"
+                return
+            self._apply_migrations(self._migration_url)
+            stage.note = "applied"
+
+    def _apply_migrations(self, url: str) -> None:
+        log = self._home.log("migrations")
+        with open_private(log) as output:
             result = subprocess.run(  # noqa: S603  the product's own program
                 list(self._programs.migrate),
-                env=environment,
+                env={**self._environment, "MIGRATION_DATABASE_URL": url},
                 cwd=REPOSITORY,
-                capture_output=True,
-                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
                 timeout=_MIGRATION_SECONDS,
                 check=False,
                 start_new_session=True,
             )
-            if result.returncode:
-                log = self._home.log("migrations")
-                log.parent.mkdir(parents=True, exist_ok=True)
-                log.write_text(result.stdout + result.stderr)
-                raise Unavailable("migrations_failed", f"The migrations failed; see {log}.")
+        if result.returncode:
+            raise Unavailable("migrations_failed", f"The migrations failed; see {log}.")
 
     def _start_product(self) -> None:
         environment = {**self._environment, **self._paths(), "PYTHONUNBUFFERED": "1"}

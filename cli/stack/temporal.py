@@ -90,7 +90,7 @@ class TemporalDevServer:
     def launch(self) -> None:
         """Starts it and returns at once, so that other things can start meanwhile."""
         if self._database:
-            self._database.parent.mkdir(parents=True, exist_ok=True)
+            self._database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._child = Child(
             "temporal",
             [str(self._binary), *self._arguments()],

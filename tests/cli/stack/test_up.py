@@ -4,20 +4,24 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
 from cli.stack.home import StackHome, StackState
 from cli.stack.ports import free_port, is_free
 from cli.stack.postgres import EmbeddedPostgres
-from cli.stack.processes import wait_until
+from cli.stack.processes import ProcessId, wait_until
+from cli.stack.schema import newest_revision
 
 REPOSITORY = Path(__file__).parents[3]
+MIGRATIONS = REPOSITORY / "models" / "migrations" / "versions"
 SECONDS = 60.0
 
 
@@ -32,11 +36,13 @@ class Up:
         cleared = {"TEMPORAL_ADDRESS": "", "DATABASE_URL": "", "JWT_SECRET": "", "TASKFORCE_SAMPLE": "1"}
         place = {"TASKFORCE_HOME": str(self.home.path), "PYTHONPATH": str(REPOSITORY)}
         self.environment = {**os.environ, **cleared, **ports, **place, **environment}
+        self.seen: list[dict[str, object]] = []
         self.process = self._start()
 
     def again(self) -> None:
         self.process.wait(SECONDS)
         self._close()
+        self.seen = []
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[str]":
@@ -47,10 +53,14 @@ class Up:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             event: dict[str, object] = json.loads(line)
+            self.seen.append(event)
             if event["event"] in {kind, "failed"}:
                 assert event["event"] == kind, event
                 return event
         raise AssertionError(f"it ended without {kind}")
+
+    def told(self, kind: str, name: str) -> list[object]:
+        return [event[name] for event in self.seen if event["event"] == kind]
 
     def state(self) -> StackState:
         state = self.home.read()
@@ -139,6 +149,74 @@ def test_after_kill_9_the_children_end_and_the_next_start_adopts_the_database(up
     after = up.state()
     assert after.processes["postgres"] == before.processes["postgres"]
     assert not any(process.alive() for name, process in before.processes.items() if name != "postgres")
+
+
+def test_a_leftover_that_would_drain_is_killed_at_once(home: Path, temporal: Path) -> None:
+    del temporal
+    draining = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", draining], stdout=subprocess.PIPE, text=True) as leftover:
+        assert leftover.stdout is not None
+        assert leftover.stdout.readline() == "ready\n"
+        StackHome(home / ".taskforce").write(state_of_a_dead_supervisor(leftover.pid))
+        up = Up(home)
+        assert leftover.wait(SECONDS) == -signal.SIGKILL
+        assert "ending a worker" in str(up.event("note")["text"])
+        up.close()
+
+
+def state_of_a_dead_supervisor(worker: int) -> StackState:
+    process = ProcessId.of(worker)
+    assert process is not None
+    return StackState(
+        url="http://127.0.0.1:8000",
+        temporal_address="127.0.0.1:7233",
+        temporal_namespace="default",
+        temporal_ui_url=None,
+        profile="dev",
+        supervisor=ProcessId(worker, "long ago"),
+        processes={"worker": process},
+    )
+
+
+async def test_migrations_that_are_all_applied_start_no_process(up: Up) -> None:
+    up.event("up")
+    assert up.told("stage", "note")[1] == "applied"
+    newest = newest_revision(MIGRATIONS)
+    connection = await asyncpg.connect(EmbeddedPostgres(up.home.postgres).urls().owner)
+    await connection.execute(f"CREATE TABLE alembic_version AS SELECT '{newest}' AS version_num")
+    await connection.close()
+
+    up.end()
+    up.again()
+    up.event("up")
+    assert up.told("stage", "name")[1] == "Migrations"
+    assert up.told("stage", "note")[1] == "at head"
+
+
+def test_what_it_writes_is_for_this_user_only_also_where_it_was_not(up: Up) -> None:
+    up.event("up")
+    up.end()
+    (up.home.logs / "worker.log").chmod(0o644)
+    up.home.temporal_database.parent.chmod(0o755)
+    up.again()
+    up.event("up")
+    directories = [up.home.logs, up.home.temporal_database.parent]
+    files = [file for directory in directories for file in directory.iterdir()]
+    assert {"worker.log", "migrations.log", "temporal.db"} <= {file.name for file in files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")
+def test_root_is_told_once_which_directories_were_opened(up: Up) -> None:
+    up.event("up")
+    assert any(str(up.home.path.parent) in str(text) for text in up.told("note", "text"))
+    up.end()
+    up.again()
+    up.event("up")
+    assert up.told("note", "text") == []
 
 
 def test_a_signal_in_the_middle_of_the_start_leaves_nothing_behind(up: Up) -> None:
