@@ -5,14 +5,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
@@ -22,7 +22,7 @@ from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
 from taskforce.application.deciding import Deciding
-from taskforce.application.running import Briefs, Running, repeat, settle, sweep
+from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
@@ -82,11 +82,18 @@ class WorkerParts:
 
 def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     """Builds every activity from its parts."""
-    briefs = Briefs(parts.database)
+    briefs, replies = Briefs(parts.database), Replies(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
-    thinking = Thinking(parts.database, briefs, parts.model, parts.tools, parts.live, parts.clock)
+    thinking = Thinking(parts.database, briefs, parts.model, parts.tools, parts.live, parts.clock, replies)
     acting = Acting(
-        parts.database, briefs, parts.tools, parts.http, parts.live, parts.clock, claims_age=parts.claims_age
+        parts.database,
+        briefs,
+        parts.tools,
+        parts.http,
+        parts.live,
+        parts.clock,
+        claims_age=parts.claims_age,
+        replies=replies,
     )
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.claims_age)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
@@ -109,7 +116,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
-    """Makes the sandbox in which workflows run, here and when recorded histories are replayed."""
+    """Makes the sandbox in which workflows run in tests, and when recorded histories are replayed."""
     passed_through = SandboxRestrictions.default.with_passthrough_modules(
         "pydantic", "pydantic_core", "annotated_types"
     )
@@ -158,40 +165,31 @@ async def sweeping(database: Database, door: TemporalDoor, live: Live, clock: Cl
     async def start(tenant_id: str, run_id: str) -> None:
         await door.start_run(await briefs.get(tenant_id, run_id))
 
-    async def once() -> None:
+    async def start_late_ones() -> None:
         started = await sweep(database, clock() - LATE, start)
         if started:
             _log.info("runs.swept", started=started)
+
+    async def settle_ended_ones() -> None:
         ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
         await settle(running, sorted(ended))
         settled.update(ended)
 
     failed = partial(_report, "sweep.failed")
-    task = asyncio.create_task(repeat(SWEEP_SECONDS, once, failed), name="sweeper")
+    tasks = [
+        asyncio.create_task(repeat(SWEEP_SECONDS, work, failed), name=work.__name__)
+        for work in (start_late_ones, settle_ended_ones)
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _report(event: str, error: Exception) -> None:
     _log.warning(event, error=type(error).__name__, detail=str(error)[:300])
-
-
-def temporal_address(settings: Settings) -> TemporalAddress:
-    """Where Temporal is, by the settings."""
-    return TemporalAddress(
-        address=settings.temporal_target,
-        namespace=settings.temporal_namespace,
-        task_queue=settings.temporal_task_queue,
-        tls=settings.temporal_tls,
-        ca=settings.temporal_tls_ca,
-        certificate=settings.temporal_tls_cert,
-        key=settings.temporal_tls_key,
-        api_key=settings.temporal_api_key.get_secret_value() if settings.temporal_api_key else None,
-    )
 
 
 async def work(settings: Settings) -> None:
@@ -209,7 +207,7 @@ async def work(settings: Settings) -> None:
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
-        client = await connect(temporal_address(settings))
+        client = await connect(TemporalAddress(**settings.temporal_connection))
         door = TemporalDoor(client, settings.temporal_task_queue)
         await door.ensure_search_attributes()
         model = LiteLLMModel()
@@ -225,11 +223,16 @@ async def work(settings: Settings) -> None:
             claims_age=timedelta(hours=settings.claims_max_age_hours),
         )
         await stack.enter_async_context(sweeping(database, door, live))
-        await stack.enter_async_context(build_worker(client, settings.temporal_task_queue, parts))
-        # Importing LiteLLM takes seconds; what needs no model is served meanwhile.
-        await model.prepare()
+        # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
+        runner = UnsandboxedWorkflowRunner()
+        worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)
+        await stack.enter_async_context(worker)
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
-        await stop.wait()
+        # Importing LiteLLM takes seconds; what needs no model is served meanwhile.
+        async with asyncio.TaskGroup() as group:
+            preparing = group.create_task(model.prepare())
+            await stop.wait()
+            preparing.cancel()
         _log.info("worker.draining", seconds=DRAIN.total_seconds())
 
 

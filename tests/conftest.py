@@ -1,6 +1,7 @@
 """Fixtures on real parts: PostgreSQL, Temporal, a worker of the product, and a scripted model server."""
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,9 @@ _ADDRESS = pytest.StashKey[StackAddress]()
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["TASKFORCE_PROFILE"] = "test"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background, everything below would inherit a deaf ear to Ctrl-C, which some tests press.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     shared = getattr(config, "workerinput", {}).get("stack")
     if shared is not None:
         config.stash[_ADDRESS] = StackAddress(**shared)

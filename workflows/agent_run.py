@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureE
 
 from workflows.approval import ApprovalWorkflow
 from workflows.attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR
-from workflows.steps import MARGIN, MODEL_PATIENCE, ask_model, last_failure, quickly, ran_out, use_tool
+from workflows.steps import MARGIN, MODEL_PATIENCE, ask_model, is_refusal, last_failure, quickly, ran_out, use_tool
 
 with workflow.unsafe.imports_passed_through():
     from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -33,9 +33,12 @@ with workflow.unsafe.imports_passed_through():
         ToolTurn,
     )
     from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
-    from taskforce.core.domain.ids import effect_id
-    from taskforce.core.domain.runs import Limits, StopReason
+    from taskforce.core.domain.ids import effect_id, is_id
+    from taskforce.core.domain.runs import TOKENS_USED_UP, Limits, StopReason
     from taskforce.core.domain.todo import TodoList
+
+PAUSE = "pause"
+MOST_WORDS = 1_000
 
 _Open = Literal["running", "waiting", "paused"]
 _Final = Literal["completed", "incomplete", "failed", "cancelled"]
@@ -59,9 +62,9 @@ class AgentRun:
         self._paused = carried.paused
         self._status: str = "running"
         self._waiting_for: str | None = None
-        self._waits: list[str] = []
-        self._waiting_since: datetime | None = None
-        self._waited = timedelta()
+        self._holds: list[str] = []
+        self._held_since = workflow.now()
+        self._held = timedelta()
         self._asking = asyncio.Lock()
         self._noting = asyncio.Lock()
 
@@ -95,8 +98,9 @@ class AgentRun:
     @workflow.signal
     def add_word(self, *word_id: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Tells the run that a person has added a word; the word itself is a row."""
-        if len(word_id) == 1 and isinstance(word_id[0], str) and word_id[0] not in self._words:
-            self._words.append(word_id[0])
+        word = word_id[0] if len(word_id) == 1 else None
+        if isinstance(word, str) and is_id(word) and word not in self._words and len(self._words) < MOST_WORDS:
+            self._words.append(word)
 
     @workflow.query
     def progress(self) -> RunProgress:
@@ -110,17 +114,20 @@ class AgentRun:
         while True:
             await self._while_paused()
             reached = limits.reached(self._step, self._tokens, self._worked())
-            if reached is StopReason.MAX_STEPS:
-                await self._think(closing=True)
-            if reached is not None:
-                return self._end("incomplete", stop_reason=reached.value)
+            if reached in {StopReason.MAX_TOKENS, StopReason.MAX_SECONDS}:
+                return self._incomplete(reached)
             left = self._left()
             try:
+                if reached is StopReason.MAX_STEPS:
+                    await self._think(closing=True)
+                    return self._incomplete(reached)
                 answered = await self._take_step()
             except FailureError as error:
-                if not (ran_out(error) and left <= MODEL_PATIENCE):
-                    raise
-                return self._end("incomplete", stop_reason=StopReason.MAX_SECONDS.value)
+                if is_refusal(error, TOKENS_USED_UP):
+                    return self._incomplete(StopReason.MAX_TOKENS)
+                if ran_out(error) and left <= MODEL_PATIENCE:
+                    return self._incomplete(StopReason.MAX_SECONDS)
+                raise
             # A word that came while the model was answering is heard before the run ends.
             if answered and not self._words:
                 return self._end("completed")
@@ -148,7 +155,15 @@ class AgentRun:
     async def _act(self) -> None:
         ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
         permits = await quickly("authorize", ref, Permits, patience=self._left())
-        await asyncio.gather(*(self._call(permit) for permit in permits.calls))
+        calls = [asyncio.create_task(self._call(permit)) for permit in permits.calls]
+        try:
+            await asyncio.gather(*calls)
+        except (asyncio.CancelledError, FailureError):
+            # Nothing of the step goes on beside the run's end.
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            raise
 
     async def _call(self, permit: Permit) -> None:
         request_id = None
@@ -158,6 +173,7 @@ class AgentRun:
                 await quickly("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
                 return
         words = await self._answer() if permit.asks else ()
+        await self._while_paused()
         outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
         if outcome.todo is not None:
             self._todo = outcome.todo
@@ -171,9 +187,9 @@ class AgentRun:
 
     async def _approved(self, permit: Permit, request_id: str) -> bool:
         what = f"approval of {permit.tool}"
-        await self._wait_begins(what)
+        await self._hold(what)
         approved = await self._decided(permit, request_id)
-        await self._wait_ends(what)
+        await self._release(what)
         return approved
 
     async def _decided(self, permit: Permit, request_id: str) -> bool:
@@ -200,37 +216,37 @@ class AgentRun:
     async def _answer(self) -> tuple[str, ...]:
         what = "an answer from a person"
         async with self._asking:
-            await self._wait_begins(what)
+            await self._hold(what)
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(lambda: bool(self._words), timeout=self._plan.answer_seconds)
-            await self._wait_ends(what)
+            await self._release(what)
             words, self._words = tuple(self._words), []
             return words
 
     async def _while_paused(self) -> None:
-        if self._paused:
-            self._waiting_since = workflow.now()
-            await self._note("paused", None)
+        while self._paused:
+            await self._hold(PAUSE)
             await workflow.wait_condition(lambda: not self._paused)
-            self._waited += workflow.now() - self._waiting_since
-            self._waiting_since = None
-            await self._note("running", None)
+            await self._release(PAUSE)
 
-    async def _wait_begins(self, what: str) -> None:
-        self._waits.append(what)
-        if len(self._waits) == 1:
-            self._waiting_since = workflow.now()
-        await self._note("waiting", self._waits[0])
+    async def _hold(self, what: str) -> None:
+        # Time in which a person has the word is not time that the run works.
+        if not self._holds:
+            self._held_since = workflow.now()
+        self._holds.append(what)
+        await self._note()
 
-    async def _wait_ends(self, what: str) -> None:
-        self._waits.remove(what)
-        if not self._waits and self._waiting_since is not None:
-            self._waited += workflow.now() - self._waiting_since
-            self._waiting_since = None
-        await self._note("waiting" if self._waits else "running", self._waits[0] if self._waits else None)
+    async def _release(self, what: str) -> None:
+        self._holds.remove(what)
+        if not self._holds:
+            self._held += workflow.now() - self._held_since
+        await self._note()
 
-    async def _note(self, status: _Open, waiting_for: str | None) -> None:
+    async def _note(self) -> None:
         async with self._noting:
+            waits = [what for what in self._holds if what != PAUSE]
+            waiting_for = waits[0] if waits else None
+            status: _Open = "paused" if len(waits) < len(self._holds) else "waiting" if waits else "running"
             if (status, waiting_for) == (self._status, self._waiting_for):
                 return
             self._status, self._waiting_for = status, waiting_for
@@ -257,6 +273,14 @@ class AgentRun:
         workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried))
 
     async def _finish(self, end: RunEnd) -> None:
+        finishing = asyncio.create_task(self._write_end(end))
+        try:
+            await asyncio.shield(finishing)
+        except asyncio.CancelledError:
+            # The run has ended already; its row must say so.
+            await finishing
+
+    async def _write_end(self, end: RunEnd) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._status, self._waiting_for = end.status, None
         await quickly("finish_run", end)
@@ -265,7 +289,10 @@ class AgentRun:
 
     def _failed(self, error: BaseException) -> RunEnd:
         code, message = last_failure(error)
-        return self._end("failed", error_code=code or "model_unavailable", error_message=message)
+        return self._end("failed", error_code=code, error_message=message)
+
+    def _incomplete(self, reached: StopReason) -> RunEnd:
+        return self._end("incomplete", stop_reason=reached.value)
 
     def _end(self, status: _Final, **why: str) -> RunEnd:
         return RunEnd(tenant_id=self._tenant_id, run_id=self._run_id, status=status, **why)
@@ -290,9 +317,9 @@ class AgentRun:
         return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values.items()])
 
     def _worked(self) -> float:
-        since = workflow.now() - workflow.info().start_time - self._waited
-        if self._waiting_since is not None:
-            since -= workflow.now() - self._waiting_since
+        since = workflow.now() - workflow.info().start_time - self._held
+        if self._holds:
+            since -= workflow.now() - self._held_since
         return self._worked_before + since.total_seconds()
 
     def _left(self) -> timedelta:

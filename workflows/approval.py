@@ -147,7 +147,7 @@ class ApprovalWorkflow:
                 if is_cancelled_exception(error):
                     raise
                 code, message = last_failure(error)
-                return self._refused(code or "internal", message)
+                return self._refused(code, message)
             return DecisionOutcome(status=self._current().status(workflow.now()).value)
 
     async def _count(self, said: DecisionInput, channel: _Ways) -> None:

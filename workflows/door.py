@@ -221,7 +221,7 @@ class TemporalDoor:
             found = [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
         except RPCError as error:
             raise _mapped(error, "run") from error
-        return [run_of(workflow_id) for workflow_id in found]
+        return [run for run in map(run_of, found) if run is not None]
 
     async def ensure_search_attributes(self) -> Sequence[str]:
         """Registers what is missing of the search attributes.

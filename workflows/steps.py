@@ -125,6 +125,12 @@ def refusal(error: BaseException) -> ApplicationError | None:
     return cause if isinstance(cause, ApplicationError) and cause.non_retryable else None
 
 
+def is_refusal(error: BaseException, code: str) -> bool:
+    """Whether the failure says no with a certain code."""
+    refused = refusal(error)
+    return refused is not None and refused.type == code
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether the activity was given up because its time was over, or would have been before the next attempt."""
     return isinstance(error, ActivityError) and (
@@ -132,12 +138,13 @@ def ran_out(error: BaseException) -> bool:
     )
 
 
-def last_failure(error: BaseException) -> tuple[str | None, str]:
+def last_failure(error: BaseException) -> tuple[str, str]:
     """Code and message of the innermost failure that an activity's error holds, for the run's row."""
-    found: tuple[str | None, str] = (None, str(error))
+    silent = "model_unavailable" if getattr(error, "activity_type", None) == "call_model" else "internal"
+    found = (silent, str(error))
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ApplicationError):
-            found = (cause.type, cause.message)
+            found = (cause.type or silent, cause.message)
         cause = cause.__cause__
     return found

@@ -4,16 +4,16 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from taskforce.application.kept import Kept
 from taskforce.application.principals import current_user
-from taskforce.application.running import Briefs
+from taskforce.application.running import Briefs, Replies
 from taskforce.application.workspaces import RunResults, RunWorkspace
 from taskforce.core.domain.access import require
 from taskforce.core.domain.approvals import ApprovalStatus, content_hash
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Forbidden, Invalid
-from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief
 from taskforce.core.domain.todo import TodoList
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, Shown, shown
@@ -22,7 +22,8 @@ from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Records, Request, Spending, Store
 from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
 
-REPLIES_KEPT = 1_000
+CLEARED_KEPT = 1_000
+CLEARED_FOR = timedelta(seconds=2)
 MAX_CALLS = 32
 
 
@@ -71,6 +72,7 @@ class Acting:
         live: Who watches.
         clock: The time.
         claims_age: How long the claims last seen count as rights.
+        replies: The replies whose calls are acted on.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Acting:
         live: Live,
         clock: Clock,
         claims_age: timedelta,
+        replies: Replies | None = None,
     ) -> None:
         self._store = store
         self._briefs = briefs
@@ -90,7 +93,8 @@ class Acting:
         self._live = live
         self._clock = clock
         self._claims_age = claims_age
-        self._replies: dict[tuple[str, str, int], Entry] = {}
+        self._replies = replies or Replies(store)
+        self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
 
     async def authorize(self, tenant_id: str, run_id: str, step: int) -> tuple[Allowed, ...]:
         """Checks all calls of a step: their schema first, then the rights. What is refused, the model is told at once.
@@ -99,7 +103,7 @@ class Acting:
             The calls that may go on, in order.
         """
         brief = await self._briefs.get(tenant_id, run_id)
-        reply = await self._reply(tenant_id, run_id, step)
+        reply = await self._replies.get(tenant_id, run_id, step)
         allowed: list[Allowed] = []
         refused: list[Entry] = []
         async with self._store.tenant(tenant_id) as records:
@@ -108,6 +112,7 @@ class Acting:
                 objection = forbidden or self._objection(brief, number, call)
                 if objection is None:
                     allowed.append(self._allowed(brief, number, call.name))
+                    self._cleared.keep(CallRef(tenant_id, run_id, step, number), self._clock(), 1)
                 else:
                     refused.append(self._observation(step, number, call, CallStatus.REFUSED, Shown(objection)))
             if refused:
@@ -121,7 +126,9 @@ class Acting:
         A retry finds the earlier observation. A tool that is not idempotent and was begun before is not run again.
         """
         brief = await self._briefs.get(ref.tenant_id, ref.run_id)
-        call = (await self._reply(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
+        call = (await self._replies.get(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
+        if self._just_cleared(brief, ref, call):
+            return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
         async with self._store.tenant(ref.tenant_id) as records:
             known = await records.transcripts.entry(ref.run_id, ref.step, ref.call)
             if known is not None:
@@ -141,7 +148,7 @@ class Acting:
     async def deny(self, ref: CallRef, request_id: str) -> Observed:
         """Tells the model that a person did not allow the call, and why."""
         brief = await self._briefs.get(ref.tenant_id, ref.run_id)
-        call = (await self._reply(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
+        call = (await self._replies.get(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
             text = _denial(call.name, request)
@@ -212,17 +219,17 @@ class Acting:
                 await records.audit.append(_tool_audit(brief, entry))
         return bool(new)
 
-    async def _reply(self, tenant_id: str, run_id: str, step: int) -> Entry:
-        known = self._replies.get((tenant_id, run_id, step))
-        if known is None:
-            async with self._store.tenant(tenant_id) as records:
-                known = await records.transcripts.entry(run_id, step, 0)
-            if known is None:
-                raise missing("step")
-            while len(self._replies) >= REPLIES_KEPT:
-                self._replies.pop(next(iter(self._replies)))
-            self._replies[(tenant_id, run_id, step)] = known
-        return known
+    def _just_cleared(self, brief: Brief, ref: CallRef, call: RequestedCall) -> bool:
+        """Whether this process has read the rights for a quick call a moment ago; then they are not read again.
+
+        Only the first attempt: whether there is an observation already is left to the key that it is stored under, for
+        what is quick is idempotent.
+        """
+        at = self._cleared.take(ref)
+        if at is None or self._clock() - at > CLEARED_FOR:
+            return False
+        allowed = self._allowed(brief, ref.call, call.name)
+        return allowed.spec.quick and not allowed.spec.asks_person and not allowed.approval
 
     async def _forbidden(self, records: Records, brief: Brief) -> str | None:
         try:

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from taskforce.application.kept import Kept
+from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
+from taskforce.core.domain.transcript import Entry
 from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Platform, Records, Store
 
-BRIEFS_KEPT = 1_000
 UNSTARTED_BATCH = 200
 
 
@@ -22,7 +24,7 @@ class Briefs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: dict[tuple[str, str], Brief] = {}
+        self._kept: Kept[tuple[str, str], Brief] = Kept()
 
     async def get(self, tenant_id: str, run_id: str) -> Brief:
         """The brief of a run.
@@ -36,9 +38,38 @@ class Briefs:
                 kept = await records.runs.brief(run_id)
             if kept is None:
                 raise missing("run")
-            while len(self._kept) >= BRIEFS_KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[(tenant_id, run_id)] = kept
+            self._kept.keep((tenant_id, run_id), kept, kept.size())
+        return kept
+
+
+class Replies:
+    """The model's replies of the steps that this process works on; they never change, so they may be kept.
+
+    Args:
+        store: Where they come from.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: Kept[tuple[str, str, int], Entry] = Kept()
+
+    def keep(self, tenant_id: str, run_id: str, reply: Entry) -> None:
+        """Keeps a reply that is committed."""
+        self._kept.keep((tenant_id, run_id, reply.step), reply, reply.size())
+
+    async def get(self, tenant_id: str, run_id: str, step: int) -> Entry:
+        """The reply of a step.
+
+        Raises:
+            Missing: `step_not_found`.
+        """
+        kept = self._kept.get((tenant_id, run_id, step))
+        if kept is None:
+            async with self._store.tenant(tenant_id) as records:
+                kept = await records.transcripts.entry(run_id, step, 0)
+            if kept is None:
+                raise missing("step")
+            self.keep(tenant_id, run_id, kept)
         return kept
 
 
@@ -147,11 +178,21 @@ async def sweep(platform: Platform, before: datetime, start: StartRun) -> int:
 
     Returns:
         How many were started.
+
+    Raises:
+        DomainError: What kept the last of those that could not be started; the others are started all the same.
     """
-    late = await platform.unstarted_runs(before, UNSTARTED_BATCH)
-    for tenant_id, run_id in late:
-        await start(tenant_id, run_id)
-    return len(late)
+    started, refused = 0, None
+    for tenant_id, run_id in await platform.unstarted_runs(before, UNSTARTED_BATCH):
+        try:
+            await start(tenant_id, run_id)
+            started += 1
+        except DomainError as error:
+            # One run that cannot be started must not keep the others waiting.
+            refused = error
+    if refused is not None:
+        raise refused
+    return started
 
 
 async def settle(running: Running, ended: Sequence[tuple[str, str]]) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from taskforce.application.running import Briefs
-from taskforce.core.domain.errors import DomainError
-from taskforce.core.domain.runs import Brief
-from taskforce.core.domain.transcript import Entry, EntryKind, conversation
+from taskforce.application.kept import Kept
+from taskforce.application.principals import current_user
+from taskforce.application.running import Briefs, Replies
+from taskforce.core.domain.errors import Conflict, DomainError
+from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
+from taskforce.core.domain.transcript import Entry, EntryKind, Exchange, conversation
 from taskforce.core.interfaces.llm import ChatMessage, ChatModel, ModelCall, ModelFailure, ModelReply, ModelRequest
 from taskforce.core.interfaces.records import Clock, Live, Records, Spending, Store
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
@@ -58,10 +60,18 @@ class Thinking:
         tools: The tools there are.
         live: Who watches.
         clock: The time.
+        replies: Where the replies are kept for whoever acts on them.
     """
 
     def __init__(
-        self, store: Store, briefs: Briefs, model: ChatModel, tools: ToolRunner, live: Live, clock: Clock
+        self,
+        store: Store,
+        briefs: Briefs,
+        model: ChatModel,
+        tools: ToolRunner,
+        live: Live,
+        clock: Clock,
+        replies: Replies | None = None,
     ) -> None:
         self._store = store
         self._briefs = briefs
@@ -69,27 +79,39 @@ class Thinking:
         self._tools = tools
         self._live = live
         self._clock = clock
+        self._replies = replies or Replies(store)
+        self._past: Kept[tuple[str, str], _Past] = Kept()
 
     async def think(self, turn: Turn) -> Thought:
         """Asks the model for a step and stores reply and usage in one transaction; a retry finds the earlier reply.
 
         Raises:
             ModelFailure: No usable reply; what was spent is recorded.
+            Forbidden: `user_deactivated`: nothing more happens on behalf of that user.
+            Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
         """
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
         async with self._store.tenant(turn.tenant_id) as records:
-            known = await records.transcripts.entry(turn.run_id, turn.step, 0)
+            past = await self._read(records, brief, turn.step)
+            known = past.reply(turn.step)
             if known is not None:
-                return Thought(0 if turn.closing else len(known.tool_calls), 0)
+                return await self._thought(records, turn, known)
+            await current_user(records, brief.user_id)
+            if turn.attempt > 1:
+                await _require_tokens(records, brief, turn)
             heard = await self._heard(records, turn)
-            messages = await self._messages(records, brief, turn, heard)
+        messages = _messages(brief, turn, past, heard)
         try:
             reply = await self._model.complete(self._request(brief, turn, messages), self._stream(turn))
         except ModelFailure as error:
             await self._spend(brief, turn, error.calls, error)
             raise
-        await self._keep(brief, turn, heard, reply)
-        return Thought(0 if turn.closing else len(reply.tool_calls), _tokens(reply.calls))
+        return await self._keep(brief, turn, heard, reply)
+
+    async def _thought(self, records: Records, turn: Turn, reply: Entry) -> Thought:
+        used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
+        tokens = sum(one.input_tokens + one.output_tokens for one in used)
+        return Thought(0 if turn.closing else len(reply.tool_calls), tokens)
 
     async def _heard(self, records: Records, turn: Turn) -> list[Entry]:
         if not turn.words:
@@ -101,13 +123,18 @@ class Thinking:
             for place, (author, text) in enumerate(words)
         ]
 
-    async def _messages(
-        self, records: Records, brief: Brief, turn: Turn, heard: Sequence[Entry]
-    ) -> tuple[ChatMessage, ...]:
-        earlier = await records.runs.exchanges(brief, EXCHANGES_SHOWN)
-        entries = await records.transcripts.latest(turn.run_id, 0, ENTRIES_SHOWN)
-        messages = conversation(brief.agent.system_prompt, earlier, [*entries, *heard])
-        return (*messages, ChatMessage("user", CLOSING)) if turn.closing else messages
+    async def _read(self, records: Records, brief: Brief, step: int) -> "_Past":
+        """Reads what is new: entries of earlier steps never change, and a run keeps the exchanges it began with."""
+        key = (brief.tenant_id, brief.run_id)
+        past = self._past.get(key)
+        if past is None:
+            past = _Past(await records.runs.exchanges(brief, EXCHANGES_SHOWN), (), -1)
+        new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
+        entries = _shown([*past.entries, *new])
+        final = tuple(entry for entry in entries if entry.step < step)
+        kept = _Past(past.earlier, final, step - 1)
+        self._past.keep(key, kept, kept.size())
+        return _Past(past.earlier, entries, step)
 
     def _request(self, brief: Brief, turn: Turn, messages: tuple[ChatMessage, ...]) -> ModelRequest:
         agent = brief.agent
@@ -122,18 +149,25 @@ class Thinking:
     def _stream(self, turn: Turn) -> "_Stream":
         return _Stream(self._live, turn)
 
-    async def _keep(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> None:
+    async def _keep(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
         now = self._clock()
         calls = () if turn.closing else reply.tool_calls
         duration = reply.calls[-1].duration_ms
         entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, now, tool_calls=calls, duration_ms=duration)
         data = {"step": turn.step, "tools": [call.name for call in calls], "text": reply.text[:500]}
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.transcripts.add(turn.run_id, [*heard, entry])
+            stored = await records.transcripts.add(turn.run_id, [*heard, entry])
             await records.usage.add(self._spending(brief, turn, reply.calls))
-            await records.runs.stepped(turn.run_id, turn.step)
-            await records.events.append(turn.run_id, "step.replied", data, now)
+            if stored == len(heard) + 1:
+                await records.events.append(turn.run_id, "step.replied", data, now, step=turn.step)
+            else:
+                # An attempt that was given up for dead has stored its reply first: that one is the reply.
+                entry = await records.transcripts.entry(turn.run_id, turn.step, 0) or entry
+            alone = turn.attempt == 1 and stored == len(heard) + 1
+            thought = Thought(len(calls), _tokens(reply.calls)) if alone else await self._thought(records, turn, entry)
+        self._replies.keep(turn.tenant_id, turn.run_id, entry)
         self._live.changed(turn.tenant_id, turn.run_id)
+        return thought
 
     async def _spend(self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError) -> None:
         now = self._clock()
@@ -154,6 +188,42 @@ class Thinking:
             at=self._clock(),
             calls=calls,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What was said before a step, up to and with the step `through`."""
+
+    earlier: tuple[Exchange, ...]
+    entries: tuple[Entry, ...]
+    through: int
+
+    def size(self) -> int:
+        """Characters, about."""
+        return sum(one.size() for one in self.entries) + sum(len(e.mission) + len(e.answer) for e in self.earlier)
+
+    def reply(self, step: int) -> Entry | None:
+        """The reply of a step, from an attempt that died after it was stored."""
+        return next((one for one in reversed(self.entries) if (one.step, one.call) == (step, 0)), None)
+
+
+async def _require_tokens(records: Records, brief: Brief, turn: Turn) -> None:
+    used = await records.usage.of_steps(turn.run_id, 1, turn.step)
+    if sum(one.input_tokens + one.output_tokens for one in used) >= brief.limits.max_tokens:
+        raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
+
+
+def _shown(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The mission, and the latest whole steps as far as they may be shown."""
+    if len(entries) <= ENTRIES_SHOWN:
+        return tuple(entries)
+    first = entries[-ENTRIES_SHOWN].step
+    return tuple(entry for entry in entries if entry.step == 0 or entry.step >= first)
+
+
+def _messages(brief: Brief, turn: Turn, past: _Past, heard: Sequence[Entry]) -> tuple[ChatMessage, ...]:
+    messages = conversation(brief.agent.system_prompt, past.earlier, [*past.entries, *heard])
+    return (*messages, ChatMessage("user", CLOSING)) if turn.closing else messages
 
 
 class _Stream:

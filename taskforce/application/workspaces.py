@@ -42,13 +42,14 @@ class RunWorkspace:
 
     async def write(self, path: str, content: bytes) -> None:
         """Creates or replaces a file."""
+        checked = checked_path(path)
         if len(content) > MAX_FILE_BYTES:
             raise ToolFailure(f"A file may have at most {MAX_FILE_BYTES} bytes; this has {len(content)}.")
         async with self._store.tenant(self._tenant_id) as records:
             stored = {file.path for file in await records.files.list(self._run_id)}
-            if len(stored | {path}) > MAX_FILES:
+            if len(stored | {checked}) > MAX_FILES:
                 raise ToolFailure(f"A workspace may hold at most {MAX_FILES} files.")
-            await records.files.write(self._run_id, checked_path(path), content, self._clock())
+            await records.files.write(self._run_id, checked, content, self._clock())
 
     async def files(self) -> tuple[StoredFile, ...]:
         """Returns the files, ordered by path."""

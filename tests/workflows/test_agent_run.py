@@ -1,15 +1,21 @@
 """The ReAct loop, on a real Temporal, a real PostgreSQL and, through LiteLLM, a scripted model server."""
 
+import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import asyncpg
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.transcript import CallStatus
+from taskforce.infrastructure.live import plain_url
 from tests.fixtures.runs import Missions, now
-from tests.fixtures.scripted_llm import ScriptedLLM, empty, hang, status, text, tool_calls
+from tests.fixtures.scripted_llm import ScriptedLLM, broken_json, empty, hang, status, text, tool_calls
+from tests.fixtures.stack import DatabaseUrls
 from worker import WorkerParts, sweeping
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -214,8 +220,76 @@ async def test_a_run_that_an_operator_terminates_ends_as_failed(
 async def test_a_run_that_was_committed_but_never_started_is_started_by_the_sweeper(
     missions: Missions, scripted: ScriptedLLM, worker: WorkerParts
 ) -> None:
-    scripted.script([text("Late, but here.")])
+    # Other tests' unstarted runs are swept up too.
+    scripted.reply = lambda _: text("Late, but here.")
     run_id = await missions.accepted()
     async with sweeping(missions.database, missions.door, worker.live, clock=lambda: now() + timedelta(minutes=1)):
         run = await missions.ended(run_id)
     assert run.answer == "Late, but here."
+
+
+@pytest.mark.parametrize("rubbish", [(), ("not-an-id",), (7,), ({"text": "hello"},), ("a", "b")])
+async def test_a_malformed_word_breaks_nothing(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, rubbish: tuple[object, ...]
+) -> None:
+    scripted.script([tool_calls([("ask_user", {"question": "Well?"})]), text("Good.")])
+    run_id = await missions.start()
+    await missions.event(run_id, "run.waiting")
+    await temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id)).signal("add_word", args=list(rubbish))
+    await missions.say(run_id, "Yes.")
+    run = await missions.ended(run_id)
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Good.")
+
+
+async def test_nothing_more_happens_on_behalf_of_a_user_who_was_deactivated(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.requests.clear()
+    scripted.script([tool_calls([("ask_user", {"question": "Well?"})]), text("Good.")])
+    run_id = await missions.start()
+    await missions.event(run_id, "run.waiting")
+    async with missions.database.tenant(missions.tenant_id) as records:
+        alice = await records.users.locked("alice")
+        assert alice is not None
+        await records.users.save(replace(alice, active=False), now())
+    await missions.say(run_id, "Yes.")
+    run = await missions.ended(run_id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "user_deactivated")
+    assert len(scripted.requests) == 1
+
+
+async def test_tokens_of_failed_attempts_count_against_the_limit(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.requests.clear()
+    scripted.reply = lambda _: broken_json("Some words that have a price, whatever becomes of them.")
+    run = await missions.finish(limits=Limits(max_tokens=10))
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_TOKENS)
+    assert run.totals.wasted_tokens >= 10
+
+
+async def until_pending(handle: WorkflowHandle[Any, Any]) -> None:
+    """Waits until a regular activity of the workflow is under way."""
+    async with asyncio.timeout(60):
+        while True:
+            if (await handle.describe()).raw_description.pending_activities:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_a_run_that_is_cancelled_while_it_ends_has_ended_in_its_row_too(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, postgres: DatabaseUrls
+) -> None:
+    scripted.script([text("Done.")])
+    run_id = await missions.accepted()
+    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id))
+    blocker = await asyncpg.connect(plain_url(postgres.admin))
+    async with blocker.transaction():
+        # The end of a run is audited; what comes before it is not.
+        await blocker.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")
+        await missions.door.start_run(await missions.brief(run_id))
+        await missions.event(run_id, "step.replied")
+        await missions.door.cancel_run(missions.tenant_id, run_id)
+        # The local attempt gives up, and the regular one that follows it waits for the table.
+        await until_pending(handle)
+    await blocker.close()
+    run = await missions.ended(run_id)
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")

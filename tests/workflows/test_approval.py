@@ -193,3 +193,15 @@ async def test_a_request_whose_user_was_deactivated_meanwhile_has_no_effect(
     [refused] = await missions.observations(run_id)
     assert refused.status is CallStatus.REFUSED
     assert EFFECTS[f"{run_id}/1/1"] == 0
+
+
+async def test_a_pause_holds_a_call_that_was_approved_meanwhile(missions: Missions, scripted: ScriptedLLM) -> None:
+    await missions.person("bob", "admin")
+    run_id, request_id = await asked(missions, scripted)
+    await missions.door.signal_run(missions.tenant_id, run_id, "pause")
+    await missions.door.decide(missions.tenant_id, request_id, yes())
+    await missions.event(run_id, "run.paused")
+    assert EFFECTS[f"{run_id}/1/1"] == 0
+    await missions.door.signal_run(missions.tenant_id, run_id, "resume")
+    await missions.ended(run_id)
+    assert EFFECTS[f"{run_id}/1/1"] == 1

@@ -37,6 +37,11 @@ def effect_id(run_id: str, step: int, call: int) -> str:
     return str(uuid.uuid5(_EFFECTS, f"{run_id}/{step}/{call}"))
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is an id as `new_id` and `effect_id` write them, in either case."""
+    return _CANONICAL.fullmatch(text) is not None
+
+
 def parse_id(text: str, what: str) -> str:
     """Normalises an id that a caller sent.
 
@@ -50,7 +55,7 @@ def parse_id(text: str, what: str) -> str:
     Raises:
         Missing: `<what>_not_found`: an id that cannot exist is answered like one that does not.
     """
-    if not _CANONICAL.fullmatch(text):
+    if not is_id(text):
         raise missing(what)
     return text.lower()
 

@@ -7,7 +7,9 @@ from enum import StrEnum
 
 from taskforce.core.domain.approvals import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.ids import is_id
 
+TOKENS_USED_UP = "tokens_used_up"
 DEFAULT_MAX_STEPS = 15
 DEFAULT_MAX_TOKENS = 1_000_000
 DEFAULT_MAX_SECONDS = 3_600
@@ -157,6 +159,10 @@ class Brief:
     limits: Limits
     created_at: datetime
 
+    def size(self) -> int:
+        """Characters that it takes up, about."""
+        return len(self.mission) + len(str(self.context)) + len(self.agent.system_prompt) + 500
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -198,7 +204,7 @@ def workflow_id(tenant_id: str, run_id: str) -> str:
     return f"{tenant_id}:run:{run_id}"
 
 
-def run_of(workflow: str) -> tuple[str, str]:
-    """(tenant, run) of a workflow id that `workflow_id` made; a tenant's id holds no colon."""
-    tenant_id, _, run_id = workflow.split(":")
-    return tenant_id, run_id
+def run_of(workflow: str) -> tuple[str, str] | None:
+    """(tenant, run) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
+    tenant_id, _, run_id = workflow.partition(":run:")
+    return (tenant_id, run_id) if tenant_id and ":" not in tenant_id and is_id(run_id) else None

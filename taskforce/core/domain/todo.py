@@ -1,5 +1,6 @@
 """The plan that an agent writes and keeps while it works."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,7 +50,7 @@ class TodoList:
     def markdown(self) -> str:
         """The list as Markdown task items, for the Temporal UI and the terminal."""
         marks = {TodoStatus.PENDING: "[ ]", TodoStatus.IN_PROGRESS: "[~]", TodoStatus.DONE: "[x]"}
-        return "\n".join(f"- {marks[item.status]} {item.text}" for item in self.items)
+        return "\n".join(f"- {marks[item.status]} {_plain(item.text)}" for item in self.items)
 
     @classmethod
     def of(cls, items: Iterable[tuple[str, str]]) -> "TodoList":
@@ -59,6 +60,11 @@ class TodoList:
             Invalid: As the constructor; `todo_status_unknown`.
         """
         return cls(tuple(TodoItem(text, _status(status)) for text, status in items))
+
+
+def _plain(text: str) -> str:
+    # A model writes it and an operator's browser renders it: no line, link, image or element of its own.
+    return re.sub(r"([\[\]<>])", r"\\\1", " ".join(text.split()))
 
 
 def _status(name: str) -> TodoStatus:

@@ -69,6 +69,10 @@ class Entry:
     duration_ms: int | None = None
     whole_size: int | None = None
 
+    def size(self) -> int:
+        """Characters that it takes up, about."""
+        return len(self.text) + sum(len(call.name) + len(call.arguments) for call in self.tool_calls) + 100
+
     def message(self) -> ChatMessage:
         """The entry as the model is told it."""
         match self.kind:
@@ -118,9 +122,11 @@ def conversation(
     prompt = ChatMessage("system", system_prompt)
     mission = [entry.message() for entry in entries if entry.step == 0]
     room = limit - NOTE_SIZE - _total([prompt, *mission])
-    # The session gets the same share in each step, so that providers can cache what comes before the steps.
-    session = _latest_exchanges(earlier, room // 2)
-    kept, left_out = _latest_steps([entry for entry in entries if entry.step > 0], room - _total(session))
+    steps = [entry for entry in entries if entry.step > 0]
+    latest = _total([entry.message() for entry in steps if entry.step == steps[-1].step])
+    # As a rule the same share in each step, so that providers can cache what comes before the steps.
+    session = _latest_exchanges(earlier, min(room // 2, room - latest))
+    kept, left_out = _latest_steps(steps, room - _total(session))
     note = [ChatMessage("user", f"[{left_out} earlier steps are left out here; their results are stored.]")]
     return (prompt, *session, *mission, *(note if left_out else []), *kept)
 

@@ -7,7 +7,7 @@ from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.records import AuditEvent
 from taskforce.infrastructure.persistence.rows import Repository, storable_json, table
 
-_AUDIT = table(AuditRow)
+_APPEND = sa.insert(table(AuditRow))
 
 
 class AuditRows(Repository):
@@ -30,4 +30,4 @@ class AuditRows(Repository):
             "details": event.details or {},
             "at": event.at,
         }
-        await self._connection.execute(sa.insert(_AUDIT).values(storable_json(values)))
+        await self._connection.execute(_APPEND, storable_json(values))

@@ -15,6 +15,33 @@ _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunRe
 _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
 
 
+def _append() -> sa.Executable:
+    counted = (
+        sa.update(_RUNS)
+        .where(_RUNS.c.tenant_id == sa.bindparam("tenant"), _RUNS.c.run_id == sa.bindparam("run"))
+        .values(
+            event_seq=_RUNS.c.event_seq + 1,
+            steps=sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type)),
+        )
+        .returning(_RUNS.c.tenant_id, _RUNS.c.run_id, _RUNS.c.event_seq)
+        .cte("counted")
+    )
+    values = sa.select(
+        counted.c.tenant_id,
+        counted.c.run_id,
+        counted.c.event_seq,
+        sa.bindparam("kind", type_=_EVENTS.c.type.type),
+        sa.bindparam("content", type_=_EVENTS.c.data.type),
+        sa.bindparam("now", type_=_EVENTS.c.at.type),
+    )
+    columns = ["tenant_id", "run_id", "seq", "type", "data", "at"]
+    return sa.insert(_EVENTS).from_select(columns, values).returning(_EVENTS.c.seq)
+
+
+# Made once: making and hashing a statement takes longer than sending it.
+_APPEND = _append()
+
+
 class WordRows(Repository):
     """See `Words`."""
 
@@ -89,26 +116,11 @@ class FileRows(Repository):
 class EventRows(Repository):
     """See `Events`."""
 
-    async def append(self, run_id: str, kind: str, data: Json, now: datetime) -> int:
+    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> int:
         """Appends a milestone. The run's row stays locked until the commit, so numbers are committed in order."""
-        counted = (
-            sa.update(_RUNS)
-            .where(_RUNS.c.tenant_id == self._tenant_id, _RUNS.c.run_id == run_id)
-            .values(event_seq=_RUNS.c.event_seq + 1)
-            .returning(_RUNS.c.event_seq)
-            .cte("counted")
-        )
-        values = sa.select(
-            sa.literal(self._tenant_id),
-            sa.literal(run_id, _EVENTS.c.run_id.type),
-            counted.c.event_seq,
-            sa.literal(kind),
-            sa.literal(storable_json(data), _EVENTS.c.data.type),
-            sa.literal(now, _EVENTS.c.at.type),
-        )
-        columns = ["tenant_id", "run_id", "seq", "type", "data", "at"]
-        statement = sa.insert(_EVENTS).from_select(columns, values).returning(_EVENTS.c.seq)
-        return int((await self._connection.execute(statement)).scalar_one())
+        keyed = {"tenant": self._tenant_id, "run": run_id, "step": step}
+        values = {"kind": kind, "content": storable_json(data), "now": now}
+        return int((await self._connection.execute(_APPEND, {**keyed, **values})).scalar_one())
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
         """Milestones after a number, in order."""

@@ -97,10 +97,6 @@ class RunRows(Repository):
         """Changes the status of an open run."""
         return await self._update(run_id, _OPEN, status=status.value, waiting_for=waiting_for)
 
-    async def stepped(self, run_id: str, step: int) -> None:
-        """Notes how far the run is."""
-        await self._update(run_id, _RUNS.c.steps < step, steps=step)
-
     async def total(self, run_id: str) -> Totals:
         """Adds up the usage records into the run's row; doing it again gives the same."""
         model, wasted = _USAGE.c.model.is_not(None), _USAGE.c.error_code.is_not(None)

@@ -15,24 +15,34 @@ _ENTRIES = table(TranscriptRow)
 _ORDER = (_ENTRIES.c.step, _ENTRIES.c.call)
 
 
+def _latest() -> sa.Select[Any]:
+    of_run = (_ENTRIES.c.tenant_id == sa.bindparam("tenant"), _ENTRIES.c.run_id == sa.bindparam("run"))
+    from_step = sa.bindparam("from_step", type_=sa.Integer)
+    newest = (
+        sa.select(_ENTRIES.c.step)
+        .where(*of_run, _ENTRIES.c.step >= from_step)
+        .order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .subquery()
+    )
+    # Whole steps: an observation without the reply that asked for it is no conversation.
+    wanted = _ENTRIES.c.step >= sa.select(sa.func.min(newest.c.step)).scalar_subquery()
+    mission = sa.and_(_ENTRIES.c.step == 0, from_step == 0)
+    return sa.select(_ENTRIES).where(*of_run, sa.or_(wanted, mission)).order_by(*_ORDER)
+
+
+# Made once: making and hashing a statement takes longer than sending it.
+_LATEST = _latest()
+_ADD = insert(_ENTRIES).on_conflict_do_nothing()
+
+
 class TranscriptRows(Repository):
     """See `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
         """The latest entries from a step on, in order, the first of them whole; with `from_step` 0 the mission too."""
-        of_run = self._of(run_id)
-        newest = (
-            sa.select(_ENTRIES.c.step)
-            .where(*of_run, _ENTRIES.c.step >= from_step)
-            .order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc())
-            .limit(most)
-            .subquery()
-        )
-        # Whole steps: an observation without the reply that asked for it is no conversation.
-        wanted = _ENTRIES.c.step >= sa.select(sa.func.min(newest.c.step)).scalar_subquery()
-        mission = _ENTRIES.c.step == 0 if from_step == 0 else sa.false()
-        query = sa.select(_ENTRIES).where(*of_run, sa.or_(wanted, mission)).order_by(*_ORDER)
-        return await self._entries(query)
+        values = {"tenant": self._tenant_id, "run": run_id, "from_step": from_step, "most": most}
+        return [_entry(row) for row in await self._connection.execute(_LATEST, values)]
 
     async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
         """The entries of at most `most_steps` steps after one, in order."""
@@ -46,8 +56,9 @@ class TranscriptRows(Repository):
         return found[0] if found else None
 
     async def last_reply(self, run_id: str) -> Entry | None:
-        """The model's latest reply."""
-        replies = sa.select(_ENTRIES).where(*self._of(run_id), _ENTRIES.c.kind == EntryKind.REPLY.value)
+        """The model's latest reply that says anything."""
+        said = (_ENTRIES.c.kind == EntryKind.REPLY.value, _ENTRIES.c.text != "")
+        replies = sa.select(_ENTRIES).where(*self._of(run_id), *said)
         found = await self._entries(replies.order_by(_ENTRIES.c.step.desc()).limit(1))
         return found[0] if found else None
 
@@ -74,9 +85,11 @@ class TranscriptRows(Repository):
 
     async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
         """Appends entries; one whose key exists is left as it is."""
-        rows = [{"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)} for entry in entries]
-        result = await self._connection.execute(insert(_ENTRIES).values(rows).on_conflict_do_nothing())
-        return int(getattr(result, "rowcount", 0))
+        new = 0
+        for entry in entries:
+            row = {"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)}
+            new += int(getattr(await self._connection.execute(_ADD, row), "rowcount", 0))
+        return new
 
     def _of(self, run_id: str) -> tuple[sa.ColumnElement[bool], ...]:
         return _ENTRIES.c.tenant_id == self._tenant_id, _ENTRIES.c.run_id == run_id

@@ -42,7 +42,7 @@ async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, thinking: Think
     first = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
     again = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
     assert (first.calls, first.tokens) == (2, 25)
-    assert (again.calls, again.tokens) == (2, 0)
+    assert (again.calls, again.tokens) == (2, 25)
     assert len(scripted.requests) == 1
     assert await stage.rows("usage_records", "step, attempt, input_tokens, error_code") == [(1, 1, 20, None)]
     assert [event.type for event in await stage.events(run_id)] == ["run.queued", "step.replied"]
