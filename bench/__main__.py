@@ -1,0 +1,96 @@
+"""`make bench`, `python -m bench [runs|where|history]... [--quick] [--steps 1000] [--json FILE]`."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from bench.history import measure_history, measure_long_run
+from bench.report import Results, show
+from bench.runs import QUICK_PLAN, Plan, measure_runs
+from bench.stack import BenchStack, Say, running
+from bench.where import measure_where
+
+PARTS = ("runs", "where", "history")
+WIDTH = 120
+
+
+async def _measure(arguments: argparse.Namespace, say: Say) -> Results:
+    results, task = Results(), asyncio.current_task()
+    if task is not None:
+        # What was started is stopped, also when somebody ends this.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with running(say) as stack:
+        stack.pids["bench"] = os.getpid()
+        for part in arguments.parts or PARTS:
+            await _part(part, arguments, stack, results, say)
+        say("stopping everything")
+        stack.pids.pop("bench")
+    return results
+
+
+async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, results: Results, say: Say) -> None:
+    if part == "runs":
+        async with stack.product_worker(say), stack.baseline_worker(say):
+            results.runs = await measure_runs(stack, _plan(arguments), say)
+    elif part == "where":
+        runs = 40 if arguments.quick else 120
+        results.where = [await measure_where(stack, runs, arguments.at_a_time, say)]
+    else:
+        steps = arguments.steps or (100 if arguments.quick else 1_000)
+        async with stack.product_worker(say):
+            results.history = await measure_history(stack, say)
+            results.long_run = await measure_long_run(stack, steps, say)
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    plan = QUICK_PLAN if arguments.quick else Plan()
+    return replace(plan, rounds=arguments.rounds or plan.rounds, at_a_time=arguments.at_a_time)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks, each beside a baseline.")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure; everything by default")
+    parser.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
+    parser.add_argument("--rounds", type=int, help="how often product and baselines take turns")
+    parser.add_argument("--at-a-time", type=int, default=40, help="runs at a time under load")
+    parser.add_argument("--steps", type=int, help="steps of the long run")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    return parser
+
+
+def main() -> int:
+    """Measures and prints; returns the exit code."""
+    arguments = _parser().parse_args()
+    progress = Console(stderr=True)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    with Status("", console=progress) as status:
+
+        def say(text: str) -> None:
+            status.update(text)
+            if not progress.is_terminal:
+                progress.print(text)
+
+        try:
+            results = asyncio.run(_measure(arguments, say))
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            return 130
+    show(results, console)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results.as_dict(), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # As in worker.py: the Temporal SDK sometimes aborts the interpreter at exit.
+    os._exit(code)

@@ -1,0 +1,195 @@
+"""Starts runs of the product and of the baselines, so many at a time, and takes the time of each."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+
+import httpx
+
+from bench.baseline import Floor, Honest, Shape
+from bench.cpu import CpuMeter
+from bench.stack import BASELINE, GATEWAY_SECRET, PRODUCT, BenchStack
+from bench.stub import model_name
+from taskforce.application.missions import Mission, accept
+from taskforce.application.principals import recognise
+from taskforce.application.running import require_run
+from taskforce.core.domain.runs import AgentDefinition, Limits, workflow_id
+from taskforce.core.interfaces.identity import Identity
+from taskforce.infrastructure.auth.jwt_provider import mint_development_token
+from taskforce.infrastructure.settings import Settings
+
+TENANT = "bench"
+USER = "alice"
+RUN_SECONDS = 120
+QUICK = Shape("calculator", quick=True)
+REGULAR = Shape("remember", quick=False)
+_NUMBERS = count()
+
+Once = Callable[[], Awaitable[object]]
+"""Starts one run and waits for its end."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What runs of one kind took, over all rounds.
+
+    Attributes:
+        latencies: Seconds of each run.
+        rates: Runs per second of each round.
+        cpu: CPU seconds by process, of all rounds.
+    """
+
+    latencies: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    def add(self, latencies: list[float], seconds: float, cpu: Mapping[str, float]) -> None:
+        """Adds a round."""
+        self.latencies += latencies
+        self.rates.append(len(latencies) / seconds)
+        for name, used in cpu.items():
+            self.cpu[name] = self.cpu.get(name, 0.0) + used
+
+
+class Product:
+    """Asks for runs as the gateway does: the run's row is committed, then its workflow is started.
+
+    Args:
+        stack: The stack.
+        task_queue: Whose worker shall do them.
+    """
+
+    def __init__(self, stack: BenchStack, task_queue: str = PRODUCT) -> None:
+        self._stack = stack
+        self._door = stack.door(task_queue)
+
+    async def recognise(self) -> None:
+        """Makes tenant and user known."""
+        await know_user(self._stack)
+
+    async def start(self, tool: str, calls: int = 4, limits: Limits | None = None) -> str:
+        """Starts a run whose model calls a tool so many times; returns the run's id."""
+        mission = _mission(tool, calls, limits or Limits())
+        run_id = (await accept(self._stack.database, mission, datetime.now(UTC))).run_id
+        run = await require_run(self._stack.database, TENANT, run_id)
+        await self._door.start_run(run.brief)
+        return run_id
+
+    async def ended(self, run_id: str) -> str:
+        """Waits for the end of a run; returns its status."""
+        handle = self._stack.client.get_workflow_handle(workflow_id(TENANT, run_id), result_type=str)
+        return str(await handle.result())
+
+    def once(self, shape: Shape) -> Once:
+        """Runs of a shape."""
+
+        async def run() -> None:
+            status = await self.ended(await self.start(shape.tool))
+            if status != "completed":
+                raise RuntimeError(f"a run ended as {status}")
+
+        return run
+
+
+class OverHttp:
+    """Asks for runs through the gateway.
+
+    Args:
+        stack: The stack, its worker among it.
+        client: A client of the gateway, with a token.
+    """
+
+    def __init__(self, stack: BenchStack, client: httpx.AsyncClient) -> None:
+        self._product = Product(stack)
+        self._client = client
+
+    async def once(self) -> None:
+        """Asks for one run with the quick tool, and waits for its end."""
+        body = {"mission": "Work.", "model": model_name(QUICK.tool, 4)}
+        answer = await self._client.post("/api/v1/agents/execute", json=body)
+        if answer.status_code != httpx.codes.ACCEPTED:
+            raise RuntimeError(f"the gateway answered {answer.status_code}: {answer.text[:300]}")
+        status = await self._product.ended(answer.json()["run_id"])
+        if status != "completed":
+            raise RuntimeError(f"a run ended as {status}")
+
+
+@asynccontextmanager
+async def over_http(stack: BenchStack) -> AsyncIterator[Once]:
+    """Runs asked for through a gateway that lives as long as the block."""
+    defaults = {name: str(Settings.model_fields[f"jwt_{name}"].default) for name in ("issuer", "audience")}
+    token = mint_development_token(GATEWAY_SECRET, TENANT, USER, ["operator"], 3_600, **defaults)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with stack.gateway() as url, httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
+        yield OverHttp(stack, client).once
+
+
+def baseline(stack: BenchStack, kind: type[Floor] | type[Honest], shape: Shape) -> Once:
+    """Runs of a baseline."""
+
+    async def run() -> None:
+        name = f"bench-{kind.__name__}-{next(_NUMBERS)}"
+        await stack.client.execute_workflow(kind.__name__, shape, id=name, task_queue=BASELINE)
+
+    return run
+
+
+async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: Measured) -> None:
+    """Does runs, so many at a time, and adds what they took."""
+    latencies: list[float] = []
+    before, began = meter.read(), time.perf_counter()
+    left = iter(range(runs))
+
+    async def work() -> None:
+        for _ in left:
+            started = time.perf_counter()
+            # A run that hangs ends the benchmark, and the worker's log tells why.
+            async with asyncio.timeout(RUN_SECONDS):
+                await once()
+            latencies.append(time.perf_counter() - started)
+
+    await asyncio.gather(*(work() for _ in range(at_a_time)))
+    into.add(latencies, time.perf_counter() - began, meter.since(before))
+
+
+async def know_user(stack: BenchStack) -> None:
+    """Makes tenant and user known, as the gateway does at first sight of a token."""
+    now = datetime.now(UTC)
+    identity = Identity(
+        user_id=USER,
+        tenant_id=TENANT,
+        username=USER,
+        email=None,
+        roles=frozenset({"operator"}),
+        issuer="bench",
+        issued_at=now,
+        expires_at=now,
+    )
+    await recognise(stack.database, stack.database, identity, now)
+
+
+def _mission(tool: str, calls: int, limits: Limits) -> Mission:
+    agent = AgentDefinition(
+        agent_id="bench",
+        name="Bench",
+        system_prompt="You are a benchmark.",
+        tools=None,
+        models=(model_name(tool, calls),),
+    )
+    return Mission(
+        tenant_id=TENANT,
+        user_id=USER,
+        mission="Work.",
+        agent=agent,
+        profile="dev",
+        limits=limits,
+        context={},
+        session_id=None,
+        idempotency_key=None,
+        body={},
+        request_id=None,
+    )

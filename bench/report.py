@@ -1,0 +1,99 @@
+"""Tables for people, JSON for programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.history import HistoryRow, LongRun
+from bench.runs import Row
+from bench.where import Where
+
+
+@dataclass(slots=True)
+class Results:
+    """All that was measured."""
+
+    runs: list[Row] = field(default_factory=list)
+    where: list[Where] = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
+    long_run: LongRun | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def show(results: Results, console: Console) -> None:
+    """Prints what there is."""
+    if results.runs:
+        console.print(_runs_table(results.runs))
+        console.print(_cpu_table(results.runs))
+    for where in results.where:
+        console.print(_where_table(where))
+    if results.history:
+        console.print(_history_table(results.history))
+    if results.long_run:
+        console.print(_long_table(results.long_run))
+
+
+def _runs_table(rows: Sequence[Row]) -> Table:
+    table = Table(title="Runs of five model calls and four tool calls; ratios are of runs per second in the same round")
+    for name in ("tool", "at a time", "kind", "runs/s", "of honest", "of floor", "p50 ms", "p99 ms", "own ms/step"):
+        table.add_column(name, justify="left" if name in {"tool", "kind"} else "right")
+    for row in sorted(rows, key=lambda row: (row.at_a_time, row.tool)):
+        own = f"{row.own_ms_per_step:.1f}" if row.kind != "floor" and row.at_a_time == 1 else ""
+        numbers = (f"{row.runs_per_second:.1f}", f"{row.to_honest:.2f}", f"{row.to_floor:.2f}")
+        table.add_row(row.tool, str(row.at_a_time), row.kind, *numbers, f"{row.p50_ms:.0f}", f"{row.p99_ms:.0f}", own)
+    return table
+
+
+def _cpu_table(rows: Sequence[Row]) -> Table:
+    table = Table(title="CPU milliseconds a run, by process (`bench` is the caller)")
+    names = list(rows[0].cpu_ms)
+    for name in ("tool", "at a time", "kind", *names, "sum"):
+        table.add_column(name, justify="left" if name in {"tool", "kind"} else "right")
+    for row in sorted(rows, key=lambda row: (row.at_a_time, row.tool)):
+        used = [f"{row.cpu_ms[name]:.0f}" for name in names]
+        table.add_row(row.tool, str(row.at_a_time), row.kind, *used, f"{sum(row.cpu_ms.values()):.0f}")
+    return table
+
+
+def _where_table(where: Where) -> Table:
+    table = Table(title=f"Where CPU time goes, {where.at_a_time} at a time, quick tool: milliseconds a run")
+    table.add_column("process or part")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    processes = {name: used for name, used in where.processes.items() if name not in {"worker", "baseline"}}
+    total = sum(processes.values())
+    for name, used in processes.items():
+        table.add_row(name, f"{used:.1f}", f"{used / total:.0%}")
+    table.add_section()
+    within = sum(where.parts.values())
+    for name, used in where.parts.items():
+        table.add_row(f"sampled: {name}", f"{used:.1f}", f"{used / within:.0%}")
+    return table
+
+
+def _history_table(rows: Sequence[HistoryRow]) -> Table:
+    table = Table(title="What one more step adds to a history")
+    for name in ("tool", "bytes", "events"):
+        table.add_column(name, justify="left" if name == "tool" else "right")
+    for row in rows:
+        table.add_row(row.tool, f"{row.bytes_per_step:.0f}", f"{row.events_per_step:.1f}")
+    return table
+
+
+def _long_table(run: LongRun) -> Table:
+    table = Table(title=f"A run of {run.steps} steps ({run.status}), {run.parts} executions, {run.seconds:.0f} s")
+    for name in ("", "first steps", "last steps", "last / first"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, first, last in (
+        ("ms a step, without the model", run.first_ms, run.last_ms),
+        ("ms of the model's call", run.first_model_ms, run.last_model_ms),
+    ):
+        table.add_row(name, f"{first:.1f}", f"{last:.1f}", f"{last / max(first, 0.1):.2f}")
+    table.add_section()
+    table.add_row("bytes of history", f"{run.bytes}", f"{run.bytes_per_step:.0f} a step", "")
+    return table
