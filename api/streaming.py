@@ -15,7 +15,7 @@ from api.watching import Watch, watching
 from taskforce.core.domain.access import require
 from taskforce.core.domain.errors import DomainError, Forbidden
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.records import Event
+from taskforce.core.interfaces.stored import Event
 from taskforce.infrastructure.live import Notice
 
 PAGE = 200

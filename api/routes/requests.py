@@ -17,7 +17,7 @@ from taskforce.core.domain.approvals import Channel, Verdict
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.records import Approver, Page, Request
+from taskforce.core.interfaces.stored import Approver, Page, Request
 
 router = APIRouter(prefix="/admin/requests", tags=["approvals"])
 

@@ -15,7 +15,7 @@ from taskforce.application.steering import Saying, mark, say
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.runs import Run, RunStatus
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.records import Page, RunFilter
+from taskforce.core.interfaces.stored import Page, RunFilter
 from taskforce.infrastructure.logging import bind
 
 router = APIRouter(prefix="/runs", tags=["runs"])

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from taskforce.core.domain.approvals import MAX_COMMENT, ApprovalStatus, Channel, Verdict
-from taskforce.core.interfaces.records import Request
+from taskforce.core.interfaces.stored import Request
 
 
 class DecisionIn(BaseModel):

@@ -9,7 +9,7 @@ from api.schemas.runs import PREFIX, TokensOut
 from taskforce.application.reading import CallSeen, StepSeen
 from taskforce.core.domain.todo import TodoList, TodoStatus
 from taskforce.core.domain.transcript import CallStatus
-from taskforce.core.interfaces.records import StepUsage
+from taskforce.core.interfaces.stored import StepUsage
 
 
 class TodoOut(BaseModel):

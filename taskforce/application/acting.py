@@ -19,7 +19,8 @@ from taskforce.core.domain.todo import TodoList
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, Shown, shown
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Records, Request, Spending, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, Store
+from taskforce.core.interfaces.stored import AuditEvent, Request, Spending
 from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
 
 CLEARED_KEPT = 1_000

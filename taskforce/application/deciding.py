@@ -9,7 +9,8 @@ from taskforce.core.domain.access import UserRecord
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash
 from taskforce.core.domain.errors import DomainError, Forbidden
 from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Records, Request, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, Store
+from taskforce.core.interfaces.stored import AuditEvent, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from taskforce.core.domain.approvals import content_hash
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.interfaces.records import Records, StoredAnswer
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import StoredAnswer
 
 _ACCEPTED = 202
 

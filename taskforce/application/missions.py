@@ -13,7 +13,8 @@ from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
 from taskforce.core.domain.transcript import Entry, EntryKind, mission_text
-from taskforce.core.interfaces.records import AuditEvent, Records, Store
+from taskforce.core.interfaces.records import Records, Store
+from taskforce.core.interfaces.stored import AuditEvent
 
 MAX_CONTEXT = 100_000
 ROUTE = "execute"

@@ -11,7 +11,8 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.domain.todo import TodoList
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.core.interfaces.records import Records, StepUsage
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import StepUsage
 
 TODO_TOOL = "todo_write"
 WHOLE = 2**31 - 1

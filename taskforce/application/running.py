@@ -10,7 +10,8 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
 from taskforce.core.domain.transcript import Entry
-from taskforce.core.interfaces.records import AuditEvent, Clock, Live, Platform, Records, Store
+from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
+from taskforce.core.interfaces.stored import AuditEvent
 
 UNSTARTED_BATCH = 200
 

@@ -7,7 +7,8 @@ from taskforce.application.idempotency import Keyed, claim
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import Run
-from taskforce.core.interfaces.records import AuditEvent, Records, Store
+from taskforce.core.interfaces.records import Records, Store
+from taskforce.core.interfaces.stored import AuditEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
 from taskforce.core.domain.transcript import Entry, EntryKind, Exchange, conversation
 from taskforce.core.interfaces.llm import ChatMessage, ChatModel, ModelCall, ModelFailure, ModelReply, ModelRequest
-from taskforce.core.interfaces.records import Clock, Live, Records, Spending, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, Store
+from taskforce.core.interfaces.stored import Spending
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
 
 ENTRIES_SHOWN = 600

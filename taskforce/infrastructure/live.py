@@ -7,8 +7,10 @@ transaction would make all commits wait for one another. What is lost when a pro
 import asyncio
 import contextlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Self
 
 import asyncpg
 import structlog
@@ -38,7 +40,41 @@ def plain_url(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-class Publisher:
+class _End(ABC):
+    """One end of the channel: a connection held in the background, and opened again when it is lost."""
+
+    def __init__(self, url: str) -> None:
+        self._url = plain_url(url)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._hold(), name=type(self).__name__)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _hold(self) -> None:
+        while True:
+            try:
+                connection = await asyncpg.connect(self._url, timeout=5)
+                try:
+                    await self._use(connection)
+                finally:
+                    await connection.close(timeout=1)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                _log.warning("live.lost", end=type(self).__name__, error=type(error).__name__)
+            await asyncio.sleep(1)
+
+    @abstractmethod
+    async def _use(self, connection: asyncpg.Connection) -> None:
+        """Works with the connection until it is lost."""
+
+
+class Publisher(_End):
     """The sending end; see `Live`. Use as an async context manager.
 
     Args:
@@ -46,11 +82,10 @@ class Publisher:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = plain_url(url)
+        super().__init__(url)
         self._texts: dict[tuple[str, str, int, int], list[str]] = {}
         self._changed: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
         """Gathers a piece of words; never blocks, and drops when nobody takes them off."""
@@ -64,29 +99,7 @@ class Publisher:
             self._changed[(tenant_id, run_id)] = None
             self._wake.set()
 
-    async def __aenter__(self) -> "Publisher":
-        self._task = asyncio.create_task(self._publish(), name="live-publisher")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _publish(self) -> None:
-        while True:
-            try:
-                connection = await asyncpg.connect(self._url, timeout=5)
-                try:
-                    await self._send_all(connection)
-                finally:
-                    await connection.close(timeout=1)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                _log.warning("live.lost", error=type(error).__name__)
-                await asyncio.sleep(1)
-
-    async def _send_all(self, connection: asyncpg.Connection) -> None:
+    async def _use(self, connection: asyncpg.Connection) -> None:
         while True:
             await self._wake.wait()
             await asyncio.sleep(GATHER_SECONDS)
@@ -106,7 +119,7 @@ class Publisher:
         return [_encode(notice, place) for place, notice in enumerate(notices)]
 
 
-class Listener:
+class Listener(_End):
     """The receiving end of one gateway: a single listening connection, whatever the number of streams.
 
     Args:
@@ -114,19 +127,8 @@ class Listener:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = plain_url(url)
+        super().__init__(url)
         self._streams: dict[tuple[str, str], set[asyncio.Queue[Notice]]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> "Listener":
-        self._task = asyncio.create_task(self._listen(), name="live-listener")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     @contextlib.asynccontextmanager
     async def follow(self, tenant_id: str, run_id: str) -> AsyncIterator["asyncio.Queue[Notice]"]:
@@ -141,19 +143,7 @@ class Listener:
             if not streams:
                 self._streams.pop((tenant_id, run_id), None)
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await asyncpg.connect(self._url, timeout=5)
-                try:
-                    await self._until_closed(connection)
-                finally:
-                    await connection.close(timeout=1)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                _log.warning("live.deaf", error=type(error).__name__)
-            await asyncio.sleep(1)
-
-    async def _until_closed(self, connection: asyncpg.Connection) -> None:
+    async def _use(self, connection: asyncpg.Connection) -> None:
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
         await connection.add_listener(CHANNEL, self._heard())

@@ -10,7 +10,7 @@ from api.routes.requests import require_counted
 from models.messages.approvals import DecisionOutcome
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict, content_hash
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
-from taskforce.core.interfaces.records import Request
+from taskforce.core.interfaces.stored import Request
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute

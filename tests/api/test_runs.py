@@ -7,7 +7,7 @@ import pytest
 
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ModelCall, RequestedCall
-from taskforce.core.interfaces.records import Spending
+from taskforce.core.interfaces.stored import Spending
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute

@@ -13,8 +13,6 @@ from tests.architecture.conftest import REPOSITORY, Source, sources
 
 FORBIDDEN_NAMES = frozenset({"service", "utils", "helpers", "common", "manager", "base"})
 LONGEST_FILE = 400
-LONGER_FILES = {"taskforce/core/interfaces/records.py": 500}
-"""Protocols only, one a noun, which the use cases read together."""
 LONG_FUNCTION = 50
 MEDIAN_FUNCTION = 15
 
@@ -119,7 +117,7 @@ def test_functions_are_short() -> None:
 
 
 def test_files_are_short() -> None:
-    assert {one.path: one.lines for one in sources() if one.lines >= LONGER_FILES.get(one.path, LONGEST_FILE)} == {}
+    assert {one.path: one.lines for one in sources() if one.lines >= LONGEST_FILE} == {}
 
 
 def test_the_import_contracts_are_kept() -> None:

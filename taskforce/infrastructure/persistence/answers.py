@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.answers import StoredAnswerRow
-from taskforce.core.interfaces.records import StoredAnswer
+from taskforce.core.interfaces.stored import StoredAnswer
 from taskforce.infrastructure.persistence.rows import Repository, table
 
 _ANSWERS = table(StoredAnswerRow)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.approvals import ApprovalDecisionRow, ApprovalRow
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
-from taskforce.core.interfaces.records import Approver, Page, Request
+from taskforce.core.interfaces.stored import Approver, Page, Request
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table
 
 _REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)

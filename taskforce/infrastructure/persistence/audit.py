@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from models.tables.audit import AuditRow
 from taskforce.core.domain.ids import new_id
-from taskforce.core.interfaces.records import AuditEvent
+from taskforce.core.interfaces.stored import AuditEvent
 from taskforce.infrastructure.persistence.rows import Repository, storable_json, table
 
 _APPEND = sa.insert(table(AuditRow))

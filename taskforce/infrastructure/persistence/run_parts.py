@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
-from taskforce.core.interfaces.records import Event, Json
+from taskforce.core.interfaces.stored import Event, Json
 from taskforce.core.interfaces.tools import StoredFile
 from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table
 

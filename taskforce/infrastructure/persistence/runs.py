@@ -11,7 +11,7 @@ from models.tables.runs import RunRow, SessionRow
 from models.tables.usage import UsageRow
 from taskforce.core.domain.runs import FINAL, AgentDefinition, Brief, Ending, Limits, Run, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
-from taskforce.core.interfaces.records import Page, RunFilter
+from taskforce.core.interfaces.stored import Page, RunFilter
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table
 
 _RUNS, _SESSIONS, _USAGE = table(RunRow), table(SessionRow), table(UsageRow)

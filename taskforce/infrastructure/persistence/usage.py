@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
-from taskforce.core.interfaces.records import Spending, StepUsage
+from taskforce.core.interfaces.stored import Spending, StepUsage
 from taskforce.infrastructure.persistence.rows import Repository, table
 
 _USAGE = table(UsageRow)

@@ -18,7 +18,7 @@ from taskforce.core.domain.runs import AgentDefinition, Limits, Run
 from taskforce.core.domain.transcript import Entry, EntryKind
 from taskforce.core.interfaces.identity import Identity
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.core.interfaces.records import Event
+from taskforce.core.interfaces.stored import Event
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.tools.registry import ToolRegistry

@@ -9,7 +9,7 @@ from taskforce.core.domain.approvals import Approval, Terms, content_hash
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
 from taskforce.core.interfaces.llm import ModelCall
-from taskforce.core.interfaces.records import Request, Spending
+from taskforce.core.interfaces.stored import Request, Spending
 from taskforce.infrastructure.persistence.database import Database
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.core.interfaces.records import StoredAnswer
+from taskforce.core.interfaces.stored import StoredAnswer
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.infrastructure.persistence.makers import NOW, settled
 

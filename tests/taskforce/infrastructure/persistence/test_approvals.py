@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
 from taskforce.core.domain.ids import new_id
-from taskforce.core.interfaces.records import Approver, Page, Request
+from taskforce.core.interfaces.stored import Approver, Page, Request
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.infrastructure.persistence.makers import NASTY, NOW, SECOND, STORED, queued, request
 

@@ -9,7 +9,7 @@ import pytest
 from taskforce.core.domain.runs import FINAL, Ending, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
 from taskforce.core.interfaces.llm import ModelCall
-from taskforce.core.interfaces.records import Page, RunFilter
+from taskforce.core.interfaces.stored import Page, RunFilter
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.infrastructure.persistence.makers import (
     AGENT,

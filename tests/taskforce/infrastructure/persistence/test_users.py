@@ -5,7 +5,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from taskforce.core.domain.access import UserRecord
-from taskforce.core.interfaces.records import AuditEvent
+from taskforce.core.interfaces.stored import AuditEvent
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.infrastructure.persistence.makers import NASTY, NOW, SECOND, STORED, settled
 
