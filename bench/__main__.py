@@ -22,18 +22,21 @@ PARTS = ("runs", "where", "history")
 WIDTH = 120
 
 
-async def _measure(arguments: argparse.Namespace, say: Say) -> Results:
-    results, task = Results(), asyncio.current_task()
+async def _measure(arguments: argparse.Namespace, results: Results, say: Say, console: Console) -> None:
+    task = asyncio.current_task()
     if task is not None:
         # What was started is stopped, also when somebody ends this.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with running(say) as stack:
         stack.pids["bench"] = os.getpid()
         for part in arguments.parts or PARTS:
-            await _part(part, arguments, stack, results, say)
+            measured = Results()
+            await _part(part, arguments, stack, measured, say)
+            # Shown at once: somebody may not want to wait for the rest.
+            show(measured, console)
+            results.add(measured)
         say("stopping everything")
         stack.pids.pop("bench")
-    return results
 
 
 async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, results: Results, say: Say) -> None:
@@ -71,6 +74,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     progress = Console(stderr=True)
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    results = Results()
     with Status("", console=progress) as status:
 
         def say(text: str) -> None:
@@ -79,10 +83,9 @@ def main() -> int:
                 progress.print(text)
 
         try:
-            results = asyncio.run(_measure(arguments, say))
+            asyncio.run(_measure(arguments, results, say, console))
         except (asyncio.CancelledError, KeyboardInterrupt):
             return 130
-    show(results, console)
     if arguments.json:
         arguments.json.write_text(json.dumps(results.as_dict(), indent=1))
     return 0

@@ -20,6 +20,13 @@ class Results:
     history: list[HistoryRow] = field(default_factory=list)
     long_run: LongRun | None = None
 
+    def add(self, other: "Results") -> None:
+        """Takes in what another part has measured."""
+        self.runs += other.runs
+        self.where += other.where
+        self.history += other.history
+        self.long_run = other.long_run or self.long_run
+
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
