@@ -15,7 +15,7 @@ from taskforce.core.domain.approvals import ApprovalStatus, content_hash
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.runs import Brief
-from taskforce.core.domain.todo import TodoList
+from taskforce.core.domain.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, Shown, shown
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.llm import RequestedCall
@@ -334,14 +334,8 @@ def _no_constant(name: str) -> object:
 
 def _observed_before(call: RequestedCall, known: Entry) -> Observed:
     status = known.status or CallStatus.SUCCEEDED
-    written = call.name == "todo_write" and status is CallStatus.SUCCEEDED
-    return Observed(status, _plan_of(call) if written else None)
-
-
-def _plan_of(call: RequestedCall) -> TodoList:
-    items = _arguments(call).get("items")
-    plan = items if isinstance(items, list) else []
-    return TodoList.of((str(item["text"]), str(item.get("status", "pending"))) for item in plan)
+    written = call.name == TODO_TOOL and status is CallStatus.SUCCEEDED
+    return Observed(status, TodoList.written(_arguments(call).get("items")) if written else None)
 
 
 def _denial(tool: str, request: Request | None) -> str:

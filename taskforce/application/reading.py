@@ -8,13 +8,12 @@ from itertools import groupby
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.todo import TodoList
+from taskforce.core.domain.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import StepUsage
 
-TODO_TOOL = "todo_write"
 WHOLE = 2**31 - 1
 
 
@@ -116,7 +115,6 @@ def _plan(call: CallSeen) -> TodoList | None:
     if not written or call.asked.name != TODO_TOOL:
         return None
     try:
-        items = json.loads(call.asked.arguments)["items"]
-        return TodoList.of((str(item["text"]), str(item.get("status", "pending"))) for item in items)
+        return TodoList.written(json.loads(call.asked.arguments)["items"])
     except (ValueError, TypeError, KeyError, AttributeError, Invalid):
         return None

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from taskforce.core.domain.errors import Invalid
 
+TODO_TOOL = "todo_write"
 MAX_ITEMS = 40
 MAX_TEXT = 160
 
@@ -60,6 +61,19 @@ class TodoList:
             Invalid: As the constructor; `todo_status_unknown`.
         """
         return cls(tuple(TodoItem(text, _status(status)) for text, status in items))
+
+    @classmethod
+    def written(cls, items: object) -> "TodoList":
+        """Builds the list that a call of `todo_write` has written.
+
+        Args:
+            items: The argument `items` of the call, which fits the tool's schema.
+
+        Raises:
+            Invalid: As `of`.
+        """
+        listed = items if isinstance(items, list) else []
+        return cls.of((str(item["text"]), str(item.get("status", "pending"))) for item in listed)
 
 
 def _plain(text: str) -> str:
