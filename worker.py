@@ -103,7 +103,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         runs.note_status,
         runs.record_usage,
         runs.finish_run,
-        ModelActivities(thinking).call_model,
+        ModelActivities(thinking, acting).call_model,
         tools.authorize,
         tools.run_tool,
         tools.record_denial,

@@ -1,9 +1,11 @@
-"""The activity that asks the model."""
+"""The activity that asks the model, and checks what it asks for."""
 
 from temporalio import activity
 
 from activities.heartbeats import heartbeating
+from activities.tools import permits
 from models.messages.runs import ModelOutcome, ModelTurn
+from taskforce.application.acting import Acting
 from taskforce.application.thinking import Thinking, Turn
 
 
@@ -11,15 +13,17 @@ class ModelActivities:
     """One turn of the model.
 
     Args:
-        thinking: The use case.
+        thinking: Asks the model.
+        acting: Checks the calls that it asks for.
     """
 
-    def __init__(self, thinking: Thinking) -> None:
+    def __init__(self, thinking: Thinking, acting: Acting) -> None:
         self._thinking = thinking
+        self._acting = acting
 
     @activity.defn(name="call_model")
     async def call_model(self, turn: ModelTurn) -> ModelOutcome:
-        """Asks the model for a step; its reply is a row, only counts come back."""
+        """Asks the model for a step; its reply is a row, only counts and the permits of its calls come back."""
         asked = Turn(
             tenant_id=turn.tenant_id,
             run_id=turn.run_id,
@@ -30,4 +34,7 @@ class ModelActivities:
         )
         async with heartbeating():
             thought = await self._thinking.think(asked)
-        return ModelOutcome(calls=thought.calls, tokens=thought.tokens)
+            if not thought.calls:
+                return ModelOutcome(calls=0, tokens=thought.tokens)
+            allowed = await self._acting.authorize(turn.tenant_id, turn.run_id, turn.step)
+        return ModelOutcome(calls=thought.calls, tokens=thought.tokens, permits=permits(allowed))

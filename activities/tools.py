@@ -1,5 +1,7 @@
 """Activities around tool calls."""
 
+from collections.abc import Sequence
+
 from temporalio import activity
 
 from activities.heartbeats import heartbeating
@@ -19,9 +21,8 @@ class ToolActivities:
 
     @activity.defn(name="authorize")
     async def authorize(self, ref: StepRef) -> Permits:
-        """Checks all calls of a step at once."""
-        allowed = await self._acting.authorize(ref.tenant_id, ref.run_id, ref.step)
-        return Permits(calls=tuple(_permit(one) for one in allowed))
+        """Checks all calls of a step at once, for runs whose history is from before `call_model` did it."""
+        return Permits(calls=permits(await self._acting.authorize(ref.tenant_id, ref.run_id, ref.step)))
 
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
@@ -38,6 +39,11 @@ class ToolActivities:
 
 def _ref(turn: ToolTurn) -> CallRef:
     return CallRef(turn.tenant_id, turn.run_id, turn.step, turn.call)
+
+
+def permits(allowed: Sequence[Allowed]) -> tuple[Permit, ...]:
+    """What the workflow must know of the calls that may go on."""
+    return tuple(_permit(one) for one in allowed)
 
 
 def _permit(one: Allowed) -> Permit:

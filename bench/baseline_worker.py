@@ -10,9 +10,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.baseline import Floor, Honest, HonestActivities, nothing, nothing_local
 from bench.tools import offer
-from taskforce.infrastructure.live import plain_url
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.settings import Settings, plain_url
 from workflows.door import TemporalAddress, connect
 
 

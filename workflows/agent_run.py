@@ -134,13 +134,13 @@ class AgentRun:
             await self._continue_as_new()
 
     async def _take_step(self) -> bool:
-        calls = await self._think()
-        if calls:
+        outcome = await self._think()
+        if outcome.calls:
             await self._while_paused()
-            await self._act()
-        return not calls
+            await self._act(outcome)
+        return not outcome.calls
 
-    async def _think(self, *, closing: bool = False) -> int:
+    async def _think(self, *, closing: bool = False) -> ModelOutcome:
         self._step += 1
         self._describe()
         words, self._words = tuple(self._words), []
@@ -150,12 +150,17 @@ class AgentRun:
         asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
         outcome = await ask_model(asked, ModelOutcome, self._left())
         self._tokens += outcome.tokens
-        return outcome.calls
+        return outcome
 
-    async def _act(self) -> None:
+    async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:
+        if outcome.permits is not None:
+            return outcome.permits
+        # 2026-11: a reply from before `call_model` checked its calls itself.
         ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
-        permits = await quickly("authorize", ref, Permits, patience=self._left())
-        calls = [asyncio.create_task(self._call(permit)) for permit in permits.calls]
+        return (await quickly("authorize", ref, Permits, patience=self._left())).calls
+
+    async def _act(self, outcome: ModelOutcome) -> None:
+        calls = [asyncio.create_task(self._call(permit)) for permit in await self._permits(outcome)]
         try:
             await asyncio.gather(*calls)
         except (asyncio.CancelledError, FailureError):

@@ -60,19 +60,6 @@ class ModelTurn(RunRef):
     closing: bool = False
 
 
-class ModelOutcome(Message):
-    """What the workflow must know of a reply: how many tool calls it asks for, and its price."""
-
-    calls: int = 0
-    tokens: int = 0
-
-
-class StepRef(RunRef):
-    """Names a step."""
-
-    step: int
-
-
 class Permit(Message):
     """What shall happen with one tool call. Calls that were refused have no permit: the model is already told.
 
@@ -91,6 +78,26 @@ class Permit(Message):
     quick: bool = False
     approval: bool = False
     asks: bool = False
+
+
+class ModelOutcome(Message):
+    """What the workflow must know of a reply.
+
+    Attributes:
+        calls: How many tool calls it asks for.
+        tokens: Its price.
+        permits: Those of the calls that may go on; None from before `call_model` checked them.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    permits: tuple[Permit, ...] | None = None
+
+
+class StepRef(RunRef):
+    """Names a step."""
+
+    step: int
 
 
 class Permits(Message):

@@ -15,6 +15,8 @@ from typing import Self
 import asyncpg
 import structlog
 
+from taskforce.infrastructure.settings import plain_url
+
 CHANNEL = "taskforce_live"
 MAX_BYTES = 7_900
 GATHER_SECONDS = 0.05
@@ -33,11 +35,6 @@ class Notice:
     step: int = 0
     attempt: int = 0
     text: str | None = None
-
-
-def plain_url(url: str) -> str:
-    """The URL as asyncpg takes it, without SQLAlchemy's driver name."""
-    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 class _End(ABC):

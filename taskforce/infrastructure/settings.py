@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 """Where the checkout (or the installed tree) stands."""
 
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
-_UNTRANSLATED = {"host", "port", "prepared_statement_cache_size"}
+_UNTRANSLATED = {"host", "port"}
 
 
 def normalise_database_url(url: str) -> str:
@@ -55,6 +55,17 @@ def _asyncpg_query(url: "URL") -> dict[str, str | tuple[str, ...]]:
     if unknown:
         raise ValueError(f"has parameters that are not supported: {', '.join(unknown)}; certificates: PGSSLROOTCERT")
     return query
+
+
+def plain_url(url: str) -> str:
+    """Turns a normalised URL into the one that the driver takes: no driver's name, `sslmode` as libpq calls it.
+
+    Args:
+        url: What `normalise_database_url` returned.
+    """
+    address, _, query = url.replace("postgresql+asyncpg://", "postgresql://", 1).partition("?")
+    parameters = "&".join(f"sslmode={one[4:]}" if one.startswith("ssl=") else one for one in query.split("&"))
+    return f"{address}?{parameters}" if query else address
 
 
 def _normalised(url: SecretStr) -> SecretStr:

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from taskforce.infrastructure.live import plain_url
+from taskforce.infrastructure.settings import plain_url
 from tests.fixtures import stack as stacks
 
 REPOSITORY = Path(__file__).parents[2]

@@ -23,7 +23,8 @@ SQL_EXCEPTIONS = {
 }
 """Who else touches SQLAlchemy, and what for."""
 ASYNCPG_LIVES_IN = {
-    "taskforce/infrastructure/persistence/database.py": "names the driver's own errors",
+    "taskforce/infrastructure/persistence/connection.py": "sends statements",
+    "taskforce/infrastructure/persistence/database.py": "the pool, and the driver's own errors",
     "taskforce/infrastructure/live.py": "LISTEN and NOTIFY",
 }
 STATEMENT = re.compile(

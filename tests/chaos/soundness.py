@@ -8,7 +8,7 @@ import asyncpg
 
 from taskforce.core.domain.runs import Run
 from taskforce.core.domain.transcript import EntryKind
-from taskforce.infrastructure.live import plain_url
+from taskforce.infrastructure.settings import plain_url
 from tests.fixtures.runs import Missions
 
 _SPENT = "SELECT step, call FROM usage_records WHERE tenant_id = $1 AND run_id = $2 AND error_code IS NULL"

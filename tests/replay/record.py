@@ -40,25 +40,27 @@ async def main(names: Sequence[str]) -> None:
             async with worker_parts(servers.app_url, llm.url, probes.TOOLS) as parts:
                 missions = Missions(parts.database, TemporalDoor(client, TASK_QUEUE), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):
-                    await _record(wanted, Stage(missions, llm, client, servers))
+                    await _record(wanted, names, Stage(missions, llm, client, servers))
 
 
 def _wanted(scene: Scene, names: Sequence[str]) -> bool:
-    if names:
-        return bool({scene.run, scene.approval}.intersection(names))
-    lacks_run = scene.run and not list((HISTORIES / "AgentRun").glob(f"{scene.run}*.json"))
-    lacks_approval = scene.approval and not (HISTORIES / "Approval" / f"{scene.approval}.json").exists()
-    return bool(lacks_run or lacks_approval)
+    return _lacks("AgentRun", scene.run, names) or _lacks("Approval", scene.approval, names)
 
 
-async def _record(scenes: Sequence[Scene], stage: Stage) -> None:
+def _lacks(workflow: str, name: str | None, names: Sequence[str]) -> bool:
+    if name is None or names:
+        return name in names
+    return not list((HISTORIES / workflow).glob(f"{name}*.json"))
+
+
+async def _record(scenes: Sequence[Scene], names: Sequence[str], stage: Stage) -> None:
     await stage.missions.person("bob", "admin")
     await stage.missions.person("carol", "admin")
     for scene in scenes:
         run_id = await scene.play(stage)
-        if scene.run:
+        if scene.run and _lacks("AgentRun", scene.run, names):
             await _save(stage, "AgentRun", scene.run, run_workflow_id(TENANT, run_id))
-        if scene.approval:
+        if scene.approval and _lacks("Approval", scene.approval, names):
             request_id = effect_id(run_id, 1, 1)
             await _save(stage, "Approval", scene.approval, approval_workflow_id(TENANT, request_id))
 

@@ -17,13 +17,17 @@ from worker import WORKFLOWS, workflow_runner
 from workflows.door import DATA_CONVERTER
 
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
+# The old sides of changes, each in a directory that names what was different.
+EARLIER = sorted(HISTORIES.glob("*/*/*.json"))
 # A failed run fails its workflow, a cancelled one is cancelled; so is a request that was withdrawn.
 ENDINGS = {
     "AgentRun": {str(status) for status in FINAL - {RunStatus.CANCELLED}} | {"canceled", "continued_as_new"},
     "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING, ApprovalStatus.WITHDRAWN}
     | {"canceled", "terminated"},
 }
-every_history = pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+every_history = pytest.mark.parametrize(
+    "path", RECORDED + EARLIER, ids=lambda path: "-".join(path.relative_to(HISTORIES).with_suffix("").parts)
+)
 
 
 def replayer(workflows: Sequence[type]) -> Replayer:

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.transcript import CallStatus
-from taskforce.infrastructure.live import plain_url
+from taskforce.infrastructure.settings import plain_url
 from tests.fixtures.runs import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, broken_json, empty, hang, status, text, tool_calls
 from tests.fixtures.stack import DatabaseUrls

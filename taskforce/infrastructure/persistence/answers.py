@@ -7,9 +7,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.answers import StoredAnswerRow
 from taskforce.core.interfaces.stored import StoredAnswer
-from taskforce.infrastructure.persistence.rows import Repository, table
+from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.rows import Repository, table, where
 
 _ANSWERS = table(StoredAnswerRow)
+_CLAIM = Query(insert(_ANSWERS).on_conflict_do_nothing())
+_FIRST = Query(sa.select(_ANSWERS).where(where(_ANSWERS, "user_id", "route", "idempotency_key")))
 
 
 class AnswerRows(Repository):
@@ -19,10 +22,9 @@ class AnswerRows(Repository):
         self, user_id: str, route: str, key: str, answer: StoredAnswer, now: datetime
     ) -> StoredAnswer | None:
         """Stores the answer unless the key has one; a rival transaction is waited for by the unique index."""
-        keyed = {"tenant_id": self._tenant_id, "user_id": user_id, "route": route, "idempotency_key": key}
+        keyed = {"user_id": user_id, "route": route, "idempotency_key": key}
         values = {"body_hash": answer.body_hash, "status": answer.status, "body": dict(answer.body), "at": now}
-        if await self._inserted(insert(_ANSWERS).values({**keyed, **values}).on_conflict_do_nothing()):
+        if await self._connection.change(_CLAIM, {"tenant_id": self._tenant_id, **keyed, **values}):
             return None
-        query = sa.select(_ANSWERS).filter_by(**keyed)
-        row = (await self._connection.execute(query)).one()
+        row = await self._connection.one(_FIRST, self._of(**keyed))
         return StoredAnswer(row.body_hash, row.status, row.body)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -10,10 +9,19 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from models.tables.approvals import ApprovalDecisionRow, ApprovalRow
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
 from taskforce.core.interfaces.stored import Approver, Page, Request
-from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where
 
 _REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
 _TERMS = Codec(Terms)
+_PENDING = _REQUESTS.c.status == ApprovalStatus.PENDING.value
+_ADD = Query(insert(_REQUESTS).on_conflict_do_nothing())
+_GET = Query(sa.select(_REQUESTS).where(where(_REQUESTS, "request_id")))
+_DECIDED = Query(insert(_DECISIONS).on_conflict_do_nothing())
+_ASKED = _DECISIONS.c.request_id == sa.any_(sa.bindparam("requests", type_=ARRAY(_DECISIONS.c.request_id.type)))
+_DECISIONS_OF = Query(sa.select(_DECISIONS).where(where(_DECISIONS), _ASKED).order_by(_DECISIONS.c.at))
+_OPEN = where(_REQUESTS, "request_id") & _PENDING
+_CLOSE = Query(sa.update(_REQUESTS).where(_OPEN), sets=("status", "reason", "closed_at"))
 
 
 class RequestRows(Repository):
@@ -38,17 +46,19 @@ class RequestRows(Repository):
             "terms": _TERMS.dump(approval.terms),
             "status": request.status.value,
             "opened_at": approval.opened_at,
+            "closed_at": None,
+            "reason": None,
         }
-        return await self._inserted(insert(_REQUESTS).values(values).on_conflict_do_nothing())
+        return await self._connection.change(_ADD, values) > 0
 
     async def get(self, request_id: str) -> Request | None:
         """One request with its decisions."""
-        row = (await self._connection.execute(self._select().where(_REQUESTS.c.request_id == request_id))).one_or_none()
+        row = await self._connection.first(_GET, self._of(request_id=request_id))
         return None if row is None else _request(row, await self._decisions([request_id]))
 
     async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
         """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
-        query = self._select().where(_REQUESTS.c.status == ApprovalStatus.PENDING.value)
+        query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id, _PENDING)
         if approver is not None:
             query = query.where(_concerns(approver))
         if page.before is not None:
@@ -58,7 +68,7 @@ class RequestRows(Repository):
             )
             query = query.where(sa.tuple_(_REQUESTS.c.opened_at, _REQUESTS.c.request_id) < after)
         newest = query.order_by(_REQUESTS.c.opened_at.desc(), _REQUESTS.c.request_id.desc()).limit(page.limit)
-        rows = (await self._connection.execute(newest)).all()
+        rows = await self._connection.all(newest)
         decisions = await self._decisions([row.request_id for row in rows])
         return [_request(row, decisions) for row in rows]
 
@@ -73,28 +83,16 @@ class RequestRows(Repository):
             "channel": decision.channel.value,
             "at": decision.at,
         }
-        return await self._inserted(insert(_DECISIONS).values(values).on_conflict_do_nothing())
+        return await self._connection.change(_DECIDED, values) > 0
 
     async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
         """Ends an open request; False when it has ended already."""
         values = {"status": status.value, "reason": storable(reason), "closed_at": now}
-        statement = (
-            sa.update(_REQUESTS)
-            .where(_REQUESTS.c.tenant_id == self._tenant_id, _REQUESTS.c.request_id == request_id)
-            .where(_REQUESTS.c.status == ApprovalStatus.PENDING.value)
-            .values(values)
-        )
-        return await self._inserted(statement)
-
-    def _select(self) -> sa.Select[Any]:
-        return sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id)
+        return await self._connection.change(_CLOSE, {**self._of(request_id=request_id), **values}) > 0
 
     async def _decisions(self, request_ids: Sequence[str]) -> dict[str, list[Decision]]:
-        query = sa.select(_DECISIONS).where(
-            _DECISIONS.c.tenant_id == self._tenant_id, _DECISIONS.c.request_id.in_(request_ids)
-        )
         found: dict[str, list[Decision]] = {}
-        for row in await self._connection.execute(query.order_by(_DECISIONS.c.at)):
+        for row in await self._connection.all(_DECISIONS_OF, {**self._of(), "requests": list(request_ids)}):
             decision = Decision(row.approver_id, Verdict(row.verdict), row.comment, Channel(row.channel), row.at)
             found.setdefault(row.request_id, []).append(decision)
         return found
@@ -112,7 +110,7 @@ def _concerns(approver: Approver) -> sa.ColumnElement[bool]:
     return sa.or_(_REQUESTS.c.requester_id == approver.user_id, sa.and_(holds_role, ~decided))
 
 
-def _request(row: Any, decisions: dict[str, list[Decision]]) -> Request:  # noqa: ANN401 - SQLAlchemy rows are untyped
+def _request(row: Row, decisions: dict[str, list[Decision]]) -> Request:
     status = ApprovalStatus(row.status)
     return Request(
         approval=Approval(

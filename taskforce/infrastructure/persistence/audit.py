@@ -5,9 +5,10 @@ import sqlalchemy as sa
 from models.tables.audit import AuditRow
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import AuditEvent
+from taskforce.infrastructure.persistence.connection import Query
 from taskforce.infrastructure.persistence.rows import Repository, storable_json, table
 
-_APPEND = sa.insert(table(AuditRow))
+_APPEND = Query(sa.insert(table(AuditRow)))
 
 
 class AuditRows(Repository):
@@ -30,4 +31,4 @@ class AuditRows(Repository):
             "details": event.details or {},
             "at": event.at,
         }
-        await self._connection.execute(_APPEND, storable_json(values))
+        await self._connection.change(_APPEND, storable_json(values))

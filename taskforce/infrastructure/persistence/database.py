@@ -1,54 +1,69 @@
 """The door to PostgreSQL: every transaction says first to which tenant it belongs, or that it is the platform's."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.records import TenantRecords
+from taskforce.infrastructure.settings import plain_url
 
-# is_local = true: the setting ends with the transaction, so a pooled connection carries nothing over.
-_SET_TENANT = sa.text("SELECT set_config('app.tenant_id', :tenant, true)")
-_SET_PLATFORM = sa.text("SELECT set_config('app.platform', 'on', true), set_config('app.tenant_id', :tenant, true)")
-_ROLE = sa.text(
-    "SELECT r.rolsuper OR r.rolbypassrls AS bypasses, "
-    "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%') AS owns "
-    "FROM pg_roles r WHERE r.rolname = current_user"
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+_BEGIN = "BEGIN"
+_PLATFORM = "set_config('app.platform', 'on', true)"
+_ROLE = Query(
+    sa.text(
+        "SELECT r.rolsuper OR r.rolbypassrls AS bypasses, "
+        "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%') AS owns "
+        "FROM pg_roles r WHERE r.rolname = current_user"
+    )
 )
-_SCHEMA = sa.text("SELECT to_regclass('runs') IS NOT NULL")
+_SCHEMA = Query(sa.text("SELECT to_regclass('runs') IS NOT NULL"))
+_ALIVE = Query(sa.text("SELECT 1"))
+
+# SQLSTATE classes: 08 connection, 28 not let in, 3D no such database, 53 out of resources (disk full among them),
+# 57 shut down, 58 system error.
+_OUTAGES = {"08", "28", "3D", "53", "57", "58"}
+
+
+class StatementError(Exception):
+    """PostgreSQL refused a statement, which is a defect of ours; the text names everything but the values."""
 
 
 class Database:
     """A pool of connections and the doors through it.
 
     Args:
-        url: SQLAlchemy URL (`postgresql+asyncpg://...`) of the application's role.
+        url: The normalised URL (`postgresql+asyncpg://...`) of the application's role.
         pool_size: Connections held open at most.
+        patience: Seconds to wait for a free connection.
     """
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
-        self._engine = create_async_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            pool_pre_ping=False,
-            pool_recycle=1_800,
-            # Errors travel into logs; missions and arguments shall not.
-            hide_parameters=True,
-            connect_args={"timeout": 5, "command_timeout": 60},
-        )
+    def __init__(self, url: str, pool_size: int = 10, patience: float = 10) -> None:
+        self._url = plain_url(url)
+        self._size = pool_size
+        self._patience = patience
+        self._pool: asyncpg.Pool[Row] | None = None
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._engine.dispose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
 
     async def check(self) -> None:
         """Refuses to work with a role that could see past the tenants' walls, or without a schema.
@@ -56,15 +71,15 @@ class Database:
         Raises:
             Unavailable: `database_role_unsafe`, `database_schema_missing` or `database_unavailable`.
         """
-        async with self._transaction() as connection:
-            role = (await connection.execute(_ROLE)).one()
+        async with self._transaction(_BEGIN) as connection:
+            role = await connection.one(_ROLE)
             if role.bypasses or role.owns:
                 raise Unavailable(
                     "database_role_unsafe",
                     "The role of DATABASE_URL is a superuser, bypasses row-level security or owns tables. "
                     "Connect as taskforce_app; run migrations as the owner through MIGRATION_DATABASE_URL.",
                 )
-            if not (await connection.execute(_SCHEMA)).scalar_one():
+            if not await connection.value(_SCHEMA):
                 raise Unavailable(
                     "database_schema_missing",
                     "The database has no schema yet. Run `python -m models.migrations upgrade` first.",
@@ -76,8 +91,8 @@ class Database:
         Raises:
             Unavailable: `database_unavailable`.
         """
-        async with self._transaction() as connection:
-            await connection.execute(sa.text("SELECT 1"))
+        async with self._transaction(_BEGIN) as connection:
+            await connection.value(_ALIVE)
 
     @asynccontextmanager
     async def tenant(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
@@ -89,8 +104,7 @@ class Database:
         Raises:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
-        async with self._transaction() as connection:
-            await connection.execute(_SET_TENANT, {"tenant": tenant_id})
+        async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
             yield TenantRecords(connection, tenant_id)
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
@@ -105,31 +119,89 @@ class Database:
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:
-        async with self._transaction() as connection:
-            await connection.execute(_SET_PLATFORM, {"tenant": tenant_id})
+        async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant(tenant_id)}") as connection:
             yield PlatformRecords(connection)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
         try:
-            async with self._engine.begin() as connection:
-                yield connection
-        except (OSError, PoolTimeout, InterfaceError, OperationalError, TimeoutError) as error:
+            async with self._connection() as driver:
+                try:
+                    await driver.execute(begin)
+                    yield Connection(driver)
+                except BaseException:
+                    await _roll_back(driver)
+                    raise
+                if await driver.execute("COMMIT") != "COMMIT":
+                    raise StatementError("A statement failed and went unnoticed; the transaction was rolled back.")
+        except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
             raise _unavailable(error) from error
-        except DBAPIError as error:
-            if error.connection_invalidated or _is_outage(error):
-                raise _unavailable(error) from error
-            raise
+        except asyncpg.PostgresError as error:
+            if (error.sqlstate or "")[:2] in _OUTAGES:
+                raise _unavailable(error) from None
+            raise _refused(error) from None
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["PoolConnectionProxy[Row]"]:
+        pool = await self._opened()
+        async with asyncio.timeout(self._patience):
+            driver = await pool.acquire()
+        try:
+            yield driver
+        finally:
+            await pool.release(driver)
+
+    async def _opened(self) -> "asyncpg.Pool[Row]":
+        if self._pool is None:
+            # Without a first connection there is nothing to wait for: two that come at once find the same pool.
+            self._pool = asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=self._size,
+                max_queries=1_000_000,
+                max_inactive_connection_lifetime=1_800,
+                timeout=5,
+                command_timeout=60,
+                statement_cache_size=500,
+                record_class=Row,
+                init=prepare,
+                # Nothing outlives a transaction: settings are local to it, and nobody listens here.
+                reset=_leave,
+            )
+            await self._pool
+        return self._pool
 
 
-def _is_outage(error: DBAPIError) -> bool:
-    # SQLSTATE classes: 08 connection, 28 not let in, 3D no such database, 53 out of resources (disk full among them),
-    # 57 shut down, 58 system error.
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return state[:2] in {"08", "28", "3D", "53", "57", "58"}
+def _tenant(tenant_id: str) -> str:
+    # Sent as one message with BEGIN, which takes no parameters. is_local = true: the setting ends with the transaction,
+    # so a pooled connection carries nothing over.
+    if "\x00" in tenant_id:
+        raise ValueError("A tenant id holds no NUL.")
+    quoted = tenant_id.replace("\\", "\\\\").replace("'", "\\'")
+    return f"set_config('app.tenant_id', E'{quoted}', true)"
+
+
+async def _leave(_: object) -> None:
+    """Leaves the connection as it is."""
+
+
+async def _roll_back(driver: "PoolConnectionProxy[Row]") -> None:
+    # A connection that cannot even roll back is closed, which does it too.
+    try:
+        await driver.execute("ROLLBACK")
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+        with contextlib.suppress(asyncpg.InterfaceError):
+            driver.terminate()
+
+
+def _refused(error: asyncpg.PostgresError) -> StatementError:
+    # In these classes (23 constraint, 42 access and syntax) the message names things; in others it shows values.
+    state = error.sqlstate or ""
+    said = getattr(error, "message", None) if state[:2] in {"23", "42"} else None
+    return StatementError(f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}")
 
 
 def _unavailable(error: Exception) -> Unavailable:
-    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    state = getattr(error, "sqlstate", None)
     hint = f" (SQLSTATE {state})" if state else ""
     return Unavailable("database_unavailable", f"PostgreSQL does not answer{hint}; nothing was changed. Try again.")

@@ -5,19 +5,20 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.tables.runs import RunRow
 from models.tables.tenants import TenantRow
+from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.rows import table
 
 _TENANTS, _RUNS = table(TenantRow), table(RunRow)
+_REGISTER = Query(insert(_TENANTS).on_conflict_do_nothing())
 
 
 class PlatformRecords:
     """Records of the platform door, within one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
@@ -28,9 +29,9 @@ class PlatformRecords:
             .order_by(_RUNS.c.created_at)
             .limit(most)
         )
-        return [(row.tenant_id, row.run_id) for row in await self._connection.execute(query)]
+        return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""
         values = {"tenant_id": tenant_id, "name": tenant_id, "active": True, "settings": {}, "created_at": now}
-        await self._connection.execute(insert(_TENANTS).values(values).on_conflict_do_nothing())
+        await self._connection.change(_REGISTER, values)

@@ -1,10 +1,9 @@
 """The records of one tenant, within one transaction."""
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
+from taskforce.infrastructure.persistence.connection import Connection
 from taskforce.infrastructure.persistence.run_parts import EffectRows, EventRows, FileRows, ResultRows, WordRows
 from taskforce.infrastructure.persistence.runs import RunRows
 from taskforce.infrastructure.persistence.transcripts import TranscriptRows
@@ -15,7 +14,7 @@ from taskforce.infrastructure.persistence.users import UserRows
 class TenantRecords:
     """See `taskforce.core.interfaces.records.Records`."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: str) -> None:
+    def __init__(self, connection: Connection, tenant_id: str) -> None:
         self.tenant_id = tenant_id
         self.users = UserRows(connection, tenant_id)
         self.runs = RunRows(connection, tenant_id)

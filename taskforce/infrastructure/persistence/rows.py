@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
+
+from taskforce.infrastructure.persistence.connection import Connection
 
 Aggregate = TypeVar("Aggregate")
 
@@ -14,6 +15,12 @@ Aggregate = TypeVar("Aggregate")
 def table(model: type[SQLModel]) -> sa.Table:
     """The table behind a model; repositories speak to tables, which is quicker than the ORM."""
     return SQLModel.metadata.tables[str(model.__tablename__)]
+
+
+def where(source: sa.Table, *names: str) -> sa.ColumnElement[bool]:
+    """That columns equal the parameters `of_<column>`, the tenant's first; a constant statement begins so."""
+    columns = ("tenant_id", *names)
+    return sa.and_(*(source.c[name] == sa.bindparam(f"of_{name}", type_=source.c[name].type) for name in columns))
 
 
 def storable(text: str) -> str:
@@ -50,10 +57,10 @@ class Codec:
 class Repository:
     """One noun's rows within one transaction of one tenant."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: str) -> None:
+    def __init__(self, connection: Connection, tenant_id: str) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
 
-    async def _inserted(self, statement: sa.Executable) -> bool:
-        result = await self._connection.execute(statement)
-        return bool(getattr(result, "rowcount", 0))
+    def _of(self, **values: object) -> dict[str, object]:
+        """The parameters of `where`."""
+        return {"of_tenant_id": self._tenant_id, **{f"of_{name}": value for name, value in values.items()}}

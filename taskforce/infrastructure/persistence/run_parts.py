@@ -4,21 +4,23 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
 from taskforce.core.interfaces.stored import Event, Json
 from taskforce.core.interfaces.tools import StoredFile
-from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table
+from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
 _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
+INT = sa.Integer()
 
 
-def _append() -> sa.Executable:
+def _append() -> sa.ClauseElement:
     counted = (
         sa.update(_RUNS)
-        .where(_RUNS.c.tenant_id == sa.bindparam("tenant"), _RUNS.c.run_id == sa.bindparam("run"))
+        .where(where(_RUNS, "run_id"))
         .values(
             event_seq=_RUNS.c.event_seq + 1,
             steps=sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type)),
@@ -38,8 +40,24 @@ def _append() -> sa.Executable:
     return sa.insert(_EVENTS).from_select(columns, values).returning(_EVENTS.c.seq)
 
 
-# Made once: making and hashing a statement takes longer than sending it.
-_APPEND = _append()
+def _write() -> sa.ClauseElement:
+    adding = insert(_FILES)
+    changed = {name: adding.excluded[name] for name in ("content", "size", "updated_at")}
+    return adding.on_conflict_do_update(index_elements=["tenant_id", "run_id", "path"], set_=changed)
+
+
+_ADD_WORD, _BEGIN, _ADD_RESULT = (Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS))
+_SAID = _WORDS.c.word_id == sa.any_(sa.bindparam("words", type_=ARRAY(_WORDS.c.word_id.type)))
+_GET_WORDS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _SAID))
+_PART = sa.func.substr(_RESULTS.c.content, sa.bindparam("first", type_=INT), sa.bindparam("length", type_=INT))
+_READ_RESULT = Query(sa.select(_PART).where(where(_RESULTS, "run_id", "step", "call")))
+_READ_FILE = Query(sa.select(_FILES.c.content).where(where(_FILES, "run_id", "path")))
+_WRITE_FILE = Query(_write())
+_LISTED = sa.select(_FILES.c.path, _FILES.c.size, _FILES.c.updated_at).order_by(_FILES.c.path)
+_LIST_FILES = Query(_LISTED.where(where(_FILES, "run_id")))
+_APPEND = Query(_append())
+_LATER = sa.select(_EVENTS).where(where(_EVENTS, "run_id"), _EVENTS.c.seq > sa.bindparam("seq"))
+_AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=INT)))
 
 
 class WordRows(Repository):
@@ -48,16 +66,12 @@ class WordRows(Repository):
     async def add(self, run_id: str, word_id: str, author_id: str, text: str, now: datetime) -> None:
         """Keeps a word until the model hears it."""
         values = {"run_id": run_id, "word_id": word_id, "author_id": author_id, "text": storable(text), "at": now}
-        await self._connection.execute(
-            insert(_WORDS).values({"tenant_id": self._tenant_id, **values}).on_conflict_do_nothing()
-        )
+        await self._connection.change(_ADD_WORD, {"tenant_id": self._tenant_id, **values})
 
     async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
         """(author, text) in the order asked; ids that are not there are left out."""
-        query = sa.select(_WORDS).where(
-            _WORDS.c.tenant_id == self._tenant_id, _WORDS.c.run_id == run_id, _WORDS.c.word_id.in_(word_ids)
-        )
-        found = {row.word_id: (row.author_id, row.text) for row in await self._connection.execute(query)}
+        rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
+        found = {row.word_id: (row.author_id, row.text) for row in rows}
         return [found[word_id] for word_id in word_ids if word_id in found]
 
 
@@ -67,8 +81,7 @@ class EffectRows(Repository):
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
         """Marks the start of an effect; False when it was marked before."""
         values = {"run_id": run_id, "step": step, "call": call, "tool": storable(tool), "at": now}
-        statement = insert(_EFFECTS).values({"tenant_id": self._tenant_id, **values}).on_conflict_do_nothing()
-        return await self._inserted(statement)
+        return await self._connection.change(_BEGIN, {"tenant_id": self._tenant_id, **values}) > 0
 
 
 class ResultRows(Repository):
@@ -77,16 +90,13 @@ class ResultRows(Repository):
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
         """Stores a result as a whole, once."""
         values = {"run_id": run_id, "step": step, "call": call, "content": storable(content)}
-        await self._connection.execute(
-            insert(_RESULTS).values({"tenant_id": self._tenant_id, **values}).on_conflict_do_nothing()
-        )
+        await self._connection.change(_ADD_RESULT, {"tenant_id": self._tenant_id, **values})
 
     async def read(self, run_id: str, step: int, call: int, offset: int, length: int) -> str | None:
         """A part of a result, by characters; None when there is no such result."""
-        part = sa.func.substr(_RESULTS.c.content, offset + 1, length)
-        keyed = {"tenant_id": self._tenant_id, "run_id": run_id, "step": step, "call": call}
-        query = sa.select(part).select_from(_RESULTS).filter_by(**keyed)
-        return (await self._connection.execute(query)).scalar_one_or_none()
+        keyed = self._of(run_id=run_id, step=step, call=call)
+        part: str | None = await self._connection.value(_READ_RESULT, {**keyed, "first": offset + 1, "length": length})
+        return part
 
 
 class FileRows(Repository):
@@ -94,22 +104,18 @@ class FileRows(Repository):
 
     async def read(self, run_id: str, path: str) -> bytes | None:
         """A file's content; None when there is none."""
-        keyed = {"tenant_id": self._tenant_id, "run_id": run_id, "path": path}
-        return (await self._connection.execute(sa.select(_FILES.c.content).filter_by(**keyed))).scalar_one_or_none()
+        content: bytes | None = await self._connection.value(_READ_FILE, self._of(run_id=run_id, path=path))
+        return content
 
     async def write(self, run_id: str, path: str, content: bytes, now: datetime) -> None:
         """Creates or replaces a file."""
         keyed = {"tenant_id": self._tenant_id, "run_id": run_id, "path": path}
         values = {"content": content, "size": len(content), "updated_at": now}
-        statement = insert(_FILES).values({**keyed, **values})
-        await self._connection.execute(statement.on_conflict_do_update(index_elements=list(keyed), set_=values))
+        await self._connection.change(_WRITE_FILE, {**keyed, **values})
 
     async def list(self, run_id: str) -> Sequence[StoredFile]:
         """The files without their content, ordered by path."""
-        query = sa.select(_FILES.c.path, _FILES.c.size, _FILES.c.updated_at).where(
-            _FILES.c.tenant_id == self._tenant_id, _FILES.c.run_id == run_id
-        )
-        rows = await self._connection.execute(query.order_by(_FILES.c.path))
+        rows = await self._connection.all(_LIST_FILES, self._of(run_id=run_id))
         return [StoredFile(row.path, row.size, row.updated_at) for row in rows]
 
 
@@ -118,14 +124,10 @@ class EventRows(Repository):
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> int:
         """Appends a milestone. The run's row stays locked until the commit, so numbers are committed in order."""
-        keyed = {"tenant": self._tenant_id, "run": run_id, "step": step}
-        values = {"kind": kind, "content": storable_json(data), "now": now}
-        return int((await self._connection.execute(_APPEND, {**keyed, **values})).scalar_one())
+        values = {"step": step, "kind": kind, "content": storable_json(data), "now": now}
+        return int((await self._connection.one(_APPEND, {**self._of(run_id=run_id), **values})).seq)
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
         """Milestones after a number, in order."""
-        query = sa.select(_EVENTS).where(
-            _EVENTS.c.tenant_id == self._tenant_id, _EVENTS.c.run_id == run_id, _EVENTS.c.seq > seq
-        )
-        rows = await self._connection.execute(query.order_by(_EVENTS.c.seq).limit(most))
+        rows = await self._connection.all(_AFTER, {**self._of(run_id=run_id), "seq": seq, "most": most})
         return [Event(row.seq, row.type, row.data, row.at) for row in rows]

@@ -9,18 +9,21 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
 _ENTRIES = table(TranscriptRow)
 _ORDER = (_ENTRIES.c.step, _ENTRIES.c.call)
 
 
+_OF_RUN = where(_ENTRIES, "run_id")
+
+
 def _latest() -> sa.Select[Any]:
-    of_run = (_ENTRIES.c.tenant_id == sa.bindparam("tenant"), _ENTRIES.c.run_id == sa.bindparam("run"))
     from_step = sa.bindparam("from_step", type_=sa.Integer)
     newest = (
         sa.select(_ENTRIES.c.step)
-        .where(*of_run, _ENTRIES.c.step >= from_step)
+        .where(_OF_RUN, _ENTRIES.c.step >= from_step)
         .order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc())
         .limit(sa.bindparam("most", type_=sa.Integer))
         .subquery()
@@ -28,12 +31,31 @@ def _latest() -> sa.Select[Any]:
     # Whole steps: an observation without the reply that asked for it is no conversation.
     wanted = _ENTRIES.c.step >= sa.select(sa.func.min(newest.c.step)).scalar_subquery()
     mission = sa.and_(_ENTRIES.c.step == 0, from_step == 0)
-    return sa.select(_ENTRIES).where(*of_run, sa.or_(wanted, mission)).order_by(*_ORDER)
+    return sa.select(_ENTRIES).where(_OF_RUN, sa.or_(wanted, mission)).order_by(*_ORDER)
 
 
-# Made once: making and hashing a statement takes longer than sending it.
-_LATEST = _latest()
-_ADD = insert(_ENTRIES).on_conflict_do_nothing()
+def _newest(*conditions: sa.ColumnElement[bool]) -> Query:
+    entries = sa.select(_ENTRIES).where(_OF_RUN, *conditions)
+    return Query(entries.order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc()).limit(1))
+
+
+_DATA = _ENTRIES.c.data
+_LATEST = Query(_latest())
+_WITHIN = _ENTRIES.c.step.between(sa.bindparam("first"), sa.bindparam("last"))
+_RANGE = Query(sa.select(_ENTRIES).where(_OF_RUN, _WITHIN).order_by(*_ORDER))
+_ENTRY = Query(sa.select(_ENTRIES).where(where(_ENTRIES, "run_id", "step", "call")))
+_LAST_REPLY = _newest(_ENTRIES.c.kind == EntryKind.REPLY.value, _ENTRIES.c.text != "")
+_LAST_OF_TOOL = _newest(
+    _ENTRIES.c.kind == EntryKind.OBSERVATION.value,
+    _DATA["tool"].astext == sa.bindparam("tool"),
+    _DATA["status"].astext == CallStatus.SUCCEEDED.value,
+)
+_HEARD = _newest(
+    _ENTRIES.c.kind == EntryKind.WORD.value,
+    _ENTRIES.c.text == sa.bindparam("said"),
+    _DATA["author_id"].astext == sa.bindparam("author"),
+)
+_ADD = Query(insert(_ENTRIES).on_conflict_do_nothing())
 
 
 class TranscriptRows(Repository):
@@ -41,61 +63,39 @@ class TranscriptRows(Repository):
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
         """The latest entries from a step on, in order, the first of them whole; with `from_step` 0 the mission too."""
-        values = {"tenant": self._tenant_id, "run": run_id, "from_step": from_step, "most": most}
-        return [_entry(row) for row in await self._connection.execute(_LATEST, values)]
+        return await self._entries(_LATEST, run_id, from_step=from_step, most=most)
 
     async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
         """The entries of at most `most_steps` steps after one, in order."""
-        within = _ENTRIES.c.step.between(after_step + 1, after_step + most_steps)
-        return await self._entries(sa.select(_ENTRIES).where(*self._of(run_id), within).order_by(*_ORDER))
+        return await self._entries(_RANGE, run_id, first=after_step + 1, last=after_step + most_steps)
 
     async def entry(self, run_id: str, step: int, call: int) -> Entry | None:
         """One entry by its key."""
-        keyed = (_ENTRIES.c.step == step, _ENTRIES.c.call == call)
-        found = await self._entries(sa.select(_ENTRIES).where(*self._of(run_id), *keyed))
-        return found[0] if found else None
+        return await self._newest(_ENTRY, run_id, of_step=step, of_call=call)
 
     async def last_reply(self, run_id: str) -> Entry | None:
         """The model's latest reply that says anything."""
-        said = (_ENTRIES.c.kind == EntryKind.REPLY.value, _ENTRIES.c.text != "")
-        replies = sa.select(_ENTRIES).where(*self._of(run_id), *said)
-        found = await self._entries(replies.order_by(_ENTRIES.c.step.desc()).limit(1))
-        return found[0] if found else None
+        return await self._newest(_LAST_REPLY, run_id)
 
     async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
         """The latest observation of a tool's call that succeeded."""
-        data = _ENTRIES.c.data
-        succeeded = (
-            _ENTRIES.c.kind == EntryKind.OBSERVATION.value,
-            data["tool"].astext == tool,
-            data["status"].astext == CallStatus.SUCCEEDED.value,
-        )
-        newest = sa.select(_ENTRIES).where(*self._of(run_id), *succeeded)
-        found = await self._entries(newest.order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc()).limit(1))
-        return found[0] if found else None
+        return await self._newest(_LAST_OF_TOOL, run_id, tool=tool)
 
     async def heard(self, run_id: str, author_id: str, text: str) -> bool:
         """Whether a person's word is in the transcript."""
-        word = (
-            _ENTRIES.c.kind == EntryKind.WORD.value,
-            _ENTRIES.c.text == storable(text),
-            _ENTRIES.c.data["author_id"].astext == author_id,
-        )
-        return bool(await self._entries(sa.select(_ENTRIES).where(*self._of(run_id), *word).limit(1)))
+        return await self._newest(_HEARD, run_id, said=storable(text), author=author_id) is not None
 
     async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
         """Appends entries; one whose key exists is left as it is."""
-        new = 0
-        for entry in entries:
-            row = {"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)}
-            new += int(getattr(await self._connection.execute(_ADD, row), "rowcount", 0))
-        return new
+        rows = ({"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)} for entry in entries)
+        return sum([await self._connection.change(_ADD, row) for row in rows])
 
-    def _of(self, run_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return _ENTRIES.c.tenant_id == self._tenant_id, _ENTRIES.c.run_id == run_id
+    async def _entries(self, query: Query, run_id: str, **values: object) -> list[Entry]:
+        return [_entry(row) for row in await self._connection.all(query, {**self._of(run_id=run_id), **values})]
 
-    async def _entries(self, query: sa.Select[Any]) -> list[Entry]:
-        return [_entry(row) for row in await self._connection.execute(query)]
+    async def _newest(self, query: Query, run_id: str, **values: object) -> Entry | None:
+        row = await self._connection.first(query, {**self._of(run_id=run_id), **values})
+        return None if row is None else _entry(row)
 
 
 def _row(entry: Entry) -> dict[str, object]:
@@ -118,7 +118,7 @@ def _row(entry: Entry) -> dict[str, object]:
     }
 
 
-def _entry(row: Any) -> Entry:  # noqa: ANN401 - SQLAlchemy rows are untyped
+def _entry(row: Row) -> Entry:
     data = row.data
     status = data.get("status")
     return Entry(

@@ -1,15 +1,38 @@
 """Usage records in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
 from taskforce.core.interfaces.stored import Spending, StepUsage
-from taskforce.infrastructure.persistence.rows import Repository, table
+from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.rows import Repository, table, where
 
 _USAGE = table(UsageRow)
+
+
+def _of_steps() -> sa.Select[Any]:
+    wasted = sa.func.sum(_USAGE.c.input_tokens + _USAGE.c.output_tokens).filter(_USAGE.c.error_code.is_not(None))
+    sums = {
+        "input": sa.func.sum(_USAGE.c.input_tokens),
+        "output": sa.func.sum(_USAGE.c.output_tokens),
+        "cached": sa.func.sum(_USAGE.c.cached_tokens),
+        "wasted": sa.func.coalesce(wasted, 0),
+        "models": sa.func.array_agg(sa.distinct(_USAGE.c.model)),
+    }
+    return (
+        sa.select(_USAGE.c.step, *(value.label(name) for name, value in sums.items()))
+        .where(where(_USAGE, "run_id"), _USAGE.c.model.is_not(None))
+        .where(_USAGE.c.step.between(sa.bindparam("first"), sa.bindparam("last")))
+        .group_by(_USAGE.c.step)
+    )
+
+
+_ADD = Query(insert(_USAGE).on_conflict_do_nothing())
+_OF_STEPS = Query(_of_steps())
 
 
 class UsageRows(Repository):
@@ -17,37 +40,22 @@ class UsageRows(Repository):
 
     async def add(self, spending: Spending) -> None:
         """Records what an effect used; a record that exists already is left as it is."""
-        rows = _rows(spending)
-        if rows:
-            keyed = {
-                "tenant_id": self._tenant_id,
-                "run_id": spending.run_id,
-                "step": spending.step,
-                "call": spending.call,
-                "attempt": spending.attempt,
-                "user_id": spending.user_id,
-                "agent_id": spending.agent_id,
-                "at": spending.at,
-            }
-            values = [{**keyed, "part": part, **row} for part, row in enumerate(rows)]
-            await self._connection.execute(insert(_USAGE).on_conflict_do_nothing(), values)
+        keyed = {
+            "tenant_id": self._tenant_id,
+            "run_id": spending.run_id,
+            "step": spending.step,
+            "call": spending.call,
+            "attempt": spending.attempt,
+            "user_id": spending.user_id,
+            "agent_id": spending.agent_id,
+            "at": spending.at,
+        }
+        for part, row in enumerate(_rows(spending)):
+            await self._connection.change(_ADD, {**keyed, "part": part, **row})
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
         """What the model used in each of the steps."""
-        wasted = sa.func.sum(_USAGE.c.input_tokens + _USAGE.c.output_tokens).filter(_USAGE.c.error_code.is_not(None))
-        sums = {
-            "input": sa.func.sum(_USAGE.c.input_tokens),
-            "output": sa.func.sum(_USAGE.c.output_tokens),
-            "cached": sa.func.sum(_USAGE.c.cached_tokens),
-            "wasted": sa.func.coalesce(wasted, 0),
-            "models": sa.func.array_agg(sa.distinct(_USAGE.c.model)),
-        }
-        query = (
-            sa.select(_USAGE.c.step, *(value.label(name) for name, value in sums.items()))
-            .where(_USAGE.c.tenant_id == self._tenant_id, _USAGE.c.run_id == run_id)
-            .where(_USAGE.c.step.between(first, last), _USAGE.c.model.is_not(None))
-            .group_by(_USAGE.c.step)
-        )
+        values = {**self._of(run_id=run_id), "first": first, "last": last}
         return [
             StepUsage(
                 step=row.step,
@@ -57,7 +65,7 @@ class UsageRows(Repository):
                 wasted_tokens=int(row.wasted),
                 models=tuple(sorted(row.models)),
             )
-            for row in await self._connection.execute(query)
+            for row in await self._connection.all(_OF_STEPS, values)
         ]
 
 

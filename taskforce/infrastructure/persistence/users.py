@@ -1,16 +1,28 @@
 """Users in PostgreSQL."""
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.users import UserRow
 from taskforce.core.domain.access import UserRecord
-from taskforce.infrastructure.persistence.rows import Repository, storable, table
+from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.rows import Repository, storable, table, where
 
 _USERS = table(UserRow)
+_GET = sa.select(_USERS).where(where(_USERS, "user_id"))
+_READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
+_FIXED = {"tenant_id", "user_id", "attributes", "created_at"}
+
+
+def _save() -> sa.ClauseElement:
+    adding = insert(_USERS)
+    seen = {column.name: adding.excluded[column.name] for column in _USERS.c if column.name not in _FIXED}
+    return adding.on_conflict_do_update(index_elements=["tenant_id", "user_id"], set_=seen)
+
+
+_SAVE = Query(_save())
 
 
 class UserRows(Repository):
@@ -18,18 +30,17 @@ class UserRows(Repository):
 
     async def get(self, user_id: str) -> UserRecord | None:
         """The user, if the tenant has one of that id."""
-        return await self._one(sa.select(_USERS), user_id)
+        return await self._one(_READ, user_id)
 
     async def locked(self, user_id: str) -> UserRecord | None:
         """The user, whom nobody else changes before this transaction ends."""
-        return await self._one(sa.select(_USERS).with_for_update(), user_id)
+        return await self._one(_LOCK, user_id)
 
-    async def _one(self, query: sa.Select[Any], user_id: str) -> UserRecord | None:
+    async def _one(self, query: Query, user_id: str) -> UserRecord | None:
         # Who decides by a signal only claims an id; one that cannot be stored names nobody.
         if storable(user_id) != user_id:
             return None
-        of_user = query.where(_USERS.c.tenant_id == self._tenant_id, _USERS.c.user_id == user_id)
-        row = (await self._connection.execute(of_user)).one_or_none()
+        row = await self._connection.first(query, self._of(user_id=user_id))
         if row is None:
             return None
         return UserRecord(
@@ -57,7 +68,4 @@ class UserRows(Repository):
             "updated_at": now,
         }
         fixed = {"tenant_id": self._tenant_id, "user_id": user.user_id, "attributes": {}, "created_at": now}
-        statement = insert(_USERS).values({**fixed, **seen})
-        await self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["tenant_id", "user_id"], set_=seen)
-        )
+        await self._connection.change(_SAVE, {**fixed, **seen})

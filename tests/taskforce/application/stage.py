@@ -151,7 +151,7 @@ class Stage:
     async def rows(self, table: str, columns: str) -> list[tuple[object, ...]]:
         """What a table of this tenant holds, in the order of its making."""
         async with self.database.tenant(self.tenant_id) as records:
-            found = await records.users._connection.execute(sa.text(f"SELECT {columns} FROM {table}"))
+            found = await records.users._connection.all(sa.text(f"SELECT {columns} FROM {table}"))
             return [tuple(row) for row in found]
 
     async def audited(self, action: str) -> list[tuple[object, ...]]:

@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
-from taskforce.infrastructure.live import CHANNEL, MAX_BYTES, Listener, Notice, Publisher, plain_url
+from taskforce.infrastructure.live import CHANNEL, MAX_BYTES, Listener, Notice, Publisher
+from taskforce.infrastructure.settings import plain_url
 from tests.fixtures import stack as stacks
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from models.tables.metadata import METADATA
 from taskforce.core.domain.errors import Unavailable
-from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.database import Database, StatementError
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.makers import NOW, SECOND, brief, queued, settled
 
@@ -45,7 +45,7 @@ async def test_interleaved_transactions_of_many_tenants_see_their_own_rows_only(
     async def glance() -> None:
         mine, other = chance.sample(tenants, 2)
         async with narrow.tenant(mine) as records:
-            seen = await records.users._connection.execute(sa.text("SELECT tenant_id, run_id::text FROM runs"))
+            seen = await records.users._connection.all(sa.text("SELECT tenant_id, run_id FROM runs"))
             assert [tuple(row) for row in seen] == [(mine, asked[mine].run_id)]
             if chance.random() < 0.1:
                 assert await records.runs.get(asked[other].run_id) is None
@@ -80,8 +80,7 @@ async def test_an_empty_or_odd_tenant_is_nobody(database: Database, tenant: str)
     await queued(database, tenant)
     for odd in ("", " ", "%", f"{tenant} ", f"' OR tenant_id = '{tenant}"):
         async with database.tenant(odd) as records:
-            found = await records.users._connection.execute(sa.text("SELECT count(*) FROM runs"))
-            assert found.scalar_one() == 0
+            assert await records.users._connection.value(sa.text("SELECT count(*) FROM runs")) == 0
 
 
 async def test_nobody_writes_as_another_tenant(database: Database, tenant: str) -> None:
@@ -94,25 +93,25 @@ async def test_nobody_writes_as_another_tenant(database: Database, tenant: str) 
             records.runs._tenant_id = other
             await records.runs.add(brief(other))
 
-    with pytest.raises(DBAPIError, match="row-level security"):
+    with pytest.raises(StatementError, match="row-level security"):
         await ask_as_another()
-    with pytest.raises(DBAPIError, match="row-level security"):
+    with pytest.raises(StatementError, match="row-level security"):
         async with database.tenant(mine) as records:
-            await records.users._connection.execute(
+            await records.users._connection.change(
                 sa.text("UPDATE users SET tenant_id = :other, user_id = 'mallory'"), {"other": other}
             )
     async with database.tenant(mine) as records:
-        changed = await records.users._connection.execute(
+        changed = await records.users._connection.change(
             sa.text("UPDATE runs SET mission = 'stolen' WHERE run_id = :run"), {"run": theirs.run_id}
         )
-        assert changed.rowcount == 0
+        assert changed == 0
 
 
 async def test_a_row_cannot_hang_on_another_tenants_run(database: Database, tenant: str) -> None:
     mine, other = f"{tenant}-a", f"{tenant}-b"
     await settled(database, mine)
     theirs = await queued(database, other)
-    with pytest.raises(DBAPIError, match="foreign key"):
+    with pytest.raises(StatementError, match="foreign key"):
         async with database.tenant(mine) as records:
             await records.effects.begin(theirs.run_id, 1, 1, "pay", NOW)
 
@@ -120,9 +119,9 @@ async def test_a_row_cannot_hang_on_another_tenants_run(database: Database, tena
 @pytest.mark.parametrize("table", ["transcript", "audit_events", "approval_decisions", "usage_records", "run_events"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET at = now()", "DELETE FROM {}", "TRUNCATE {}"])
 async def test_what_is_written_once_stays(database: Database, tenant: str, table: str, statement: str) -> None:
-    with pytest.raises(DBAPIError, match="permission denied"):
+    with pytest.raises(StatementError, match="permission denied"):
         async with database.tenant(tenant) as records:
-            await records.users._connection.execute(sa.text(statement.format(table)))
+            await records.users._connection.change(sa.text(statement.format(table)))
 
 
 class Trouble(Exception):
@@ -130,8 +129,8 @@ class Trouble(Exception):
 
 
 async def leftover(door: Database) -> str:
-    async with door._engine.begin() as connection:
-        return str((await connection.execute(SETTING)).scalar_one() or "")
+    async with door._transaction("BEGIN") as connection:
+        return str(await connection.value(SETTING) or "")
 
 
 @pytest.fixture
@@ -167,9 +166,9 @@ async def test_the_tenant_ends_with_a_rollback_and_nothing_is_kept(single: Datab
 
 
 async def test_the_tenant_ends_with_an_error_of_the_database(single: Database, tenant: str) -> None:
-    with pytest.raises(DBAPIError):
+    with pytest.raises(StatementError):
         async with single.tenant(tenant) as records:
-            await records.users._connection.execute(sa.text("SELECT 1 / 0"))
+            await records.users._connection.value(sa.text("SELECT 1 / 0"))
     assert await leftover(single) == ""
 
 
@@ -180,7 +179,7 @@ async def test_the_tenant_ends_with_a_cancellation(single: Database, tenant: str
     async def work() -> None:
         async with single.tenant(tenant) as records:
             inside.set()
-            await records.users._connection.execute(sa.text(statement))
+            await records.users._connection.value(sa.text(statement))
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())

@@ -57,7 +57,7 @@ async def test_a_tenant_is_registered_once(database: Database, tenant: str) -> N
     await database.register_tenant(tenant, NOW)
     await database.register_tenant(tenant, NOW + SECOND)
     async with database.tenant(tenant) as records:
-        rows = await records.users._connection.execute(sa.text("SELECT tenant_id, active, created_at FROM tenants"))
+        rows = await records.users._connection.all(sa.text("SELECT tenant_id, active, created_at FROM tenants"))
         assert [tuple(row) for row in rows] == [(tenant, True, NOW)]
 
 
@@ -78,7 +78,7 @@ async def test_the_audit_log_takes_whatever_is_claimed(database: Database, tenan
     async with database.tenant(tenant) as records:
         await records.audit.append(event)
         await records.audit.append(replace(event, details=None, reason=None))
-        rows = await records.users._connection.execute(
+        rows = await records.users._connection.all(
             sa.text("SELECT actor_id, resource_id, reason, on_behalf_of, details FROM audit_events ORDER BY audit_id")
         )
         found = sorted((tuple(row) for row in rows), key=lambda row: row[2] is None)
