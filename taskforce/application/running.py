@@ -36,11 +36,16 @@ class Briefs:
         kept = self._kept.get((tenant_id, run_id))
         if kept is None:
             async with self._store.tenant(tenant_id) as records:
-                kept = await records.runs.brief(run_id)
-            if kept is None:
-                raise missing("run")
-            self._kept.keep((tenant_id, run_id), kept, kept.size())
+                kept = await self.read(records, tenant_id, run_id)
         return kept
+
+    async def read(self, records: Records, tenant_id: str, run_id: str) -> Brief:
+        """The brief of a run, within a transaction that is open already."""
+        brief = self._kept.get((tenant_id, run_id)) or await records.runs.brief(run_id)
+        if brief is None:
+            raise missing("run")
+        self._kept.keep((tenant_id, run_id), brief, brief.size())
+        return brief
 
 
 class Replies:
@@ -91,9 +96,9 @@ class Running:
 
     async def begin(self, tenant_id: str, run_id: str) -> Brief:
         """Marks the run as running; a second begin changes nothing."""
-        brief = await self._briefs.get(tenant_id, run_id)
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
+            brief = await self._briefs.read(records, tenant_id, run_id)
             if await records.runs.begin(run_id, now):
                 await records.events.append(run_id, "run.started", {}, now)
         self._live.changed(tenant_id, run_id)
@@ -122,22 +127,9 @@ class Running:
                 tokens = totals.input_tokens + totals.output_tokens
                 data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": tokens}
                 await records.events.append(run_id, "run.finished", data, now)
-                await records.audit.append(await self._ended(tenant_id, run_id, ending, now))
+                brief = await self._briefs.read(records, tenant_id, run_id)
+                await records.audit.append(_ended(brief, ending, now))
         self._live.changed(tenant_id, run_id)
-
-    async def _ended(self, tenant_id: str, run_id: str, ending: Ending, now: datetime) -> AuditEvent:
-        brief = await self._briefs.get(tenant_id, run_id)
-        return AuditEvent(
-            actor_id=f"agent:{brief.agent.agent_id}",
-            on_behalf_of=brief.user_id,
-            action="run.end",
-            resource_type="run",
-            resource_id=run_id,
-            outcome=ending.status.value,
-            reason=ending.error_code or ending.stop_reason,
-            channel="worker",
-            at=now,
-        )
 
 
 async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
@@ -146,6 +138,20 @@ async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
         return None
     reply = await records.transcripts.last_reply(run_id)
     return reply.text if reply is not None else ""
+
+
+def _ended(brief: Brief, ending: Ending, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        actor_id=f"agent:{brief.agent.agent_id}",
+        on_behalf_of=brief.user_id,
+        action="run.end",
+        resource_type="run",
+        resource_id=brief.run_id,
+        outcome=ending.status.value,
+        reason=ending.error_code or ending.stop_reason,
+        channel="worker",
+        at=now,
+    )
 
 
 async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:

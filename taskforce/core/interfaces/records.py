@@ -170,8 +170,8 @@ class Files(Protocol):
 class Events(Protocol):
     """Durable milestones."""
 
-    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> int:
-        """Appends a milestone and returns its number; with a step the run's row tells that it has come so far."""
+    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
+        """Appends a milestone; with a step the run's row tells that it has come so far."""
         ...
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:

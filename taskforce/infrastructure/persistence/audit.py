@@ -5,10 +5,10 @@ import sqlalchemy as sa
 from models.tables.audit import AuditRow
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import AuditEvent
-from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.connection import Query, Write
 from taskforce.infrastructure.persistence.rows import Repository, storable_json, table
 
-_APPEND = Query(sa.insert(table(AuditRow)))
+_APPEND = Write(audited=Query(sa.insert(table(AuditRow))))
 
 
 class AuditRows(Repository):
@@ -31,4 +31,4 @@ class AuditRows(Repository):
             "details": event.details or {},
             "at": event.at,
         }
-        await self._connection.change(_APPEND, storable_json(values))
+        await self._connection.later(_APPEND, storable_json(values))

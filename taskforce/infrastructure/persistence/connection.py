@@ -5,7 +5,9 @@ docs/decisions/0008-asyncpg-executes.md).
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 import asyncpg
@@ -15,6 +17,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves dialects untyped
+_NUMBER = re.compile(r"\$(\d+)")
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -46,6 +49,15 @@ class Query:
         wanted = {name for name, bound in sql.binds.items() if bound.required}
         self._own = {name: value for name, value in sql.params.items() if name not in wanted}
 
+    @property
+    def size(self) -> int:
+        """How many parameters it has."""
+        return len(self._names)
+
+    def numbered_after(self, before: int) -> str:
+        """The text with parameters numbered from `before` + 1."""
+        return _NUMBER.sub(lambda found: f"${int(found[1]) + before}", self.text)
+
     def arguments(self, values: Mapping[str, object]) -> list[object]:
         """The parameters in the order in which they are sent.
 
@@ -59,6 +71,21 @@ class Query:
 Statement = Query | sa.ClauseElement
 
 
+class Write:
+    """A change whose outcome nobody waits for.
+
+    Args:
+        parts: Its statements by name; one may select from what an earlier one returns.
+    """
+
+    def __init__(self, **parts: Query) -> None:
+        self.parts = parts
+
+    def arguments(self, values: Mapping[str, object]) -> list[object]:
+        """The parameters of all parts."""
+        return [argument for part in self.parts.values() for argument in part.arguments(values)]
+
+
 class Connection:
     """The way to PostgreSQL within one transaction.
 
@@ -68,10 +95,24 @@ class Connection:
 
     def __init__(self, driver: "PoolConnectionProxy[Row]") -> None:
         self._driver = driver
+        self._later: dict[Write, list[object]] = {}
+
+    async def later(self, write: Write, values: Mapping[str, object]) -> None:
+        """Writes before the next statement, or before the commit; all that waits is sent as one."""
+        if write in self._later:
+            await self.flush()
+        self._later[write] = write.arguments(values)
+
+    async def flush(self) -> None:
+        """Sends what waits."""
+        if self._later:
+            writes, self._later = self._later, {}
+            arguments = [argument for one in writes.values() for argument in one]
+            await self._driver.execute(_together(tuple(writes)), *arguments)
 
     async def all(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Sequence[Row]:
         """Every row of the result."""
-        query = _query(statement)
+        query = await self._next(statement)
         return await self._driver.fetch(query.text, *query.arguments(values))
 
     async def one(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Row:
@@ -87,19 +128,23 @@ class Connection:
 
     async def first(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Row | None:
         """The first row, if there is one."""
-        query = _query(statement)
+        query = await self._next(statement)
         return await self._driver.fetchrow(query.text, *query.arguments(values))
 
     async def value(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Any:  # noqa: ANN401 - as rows
         """The first column of the first row; None when there is none."""
-        query = _query(statement)
+        query = await self._next(statement)
         return await self._driver.fetchval(query.text, *query.arguments(values))
 
     async def change(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> int:
         """Changes rows, and says how many."""
-        query = _query(statement)
+        query = await self._next(statement)
         tag = await self._driver.execute(query.text, *query.arguments(values))
         return int(tag.rpartition(" ")[2])
+
+    async def _next(self, statement: Statement) -> Query:
+        await self.flush()
+        return statement if isinstance(statement, Query) else Query(statement)
 
 
 async def prepare(connection: "asyncpg.Connection[Row]") -> None:
@@ -108,5 +153,12 @@ async def prepare(connection: "asyncpg.Connection[Row]") -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 
 
-def _query(statement: Statement) -> Query:
-    return statement if isinstance(statement, Query) else Query(statement)
+@cache
+def _together(writes: tuple[Write, ...]) -> str:
+    """One statement for several: each is a common table expression, its parameters numbered on."""
+    parts: list[str] = []
+    before = 0
+    for name, query in (part for write in writes for part in write.parts.items()):
+        parts.append(f"{name} AS ({query.numbered_after(before)})")
+        before += query.size
+    return f"WITH {', '.join(parts)} SELECT"

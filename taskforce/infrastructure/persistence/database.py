@@ -128,7 +128,9 @@ class Database:
             async with self._connection() as driver:
                 try:
                     await driver.execute(begin)
-                    yield Connection(driver)
+                    connection = Connection(driver)
+                    yield connection
+                    await connection.flush()
                 except BaseException:
                     await _roll_back(driver)
                     raise

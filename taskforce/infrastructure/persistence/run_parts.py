@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
 from taskforce.core.interfaces.stored import Event, Json
 from taskforce.core.interfaces.tools import StoredFile
-from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.connection import Query, Write
 from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
@@ -17,27 +17,15 @@ _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
 INT = sa.Integer()
 
 
-def _append() -> sa.ClauseElement:
-    counted = (
-        sa.update(_RUNS)
-        .where(where(_RUNS, "run_id"))
-        .values(
-            event_seq=_RUNS.c.event_seq + 1,
-            steps=sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type)),
-        )
-        .returning(_RUNS.c.tenant_id, _RUNS.c.run_id, _RUNS.c.event_seq)
-        .cte("counted")
-    )
-    values = sa.select(
-        counted.c.tenant_id,
-        counted.c.run_id,
-        counted.c.event_seq,
-        sa.bindparam("kind", type_=_EVENTS.c.type.type),
-        sa.bindparam("content", type_=_EVENTS.c.data.type),
-        sa.bindparam("now", type_=_EVENTS.c.at.type),
-    )
-    columns = ["tenant_id", "run_id", "seq", "type", "data", "at"]
-    return sa.insert(_EVENTS).from_select(columns, values).returning(_EVENTS.c.seq)
+def _append() -> Write:
+    step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
+    counted = sa.update(_RUNS).where(where(_RUNS, "run_id")).values(event_seq=_RUNS.c.event_seq + 1, steps=step)
+    key = (_RUNS.c.tenant_id, _RUNS.c.run_id, _RUNS.c.event_seq)
+    found = sa.table("counted", *(sa.column(column.name, column.type) for column in key))
+    content = {"type": "kind", "data": "content", "at": "now"}
+    said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
+    told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
+    return Write(counted=Query(counted.returning(*key)), told=Query(told))
 
 
 def _write() -> sa.ClauseElement:
@@ -55,7 +43,7 @@ _READ_FILE = Query(sa.select(_FILES.c.content).where(where(_FILES, "run_id", "pa
 _WRITE_FILE = Query(_write())
 _LISTED = sa.select(_FILES.c.path, _FILES.c.size, _FILES.c.updated_at).order_by(_FILES.c.path)
 _LIST_FILES = Query(_LISTED.where(where(_FILES, "run_id")))
-_APPEND = Query(_append())
+_APPEND = _append()
 _LATER = sa.select(_EVENTS).where(where(_EVENTS, "run_id"), _EVENTS.c.seq > sa.bindparam("seq"))
 _AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=INT)))
 
@@ -122,10 +110,10 @@ class FileRows(Repository):
 class EventRows(Repository):
     """See `Events`."""
 
-    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> int:
+    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
         """Appends a milestone. The run's row stays locked until the commit, so numbers are committed in order."""
         values = {"step": step, "kind": kind, "content": storable_json(data), "now": now}
-        return int((await self._connection.one(_APPEND, {**self._of(run_id=run_id), **values})).seq)
+        await self._connection.later(_APPEND, {**self._of(run_id=run_id), **values})
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
         """Milestones after a number, in order."""

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
 from taskforce.core.interfaces.stored import Spending, StepUsage
-from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.connection import Query, Write
 from taskforce.infrastructure.persistence.rows import Repository, table, where
 
 _USAGE = table(UsageRow)
@@ -31,7 +31,7 @@ def _of_steps() -> sa.Select[Any]:
     )
 
 
-_ADD = Query(insert(_USAGE).on_conflict_do_nothing())
+_ADD = Write(used=Query(insert(_USAGE).on_conflict_do_nothing()))
 _OF_STEPS = Query(_of_steps())
 
 
@@ -51,7 +51,7 @@ class UsageRows(Repository):
             "at": spending.at,
         }
         for part, row in enumerate(_rows(spending)):
-            await self._connection.change(_ADD, {**keyed, "part": part, **row})
+            await self._connection.later(_ADD, {**keyed, "part": part, **row})
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
         """What the model used in each of the steps."""
