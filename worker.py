@@ -21,6 +21,7 @@ from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
+from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
@@ -84,15 +85,16 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     """Builds every activity from its parts."""
     briefs, replies = Briefs(parts.database), Replies(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
-    thinking = Thinking(parts.database, briefs, parts.model, parts.tools, parts.live, parts.clock, replies)
+    checking = Checking(parts.tools, parts.clock, parts.claims_age)
+    thinking = Thinking(parts.database, briefs, checking, parts.model, parts.tools, parts.live, parts.clock, replies)
     acting = Acting(
         parts.database,
         briefs,
+        checking,
         parts.tools,
         parts.http,
         parts.live,
         parts.clock,
-        claims_age=parts.claims_age,
         replies=replies,
     )
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.claims_age)
@@ -103,7 +105,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         runs.note_status,
         runs.record_usage,
         runs.finish_run,
-        ModelActivities(thinking, acting).call_model,
+        ModelActivities(thinking).call_model,
         tools.authorize,
         tools.run_tool,
         tools.record_denial,

@@ -10,7 +10,7 @@ from models.messages.approvals import (
     OpenedRequest,
     RefusedDecision,
 )
-from taskforce.application.acting import CallRef
+from taskforce.application.calls import CallRef
 from taskforce.application.deciding import Attempted, Deciding
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
 

@@ -5,7 +5,6 @@ from temporalio import activity
 from activities.heartbeats import heartbeating
 from activities.tools import permits
 from models.messages.runs import ModelOutcome, ModelTurn
-from taskforce.application.acting import Acting
 from taskforce.application.thinking import Thinking, Turn
 
 
@@ -13,13 +12,11 @@ class ModelActivities:
     """One turn of the model.
 
     Args:
-        thinking: Asks the model.
-        acting: Checks the calls that it asks for.
+        thinking: The use case.
     """
 
-    def __init__(self, thinking: Thinking, acting: Acting) -> None:
+    def __init__(self, thinking: Thinking) -> None:
         self._thinking = thinking
-        self._acting = acting
 
     @activity.defn(name="call_model")
     async def call_model(self, turn: ModelTurn) -> ModelOutcome:
@@ -34,7 +31,6 @@ class ModelActivities:
         )
         async with heartbeating():
             thought = await self._thinking.think(asked)
-            if not thought.calls:
-                return ModelOutcome(calls=0, tokens=thought.tokens)
-            allowed = await self._acting.authorize(turn.tenant_id, turn.run_id, turn.step)
-        return ModelOutcome(calls=thought.calls, tokens=thought.tokens, permits=permits(allowed))
+        if not thought.calls:
+            return ModelOutcome(calls=0, tokens=thought.tokens)
+        return ModelOutcome(calls=thought.calls, tokens=thought.tokens, permits=permits(thought.allowed))

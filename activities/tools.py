@@ -6,7 +6,9 @@ from temporalio import activity
 
 from activities.heartbeats import heartbeating
 from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
-from taskforce.application.acting import Acting, Allowed, CallRef, Observed
+from taskforce.application.acting import Acting, Observed
+from taskforce.application.calls import CallRef
+from taskforce.application.checking import Allowed
 
 
 class ToolActivities:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskforce.application.acting import CallRef, call_payload
+from taskforce.application.calls import CallRef, call_payload
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import UserRecord
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash

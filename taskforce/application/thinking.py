@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from taskforce.application.checking import Allowed, Checking
 from taskforce.application.kept import Kept
 from taskforce.application.principals import current_user
 from taskforce.application.running import Briefs, Replies
@@ -49,6 +50,7 @@ class Thought:
 
     calls: int
     tokens: int
+    allowed: tuple[Allowed, ...] = ()
 
 
 class Thinking:
@@ -57,6 +59,7 @@ class Thinking:
     Args:
         store: The tenants' data.
         briefs: What the runs are about.
+        checking: The rules before the calls that the model asks for.
         model: The door to the models.
         tools: The tools there are.
         live: Who watches.
@@ -68,6 +71,7 @@ class Thinking:
         self,
         store: Store,
         briefs: Briefs,
+        checking: Checking,
         model: ChatModel,
         tools: ToolRunner,
         live: Live,
@@ -76,6 +80,7 @@ class Thinking:
     ) -> None:
         self._store = store
         self._briefs = briefs
+        self._checking = checking
         self._model = model
         self._tools = tools
         self._live = live
@@ -84,7 +89,9 @@ class Thinking:
         self._past: Kept[tuple[str, str], _Past] = Kept()
 
     async def think(self, turn: Turn) -> Thought:
-        """Asks the model for a step and stores reply and usage in one transaction; a retry finds the earlier reply.
+        """Asks the model for a step; stores reply and usage, and checks the calls asked for, in one transaction.
+
+        A retry finds the earlier reply.
 
         Raises:
             ModelFailure: No usable reply; what was spent is recorded.
@@ -96,7 +103,7 @@ class Thinking:
             past = await self._read(records, brief, turn.step)
             known = past.reply(turn.step)
             if known is not None:
-                return await self._thought(records, turn, known)
+                return await self._thought(records, brief, turn, known)
             await current_user(records, brief.user_id)
             if turn.attempt > 1:
                 await _require_tokens(records, brief, turn)
@@ -109,10 +116,15 @@ class Thinking:
             raise
         return await self._keep(brief, turn, heard, reply)
 
-    async def _thought(self, records: Records, turn: Turn, reply: Entry) -> Thought:
-        used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
-        tokens = sum(one.input_tokens + one.output_tokens for one in used)
-        return Thought(0 if turn.closing else len(reply.tool_calls), tokens)
+    async def _thought(
+        self, records: Records, brief: Brief, turn: Turn, reply: Entry, tokens: int | None = None
+    ) -> Thought:
+        if tokens is None:
+            used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
+            tokens = sum(one.input_tokens + one.output_tokens for one in used)
+        if turn.closing:
+            return Thought(0, tokens)
+        return Thought(len(reply.tool_calls), tokens, await self._checking.step(records, brief, reply))
 
     async def _heard(self, records: Records, turn: Turn) -> list[Entry]:
         if not turn.words:
@@ -165,7 +177,8 @@ class Thinking:
                 # An attempt that was given up for dead has stored its reply first: that one is the reply.
                 entry = await records.transcripts.entry(turn.run_id, turn.step, 0) or entry
             alone = turn.attempt == 1 and stored == len(heard) + 1
-            thought = Thought(len(calls), _tokens(reply.calls)) if alone else await self._thought(records, turn, entry)
+            tokens = _tokens(reply.calls) if alone else None
+            thought = await self._thought(records, brief, turn, entry, tokens)
         self._replies.keep(turn.tenant_id, turn.run_id, entry)
         self._live.changed(turn.tenant_id, turn.run_id)
         return thought

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from taskforce.application.acting import Acting, CallRef
+from taskforce.application.acting import Acting
+from taskforce.application.calls import CallRef
+from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.missions import Accepted, Mission, accept
 from taskforce.application.principals import recognise
@@ -62,7 +64,8 @@ class Stage:
         self.now = NOW
         self.live = Watchers()
         self.briefs = Briefs(database)
-        self.acting = Acting(database, self.briefs, TOOLS, GuardedHttp(), self.live, self.clock, CLAIMS_AGE)
+        self.checking = Checking(TOOLS, self.clock, CLAIMS_AGE)
+        self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
         self.deciding = Deciding(database, self.briefs, self.live, self.clock, CLAIMS_AGE)
         self.running = Running(database, self.briefs, self.live, self.clock)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.acting import MAX_CALLS
+from taskforce.application.checking import MAX_CALLS
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import effect_id, new_id

@@ -27,7 +27,7 @@ async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
 @pytest.fixture
 def thinking(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> Thinking:
     scripted.requests.clear()
-    return Thinking(stage.database, stage.briefs, model, TOOLS, stage.live, stage.clock)
+    return Thinking(stage.database, stage.briefs, stage.checking, model, TOOLS, stage.live, stage.clock)
 
 
 def last_messages(scripted: ScriptedLLM) -> list[dict[str, Any]]:
