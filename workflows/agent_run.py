@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, is_cancelled_exception
 
 from workflows.approval import ApprovalWorkflow
-from workflows.attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR
+from workflows.attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR, value
 from workflows.steps import MARGIN, MODEL_PATIENCE, ask_model, is_refusal, last_failure, quickly, ran_out, use_tool
 
 with workflow.unsafe.imports_passed_through():
@@ -39,6 +39,9 @@ with workflow.unsafe.imports_passed_through():
 
 PAUSE = "pause"
 MOST_WORDS = 1_000
+# 2026-11: from this edition on the status attribute says only what Temporal's own status does not.
+STATUS_SAYS_MORE = 2
+SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
 _Open = Literal["running", "waiting", "paused"]
 _Final = Literal["completed", "incomplete", "failed", "cancelled"]
@@ -65,6 +68,8 @@ class AgentRun:
         self._holds: list[str] = []
         self._held_since = workflow.now()
         self._held = timedelta()
+        self._edition = 1
+        self._marked: tuple[str | None, str | None] = (None, None)
         self._asking = asyncio.Lock()
         self._noting = asyncio.Lock()
 
@@ -73,6 +78,7 @@ class AgentRun:
         """Works until the run has ended; returns its status."""
         try:
             self._plan = await quickly("begin_run", self._ref(), RunPlan)
+            self._edition = self._plan.edition
             end = await self._work()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
@@ -256,8 +262,7 @@ class AgentRun:
                 return
             self._status, self._waiting_for = status, waiting_for
             self._describe()
-            waiting = WAITING_FOR.value_set(waiting_for) if waiting_for else WAITING_FOR.value_unset()
-            workflow.upsert_search_attributes([STATUS.value_set(status), waiting])
+            self._mark(status, waiting_for)
             note = RunNote(tenant_id=self._tenant_id, run_id=self._run_id, status=status, waiting_for=waiting_for)
             await quickly("note_status", note)
 
@@ -289,8 +294,15 @@ class AgentRun:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._status, self._waiting_for = end.status, None
         await quickly("finish_run", end)
-        workflow.upsert_search_attributes([STATUS.value_set(end.status), WAITING_FOR.value_unset()])
+        self._mark(end.status, None)
         self._describe()
+
+    def _mark(self, status: str, waiting_for: str | None) -> None:
+        always = self._edition < STATUS_SAYS_MORE
+        said = status if always or status in SAYS_MORE else None
+        if always or (said, waiting_for) != self._marked:
+            self._marked = (said, waiting_for)
+            workflow.upsert_search_attributes([value(STATUS, said), value(WAITING_FOR, waiting_for)])
 
     def _failed(self, error: BaseException) -> RunEnd:
         code, message = last_failure(error)

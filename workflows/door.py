@@ -125,7 +125,6 @@ class TemporalDoor:
             attributes.TENANT: tenant_id,
             attributes.AGENT: brief.agent.agent_id,
             attributes.USER: brief.user_id,
-            attributes.STATUS: "running",
         }
         try:
             await self._client.start_workflow(

@@ -10,7 +10,15 @@ from taskforce.application.running import Briefs, Replies
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
 from taskforce.core.domain.transcript import Entry, EntryKind, Exchange, conversation
-from taskforce.core.interfaces.llm import ChatMessage, ChatModel, ModelCall, ModelFailure, ModelReply, ModelRequest
+from taskforce.core.interfaces.llm import (
+    ChatMessage,
+    ChatModel,
+    ModelCall,
+    ModelFailure,
+    ModelInterrupted,
+    ModelReply,
+    ModelRequest,
+)
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Spending
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
@@ -114,6 +122,9 @@ class Thinking:
         except ModelFailure as error:
             await self._spend(brief, turn, error.calls, error)
             raise
+        except ModelInterrupted as gone:
+            await self._spend(brief, turn, gone.calls)
+            raise
         return await self._keep(brief, turn, heard, reply)
 
     async def _thought(
@@ -183,12 +194,14 @@ class Thinking:
         self._live.changed(turn.tenant_id, turn.run_id)
         return thought
 
-    async def _spend(self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError) -> None:
-        now = self._clock()
-        data = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
+    async def _spend(
+        self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None = None
+    ) -> None:
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(brief, turn, calls))
-            await records.events.append(turn.run_id, "model.failed", data, now)
+            if error is not None:
+                told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
+                await records.events.append(turn.run_id, "model.failed", told, self._clock())
         self._live.changed(turn.tenant_id, turn.run_id)
 
     def _spending(self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...]) -> Spending:

@@ -1,5 +1,6 @@
 """The shape of a conversation with a model, and the protocol that `infrastructure/llm` fulfils."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -102,6 +103,18 @@ class ModelFailure(DomainError):
     calls: tuple[ModelCall, ...] = ()
 
 
+class ModelInterrupted(asyncio.CancelledError):
+    """The call was cancelled while the model worked.
+
+    Attributes:
+        calls: The calls that were made, that which was cancelled last; the provider may charge for them.
+    """
+
+    def __init__(self, calls: tuple[ModelCall, ...]) -> None:
+        super().__init__()
+        self.calls = calls
+
+
 class ModelRefused(ModelFailure, Invalid):
     """The provider refused the request (400, 401, 403, 404): retrying will not help."""
 
@@ -136,5 +149,6 @@ class ChatModel(Protocol):
             ModelLimited: Rate limited; see `retry_after`.
             ModelUnavailable: Every model of the list failed or timed out.
             ModelReplyInvalid: Two replies in a row were unusable.
+            ModelInterrupted: The caller was cancelled meanwhile.
         """
         ...

@@ -13,6 +13,7 @@ from taskforce.core.interfaces.llm import (
     ChatMessage,
     ModelCall,
     ModelFailure,
+    ModelInterrupted,
     ModelLimited,
     ModelRefused,
     ModelReply,
@@ -26,6 +27,7 @@ from taskforce.infrastructure.llm.failures import StreamBrokenError, failure_of,
 from taskforce.infrastructure.llm.reply_stream import Chunk, ReplyStream
 from taskforce.infrastructure.llm.wire import estimate_input, wire_messages, wire_tools
 
+CANCELLED = "cancelled"
 NUDGE = ChatMessage(
     "user",
     "[Your last reply was empty, or a tool call in it had no name or was cut off. "
@@ -162,9 +164,15 @@ class _Attempt:
             async with asyncio.timeout(self.request.timeout_seconds):
                 await self._stream(model, messages, reply)
             failure = _refused_content(model, reply)
+        except asyncio.CancelledError:
+            # What came so far is charged, and nobody tells how much before a first word: the prompt was sent.
+            self._record(model, messages, reply, CANCELLED, started, charged=True)
+            raise ModelInterrupted(tuple(self.calls)) from None
         except Exception as error:  # noqa: BLE001  whatever a provider's code raises is a failure of the model
             failure = self._failure(error, model, reply)
-        self._record(model, messages, reply, failure, started)
+        # A provider that failed before its first word is taken to have charged nothing.
+        charged = failure is None or reply.begun
+        self._record(model, messages, reply, failure.code if failure else None, started, charged=charged)
         if failure is not None:
             raise failure
         return reply
@@ -197,11 +205,11 @@ class _Attempt:
         model: str,
         messages: Sequence[ChatMessage],
         reply: ReplyStream,
-        failure: ModelFailure | None,
+        failed: str | None,
         started: float,
+        *,
+        charged: bool,
     ) -> None:
-        """A provider that failed before its first word is taken to have charged nothing."""
-        charged = failure is None or reply.begun
         estimated = estimate_input(messages, self.request.tools) if charged and not reply.input_tokens else 0
         call = ModelCall(
             model=model,
@@ -209,7 +217,7 @@ class _Attempt:
             output_tokens=reply.output_tokens or reply.estimate_output(),
             cached_tokens=reply.cached_tokens,
             duration_ms=round((time.monotonic() - started) * 1000),
-            failed=failure.code if failure else None if reply.usable else "model_reply_invalid",
+            failed=failed or (None if reply.usable else "model_reply_invalid"),
         )
         self.calls.append(call)
 

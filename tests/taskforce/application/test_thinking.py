@@ -1,5 +1,6 @@
 """One turn of the model, through LiteLLM, against a scripted endpoint."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,7 @@ from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import Ending, RunStatus
 from taskforce.core.interfaces.llm import ModelFailure
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from tests.fixtures.scripted_llm import ScriptedLLM, empty, status, text, tool_calls
+from tests.fixtures.scripted_llm import ScriptedLLM, empty, hang, status, text, tool_calls
 from tests.taskforce.application.stage import TOOLS, Stage
 
 
@@ -63,6 +64,20 @@ async def test_words_are_heard_in_order_before_the_reply(
     async with stage.database.tenant(stage.tenant_id) as records:
         entries = await records.transcripts.range(run_id, 0, 1)
     assert [(entry.call, entry.text) for entry in entries] == [(-2, "Hurry."), (-1, "Please."), (0, "Yes.")]
+
+
+async def test_tokens_of_a_cancelled_call_are_wasted_and_recorded(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([hang("Let me think about")])
+    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1)))
+    await scripted.until(lambda it: len(it.requests) == 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    ((code, tokens),) = await stage.rows("usage_records", "error_code, input_tokens")
+    assert (code, int(str(tokens)) > 0) == ("cancelled", True)
 
 
 async def test_tokens_of_a_failed_attempt_are_wasted_and_recorded(

@@ -9,6 +9,7 @@ import pytest
 from taskforce.core.interfaces.llm import (
     ChatMessage,
     ModelFailure,
+    ModelInterrupted,
     ModelLimited,
     ModelRefused,
     ModelReplyInvalid,
@@ -343,8 +344,11 @@ async def test_cancelling_hangs_up_at_once(model: LiteLLMModel, llm: ScriptedLLM
     call = asyncio.create_task(model.complete(asking(), lambda _: arrived.set()))
     await (arrived.wait() if reply.content else llm.until(lambda it: len(it.requests) == 1))
     call.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(ModelInterrupted) as gone:
         await call
+    (made,) = gone.value.calls
+    assert (made.failed, made.input_tokens > 0, made.output_tokens > 0) == ("cancelled", True, bool(reply.content))
+    assert call.cancelled()
     await llm.until(lambda it: it.hangups == 1)
 
 

@@ -1,0 +1,51 @@
+"""What a tool call is: its key, its arguments, and what an approval of it binds to."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from taskforce.core.domain.documents import check_document
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.interfaces.llm import RequestedCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallRef:
+    """Names one tool call.
+
+    Attributes:
+        tenant_id: The tenant.
+        run_id: The run.
+        step: The step.
+        call: The call within it, from 1.
+    """
+
+    tenant_id: str
+    run_id: str
+    step: int
+    call: int
+
+
+def call_payload(call: RequestedCall) -> Mapping[str, object]:
+    """What an approver sees and approves: the tool and its exact arguments."""
+    return {"tool": call.name, "arguments": arguments_of(call)}
+
+
+def arguments_of(call: RequestedCall) -> Mapping[str, object]:
+    """The arguments that the model wrote.
+
+    Raises:
+        Invalid: `arguments_malformed`, or what `check_document` refuses.
+    """
+    try:
+        arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Invalid("arguments_malformed", "The arguments are not valid JSON; send one JSON object.") from None
+    if not isinstance(arguments, dict):
+        raise Invalid("arguments_malformed", "The arguments must be one JSON object.")
+    check_document(arguments, "arguments")
+    return arguments
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)

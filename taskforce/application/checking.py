@@ -1,0 +1,135 @@
+"""May a tool call happen, and do its arguments fit? Assume that the model is hijacked."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskforce.application.calls import CallRef, arguments_of, call_payload
+from taskforce.application.kept import Kept
+from taskforce.application.observing import observation, tell
+from taskforce.application.principals import current_user
+from taskforce.core.domain.access import require
+from taskforce.core.domain.approvals import ApprovalStatus, content_hash
+from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.transcript import CallStatus, Entry, Shown
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.records import Clock, Records
+from taskforce.core.interfaces.stored import Request
+from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
+
+CLEARED_KEPT = 1_000
+CLEARED_FOR = timedelta(seconds=2)
+MAX_CALLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A call that may go on, and how."""
+
+    call: int
+    spec: ToolSpec
+    approval: bool
+
+
+class Checking:
+    """The rules before a call: of all calls of a reply when the model asks, of each at the moment of its effect.
+
+    Args:
+        tools: The tools there are.
+        clock: The time.
+        claims_age: How long the claims last seen count as rights.
+    """
+
+    def __init__(self, tools: ToolRunner, clock: Clock, claims_age: timedelta) -> None:
+        self._tools = tools
+        self._clock = clock
+        self._claims_age = claims_age
+        self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
+
+    async def step(self, records: Records, brief: Brief, reply: Entry) -> tuple[Allowed, ...]:
+        """Checks all calls of a reply. What is refused, the model is told at once.
+
+        Returns:
+            The calls that may go on, in order.
+        """
+        if not reply.tool_calls:
+            return ()
+        allowed: list[Allowed] = []
+        refused: list[Entry] = []
+        forbidden = await self._forbidden(records, brief)
+        for number, call in enumerate(reply.tool_calls, start=1):
+            objection = forbidden or self._objection(brief, number, call)
+            if objection is None:
+                allowed.append(self._allowed(brief, number, call.name))
+                self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
+            else:
+                seen = Shown(objection)
+                refused.append(observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock()))
+        if refused:
+            await tell(records, brief, refused)
+        return tuple(allowed)
+
+    async def objection_now(
+        self, records: Records, brief: Brief, ref: CallRef, call: RequestedCall, request_id: str | None
+    ) -> str | None:
+        """What speaks against a call at the moment of its effect, also after a wait of days; None when nothing does.
+
+        Args:
+            records: The tenant's records.
+            brief: What the run is about.
+            ref: The call's key.
+            call: The call.
+            request_id: The approval that it waited for.
+        """
+        objection = await self._forbidden(records, brief) or self._objection(brief, ref.call, call)
+        if objection is not None or not self._allowed(brief, ref.call, call.name).approval:
+            return objection
+        request = await records.requests.get(request_id) if request_id else None
+        approved = request is not None and _approves(request, ref, call)
+        return None if approved else "Refused: this call has no approval for exactly these arguments."
+
+    def just_cleared(self, brief: Brief, ref: CallRef, call: RequestedCall) -> bool:
+        """Whether this process has read the rights for a quick call a moment ago; then they are not read again.
+
+        Only the first attempt: whether there is an observation already is left to the key that it is stored under, for
+        what is quick is idempotent.
+        """
+        at = self._cleared.take(ref)
+        if at is None or self._clock() - at > CLEARED_FOR:
+            return False
+        allowed = self._allowed(brief, ref.call, call.name)
+        return allowed.spec.quick and not allowed.spec.asks_person and not allowed.approval
+
+    async def _forbidden(self, records: Records, brief: Brief) -> str | None:
+        try:
+            user = await current_user(records, brief.user_id)
+            require(user.permissions(self._clock(), self._claims_age), Permission.TOOL_EXECUTE)
+        except Forbidden as error:
+            return f"Refused: {error.message}"
+        return None
+
+    def _objection(self, brief: Brief, number: int, call: RequestedCall) -> str | None:
+        specs = self._tools.specs()
+        if number > MAX_CALLS:
+            return f"Refused: at most {MAX_CALLS} tool calls in one step; call it again in the next."
+        if call.name not in specs or not brief.agent.may_use(call.name):
+            names = ", ".join(sorted(name for name in specs if brief.agent.may_use(name)))
+            return f"There is no tool named {call.name[:80]!r}. Tools: {names}."
+        try:
+            arguments = arguments_of(call)
+        except Invalid as error:
+            return error.message
+        problems = self._tools.problems(call.name, arguments)
+        return "The arguments do not fit: " + "; ".join(problems) if problems else None
+
+    def _allowed(self, brief: Brief, number: int, name: str) -> Allowed:
+        spec = self._tools.specs()[name]
+        return Allowed(number, spec, spec.needs_approval or name in brief.agent.require_approval)
+
+
+def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:
+    # One approval is good for one effect: that of another call, even with the same arguments, is none for this.
+    same_call = (request.run_id, request.step, request.call) == (ref.run_id, ref.step, ref.call)
+    same_content = request.content_hash == content_hash(call_payload(call))
+    return request.status is ApprovalStatus.APPROVED and same_call and same_content

@@ -1,0 +1,69 @@
+"""What the model is told of its tool calls, and what is kept of it: transcript, milestone and audit together."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, Shown
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import AuditEvent
+
+
+def observation(
+    step: int, number: int, call: RequestedCall, status: CallStatus, seen: Shown, at: datetime, duration_ms: int = 0
+) -> Entry:
+    """What the model is told of a call.
+
+    Args:
+        step: The step.
+        number: The call within it, from 1.
+        call: The call.
+        status: How it went.
+        seen: Its result as the model shall see it.
+        at: The time.
+        duration_ms: How long the tool took, in milliseconds.
+    """
+    return Entry(
+        step=step,
+        call=number,
+        kind=EntryKind.OBSERVATION,
+        text=seen.text,
+        at=at,
+        tool=call.name[:80],
+        tool_call_id=call.id,
+        status=status,
+        duration_ms=duration_ms,
+        whole_size=len(seen.whole) if seen.whole is not None else None,
+    )
+
+
+async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> bool:
+    """Stores observations with their milestones and audit events.
+
+    Returns:
+        False when they were stored before; then nothing is added.
+    """
+    new = await records.transcripts.add(brief.run_id, entries)
+    if new:
+        for entry in entries:
+            data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
+            await records.events.append(brief.run_id, "tool.finished", data, entry.at)
+            await records.audit.append(_audit(brief, entry))
+    return bool(new)
+
+
+def _audit(brief: Brief, entry: Entry) -> AuditEvent:
+    refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
+    return AuditEvent(
+        actor_id=f"agent:{brief.agent.agent_id}",
+        on_behalf_of=brief.user_id,
+        action="tool.call",
+        resource_type="tool",
+        resource_id=entry.tool or "",
+        outcome="denied" if refused else "allowed",
+        reason=entry.text[:200] if refused else None,
+        channel="worker",
+        at=entry.at,
+        details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
+    )
