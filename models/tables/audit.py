@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
@@ -26,4 +27,26 @@ class AuditRow(SQLModel, table=True):
     reason: str | None = maybe()
     request_id: str | None = maybe()
     details: dict[str, Any] = column(JSONB)
+    at: datetime = column(TIME)
+
+
+class AuditChainRow(SQLModel, table=True):
+    """An event's place in the tenant's chain; append-only."""
+
+    __tablename__ = "audit_chain"
+
+    tenant_id: str = key()
+    seq: int = key(sa.BigInteger)
+    audit_id: str = column(UUID)
+    hash: str = column()
+
+
+class AuditAnchorRow(SQLModel, table=True):
+    """The place up to which the log's earlier events were dropped, their time to be kept being over. Append-only."""
+
+    __tablename__ = "audit_anchors"
+
+    tenant_id: str = key()
+    seq: int = key(sa.BigInteger)
+    hash: str = column()
     at: datetime = column(TIME)

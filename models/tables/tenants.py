@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
@@ -17,6 +16,8 @@ class TenantRow(SQLModel, table=True):
 
     tenant_id: str = key()
     name: str = column()
-    active: bool = column(sa.Boolean)
     settings: dict[str, Any] = column(JSONB)
     created_at: datetime = column(TIME)
+    status: str = column()
+    metadata_: dict[str, Any] = column(JSONB, sa_column_kwargs={"name": "metadata"})
+    updated_at: datetime = column(TIME)

@@ -27,3 +27,4 @@ class UserRow(SQLModel, table=True):
     attributes: dict[str, Any] = column(JSONB)
     created_at: datetime = column(TIME)
     updated_at: datetime = column(TIME)
+    kind: str = column()

@@ -8,13 +8,16 @@ import asyncpg
 APP = "taskforce_app"
 NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
-CHANGED_IN_PLACE = frozenset({"users", "runs", "run_files", "approvals"})
+CHANGED_IN_PLACE = frozenset(
+    {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
+)
 """The tables in which the application may change rows; all others are append-only."""
-DELETED_FROM: frozenset[str] = frozenset()
+DELETED_FROM = frozenset({"roles", "resource_grants"})
 """The tables from which the application may delete."""
 OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
 READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
 }
 """What the platform door may read of all tenants."""

@@ -33,5 +33,6 @@ class PlatformRecords:
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""
-        values = {"tenant_id": tenant_id, "name": tenant_id, "active": True, "settings": {}, "created_at": now}
+        made = {"settings": {}, "metadata": {}, "status": "active", "created_at": now, "updated_at": now}
+        values = {"tenant_id": tenant_id, "name": tenant_id, **made}
         await self._connection.change(_REGISTER, values)

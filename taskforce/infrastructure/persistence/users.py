@@ -13,7 +13,7 @@ from taskforce.infrastructure.persistence.rows import Repository, storable, tabl
 _USERS = table(UserRow)
 _GET = sa.select(_USERS).where(where(_USERS, "user_id"))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
-_FIXED = {"tenant_id", "user_id", "attributes", "created_at"}
+_FIXED = {"tenant_id", "user_id", "created_at"}
 
 
 def _save() -> sa.ClauseElement:
