@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,10 +25,12 @@ from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
+from taskforce.infrastructure.access_rules import access_rules, deployment_profile
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -66,7 +68,7 @@ class WorkerParts:
         model: The door to the models.
         tools: The tools there are.
         http: The guarded way out.
-        claims_age: How long the claims last seen count as rights.
+        rules: What the deployment says about rights.
         clock: The time.
         answer_seconds: How long a run waits for a person's answer.
     """
@@ -76,7 +78,7 @@ class WorkerParts:
     model: ChatModel
     tools: ToolRunner
     http: OutboundHttp
-    claims_age: timedelta = timedelta(hours=24)
+    rules: AccessRules = field(default_factory=AccessRules)
     clock: Clock = utc_now
     answer_seconds: int = ANSWER_SECONDS
 
@@ -85,7 +87,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     """Builds every activity from its parts."""
     briefs, replies = Briefs(parts.database), Replies(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
-    checking = Checking(parts.tools, parts.clock, parts.claims_age)
+    checking = Checking(parts.tools, parts.clock, parts.rules)
     thinking = Thinking(parts.database, briefs, checking, parts.model, parts.tools, parts.live, parts.clock, replies)
     acting = Acting(
         parts.database,
@@ -97,7 +99,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         parts.clock,
         replies=replies,
     )
-    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.claims_age)
+    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding)
     return [
@@ -222,7 +224,7 @@ async def work(settings: Settings) -> None:
             model=model,
             tools=ToolRegistry.discover(secrets=known_secrets(os.environ)),
             http=http,
-            claims_age=timedelta(hours=settings.claims_max_age_hours),
+            rules=access_rules(settings, deployment_profile(settings)),
         )
         await stack.enter_async_context(sweeping(database, door, live))
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.

@@ -33,4 +33,6 @@ class ModelActivities:
             thought = await self._thinking.think(asked)
         if not thought.calls:
             return ModelOutcome(calls=0, tokens=thought.tokens)
+        if thought.allowed is None:
+            return ModelOutcome(calls=thought.calls, tokens=thought.tokens)
         return ModelOutcome(calls=thought.calls, tokens=thought.tokens, permits=permits(thought.allowed))

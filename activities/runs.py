@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from models.messages.frame import RunRef
-from models.messages.runs import EDITION, RunEnd, RunNote, RunPlan
+from models.messages.runs import RunEnd, RunNote, RunPlan
 from taskforce.application.running import Running
 from taskforce.core.domain.runs import Ending, RunStatus, StopReason
 
@@ -31,7 +31,6 @@ class RunActivities:
             max_tokens=brief.limits.max_tokens,
             max_seconds=brief.limits.max_seconds,
             answer_seconds=self._answer_seconds,
-            edition=EDITION,
         )
 
     @activity.defn(name="note_status")

@@ -10,13 +10,16 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, params
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from api.addresses import client_address
 from api.parts import GatewayParts
 from api.problems import request_id_of
-from taskforce.application.principals import recognise
-from taskforce.core.domain.access import UserRecord, require
-from taskforce.core.domain.errors import Invalid
+from taskforce.application.principals import recognise, recognise_key
+from taskforce.application.rates import count_request
+from taskforce.core.domain.access import Standing, UserRecord, require
+from taskforce.core.domain.api_keys import KEY_PREFIX
+from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.interfaces.identity import Permission
 from taskforce.infrastructure.logging import bind
 
@@ -31,16 +34,31 @@ class Caller:
     """Who calls, with the rights of now.
 
     Attributes:
-        user: The user as recorded.
-        permissions: What the user may do.
-        expires_at: From when the token is no longer believed.
+        standing: The user, the tenant and the rights.
+        expires_at: From when the credential is no longer believed.
         request_id: The request.
+        key_id: The API key, if it was one.
     """
 
-    user: UserRecord
-    permissions: frozenset[Permission]
+    standing: Standing
     expires_at: datetime
     request_id: str | None
+    key_id: str | None = None
+
+    @property
+    def user(self) -> UserRecord:
+        """The user as recorded."""
+        return self.standing.user
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that count now."""
+        return self.standing.roles
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What the user may do."""
+        return self.standing.permissions
 
     @property
     def tenant_id(self) -> str:
@@ -62,8 +80,10 @@ def parts_of(request: Request) -> GatewayParts:
 
 Parts = Annotated[GatewayParts, Depends(parts_of)]
 
-_bearer = HTTPBearer(auto_error=False, description="A signed token that names user, tenant and roles.")
+_bearer = HTTPBearer(auto_error=False, description="A signed token that names user, tenant and roles, or an API key.")
+_key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+KeyHeader = Annotated[str | None, Depends(_key_header)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +96,39 @@ class Guard:
 
     permission: Permission | None
 
-    async def __call__(self, request: Request, parts: Parts, credentials: Credentials) -> Caller:
+    async def __call__(self, request: Request, parts: Parts, credentials: Credentials, key: KeyHeader) -> Caller:
         """Recognises the caller.
 
         Raises:
-            Unauthenticated: There is no token, or none that we believe.
-            Forbidden: `user_deactivated` or `permission_denied`.
+            Unauthenticated: There is no credential, or none that we believe.
+            Forbidden: `user_deactivated`, `tenant_disabled`, `address_not_allowed` or `permission_denied`.
+            Limited: `rate_limited`.
         """
-        identity = await parts.identities.authenticate(credentials.credentials if credentials else None)
-        bind(tenant_id=identity.tenant_id, user_id=identity.user_id)
-        now = parts.clock()
-        user = await recognise(parts.database, parts.database, identity, now)
-        held = user.permissions(now, parts.claims_age)
+        caller = await _recognised(request, parts, credentials.credentials if credentials else None, key)
+        standing = caller.standing
+        request.state.standing = standing
+        request.state.client = client_address(request, parts.trusted_proxies)
+        if not standing.tenant.settings.admits(request.state.client):
+            raise Forbidden("address_not_allowed", "Your tenant does not let anybody in from this address.")
+        request.state.rate_headers = await count_request(
+            parts.database, parts.rates, standing, caller.key_id, parts.clock()
+        )
         if self.permission is not None:
-            require(held, self.permission)
-        return Caller(user, held, identity.expires_at, request_id_of(request))
+            require(caller.permissions, self.permission)
+        return caller
+
+
+async def _recognised(request: Request, parts: GatewayParts, token: str | None, key: str | None) -> Caller:
+    now, request_id = parts.clock(), request_id_of(request)
+    plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
+    if plaintext:
+        standing, record = await recognise_key(parts.database, parts.database, plaintext, parts.rules, now)
+        bind(tenant_id=record.tenant_id, user_id=record.user_id, key_id=record.key_id)
+        return Caller(standing, record.expires_at, request_id, record.key_id)
+    identity = await parts.identities.authenticate(token)
+    bind(tenant_id=identity.tenant_id, user_id=identity.user_id)
+    standing = await recognise(parts.database, parts.database, identity, parts.rules, now)
+    return Caller(standing, identity.expires_at, request_id)
 
 
 @dataclass(frozen=True, slots=True)

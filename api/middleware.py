@@ -146,6 +146,7 @@ class _Answer:
 
     def _additions(self) -> Iterable[tuple[str, str]]:
         yield from _HEADERS
+        yield from self._scope.get("state", {}).get("rate_headers", {}).items()
         if self._scope["path"] not in _PAGES:
             yield "content-security-policy", _NOTHING_ACTIVE
 

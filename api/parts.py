@@ -5,12 +5,15 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from api.agents import Agents
 from taskforce.application.deciding import Deciding
+from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.interfaces.records import Clock, Live
+from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.live import Listener, Publisher
 from taskforce.infrastructure.persistence.database import Database
@@ -49,7 +52,9 @@ class GatewayParts:
         door: The door to Temporal.
         identities: Says whom a token names.
         agents: The agents of the profiles.
-        claims_age: How long the claims last seen count as rights.
+        rules: What the deployment says about rights.
+        rates: What it says about rates.
+        trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
         clock: The time.
@@ -62,7 +67,9 @@ class GatewayParts:
     door: TemporalDoor
     identities: JWTIdentityProvider
     agents: Agents
-    claims_age: timedelta = timedelta(hours=24)
+    rules: AccessRules = field(default_factory=AccessRules)
+    rates: RateRules = field(default_factory=RateRules)
+    trusted_proxies: tuple[str, ...] = ()
     temporal_ui: str | None = None
     rhythm: Rhythm = Rhythm()
     clock: Clock = utc_now
@@ -70,7 +77,7 @@ class GatewayParts:
 
     def deciding(self) -> Deciding:
         """The use cases of approvals."""
-        return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.claims_age)
+        return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.rules)
 
 
 @asynccontextmanager
@@ -85,6 +92,8 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
         Invalid: A setting is missing.
     """
     identities = _identities(settings)
+    profile = deployment_profile(settings)
+    rules = access_rules(settings, profile)
     async with AsyncExitStack() as stack:
         database = Database(settings.app_url, settings.db_pool_size)
         stack.push_async_callback(database.close)
@@ -97,7 +106,9 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
             door=TemporalDoor(await connect(where), where.task_queue),
             identities=identities,
             agents=_agents(settings),
-            claims_age=timedelta(hours=settings.claims_max_age_hours),
+            rules=rules,
+            rates=RateRules(default_rate(profile), profile.rate_limiting.by_tenant),
+            trusted_proxies=settings.trusted_proxies,
             temporal_ui=temporal_ui(settings),
         )
 

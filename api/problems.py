@@ -12,7 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.refusals import note_refusal
 from api.schemas.problems import FieldProblem
+from taskforce.application.rates import RateLimited
 from taskforce.core.domain.errors import DomainError, Kind
 
 STATUSES: Mapping[Kind, int] = {
@@ -120,6 +122,9 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
     if error.kind is Kind.UNAVAILABLE:
         _log.warning("http.unavailable", code=error.code, detail=error.message)
+    if isinstance(error, RateLimited):
+        request.state.rate_headers = error.headers
+    await note_refusal(request, error)
     return domain_problem(error, request_id_of(request))
 
 

@@ -12,7 +12,7 @@ from starlette.types import Send
 from api.dependencies import Caller
 from api.parts import GatewayParts
 from api.watching import Watch, watching
-from taskforce.core.domain.access import require
+from taskforce.application.principals import standing
 from taskforce.core.domain.errors import DomainError, Forbidden
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Event
@@ -140,14 +140,11 @@ class RunStream:
         self._checked_at = self._now()
         now = self._parts.clock()
         async with self._parts.database.tenant(self._caller.tenant_id) as records:
-            user = await records.users.get(self._caller.user_id)
-        if user is None or now >= self._caller.expires_at:
-            return False
-        try:
-            require(user.permissions(now, self._parts.claims_age), Permission.SESSION_READ)
-        except Forbidden:
-            return False
-        return True
+            try:
+                who = await standing(records, self._caller.user_id, self._parts.rules, now)
+            except Forbidden:
+                return False
+        return now < self._caller.expires_at and Permission.SESSION_READ in who.permissions
 
 
 def encoded(kind: str, data: Mapping[str, object], event_id: int | None = None) -> bytes:

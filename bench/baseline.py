@@ -52,7 +52,7 @@ class Turn:
 
 @workflow.defn
 class Floor:
-    """No-op activities: begin, five times the model, four times authorize and tool, finish."""
+    """No-op activities: begin, five times the model, four times a tool, finish."""
 
     @workflow.run
     async def run(self, shape: Shape) -> None:
@@ -61,7 +61,6 @@ class Floor:
         for step in range(CALLS + 1):
             await workflow.execute_activity(nothing, start_to_close_timeout=TIME)
             if step < CALLS:
-                await _local(nothing_local)
                 await (_local(nothing_local) if shape.quick else _regular(nothing))
         await _local(nothing_local)
 

@@ -11,7 +11,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from bench.baseline import Floor, Honest, HonestActivities, nothing, nothing_local
 from bench.tools import offer
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.settings import Settings, plain_url
+from taskforce.infrastructure.settings import Settings, driver_arguments
 from workflows.door import TemporalAddress, connect
 
 
@@ -22,7 +22,7 @@ async def _work(settings: Settings) -> None:
     client = await connect(TemporalAddress(**settings.temporal_connection))
     model = LiteLLMModel()
     await model.prepare()
-    async with asyncpg.create_pool(plain_url(settings.app_url), min_size=settings.db_pool_size) as pool:
+    async with asyncpg.create_pool(**driver_arguments(settings.app_url), min_size=settings.db_pool_size) as pool:
         activities = HonestActivities(model, pool)
         worker = Worker(
             client,

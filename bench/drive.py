@@ -17,6 +17,7 @@ from bench.stub import model_name
 from taskforce.application.missions import Mission, accept
 from taskforce.application.principals import recognise
 from taskforce.application.running import require_run
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.runs import AgentDefinition, Limits, workflow_id
 from taskforce.core.interfaces.identity import Identity
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
@@ -169,7 +170,7 @@ async def know_user(stack: BenchStack) -> None:
         issued_at=now,
         expires_at=now,
     )
-    await recognise(stack.database, stack.database, identity, now)
+    await recognise(stack.database, stack.database, identity, AccessRules(), now)
 
 
 def _mission(tool: str, calls: int, limits: Limits) -> Mission:

@@ -39,8 +39,7 @@ with workflow.unsafe.imports_passed_through():
 
 PAUSE = "pause"
 MOST_WORDS = 1_000
-# 2026-11: from this edition on the status attribute says only what Temporal's own status does not.
-STATUS_SAYS_MORE = 2
+# 2026-11: runs that began without the status attribute set it only for what Temporal's own status does not tell.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
 _Open = Literal["running", "waiting", "paused"]
@@ -68,8 +67,9 @@ class AgentRun:
         self._holds: list[str] = []
         self._held_since = workflow.now()
         self._held = timedelta()
-        self._edition = 1
-        self._marked: tuple[str | None, str | None] = (None, None)
+        begun_with = workflow.info().typed_search_attributes
+        self._marks_always = begun_with.get(STATUS) is not None
+        self._marked: tuple[str | None, str | None] = (None, begun_with.get(WAITING_FOR))
         self._asking = asyncio.Lock()
         self._noting = asyncio.Lock()
 
@@ -78,7 +78,6 @@ class AgentRun:
         """Works until the run has ended; returns its status."""
         try:
             self._plan = await quickly("begin_run", self._ref(), RunPlan)
-            self._edition = self._plan.edition
             end = await self._work()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
@@ -161,7 +160,7 @@ class AgentRun:
     async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:
         if outcome.permits is not None:
             return outcome.permits
-        # 2026-11: a reply from before `call_model` checked its calls itself.
+        # The calls could not be checked with the reply, or the reply is from before 2026-11, when that was done apart.
         ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
         return (await quickly("authorize", ref, Permits, patience=self._left())).calls
 
@@ -298,9 +297,8 @@ class AgentRun:
         self._describe()
 
     def _mark(self, status: str, waiting_for: str | None) -> None:
-        always = self._edition < STATUS_SAYS_MORE
-        said = status if always or status in SAYS_MORE else None
-        if always or (said, waiting_for) != self._marked:
+        said = status if self._marks_always or status in SAYS_MORE else None
+        if self._marks_always or (said, waiting_for) != self._marked:
             self._marked = (said, waiting_for)
             workflow.upsert_search_attributes([value(STATUS, said), value(WAITING_FOR, waiting_for)])
 

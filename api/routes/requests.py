@@ -40,7 +40,7 @@ async def list_pending(caller: Anybody, parts: Parts, limit: Limit = 20, cursor:
 
     A page may be short although there is a next one: requests that are just about to close are passed over.
     """
-    roles = caller.user.effective_roles(parts.clock(), parts.claims_age)
+    roles = caller.roles
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
         found = await records.requests.pending(page, Approver(caller.user_id, roles))
@@ -118,15 +118,15 @@ async def _find(parts: GatewayParts, caller: Caller, request_id: str) -> Request
 
 def _may_know(parts: GatewayParts, caller: Caller, request: Request) -> bool:
     own = request.approval.requester_id == caller.user_id
-    decides = holds_role(request, caller.user, parts.clock(), parts.claims_age)
+    decides = holds_role(request, caller.roles)
     return own or decides or Permission.AUDIT_READ in caller.permissions
 
 
 def _listed(parts: GatewayParts, caller: Caller, request: Request) -> bool:
     own = request.approval.requester_id == caller.user_id
-    return own or may_decide(request, caller.user, parts.clock(), parts.claims_age)
+    return own or may_decide(request, caller.user_id, caller.roles, parts.clock())
 
 
 def _out(parts: GatewayParts, caller: Caller, request: Request) -> RequestOut:
     now = parts.clock()
-    return request_out(request, now, can_decide=may_decide(request, caller.user, now, parts.claims_age))
+    return request_out(request, now, can_decide=may_decide(request, caller.user_id, caller.roles, now))

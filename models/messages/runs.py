@@ -35,10 +35,6 @@ class RunInput(RunRef):
     carried: Carried = Carried()
 
 
-EDITION = 2
-"""Of which edition runs are that begin now; see `RunPlan.edition`."""
-
-
 class RunPlan(Message):
     """What the workflow must know of the run to steer it.
 
@@ -49,8 +45,6 @@ class RunPlan(Message):
         max_tokens: Tokens at most.
         max_seconds: Seconds of work at most.
         answer_seconds: How long a question to a person waits.
-        edition: Which commands the workflow issues, where a later version of it issues others: a part of a run goes
-            on as it began (docs/decisions/0004).
     """
 
     agent_id: str
@@ -59,7 +53,6 @@ class RunPlan(Message):
     max_tokens: int
     max_seconds: int
     answer_seconds: int
-    edition: int = 1
 
 
 class ModelTurn(RunRef):

@@ -1,4 +1,4 @@
-"""What is granted in a tenant: roles of its own, roles on one resource, API keys, policies, and how fast one may ask."""
+"""What is granted in a tenant: roles of its own, roles on one resource, API keys, policies, and rates of requests."""
 
 from datetime import datetime
 from typing import Any
@@ -81,3 +81,4 @@ class RateBucketRow(SQLModel, table=True):
     bucket: str = key()
     tokens: float = column(sa.Double)
     at: datetime = column(TIME)
+    granted: bool = column(sa.Boolean)

@@ -64,7 +64,8 @@ class Acting:
         brief = await self._briefs.get(tenant_id, run_id)
         reply = await self._replies.get(tenant_id, run_id, step)
         async with self._store.tenant(tenant_id) as records:
-            allowed = await self._checking.step(records, brief, reply)
+            told = await records.transcripts.range(run_id, step - 1, 1)
+            allowed = await self._checking.step(records, brief, reply, {entry.call for entry in told})
         self._live.changed(tenant_id, run_id)
         return allowed
 

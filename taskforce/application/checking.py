@@ -1,13 +1,14 @@
 """May a tool call happen, and do its arguments fit? Assume that the model is hijacked."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from taskforce.application.calls import CallRef, arguments_of, call_payload
 from taskforce.application.kept import Kept
 from taskforce.application.observing import observation, tell
-from taskforce.application.principals import current_user
-from taskforce.core.domain.access import require
+from taskforce.application.principals import standing
+from taskforce.core.domain.access import AccessRules, Standing, require
 from taskforce.core.domain.approvals import ApprovalStatus, content_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.runs import Brief
@@ -38,17 +39,33 @@ class Checking:
     Args:
         tools: The tools there are.
         clock: The time.
-        claims_age: How long the claims last seen count as rights.
+        rules: What the deployment says about rights.
     """
 
-    def __init__(self, tools: ToolRunner, clock: Clock, claims_age: timedelta) -> None:
+    def __init__(self, tools: ToolRunner, clock: Clock, rules: AccessRules) -> None:
         self._tools = tools
         self._clock = clock
-        self._claims_age = claims_age
+        self._rules = rules
         self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
 
-    async def step(self, records: Records, brief: Brief, reply: Entry) -> tuple[Allowed, ...]:
+    async def user(self, records: Records, brief: Brief) -> Standing:
+        """The user on whose behalf the run works, with the rights of now.
+
+        Raises:
+            Forbidden: `user_deactivated` or `tenant_disabled`: nothing more happens on behalf of that user.
+        """
+        return await standing(records, brief.user_id, self._rules, self._clock())
+
+    async def step(
+        self, records: Records, brief: Brief, reply: Entry, told: Collection[int] = ()
+    ) -> tuple[Allowed, ...]:
         """Checks all calls of a reply. What is refused, the model is told at once.
+
+        Args:
+            records: The tenant's records.
+            brief: What the run is about.
+            reply: The reply.
+            told: Calls of which the model has been told an outcome, by an attempt whose result was lost: they are over.
 
         Returns:
             The calls that may go on, in order.
@@ -59,6 +76,8 @@ class Checking:
         refused: list[Entry] = []
         forbidden = await self._forbidden(records, brief)
         for number, call in enumerate(reply.tool_calls, start=1):
+            if number in told:
+                continue
             objection = forbidden or self._objection(brief, number, call)
             if objection is None:
                 allowed.append(self._allowed(brief, number, call.name))
@@ -103,8 +122,8 @@ class Checking:
 
     async def _forbidden(self, records: Records, brief: Brief) -> str | None:
         try:
-            user = await current_user(records, brief.user_id)
-            require(user.permissions(self._clock(), self._claims_age), Permission.TOOL_EXECUTE)
+            who = await self.user(records, brief)
+            require(who.permissions, Permission.TOOL_EXECUTE)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None

@@ -1,11 +1,12 @@
 """Requests for approval: opening, who may decide, what was decided, closing."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from taskforce.application.calls import CallRef, call_payload
+from taskforce.application.principals import standing
 from taskforce.application.running import Briefs
-from taskforce.core.domain.access import UserRecord
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash
 from taskforce.core.domain.errors import DomainError, Forbidden
 from taskforce.core.domain.ids import missing
@@ -31,15 +32,15 @@ class Deciding:
         briefs: What the runs are about.
         live: Who watches.
         clock: The time.
-        claims_age: How long the claims last seen count as rights.
+        rules: What the deployment says about rights.
     """
 
-    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock, claims_age: timedelta) -> None:
+    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock, rules: AccessRules) -> None:
         self._store = store
         self._briefs = briefs
         self._live = live
         self._clock = clock
-        self._claims_age = claims_age
+        self._rules = rules
 
     async def open(self, ref: CallRef, request_id: str) -> Request:
         """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
@@ -131,25 +132,26 @@ class Deciding:
 
     async def _check(self, records: Records, request: Request, attempt: Attempted, now: datetime) -> None:
         request.approval.check(attempt.approver_id, attempt.channel, now)
-        approver = await records.users.get(attempt.approver_id)
-        if approver is None or not approver.active:
-            raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.")
-        if not holds_role(request, approver, now, self._claims_age):
+        try:
+            approver = await standing(records, attempt.approver_id, self._rules, now)
+        except Forbidden:
+            raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.") from None
+        if not holds_role(request, approver.roles):
             roles = ", ".join(request.approval.terms.allowed_roles)
             raise Forbidden("approver_role_missing", f"Deciding this request needs one of these roles: {roles}.")
 
 
-def holds_role(request: Request, user: UserRecord, now: datetime, claims_age: timedelta) -> bool:
-    """Whether the user holds, now, one of the roles that decide the request."""
-    return not user.effective_roles(now, claims_age).isdisjoint(request.approval.terms.allowed_roles)
+def holds_role(request: Request, roles: frozenset[str]) -> bool:
+    """Whether one of the roles decides the request."""
+    return not roles.isdisjoint(request.approval.terms.allowed_roles)
 
 
-def may_decide(request: Request, user: UserRecord, now: datetime, claims_age: timedelta) -> bool:
-    """Whether a decision of the user over HTTP would count now."""
-    if request.closed_at is not None or not holds_role(request, user, now, claims_age):
+def may_decide(request: Request, user_id: str, roles: frozenset[str], now: datetime) -> bool:
+    """Whether a decision over HTTP, of somebody who holds these roles now, would count."""
+    if request.closed_at is not None or not holds_role(request, roles):
         return False
     try:
-        request.approval.check(user.user_id, Channel.API, now)
+        request.approval.check(user_id, Channel.API, now)
     except DomainError:
         return False
     return True

@@ -42,14 +42,13 @@ async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> bool
     """Stores observations with their milestones and audit events.
 
     Returns:
-        False when they were stored before; then nothing is added.
+        False when all were stored before; of what was, nothing is added.
     """
-    new = await records.transcripts.add(brief.run_id, entries)
-    if new:
-        for entry in entries:
-            data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
-            await records.events.append(brief.run_id, "tool.finished", data, entry.at)
-            await records.audit.append(_audit(brief, entry))
+    new = [entry for entry in entries if await records.transcripts.add(brief.run_id, [entry])]
+    for entry in new:
+        data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
+        await records.events.append(brief.run_id, "tool.finished", data, entry.at)
+        await records.audit.append(_audit(brief, entry))
     return bool(new)
 
 

@@ -1,50 +1,124 @@
-"""Who is asking: the user's row is made, and kept, from the claims of the tokens that we believe."""
+"""Who is asking, and what they may do now: the one place where a user's rights are put together."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from taskforce.core.domain.access import UserRecord
-from taskforce.core.domain.errors import Forbidden
-from taskforce.core.interfaces.identity import Identity
+from taskforce.core.domain.access import AccessRules, Standing, UserRecord, permissions_of
+from taskforce.core.domain.api_keys import ApiKey, key_hash, looks_like_key
+from taskforce.core.domain.errors import Forbidden, Unauthenticated
+from taskforce.core.domain.roles import CUSTOM_PREFIX
+from taskforce.core.domain.tenants import Tenant
+from taskforce.core.interfaces.identity import Identity, Role
 from taskforce.core.interfaces.records import Platform, Records, Store
 
 REFRESH_AFTER = timedelta(minutes=5)
 
 
-async def recognise(store: Store, platform: Platform, claimed: Identity, now: datetime) -> UserRecord:
+async def recognise(store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime) -> Standing:
     """Finds the user whom a token names, or makes the row at first sight, and keeps the claims last seen.
 
     Args:
         store: The door to the tenant's data.
-        platform: The door that registers a tenant at first sight.
+        platform: The door that registers a tenant at first sight, where that is allowed.
         claimed: What the verified token says.
+        rules: What the deployment says about rights.
         now: The time.
 
     Returns:
-        The user as recorded.
+        The user with the rights of now.
 
     Raises:
-        Forbidden: `user_deactivated`.
+        Forbidden: `user_deactivated`, `tenant_disabled`, or `tenant_unknown` where tenants are made by hand.
     """
     async with store.tenant(claimed.tenant_id) as records:
-        known = await records.users.get(claimed.user_id)
-    if known is None:
+        tenant, known = await records.users.standing(claimed.user_id)
+        if tenant is not None and known is not None and _seen(known, claimed, now) is known:
+            return await _standing(records, tenant, known, rules, now)
+    if tenant is None:
+        if not rules.tenants_at_first_sight:
+            raise Forbidden("tenant_unknown", "This tenant is not known here. Ask whoever runs the platform.")
         await platform.register_tenant(claimed.tenant_id, now)
-    user = _seen(known, claimed, now)
-    if user is not known:
-        user = await _kept(store, claimed, now)
-    if not user.active:
-        raise Forbidden("user_deactivated", "This user is deactivated. Ask an administrator of the tenant.")
-    return user
-
-
-async def _kept(store: Store, claimed: Identity, now: datetime) -> UserRecord:
+    else:
+        tenant.require_active()
     # Read anew under a lock: what an administrator has changed in between, a deactivation above all, must stay.
     async with store.tenant(claimed.tenant_id) as records:
-        known = await records.users.locked(claimed.user_id)
-        user = _seen(known, claimed, now)
-        if user is not known:
+        locked = await records.users.locked(claimed.user_id)
+        user = _seen(locked, claimed, now)
+        if user is not locked:
             await records.users.save(user, now)
-    return user
+        try:
+            return await standing(records, claimed.user_id, rules, now)
+        except Forbidden as error:
+            refused = error
+    # Only here: what was seen of the claims is kept, whatever they are worth.
+    raise refused
+
+
+async def recognise_key(
+    store: Store, platform: Platform, plaintext: str, rules: AccessRules, now: datetime
+) -> tuple[Standing, ApiKey]:
+    """Finds whom an API key speaks for; what it allows is cut to what its user may do now.
+
+    Args:
+        store: The door to the tenant's data.
+        platform: The door that finds a key before its tenant is known.
+        plaintext: The key as it was sent.
+        rules: What the deployment says about rights.
+        now: The time.
+
+    Raises:
+        Unauthenticated: `api_key_invalid`: never issued, expired or revoked.
+        Forbidden: `user_deactivated` or `tenant_disabled`.
+    """
+    key = await platform.find_key(key_hash(plaintext)) if looks_like_key(plaintext) else None
+    if key is None or not key.is_active(now):
+        raise Unauthenticated("api_key_invalid", "This API key is not valid: it is unknown, expired or revoked.")
+    async with store.tenant(key.tenant_id) as records:
+        of_user = await standing(records, key.user_id, rules, now)
+        known = await known_roles(records, key.roles, rules)
+        if key.worth_noting_use(now):
+            await records.keys.used(key.key_id, now)
+    roles = key.effective_roles(now, of_user.roles, user_active=True)
+    held = key.effective_permissions(now, of_user.permissions, user_active=True, known_roles=known)
+    return replace(of_user, roles=roles, permissions=held), key
+
+
+async def standing(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Standing:
+    """Reads a user's rights anew, at the moment of an effect.
+
+    Args:
+        records: The tenant's records.
+        user_id: On whose behalf something is about to happen.
+        rules: What the deployment says about rights.
+        now: The time.
+
+    Raises:
+        Forbidden: `user_deactivated` when the user is gone or deactivated, `tenant_disabled`.
+    """
+    tenant, user = await records.users.standing(user_id)
+    if tenant is None or user is None:
+        raise _deactivated()
+    return await _standing(records, tenant, user, rules, now)
+
+
+async def known_roles(records: Records, names: Collection[str], rules: AccessRules) -> Mapping[str, Role]:
+    """The roles that exist for a tenant; its own are read only where one of the names may be among them."""
+    if not any(name.startswith(CUSTOM_PREFIX) and name not in rules.roles for name in names):
+        return rules.roles
+    own = {role.role_id: role for role in await records.roles.all()}
+    return {**own, **rules.roles}
+
+
+async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Standing:
+    tenant.require_active()
+    if not user.active:
+        raise _deactivated()
+    roles = user.effective_roles(now, rules.claims_age)
+    known = await known_roles(records, roles, rules)
+    if rules.default_role is not None and roles.isdisjoint(known):
+        roles |= {rules.default_role}
+    return Standing(user, tenant, roles, permissions_of(roles, known))
 
 
 def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRecord:
@@ -54,13 +128,5 @@ def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRec
     return UserRecord.first_seen(claimed, now) if known is None else known.seen(claimed, now)
 
 
-async def current_user(records: Records, user_id: str) -> UserRecord:
-    """Reads a user anew, at the moment of an effect.
-
-    Raises:
-        Forbidden: `user_deactivated` when the user is gone or deactivated.
-    """
-    user = await records.users.get(user_id)
-    if user is None or not user.active:
-        raise Forbidden("user_deactivated", "The user on whose behalf this would happen is deactivated.")
-    return user
+def _deactivated() -> Forbidden:
+    return Forbidden("user_deactivated", "This user is deactivated. Ask an administrator of the tenant.")

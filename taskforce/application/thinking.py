@@ -1,11 +1,13 @@
 """One turn of the model: what it is shown, and what is kept of its reply."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import structlog
 
 from taskforce.application.checking import Allowed, Checking
 from taskforce.application.kept import Kept
-from taskforce.application.principals import current_user
+from taskforce.application.lasting import to_its_end
 from taskforce.application.running import Briefs, Replies
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
@@ -22,6 +24,8 @@ from taskforce.core.interfaces.llm import (
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Spending
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
+
+_log = structlog.get_logger(__name__)
 
 ENTRIES_SHOWN = 600
 EXCHANGES_SHOWN = 10
@@ -54,11 +58,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What the loop must know of a reply."""
+    """What the loop must know of a reply.
+
+    Attributes:
+        calls: Tool calls that it asks for.
+        tokens: What it cost.
+        allowed: Those that may go on; None when that could not be found out, and is to be asked for.
+    """
 
     calls: int
     tokens: int
-    allowed: tuple[Allowed, ...] = ()
+    allowed: tuple[Allowed, ...] | None = ()
 
 
 class Thinking:
@@ -112,7 +122,7 @@ class Thinking:
             known = past.reply(turn.step)
             if known is not None:
                 return await self._thought(records, brief, turn, known)
-            await current_user(records, brief.user_id)
+            await self._checking.user(records, brief)
             if turn.attempt > 1:
                 await _require_tokens(records, brief, turn)
             heard = await self._heard(records, turn)
@@ -125,17 +135,31 @@ class Thinking:
         except ModelInterrupted as gone:
             await self._spend(brief, turn, gone.calls)
             raise
-        return await self._keep(brief, turn, heard, reply)
+        # What was paid for is kept, also when the caller is cancelled at this moment.
+        return await to_its_end(self._keep(brief, turn, heard, reply))
 
     async def _thought(
         self, records: Records, brief: Brief, turn: Turn, reply: Entry, tokens: int | None = None
     ) -> Thought:
+        told: set[int] = set()
         if tokens is None:
             used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
             tokens = sum(one.input_tokens + one.output_tokens for one in used)
+            told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
         if turn.closing:
             return Thought(0, tokens)
-        return Thought(len(reply.tool_calls), tokens, await self._checking.step(records, brief, reply))
+        return Thought(len(reply.tool_calls), tokens, await self._checked(records, brief, reply, told))
+
+    async def _checked(
+        self, records: Records, brief: Brief, reply: Entry, told: set[int]
+    ) -> tuple[Allowed, ...] | None:
+        try:
+            return await self._checking.step(records, brief, reply, told)
+        except DomainError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the reply is paid for, and is checked apart from it then
+            _log.exception("calls.not_checked", step=reply.step)
+            return None
 
     async def _heard(self, records: Records, turn: Turn) -> list[Entry]:
         if not turn.words:
@@ -174,6 +198,14 @@ class Thinking:
         return _Stream(self._live, turn)
 
     async def _keep(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+        try:
+            return await self._store_reply(brief, turn, heard, reply)
+        except Exception:
+            # The reply is lost, what it cost is not: the run's limit of tokens must hold for attempts that fail here.
+            await self._spend(brief, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
+            raise
+
+    async def _store_reply(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
         now = self._clock()
         calls = () if turn.closing else reply.tool_calls
         duration = reply.calls[-1].duration_ms
@@ -197,11 +229,22 @@ class Thinking:
     async def _spend(
         self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None = None
     ) -> None:
+        """Records what an attempt without a reply has cost; that must not hide why there is none."""
+        try:
+            await to_its_end(self._record_waste(brief, turn, calls, error))
+        except Exception:  # noqa: BLE001 - the failure that is being told is the one that matters
+            _log.exception("usage.not_recorded", run_id=turn.run_id, step=turn.step)
+
+    async def _record_waste(
+        self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None
+    ) -> None:
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(brief, turn, calls))
             if error is not None:
                 told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
                 await records.events.append(turn.run_id, "model.failed", told, self._clock())
+            # The run may have ended, and added up, before the call was given up.
+            await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
 
     def _spending(self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...]) -> Spending:

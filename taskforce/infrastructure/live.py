@@ -15,7 +15,7 @@ from typing import Self
 import asyncpg
 import structlog
 
-from taskforce.infrastructure.settings import plain_url
+from taskforce.infrastructure.settings import driver_arguments
 
 CHANNEL = "taskforce_live"
 MAX_BYTES = 7_900
@@ -41,7 +41,7 @@ class _End(ABC):
     """One end of the channel: a connection held in the background, and opened again when it is lost."""
 
     def __init__(self, url: str) -> None:
-        self._url = plain_url(url)
+        self._where = driver_arguments(url)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,7 +57,7 @@ class _End(ABC):
     async def _hold(self) -> None:
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=5)
+                connection = await asyncpg.connect(**self._where, timeout=5)
                 try:
                     await self._use(connection)
                 finally:

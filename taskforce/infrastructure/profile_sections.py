@@ -148,7 +148,7 @@ class LoggingSection(Section):
 
 
 class RateLimitingSection(Section):
-    """How many requests a minute are let in. Nothing counts them yet, which the profile's problems say."""
+    """How many requests a minute are let in, of each API key and, with `by_tenant`, of each tenant."""
 
     enabled: bool = True
     default_limit: Positive = 100

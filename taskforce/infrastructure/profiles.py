@@ -231,7 +231,7 @@ def _validated(filled: Mapping[str, object], name: str, missing: tuple[MissingVa
     except ValidationError as error:
         problems = [_complaint(file, detail) for detail in error.errors(include_url=False, include_input=False)]
         raise Invalid("profile_invalid", " ".join(problems), details={"problems": problems}) from None
-    odd = (*_oddities(found, file), *_unbuilt(found, file), *(_lack(file, one) for one in missing))
+    odd = (*_oddities(found, file), *(_lack(file, one) for one in missing))
     return found.model_copy(update={"file": file, "missing": missing, "problems": odd})
 
 
@@ -242,11 +242,6 @@ def _complaint(file: str, detail: ErrorDetails) -> str:
 
 def _lack(file: str, one: MissingVariable) -> str:
     return f"{file}: {one.key} needs the environment variable {one.variable}, which is not set."
-
-
-def _unbuilt(profile: Profile, file: str) -> Iterator[str]:
-    if "rate_limiting" in profile.model_fields_set and profile.rate_limiting.enabled:
-        yield f"{file}: rate_limiting has no effect yet: requests are not limited. Limit them in front of the gateway."
 
 
 def _oddities(section: Section, file: str, path: str = "") -> Iterator[str]:

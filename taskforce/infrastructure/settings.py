@@ -1,8 +1,8 @@
 """What the environment says: read once at the start of a process, never changed afterwards."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,15 +17,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 """Where the checkout (or the installed tree) stands."""
 
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
-_UNTRANSLATED = {"host", "port"}
+_CACHE = "prepared_statement_cache_size"
+_UNTRANSLATED = {"host", "port", _CACHE}
 
 
 def normalise_database_url(url: str) -> str:
-    """Turns any usual PostgreSQL URL into the one that SQLAlchemy's asyncio engine takes.
+    """Turns any usual PostgreSQL URL into SQLAlchemy's for asyncpg, from which all of ours is connected.
 
     Args:
         url: `postgres://`, `postgresql://` or `postgresql+driver://`; `sslmode` and a Unix socket (`?host=/dir`) are
-            understood as libpq understands them.
+            understood; `prepared_statement_cache_size=0` is for a PgBouncer that pools transactions.
 
     Returns:
         A `postgresql+asyncpg://` URL, with its password.
@@ -57,19 +58,32 @@ def _asyncpg_query(url: "URL") -> dict[str, str | tuple[str, ...]]:
     return query
 
 
-def plain_url(url: str) -> str:
-    """Turns a normalised URL into the one that the driver takes: no driver's name, `sslmode` as libpq calls it.
+def driver_arguments(url: str) -> dict[str, Any]:
+    """What asyncpg is to be connected with, as SQLAlchemy understands the URL: migrations go where the product goes.
 
     Args:
         url: What `normalise_database_url` returned.
     """
-    address, _, query = url.replace("postgresql+asyncpg://", "postgresql://", 1).partition("?")
-    parameters = "&".join(f"sslmode={one[4:]}" if one.startswith("ssl=") else one for one in query.split("&"))
-    return f"{address}?{parameters}" if query else address
+    from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    cached = parsed.query.get(_CACHE)
+    plain = parsed.difference_update_query([_CACHE])
+    _, arguments = PGDialect_asyncpg().create_connect_args(plain)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+    sizes = {} if cached is None else {"statement_cache_size": int(str(cached))}
+    return {**arguments, **sizes}
 
 
 def _normalised(url: SecretStr) -> SecretStr:
     return SecretStr(normalise_database_url(url.get_secret_value()))
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(value)) for value in values)
+    except ValueError:
+        raise ValueError("is a list of networks like 10.0.0.0/8, separated by commas") from None
 
 
 def _split(value: object) -> object:
@@ -86,6 +100,7 @@ def _long_enough(secret: SecretStr) -> SecretStr:
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -117,6 +132,8 @@ class Settings(BaseSettings):
         home: Where the local stack keeps its data.
         http_allowed_hosts: Hosts that the guarded outbound client may reach although they are not public.
         claims_max_age_hours: For how many hours claims last seen keep giving rights.
+        platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
+        trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
         jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
     """
 
@@ -150,6 +167,9 @@ class Settings(BaseSettings):
     http_allowed_hosts: Listed = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
     log_level: str = Field("INFO", alias="TASKFORCE_LOG_LEVEL", pattern=r"^(?i:debug|info|warning|error|critical)$")
     claims_max_age_hours: int = Field(24, alias="TASKFORCE_CLAIMS_MAX_AGE_HOURS", ge=1)
+
+    platform_tenant: str = Field("platform", alias="TASKFORCE_PLATFORM_TENANT", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    trusted_proxies: Networks = Field((), alias="TASKFORCE_TRUSTED_PROXIES")
 
     jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(None, alias="JWT_SECRET")
     jwt_public_key: SecretStr | None = Field(None, alias="JWT_PUBLIC_KEY")

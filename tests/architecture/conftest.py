@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from taskforce.infrastructure.settings import plain_url
+from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures import stack as stacks
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,6 +52,6 @@ def _source(path: Path) -> Source:
 @pytest.fixture(scope="session")
 async def catalog(postgres: stacks.DatabaseUrls) -> AsyncIterator[asyncpg.Connection]:
     """The administrator's connection, to which nothing is hidden."""
-    connection = await asyncpg.connect(plain_url(postgres.admin))
+    connection = await asyncpg.connect(**driver_arguments(postgres.admin))
     yield connection
     await connection.close()

@@ -8,7 +8,7 @@ import asyncpg
 
 from taskforce.core.domain.runs import Run
 from taskforce.core.domain.transcript import EntryKind
-from taskforce.infrastructure.settings import plain_url
+from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures.runs import Missions
 
 _SPENT = "SELECT step, call FROM usage_records WHERE tenant_id = $1 AND run_id = $2 AND error_code IS NULL"
@@ -44,7 +44,7 @@ async def assert_sound(missions: Missions, admin_url: str, run_id: str) -> None:
 
 
 async def _spent(admin_url: str, tenant_id: str, run_id: str) -> list[tuple[int, int]]:
-    connection = await asyncpg.connect(plain_url(admin_url))
+    connection = await asyncpg.connect(**driver_arguments(admin_url))
     try:
         rows = await connection.fetch(_SPENT, tenant_id, run_id)
     finally:

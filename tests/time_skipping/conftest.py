@@ -10,6 +10,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.testing import WorkflowEnvironment
 
 from cli.stack.binaries import time_skipping_server
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.runs import Missions
@@ -61,7 +62,7 @@ async def skipping(server_program: str, parts: WorkerParts) -> AsyncIterator[Ski
         door = TemporalDoor(env.client, TASK_QUEUE)
         await _add_search_attributes(env)
         # People here sign in by everybody's clock, which the server has long left behind.
-        skipped = replace(parts, clock=clock, claims_age=timedelta(days=3_650))
+        skipped = replace(parts, clock=clock, rules=AccessRules(claims_age=timedelta(days=3_650)))
         async with build_worker(env.client, TASK_QUEUE, skipped):
             yield Skipping(env, door)
 

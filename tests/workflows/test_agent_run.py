@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.transcript import CallStatus
-from taskforce.infrastructure.settings import plain_url
+from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures.runs import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, broken_json, empty, hang, status, text, tool_calls
 from tests.fixtures.stack import DatabaseUrls
@@ -281,7 +281,7 @@ async def test_a_run_that_is_cancelled_while_it_ends_has_ended_in_its_row_too(
     scripted.script([text("Done.")])
     run_id = await missions.accepted()
     handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id))
-    blocker = await asyncpg.connect(plain_url(postgres.admin))
+    blocker = await asyncpg.connect(**driver_arguments(postgres.admin))
     async with blocker.transaction():
         # The end of a run is audited; what comes before it is not.
         await blocker.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")

@@ -1,4 +1,4 @@
-"""Who may what: tenants, service accounts, roles, grants, API keys, policies, rate limits, and the chained audit log."""
+"""Who may what: tenants, service accounts, roles, grants, API keys, policies, rate limits, the chained audit log."""
 
 from alembic import op
 
@@ -11,7 +11,8 @@ depends_on = None
 
 # A default fills the rows that are there: an UPDATE by the owner would touch none, row-level security being forced.
 CHANGES = """
-ALTER TABLE tenants ADD COLUMN status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'disabled', 'deleting'));
+ALTER TABLE tenants ADD COLUMN status text NOT NULL DEFAULT 'active'
+    CHECK (status IN ('active', 'disabled', 'deleting'));
 ALTER TABLE tenants ADD COLUMN metadata jsonb NOT NULL DEFAULT '{}';
 ALTER TABLE tenants ADD COLUMN updated_at timestamptz NOT NULL DEFAULT 'epoch';
 ALTER TABLE tenants ALTER status DROP DEFAULT, ALTER metadata DROP DEFAULT, ALTER updated_at DROP DEFAULT;
@@ -76,6 +77,7 @@ CREATE TABLE rate_buckets (
     bucket text NOT NULL,
     tokens double precision NOT NULL,
     at timestamptz NOT NULL,
+    granted boolean NOT NULL,
     PRIMARY KEY (tenant_id, bucket)
 );
 CREATE TABLE audit_chain (

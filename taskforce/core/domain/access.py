@@ -1,12 +1,15 @@
 """The rules of access: which rights roles give, and which of a user's roles count now."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Literal, Self
 
 from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.tenants import Tenant
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Identity, Permission, Role, checked_tenant_id
+
+UserKind = Literal["person", "service"]
 
 
 def permissions_of(roles: Iterable[str], known: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:
@@ -38,6 +41,47 @@ def require(held: Collection[Permission], needed: Permission) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessRules:
+    """What a deployment says about rights.
+
+    Attributes:
+        claims_age: How long the claims last seen count as rights.
+        roles: The roles that every tenant has: the five of the system and the profile's.
+        default_role: The role of somebody whose token names none that is known; None gives no rights.
+        platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
+        tenants_at_first_sight: Whether a believed token makes its tenant; else the platform's operator does.
+    """
+
+    claims_age: timedelta = timedelta(hours=24)
+    roles: Mapping[str, Role] = field(default_factory=lambda: SYSTEM_ROLES)
+    default_role: str | None = None
+    platform_tenant: str = "platform"
+    tenants_at_first_sight: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What somebody is, and may do, at one moment.
+
+    Attributes:
+        user: The user as recorded.
+        tenant: The user's tenant.
+        roles: The roles that count.
+        permissions: What they allow.
+    """
+
+    user: "UserRecord"
+    tenant: Tenant
+    roles: frozenset[str]
+    permissions: frozenset[Permission]
+
+    def runs_platform(self, rules: AccessRules) -> bool:
+        """Whether this is the platform's operator, who stands above tenants."""
+        own = self.tenant.tenant_id == rules.platform_tenant
+        return own and Permission.TENANT_MANAGE in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
 class UserRecord:
     """A user as this product knows it: what was granted here, and what its identity provider said last.
 
@@ -51,6 +95,8 @@ class UserRecord:
         claimed_roles: Roles that the last token named.
         claims_seen_at: When that token was presented last, UTC; None when no token was ever seen.
         claims_issued_at: When that token was issued, UTC; None when that is not known.
+        kind: A person or a service account; a service account signs in by API keys.
+        attributes: Plain facts for policies, for example `department`.
 
     Raises:
         Invalid: `tenant_id_invalid`.
@@ -65,6 +111,8 @@ class UserRecord:
     claimed_roles: frozenset[str] = frozenset()
     claims_seen_at: datetime | None = None
     claims_issued_at: datetime | None = None
+    kind: UserKind = "person"
+    attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         checked_tenant_id(self.tenant_id)
@@ -96,6 +144,7 @@ class UserRecord:
             username=identity.username,
             email=identity.email or self.email,
             claimed_roles=identity.roles,
+            attributes=identity.attributes,
             claims_seen_at=now,
             claims_issued_at=identity.issued_at,
         )

@@ -8,13 +8,22 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.access import UserRecord
+from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.approvals import ApprovalStatus, Decision
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
+from taskforce.core.domain.tenants import Tenant
 from taskforce.core.domain.transcript import Entry, Exchange
+from taskforce.core.interfaces.access_records import (
+    ApiKeys,
+    Audit,
+    OwnTenant,
+    PolicyDocuments,
+    RateBuckets,
+    Roles,
+    Users,
+)
 from taskforce.core.interfaces.stored import (
     Approver,
-    AuditEvent,
     Event,
     Json,
     Page,
@@ -25,22 +34,6 @@ from taskforce.core.interfaces.stored import (
     StoredAnswer,
 )
 from taskforce.core.interfaces.tools import StoredFile
-
-
-class Users(Protocol):
-    """People and service accounts of the tenant."""
-
-    async def get(self, user_id: str) -> UserRecord | None:
-        """The user, if the tenant has one of that id."""
-        ...
-
-    async def locked(self, user_id: str) -> UserRecord | None:
-        """The user, whom nobody else changes before this transaction ends; read so before `save`."""
-        ...
-
-    async def save(self, user: UserRecord, now: datetime) -> None:
-        """Inserts or replaces the user's record."""
-        ...
 
 
 class Runs(Protocol):
@@ -228,20 +221,37 @@ class Answers(Protocol):
         ...
 
 
-class Audit(Protocol):
-    """The append-only audit log; the only place that writes it."""
-
-    async def append(self, event: AuditEvent) -> None:
-        """Appends one event, committed with what it tells of."""
-        ...
-
-
 class Records(Protocol):
     """Everything of one tenant."""
 
     @property
     def tenant_id(self) -> str:
         """The tenant."""
+        ...
+
+    @property
+    def tenant(self) -> OwnTenant:
+        """See `OwnTenant`."""
+        ...
+
+    @property
+    def roles(self) -> Roles:
+        """See `Roles`."""
+        ...
+
+    @property
+    def keys(self) -> ApiKeys:
+        """See `ApiKeys`."""
+        ...
+
+    @property
+    def policies(self) -> PolicyDocuments:
+        """See `PolicyDocuments`."""
+        ...
+
+    @property
+    def rates(self) -> RateBuckets:
+        """See `RateBuckets`."""
         ...
 
     @property
@@ -312,6 +322,10 @@ class Store(Protocol):
         """Opens a transaction in which nothing but the tenant's rows exists."""
         ...
 
+    def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        """As `tenant`, for what may be lost with the server's last moment: counts, not facts."""
+        ...
+
 
 class Platform(Protocol):
     """The door to what must be known before a tenant is."""
@@ -322,6 +336,18 @@ class Platform(Protocol):
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """Makes the tenant's row if it is new."""
+        ...
+
+    async def create_tenant(self, tenant: Tenant) -> bool:
+        """Makes a tenant; False when there is one of that id."""
+        ...
+
+    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        """A page of all tenants, by id."""
+        ...
+
+    async def find_key(self, key_hash: str) -> ApiKey | None:
+        """The API key of a hash, whosever it is."""
         ...
 
 

@@ -1,8 +1,8 @@
 """What storage keeps, as the use cases see it: values without behaviour that `records.py`'s protocols take and give."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 from taskforce.core.domain.approvals import Approval, ApprovalStatus
 from taskforce.core.domain.runs import RunStatus
@@ -121,6 +121,51 @@ class AuditEvent:
     on_behalf_of: str | None = None
     request_id: str | None = None
     details: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """An event as the log keeps it."""
+
+    audit_id: str
+    actor_id: str
+    on_behalf_of: str | None
+    channel: str
+    action: str
+    resource_type: str
+    resource_id: str
+    outcome: str
+    reason: str | None
+    request_id: str | None
+    details: Json
+    at: datetime
+
+    def event(self) -> dict[str, object]:
+        """The event as it is chained and exported: plain JSON."""
+        return {**asdict(self), "details": dict(self.details), "at": self.at.astimezone(UTC).isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which audit events to list; None is any.
+
+    Attributes:
+        actor_id: Who.
+        action: For example `role.create`.
+        resource_type: On what kind of thing.
+        resource_id: On which one.
+        outcome: For example `denied`.
+        since: From when on, UTC.
+        until: Until when, UTC; that moment left out.
+    """
+
+    actor_id: str | None = None
+    action: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from typing import Protocol
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.infrastructure.llm.wire import estimate_tokens, parsed_object
 
+MOST_TOKENS = 1_000_000_000
+"""More than any call can have; a provider that counts more cannot be believed."""
+
 
 class FunctionDelta(Protocol):
     """A piece of a function call."""
@@ -148,4 +151,4 @@ def _get(value: object, name: str) -> object:
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return min(max(value, 0), MOST_TOKENS) if isinstance(value, int) else 0

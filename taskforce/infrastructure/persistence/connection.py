@@ -91,11 +91,15 @@ class Connection:
 
     Args:
         driver: The driver's connection, in a transaction.
+
+    Attributes:
+        broken: Whether something was not written; the transaction must not be committed.
     """
 
     def __init__(self, driver: "PoolConnectionProxy[Row]") -> None:
         self._driver = driver
         self._later: dict[Write, list[object]] = {}
+        self.broken = False
 
     async def later(self, write: Write, values: Mapping[str, object]) -> None:
         """Writes before the next statement, or before the commit; all that waits is sent as one."""
@@ -108,7 +112,10 @@ class Connection:
         if self._later:
             writes, self._later = self._later, {}
             arguments = [argument for one in writes.values() for argument in one]
+            # Until they are in, the transaction lacks them: it must not be committed by somebody who caught the error.
+            self.broken = True
             await self._driver.execute(_together(tuple(writes)), *arguments)
+            self.broken = False
 
     async def all(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Sequence[Row]:
         """Every row of the result."""

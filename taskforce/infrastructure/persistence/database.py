@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 import asyncpg
 import sqlalchemy as sa
 
-from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.errors import Invalid, Unavailable
+from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.records import TenantRecords
-from taskforce.infrastructure.settings import plain_url
+from taskforce.infrastructure.settings import driver_arguments
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
+GOODBYE_SECONDS = 2
+_UNNOTICED = "A statement failed and went unnoticed; the transaction was rolled back."
 _BEGIN = "BEGIN"
 _PLATFORM = "set_config('app.platform', 'on', true)"
 _ROLE = Query(
@@ -51,13 +55,15 @@ class Database:
     """
 
     def __init__(self, url: str, pool_size: int = 10, patience: float = 10) -> None:
-        self._url = plain_url(url)
+        self._where = driver_arguments(url)
         self._size = pool_size
         self._patience = patience
         self._pool: asyncpg.Pool[Row] | None = None
+        self._closed = False
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection; nothing goes through the door any more."""
+        self._closed = True
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
@@ -107,6 +113,13 @@ class Database:
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
             yield TenantRecords(connection, tenant_id)
 
+    @asynccontextmanager
+    async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
+        """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
+        begin = f"BEGIN; SELECT {_tenant(tenant_id)}, set_config('synchronous_commit', 'off', true)"
+        async with self._transaction(begin) as connection:
+            yield TenantRecords(connection, tenant_id)
+
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
         async with self._platform("") as records:
@@ -114,8 +127,22 @@ class Database:
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""
-        async with self._platform(tenant_id) as records:
-            await records.register_tenant(tenant_id, now)
+        await self.create_tenant(Tenant(tenant_id, tenant_id, now, now))
+
+    async def create_tenant(self, tenant: Tenant) -> bool:
+        """See `Platform`."""
+        async with self._platform(tenant.tenant_id) as records:
+            return await records.create_tenant(tenant)
+
+    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.tenants(after, most)
+
+    async def find_key(self, key_hash: str) -> ApiKey | None:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.find_key(key_hash)
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:
@@ -134,8 +161,9 @@ class Database:
                 except BaseException:
                     await _roll_back(driver)
                     raise
-                if await driver.execute("COMMIT") != "COMMIT":
-                    raise StatementError("A statement failed and went unnoticed; the transaction was rolled back.")
+                await _commit(driver, connection)
+        except asyncpg.ClientConfigurationError as error:
+            raise Invalid("bad_setting", f"DATABASE_URL cannot be used: {error}") from None
         except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
             raise _unavailable(error) from error
         except asyncpg.PostgresError as error:
@@ -151,20 +179,21 @@ class Database:
         try:
             yield driver
         finally:
-            await pool.release(driver)
+            await pool.release(driver, timeout=GOODBYE_SECONDS)
 
     async def _opened(self) -> "asyncpg.Pool[Row]":
+        if self._closed:
+            raise Unavailable("database_closed", "This process is about to end; ask another one, or again.")
         if self._pool is None:
             # Without a first connection there is nothing to wait for: two that come at once find the same pool.
             self._pool = asyncpg.create_pool(
-                self._url,
+                **{"statement_cache_size": 500, **self._where},
                 min_size=0,
                 max_size=self._size,
                 max_queries=1_000_000,
                 max_inactive_connection_lifetime=1_800,
                 timeout=5,
                 command_timeout=60,
-                statement_cache_size=500,
                 record_class=Row,
                 init=prepare,
                 # Nothing outlives a transaction: settings are local to it, and nobody listens here.
@@ -179,8 +208,21 @@ def _tenant(tenant_id: str) -> str:
     # so a pooled connection carries nothing over.
     if "\x00" in tenant_id:
         raise ValueError("A tenant id holds no NUL.")
-    quoted = tenant_id.replace("\\", "\\\\").replace("'", "\\'")
+    quoted = tenant_id.replace("\\", "\\\\").replace("'", "''")
     return f"set_config('app.tenant_id', E'{quoted}', true)"
+
+
+async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) -> None:
+    if connection.broken:
+        await _roll_back(driver)
+        raise StatementError(_UNNOTICED)
+    try:
+        answer = await driver.execute("COMMIT")
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        text = "The database went away at the very end: it is not known whether the change was made. Look first."
+        raise Unavailable("database_outcome_unknown", text) from error
+    if answer != "COMMIT":
+        raise StatementError(_UNNOTICED)
 
 
 async def _leave(_: object) -> None:
@@ -188,9 +230,9 @@ async def _leave(_: object) -> None:
 
 
 async def _roll_back(driver: "PoolConnectionProxy[Row]") -> None:
-    # A connection that cannot even roll back is closed, which does it too.
+    # A connection that cannot even roll back is closed, which does it too; one that is silent must not hold up anybody.
     try:
-        await driver.execute("ROLLBACK")
+        await driver.execute("ROLLBACK", timeout=GOODBYE_SECONDS)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
         with contextlib.suppress(asyncpg.InterfaceError):
             driver.terminate()

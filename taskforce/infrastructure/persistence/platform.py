@@ -7,12 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.runs import RunRow
-from models.tables.tenants import TenantRow
+from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.tenants import Tenant
+from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.rows import table
+from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of, values_of
 
-_TENANTS, _RUNS = table(TenantRow), table(RunRow)
-_REGISTER = Query(insert(_TENANTS).on_conflict_do_nothing())
+_RUNS = table(RunRow)
+_CREATE = Query(insert(TENANTS).on_conflict_do_nothing())
+_BY_HASH = Query(sa.select(KEYS).where(KEYS.c.hash == sa.bindparam("hash")))
 
 
 class PlatformRecords:
@@ -31,8 +35,17 @@ class PlatformRecords:
         )
         return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
 
-    async def register_tenant(self, tenant_id: str, now: datetime) -> None:
+    async def create_tenant(self, tenant: Tenant) -> bool:
         """See `Platform`."""
-        made = {"settings": {}, "metadata": {}, "status": "active", "created_at": now, "updated_at": now}
-        values = {"tenant_id": tenant_id, "name": tenant_id, **made}
-        await self._connection.change(_REGISTER, values)
+        return await self._connection.change(_CREATE, values_of(tenant)) > 0
+
+    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        """See `Platform`."""
+        query = sa.select(TENANTS).order_by(TENANTS.c.tenant_id).limit(most)
+        later = query if after is None else query.where(TENANTS.c.tenant_id > after)
+        return [tenant_of(row) for row in await self._connection.all(later)]
+
+    async def find_key(self, key_hash: str) -> ApiKey | None:
+        """See `Platform`."""
+        row = await self._connection.first(_BY_HASH, {"hash": key_hash})
+        return None if row is None else key_of(row)

@@ -1,11 +1,16 @@
 """The records of one tenant, within one transaction."""
 
 from taskforce.infrastructure.persistence.answers import AnswerRows
+from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
+from taskforce.infrastructure.persistence.policies import PolicyRows
+from taskforce.infrastructure.persistence.rates import RateRows
+from taskforce.infrastructure.persistence.roles import RoleRows
 from taskforce.infrastructure.persistence.run_parts import EffectRows, EventRows, FileRows, ResultRows, WordRows
 from taskforce.infrastructure.persistence.runs import RunRows
+from taskforce.infrastructure.persistence.tenants import TenantRows
 from taskforce.infrastructure.persistence.transcripts import TranscriptRows
 from taskforce.infrastructure.persistence.usage import UsageRows
 from taskforce.infrastructure.persistence.users import UserRows
@@ -16,6 +21,11 @@ class TenantRecords:
 
     def __init__(self, connection: Connection, tenant_id: str) -> None:
         self.tenant_id = tenant_id
+        self.tenant = TenantRows(connection, tenant_id)
+        self.roles = RoleRows(connection, tenant_id)
+        self.keys = ApiKeyRows(connection, tenant_id)
+        self.policies = PolicyRows(connection, tenant_id)
+        self.rates = RateRows(connection, tenant_id)
         self.users = UserRows(connection, tenant_id)
         self.runs = RunRows(connection, tenant_id)
         self.transcripts = TranscriptRows(connection, tenant_id)

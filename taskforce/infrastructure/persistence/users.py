@@ -1,5 +1,6 @@
 """Users in PostgreSQL."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -7,13 +8,25 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.users import UserRow
 from taskforce.core.domain.access import UserRecord
-from taskforce.infrastructure.persistence.connection import Query
-from taskforce.infrastructure.persistence.rows import Repository, storable, table, where
+from taskforce.core.domain.tenants import Tenant
+from taskforce.core.interfaces.access_records import UserFilter
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _USERS = table(UserRow)
 _GET = sa.select(_USERS).where(where(_USERS, "user_id"))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _FIXED = {"tenant_id", "user_id", "created_at"}
+
+
+_OWN = {f"tenant_{column.name}": column for column in TENANTS.c}
+_WHO = sa.and_(_USERS.c.tenant_id == TENANTS.c.tenant_id, _USERS.c.user_id == sa.bindparam("who"))
+_STANDING = Query(
+    sa.select(*(column.label(name) for name, column in _OWN.items()), _USERS)
+    .select_from(TENANTS.outerjoin(_USERS, _WHO))
+    .where(where(TENANTS))
+)
 
 
 def _save() -> sa.ClauseElement:
@@ -41,19 +54,24 @@ class UserRows(Repository):
         if storable(user_id) != user_id:
             return None
         row = await self._connection.first(query, self._of(user_id=user_id))
+        return None if row is None else _user(row)
+
+    async def standing(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
+        """The tenant and the user at one look."""
+        known = user_id if storable(user_id) == user_id else ""
+        row = await self._connection.first(_STANDING, {**self._of(), "who": known})
         if row is None:
-            return None
-        return UserRecord(
-            tenant_id=row.tenant_id,
-            user_id=row.user_id,
-            username=row.username,
-            email=row.email,
-            active=row.active,
-            granted_roles=frozenset(row.granted_roles),
-            claimed_roles=frozenset(row.claimed_roles),
-            claims_seen_at=row.claims_seen_at,
-            claims_issued_at=row.claims_issued_at,
-        )
+            return None, None
+        return tenant_of(row, "tenant_"), None if row.user_id is None else _user(row)
+
+    async def page(self, which: UserFilter, after: str | None, most: int) -> Sequence[UserRecord]:
+        """A page of users by id."""
+        query = sa.select(_USERS).where(_USERS.c.tenant_id == self._tenant_id).order_by(_USERS.c.user_id).limit(most)
+        wanted = {"kind": which.kind, "active": which.active}
+        for name, value in wanted.items():
+            query = query if value is None else query.where(_USERS.c[name] == value)
+        later = query if after is None else query.where(_USERS.c.user_id > after)
+        return [_user(row) for row in await self._connection.all(later)]
 
     async def save(self, user: UserRecord, now: datetime) -> None:
         """Inserts the user, or replaces what may change; who changes a user reads it `locked` first."""
@@ -66,6 +84,24 @@ class UserRows(Repository):
             "claims_seen_at": user.claims_seen_at,
             "claims_issued_at": user.claims_issued_at,
             "updated_at": now,
+            "kind": user.kind,
+            "attributes": storable_json(user.attributes),
         }
-        fixed = {"tenant_id": self._tenant_id, "user_id": user.user_id, "attributes": {}, "created_at": now}
+        fixed = {"tenant_id": self._tenant_id, "user_id": user.user_id, "created_at": now}
         await self._connection.change(_SAVE, {**fixed, **seen})
+
+
+def _user(row: Row) -> UserRecord:
+    return UserRecord(
+        tenant_id=row.tenant_id,
+        user_id=row.user_id,
+        username=row.username,
+        email=row.email,
+        active=row.active,
+        granted_roles=frozenset(row.granted_roles),
+        claimed_roles=frozenset(row.claimed_roles),
+        claims_seen_at=row.claims_seen_at,
+        claims_issued_at=row.claims_issued_at,
+        kind=row.kind,
+        attributes=row.attributes,
+    )

@@ -14,7 +14,7 @@ from taskforce.application.deciding import Deciding
 from taskforce.application.missions import Accepted, Mission, accept
 from taskforce.application.principals import recognise
 from taskforce.application.running import Briefs, Running
-from taskforce.core.domain.access import UserRecord
+from taskforce.core.domain.access import AccessRules, UserRecord
 from taskforce.core.domain.approvals import Terms
 from taskforce.core.domain.runs import AgentDefinition, Limits, Run
 from taskforce.core.domain.transcript import Entry, EntryKind
@@ -28,6 +28,7 @@ from tests.fixtures import probes
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 CLAIMS_AGE = timedelta(hours=24)
+RULES = AccessRules(CLAIMS_AGE)
 TOOLS = ToolRegistry([*ToolRegistry.discover().tools, *probes.TOOLS])
 AGENT = AgentDefinition(
     agent_id="assistant",
@@ -64,9 +65,9 @@ class Stage:
         self.now = NOW
         self.live = Watchers()
         self.briefs = Briefs(database)
-        self.checking = Checking(TOOLS, self.clock, CLAIMS_AGE)
+        self.checking = Checking(TOOLS, self.clock, RULES)
         self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
-        self.deciding = Deciding(database, self.briefs, self.live, self.clock, CLAIMS_AGE)
+        self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES)
         self.running = Running(database, self.briefs, self.live, self.clock)
 
     def clock(self) -> datetime:
@@ -86,7 +87,7 @@ class Stage:
         )
 
     async def person(self, user_id: str, *roles: str) -> UserRecord:
-        return await recognise(self.database, self.database, self.identity(user_id, *roles), self.now)
+        return (await recognise(self.database, self.database, self.identity(user_id, *roles), RULES, self.now)).user
 
     async def deactivate(self, user_id: str) -> None:
         async with self.database.tenant(self.tenant_id) as records:

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.principals import REFRESH_AFTER, current_user, recognise
+from taskforce.application.principals import REFRESH_AFTER, recognise, standing
 from taskforce.core.domain.access import UserRecord
 from taskforce.core.domain.errors import Forbidden
-from tests.taskforce.application.stage import CLAIMS_AGE, NOW, Stage
+from tests.taskforce.application.stage import CLAIMS_AGE, NOW, RULES, Stage
 
 
 async def kept(stage: Stage, user_id: str = "alice") -> UserRecord:
@@ -51,7 +51,7 @@ async def test_changed_roles_count_at_once(stage: Stage) -> None:
 async def test_an_older_token_does_not_bring_back_roles(stage: Stage) -> None:
     await stage.person("alice", "viewer")
     older = stage.identity("alice", "admin", issued_at=NOW - timedelta(minutes=1))
-    await recognise(stage.database, stage.database, older, NOW)
+    await recognise(stage.database, stage.database, older, RULES, NOW)
     assert (await kept(stage)).claimed_roles == {"viewer"}
 
 
@@ -66,7 +66,7 @@ async def test_a_deactivated_user_is_refused_whatever_its_token_says(stage: Stag
     async with stage.database.tenant(stage.tenant_id) as records:
         for user_id in ("alice", "nobody"):
             with pytest.raises(Forbidden):
-                await current_user(records, user_id)
+                await standing(records, user_id, RULES, stage.now)
 
 
 async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) -> None:

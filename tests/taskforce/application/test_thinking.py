@@ -2,15 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from taskforce.application.thinking import CLOSING, Thinking, Turn
+from taskforce.application.thinking import CLOSING, Thinking, Thought, Turn
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.ids import new_id
-from taskforce.core.domain.runs import Ending, RunStatus
-from taskforce.core.interfaces.llm import ModelFailure
+from taskforce.core.domain.runs import Brief, Ending, RunStatus
+from taskforce.core.domain.transcript import Entry
+from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import ScriptedLLM, empty, hang, status, text, tool_calls
 from tests.taskforce.application.stage import TOOLS, Stage
@@ -142,3 +144,97 @@ async def test_the_session_so_far_is_told(stage: Stage, thinking: Thinking, scri
     second = await stage.accepted(mission="Two?", session_id=first.session_id)
     await thinking.think(Turn(stage.tenant_id, second.run_id, step=1, attempt=1))
     assert [message["content"] for message in last_messages(scripted)][1:] == ["One?", "One.", "Two?"]
+
+
+class Prepared:
+    """A model that answers with what it is given, at once, and counts."""
+
+    def __init__(self, *calls: RequestedCall) -> None:
+        self.asked = 0
+        self.reply = ModelReply("Done.", calls, (ModelCall("some/model", 20, 5, 0, 3),))
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
+        self.asked += 1
+        return self.reply
+
+
+def thinking_with(stage: Stage, model: Prepared) -> Thinking:
+    return Thinking(stage.database, stage.briefs, stage.checking, model, TOOLS, stage.live, stage.clock)
+
+
+async def test_a_reply_whose_calls_cannot_be_checked_is_kept_and_checked_apart(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    model = Prepared(RequestedCall("c1", "echo", '{"text": "x"}'))
+
+    def broken(*_: object) -> str | None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.checking, "_objection", broken)
+        thought = await thinking_with(stage, model).think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+    assert (thought.calls, thought.allowed) == (1, None)
+    assert await stage.rows("usage_records", "attempt, input_tokens, error_code") == [(1, 20, None)]
+    assert [one.call for one in await stage.acting.authorize(stage.tenant_id, run_id, 1)] == [1]
+
+
+async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    thinking = thinking_with(stage, Prepared())
+
+    async def fails(*_: object) -> Thought:
+        raise Unavailable("database_unavailable", "Gone.")
+
+    monkeypatch.setattr(thinking, "_store_reply", fails)
+    with pytest.raises(Unavailable):
+        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+    assert await stage.rows("usage_records", "input_tokens, error_code") == [(20, "reply_not_stored")]
+    assert (await stage.run(run_id)).totals.wasted_tokens == 25
+
+
+async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = (await stage.accepted()).run_id
+    thinking = thinking_with(stage, Prepared())
+    store = thinking._store_reply
+
+    async def cancelled_meanwhile(brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+        call.cancel()
+        return await store(brief, turn, heard, reply)
+
+    monkeypatch.setattr(thinking, "_store_reply", cancelled_meanwhile)
+    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1)))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await stage.rows("usage_records", "input_tokens, error_code") == [(20, None)]
+    assert (await stage.observed(run_id, 0)) is not None
+
+
+async def test_a_cancellation_stays_one_though_its_cost_cannot_be_recorded(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([hang("Let me")])
+    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1)))
+    await scripted.until(lambda it: len(it.requests) == 1)
+
+    async def fails(*_: object) -> None:
+        raise Unavailable("database_unavailable", "Gone.")
+
+    monkeypatch.setattr(thinking, "_record_waste", fails)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert call.cancelled()
+
+
+async def test_a_call_that_was_refused_is_not_permitted_by_a_retry(stage: Stage) -> None:
+    run_id = (await stage.accepted()).run_id
+    model = Prepared(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", "no_such_tool", "{}"))
+    thinking = thinking_with(stage, model)
+    first = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+    again = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    assert [[one.call for one in thought.allowed or ()] for thought in (first, again)] == [[1], [1]]
+    assert (model.asked, len(await stage.audited("tool.call"))) == (1, 1)

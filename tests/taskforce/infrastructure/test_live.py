@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from taskforce.infrastructure.live import CHANNEL, MAX_BYTES, Listener, Notice, Publisher
-from taskforce.infrastructure.settings import plain_url
+from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures import stack as stacks
 
 
@@ -91,7 +91,7 @@ def test_the_largest_notice_fits() -> None:
 
 async def end_listening(postgres: stacks.DatabaseUrls) -> None:
     """Ends, as a failover would, every session that listens or has told something in this database."""
-    admin = await asyncpg.connect(plain_url(postgres.admin))
+    admin = await asyncpg.connect(**driver_arguments(postgres.admin))
     own = "datname = current_database() AND query ILIKE $1"
     query = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {own}"
     ended = await admin.fetch(query, f"%{CHANNEL}%") + await admin.fetch(query, "%pg_notify%")

@@ -116,12 +116,6 @@ class TestMistakes:
         assert "mean max_iterations" in told
         assert "agent.limits.max_token is" in told
 
-    def test_a_section_that_has_no_effect_yet_is_reported(self, tmp_path: Path) -> None:
-        (problem,) = written(tmp_path, "rate_limiting: {default_limit: 5}").problems
-        assert "rate_limiting has no effect yet" in problem
-        assert written(tmp_path, "rate_limiting: {enabled: false}").problems == ()
-        assert written(tmp_path, "agent: {id: mine}").problems == ()
-
     def test_a_whole_section_of_somebody_else_is_kept_without_a_word(self, tmp_path: Path) -> None:
         profile = written(tmp_path, "billing: {plan: gold}")
         assert profile.problems == ()

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +16,8 @@ import sqlalchemy as sa
 
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
 from models.migrations.runner import upgrade
-from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.errors import Invalid, Unavailable
+from taskforce.core.interfaces.stored import Spending
 from taskforce.infrastructure.persistence.database import Database, StatementError
 from taskforce.infrastructure.settings import normalise_database_url
 from tests.fixtures import stack as stacks
@@ -115,9 +118,9 @@ async def test_an_error_text_holds_no_parameter(door: Database, statement: str) 
     assert "hunter2" not in "".join(traceback.format_exception(raised.value))
 
 
-async def test_a_key_that_is_taken_is_named_without_its_value(door: Database) -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    await door.register_tenant("some-tenant", now)
+async def test_a_key_that_is_taken_is_named_without_its_value(server: EmbeddedPostgres, door: Database) -> None:
+    await upgrade(normalise_database_url(server.urls().owner))
+    await door.register_tenant("some-tenant", datetime(2026, 1, 1, tzinfo=UTC))
     taken = sa.text("INSERT INTO tenants SELECT * FROM tenants")
     with pytest.raises(StatementError, match="tenants_pkey") as raised:
         async with door.tenant("some-tenant") as records:
@@ -133,3 +136,68 @@ async def test_a_failure_that_went_unnoticed_is_told_at_the_end(door: Database) 
 
     with pytest.raises(StatementError, match="rolled back"):
         await overlook()
+
+
+async def test_a_silent_server_holds_up_nobody_who_gives_up(server: EmbeddedPostgres, door: Database) -> None:
+    frozen = asyncio.get_running_loop().create_future()
+
+    async def wait_for_ever() -> None:
+        async with door.tenant("acme") as records:
+            frozen.set_result(await records.users._connection.value(sa.text("SELECT pg_backend_pid()")))
+            await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait_for_ever())
+    pid = await frozen
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        waiting.cancel()
+        async with asyncio.timeout(30):
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert await code(door) is None
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_told_as_undone(server: EmbeddedPostgres, door: Database) -> None:
+    async def lose_the_answer() -> None:
+        async with door.tenant("acme") as records:
+            connection = records.users._connection
+            await end_backend(server.urls(), await connection.value(sa.text("SELECT pg_backend_pid()")))
+
+    with pytest.raises(Unavailable) as refused:
+        await lose_the_answer()
+    assert refused.value.code == "database_outcome_unknown"
+    assert "nothing was changed" not in refused.value.message
+
+
+async def test_gathered_writes_that_failed_are_never_left_out_of_a_commit(
+    server: EmbeddedPostgres, door: Database
+) -> None:
+    await upgrade(normalise_database_url(server.urls().owner))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    await door.register_tenant("gathering", now)
+    spending = Spending("no-run", 1, 1, 1, "alice", "agent", now, tool="echo")
+
+    async def overlook() -> None:
+        async with door.tenant("gathering") as records:
+            await records.usage.add(spending)
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
+                await records.users.get("alice")
+
+    with pytest.raises(StatementError, match="rolled back"):
+        await overlook()
+
+
+async def test_nothing_goes_through_a_door_that_is_closed(server: EmbeddedPostgres) -> None:
+    door = Database(normalise_database_url(server.urls().app), pool_size=1)
+    await door.ping()
+    await door.close()
+    assert await code(door) == "database_closed"
+
+
+async def test_a_url_that_cannot_be_used_is_told_as_a_setting() -> None:
+    door = Database("postgresql+asyncpg://nobody@127.0.0.1/nowhere?ssl=bogus", pool_size=1)
+    with pytest.raises(Invalid) as refused:
+        await door.ping()
+    assert refused.value.code == "bad_setting"

@@ -70,7 +70,7 @@ async def test_without_a_tenant_there_are_no_rows(
 
 async def test_without_a_tenant_nothing_can_be_written(bare: AsyncEngine, tenant: str) -> None:
     values = {"tenant": tenant, "now": NOW}
-    insert = sa.text("INSERT INTO tenants VALUES (:tenant, 'x', true, '{}', :now)")
+    insert = sa.text("INSERT INTO tenants VALUES (:tenant, 'x', '{}', :now, 'active', '{}', :now)")
     with pytest.raises(DBAPIError, match="row-level security"):
         async with bare.begin() as connection:
             await connection.execute(insert, values)

@@ -57,8 +57,8 @@ async def test_a_tenant_is_registered_once(database: Database, tenant: str) -> N
     await database.register_tenant(tenant, NOW)
     await database.register_tenant(tenant, NOW + SECOND)
     async with database.tenant(tenant) as records:
-        rows = await records.users._connection.all(sa.text("SELECT tenant_id, active, created_at FROM tenants"))
-        assert [tuple(row) for row in rows] == [(tenant, True, NOW)]
+        rows = await records.users._connection.all(sa.text("SELECT tenant_id, status, created_at FROM tenants"))
+        assert [tuple(row) for row in rows] == [(tenant, "active", NOW)]
 
 
 async def test_the_audit_log_takes_whatever_is_claimed(database: Database, tenant: str) -> None:

@@ -1,0 +1,75 @@
+"""What is refused is written down: sign-ins that failed, and attempts to change what one may not."""
+
+from contextlib import suppress
+
+import structlog
+from starlette.requests import Request
+
+from api.parts import GatewayParts
+from taskforce.core.domain.access import Standing
+from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
+from taskforce.core.domain.rates import Rate
+from taskforce.core.interfaces.stored import AuditEvent
+
+NOBODY = "anonymous"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# Anybody can fail to sign in, as often as they like: the log shall not grow at their pace.
+_FAILURES = Rate(60, 60.0, 60)
+
+_log = structlog.get_logger(__name__)
+
+
+async def note_refusal(request: Request, error: DomainError) -> None:
+    """Audits a refusal that the log must show; a log that cannot be written is told to the process's log.
+
+    Args:
+        request: The refused request; its state has whoever asked, once that is known.
+        error: Why it was refused.
+    """
+    if not isinstance(error, Unauthenticated | Forbidden):
+        return
+    parts = request.app.state.parts
+    assert isinstance(parts, GatewayParts)
+    standing = getattr(request.state, "standing", None)
+    with suppress(Limited):
+        try:
+            if isinstance(standing, Standing):
+                await _note_denial(request, parts, standing, error)
+            elif isinstance(error, Unauthenticated) and error.code != "token_missing":
+                await _note_failed_sign_in(request, parts, error)
+        except Unavailable as gone:
+            _log.warning("audit.not_written", code=error.code, reason=gone.code)
+
+
+async def _note_denial(request: Request, parts: GatewayParts, standing: Standing, error: DomainError) -> None:
+    _log.warning("access.denied", code=error.code, **error.details)
+    if request.method in _READING:
+        return
+    event = _event(request, parts, standing.user.user_id, "access.denied", error)
+    async with parts.database.tenant(standing.tenant.tenant_id) as records:
+        await records.audit.append(event)
+
+
+async def _note_failed_sign_in(request: Request, parts: GatewayParts, error: DomainError) -> None:
+    _log.warning("auth.failed", code=error.code)
+    now, tenant_id = parts.clock(), parts.rules.platform_tenant
+    # Whose tenant it would be, only a token that we do not believe says.
+    await parts.database.register_tenant(tenant_id, now)
+    async with parts.database.tenant(tenant_id) as records:
+        if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
+            await records.audit.append(_event(request, parts, NOBODY, "auth.failed", error))
+
+
+def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, error: DomainError) -> AuditEvent:
+    route = request.scope.get("route")
+    return AuditEvent(
+        actor_id=actor_id,
+        action=action,
+        resource_type="route",
+        resource_id=f"{request.method} {getattr(route, 'path', request.url.path)}"[:500],
+        outcome="denied",
+        reason=error.code,
+        at=parts.clock(),
+        request_id=getattr(request.state, "request_id", None),
+        details={"path": request.url.path[:500], "client": getattr(request.state, "client", None), **error.details},
+    )

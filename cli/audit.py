@@ -1,0 +1,232 @@
+"""`taskforce audit`: what an auditor does with an export of the audit log, without the server that wrote it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import UnsupportedOperation
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+
+import typer
+
+from cli.exits import Exit, Trouble
+from cli.options import AsJson
+
+if TYPE_CHECKING:
+    from taskforce.core.domain.audit_chain import Anchor, Verified
+
+_STDIN: Final = "-"
+_GENESIS: Final = "genesis"
+_LARGE: Final = 5_000_000
+_STRIDE: Final = 500_000
+_LONGEST_ANCHOR: Final = 1_000
+
+app = typer.Typer(
+    name="audit",
+    help="Checks exports of the audit log.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Broken(Trouble):
+    """An export that is not what was exported.
+
+    Args:
+        message: For a person; names the line.
+        line: The first line where it breaks, from 1.
+        reason: A stable word for how.
+    """
+
+    def __init__(self, message: str, line: object, reason: object) -> None:
+        # A script has to tell a broken log from a mistyped command, so this is not wrong usage.
+        super().__init__(Exit.FAILED, "audit_broken", message)
+        self._where = {"line": line, "reason": reason}
+
+    def document(self) -> dict[str, object]:
+        """What `--json` prints instead of a result."""
+        error = super().document()["error"]
+        return {"error": {**(error if isinstance(error, dict) else {}), **self._where}}
+
+
+@app.callback()
+def audit() -> None:
+    """Checks exports of the audit log."""
+
+
+@app.command()
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The export, JSON Lines; - reads it from stdin.")],
+    *,
+    anchor: Annotated[
+        str | None,
+        typer.Option(
+            "--anchor",
+            help="Where it must end, tenant:seq:hash, from a source that whoever wrote the file could not change; "
+            "by default read from FILE.anchor.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Where it must begin: the anchor of an earlier export, or the word genesis.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Finds whatever was changed, deleted, inserted, reordered or cut in an export; needs no server.
+
+    Exit code 0 says that it is whole, 3 that it is broken, 7 that there is no such file.
+    """
+    # The program imports this module, so what it wraps its commands in can only be had when a command runs.
+    from cli.main import reported
+
+    reported(_verify)(file=file, anchor=anchor, start=start, as_json=as_json)
+
+
+def _verify(*, file: str, anchor: str | None, start: str | None, as_json: bool) -> None:
+    try:
+        with _opened(file) as stream:
+            end = _anchor_beside(file) if anchor is None else _parsed(anchor, "--anchor")
+            verified = _checked(stream, end, None if start is None else _start(start, end))
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if as_json:
+        from cli.terminal import write_json
+
+        write_json(_document(verified))
+    else:
+        _print(verified, beside=anchor is None, start_known=start is not None)
+
+
+def _opened(file: str) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if file == _STDIN else Path(file).open("rb")
+
+
+def _checked(stream: BinaryIO, anchor: "Anchor", start: "Anchor | None") -> "Verified":
+    from taskforce.core.domain import audit_chain
+    from taskforce.core.domain.errors import Invalid
+
+    try:
+        with _lines(stream) as lines:
+            return audit_chain.verify(lines, anchor, start=start)
+    except Invalid as error:
+        raise Broken(error.message, error.details.get("line"), error.details.get("reason")) from None
+
+
+@contextmanager
+def _lines(stream: BinaryIO) -> Iterator[Iterator[str]]:
+    """The lines of a file; a bar on stderr shows how far they were read where somebody looks and it may take long."""
+    size = _size(stream)
+    if not sys.stderr.isatty() or (size is not None and size < _LARGE):
+        yield _texts(stream, lambda _: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TimeRemainingColumn
+
+    columns = (SpinnerColumn(), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=size)
+        yield _texts(stream, lambda done: progress.update(task, completed=done))
+
+
+def _texts(stream: BinaryIO, show: Callable[[int], None]) -> Iterator[str]:
+    from taskforce.core.domain.audit_chain import MAX_LINE_BYTES
+
+    done = shown = 0
+    # One byte more than a line may have: a longer one is not read to its end, and seen to be too long.
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        yield line.decode(errors="surrogateescape")
+        done += len(line)
+        if done - shown >= _STRIDE:
+            show(shown := done)
+
+
+def _size(stream: BinaryIO) -> int | None:
+    try:
+        status = os.fstat(stream.fileno())
+    except UnsupportedOperation:
+        return None
+    return status.st_size if S_ISREG(status.st_mode) else None
+
+
+def _anchor_beside(file: str) -> "Anchor":
+    hint = "Give the anchor that you noted when the file was exported: --anchor TENANT:SEQ:HASH."
+    if file == _STDIN:
+        raise Trouble(Exit.USAGE, "anchor_missing", "There is no anchor to check against.", hint=hint)
+    path = Path(f"{file}.anchor")
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_LONGEST_ANCHOR).decode(errors="replace")
+    except OSError as error:
+        message = f"There is no --anchor, and {path} cannot be read: {error.strerror}."
+        raise Trouble(Exit.USAGE, "anchor_missing", message, hint=hint) from None
+    return _parsed(text, str(path))
+
+
+def _start(text: str, end: "Anchor") -> "Anchor":
+    from taskforce.core.domain.audit_chain import Anchor
+
+    return Anchor.genesis(end.tenant_id) if text == _GENESIS else _parsed(text, "--from")
+
+
+def _parsed(text: str, where: str) -> "Anchor":
+    from taskforce.core.domain.audit_chain import Anchor
+    from taskforce.core.domain.errors import Invalid
+
+    try:
+        return Anchor.parse(text.strip())
+    except Invalid as error:
+        raise Trouble(Exit.USAGE, error.code, f"{where}: {error.message}") from None
+
+
+def _unreadable(file: str, error: OSError) -> Trouble:
+    if isinstance(error, FileNotFoundError):
+        return Trouble(Exit.NOT_FOUND, "file_not_found", f"There is no file {file}.")
+    if isinstance(error, IsADirectoryError):
+        return Trouble(Exit.USAGE, "file_is_directory", f"{file} is a directory; name the file in it.")
+    return Trouble(Exit.ERROR, "file_unreadable", f"{file} cannot be read: {error.strerror}.")
+
+
+def _document(verified: "Verified") -> dict[str, object]:
+    return {
+        "ok": True,
+        "tenant": verified.tenant_id,
+        "events": verified.events,
+        "first_seq": verified.first_seq,
+        "last_seq": verified.last_seq,
+        "first_at": verified.first_at.isoformat() if verified.first_at else None,
+        "last_at": verified.last_at.isoformat() if verified.last_at else None,
+        "from": str(verified.start),
+        "to": str(verified.end),
+    }
+
+
+def _print(verified: "Verified", *, beside: bool, start_known: bool) -> None:
+    from rich.text import Text
+
+    from cli.terminal import console
+
+    say = console()
+    count = "1 event" if verified.events == 1 else f"{verified.events:,} events"
+    say.print(Text.assemble(("✓ whole", "bold green"), f": {count} of tenant {verified.tenant_id}"), soft_wrap=True)
+    if verified.events:
+        say.print(f"  events {verified.first_seq} to {verified.last_seq}", soft_wrap=True)
+    if verified.first_at and verified.last_at:
+        say.print(f"  from {verified.first_at.isoformat()} to {verified.last_at.isoformat()}", soft_wrap=True)
+    for note in _notes(verified, beside=beside, start_known=start_known):
+        say.print(Text(f"  {note}", style="yellow"), soft_wrap=True)
+
+
+def _notes(verified: "Verified", *, beside: bool, start_known: bool) -> Iterator[str]:
+    """What the check could not know."""
+    if beside:
+        yield "The anchor was read beside the file: whoever could write there could make both anew."
+    if verified.start.seq and not start_known:
+        yield f"Nothing is said of events 1 to {verified.start.seq}, which are not in the file; see --from."

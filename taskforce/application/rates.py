@@ -1,0 +1,86 @@
+"""How fast a tenant, and each of its API keys, may ask; one count for all gateways."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskforce.core.domain.access import Standing
+from taskforce.core.domain.errors import Limited
+from taskforce.core.domain.rates import Rate, Taken, rate_headers
+from taskforce.core.interfaces.records import Store
+
+MINUTE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateRules:
+    """What a deployment says about rates; None is no limit.
+
+    Attributes:
+        default: Of each API key, and of each tenant.
+        by_tenant: Whether the default holds for tenants too; a tenant's own setting always does.
+    """
+
+    default: Rate | None = None
+    by_tenant: bool = True
+
+    def of_tenant(self, standing: Standing) -> Rate | None:
+        """The rate of a caller's tenant."""
+        own = standing.tenant.settings.requests_per_minute
+        if own is not None:
+            return Rate(own, MINUTE, own)
+        return self.default if self.by_tenant else None
+
+
+async def count_request(
+    store: Store, rules: RateRules, standing: Standing, key_id: str | None, now: datetime
+) -> Mapping[str, str]:
+    """Counts one request against its tenant's limit and its API key's.
+
+    Args:
+        store: The door to the tenant's data.
+        rules: What the deployment says.
+        standing: Who asks.
+        key_id: The API key, if it was one.
+        now: The time.
+
+    Returns:
+        The headers that tell how much is left, of the limit that is nearest; none without limits.
+
+    Raises:
+        Limited: `rate_limited`, with the time to wait and those headers in `headers`.
+    """
+    # The key first: one that floods must not use up what its tenant's others have.
+    wanted = {f"key:{key_id}": rules.default if key_id else None, "tenant": rules.of_tenant(standing)}
+    limits = {bucket: rate for bucket, rate in wanted.items() if rate is not None}
+    if not limits:
+        return {}
+    found: list[tuple[str, Rate, Taken]] = []
+    async with store.counting(standing.tenant.tenant_id) as records:
+        for bucket, rate in limits.items():
+            found.append((bucket, rate, await records.rates.take(bucket, rate, now)))
+            if not found[-1][2].allowed:
+                break
+    return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining)))
+
+
+def _answer(bucket: str, rate: Rate, taken: Taken) -> Mapping[str, str]:
+    name = bucket.partition(":")[0]
+    headers = rate_headers(taken, rate, name)
+    if not taken.allowed:
+        whose = "Your tenant" if name == "tenant" else "This API key"
+        text = f"{whose} may make {rate.limit} requests in {rate.per_seconds:g} seconds. Wait, then go on."
+        raise RateLimited(text, retry_after=taken.retry_after_seconds, headers=headers)
+    return headers
+
+
+class RateLimited(Limited):
+    """Too many requests.
+
+    Attributes:
+        headers: The headers that tell so.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str]) -> None:
+        super().__init__("rate_limited", message, retry_after=retry_after)
+        self.headers = headers

@@ -1,0 +1,238 @@
+"""Tenants: the settings that are enforced where they bite, and who may change which."""
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Self
+
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.interfaces.identity import checked_tenant_id
+
+FEATURES: Final = frozenset({"rag", "long_term_memory", "approval_workflows"})
+"""What a tenant can be given; the guide's names (3.1)."""
+OWN_SETTINGS: Final = frozenset({"ip_allow_list"})
+"""What a tenant's own administrators may set; limits are set by whoever runs the platform."""
+MOST: Final = 1_000_000
+_LONGEST_NAME: Final = 200
+_MOST_NETWORKS: Final = 200
+_MOST_DAYS: Final = 36_600
+
+
+class TenantStatus(StrEnum):
+    """Where a tenant stands; a deleted one is not there any more."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """What a tenant may use. None is no limit; no `features` said is all of them.
+
+    Attributes:
+        max_agents: Agents in the catalog.
+        max_concurrent_sessions: Sessions with a run that is open.
+        features: Switches out of `FEATURES`.
+        data_retention_days: Days that runs and what hangs on them are kept after their end.
+        requests_per_minute: Requests of the whole tenant.
+        ip_allow_list: Networks from which its users and keys may come; empty is all.
+    """
+
+    max_agents: int | None = None
+    max_concurrent_sessions: int | None = None
+    features: frozenset[str] | None = None
+    data_retention_days: int | None = None
+    requests_per_minute: int | None = None
+    ip_allow_list: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, object]) -> Self:
+        """Reads settings as they are sent and stored.
+
+        Args:
+            settings: Names of the guide (3.1) with JSON values; null is as if it were not there.
+
+        Raises:
+            Invalid: `tenant_settings_invalid`; `details["problems"]` names every problem.
+        """
+        problems = [_unknown(name) for name in settings if name not in _READERS]
+        found: dict[str, object] = {}
+        for name, read in _READERS.items():
+            if settings.get(name) is not None:
+                try:
+                    found[name] = read(settings[name])
+                except ValueError as error:
+                    problems.append(f"{name}: {error}")
+        if problems:
+            raise Invalid("tenant_settings_invalid", " ".join(problems), details={"problems": problems})
+        return cls(**found)  # type: ignore[arg-type]  # each reader gives its field's type
+
+    def as_json(self) -> dict[str, object]:
+        """The settings as they are sent and stored; what is not set is left out."""
+        features = None if self.features is None else sorted(self.features)
+        values = {
+            "max_agents": self.max_agents,
+            "max_concurrent_sessions": self.max_concurrent_sessions,
+            "features": features,
+            "data_retention_days": self.data_retention_days,
+            "requests_per_minute": self.requests_per_minute,
+            "ip_allow_list": list(self.ip_allow_list) or None,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def allows(self, feature: str) -> bool:
+        """Whether the tenant has a feature."""
+        return self.features is None or feature in self.features
+
+    def admits(self, address: str | None) -> bool:
+        """Whether somebody may come from an address; one that is not known is refused when there is a list.
+
+        Args:
+            address: The client's IP address, IPv4 or IPv6.
+        """
+        if not self.ip_allow_list:
+            return True
+        try:
+            client = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        plain = client.ipv4_mapped if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped else client
+        networks = (ipaddress.ip_network(network) for network in self.ip_allow_list)
+        return any(plain in network for network in networks if network.version == plain.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """An organisation whose data stands apart.
+
+    Attributes:
+        tenant_id: 1 to 64 of `A-Za-z0-9._-`.
+        name: For people.
+        created_at: When it was made, UTC.
+        updated_at: When it was changed last, UTC.
+        status: Where it stands.
+        settings: What it may use.
+        metadata: Facts that the product keeps and does not read.
+
+    Raises:
+        Invalid: `tenant_id_invalid` or `tenant_name_invalid`.
+    """
+
+    tenant_id: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    status: TenantStatus = TenantStatus.ACTIVE
+    settings: TenantSettings = TenantSettings()
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        checked_tenant_id(self.tenant_id)
+        if not 0 < len(self.name) <= _LONGEST_NAME:
+            raise Invalid("tenant_name_invalid", f"A tenant's name has 1 to {_LONGEST_NAME} characters.")
+
+    def require_active(self) -> None:
+        """Lets nobody act in a tenant that is switched off.
+
+        Raises:
+            Forbidden: `tenant_disabled`.
+        """
+        if self.status is not TenantStatus.ACTIVE:
+            raise Forbidden("tenant_disabled", "This tenant is disabled. Ask whoever runs the platform.")
+
+    def changed(
+        self,
+        now: datetime,
+        *,
+        by_operator: bool,
+        name: str | None = None,
+        settings: TenantSettings | None = None,
+        metadata: Mapping[str, object] | None = None,
+        active: bool | None = None,
+    ) -> Self:
+        """Returns the tenant with changes; what is None stays.
+
+        Args:
+            now: The time, UTC.
+            by_operator: Whether the platform's operator asks; a tenant's own administrators change less.
+            name: The new name.
+            settings: The new settings, all of them.
+            metadata: The new facts, all of them.
+            active: Switches it on or off.
+
+        Raises:
+            Forbidden: `operator_only`: limits and the switch are the operator's.
+            Conflict: `tenant_deleting`.
+        """
+        if self.status is TenantStatus.DELETING:
+            raise Conflict("tenant_deleting", "This tenant is being deleted.")
+        wanted = self.settings if settings is None else settings
+        status = self.status if active is None else TenantStatus.ACTIVE if active else TenantStatus.DISABLED
+        if not by_operator and (status is not self.status or _limits(wanted) != _limits(self.settings)):
+            own = ", ".join(sorted(OWN_SETTINGS))
+            raise Forbidden("operator_only", f"Only the platform's operator changes that; you may set: name, {own}.")
+        kept = self.metadata if metadata is None else metadata
+        return replace(
+            self,
+            name=self.name if name is None else name,
+            settings=wanted,
+            metadata=kept,
+            status=status,
+            updated_at=now,
+        )
+
+
+def _limits(settings: TenantSettings) -> Mapping[str, object]:
+    return {name: value for name, value in settings.as_json().items() if name not in OWN_SETTINGS}
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, _READERS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(_READERS))}."
+    return f"{name[:80]}: no such setting; {hint}"
+
+
+def _count(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"is a whole number from {least} to {most}.")
+        return value
+
+    return read
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return list(value)
+    raise ValueError("is a list of texts.")
+
+
+def _features(value: object) -> frozenset[str]:
+    names = frozenset(_texts(value))
+    if not names <= FEATURES:
+        raise ValueError(f"known are {', '.join(sorted(FEATURES))}.")
+    return names
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    texts = _texts(value)
+    if len(texts) > _MOST_NETWORKS:
+        raise ValueError(f"holds at most {_MOST_NETWORKS} networks.")
+    try:
+        return tuple(str(ipaddress.ip_network(text)) for text in texts)
+    except ValueError:
+        raise ValueError("is a list of networks like 203.0.113.0/24 or 2001:db8::/32.") from None
+
+
+_READERS: Final[Mapping[str, Callable[[object], object]]] = {
+    "max_agents": _count(0, MOST),
+    "max_concurrent_sessions": _count(0, MOST),
+    "features": _features,
+    "data_retention_days": _count(1, _MOST_DAYS),
+    "requests_per_minute": _count(1, MOST),
+    "ip_allow_list": _networks,
+}

@@ -1,0 +1,253 @@
+"""API keys for programs that embed the library: kept in memory, under the rules of `taskforce.core.domain.api_keys`."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from taskforce.core.domain.api_keys import LONGEST_LIFE, ApiKey, KeyState, issue, key_hash, looks_like_key
+from taskforce.core.domain.errors import Forbidden
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role, UserContext
+
+UserLookup = Callable[[str, str], Awaitable[UserContext | None]]
+"""Finds a user by user id and tenant id, with the rights that it has now; None when it is gone or deactivated."""
+
+
+@dataclass(frozen=True)
+class APIKeyRecord:
+    """A key as it stood when it was read, without anything that would let somebody in.
+
+    Attributes:
+        key: The record of the rules; its hash never shows in a repr.
+    """
+
+    key: ApiKey
+    _clock: Callable[[], datetime] = field(repr=False, compare=False)
+
+    @property
+    def key_id(self) -> str:
+        """Its id, by which it is revoked."""
+        return self.key.key_id
+
+    @property
+    def tenant_id(self) -> str:
+        """The only tenant that it acts in."""
+        return self.key.tenant_id
+
+    @property
+    def user_id(self) -> str:
+        """On whose behalf it acts."""
+        return self.key.user_id
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.key.name
+
+    @property
+    def prefix(self) -> str:
+        """The key's first eight characters."""
+        return self.key.prefix
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """What it is cut to."""
+        return self.key.roles
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was issued, UTC."""
+        return self.key.created_at
+
+    @property
+    def created_by(self) -> str:
+        """The user who issued it; empty when the embedding program did."""
+        return self.key.created_by
+
+    @property
+    def expires_at(self) -> datetime:
+        """From when it is no longer accepted, UTC."""
+        return self.key.expires_at
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        """When it was used, to the minute."""
+        return self.key.last_used_at
+
+    @property
+    def revoked_at(self) -> datetime | None:
+        """When it was revoked, UTC."""
+        return self.key.revoked_at
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What was kept with it."""
+        return dict(self.key.metadata)
+
+    @property
+    def state(self) -> KeyState:
+        """Where it stands now, as far as this record knows: a later revocation shows in a later record."""
+        return self.key.state(self._clock())
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is accepted now; see `state`."""
+        return self.state is KeyState.ACTIVE
+
+
+class APIKeyProvider:
+    """Issues keys and says who the bearer of one is. It may be used from several threads.
+
+    Args:
+        users: Finds a key's user at each use, and cuts the key to that user's rights; without it, nobody but the
+            program knows the users, and a key allows what its roles allow.
+        roles: Returns the roles that there are in a tenant; the five system roles when left out.
+            `taskforce.application.identity.RoleManager.known_roles` fits.
+        longest_life: How long a key can live, and does when it is given no expiry.
+        clock: Returns the time, UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: UserLookup | None = None,
+        roles: Callable[[str], Mapping[str, Role]] = lambda _: SYSTEM_ROLES,
+        longest_life: timedelta = LONGEST_LIFE,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._users = users
+        self._roles = roles
+        self._longest_life = longest_life
+        self._clock = clock
+        self._lock = Lock()
+        self._keys: dict[str, ApiKey] = {}
+        self._ids: dict[str, str] = {}
+
+    def create_api_key(
+        self,
+        tenant_id: str,
+        user_id: str,
+        name: str,
+        roles: Iterable[str],
+        expires_at: datetime | None = None,
+        metadata: Mapping[str, object] | None = None,
+        *,
+        maker: UserContext | None = None,
+    ) -> tuple[str, APIKeyRecord]:
+        """Issues a key.
+
+        Args:
+            tenant_id: The only tenant that it acts in.
+            user_id: The user or service account on whose behalf it acts.
+            name: For people, 1 to 100 characters.
+            roles: One role or more.
+            expires_at: From when it is no longer accepted, with a time zone; the longest life when left out.
+            metadata: Facts to keep with it.
+            maker: Who asks for it: the key's roles may then allow no more than they may do. Without one the program
+                itself asks, which could do anything anyway.
+
+        Returns:
+            The key, which is kept nowhere and cannot be shown again, and its record.
+
+        Raises:
+            Invalid: As `taskforce.core.domain.api_keys.issue`.
+            Forbidden: `roles_too_wide`, or `foreign_tenant` when the maker acts in another tenant.
+        """
+        if maker is not None and maker.tenant_id != tenant_id:
+            raise Forbidden("foreign_tenant", "Keys are made in one's own tenant.")
+        plaintext, key = issue(
+            tenant_id=tenant_id,
+            user_id=user_id,
+            name=name,
+            roles=roles,
+            created_by="" if maker is None else maker.user_id,
+            maker_permissions=frozenset(Permission) if maker is None else maker.permissions,
+            now=self._clock(),
+            expires_at=expires_at,
+            longest_life=self._longest_life,
+            known_roles=self._roles(tenant_id),
+            metadata=metadata,
+        )
+        with self._lock:
+            self._keys[key.key_id] = key
+            self._ids[key.hash] = key.key_id
+        return plaintext, self._record(key)
+
+    async def validate_api_key(self, api_key: str) -> UserContext | None:
+        """Says who the bearer of a key is.
+
+        The key is found by its hash. How long that takes can tell about the hash of a guess at most, and who knew the
+        whole hash would still not know the key: no comparison in constant time is needed.
+
+        Args:
+            api_key: As it was sent.
+
+        Returns:
+            The key's user with the rights that the key gives now, and `api_key_id` among its attributes; None when
+            the key is unknown, expired or revoked, or its user gone or deactivated.
+        """
+        with self._lock:
+            key = self._active(api_key)
+        if key is None:
+            return None
+        user = self._unknown(key) if self._users is None else await self._users(key.user_id, key.tenant_id)
+        if user is None or (user.user_id, user.tenant_id) != (key.user_id, key.tenant_id):
+            return None
+        # Read anew: the key may have been revoked while its user was looked up.
+        with self._lock:
+            key = self._active(api_key)
+            if key is None:
+                return None
+            key = self._keys[key.key_id] = key.used(self._clock())
+        return self._cut(key, user)
+
+    def list_api_keys(self, tenant_id: str) -> list[APIKeyRecord]:
+        """Returns the keys of a tenant, oldest first, those that are expired or revoked too."""
+        with self._lock:
+            keys = [key for key in self._keys.values() if key.tenant_id == tenant_id]
+        return [self._record(key) for key in keys]
+
+    def revoke_api_key(self, key_id: str, *, tenant_id: str | None = None) -> bool:
+        """Revokes a key, at once. Doing so again changes nothing.
+
+        Args:
+            key_id: The record's id, not the key.
+            tenant_id: Where given, the only tenant whose keys are revoked.
+
+        Returns:
+            Whether there is such a key.
+        """
+        with self._lock:
+            key = self._keys.get(key_id)
+            if key is None or tenant_id not in {None, key.tenant_id}:
+                return False
+            self._keys[key_id] = key.revoke(self._clock())
+        return True
+
+    def _record(self, key: ApiKey) -> APIKeyRecord:
+        return APIKeyRecord(key, self._clock)
+
+    def _active(self, plaintext: object) -> ApiKey | None:
+        if not isinstance(plaintext, str) or not looks_like_key(plaintext):
+            return None
+        key = self._keys.get(self._ids.get(key_hash(plaintext), ""))
+        return key if key is not None and key.is_active(self._clock()) else None
+
+    def _unknown(self, key: ApiKey) -> UserContext:
+        return UserContext(
+            user_id=key.user_id,
+            tenant_id=key.tenant_id,
+            username=key.user_id,
+            roles=key.roles,
+            permissions=frozenset(Permission),
+        )
+
+    def _cut(self, key: ApiKey, user: UserContext) -> UserContext:
+        now, known = self._clock(), self._roles(key.tenant_id)
+        held = key.effective_permissions(now, user.permissions, user_active=True, known_roles=known)
+        return replace(
+            user,
+            roles=key.effective_roles(now, user.roles, user_active=True),
+            permissions=held,
+            attributes={**user.attributes, "api_key_id": key.key_id},
+        )
