@@ -8,8 +8,10 @@ from api import problems
 from api.middleware import BodyGuard, RequestContext
 from api.openapi import describe
 from api.parts import GatewayParts
-from api.routes import events, execute, identity, requests, runs, signs, steps
+from api.routes import events, execute, identity, requests, runs, signs, steps, tenants
 
+ADMIN = (requests, tenants)
+"""The routers under `/admin`, which answer at the guide's `/v1/admin` too."""
 VERSION = "0.1.0"
 DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."
 
@@ -36,13 +38,13 @@ def create_app(parts: GatewayParts) -> FastAPI:
     app.include_router(signs.router)
     app.include_router(_routes(), prefix="/api/v1")
     # The guide's own paths answer too; one entry each in the document is enough.
-    app.include_router(execute.router, prefix="/v1", include_in_schema=False)
-    app.include_router(requests.router, prefix="/v1", include_in_schema=False)
+    for each in (execute, *ADMIN):
+        app.include_router(each.router, prefix="/v1", include_in_schema=False)
     return app
 
 
 def _routes() -> APIRouter:
     together = APIRouter()
-    for each in (execute, runs, steps, events, requests, identity):
+    for each in (execute, runs, steps, events, identity, *ADMIN):
         together.include_router(each.router)
     return together

@@ -12,7 +12,7 @@ from taskforce.core.domain.errors import Invalid
 LARGEST_STEP = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Items of a page")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=2_000, description="`next_cursor` of the page before")]
 
 
 def place_cursor(at: datetime, item_id: str) -> str:
@@ -58,13 +58,32 @@ def parse_step(cursor: str | None) -> int:
     return int(step)
 
 
+def text_cursor(key: str) -> str:
+    """The place after an item of a list that is ordered by a text."""
+    return _encoded(f"key|{key}")
+
+
+def parse_text(cursor: str | None) -> str | None:
+    """Reads what `text_cursor` made.
+
+    Raises:
+        Invalid: `cursor_invalid`.
+    """
+    if cursor is None:
+        return None
+    kind, _, key = _decoded(cursor).partition("|")
+    if kind != "key" or text_cursor(key) != cursor or "\x00" in key:
+        raise _invalid()
+    return key
+
+
 def _encoded(place: str) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
 def _decoded(cursor: str) -> str:
     try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except ValueError:
         raise _invalid() from None
 

@@ -14,9 +14,12 @@ from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
-from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
+from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
+from taskforce.infrastructure.auth.issuers import Issuers
+from taskforce.infrastructure.auth.jwt_provider import JWTConfig
 from taskforce.infrastructure.live import Listener, Publisher
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.profiles import Profile
 from taskforce.infrastructure.settings import Settings
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
@@ -65,7 +68,7 @@ class GatewayParts:
     listener: Listener
     live: Live
     door: TemporalDoor
-    identities: JWTIdentityProvider
+    identities: Issuers
     agents: Agents
     rules: AccessRules = field(default_factory=AccessRules)
     rates: RateRules = field(default_factory=RateRules)
@@ -91,8 +94,8 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
         Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
         Invalid: A setting is missing.
     """
-    identities = _identities(settings)
     profile = deployment_profile(settings)
+    issuers = _issuers(settings, profile)
     rules = access_rules(settings, profile)
     async with AsyncExitStack() as stack:
         database = Database(settings.app_url, settings.db_pool_size)
@@ -104,7 +107,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
             listener=await stack.enter_async_context(Listener(settings.app_url)),
             live=await stack.enter_async_context(Publisher(settings.app_url)),
             door=TemporalDoor(await connect(where), where.task_queue),
-            identities=identities,
+            identities=issuers,
             agents=_agents(settings),
             rules=rules,
             rates=RateRules(default_rate(profile), profile.rate_limiting.by_tenant),
@@ -130,11 +133,16 @@ def _agents(settings: Settings) -> Agents:
     )
 
 
-def _identities(settings: Settings) -> JWTIdentityProvider:
-    config = JWTConfig(
-        secret_key=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
-        public_key=settings.jwt_public_key.get_secret_value() if settings.jwt_public_key else None,
-        issuer=settings.token_issuer,
-        audience=settings.token_audience,
-    )
-    return JWTIdentityProvider(config, development=settings.development)
+def _issuers(settings: Settings, profile: Profile) -> Issuers:
+    """Whose tokens are believed: those of the profile's issuers, and those of the environment's key."""
+    said = authentication_in(profile.enterprise, (profile.model_extra or {}).get("authentication"), file=profile.file)
+    secret, public = settings.jwt_secret, settings.jwt_public_key
+    own = None
+    if said is None or secret or public:
+        own = JWTConfig(
+            secret_key=secret.get_secret_value() if secret else None,
+            public_key=public.get_secret_value() if public else None,
+            issuer=settings.token_issuer,
+            audience=settings.token_audience,
+        )
+    return issuers_of(said, development=settings.development, environment=own)

@@ -33,6 +33,8 @@ class GatewayServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            # Who is believed about the client's address is a setting of ours: see api/addresses.py.
+            proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)

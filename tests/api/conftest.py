@@ -11,6 +11,7 @@ from temporalio.client import Client
 
 from api.agents import Agents
 from api.parts import GatewayParts
+from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.live import Listener, Publisher
 from taskforce.infrastructure.persistence.database import Database
@@ -29,7 +30,7 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
             listener=listener,
             live=live,
             door=TemporalDoor(temporal, f"nobody-polls-{os.getpid()}"),
-            identities=JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True),
+            identities=Issuers([JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True)]),
             agents=Agents(REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True),
             temporal_ui="http://temporal.example/namespaces/default/workflows",
         )

@@ -105,7 +105,7 @@ async def test_results_that_cannot_exist(operator: httpx.AsyncClient, place: str
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "limit=x", f"limit={'9' * 5_000}", "status=unheard", "mine=perhaps", "session_id=%00",
-     "agent_id=%ff", "session_id=", f"cursor={'x' * 201}"],
+     "agent_id=%ff", "session_id=", f"cursor={'x' * 2_001}"],
 )  # fmt: skip
 async def test_queries_that_do_not_fit(operator: httpx.AsyncClient, query: str) -> None:
     problem = assert_problem(await operator.get(f"/api/v1/runs?{query}"), 422, "request_invalid")

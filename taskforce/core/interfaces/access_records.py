@@ -1,6 +1,6 @@
 """What the use cases of access ask of storage, within one transaction of one tenant; see `records.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +24,24 @@ class UserFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleUse:
+    """How often a role's name is held, so that removing or making the role would change what somebody may do.
+
+    Attributes:
+        users: Users who hold it by a local grant, deactivated ones too: they could come back.
+        api_keys: API keys that are neither expired nor revoked.
+        resource_grants: Grants on single resources.
+    """
+
+    users: int
+    api_keys: int
+    resource_grants: int
+
+    def __bool__(self) -> bool:
+        return self.users + self.api_keys + self.resource_grants > 0
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyVersion:
     """One version of a tenant's policy document."""
 
@@ -35,6 +53,10 @@ class PolicyVersion:
 
 class OwnTenant(Protocol):
     """The tenant's own row."""
+
+    async def add(self, tenant: Tenant) -> bool:
+        """Makes the tenant; False when there is one of that id."""
+        ...
 
     async def get(self) -> Tenant | None:
         """The tenant, unless it has been deleted."""
@@ -88,6 +110,17 @@ class Roles(Protocol):
 
     async def locked(self, role_id: str) -> Role | None:
         """The role, which nobody else changes before this transaction ends."""
+        ...
+
+    async def shared(self, role_ids: Collection[str]) -> Sequence[Role]:
+        """Those of these roles that are there, which nobody changes or removes before this transaction ends.
+
+        Read so by whoever hands them on, to a user, a key or on a resource: others may hand them on at the same time.
+        """
+        ...
+
+    async def use(self, role_id: str, now: datetime) -> RoleUse:
+        """Who holds this name, whether or not there is such a role."""
         ...
 
     async def add(self, role: Role, maker_id: str, now: datetime) -> bool:
@@ -146,6 +179,14 @@ class PolicyDocuments(Protocol):
         """The latest version; None when there was never one."""
         ...
 
+    async def latest(self) -> tuple[int, datetime] | None:
+        """Number and time of the latest version, without its document; together they are never another's."""
+        ...
+
+    async def locked(self) -> PolicyVersion | None:
+        """As `current`, and nobody else adds a version before this transaction ends; read so before `add`."""
+        ...
+
     async def add(self, document: Mapping[str, object], saved_by: str, now: datetime) -> int:
         """Adds the next version and returns its number."""
         ...
@@ -174,8 +215,16 @@ class Audit(Protocol):
         """Waits for other sealers; returns the end of the chain, and the time of its last event."""
         ...
 
+    async def end(self) -> tuple[Anchor, datetime | None]:
+        """The end of the chain, and the time of its last event; None when the chain holds none."""
+        ...
+
     async def start(self) -> Anchor:
         """Where the chain begins: at its genesis, or after what was dropped."""
+        ...
+
+    async def anchor(self, seq: int) -> Anchor | None:
+        """The place after an event that is kept; None when there is no such event."""
         ...
 
     async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
@@ -186,6 +235,18 @@ class Audit(Protocol):
         """Keeps the places of events."""
         ...
 
-    async def sealed(self, after: int, most: int) -> Sequence[Sealed]:
-        """Events in their places, after a number."""
+    async def sealed(self, after: int, until: int, most: int) -> Sequence[Sealed]:
+        """Events in their places, after a number and up to another one."""
+        ...
+
+    async def drop(self, older_than: datetime, most: int) -> int:
+        """Drops sealed events from the chain's beginning on, and keeps the anchor after them.
+
+        Args:
+            older_than: The first event that is not older ends it; the last 23 hours stay whatever it says.
+            most: Events at most.
+
+        Returns:
+            How many were dropped.
+        """
         ...

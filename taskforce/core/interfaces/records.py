@@ -338,10 +338,6 @@ class Platform(Protocol):
         """Makes the tenant's row if it is new."""
         ...
 
-    async def create_tenant(self, tenant: Tenant) -> bool:
-        """Makes a tenant; False when there is one of that id."""
-        ...
-
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """A page of all tenants, by id."""
         ...

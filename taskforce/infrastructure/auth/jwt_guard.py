@@ -9,10 +9,10 @@ A few decisions beyond the obvious: `aud` may be a list, as RFC 7519 allows, if 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from jose import jwk, jws
@@ -22,7 +22,7 @@ from taskforce.core.domain.errors import Invalid, Unauthenticated
 from taskforce.infrastructure.auth.jwt_encoding import decode_base64url, decode_json_object
 from taskforce.infrastructure.auth.jwt_keys import KeyRecord
 
-__all__ = ["LONGEST_TOKEN", "KeyRecord", "TokenGuard", "TokenRules", "VerifiedToken", "sign"]
+__all__ = ["LONGEST_TOKEN", "Glance", "KeyRecord", "TokenGuard", "TokenRules", "VerifiedToken", "glance", "sign"]
 
 LONGEST_TOKEN: Final = 16 * 1024
 LONGEST_LEEWAY_SECONDS: Final = 300
@@ -30,6 +30,7 @@ _LONGEST_KID: Final = 256
 _LATEST_SECOND: Final = 253_402_300_799
 _SEGMENTS: Final = 3
 _REFUSED_HEADERS: Final = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "cty", "enc", "zip"})
+_Result = TypeVar("_Result")
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
 
@@ -76,6 +77,31 @@ class VerifiedToken:
     claims: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a token says of itself. Nothing of it is believed: it only says whose keys to verify the token with.
+
+    Attributes:
+        issuer: `iss`, or None when that is no text.
+        kid: The name of the key that it claims to be signed with; None when it names none.
+    """
+
+    issuer: str | None
+    kid: str | None
+
+
+def glance(token: object) -> Glance:
+    """Reads which issuer and key a token names, before any work on its signature.
+
+    Args:
+        token: What the caller sent, without `Bearer`.
+
+    Raises:
+        Unauthenticated: `token_missing` or `token_invalid` for what no guard would believe, whatever its keys.
+    """
+    return _or_refused(lambda: _glance(token))
+
+
 class TokenGuard:
     """Verifies the tokens of one issuer.
 
@@ -110,13 +136,7 @@ class TokenGuard:
         Raises:
             Unauthenticated: `token_missing`, `token_expired` or `token_invalid`; nothing else is ever raised.
         """
-        try:
-            return self._verify(token, now)
-        except Unauthenticated:
-            raise
-        except Exception as failure:  # noqa: BLE001 - what nobody thought of is a refusal too, not a server error
-            structlog.get_logger(__name__).error("auth.token.guard_failed", error=type(failure).__name__)
-            raise _refused("The token cannot be read.") from None
+        return _or_refused(lambda: self._verify(token, now))
 
     def _verify(self, token: object, now: datetime) -> VerifiedToken:
         text = _checked_size(token)
@@ -128,10 +148,8 @@ class TokenGuard:
         return _check_claims(claims, self._rules, now.timestamp())
 
     def _candidates(self, header: Mapping[str, object]) -> tuple[KeyRecord, ...]:
-        kid = header.get("kid")
-        if "kid" in header and not (isinstance(kid, str) and 0 < len(kid) <= _LONGEST_KID):
-            raise _refused("The token's kid is not a name.")
-        if isinstance(kid, str) and self._named:
+        kid = _kid(header)
+        if kid is not None and self._named:
             return (self._named[kid],) if kid in self._named else ()
         return self._unnamed
 
@@ -158,6 +176,23 @@ def sign(claims: Mapping[str, object], record: KeyRecord) -> str:
 
 def _refused(message: str) -> Unauthenticated:
     return Unauthenticated("token_invalid", message)
+
+
+def _or_refused(read: Callable[[], _Result]) -> _Result:
+    try:
+        return read()
+    except Unauthenticated:
+        raise
+    except Exception as failure:  # noqa: BLE001 - what nobody thought of is a refusal too, not a server error
+        structlog.get_logger(__name__).error("auth.token.guard_failed", error=type(failure).__name__)
+        raise _refused("The token cannot be read.") from None
+
+
+def _glance(token: object) -> Glance:
+    header, claims = _read(_checked_size(token))
+    _check_header(header)
+    issuer = claims.get("iss")
+    return Glance(issuer if isinstance(issuer, str) else None, _kid(header))
 
 
 def _checked_size(token: object) -> str:
@@ -187,6 +222,15 @@ def _check_header(header: Mapping[str, object]) -> None:
     kind = header.get("typ", "JWT")
     if not (isinstance(kind, str) and kind.lower() in _TYPES):
         raise _refused("The token's typ says that it is no access token.")
+
+
+def _kid(header: Mapping[str, object]) -> str | None:
+    if "kid" not in header:
+        return None
+    kid = header["kid"]
+    if isinstance(kid, str) and 0 < len(kid) <= _LONGEST_KID:
+        return kid
+    raise _refused("The token's kid is not a name.")
 
 
 def _prepared(record: KeyRecord) -> Key:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -10,8 +10,9 @@ from typing import Final
 from taskforce.core.domain.access import permissions_of
 from taskforce.core.domain.errors import Forbidden, Invalid, Unauthenticated
 from taskforce.core.interfaces.identity import Identity, UserContext
-from taskforce.infrastructure.auth.jwt_claims import ClaimNames, identity_of
-from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard, TokenRules, sign
+from taskforce.infrastructure.auth.jwks import Jwks, JwksTiming
+from taskforce.infrastructure.auth.jwt_claims import ClaimNames, RoleRules, TenantRules, identity_of
+from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard, TokenRules, glance, sign
 from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
 
 DEVELOPMENT_ISSUER: Final = "https://auth.yourcompany.com"
@@ -42,14 +43,24 @@ class JWTConfig:
         public_key: Public key in PEM, for RS* or ES*.
         keys: Further keys, each with its own algorithm; with names when several are in use.
         algorithms: The algorithms that are accepted, exactly one for `secret_key` and one for `public_key`. When empty,
-            those two are used with HS256, and with RS256 or the algorithm of the key's curve.
+            those two are used with HS256, and with RS256 or the algorithm of the key's curve. With `jwks_uri` any
+            number; a published key that names no algorithm is used with the first that fits it.
         issuer: What `iss` must equal. It may be left out in development only, for `DEVELOPMENT_ISSUER`.
         audience: What `aud` must equal or contain. It may be left out in development only, for `DEVELOPMENT_AUDIENCE`.
         leeway_seconds: Tolerated difference of clocks, 0 to 300 seconds.
         tenant_claim: Where the tenant's id stands; a claim's name, or a path such as `organization.id`.
-        roles_claim: Where the roles stand: a list, or one text separated by spaces or commas.
+        roles_claim: Where the roles stand: a list of names or of objects with a `name`, or one text separated by spaces
+            or commas.
         username_claim: Where the name for people stands.
         email_claim: Where the mail address stands.
+        jwks_uri: Where the issuer publishes its keys, instead of keys that are configured here; https, or in
+            development http on this machine.
+        jwks_timing: When they are fetched.
+        tenant: The tenant of all its tokens, for an issuer whose tokens name none.
+        tenants: The tenants that the issuer may speak for; None for every one.
+        tenant_map: The tenant by the value of `tenant_claim`, for issuers with ids of their own.
+        group_roles: Role names by the name of a group in `roles_claim`. When set, other groups give nothing.
+        default_role: The role of whoever's token names no role that could be known.
     """
 
     secret_key: str | None = field(default=None, repr=False)
@@ -63,6 +74,13 @@ class JWTConfig:
     roles_claim: str = "roles"
     username_claim: str = "preferred_username"
     email_claim: str = "email"
+    jwks_uri: str | None = None
+    jwks_timing: JwksTiming = field(default_factory=JwksTiming)
+    tenant: str | None = None
+    tenants: Collection[str] | None = None
+    tenant_map: Mapping[str, str] | None = field(default=None, hash=False)
+    group_roles: Mapping[str, Collection[str]] | None = field(default=None, hash=False)
+    default_role: str | None = None
 
 
 class JWTIdentityProvider:
@@ -74,7 +92,8 @@ class JWTIdentityProvider:
         clock: Returns the time, UTC.
 
     Raises:
-        Invalid: `signing_key_missing`, `signing_key_invalid`, `algorithms_invalid` or `token_rules_invalid`.
+        Invalid: `signing_key_missing`, `signing_key_invalid`, `algorithms_invalid`, `token_rules_invalid`,
+            `jwks_uri_invalid`, `tenant_binding_invalid`, `tenant_id_invalid` or `role_mapping_invalid`.
     """
 
     def __init__(
@@ -85,9 +104,26 @@ class JWTIdentityProvider:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         lenient = in_development() if development is None else development
-        self._guard = TokenGuard(_keys(config, lenient=lenient), _rules(config, lenient=lenient))
+        self._rules = _rules(config, lenient=lenient)
         self._names = ClaimNames(config.tenant_claim, config.roles_claim, config.username_claim, config.email_claim)
+        self._tenants, self._roles = _tenants(config), _roles(config)
         self._clock = clock
+        self._jwks = _jwks(config, lenient=lenient, clock=clock)
+        self._records = () if self._jwks else _keys(config, lenient=lenient)
+        self._guard = None if self._jwks else TokenGuard(self._records, self._rules)
+
+    @property
+    def issuer(self) -> str:
+        """What `iss` of its tokens equals."""
+        return self._rules.issuer
+
+    @property
+    def tenants(self) -> frozenset[str] | None:
+        """The tenants that it may speak for; None for every one."""
+        rules = self._tenants
+        if rules.fixed is not None:
+            return frozenset({rules.fixed})
+        return rules.allowed if rules.names is None else frozenset(rules.names.values())
 
     async def authenticate(self, token: str | None) -> Identity:
         """Verifies a token and reads whom it speaks of.
@@ -96,12 +132,31 @@ class JWTIdentityProvider:
             token: The token, without `Bearer`.
 
         Raises:
-            Unauthenticated: `token_missing`, `token_expired` or `token_invalid`; nothing else is raised.
+            Unauthenticated: `token_missing`, `token_expired` or `token_invalid`.
+            Unavailable: `issuer_unavailable`: the issuer's keys cannot be had; never without a `jwks_uri`.
         """
-        return identity_of(self._guard.verify(token, self._clock()), self._names)
+        guard = self._guard if self._jwks is None else await self._current(self._jwks, token)
+        if guard is None:
+            raise Unauthenticated("token_invalid", "The issuer publishes no key that tokens may be signed with.")
+        return identity_of(guard.verify(token, self._clock()), self._names, self._tenants, self._roles)
+
+    async def _current(self, jwks: Jwks, token: str | None) -> TokenGuard | None:
+        """Returns the guard of the keys that are published now, or None when there are none."""
+        seen = glance(token)
+        if seen.issuer != self.issuer:
+            raise Unauthenticated("token_invalid", "The token is from another issuer.")
+        records = await jwks.records(seen.kid)
+        if records is not self._records:
+            self._records = records
+            self._guard = TokenGuard(records, self._rules) if records else None
+        return self._guard
 
     async def validate_token(self, token: str) -> UserContext | None:
-        """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed."""
+        """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed.
+
+        Raises:
+            Unavailable: `issuer_unavailable`, as above: nobody can say whether to believe it.
+        """
         try:
             identity = await self.authenticate(token)
         except Unauthenticated:
@@ -204,6 +259,35 @@ def _rules(config: JWTConfig, *, lenient: bool) -> TokenRules:
     issuer = config.issuer or (DEVELOPMENT_ISSUER if lenient else "")
     audience = config.audience or (DEVELOPMENT_AUDIENCE if lenient else "")
     return TokenRules(issuer, audience, config.leeway_seconds)
+
+
+def _tenants(config: JWTConfig) -> TenantRules:
+    allowed = None if config.tenants is None else frozenset(_listed(config.tenants, "tenant_binding_invalid"))
+    return TenantRules(config.tenant, allowed, config.tenant_map)
+
+
+def _roles(config: JWTConfig) -> RoleRules:
+    if config.group_roles is None:
+        return RoleRules(None, config.default_role)
+    groups = {group: frozenset(_listed(roles, "role_mapping_invalid")) for group, roles in config.group_roles.items()}
+    return RoleRules(groups, config.default_role)
+
+
+def _listed(names: Collection[str], code: str) -> Collection[str]:
+    """Refuses a bare text, which would count as its letters."""
+    if isinstance(names, str):
+        raise Invalid(code, "Tenants, and the roles of a group, are lists of names.")
+    return names
+
+
+def _jwks(config: JWTConfig, *, lenient: bool, clock: Callable[[], datetime]) -> Jwks | None:
+    if config.jwks_uri is None:
+        return None
+    if config.secret_key is not None or config.public_key is not None or config.keys:
+        raise Invalid("signing_key_invalid", "An issuer has a jwks_uri or keys that are configured here, not both.")
+    if isinstance(config.algorithms, str):
+        raise Invalid("algorithms_invalid", "Algorithms are a list.")
+    return Jwks(config.jwks_uri, config.algorithms, development=lenient, clock=clock, timing=config.jwks_timing)
 
 
 def _keys(config: JWTConfig, *, lenient: bool) -> tuple[KeyRecord, ...]:

@@ -1,16 +1,28 @@
 """The audit log in PostgreSQL; nothing else inserts into it."""
 
+import hashlib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow
 from taskforce.core.domain.audit_chain import Anchor, Sealed
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, AuditRecord, Page
 from taskforce.infrastructure.persistence.connection import Query, Row, Write
-from taskforce.infrastructure.persistence.rows import Repository, storable_json, table, where
+from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
+
+MAX_DETAILS_BYTES = 65_536
+"""The most that an event's details may have, as canonical JSON in UTF-8; far below what the chain takes."""
+MAX_DETAILS_DEPTH = 50
+MAX_TEXT = 4_000
+"""Characters of an event's other texts."""
+_SMALL_MEMBERS = 20
+_SMALL_TEXT = 200
 
 _EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
 _APPEND = Write(audited=Query(sa.insert(_EVENTS)))
@@ -32,14 +44,28 @@ _LAST = Query(
 _SEALED = Query(
     sa.select(_CHAIN.c.seq, _CHAIN.c.hash, _EVENTS)
     .join(_EVENTS, _PLACED)
-    .where(where(_CHAIN), _CHAIN.c.seq > sa.bindparam("seq"))
+    .where(where(_CHAIN), _CHAIN.c.seq > sa.bindparam("after"), _CHAIN.c.seq <= sa.bindparam("until"))
     .order_by(_CHAIN.c.seq)
     .limit(_MOST)
 )
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
-_PLACE = Query(sa.insert(_CHAIN))
+_AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
 # Two sealers at once: the second waits, and then finds what the first has placed.
 _LOCK = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"))
+_DROP = Query(sa.text("SELECT drop_sealed_audit_events(:older_than, :most)"))
+
+
+def _placing() -> Query:
+    """A batch of places as one statement: each column is one parameter, a list."""
+    columns = [_CHAIN.c[name] for name in ("seq", "audit_id", "hash")]
+    lists = [sa.bindparam(f"{column.name}s", type_=ARRAY(column.type)) for column in columns]
+    rows = sa.func.unnest(*lists).table_valued(*(sa.column(column.name, column.type) for column in columns))
+    tenant = sa.bindparam("of_tenant_id", type_=_CHAIN.c.tenant_id.type)
+    chosen = sa.select(tenant, *(rows.c[column.name] for column in columns))
+    return Query(sa.insert(_CHAIN).from_select(["tenant_id", *(column.name for column in columns)], chosen))
+
+
+_PLACE = _placing()
 
 
 class AuditRows(Repository):
@@ -47,9 +73,7 @@ class AuditRows(Repository):
 
     async def append(self, event: AuditEvent) -> None:
         """Appends one event, committed with what it tells of."""
-        values = {
-            "tenant_id": self._tenant_id,
-            "audit_id": new_id(),
+        texts = {
             "actor_id": event.actor_id,
             "on_behalf_of": event.on_behalf_of,
             "channel": event.channel,
@@ -59,17 +83,18 @@ class AuditRows(Repository):
             "outcome": event.outcome,
             "reason": event.reason,
             "request_id": event.request_id,
-            "details": event.details or {},
-            "at": event.at,
         }
-        await self._connection.later(_APPEND, storable_json(values))
+        values = {name: None if text is None else _short(text) for name, text in texts.items()}
+        ids = {"tenant_id": self._tenant_id, "audit_id": new_id()}
+        details = _capped(event.details) if event.details else {}
+        await self._connection.later(_APPEND, {**values, **ids, "details": details, "at": event.at})
 
     async def page(self, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
         """A page of events, newest first."""
         query = sa.select(_EVENTS).where(_EVENTS.c.tenant_id == self._tenant_id)
         for name in ("actor_id", "action", "resource_type", "resource_id", "outcome"):
             wanted = getattr(which, name)
-            query = query if wanted is None else query.where(_EVENTS.c[name] == wanted)
+            query = query if wanted is None else query.where(_EVENTS.c[name] == _short(wanted))
         query = query if which.since is None else query.where(_EVENTS.c.at >= which.since)
         query = query if which.until is None else query.where(_EVENTS.c.at < which.until)
         if page.before is not None:
@@ -82,13 +107,22 @@ class AuditRows(Repository):
     async def sealing(self) -> tuple[Anchor, datetime | None]:
         """Waits for other sealers; returns the end of the chain, and the time of its last event."""
         await self._connection.value(_LOCK, {"tenant": self._tenant_id})
+        return await self.end()
+
+    async def end(self) -> tuple[Anchor, datetime | None]:
+        """The end of the chain, and the time of its last event; None when the chain holds none."""
         row = await self._connection.first(_LAST, self._of())
-        return (await self.start(), None) if row is None else (Anchor(self._tenant_id, row.seq, row.hash), row.at)
+        return (await self.start(), None) if row is None else (self._anchor(row), row.at)
 
     async def start(self) -> Anchor:
         """Where the chain begins: at its genesis, or after what was dropped."""
         row = await self._connection.first(_DROPPED, self._of())
-        return Anchor.genesis(self._tenant_id) if row is None else Anchor(self._tenant_id, row.seq, row.hash)
+        return Anchor.genesis(self._tenant_id) if row is None else self._anchor(row)
+
+    async def anchor(self, seq: int) -> Anchor | None:
+        """The place after an event that is kept; None when there is no such event."""
+        row = await self._connection.first(_AT, self._of(seq=seq))
+        return None if row is None else self._anchor(row)
 
     async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
         """Events that have no place yet, the oldest first; of those since a time, or of all."""
@@ -96,15 +130,25 @@ class AuditRows(Repository):
         return [_record(row) for row in await self._connection.all(_UNSEALED, values)]
 
     async def place(self, sealed: Sequence[Sealed]) -> None:
-        """Keeps the places of events."""
-        for one in sealed:
-            values = {"tenant_id": self._tenant_id, "seq": one.seq, "hash": one.hash}
-            await self._connection.change(_PLACE, {**values, "audit_id": one.event["audit_id"]})
+        """Keeps the places of events, in one statement."""
+        columns = {
+            "seqs": [one.seq for one in sealed],
+            "audit_ids": [one.event["audit_id"] for one in sealed],
+            "hashs": [one.hash for one in sealed],
+        }
+        await self._connection.change(_PLACE, {**self._of(), **columns})
 
-    async def sealed(self, after: int, most: int) -> Sequence[Sealed]:
-        """Events in their places, after a number."""
-        rows = await self._connection.all(_SEALED, {**self._of(), "seq": after, "most": most})
+    async def sealed(self, after: int, until: int, most: int) -> Sequence[Sealed]:
+        """Events in their places, after a number and up to another one."""
+        rows = await self._connection.all(_SEALED, {**self._of(), "after": after, "until": until, "most": most})
         return [Sealed(row.seq, row.hash, _record(row).event()) for row in rows]
+
+    async def drop(self, older_than: datetime, most: int) -> int:
+        """Drops the beginning of the chain, as far as its events are older, and keeps its anchor; says how many."""
+        return int(await self._connection.value(_DROP, {"older_than": older_than, "most": most}))
+
+    def _anchor(self, row: Row) -> Anchor:
+        return Anchor(self._tenant_id, row.seq, row.hash)
 
 
 def _record(row: Row) -> AuditRecord:
@@ -126,3 +170,51 @@ def _record(row: Row) -> AuditRecord:
 
 def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
+
+
+def _short(text: str) -> str:
+    stored = storable(text)
+    return stored if len(stored) <= MAX_TEXT else f"{stored[: MAX_TEXT - 1]}…"
+
+
+def _capped(details: Mapping[str, object]) -> Mapping[str, object]:
+    """The details, or what is said in place of those that the chain could not take: it must never stop at an event."""
+    if _too_deep(details):
+        return _cut(details, None)
+    stored: dict[str, object] = storable_json(details)
+    try:
+        text = json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        return _cut(stored, None)
+    content = text.encode()
+    return stored if len(content) <= MAX_DETAILS_BYTES else _cut(stored, content)
+
+
+def _too_deep(details: Mapping[str, object]) -> bool:
+    waiting: list[tuple[object, int]] = [(details, 1)]
+    while waiting:
+        part, depth = waiting.pop()
+        if depth > MAX_DETAILS_DEPTH:
+            return True
+        parts = part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else ()
+        waiting += [(child, depth + 1) for child in parts if isinstance(child, Mapping | list | tuple)]
+    return False
+
+
+def _cut(details: Mapping[str, object], content: bytes | None) -> Mapping[str, object]:
+    small = [(storable(str(name)), value) for name, value in details.items() if len(str(name)) <= _SMALL_TEXT]
+    kept = {name: storable_json(value) for name, value in small if _is_small(value)}
+    facts = {
+        "cut": True,
+        "size": None if content is None else len(content),
+        "hash": None if content is None else hashlib.sha256(content).hexdigest(),
+    }
+    return {**dict(list(kept.items())[:_SMALL_MEMBERS]), **facts}
+
+
+def _is_small(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _SMALL_TEXT
+    if isinstance(value, bool) or value is None:
+        return True
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**53

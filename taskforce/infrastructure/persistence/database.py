@@ -127,12 +127,8 @@ class Database:
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""
-        await self.create_tenant(Tenant(tenant_id, tenant_id, now, now))
-
-    async def create_tenant(self, tenant: Tenant) -> bool:
-        """See `Platform`."""
-        async with self._platform(tenant.tenant_id) as records:
-            return await records.create_tenant(tenant)
+        async with self.tenant(tenant_id) as records:
+            await records.tenant.add(Tenant(tenant_id, tenant_id, now, now))
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """See `Platform`."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.runs import RunRow
 from taskforce.core.domain.api_keys import ApiKey
@@ -12,10 +11,9 @@ from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.rows import table
-from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of, values_of
+from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _RUNS = table(RunRow)
-_CREATE = Query(insert(TENANTS).on_conflict_do_nothing())
 _BY_HASH = Query(sa.select(KEYS).where(KEYS.c.hash == sa.bindparam("hash")))
 
 
@@ -34,10 +32,6 @@ class PlatformRecords:
             .limit(most)
         )
         return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
-
-    async def create_tenant(self, tenant: Tenant) -> bool:
-        """See `Platform`."""
-        return await self._connection.change(_CREATE, values_of(tenant)) > 0
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """See `Platform`."""

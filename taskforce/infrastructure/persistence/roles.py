@@ -1,25 +1,47 @@
 """Roles of a tenant's own, and roles on one resource, in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from models.tables.access import ResourceGrantRow, RoleRow
+from models.tables.access import ApiKeyRow, ResourceGrantRow, RoleRow
+from models.tables.columns import TEXTS
+from models.tables.users import UserRow
 from taskforce.core.domain.roles import ResourceGrant
+from taskforce.core.interfaces.access_records import RoleUse
 from taskforce.core.interfaces.identity import Permission, ResourceType, Role
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
-_ROLES, _GRANTS = table(RoleRow), table(ResourceGrantRow)
+_ROLES, _GRANTS, _USERS, _KEYS = table(RoleRow), table(ResourceGrantRow), table(UserRow), table(ApiKeyRow)
 _KEY = ("user_id", "role_id", "resource_type", "resource_id")
 _ALL = Query(sa.select(_ROLES).where(where(_ROLES)).order_by(_ROLES.c.role_id))
 _LOCK = Query(sa.select(_ROLES).where(where(_ROLES, "role_id")).with_for_update())
+_WANTED = _ROLES.c.role_id == sa.any_(sa.bindparam("wanted", type_=TEXTS))
+# In the order of their ids: two who hand on the same roles never wait for each other in a circle.
+_SHARE = Query(sa.select(_ROLES).where(where(_ROLES), _WANTED).order_by(_ROLES.c.role_id).with_for_update(read=True))
 _ADD = Query(insert(_ROLES).on_conflict_do_nothing())
 _CHANGED = ("name", "description", "permissions", "metadata", "updated_at")
 _SAVE = Query(sa.update(_ROLES).where(where(_ROLES, "role_id")), sets=_CHANGED)
 _REMOVE = Query(sa.delete(_ROLES).where(where(_ROLES, "role_id")))
+_NAMED = sa.bindparam("named", type_=TEXTS)
+_ACTIVE = sa.and_(_KEYS.c.revoked_at.is_(None), _KEYS.c.expires_at > sa.bindparam("now", type_=_KEYS.c.expires_at.type))
+_GRANTED = _GRANTS.c.role_id == sa.any_(_NAMED)
+
+
+def _count(source: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.count()).select_from(source).where(where(source), *conditions).scalar_subquery()
+
+
+_USE = Query(
+    sa.select(
+        _count(_USERS, _USERS.c.granted_roles.op("@>")(_NAMED)).label("users"),
+        _count(_KEYS, _KEYS.c.roles.op("@>")(_NAMED), _ACTIVE).label("api_keys"),
+        _count(_GRANTS, _GRANTED).label("resource_grants"),
+    )
+)
 _GRANTS_OF = Query(sa.select(_GRANTS).where(where(_GRANTS, "user_id")).order_by(*(_GRANTS.c[name] for name in _KEY)))
 _GRANT = Query(insert(_GRANTS).on_conflict_do_nothing())
 _WITHDRAW = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY)))
@@ -34,8 +56,21 @@ class RoleRows(Repository):
 
     async def locked(self, role_id: str) -> Role | None:
         """The role, which nobody else changes before this transaction ends."""
+        # What a path names may be any text; one that cannot be stored names nothing.
+        if storable(role_id) != role_id:
+            return None
         row = await self._connection.first(_LOCK, self._of(role_id=role_id))
         return None if row is None else _role(row)
+
+    async def shared(self, role_ids: Collection[str]) -> Sequence[Role]:
+        """Those of these roles that are there, which nobody changes or removes before this transaction ends."""
+        wanted = [name for name in role_ids if storable(name) == name]
+        return [_role(row) for row in await self._connection.all(_SHARE, {**self._of(), "wanted": wanted})]
+
+    async def use(self, role_id: str, now: datetime) -> RoleUse:
+        """Who holds this name, whether or not there is such a role."""
+        row = await self._connection.one(_USE, {**self._of(), "named": [role_id], "now": now})
+        return RoleUse(row.users, row.api_keys, row.resource_grants)
 
     async def add(self, role: Role, maker_id: str, now: datetime) -> bool:
         """Adds a role; False when there is one of that id."""

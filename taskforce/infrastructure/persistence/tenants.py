@@ -1,6 +1,7 @@
 """The tenant's own row in PostgreSQL."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.tenants import TenantRow
 from taskforce.core.domain.tenants import Tenant, TenantSettings, TenantStatus
@@ -8,6 +9,7 @@ from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
 TENANTS = table(TenantRow)
+_ADD = Query(insert(TENANTS).on_conflict_do_nothing())
 _GET = sa.select(TENANTS).where(where(TENANTS))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", "settings", "metadata", "updated_at"))
@@ -15,6 +17,10 @@ _SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", 
 
 class TenantRows(Repository):
     """See `OwnTenant`."""
+
+    async def add(self, tenant: Tenant) -> bool:
+        """Makes the tenant; False when there is one of that id."""
+        return await self._connection.change(_ADD, values_of(tenant)) > 0
 
     async def get(self) -> Tenant | None:
         """The tenant, unless it has been deleted."""

@@ -92,7 +92,6 @@ def test_any_usual_database_url_is_understood(given: str, wanted: str) -> None:
         ("DATABASE_URL", "hidden-word"),
         ("DATABASE_URL", "postgresql://u:hidden-word@h/d?sslcert=x"),
         ("MIGRATION_DATABASE_URL", "postgresql://u:hidden-word@h:port/d"),
-        ("JWT_SECRET", "hidden-word"),
         ("TASKFORCE_PORT", "hidden-word"),
         ("TASKFORCE_PORT", "70000"),
         ("TEMPORAL_ADDRESS", "no-port"),
@@ -124,3 +123,12 @@ def test_settings_do_not_change_and_missing_ones_are_named() -> None:
         settings.port = 1  # type: ignore[misc]
     with pytest.raises(Invalid, match="DATABASE_URL"):
         _ = settings.app_url
+
+
+def test_a_short_secret_is_for_development_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", "hidden-word")
+    assert Settings.from_env().jwt_secret is not None
+    monkeypatch.setenv("TASKFORCE_PROFILE", "enterprise")
+    with pytest.raises(Invalid, match="JWT_SECRET") as refused:
+        Settings.from_env()
+    assert "hidden-word" not in refused.value.message

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskforce.application.identity import RoleManager, UserManager
-from taskforce.core.domain.api_keys import LONGEST_LIFE, KeyState, new_key
+from taskforce.core.domain.api_keys import LONGEST_LIFE, KeyState
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, UserContext
@@ -163,7 +163,7 @@ async def test_a_bearer_is_known_by_its_key(provider: APIKeyProvider) -> None:
     assert user.attributes == {"api_key_id": record.key_id}
 
 
-@pytest.mark.parametrize("text", ["", "tf_", new_key(), "tf_" + "é" * 43, "x" * 1_000_000, "\ud800", None])
+@pytest.mark.parametrize("text", ["", "tf_", "tf_" + "a" * 43, "tf_" + "é" * 43, "x" * 1_000_000, "\ud800", None])
 async def test_what_is_no_key_of_ours_names_nobody(provider: APIKeyProvider, text: Any) -> None:
     created(provider)
 

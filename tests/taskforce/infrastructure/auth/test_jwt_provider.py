@@ -147,7 +147,21 @@ async def test_no_roles_are_no_roles(roles: object) -> None:
 
 @pytest.mark.parametrize(
     "roles",
-    [1, True, 1.5, {"admin": True}, [1], [["admin"]], [None], [""], ["admin\n"], ["x" * 256], [{"name": "admin"}]],
+    [
+        1,
+        True,
+        1.5,
+        {"admin": True},
+        [1],
+        [["admin"]],
+        [None],
+        [""],
+        ["admin\n"],
+        ["x" * 256],
+        [{"id": "admin"}],
+        [{"name": 1}],
+        [{"name": ["admin"]}],
+    ],
 )
 async def test_roles_of_an_odd_type_are_refused(roles: object) -> None:
     assert await refused(forge(payload=claims(roles=roles))) == "token_invalid"

@@ -1,0 +1,318 @@
+"""The public keys that an issuer publishes (a JWK Set, RFC 7517), fetched, kept and fetched again.
+
+Whoever sends a token chooses its `kid`, so a fetch costs a caller nothing and must cost the issuer little: one is under
+way at a time, all who wait share it, and a name that is not known leads to one at most every half minute. What the
+issuer sends is bounded and read strictly; a key that is not plainly a public key for signatures is left out. While an
+issuer does not answer, the keys that it had go on counting, for a day.
+"""
+
+import asyncio
+import contextvars
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Final
+
+import httpx
+import structlog
+
+from taskforce.core.domain.errors import Invalid, Unavailable
+from taskforce.infrastructure.auth.jwt_encoding import decode_json_object
+from taskforce.infrastructure.auth.jwt_keys import (
+    EC_ALGORITHMS,
+    RSA_ALGORITHMS,
+    KeyRecord,
+    algorithms_for,
+    public_key,
+)
+
+LARGEST_SET: Final = 1_000_000
+MOST_KEYS: Final = 100
+SHORTEST_MAX_AGE: Final = 60.0
+LONGEST_MAX_AGE: Final = 86_400.0
+LONGEST_STALENESS: Final = 7 * 86_400.0
+LONGEST_KID: Final = 256
+
+_HELD_BACK: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_ASYMMETRIC: Final = RSA_ALGORITHMS | EC_ALGORITHMS
+_OK: Final = 200
+_MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,12})", re.IGNORECASE)
+_NOT_KEPT = re.compile(r"(?:^|,)\s*(?:no-store|no-cache)\b", re.IGNORECASE)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JwksTiming:
+    """When keys are fetched, in seconds.
+
+    Attributes:
+        max_age: How long a set counts as current when the issuer does not say (`Cache-Control: max-age`). What it says
+            counts between a minute and a day.
+        max_stale: How much longer keys count while the issuer does not answer; at most a week.
+        cooldown: The least time between two fetches because of a `kid` that is not known.
+        retry: The least time between two fetches while the issuer does not answer.
+        timeout: How long one fetch may take.
+
+    Raises:
+        Invalid: `jwks_timing_invalid`.
+    """
+
+    max_age: float = 600.0
+    max_stale: float = 86_400.0
+    cooldown: float = 30.0
+    retry: float = 5.0
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not SHORTEST_MAX_AGE <= self.max_age <= LONGEST_MAX_AGE:
+            raise Invalid("jwks_timing_invalid", "Keys of an issuer are current for a minute to a day.")
+        if not 0 <= self.max_stale <= LONGEST_STALENESS:
+            raise Invalid("jwks_timing_invalid", "Keys of an issuer that does not answer count for a week at most.")
+        if not (self.cooldown > 0 and self.retry > 0 and self.timeout > 0):
+            raise Invalid("jwks_timing_invalid", "The pauses and the timeout of fetching keys are more than 0 seconds.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    records: tuple[KeyRecord, ...]
+    names: frozenset[str]
+    fetched_at: datetime
+    lifetime: timedelta
+
+
+class Jwks:
+    """The keys of one issuer.
+
+    Args:
+        uri: Where they are published; https, or in development http on this machine.
+        algorithms: What is accepted, the preferred first: a key that names no algorithm is used with the first that
+            fits it. When empty, that is RS256 or the one of its curve.
+        development: Whether http on this machine is taken.
+        clock: Returns the time, UTC.
+        timing: When they are fetched.
+
+    Raises:
+        Invalid: `jwks_uri_invalid`, or `algorithms_invalid` for an algorithm without public keys.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        algorithms: Sequence[str] = (),
+        *,
+        development: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timing: JwksTiming | None = None,
+    ) -> None:
+        if not _ASYMMETRIC.issuperset(algorithms):
+            raise Invalid("algorithms_invalid", f"With jwks_uri, algorithms are of {', '.join(sorted(_ASYMMETRIC))}.")
+        self._uri = checked_uri(uri, development=development)
+        self._algorithms = tuple(algorithms)
+        self._clock = clock
+        self._timing = timing or JwksTiming()
+        self._held: _Held | None = None
+        self._tried_at: datetime | None = None
+        self._failing = False
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def records(self, kid: str | None) -> tuple[KeyRecord, ...]:
+        """Returns the keys that count now. The same tuple as before unless another set was fetched.
+
+        Args:
+            kid: The key's name in the token at hand, if it has one. A name that is not known is a reason to fetch.
+
+        Raises:
+            Unavailable: `issuer_unavailable`: there are no keys, or none that are young enough.
+        """
+        current, known = self._is_current(), self._knows(kid)
+        if not (current and known):
+            fetch = self._fetch_under_way()
+            # In an outage nobody waits for an issuer whose keys are at hand.
+            if fetch is not None and not (self._failing and known):
+                await asyncio.shield(fetch)
+        return self._countable()
+
+    def _is_current(self) -> bool:
+        held = self._held
+        return held is not None and self._passed_since(held.fetched_at) < held.lifetime.total_seconds()
+
+    def _knows(self, kid: str | None) -> bool:
+        """Whether fetching could bring nothing new for this name: the guard ignores names when no key has one."""
+        held = self._held
+        return held is not None and (kid is None or not held.names or kid in held.names)
+
+    def _passed_since(self, then: datetime) -> float:
+        """Seconds; endless when the clock was set back, so that nothing is kept because of it."""
+        seconds = (self._clock() - then).total_seconds()
+        return seconds if seconds >= 0 else float("inf")
+
+    def _fetch_under_way(self) -> "asyncio.Task[None] | None":
+        """Joins the fetch that is under way, or starts one unless the last was just now."""
+        if self._fetching is not None and not self._fetching.done():
+            return self._fetching
+        pause = self._timing.retry if self._failing else self._timing.cooldown
+        if self._tried_at is not None and self._passed_since(self._tried_at) < pause:
+            return None
+        self._tried_at = self._clock()
+        # A context of its own: it serves everybody, and its log lines are not about the request that was first.
+        self._fetching = asyncio.get_running_loop().create_task(self._fetch(), context=contextvars.Context())
+        return self._fetching
+
+    def _countable(self) -> tuple[KeyRecord, ...]:
+        held = self._held
+        if (
+            held is None
+            or self._passed_since(held.fetched_at) >= held.lifetime.total_seconds() + self._timing.max_stale
+        ):
+            raise Unavailable(
+                "issuer_unavailable",
+                "The issuer of this token does not give us its keys at the moment. Try again soon.",
+                retry_after=self._timing.retry,
+            )
+        return held.records
+
+    async def _fetch(self) -> None:
+        try:
+            body, caching = await self._download()
+            records = records_in(body, self._algorithms)
+        except Exception as failure:  # noqa: BLE001 - whatever an issuer answers, it is no error of this server
+            if not self._failing:
+                _log.warning("auth.issuer.unavailable", host=self._host, error=type(failure).__name__)
+            self._failing = True
+            return
+        self._keep(records, timedelta(seconds=lifetime_of(caching, self._timing.max_age)))
+
+    def _keep(self, records: tuple[KeyRecord, ...], lifetime: timedelta) -> None:
+        if self._failing:
+            _log.info("auth.issuer.available", host=self._host)
+        if not records:
+            _log.warning("auth.issuer.no_usable_keys", host=self._host)
+        self._failing = False
+        before = self._held
+        names = frozenset(record.kid for record in records if record.kid is not None)
+        kept = before.records if before is not None and before.records == records else records
+        self._held = _Held(kept, names, self._clock(), lifetime)
+
+    @property
+    def _host(self) -> str:
+        return httpx.URL(self._uri).host
+
+    async def _download(self) -> tuple[bytes, str]:
+        headers = {"accept": "application/json, application/jwk-set+json", "accept-encoding": "identity"}
+        # The proxy of the environment leads outside, never to this machine.
+        trust = self._uri.startswith("https:")
+        async with (
+            asyncio.timeout(self._timing.timeout),
+            httpx.AsyncClient(follow_redirects=False, trust_env=trust, timeout=self._timing.timeout) as client,
+            client.stream("GET", self._uri, headers=headers) as response,
+        ):
+            if response.status_code != _OK or response.headers.get("content-encoding", "identity") != "identity":
+                raise ValueError("not the document that was asked for")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > LARGEST_SET:
+                    raise ValueError("too large")
+            return bytes(body), response.headers.get("cache-control", "")
+
+
+def checked_uri(uri: str, *, development: bool) -> str:
+    """Returns an address that keys may be fetched from.
+
+    Args:
+        uri: The address.
+        development: Whether http on this machine is taken; it may be read and changed on the way, so nothing else is.
+
+    Raises:
+        Invalid: `jwks_uri_invalid`.
+    """
+    try:
+        url = httpx.URL(uri)
+        plain = uri.isascii() and uri.isprintable() and not re.search(r"[\s{}<>\\]", uri)
+        sound = plain and bool(url.host) and not url.userinfo and not url.fragment
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise _refused_uri() from None
+    if sound and (url.scheme == "https" or (url.scheme == "http" and development and _is_here(url.host))):
+        return uri
+    raise _refused_uri()
+
+
+def _refused_uri() -> Invalid:
+    return Invalid(
+        "jwks_uri_invalid",
+        "A jwks_uri is an https URL without user or fragment; http is taken in development, on this machine only.",
+    )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def lifetime_of(cache_control: str, usual: float) -> float:
+    """Returns for how many seconds a set is current.
+
+    Args:
+        cache_control: The header, possibly empty.
+        usual: Seconds, when the header says nothing.
+
+    Returns:
+        `usual`, or what the header says, but a minute at least and a day at most.
+    """
+    if _NOT_KEPT.search(cache_control):
+        return SHORTEST_MAX_AGE
+    said = _MAX_AGE.search(cache_control)
+    return usual if said is None else min(max(float(said.group(1)), SHORTEST_MAX_AGE), LONGEST_MAX_AGE)
+
+
+def records_in(body: bytes, algorithms: Sequence[str]) -> tuple[KeyRecord, ...]:
+    """Reads the keys of a JWK Set that signatures of tokens can be checked with.
+
+    Args:
+        body: The document.
+        algorithms: What is accepted, the preferred first; everything that has public keys when empty.
+
+    Returns:
+        The keys, possibly none. Left out are private and symmetric keys, those for encryption, weak ones, those of
+        other families, and those whose algorithm is not accepted or contradicts the key. Of keys that share a `kid`
+        none is taken, for it does not say which is meant.
+
+    Raises:
+        ValueError: This is no JWK Set, or one of more than 100 keys.
+    """
+    keys = decode_json_object(body).get("keys")
+    if not isinstance(keys, list) or len(keys) > MOST_KEYS or not all(isinstance(key, dict) for key in keys):
+        raise ValueError("not a JWK Set")
+    found = [record for record in (_record(key, algorithms) for key in keys) if record is not None]
+    names = [record.kid for record in found if record.kid is not None]
+    return tuple(record for record in found if record.kid is None or names.count(record.kid) == 1)
+
+
+def _record(jwk: Mapping[str, object], algorithms: Sequence[str]) -> KeyRecord | None:
+    kid = jwk.get("kid")
+    if not _HELD_BACK.isdisjoint(jwk) or not ("kid" not in jwk or _is_name(kid)):
+        return None
+    try:
+        algorithm = _algorithm(jwk, algorithms)
+        return None if algorithm is None else KeyRecord(kid if isinstance(kid, str) else None, algorithm, jwk)
+    except Invalid:
+        return None
+
+
+def _is_name(kid: object) -> bool:
+    return isinstance(kid, str) and 0 < len(kid) <= LONGEST_KID
+
+
+def _algorithm(jwk: Mapping[str, object], algorithms: Sequence[str]) -> str | None:
+    """The key's own algorithm, or the first accepted one that fits it."""
+    possible = algorithms_for(public_key(jwk))
+    accepted = algorithms or ("RS256", *sorted(_ASYMMETRIC))
+    fitting = [one for one in accepted if one in possible]
+    if "alg" in jwk:
+        return next((one for one in fitting if one == jwk["alg"]), None)
+    return next(iter(fitting), None)

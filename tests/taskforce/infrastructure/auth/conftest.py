@@ -1,0 +1,18 @@
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.taskforce.infrastructure.auth.publishing import MovingClock
+from tests.taskforce.infrastructure.net.web import Web, serving
+
+
+@pytest_asyncio.fixture
+async def web() -> AsyncIterator[Web]:
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> MovingClock:
+    return MovingClock()
