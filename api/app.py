@@ -8,9 +8,23 @@ from api import problems
 from api.middleware import BodyGuard, RequestContext
 from api.openapi import describe
 from api.parts import GatewayParts
-from api.routes import events, execute, identity, requests, runs, signs, steps, tenants
+from api.routes import (
+    api_keys,
+    audit,
+    events,
+    execute,
+    identity,
+    policies,
+    requests,
+    roles,
+    runs,
+    signs,
+    steps,
+    tenants,
+    users,
+)
 
-ADMIN = (requests, tenants)
+ADMIN = (api_keys, audit, policies, requests, roles, tenants, users)
 """The routers under `/admin`, which answer at the guide's `/v1/admin` too."""
 VERSION = "0.1.0"
 DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."

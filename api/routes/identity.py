@@ -1,17 +1,24 @@
-"""Who the caller is."""
+"""Who the caller is, and what they may do."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller, SignedIn
-from api.schemas.identity import MeOut
+from api.dependencies import Caller, Parts, SignedIn
+from api.parts import GatewayParts
+from api.schemas.identity import MeOut, MyGrantOut, MyPermissionsOut
+from taskforce.application.people import own_grants
+from taskforce.application.tenants import Acting
+from taskforce.core.domain.tenants import FEATURES
 
 router = APIRouter(tags=["identity"])
 
+Anybody = Annotated[Caller, SignedIn]
+
 
 @router.get("/me", name="read_me")
-async def me(caller: Annotated[Caller, SignedIn]) -> MeOut:
+async def me(caller: Anybody) -> MeOut:
     """The caller, with the roles and the rights that count now."""
     user = caller.user
     return MeOut(
@@ -20,5 +27,37 @@ async def me(caller: Annotated[Caller, SignedIn]) -> MeOut:
         username=user.username,
         email=user.email,
         roles=sorted(caller.roles),
-        permissions=sorted(permission.value for permission in caller.permissions),
+        permissions=_permissions(caller),
     )
+
+
+@router.get("/me/permissions", name="read_my_permissions")
+async def my_permissions(caller: Anybody, parts: Parts) -> MyPermissionsOut:
+    """What the caller may do now: everywhere in the tenant, on single resources, and with which of its features."""
+    settings = caller.standing.tenant.settings
+    return MyPermissionsOut(
+        roles=sorted(caller.roles),
+        permissions=_permissions(caller),
+        features=sorted(name for name in FEATURES if settings.allows(name)),
+        grants=await _grants(parts, caller),
+    )
+
+
+async def _grants(parts: GatewayParts, caller: Caller) -> Sequence[MyGrantOut]:
+    if caller.key_id is not None:
+        # A key is cut to its roles; a role on one resource is its user's, and would widen it.
+        return []
+    acting = Acting(caller.standing, parts.rules, caller.request_id, parts.clock())
+    return [
+        MyGrantOut(
+            role_id=grant.role_id,
+            resource_type=grant.resource_type,
+            resource_id=grant.resource_id,
+            permissions=sorted(one.value for one in allowed),
+        )
+        for grant, allowed in await own_grants(parts.database, acting)
+    ]
+
+
+def _permissions(caller: Caller) -> list[str]:
+    return sorted(permission.value for permission in caller.permissions)

@@ -79,7 +79,7 @@ class Acting:
         if self._checking.just_cleared(brief, ref, call):
             return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
         async with self._store.tenant(ref.tenant_id) as records:
-            known = await records.transcripts.entry(ref.run_id, ref.step, ref.call)
+            known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
                 return _observed_before(call, known)
             objection = await self._checking.objection_now(records, brief, ref, call, request_id)
@@ -93,6 +93,15 @@ class Acting:
         if not fresh:
             return await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
         return await self._perform(brief, ref, call, spec, said, attempt)
+
+    async def _observation_before(
+        self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
+    ) -> Entry | None:
+        # What is idempotent may as well happen again: the key keeps the first observation, and mostly there is none.
+        spec = self._tools.specs().get(call.name)
+        if attempt == 1 and spec is not None and spec.idempotent:
+            return None
+        return await records.transcripts.entry(ref.run_id, ref.step, ref.call)
 
     async def deny(self, ref: CallRef, request_id: str) -> Observed:
         """Tells the model that a person did not allow the call, and why."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from taskforce.application.idempotency import Keyed, claim
 from taskforce.core.domain.documents import check_document
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.errors import Invalid, Limited
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
 from taskforce.core.domain.transcript import Entry, EntryKind, mission_text
@@ -17,6 +17,7 @@ from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
 MAX_CONTEXT = 100_000
+RETRY_SECONDS = 10
 ROUTE = "execute"
 _SESSION = re.compile(r"session-[A-Za-z0-9._-]{1,100}")
 
@@ -37,6 +38,7 @@ class Mission:
         idempotency_key: The caller's key, if any.
         body: The body as it was sent, to tell a repeated request from another one.
         request_id: The HTTP request, for the audit log.
+        most_sessions: Sessions of the tenant that may have an open run at a time; None is no limit.
     """
 
     tenant_id: str
@@ -50,6 +52,7 @@ class Mission:
     idempotency_key: str | None
     body: Mapping[str, object]
     request_id: str | None
+    most_sessions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         Missing: `session_not_found`.
         Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
             `context_malformed`.
+        Limited: `too_many_sessions`.
     """
     _require_session_name(mission)
     check_document(mission.context, "context")
@@ -86,6 +90,7 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         earlier = await _claim(records, mission, brief, now)
         if earlier is not None:
             return earlier
+        await _require_room(records, mission, brief)
         await records.runs.add(brief)
         if mission.session_id is not None:
             # Only now: of two who begin the same session at once, the second has waited for the first's commit.
@@ -97,6 +102,13 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
         await records.audit.append(_started(mission, brief))
         return Accepted(brief.run_id, brief.session_id, brief=brief)
+
+
+async def _require_room(records: Records, mission: Mission, brief: Brief) -> None:
+    most = mission.most_sessions
+    if most is not None and await records.runs.open_sessions(brief.session_id) >= most:
+        text = f"Your tenant may have {most} sessions with an open run at a time. Wait until one has ended."
+        raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
 
 
 def _brief(mission: Mission, now: datetime) -> Brief:

@@ -1,10 +1,12 @@
 """Tenants: the operator's view, and that of a tenant's own administrator."""
 
+import asyncio
+
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
+from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 
 TENANTS = "/api/v1/admin/tenants"
 DENIED = sa.text("SELECT * FROM audit_events WHERE action = 'access.denied'")
@@ -119,3 +121,18 @@ async def test_a_sign_in_that_fails_stands_in_the_platforms_log(gateway: Gateway
     async with gateway.parts.database.tenant("platform") as records:
         rows = await records.users._connection.all(FAILED, {"request": tenant})
     assert [(row.actor_id, row.reason, row.outcome) for row in rows] == [("anonymous", "api_key_invalid", "denied")]
+
+
+async def test_a_tenant_has_so_many_sessions_at_a_time(
+    client_for: ClientFor, platform: httpx.AsyncClient, tenant: str
+) -> None:
+    olga = client_for(tenant, "olga", ["operator"])
+    session = (await execute(olga))["session_id"]
+    await platform.put(f"{TENANTS}/{tenant}", json={"settings": {"max_concurrent_sessions": 2}})
+    asked = {"mission": "Say hello.", "model": MODEL}
+    rivals = await asyncio.gather(*(olga.post("/api/v1/agents/execute", json=asked) for _ in range(6)))
+    assert sorted(answer.status_code for answer in rivals) == [202, 429, 429, 429, 429, 429]
+    refused = next(answer for answer in rivals if answer.status_code == 429)
+    assert_problem(refused, 429, "too_many_sessions")
+    assert refused.headers["retry-after"] == "10"
+    assert (await execute(olga, session_id=session))["session_id"] == session

@@ -20,6 +20,7 @@ ALTER TABLE tenants DROP COLUMN active;
 ALTER TABLE users ADD COLUMN kind text NOT NULL DEFAULT 'person' CHECK (kind IN ('person', 'service'));
 ALTER TABLE users ALTER kind DROP DEFAULT;
 CREATE INDEX audit_events_newest ON audit_events (tenant_id, at DESC, audit_id DESC);
+CREATE INDEX runs_open ON runs (tenant_id, session_id) WHERE status IN ('queued', 'running', 'waiting', 'paused');
 """
 
 TABLES = """
@@ -124,6 +125,7 @@ def downgrade() -> None:
     """Takes back what was added."""
     for table in RIGHTS:
         op.execute(f"DROP TABLE {table}")
+    op.execute("DROP INDEX runs_open")
     op.execute("DROP INDEX audit_events_newest")
     op.execute("ALTER TABLE users DROP COLUMN kind")
     op.execute(f"REVOKE UPDATE ON tenants FROM {APP_ROLE}")

@@ -34,7 +34,7 @@ BEGIN
         FROM public.audit_chain c
         WHERE c.tenant_id = tenant AND c.seq <= coalesce(kept - 1, furthest)
         ORDER BY c.seq DESC LIMIT 1;
-    IF NOT FOUND OR latest IS NULL THEN
+    IF NOT FOUND OR older_than IS NULL THEN
         RETURN 0;
     END IF;
     INSERT INTO public.audit_anchors (tenant_id, seq, hash, at) VALUES (tenant, place.seq, place.hash, now());

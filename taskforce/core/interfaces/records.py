@@ -63,6 +63,10 @@ class Runs(Protocol):
         """Whose session it is; None when there is no such session yet."""
         ...
 
+    async def open_sessions(self, besides: str) -> int:
+        """How many other sessions have an open run; nobody else starts one before this transaction ends."""
+        ...
+
     async def begin(self, run_id: str, now: datetime) -> bool:
         """Marks a queued run as running; False when it already was."""
         ...

@@ -57,6 +57,15 @@ _QUEUED = _RUNS.c.status == RunStatus.QUEUED.value
 _BEGIN = Query(sa.update(_RUNS).where(_OF_RUN, _QUEUED), sets=("status", "started_at"))
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
 _TOTAL = Query(_total())
+# Written as the index `runs_open` is.
+_STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
+_OTHER_SESSIONS = Query(
+    sa.select(sa.func.count(sa.distinct(_RUNS.c.session_id))).where(
+        where(_RUNS), _STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
+    )
+)
+# Two who start at once: the second waits, and then counts the first's session.
+_LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=_ENDING)
 
 
@@ -120,6 +129,11 @@ class RunRows(Repository):
         """Whose session it is."""
         owner: str | None = await self._connection.value(_OWNER, self._of(session_id=session_id))
         return owner
+
+    async def open_sessions(self, besides: str) -> int:
+        """How many other sessions have an open run; nobody else starts one before this transaction ends."""
+        await self._connection.value(_LOCK_SESSIONS, {"tenant": self._tenant_id})
+        return int(await self._connection.value(_OTHER_SESSIONS, {**self._of(), "session": besides}))
 
     async def begin(self, run_id: str, now: datetime) -> bool:
         """Marks a queued run as running."""

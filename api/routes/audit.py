@@ -1,0 +1,118 @@
+"""The audit log: looking into it, exporting it, and the anchor that an export is checked against."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import AwareDatetime
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from api.cursors import Cursor, Limit, parse_place, place_cursor
+from api.dependencies import Allowed, Caller, Parts
+from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
+from api.schemas.pages import PageOut
+from taskforce.application.auditing import Asking, begin_export, current_anchor, export_lines, parse_after
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.stored import AuditFilter, Page
+
+router = APIRouter(prefix="/admin/audit", tags=["audit"])
+
+MEDIA_TYPE = "application/x-ndjson"
+ANCHOR = "Audit-Anchor"
+Documented = dict[int | str, dict[str, Any]]
+Auditor = Annotated[Caller, Allowed(Permission.AUDIT_READ)]
+Exactly = Annotated[str | None, Query(min_length=1, max_length=500)]
+_EXPORT: Documented = {
+    200: {
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "headers": {ANCHOR: {"schema": {"type": "string"}, "description": "Where the export must end"}},
+    }
+}
+
+
+class LinesResponse(StreamingResponse):
+    """JSON Lines out of a source that is closed at once, whoever ends it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, source: AsyncGenerator[str, None], headers: dict[str, str]) -> None:
+        super().__init__(source, headers={"x-accel-buffering": "no", **headers})
+        self._source = source
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends what the source gives; a source that fails breaks the connection off, so that nothing looks whole."""
+        async with aclosing(self._source):
+            await super().stream_response(send)
+
+
+def audit_filter(
+    actor_id: Exactly = None,
+    action: Exactly = None,
+    resource_type: Exactly = None,
+    resource_id: Exactly = None,
+    outcome: Exactly = None,
+    since: Annotated[AwareDatetime | None, Query(description="From when on, with its zone")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Until when; that moment left out")] = None,
+) -> AuditFilter:
+    """Which events to list.
+
+    Raises:
+        Invalid: `time_invalid`.
+    """
+    return AuditFilter(actor_id, action, resource_type, resource_id, outcome, _utc(since), _utc(until))
+
+
+@router.get("", name="list_audit_events")
+async def list_audit_events(
+    caller: Auditor,
+    parts: Parts,
+    which: Annotated[AuditFilter, Depends(audit_filter)],
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> PageOut[AuditEventOut]:
+    """The tenant's audit events, newest first."""
+    page = Page(limit + 1, parse_place(cursor))
+    async with parts.database.tenant(caller.tenant_id) as records:
+        found = list(await records.audit.page(which, page))
+    shown = found[:limit]
+    return PageOut[AuditEventOut].model_construct(
+        items=[audit_event_out(record) for record in shown],
+        next_cursor=place_cursor(shown[-1].at, shown[-1].audit_id) if len(found) > limit else None,
+    )
+
+
+@router.get("/export", response_class=Response, responses=_EXPORT, name="export_audit_log")
+async def export_audit_log(
+    caller: Auditor,
+    parts: Parts,
+    after: Annotated[
+        str | None, Query(max_length=200, description="An anchor, or the number of an event, to go on after")
+    ] = None,
+) -> LinesResponse:
+    """Exports the log as JSON Lines, all that is kept or what comes after a place; the export is recorded in it.
+
+    The header `Audit-Anchor` says where it must end: keep it where whoever can change the file cannot.
+    """
+    place = parse_after(after)
+    asking = Asking(caller.tenant_id, caller.user_id, caller.request_id)
+    export = await begin_export(parts.database, asking, place, parts.clock())
+    name = f"audit-{caller.tenant_id}-{export.begin.seq + 1}-{export.end.seq}.jsonl"
+    headers = {ANCHOR: str(export.end), "content-disposition": f'attachment; filename="{name}"'}
+    return LinesResponse(export_lines(parts.database, export), headers)
+
+
+@router.get("/anchor", name="read_audit_anchor")
+async def read_audit_anchor(caller: Auditor, parts: Parts) -> AnchorOut:
+    """Where the chain ends now; an event is sealed into it within seconds."""
+    return anchor_out(*await current_anchor(parts.database, caller.tenant_id))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid("time_invalid", "There is no such time in UTC.") from None

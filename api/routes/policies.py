@@ -1,0 +1,54 @@
+"""The tenant's policy document: read, replaced as a whole, and tried out before."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from api.dependencies import Allowed, Caller, Parts
+from api.parts import GatewayParts
+from api.schemas.pages import ListOut
+from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, policy_out, tried_out
+from taskforce.application.policy_documents import NoTags, Tried, current_document, save_document, try_document
+from taskforce.application.tenants import Acting
+from taskforce.core.interfaces.identity import Permission
+
+router = APIRouter(prefix="/admin/policies", tags=["policies"])
+
+Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
+
+
+@router.get("", name="read_policy")
+async def read_policy(caller: Manager, parts: Parts) -> PolicyOut:
+    """The document that holds; an empty one of version 0 before the first was saved."""
+    return policy_out(await current_document(parts.database, _acting(parts, caller)))
+
+
+@router.put("", name="save_policy")
+async def save_policy(document: Document, caller: Manager, parts: Parts) -> PolicyOut:
+    """Replaces the document, in its canonical form; it counts on every gateway within a second.
+
+    A wrong one is refused with all its `problems`. What its new allow rules give, its author must hold.
+    """
+    return policy_out(await save_document(parts.database, _acting(parts, caller), document))
+
+
+@router.post("/dry-run", name="try_policy", response_model=ListOut[TriedOut])
+async def try_policy(asked: DryRunIn, caller: Manager, parts: Parts) -> Response:
+    """Says, with the reason of each rule, how cases are decided now and how the document would decide; saves nothing.
+
+    Without a document it explains the decisions of now.
+    """
+    cases = [case.asked() for case in asked.cases]
+    tried = await try_document(parts.database, _acting(parts, caller), NoTags(), asked.document, cases)
+    # Many rules times many cases take a while to write down.
+    return Response(await asyncio.to_thread(_written, tried), media_type="application/json")
+
+
+def _written(tried: Sequence[Tried]) -> str:
+    return ListOut[TriedOut].model_construct(items=[tried_out(one) for one in tried]).model_dump_json()
+
+
+def _acting(parts: GatewayParts, caller: Caller) -> Acting:
+    return Acting(caller.standing, parts.rules, caller.request_id, parts.clock())

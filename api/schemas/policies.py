@@ -1,0 +1,204 @@
+"""Policy documents, and what is asked of them, as they travel over HTTP."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
+
+from taskforce.application.policies import MAX_CASES
+from taskforce.application.policy_documents import Asked, Tried
+from taskforce.core.domain.policies import Base, Effect, Explained
+from taskforce.core.domain.policy_documents import VERSION
+from taskforce.core.interfaces.access_records import PolicyVersion
+from taskforce.core.interfaces.identity import Permission, ResourceType
+
+_YEARS = range(1970, 3000)
+
+
+def _text(at: object) -> object:
+    if isinstance(at, str):
+        return at
+    raise ValueError("a time is a text such as 2026-01-17T22:30:00+01:00")
+
+
+def _near(at: datetime) -> datetime:
+    # The first and the last days of the calendar cannot be told in every time zone.
+    if at.year in _YEARS:
+        return at
+    raise ValueError(f"a time is in the years {_YEARS[0]} to {_YEARS[-1]}")
+
+
+Text = Annotated[str, Field(min_length=1, max_length=256)]
+Document = dict[str, JsonValue]
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
+
+
+class _AskedFor(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ResourceIn(_AskedFor):
+    """What a case is about.
+
+    Attributes:
+        type: Its kind.
+        id: Which one; left out, all of the kind, or one that is still to be made.
+        tags: Its tags, to try others than it has.
+    """
+
+    type: Annotated[ResourceType, Field(strict=False)]
+    id: Text | None = None
+    tags: Annotated[list[Text], Field(max_length=100)] | None = None
+
+
+class CaseIn(_AskedFor):
+    """A question: may this user, or somebody with these roles, do this to that?
+
+    Attributes:
+        user_id: A user of the tenant, with the roles, rights and attributes of now; in place of `roles`.
+        roles: The roles of nobody in particular; in place of `user_id`.
+        attributes: Their attributes, for conditions on `user.*`; only with `roles`.
+        action: The permission that it takes.
+        resource: What it is about.
+        context: Facts about the request, for conditions on `context.*`.
+        at: When, with a time zone; left out, now.
+    """
+
+    user_id: Text | None = None
+    roles: Annotated[list[Text], Field(max_length=100)] | None = None
+    attributes: Document = Field(default_factory=dict)
+    action: Annotated[Permission, Field(strict=False)]
+    resource: ResourceIn
+    context: Document = Field(default_factory=dict)
+    at: Time | None = None
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.user_id is None) is (self.roles is None):
+            raise ValueError("name user_id or roles, one of them")
+        if self.user_id is not None and self.attributes:
+            raise ValueError("attributes belong to roles; a user has its own")
+        return self
+
+    def asked(self) -> Asked:
+        """The question."""
+        return Asked(
+            action=self.action,
+            resource_type=self.resource.type,
+            resource_id=self.resource.id,
+            tags=self.resource.tags,
+            user_id=self.user_id,
+            roles=frozenset(self.roles or ()),
+            attributes=self.attributes,
+            context=self.context,
+            at=self.at,
+        )
+
+
+class DryRunIn(_AskedFor):
+    """Questions, and the document to try with them.
+
+    Attributes:
+        document: The whole document; left out, only the answers of now are explained.
+        cases: The questions.
+    """
+
+    document: Document | None = None
+    cases: Annotated[list[CaseIn], Field(min_length=1, max_length=MAX_CASES)]
+
+
+class PolicyOut(BaseModel):
+    """A tenant's policy document.
+
+    Attributes:
+        document: The document.
+        version: Its number; 0 for the empty document of a tenant that saved none.
+        saved_by: Who saved it; null for version 0.
+        at: When; null for version 0.
+    """
+
+    document: Mapping[str, object]
+    version: int
+    saved_by: str | None
+    at: datetime | None
+
+
+class RuleOutcomeOut(BaseModel):
+    """Whether one rule applies, and why."""
+
+    rule_id: str
+    effect: Effect
+    applies: bool
+    reason: str
+
+
+class ExplainedOut(BaseModel):
+    """A decision and how it came about.
+
+    Attributes:
+        allowed: Whether it may happen.
+        reason: Why.
+        base: What is so before any rule is asked: the permission is held or missing, or another tenant's resource.
+        rules: Every rule of the document, in its order.
+    """
+
+    allowed: bool
+    reason: str
+    base: Base
+    rules: list[RuleOutcomeOut]
+
+
+class TriedOut(BaseModel):
+    """The answers to one case.
+
+    Attributes:
+        current: The answer that holds.
+        proposed: The answer that the document would give; null without a document.
+        changes: Whether saving the document would turn the answer.
+    """
+
+    current: ExplainedOut
+    proposed: ExplainedOut | None
+    changes: bool
+
+
+def policy_out(found: PolicyVersion | None) -> PolicyOut:
+    """The document as it is sent."""
+    if found is None:
+        empty = {"version": VERSION, "rules": []}
+        return PolicyOut.model_construct(document=empty, version=0, saved_by=None, at=None)
+    return PolicyOut.model_construct(
+        document=found.document, version=found.version, saved_by=found.saved_by, at=found.at
+    )
+
+
+def tried_out(tried: Tried) -> TriedOut:
+    """The answers as they are sent."""
+    proposed = tried.proposed
+    changes = proposed is not None and proposed.decision.allowed is not tried.current.decision.allowed
+    return TriedOut.model_construct(
+        current=_explained(tried.current),
+        proposed=None if proposed is None else _explained(proposed),
+        changes=changes,
+    )
+
+
+def _explained(explained: Explained) -> ExplainedOut:
+    rules = [
+        RuleOutcomeOut.model_construct(rule_id=one.rule_id, effect=one.effect, applies=one.applies, reason=one.reason)
+        for one in explained.rules
+    ]
+    decision = explained.decision
+    return ExplainedOut.model_construct(
+        allowed=decision.allowed, reason=decision.reason, base=explained.base, rules=rules
+    )
