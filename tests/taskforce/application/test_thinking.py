@@ -23,6 +23,8 @@ async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
     """One door for all tests, as a worker has one."""
     os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
     door = LiteLLMModel(api_base=scripted.url)
+    # Importing LiteLLM takes seconds that no test shall wait for.
+    await door.prepare()
     yield door
     await door.aclose()
 
