@@ -21,8 +21,10 @@ from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
+from taskforce.application.auditing import Sealer
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
+from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
@@ -87,7 +89,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     """Builds every activity from its parts."""
     briefs, replies = Briefs(parts.database), Replies(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
-    checking = Checking(parts.tools, parts.clock, parts.rules)
+    checking = Checking(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
     thinking = Thinking(parts.database, briefs, checking, parts.model, parts.tools, parts.live, parts.clock, replies)
     acting = Acting(
         parts.database,
@@ -161,7 +163,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 
 @asynccontextmanager
 async def sweeping(database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now) -> AsyncIterator[None]:
-    """Starts, while the block lasts, runs that a crash left unstarted, and ends the rows of terminated ones."""
+    """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
     settled: set[tuple[str, str]] = set()
@@ -180,9 +182,10 @@ async def sweeping(database: Database, door: TemporalDoor, live: Live, clock: Cl
         settled.update(ended)
 
     failed = partial(_report, "sweep.failed")
+    seal_logs = Sealer(database, database, clock).sweep
     tasks = [
         asyncio.create_task(repeat(SWEEP_SECONDS, work, failed), name=work.__name__)
-        for work in (start_late_ones, settle_ended_ones)
+        for work in (start_late_ones, settle_ended_ones, seal_logs)
     ]
     try:
         yield

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from api.agents import Agents
 from taskforce.application.deciding import Deciding
+from taskforce.application.policies import PolicyEngine
+from taskforce.application.policy_documents import NoTags, StoredPolicies
 from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
@@ -73,10 +75,15 @@ class GatewayParts:
     rules: AccessRules = field(default_factory=AccessRules)
     rates: RateRules = field(default_factory=RateRules)
     trusted_proxies: tuple[str, ...] = ()
+    policies: PolicyEngine = field(init=False)
     temporal_ui: str | None = None
     rhythm: Rhythm = Rhythm()
     clock: Clock = utc_now
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        engine = PolicyEngine(StoredPolicies(self.database), NoTags(), self.clock)
+        object.__setattr__(self, "policies", engine)
 
     def deciding(self) -> Deciding:
         """The use cases of approvals."""

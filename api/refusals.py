@@ -9,6 +9,7 @@ from api.parts import GatewayParts
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
 from taskforce.core.domain.rates import Rate
+from taskforce.core.domain.redaction import redact
 from taskforce.core.interfaces.stored import AuditEvent
 
 NOBODY = "anonymous"
@@ -66,10 +67,14 @@ def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, er
         actor_id=actor_id,
         action=action,
         resource_type="route",
-        resource_id=f"{request.method} {getattr(route, 'path', request.url.path)}"[:500],
+        resource_id=redact(f"{request.method} {getattr(route, 'path', request.url.path)}")[:500],
         outcome="denied",
         reason=error.code,
         at=parts.clock(),
         request_id=getattr(request.state, "request_id", None),
-        details={"path": request.url.path[:500], "client": getattr(request.state, "client", None), **error.details},
+        details={
+            "path": redact(request.url.path)[:500],
+            "client": getattr(request.state, "client", None),
+            **error.details,
+        },
     )

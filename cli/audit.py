@@ -1,8 +1,8 @@
-"""`taskforce audit`: what an auditor does with an export of the audit log, without the server that wrote it."""
+"""`taskforce audit`: exports the audit log, and checks an export without the server that wrote it."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import UnsupportedOperation
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 import typer
 
 from cli.exits import Exit, Trouble
-from cli.options import AsJson
+from cli.options import AsJson, Token, Url
 
 if TYPE_CHECKING:
     from taskforce.core.domain.audit_chain import Anchor, Verified
@@ -22,10 +22,12 @@ _GENESIS: Final = "genesis"
 _LARGE: Final = 5_000_000
 _STRIDE: Final = 500_000
 _LONGEST_ANCHOR: Final = 1_000
+_ANCHOR_HEADER: Final = "Audit-Anchor"
+_PRIVATE: Final = 0o600
 
 app = typer.Typer(
     name="audit",
-    help="Checks exports of the audit log.",
+    help="Exports the audit log, and checks exports.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,7 +56,7 @@ class Broken(Trouble):
 
 @app.callback()
 def audit() -> None:
-    """Checks exports of the audit log."""
+    """Exports the audit log, and checks exports."""
 
 
 @app.command()
@@ -88,6 +90,95 @@ def verify(
     from cli.main import reported
 
     reported(_verify)(file=file, anchor=anchor, start=start, as_json=as_json)
+
+
+@app.command()
+def export(
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; there must be no such file yet.")
+    ],
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            help="Only what comes after this anchor of an earlier export, or after the event of this number; "
+            "by default all that is kept.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Writes the audit log to FILE as JSON Lines, and where it must end to FILE.anchor.
+
+    Keep a copy of the anchor where whoever can change the file cannot: with it `taskforce audit verify` finds any
+    change. What broke off on its way is not kept; begin anew.
+    """
+    from cli.main import reported
+
+    reported(_export)(output=output, after=after, as_json=as_json, url=url, token=token)
+
+
+def _export(*, output: Path, after: str | None, as_json: bool, url: str | None, token: str | None) -> None:
+    from cli.gateway import open_gateway
+
+    beside = Path(f"{output}.anchor")
+    for path in (output, beside):
+        if path.exists():
+            raise Trouble(Exit.USAGE, "file_exists", f"{path} is there already, and is not written over.")
+    gateway = open_gateway(url, token)
+    try:
+        with gateway.download("/admin/audit/export", after=after) as (headers, pieces):
+            anchor = _announced(headers)
+            size = _write(output, pieces)
+        _write(beside, [f"{anchor}\n".encode()])
+    except OSError as error:
+        raise Trouble(Exit.ERROR, "file_unwritable", f"{output} cannot be written: {error.strerror}.") from None
+    _tell_export(output, beside, anchor, size, as_json=as_json)
+
+
+def _announced(headers: Mapping[str, str]) -> "Anchor":
+    try:
+        return _parsed(headers.get(_ANCHOR_HEADER, ""), _ANCHOR_HEADER)
+    except Trouble:
+        message = f"The answer does not say in {_ANCHOR_HEADER} where the export must end."
+        raise Trouble(Exit.ERROR, "answer_not_understood", message, hint="Is the URL the gateway's?") from None
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> int:
+    """Writes a file that is there as a whole or not at all, for its owner's eyes only; returns its size."""
+    partial = Path(f"{path}.partial")
+    try:
+        with (
+            os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb") as stream,
+            _shown(None) as show,
+        ):
+            for piece in pieces:
+                stream.write(piece)
+                show(stream.tell())
+            stream.flush()
+            os.fsync(stream.fileno())
+            size = stream.tell()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return size
+
+
+def _tell_export(output: Path, beside: Path, anchor: "Anchor", size: int, *, as_json: bool) -> None:
+    if as_json:
+        from cli.terminal import write_json
+
+        write_json({"file": str(output), "bytes": size, "anchor": str(anchor), "anchor_file": str(beside)})
+        return
+    from cli.terminal import console
+
+    say = console()
+    say.print(f"{output}: {size:,} bytes, up to event {anchor.seq}", soft_wrap=True)
+    say.print(f"anchor {anchor}", soft_wrap=True)
+    say.print(f"Keep the anchor elsewhere too; then: taskforce audit verify {output} --anchor ...", soft_wrap=True)
 
 
 def _verify(*, file: str, anchor: str | None, start: str | None, as_json: bool) -> None:
@@ -124,8 +215,18 @@ def _checked(stream: BinaryIO, anchor: "Anchor", start: "Anchor | None") -> "Ver
 def _lines(stream: BinaryIO) -> Iterator[Iterator[str]]:
     """The lines of a file; a bar on stderr shows how far they were read where somebody looks and it may take long."""
     size = _size(stream)
-    if not sys.stderr.isatty() or (size is not None and size < _LARGE):
+    if size is not None and size < _LARGE:
         yield _texts(stream, lambda _: None)
+        return
+    with _shown(size) as show:
+        yield _texts(stream, show)
+
+
+@contextmanager
+def _shown(size: int | None) -> Iterator[Callable[[int], None]]:
+    """What shows how many bytes there are by now, on stderr, where somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TimeRemainingColumn
@@ -133,7 +234,7 @@ def _lines(stream: BinaryIO) -> Iterator[Iterator[str]]:
     columns = (SpinnerColumn(), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=size)
-        yield _texts(stream, lambda done: progress.update(task, completed=done))
+        yield lambda done: progress.update(task, completed=done)
 
 
 def _texts(stream: BinaryIO, show: Callable[[int], None]) -> Iterator[str]:

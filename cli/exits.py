@@ -24,7 +24,7 @@ EXIT_CODES: Final = """Exit codes:
 0 completed, or done
 1 unexpected error
 2 wrong usage, or input that the gateway refuses
-3 the run failed
+3 the run failed, or the audit log is broken
 4 the run is incomplete (a limit)
 5 the run was cancelled
 6 refused (401, 403)

@@ -21,6 +21,7 @@ _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _SECONDS: Final = 70.0
 _CONNECT_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 50.0  # three keep-alive comments
+_PREPARING_SECONDS: Final = 600.0
 _PREFIX: Final = 8
 _WHOLE: Final = 36
 _ID: Final = re.compile(r"[0-9a-f-]{8,36}")
@@ -151,20 +152,45 @@ class Gateway:
         Raises:
             Trouble: It was refused, broke, or was silent for longer than its keep-alive allows.
         """
-        import httpx
-
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
-        timeout = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+        with self._stream(f"/runs/{run_id}/events", {}, headers, _SILENCE_SECONDS) as response:
+            yield response.iter_bytes()
+
+    @contextmanager
+    def download(self, path: str, **query: str | None) -> "Iterator[tuple[Mapping[str, str], Iterator[bytes]]]":
+        """Opens what is too large to be held as a whole.
+
+        Args:
+            path: Below `/api/v1`.
+            **query: Parameters; None leaves one out.
+
+        Returns:
+            The answer's headers, whose names are read in any case, and its body piece by piece.
+
+        Raises:
+            Trouble: It was refused, or broke before its end.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._stream(path, given, {}, _PREPARING_SECONDS) as response:
+            yield response.headers, response.iter_bytes()
+
+    @contextmanager
+    def _stream(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], silence: float
+    ) -> "Iterator[httpx.Response]":
+        import httpx
+
+        timeout = httpx.Timeout(silence, connect=_CONNECT_SECONDS)
         with (
             self._reaching(),
-            self._client.stream("GET", f"/runs/{run_id}/events", headers=headers, timeout=timeout) as response,
+            self._client.stream("GET", path, params=query, headers=headers, timeout=timeout) as response,
         ):
             if not response.is_success:
                 response.read()
                 raise _problem(response)
-            yield response.iter_bytes()
+            yield response
 
     def _ask(
         self,

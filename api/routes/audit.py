@@ -5,6 +5,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 from starlette.responses import StreamingResponse
@@ -15,7 +16,7 @@ from api.dependencies import Allowed, Caller, Parts
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
 from api.schemas.pages import PageOut
 from taskforce.application.auditing import Asking, begin_export, current_anchor, export_lines, parse_after
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.errors import DomainError, Invalid
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import AuditFilter, Page
 
@@ -33,6 +34,8 @@ _EXPORT: Documented = {
     }
 }
 
+_log = structlog.get_logger(__name__)
+
 
 class LinesResponse(StreamingResponse):
     """JSON Lines out of a source that is closed at once, whoever ends it."""
@@ -44,9 +47,12 @@ class LinesResponse(StreamingResponse):
         self._source = source
 
     async def stream_response(self, send: Send) -> None:
-        """Sends what the source gives; a source that fails breaks the connection off, so that nothing looks whole."""
-        async with aclosing(self._source):
-            await super().stream_response(send)
+        """Sends what the source gives. Where it fails the answer has no end: the server closes the connection."""
+        try:
+            async with aclosing(self._source):
+                await super().stream_response(send)
+        except DomainError as error:
+            _log.warning("audit.export_broken", code=error.code, detail=error.message)
 
 
 def audit_filter(

@@ -63,9 +63,10 @@ class Acting:
         """Checks the calls of a reply, for a run that asks for it apart from the model's turn."""
         brief = await self._briefs.get(tenant_id, run_id)
         reply = await self._replies.get(tenant_id, run_id, step)
+        policy = await self._checking.policy(brief)
         async with self._store.tenant(tenant_id) as records:
             told = await records.transcripts.range(run_id, step - 1, 1)
-            allowed = await self._checking.step(records, brief, reply, {entry.call for entry in told})
+            allowed = await self._checking.step(records, brief, policy, reply, {entry.call for entry in told})
         self._live.changed(tenant_id, run_id)
         return allowed
 
@@ -78,11 +79,12 @@ class Acting:
         call = (await self._replies.get(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
         if self._checking.just_cleared(brief, ref, call):
             return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
+        policy = await self._checking.policy(brief)
         async with self._store.tenant(ref.tenant_id) as records:
             known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
                 return _observed_before(call, known)
-            objection = await self._checking.objection_now(records, brief, ref, call, request_id)
+            objection = await self._checking.objection_now(records, brief, policy, ref, call, request_id)
             if objection is not None:
                 return await self._refuse(records, brief, ref, call, objection)
             spec = self._tools.specs()[call.name]

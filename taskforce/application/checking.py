@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 from taskforce.application.calls import CallRef, arguments_of, call_payload
 from taskforce.application.kept import Kept
 from taskforce.application.observing import observation, tell
+from taskforce.application.policies import Policies
 from taskforce.application.principals import standing
-from taskforce.core.domain.access import AccessRules, Standing, require
+from taskforce.application.rights import context_of, judge
+from taskforce.core.domain.access import AccessRules, Standing
 from taskforce.core.domain.approvals import ApprovalStatus, content_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.policies import Policy, Resource, evaluate
 from taskforce.core.domain.runs import Brief
 from taskforce.core.domain.transcript import CallStatus, Entry, Shown
-from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Clock, Records
 from taskforce.core.interfaces.stored import Request
@@ -40,10 +43,12 @@ class Checking:
         tools: The tools there are.
         clock: The time.
         rules: What the deployment says about rights.
+        policies: What the tenants say about them.
     """
 
-    def __init__(self, tools: ToolRunner, clock: Clock, rules: AccessRules) -> None:
+    def __init__(self, tools: ToolRunner, clock: Clock, rules: AccessRules, policies: Policies) -> None:
         self._tools = tools
+        self._policies = policies
         self._clock = clock
         self._rules = rules
         self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
@@ -56,14 +61,19 @@ class Checking:
         """
         return await standing(records, brief.user_id, self._rules, self._clock())
 
+    async def policy(self, brief: Brief) -> Policy:
+        """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""
+        return await self._policies.policy(brief.tenant_id)
+
     async def step(
-        self, records: Records, brief: Brief, reply: Entry, told: Collection[int] = ()
+        self, records: Records, brief: Brief, policy: Policy, reply: Entry, told: Collection[int] = ()
     ) -> tuple[Allowed, ...]:
         """Checks all calls of a reply. What is refused, the model is told at once.
 
         Args:
             records: The tenant's records.
             brief: What the run is about.
+            policy: The tenant's policy.
             reply: The reply.
             told: Calls of which the model has been told an outcome, by an attempt whose result was lost: they are over.
 
@@ -74,11 +84,11 @@ class Checking:
             return ()
         allowed: list[Allowed] = []
         refused: list[Entry] = []
-        forbidden = await self._forbidden(records, brief)
+        who = await self._standing(records, brief)
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in told:
                 continue
-            objection = forbidden or self._objection(brief, number, call)
+            objection = self._forbidden(brief, who, policy, call) or self._objection(brief, number, call)
             if objection is None:
                 allowed.append(self._allowed(brief, number, call.name))
                 self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
@@ -90,18 +100,26 @@ class Checking:
         return tuple(allowed)
 
     async def objection_now(
-        self, records: Records, brief: Brief, ref: CallRef, call: RequestedCall, request_id: str | None
+        self,
+        records: Records,
+        brief: Brief,
+        policy: Policy,
+        ref: CallRef,
+        call: RequestedCall,
+        request_id: str | None,
     ) -> str | None:
         """What speaks against a call at the moment of its effect, also after a wait of days; None when nothing does.
 
         Args:
             records: The tenant's records.
             brief: What the run is about.
+            policy: The tenant's policy.
             ref: The call's key.
             call: The call.
             request_id: The approval that it waited for.
         """
-        objection = await self._forbidden(records, brief) or self._objection(brief, ref.call, call)
+        who = await self._standing(records, brief)
+        objection = self._forbidden(brief, who, policy, call) or self._objection(brief, ref.call, call)
         if objection is not None or not self._allowed(brief, ref.call, call.name).approval:
             return objection
         request = await records.requests.get(request_id) if request_id else None
@@ -120,10 +138,19 @@ class Checking:
         allowed = self._allowed(brief, ref.call, call.name)
         return allowed.spec.quick and not allowed.spec.asks_person and not allowed.approval
 
-    async def _forbidden(self, records: Records, brief: Brief) -> str | None:
+    async def _standing(self, records: Records, brief: Brief) -> Standing | Forbidden:
         try:
-            who = await self.user(records, brief)
-            require(who.permissions, Permission.TOOL_EXECUTE)
+            return await self.user(records, brief)
+        except Forbidden as error:
+            return error
+
+    def _forbidden(self, brief: Brief, who: Standing | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
+        try:
+            if isinstance(who, Forbidden):
+                raise who
+            tool = Resource(ResourceType.TOOL, call.name, brief.tenant_id)
+            facts = {"channel": "run", "agent_id": brief.agent.agent_id}
+            judge(evaluate(policy, context_of(who), Permission.TOOL_EXECUTE, tool, facts, self._clock()), who)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None

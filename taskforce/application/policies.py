@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.policies import Explained, Policy, Resource, evaluate
 from taskforce.core.domain.policy_documents import parse
 from taskforce.core.interfaces.identity import Permission, PolicyDecision, ResourceType, UserContext
 from taskforce.core.interfaces.records import Clock
 
 MAX_CASES = 100
+UNREADABLE = "policy_unreadable"
+"""The code of the error for a stored document that no longer parses."""
 _ELSEWHERE = ""
 """No tenant has this id."""
 
@@ -83,17 +85,27 @@ class PolicyEngine:
             The decision and how it came about.
         """
         facts = context or {}
-        policy = await self._policies.policy(user.tenant_id)
-        tenant_id = _tenant_of(user, resource_type, resource_id, facts)
+        policy = await self._policy(user, action)
+        tenant_id = tenant_of(user, resource_type, resource_id, facts)
         tags: Collection[str] = ()
         if resource_id is not None and tenant_id == user.tenant_id and policy.asks_for_tags(action, resource_type):
             tags = await self._tags.tags(tenant_id, resource_type, resource_id)
         resource = Resource(resource_type, resource_id, tenant_id, frozenset(tags))
         return evaluate(policy, user, action, resource, facts, self._clock())
 
+    async def _policy(self, user: UserContext, action: Permission) -> Policy:
+        try:
+            return await self._policies.policy(user.tenant_id)
+        except Unavailable as error:
+            # No rule could take this right from an administrator or give it to anybody, whatever the document says;
+            # and who but they should replace one that cannot be read?
+            if error.code == UNREADABLE and action is Permission.POLICY_MANAGE and user.is_admin():
+                return Policy()
+            raise
 
-def _tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, facts: Mapping[str, object]) -> str:
-    """The user's tenant, unless the context or the id names another: one voice for elsewhere is enough."""
+
+def tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, facts: Mapping[str, object]) -> str:
+    """Whose a resource is: the user's tenant's, unless the context or the id names another; one voice is enough."""
     named = [facts["tenant_id"]] if "tenant_id" in facts else []
     if resource_id is not None and kind is ResourceType.TENANT:
         named.append(resource_id)

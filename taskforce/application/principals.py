@@ -29,7 +29,8 @@ async def recognise(store: Store, platform: Platform, claimed: Identity, rules: 
         The user with the rights of now.
 
     Raises:
-        Forbidden: `user_deactivated`, `tenant_disabled`, or `tenant_unknown` where tenants are made by hand.
+        Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, or `tenant_unknown` where tenants are
+            made by hand.
     """
     async with store.tenant(claimed.tenant_id) as records:
         tenant, known = await records.users.standing(claimed.user_id)
@@ -43,6 +44,8 @@ async def recognise(store: Store, platform: Platform, claimed: Identity, rules: 
         tenant.require_active()
     # Read anew under a lock: what an administrator has changed in between, a deactivation above all, must stay.
     async with store.tenant(claimed.tenant_id) as records:
+        # Of two who see the user for the first time, an administrator among them, the second finds the first's row.
+        await records.users.add(UserRecord.first_seen(claimed, now), now)
         locked = await records.users.locked(claimed.user_id)
         user = _seen(locked, claimed, now)
         if user is not locked:
@@ -81,7 +84,7 @@ async def recognise_key(
             await records.keys.used(key.key_id, now)
     roles = key.effective_roles(now, of_user.roles, user_active=True)
     held = key.effective_permissions(now, of_user.permissions, user_active=True, known_roles=known)
-    return replace(of_user, roles=roles, permissions=held), key
+    return replace(of_user, roles=roles, permissions=held, key_id=key.key_id), key
 
 
 async def standing(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Standing:
@@ -118,10 +121,12 @@ async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: A
     known = await known_roles(records, roles, rules)
     if rules.default_role is not None and roles.isdisjoint(known):
         roles |= {rules.default_role}
-    return Standing(user, tenant, roles, permissions_of(roles, known))
+    return Standing(user, tenant, roles, permissions_of(roles, known), roles)
 
 
 def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRecord:
+    if known is not None and known.kind == "service":
+        raise Forbidden("service_account", "A service account signs in by its API keys, not by tokens.")
     fresh = known is not None and known.claims_seen_at is not None and now - known.claims_seen_at < REFRESH_AFTER
     if known is not None and fresh and known.claimed_roles == claimed.roles:
         return known

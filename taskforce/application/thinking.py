@@ -10,6 +10,7 @@ from taskforce.application.kept import Kept
 from taskforce.application.lasting import to_its_end
 from taskforce.application.running import Briefs, Replies
 from taskforce.core.domain.errors import Conflict, DomainError
+from taskforce.core.domain.policies import Policy
 from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
 from taskforce.core.domain.transcript import Entry, EntryKind, Exchange, conversation
 from taskforce.core.interfaces.llm import (
@@ -117,11 +118,12 @@ class Thinking:
             Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
         """
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
+        policy = await self._checking.policy(brief)
         async with self._store.tenant(turn.tenant_id) as records:
             past = await self._read(records, brief, turn.step)
             known = past.reply(turn.step)
             if known is not None:
-                return await self._thought(records, brief, turn, known)
+                return await self._thought(records, brief, policy, turn, known)
             await self._checking.user(records, brief)
             if turn.attempt > 1:
                 await _require_tokens(records, brief, turn)
@@ -139,7 +141,7 @@ class Thinking:
         return await to_its_end(self._keep(brief, turn, heard, reply))
 
     async def _thought(
-        self, records: Records, brief: Brief, turn: Turn, reply: Entry, tokens: int | None = None
+        self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry, tokens: int | None = None
     ) -> Thought:
         told: set[int] = set()
         if tokens is None:
@@ -148,13 +150,13 @@ class Thinking:
             told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
         if turn.closing:
             return Thought(0, tokens)
-        return Thought(len(reply.tool_calls), tokens, await self._checked(records, brief, reply, told))
+        return Thought(len(reply.tool_calls), tokens, await self._checked(records, brief, policy, reply, told))
 
     async def _checked(
-        self, records: Records, brief: Brief, reply: Entry, told: set[int]
+        self, records: Records, brief: Brief, policy: Policy, reply: Entry, told: set[int]
     ) -> tuple[Allowed, ...] | None:
         try:
-            return await self._checking.step(records, brief, reply, told)
+            return await self._checking.step(records, brief, policy, reply, told)
         except DomainError:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the reply is paid for, and is checked apart from it then
@@ -211,6 +213,7 @@ class Thinking:
         duration = reply.calls[-1].duration_ms
         entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, now, tool_calls=calls, duration_ms=duration)
         data = {"step": turn.step, "tools": [call.name for call in calls], "text": reply.text[:500]}
+        policy = await self._checking.policy(brief)
         async with self._store.tenant(turn.tenant_id) as records:
             stored = await records.transcripts.add(turn.run_id, [*heard, entry])
             await records.usage.add(self._spending(brief, turn, reply.calls))
@@ -221,7 +224,7 @@ class Thinking:
                 entry = await records.transcripts.entry(turn.run_id, turn.step, 0) or entry
             alone = turn.attempt == 1 and stored == len(heard) + 1
             tokens = _tokens(reply.calls) if alone else None
-            thought = await self._thought(records, brief, turn, entry, tokens)
+            thought = await self._thought(records, brief, policy, turn, entry, tokens)
         self._replies.keep(turn.tenant_id, turn.run_id, entry)
         self._live.changed(turn.tenant_id, turn.run_id)
         return thought

@@ -9,6 +9,8 @@ import httpx
 from tests.api.gateway import ClientFor, Gateway, execute
 from tests.api.test_approvals import ask
 
+GRANT = {"role_id": "viewer", "resource_type": "agent", "resource_id": "some-agent"}
+BODIES = {"messages": {"text": "x"}, "grants": GRANT} | dict.fromkeys(("cancel", "pause", "resume"))
 VARYING = {"date", "x-request-id"}
 
 
@@ -32,13 +34,13 @@ async def test_a_foreign_id_is_answered_like_a_missing_one(
         if "_id}" not in path:
             continue
         for method in operations:
-            body = {"text": "x"} if path.endswith("/messages") else ({} if method in {"post", "put"} else None)
-            body = None if path.endswith(("/cancel", "/pause", "/resume")) else body
-            missing = await stranger.request(method, filled(path, {}), json=body)
+            body = BODIES.get(path.rpartition("/")[2], {}) if method in {"post", "put"} else None
+            query = GRANT if (method, path.rpartition("/")[2]) == ("delete", "grants") else {}
+            missing = await stranger.request(method, filled(path, {}), json=body, params=query)
             assert missing.status_code == 404, (path, missing.text)
-            assert seen(await stranger.request(method, filled(path, others), json=body)) == seen(missing)
-            malformed = dict.fromkeys(others, "no-id")
-            assert seen(await stranger.request(method, filled(path, malformed), json=body)) == seen(missing)
+            assert seen(await stranger.request(method, filled(path, others), json=body, params=query)) == seen(missing)
+            malformed = filled(path, dict.fromkeys(others, "no-id"))
+            assert seen(await stranger.request(method, malformed, json=body, params=query)) == seen(missing)
             met += 1
     assert met >= 16
 

@@ -1,11 +1,14 @@
-"""`taskforce audit verify` needs a file and an anchor, and says by its exit code whether the log is whole."""
+"""`taskforce audit export` writes a file and an anchor; `verify` needs no more to say whether the log is whole."""
 
 import json
 import os
 import pty
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from typer.testing import CliRunner, Result
 from cli.audit import app
 from cli.exits import Exit
 from taskforce.core.domain.audit_chain import MAX_LINE_BYTES, Anchor, export, seal
-from tests.cli.conftest import REPOSITORY
+from tests.cli.conftest import REPOSITORY, Done
 
 GENESIS = Anchor.genesis("acme")
 
@@ -266,3 +269,108 @@ def test_progress_is_shown_on_a_terminal_only_and_never_on_stdout(log: Log) -> N
         os.close(theirs)
     assert (done.returncode, json.loads(done.stdout)["events"]) == (0, 3)
     assert b"bytes" in shown
+
+
+# Exporting
+
+
+@dataclass
+class Served:
+    """What a gateway answers to `GET /admin/audit/export`, and what it was asked."""
+
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+    cut: int = 0
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def served(environment: dict[str, str]) -> Iterator[Served]:
+    answer = Served()
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer.asked.append(self.path)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body[: len(answer.body) - answer.cut])
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        environment |= {"TASKFORCE_URL": f"http://127.0.0.1:{server.server_port}", "TASKFORCE_TOKEN": "a-token"}
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield answer
+        server.shutdown()
+        thread.join()
+
+
+Command = Callable[..., Done]
+
+
+def test_an_export_and_its_anchor_are_written_and_verify(
+    taskforce: Command, served: Served, log: Log, tmp_path: Path
+) -> None:
+    served.body, served.headers = log.path.read_bytes(), {"Audit-Anchor": str(log.after)}
+    done = taskforce("audit", "export", "--output", "out.jsonl", "--after", str(GENESIS))
+    assert (done.code, done.err) == (Exit.OK, "")
+    assert f"anchor {log.after}" in done.out
+    assert served.asked == [f"/api/v1/admin/audit/export?after={GENESIS}".replace(":", "%3A")]
+    assert (tmp_path / "out.jsonl").read_bytes() == served.body
+    assert (tmp_path / "out.jsonl.anchor").read_text() == f"{log.after}\n"
+    assert taskforce("audit", "verify", "out.jsonl").code == Exit.OK
+
+
+def test_json_tells_where_everything_is(taskforce: Command, served: Served, log: Log) -> None:
+    served.body, served.headers = log.path.read_bytes(), {"Audit-Anchor": str(log.after)}
+    done = taskforce("audit", "export", "-o", "out.jsonl", "--json")
+    assert json.loads(done.out) == {
+        "file": "out.jsonl",
+        "bytes": len(served.body),
+        "anchor": str(log.after),
+        "anchor_file": "out.jsonl.anchor",
+    }
+
+
+@pytest.mark.parametrize("there", ["out.jsonl", "out.jsonl.anchor"])
+def test_nothing_is_written_over(taskforce: Command, served: Served, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("kept")
+    done = taskforce("audit", "export", "--output", "out.jsonl")
+    assert (done.code, "file_exists" in done.err, served.asked) == (Exit.USAGE, True, [])
+    assert (tmp_path / there).read_text() == "kept"
+
+
+def test_what_breaks_off_is_not_kept(taskforce: Command, served: Served, log: Log, tmp_path: Path) -> None:
+    served.body, served.headers, served.cut = log.path.read_bytes(), {"Audit-Anchor": str(log.after)}, 10
+    done = taskforce("audit", "export", "--output", "out.jsonl")
+    assert (done.code, "answer_lost" in done.err) == (Exit.UNAVAILABLE, True)
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("out")] == []
+
+
+@pytest.mark.parametrize("anchor", ["", "acme:1:abc"])
+def test_an_answer_without_an_anchor_is_none(
+    taskforce: Command, served: Served, log: Log, tmp_path: Path, anchor: str
+) -> None:
+    served.body, served.headers = log.path.read_bytes(), {"Audit-Anchor": anchor}
+    done = taskforce("audit", "export", "--output", "out.jsonl")
+    assert (done.code, "answer_not_understood" in done.err) == (Exit.ERROR, True)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_refusal_is_told(taskforce: Command, served: Served, tmp_path: Path) -> None:
+    served.status, served.body = 403, b'{"code": "permission_denied", "detail": "You may not."}'
+    done = taskforce("audit", "export", "--output", "out.jsonl", "--json")
+    assert (done.code, json.loads(done.out)["error"]["code"]) == (Exit.REFUSED, "permission_denied")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(taskforce: Command, served: Served, log: Log) -> None:
+    served.body, served.headers = log.path.read_bytes(), {"Audit-Anchor": str(log.after)}
+    done = taskforce("audit", "export", "--output", "nowhere/out.jsonl")
+    assert (done.code, "file_unwritable" in done.err) == (Exit.ERROR, True)

@@ -68,12 +68,21 @@ class Standing:
         tenant: The user's tenant.
         roles: The roles that count.
         permissions: What they allow.
+        user_roles: The user's own roles; those of an API key that speaks for it may be fewer.
+        key_id: The API key that speaks, if it is one.
     """
 
     user: "UserRecord"
     tenant: Tenant
     roles: frozenset[str]
     permissions: frozenset[Permission]
+    user_roles: frozenset[str]
+    key_id: str | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a key speaks, whose rights nothing widens."""
+        return self.key_id is not None
 
     def runs_platform(self, rules: AccessRules) -> bool:
         """Whether this is the platform's operator, who stands above tenants."""

@@ -86,6 +86,10 @@ class Users(Protocol):
         """The user, whom nobody else changes before this transaction ends; read so before `save`."""
         ...
 
+    async def add(self, user: UserRecord, now: datetime) -> bool:
+        """Inserts the user; False when there is one of that id, who stays as they are."""
+        ...
+
     async def save(self, user: UserRecord, now: datetime) -> None:
         """Inserts or replaces the user's record."""
         ...

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -23,6 +22,7 @@ MAX_TEXT = 4_000
 """Characters of an event's other texts."""
 _SMALL_MEMBERS = 20
 _SMALL_TEXT = 200
+_SMALL_NUMBER = 2**53
 
 _EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
 _APPEND = Write(audited=Query(sa.insert(_EVENTS)))
@@ -50,8 +50,16 @@ _SEALED = Query(
 )
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
-# Two sealers at once: the second waits, and then finds what the first has placed.
-_LOCK = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"))
+# Two sealers at once: the second waits, and then finds what the first has placed. A plan that was kept from when the
+# chain was short would look through all of it for each event, so plans are made anew until places are kept.
+_LOCK = Query(
+    sa.text(
+        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+        "pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"
+    )
+)
+# Foreign keys are checked by plans too, one for each row; those may be kept.
+_KEEP_PLANS = Query(sa.text("SELECT set_config('plan_cache_mode', 'auto', true)"))
 _DROP = Query(sa.text("SELECT drop_sealed_audit_events(:older_than, :most)"))
 
 
@@ -59,7 +67,8 @@ def _placing() -> Query:
     """A batch of places as one statement: each column is one parameter, a list."""
     columns = [_CHAIN.c[name] for name in ("seq", "audit_id", "hash")]
     lists = [sa.bindparam(f"{column.name}s", type_=ARRAY(column.type)) for column in columns]
-    rows = sa.func.unnest(*lists).table_valued(*(sa.column(column.name, column.type) for column in columns))
+    named = (sa.column(column.name, column.type) for column in columns)
+    rows = sa.func.unnest(*lists).table_valued(*named).render_derived()
     tenant = sa.bindparam("of_tenant_id", type_=_CHAIN.c.tenant_id.type)
     chosen = sa.select(tenant, *(rows.c[column.name] for column in columns))
     return Query(sa.insert(_CHAIN).from_select(["tenant_id", *(column.name for column in columns)], chosen))
@@ -131,6 +140,7 @@ class AuditRows(Repository):
 
     async def place(self, sealed: Sequence[Sealed]) -> None:
         """Keeps the places of events, in one statement."""
+        await self._connection.value(_KEEP_PLANS)
         columns = {
             "seqs": [one.seq for one in sealed],
             "audit_ids": [one.event["audit_id"] for one in sealed],
@@ -179,15 +189,13 @@ def _short(text: str) -> str:
 
 def _capped(details: Mapping[str, object]) -> Mapping[str, object]:
     """The details, or what is said in place of those that the chain could not take: it must never stop at an event."""
-    if _too_deep(details):
-        return _cut(details, None)
-    stored: dict[str, object] = storable_json(details)
     try:
-        text = json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):
-        return _cut(stored, None)
-    content = text.encode()
-    return stored if len(content) <= MAX_DETAILS_BYTES else _cut(stored, content)
+        stored: dict[str, object] = storable_json(details)
+        content = json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return _cut(details, None)
+    size = len(content.encode())
+    return _cut(stored, content.encode()) if size > MAX_DETAILS_BYTES or _too_deep(stored) else stored
 
 
 def _too_deep(details: Mapping[str, object]) -> bool:
@@ -215,6 +223,4 @@ def _cut(details: Mapping[str, object], content: bytes | None) -> Mapping[str, o
 def _is_small(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= _SMALL_TEXT
-    if isinstance(value, bool) or value is None:
-        return True
-    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**53
+    return value is None or (isinstance(value, int | float) and abs(value) < _SMALL_NUMBER)

@@ -17,6 +17,7 @@ from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 _USERS = table(UserRow)
 _GET = sa.select(_USERS).where(where(_USERS, "user_id"))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
+_ADD = Query(insert(_USERS).on_conflict_do_nothing())
 _FIXED = {"tenant_id", "user_id", "created_at"}
 
 
@@ -73,9 +74,19 @@ class UserRows(Repository):
         later = query if after is None else query.where(_USERS.c.user_id > after)
         return [_user(row) for row in await self._connection.all(later)]
 
+    async def add(self, user: UserRecord, now: datetime) -> bool:
+        """Inserts the user; False when there is one of that id, who stays as they are."""
+        return await self._connection.change(_ADD, self._values(user, now)) > 0
+
     async def save(self, user: UserRecord, now: datetime) -> None:
         """Inserts the user, or replaces what may change; who changes a user reads it `locked` first."""
-        seen = {
+        await self._connection.change(_SAVE, self._values(user, now))
+
+    def _values(self, user: UserRecord, now: datetime) -> dict[str, object]:
+        return {
+            "tenant_id": self._tenant_id,
+            "user_id": user.user_id,
+            "created_at": now,
             "username": storable(user.username),
             "email": None if user.email is None else storable(user.email),
             "active": user.active,
@@ -87,8 +98,6 @@ class UserRows(Repository):
             "kind": user.kind,
             "attributes": storable_json(user.attributes),
         }
-        fixed = {"tenant_id": self._tenant_id, "user_id": user.user_id, "created_at": now}
-        await self._connection.change(_SAVE, {**fixed, **seen})
 
 
 def _user(row: Row) -> UserRecord:

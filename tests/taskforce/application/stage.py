@@ -12,6 +12,7 @@ from taskforce.application.calls import CallRef
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.missions import Accepted, Mission, accept
+from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.principals import recognise
 from taskforce.application.running import Briefs, Running
 from taskforce.core.domain.access import AccessRules, UserRecord
@@ -65,7 +66,7 @@ class Stage:
         self.now = NOW
         self.live = Watchers()
         self.briefs = Briefs(database)
-        self.checking = Checking(TOOLS, self.clock, RULES)
+        self.checking = Checking(TOOLS, self.clock, RULES, StoredPolicies(database))
         self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
         self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES)
         self.running = Running(database, self.briefs, self.live, self.clock)

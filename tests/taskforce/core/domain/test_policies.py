@@ -1,7 +1,6 @@
 """Who may do what: roles, then the allow and deny rules of a policy document."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskforce.core.domain.approvals import content_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.policies import (
-    ACTIONS,
     RESERVED,
     Base,
     Effect,
@@ -24,27 +21,23 @@ from taskforce.core.domain.policies import (
     check_author,
     evaluate,
 )
-from taskforce.core.domain.policy_documents import canonical, document_of, parse
 from taskforce.core.interfaces.identity import Permission, PolicyDecision, ResourceType, UserContext
-
-Document = dict[str, object]
-
-NOW = datetime(2026, 1, 14, 12, tzinfo=UTC)
-"""A Wednesday."""
-RUN = Permission.AGENT_EXECUTE
-BOT = Resource(ResourceType.AGENT, "bot", "acme")
-
-
-def user(*permissions: Permission, roles: Sequence[str] = (), facts: Mapping[str, object] | None = None) -> UserContext:
-    return UserContext("alice", "acme", roles=set(roles), permissions=set(permissions), attributes=facts or {})
-
-
-def rule(effect: str = "deny", **keys: object) -> Document:
-    return {"id": "it", "effect": effect, "actions": ["agent:execute"]} | keys
-
-
-def policy(*rules: Document) -> Policy:
-    return parse({"version": 1, "rules": list(rules)})
+from tests.taskforce.core.domain.policy_makers import (
+    ALLOW,
+    BOT,
+    DENY,
+    DOCUMENTS,
+    NOW,
+    QUESTIONS,
+    RUN,
+    Document,
+    Question,
+    policy,
+    rule,
+    rules,
+    selectors,
+    user,
+)
 
 
 def asked(
@@ -65,86 +58,6 @@ def denies_when(
     condition: Document, facts: Mapping[str, object] | None = None, context: Mapping[str, object] | None = None
 ) -> bool:
     return not asked(rule(when=[condition]), user(RUN, facts=facts), context=context).decision.allowed
-
-
-def texts(*some: str) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(some), min_size=1, max_size=2)
-
-
-CONDITIONS = st.one_of(
-    st.builds(
-        lambda values: {"attribute": "user.department", "in": values},
-        st.lists(st.sampled_from(["hr", 1, True, 1.5]), min_size=1),
-    ),
-    st.builds(lambda value: {"attribute": "context.channel", "equals": value}, st.sampled_from(["api", 1, False])),
-    st.just({"attribute": "user.department", "present": True}),
-    st.builds(
-        lambda how, tags: {"resource_tags": {how: tags}}, st.sampled_from(["has_any", "has_all"]), texts("red", "blue")
-    ),
-    st.builds(
-        lambda days, ends: {"time": {"days": days, "from": "11:00", "to": ends, "zone": "Asia/Tokyo"}},
-        texts("wed", "thu"),
-        st.sampled_from(["03:00", "22:00", "24:00"]),
-    ),
-)
-NEGATIVES = st.one_of(
-    st.builds(lambda values: {"attribute": "user.department", "not_in": values}, texts("hr", "it")),
-    st.just({"attribute": "context.channel", "not_equals": "api"}),
-    st.just({"attribute": "user.department", "present": False}),
-)
-GIVEN = [action for action, meant in ACTIONS.items() if not meant & RESERVED]
-WHOM: dict[str, st.SearchStrategy[object]] = {
-    "roles": texts("admin", "operator"),
-    "users": texts("alice", "bob"),
-    "description": st.just("because"),
-}
-
-
-def selectors(kinds: Sequence[ResourceType] = tuple(ResourceType)) -> st.SearchStrategy[list[Document]]:
-    named: st.SearchStrategy[Document] = st.fixed_dictionaries(
-        {"type": st.sampled_from([kind.value for kind in kinds]), "ids": texts("bot", "two")}
-    )
-    return st.lists(named, min_size=1, max_size=3)
-
-
-def rules(effect: str, kinds: Sequence[ResourceType] = tuple(ResourceType)) -> st.SearchStrategy[Document]:
-    deny = effect == "deny"
-    conditions = st.lists(st.one_of(CONDITIONS, NEGATIVES) if deny else CONDITIONS, max_size=2)
-    needed: dict[str, st.SearchStrategy[object]] = {
-        "id": st.uuids().map(str),
-        "effect": st.just(effect),
-        "actions": st.lists(st.sampled_from(list(ACTIONS) if deny else GIVEN), min_size=1, max_size=4),
-    }
-    about: dict[str, st.SearchStrategy[object]] = {"resources": selectors(kinds)}
-    always, sometimes = (needed, WHOM | about) if deny else (needed | about, WHOM)
-    return st.fixed_dictionaries(always, optional=sometimes | {"when": conditions})
-
-
-DENY, ALLOW = rules("deny"), rules("allow")
-DOCUMENTS = st.lists(st.one_of(DENY, ALLOW), max_size=5)
-USERS = st.builds(
-    UserContext,
-    st.sampled_from(["alice", "bob"]),
-    st.just("acme"),
-    roles=st.frozensets(st.sampled_from(["admin", "operator"])),
-    permissions=st.frozensets(st.sampled_from(Permission)),
-    attributes=st.dictionaries(st.just("department"), st.sampled_from(["hr", ["hr", "it"], 1, True, None, {}])),
-)
-RESOURCES = st.builds(
-    Resource,
-    st.sampled_from(ResourceType),
-    st.sampled_from(["bot", "two", None]),
-    st.just("acme"),
-    st.frozensets(st.sampled_from(["red", "blue"])),
-)
-QUESTIONS = st.tuples(
-    USERS,
-    st.sampled_from(Permission),
-    RESOURCES,
-    st.dictionaries(st.just("channel"), st.sampled_from(["api", 1, 0])),
-    st.integers(0, 366 * 24 * 4).map(lambda quarters: NOW + timedelta(minutes=15 * quarters)),
-)
-Question = tuple[UserContext, Permission, Resource, Mapping[str, object], datetime]
 
 
 @given(DOCUMENTS.flatmap(lambda some: st.tuples(st.just(some), st.permutations(some))), QUESTIONS)
@@ -424,180 +337,3 @@ def test_whether_tags_are_asked_for() -> None:
     assert not tagged.asks_for_tags(RUN, ResourceType.SESSION)
     assert not tagged.asks_for_tags(Permission.AGENT_READ, ResourceType.AGENT)
     assert not Policy().asks_for_tags(RUN, ResourceType.AGENT)
-
-
-@given(DOCUMENTS)
-def test_the_canonical_form_means_the_same(some: list[Document]) -> None:
-    parsed = policy(*some)
-    assert parse(document_of(parsed)) == parsed
-    assert canonical(parse(json.loads(canonical(parsed)))) == canonical(parsed)
-
-
-def test_the_canonical_form_is_one_for_all_that_means_the_same() -> None:
-    one = rule(
-        actions=["tool:read", "agent:*", "tool:read"],
-        resources=[{"type": "tool"}, {"ids": ["b", "a", "b"], "type": "agent"}],
-        when=[{"attribute": "user.n", "in": [2.0, True, "x", 1]}, {"time": {"days": ["sun", "mon"], "zone": "UTC"}}],
-    )
-    other = rule(
-        when=[{"attribute": "user.n", "in": ["x", 1, 2, True]}, {"time": {"zone": "UTC", "days": ["mon", "sun"]}}],
-        resources=[{"type": "agent", "ids": ["a", "b"]}, {"type": "tool"}],
-        actions=["agent:*", "tool:read"],
-    )
-    assert canonical(policy(one)) == canonical(policy(other))
-    assert canonical(policy(rule(when=[]))) == (
-        '{"rules":[{"actions":["agent:execute"],"effect":"deny","id":"it"}],"version":1}'
-    )
-    assert content_hash(document_of(policy(one))) == content_hash(json.loads(canonical(policy(other))))
-
-
-def problems(document: object) -> dict[str, str]:
-    with pytest.raises(Invalid) as refused:
-        parse(document)
-    assert refused.value.code == "policy_invalid"
-    found = refused.value.details["problems"]
-    assert isinstance(found, list)
-    assert refused.value.details["count"] == len(found)
-    return {one["path"]: one["problem"] for one in found}
-
-
-def test_every_problem_is_told_at_once() -> None:
-    time = {"zone": "Europe/Berlim", "days": ["sat", "sunday"], "from": "25:00", "until": "06:00"}
-    bad: Document = {
-        "id": "no good",
-        "efect": "deny",
-        "actions": ["agent:exekute", 7],
-        "description": "x" * 501,
-        "resources": [{"type": "agents"}, {"type": "agent", "ids": []}, "agent"],
-        "roles": "admin",
-        "users": ["a\x00", "\ud800", ""],
-        "when": [
-            {"attribute": "usr.department", "equals": "hr"},
-            {"attribute": "user.department", "equals": None, "in": ["hr"]},
-            {"attribute": "user.department", "equals": None},
-            {"attribute": "user.", "in": ["hr", [1], 2**60]},
-            {"attribute": "user.department", "present": "no"},
-            {"resource_tags": {"hasany": ["red"]}},
-            {"time": time, "equals": "x"},
-            {"time": {"zone": "UTC", "from": "10:00", "to": "10:00"}},
-            {"time": {"zone": "UTC"}},
-            {"tiem": {}},
-            "always",
-        ],
-    }
-    give = rule(
-        "allow", actions=["agent:read", "policy:manage", "*"], when=[{"attribute": "user.banned", "present": False}]
-    )
-    kind = rule("allow", resources=[{"type": "agent"}])
-    found = problems({"version": 2, "rules": [bad, give, kind, 5], "rule": []})
-    expected = {
-        "version": "must be 1.",
-        "rule": "is not known. Did you mean 'rules'?",
-        "rules[0]": "'effect' is missing.",
-        "rules[0].efect": "is not known. Did you mean 'effect'?",
-        "rules[0].id": "must be 1 to 64 letters, digits, dots, underscores or hyphens, a letter or digit first.",
-        "rules[0].actions[0]": "not 'agent:exekute'. Did you mean 'agent:execute'?",
-        "rules[0].actions[1]": "must be a permission, one like 'agent:*', or '*', not 7.",
-        "rules[0].description": "must be a text of 1 to 500 characters.",
-        "rules[0].resources[0].type": "not 'agents'. Did you mean 'agent'?",
-        "rules[0].resources[1].ids": "must not be empty",
-        "rules[0].resources[2]": "must be an object.",
-        "rules[0].roles": "must be a list.",
-        "rules[0].users[0]": "must not have control characters or broken ones.",
-        "rules[0].users[1]": "must not have control characters or broken ones.",
-        "rules[0].users[2]": "must be a text of 1 to 256 characters.",
-        "rules[0].when[0].attribute": "must be 'user.' or 'context.' and a name. Did you mean 'user'?",
-        "rules[0].when[1]": "must have exactly one of equals, not_equals, in, not_in, present.",
-        "rules[0].when[2].equals": "must be a text, a number up to 2^53, true or false",
-        "rules[0].when[3].attribute": "must be 'user.' or 'context.' and a name.",
-        "rules[0].when[3].in[1]": "must be a text, a number",
-        "rules[0].when[3].in[2]": "must be a text, a number",
-        "rules[0].when[4].present": "must be true or false.",
-        "rules[0].when[5].resource_tags.hasany": "is not known. Did you mean 'has_any'?",
-        "rules[0].when[5].resource_tags": "must have exactly one of has_any, has_all.",
-        "rules[0].when[6].equals": "belongs to a condition on an attribute.",
-        "rules[0].when[6].time.zone": "must be an IANA time zone, not 'Europe/Berlim'. Did you mean 'Europe/Berlin'?",
-        "rules[0].when[6].time.days[1]": "must be one of mon, tue, wed, thu, fri, sat, sun, not 'sunday'.",
-        "rules[0].when[6].time.from": "must be a time of day from '00:00' to '23:59', not '25:00'.",
-        "rules[0].when[6].time.until": "is not known.",
-        "rules[0].when[7].time": "ends when it begins",
-        "rules[0].when[8].time": "must have at least one of days, from, to.",
-        "rules[0].when[9].tiem": "is not known. Did you mean 'time'?",
-        "rules[0].when[9]": "must have exactly one of attribute, resource_tags, time.",
-        "rules[0].when[10]": "must be an object.",
-        "rules[1].actions[1]": "is not for allow rules: only a role gives policy:manage.",
-        "rules[1].actions[2]": "is not for allow rules: only a role gives audit:read, policy:manage",
-        "rules[1].when[0].present": "is for deny rules only",
-        "rules[1]": "must have 'resources'",
-        "rules[2]": "must name its resources, by 'ids' for each type or by a condition on 'resource_tags'.",
-        "rules[2].id": "is the id of rules[1] as well.",
-        "rules[3]": "must be an object.",
-    }
-    assert {path: text for path, text in expected.items() if text not in found.get(path, "")} == {}
-    assert found.keys() == expected.keys()
-
-
-def at(zone: str) -> Document:
-    return rule(when=[{"time": {"days": ["sat"], "zone": zone}}])
-
-
-@pytest.mark.parametrize(
-    ("document", "path", "told"),
-    [
-        (None, "document", "must be an object."),
-        ({"version": 1}, "document", "'rules' is missing."),
-        ({"version": True, "rules": []}, "version", "must be 1."),
-        ({"version": 1, "rules": [rule(id=str(n)) for n in range(501)]}, "rules", "at most 500 entries, not 501"),
-        ({"version": 1, "rules": [rule(users=["a"] * 1_001)]}, "rules[0].users", "at most 1000"),
-        (
-            {"version": 1, "rules": [rule(when=[{"resource_tags": {"has_any": ["a"]}}] * 21)]},
-            "rules[0].when",
-            "most 20",
-        ),
-        ({"version": 1, "rules": ["x" * 1_000_000]}, "document", "at most 1000000 characters"),
-        ({"version": 1, "rules": [{"x": {1, 2}}]}, "document", "must be JSON."),
-        ({"version": 1, "rules": [rule(when=[{"attribute": "user.a", "equals": float("nan")}])]}, "document", "finite"),
-        (
-            {"version": 1, "rules": [at("../UTC")]},
-            "rules[0].when[0].time.zone",
-            "IANA",
-        ),
-        (
-            {"version": 1, "rules": [at("localtime")]},
-            "rules[0].when[0].time.zone",
-            "IANA",
-        ),
-    ],
-)
-def test_limits_of_a_document(document: object, path: str, told: str) -> None:
-    found = problems(document)
-    assert list(found) == [path]
-    assert told in found[path]
-
-
-def test_nonsense_is_counted_but_not_listed_without_end() -> None:
-    with pytest.raises(Invalid) as refused:
-        parse({"version": 1, "rules": [rule(id=f"r{n}", actions=["agent:exekute"] * 100) for n in range(20)]})
-    listed = refused.value.details["problems"]
-    assert isinstance(listed, list)
-    assert len(listed) == 1_000
-    assert refused.value.details["count"] == 2_000
-
-
-WORDS = ["id", "effect", "actions", "resources", "when", "time", "zone", "attribute", "in", "equals", "ids", "type"]
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=6),
-)
-
-
-@given(JSON, st.sampled_from(["rules", "when", "actions", "resources", "description"]))
-def test_whatever_comes_in_is_read_or_refused(part: object, where: str) -> None:
-    document = {"version": 1, "rules": part if where == "rules" else [rule() | {where: part}]}
-    try:
-        parsed = parse(document)
-    except Invalid as refused:
-        told = refused.code
-    else:
-        told = "" if parse(document_of(parsed)) == parsed else "read anew, it is another"
-    assert told in ("", "policy_invalid")

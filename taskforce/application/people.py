@@ -1,0 +1,376 @@
+"""People and service accounts: who makes, changes and deactivates whom, and the roles that they hold on one resource.
+
+Nobody gives away what they may not do themselves, nobody touches somebody who may do more, and nobody takes their own
+place away: so whoever is the last to manage users stays.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from taskforce.application.principals import known_roles, standing
+from taskforce.application.tenants import Acting
+from taskforce.core.domain.access import AccessRules, UserKind, UserRecord, permissions_of, require
+from taskforce.core.domain.api_keys import checked_user_id
+from taskforce.core.domain.documents import check_document
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.roles import ResourceGrant, check_no_wider, display_name, permissions_on
+from taskforce.core.interfaces.access_records import UserFilter
+from taskforce.core.interfaces.identity import Permission, Role
+from taskforce.core.interfaces.records import Records, Store
+from taskforce.core.interfaces.stored import AuditEvent
+
+LONGEST_EMAIL = 320
+LONGEST_RESOURCE_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """Somebody who shall be made.
+
+    Attributes:
+        kind: A person or a service account.
+        user_id: A person's is what the identity provider will call them (`sub`); a service account gets a new one.
+        username: For people; the id when left out.
+        email: Where known.
+        roles: Roles granted here.
+        attributes: Plain facts for policies, of service accounts only.
+    """
+
+    kind: UserKind
+    user_id: str | None = None
+    username: str | None = None
+    email: str | None = None
+    roles: frozenset[str] = frozenset()
+    attributes: Mapping[str, object] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What shall be different; None stays as it is. `roles` and `attributes` replace all that there are."""
+
+    username: str | None = None
+    email: str | None = None
+    roles: frozenset[str] | None = None
+    active: bool | None = None
+    attributes: Mapping[str, object] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """Whoever acts and whom it is about, at one moment of a transaction that nobody else changes them in.
+
+    Attributes:
+        acting: Who acts.
+        held: What they may do at this moment.
+        subject: Whom it is about; None when there is nobody of that id.
+        grants: The roles that the subject holds on single resources.
+        known: The roles that matter here and exist.
+    """
+
+    acting: Acting
+    held: frozenset[Permission]
+    subject: UserRecord | None
+    grants: Sequence[ResourceGrant]
+    known: Mapping[str, Role]
+
+    @property
+    def with_oneself(self) -> bool:
+        """Whether it is about whoever acts."""
+        return self.subject is not None and self.subject.user_id == self.acting.standing.user.user_id
+
+    def met(self) -> UserRecord:
+        """The subject.
+
+        Raises:
+            Missing: `user_not_found`.
+        """
+        if self.subject is None:
+            raise missing("user")
+        return self.subject
+
+    def check_not_higher(self) -> None:
+        """Lets only a subject pass who may do no more than whoever acts.
+
+        Raises:
+            Forbidden: `user_stands_higher`; its message and `details["permissions"]` name what is missing.
+        """
+        reach = _reach(self.met(), self.grants, self.known, self.acting.rules)
+        lacking = sorted(one.value for one in reach if one not in self.held)
+        if lacking:
+            text = f"This user may do more than you; you lack: {', '.join(lacking)}."
+            raise Forbidden("user_stands_higher", text, details={"permissions": lacking})
+
+    def check_handing_on(self, roles: Iterable[str]) -> None:
+        """Lets only roles pass that exist and allow no more than whoever acts may do; see `check_no_wider`."""
+        check_no_wider(roles, self.held, self.known)
+
+
+async def deal(records: Records, acting: Acting, user_id: str, roles: Collection[str] = ()) -> Dealing:
+    """Locks whoever acts and whom it is about, and reads anew what the first may do.
+
+    Args:
+        records: The tenant's records.
+        acting: Who acts; what the credential was cut to stays cut.
+        user_id: Whom it is about.
+        roles: Further roles that it is about.
+
+    Raises:
+        Forbidden: `user_deactivated`, `tenant_disabled` or `permission_denied`, when that has come about meanwhile.
+    """
+    own_id = acting.standing.user.user_id
+    # In one order for all: of two who deactivate each other at once, the second waits and finds that it may no more.
+    locked = {one: await records.users.locked(one) for one in sorted({own_id, user_id})}
+    now = await standing(records, own_id, acting.rules, acting.now)
+    held = now.permissions & acting.standing.permissions
+    # Somebody whom a policy has let in never held it; what they hand on is bound by what they hold all the same.
+    if Permission.USER_MANAGE in acting.standing.permissions:
+        require(held, Permission.USER_MANAGE)
+    subject = locked[user_id]
+    grants = () if subject is None else await records.roles.grants(user_id)
+    of_subject = () if subject is None else subject.granted_roles | subject.claimed_roles
+    names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
+    # Nobody deletes one of these roles while it is being handed out.
+    await records.roles.shared(names)
+    return Dealing(acting, held, subject, grants, await known_roles(records, names, acting.rules))
+
+
+async def list_users(
+    store: Store, acting: Acting, which: UserFilter, after: str | None, most: int
+) -> Sequence[UserRecord]:
+    """A page of the tenant's users by id.
+
+    Args:
+        store: The door to the tenant's data.
+        acting: Who asks.
+        which: Whom to list.
+        after: The id of the last one of the page before.
+        most: Users at most.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        return await records.users.page(which, after, most)
+
+
+async def find_user(store: Store, acting: Acting, user_id: str) -> UserRecord:
+    """One user.
+
+    Raises:
+        Missing: `user_not_found`.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        user = await records.users.get(user_id)
+    if user is None:
+        raise missing("user")
+    return user
+
+
+async def create_user(store: Store, acting: Acting, wanted: NewUser) -> UserRecord:
+    """Makes a person, before their first token, or a service account.
+
+    Raises:
+        Invalid: `user_id_invalid`, `user_name_invalid`, `email_invalid`, `attributes_from_claims`,
+            `attributes_malformed` or `roles_unknown`.
+        Forbidden: `roles_too_wide`, or as `deal`.
+        Conflict: `user_exists`.
+    """
+    tenant_id = acting.standing.tenant.tenant_id
+    user = _new_user(tenant_id, wanted)
+    async with store.tenant(tenant_id) as records:
+        dealing = await deal(records, acting, user.user_id, user.granted_roles)
+        dealing.check_handing_on(user.granted_roles)
+        if not await records.users.add(user, acting.now):
+            raise Conflict("user_exists", "There is a user of this id already.")
+        await records.audit.append(_event(acting, "user.create", None, user))
+    return user
+
+
+async def change_user(store: Store, acting: Acting, user_id: str, change: UserChange) -> UserRecord:
+    """Changes a user; only roles that come in are compared with what their giver may do.
+
+    Raises:
+        Missing: `user_not_found`.
+        Invalid: As `create_user`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `deal`.
+        Conflict: `not_yourself` for deactivating oneself, or taking an own role away.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        dealing = await deal(records, acting, user_id, change.roles or ())
+        user = dealing.met()
+        dealing.check_not_higher()
+        changed = _changed(user, change)
+        if dealing.with_oneself and (not changed.active or not user.granted_roles <= changed.granted_roles):
+            raise Conflict("not_yourself", "You cannot deactivate yourself or take a role from yourself; ask another.")
+        dealing.check_handing_on(changed.granted_roles - user.granted_roles)
+        if changed != user:
+            await records.users.save(changed, acting.now)
+            await records.audit.append(_event(acting, _action(user, changed), user, changed))
+    return changed
+
+
+async def deactivate_user(store: Store, acting: Acting, user_id: str) -> None:
+    """Takes every right from a user; the row stays, because runs, keys and the log name it.
+
+    Keys and tokens are not touched: they give what their user may do at the moment of their use, which is nothing.
+
+    Raises:
+        Missing, Forbidden, Conflict: As `change_user`.
+    """
+    await change_user(store, acting, user_id, UserChange(active=False))
+
+
+async def list_grants(store: Store, acting: Acting, user_id: str) -> Sequence[ResourceGrant]:
+    """The roles that a user holds on single resources.
+
+    Raises:
+        Missing: `user_not_found`.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        if await records.users.get(user_id) is None:
+            raise missing("user")
+        return await records.roles.grants(user_id)
+
+
+async def grant_role(store: Store, acting: Acting, grant: ResourceGrant) -> None:
+    """Gives a user a role on one resource.
+
+    Raises:
+        Missing: `user_not_found`.
+        Invalid: `resource_id_invalid` or `roles_unknown`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `deal`.
+        Conflict: `grant_exists`.
+    """
+    _check_resource_id(grant.resource_id)
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        dealing = await deal(records, acting, grant.user_id, (grant.role_id,))
+        dealing.check_not_higher()
+        dealing.check_handing_on((grant.role_id,))
+        if not await records.roles.grant(grant, acting.standing.user.user_id, acting.now):
+            raise Conflict("grant_exists", "The user holds this role on this resource already.")
+        await records.audit.append(_grant_event(acting, "user.grant", None, grant))
+
+
+async def withdraw_role(store: Store, acting: Acting, grant: ResourceGrant) -> None:
+    """Takes a role on one resource back.
+
+    Raises:
+        Missing: `user_not_found` or `grant_not_found`.
+        Invalid: `resource_id_invalid`.
+        Forbidden: `user_stands_higher`, or as `deal`.
+    """
+    _check_resource_id(grant.resource_id)
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        dealing = await deal(records, acting, grant.user_id)
+        dealing.check_not_higher()
+        if not await records.roles.withdraw(grant):
+            raise missing("grant")
+        await records.audit.append(_grant_event(acting, "user.withdraw", grant, None))
+
+
+async def own_grants(store: Store, acting: Acting) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
+    """The roles that whoever asks holds on single resources, each with what it allows there."""
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        grants = await records.roles.grants(acting.standing.user.user_id)
+        known = await known_roles(records, {grant.role_id for grant in grants}, acting.rules)
+    return [(grant, _allowed_by(grant, known)) for grant in grants]
+
+
+def _reach(
+    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], rules: AccessRules
+) -> frozenset[Permission]:
+    """What a user may do, or could again: a deactivated one once active, one with stale claims at the next token."""
+    found: set[Permission] = set()
+    for roles in (user.granted_roles, user.granted_roles | user.claimed_roles):
+        nothing_known = rules.default_role is not None and roles.isdisjoint(known)
+        found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)
+    return frozenset(found).union(*(_allowed_by(grant, known) for grant in grants))
+
+
+def _allowed_by(grant: ResourceGrant, known: Mapping[str, Role]) -> frozenset[Permission]:
+    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], known)
+
+
+def _new_user(tenant_id: str, wanted: NewUser) -> UserRecord:
+    made_up = wanted.kind == "service" and wanted.user_id is None
+    user_id = checked_user_id(new_id() if made_up else wanted.user_id)
+    user = UserRecord(tenant_id, user_id, username=user_id, kind=wanted.kind)
+    return _changed(user, UserChange(wanted.username, wanted.email, wanted.roles, None, wanted.attributes))
+
+
+def _changed(user: UserRecord, change: UserChange) -> UserRecord:
+    if change.attributes is not None:
+        if user.kind == "person":
+            raise Invalid("attributes_from_claims", "A person's attributes come with their tokens; none are set here.")
+        check_document(change.attributes, "attributes")
+    return replace(
+        user,
+        username=user.username if change.username is None else display_name(change.username, "user"),
+        email=user.email if change.email is None else _checked_email(change.email),
+        granted_roles=user.granted_roles if change.roles is None else change.roles,
+        active=user.active if change.active is None else change.active,
+        attributes=user.attributes if change.attributes is None else change.attributes,
+    )
+
+
+def _checked_email(value: str) -> str:
+    name, at, domain = value.rpartition("@")
+    if name and at and domain and len(value) <= LONGEST_EMAIL and value.isprintable() and " " not in value:
+        return value
+    raise Invalid("email_invalid", f"A mail address is name@domain, at most {LONGEST_EMAIL} printable characters.")
+
+
+def _check_resource_id(value: str) -> None:
+    if not 0 < len(value) <= LONGEST_RESOURCE_ID or not value.isprintable():
+        raise Invalid("resource_id_invalid", f"A resource's id is 1 to {LONGEST_RESOURCE_ID} printable characters.")
+
+
+def _action(before: UserRecord, after: UserRecord) -> str:
+    if before.active is after.active:
+        return "user.change"
+    return "user.activate" if after.active else "user.deactivate"
+
+
+def _event(acting: Acting, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
+    told = {"before": None if before is None else _told(before), "after": _told(after)}
+    return user_event(acting, action, "user", after.user_id, told)
+
+
+def _grant_event(acting: Acting, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
+    one = after or before
+    assert one is not None
+    told = {"role": one.role_id, "resource_type": one.resource_type.value, "resource_id": one.resource_id}
+    sides = {"before": None if before is None else told, "after": None if after is None else told}
+    return user_event(acting, action, "user", one.user_id, sides)
+
+
+def user_event(acting: Acting, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
+    """What the log keeps of something that was allowed.
+
+    Args:
+        acting: Who acted.
+        action: What was done, for example `user.create`.
+        kind: To what kind of thing.
+        thing_id: To which one.
+        details: `before` and `after`.
+    """
+    return AuditEvent(
+        actor_id=acting.standing.user.user_id,
+        action=action,
+        resource_type=kind,
+        resource_id=thing_id,
+        outcome="allowed",
+        at=acting.now,
+        request_id=acting.request_id,
+        details=details,
+    )
+
+
+def _told(user: UserRecord) -> dict[str, object]:
+    told: dict[str, object] = {
+        "kind": user.kind,
+        "username": user.username,
+        "email": user.email,
+        "active": user.active,
+        "roles": sorted(user.granted_roles),
+    }
+    # A person's are claims of somebody else's making, and none of our changes.
+    return {**told, "attributes": dict(user.attributes)} if user.kind == "service" else told

@@ -1,0 +1,93 @@
+"""May somebody do something, now: the roles, and what the tenant's policy adds and takes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from taskforce.application.policies import PolicyEngine
+from taskforce.application.principals import known_roles
+from taskforce.core.domain.access import AccessRules, Standing, require
+from taskforce.core.domain.errors import Forbidden
+from taskforce.core.domain.policies import Base, Explained
+from taskforce.core.domain.roles import permissions_on
+from taskforce.core.interfaces.identity import Permission, ResourceType, UserContext
+from taskforce.core.interfaces.records import Store
+
+
+def context_of(standing: Standing) -> UserContext:
+    """Somebody as the policy engine sees them: with all roles of the user, so that a key cannot leave one out."""
+    user = standing.user
+    return UserContext(
+        user_id=user.user_id,
+        tenant_id=user.tenant_id,
+        username=user.username,
+        email=user.email,
+        roles=standing.user_roles,
+        permissions=standing.permissions,
+        attributes=user.attributes,
+    )
+
+
+async def on_resource(
+    store: Store, standing: Standing, permission: Permission, resource_id: str | None, rules: AccessRules
+) -> Standing:
+    """Somebody with the rights that roles on one resource add there; a key's rights are never widened.
+
+    Args:
+        store: The door to the tenant's data.
+        standing: Who asks, with the rights of now.
+        permission: What it takes; what is held anyway is not looked for.
+        resource_id: Which thing; None for all of the kind.
+        rules: What the deployment says about rights.
+    """
+    if resource_id is None or standing.is_cut or permission in standing.permissions:
+        return standing
+    kind = ResourceType(permission.value.partition(":")[0])
+    async with store.tenant(standing.tenant.tenant_id) as records:
+        grants = await records.roles.grants(standing.user.user_id)
+        known = await known_roles(records, {grant.role_id for grant in grants}, rules)
+    return replace(standing, permissions=permissions_on(kind, resource_id, standing.permissions, grants, known))
+
+
+async def require_right(
+    engine: PolicyEngine,
+    standing: Standing,
+    permission: Permission,
+    resource_id: str | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> None:
+    """Lets only somebody pass who may.
+
+    Args:
+        engine: The policy engine.
+        standing: Who asks, with the rights of now.
+        permission: What it takes; the kind of thing is its first word.
+        resource_id: Which thing; None for all of the kind.
+        facts: What the product has established about the request, for `context.*` conditions.
+
+    Raises:
+        Forbidden: `permission_denied` names the missing permission; `policy_denied` the rule that stands against it.
+        Unavailable: `policy_unreadable`.
+    """
+    kind = ResourceType(permission.value.partition(":")[0])
+    judge(await engine.explain(context_of(standing), permission, kind, resource_id, facts), standing, permission)
+
+
+def judge(explained: Explained, standing: Standing, permission: Permission = Permission.TOOL_EXECUTE) -> None:
+    """Raises what a decision says.
+
+    Args:
+        explained: The engine's decision.
+        standing: Whom it is about.
+        permission: What it took.
+
+    Raises:
+        Forbidden: See `require_right`.
+    """
+    if standing.is_cut or (not explained.decision.allowed and explained.base is Base.MISSING):
+        require(standing.permissions, permission)
+    if not explained.decision.allowed:
+        raise Forbidden(
+            "policy_denied",
+            f"The policy of your tenant does not allow this: {explained.decision.reason}",
+            details={"permission": permission.value, "rules": list(explained.matched)},
+        )

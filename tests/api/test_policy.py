@@ -1,0 +1,85 @@
+"""What a tenant's policy adds to the roles and takes from them, at every door."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
+
+POLICIES = "/api/v1/admin/policies"
+EXECUTE = "/api/v1/agents/execute"
+
+
+def document(*rules: dict[str, object]) -> dict[str, object]:
+    return {"version": 1, "rules": list(rules)}
+
+
+async def saved(admin: httpx.AsyncClient, *rules: dict[str, object]) -> None:
+    """Saves a policy, and waits until it counts: a second at most."""
+    answer = await admin.put(POLICIES, json=document(*rules))
+    assert answer.is_success, answer.text
+
+
+async def becomes(client: httpx.AsyncClient, status: int, **body: object) -> httpx.Response:
+    async with asyncio.timeout(10):
+        while True:
+            answer = await client.post(EXECUTE, json={"mission": "Say hello.", "model": MODEL, **body})
+            if answer.status_code == status:
+                return answer
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def admin(client_for: ClientFor, tenant: str) -> httpx.AsyncClient:
+    return client_for(tenant, "ada", ["admin"])
+
+
+async def test_a_denial_of_the_policy_names_its_rule(
+    client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    olga = client_for(tenant, "olga", ["operator"])
+    await execute(olga)
+    await saved(admin, {"id": "not-olga", "effect": "deny", "actions": ["agent:execute"], "users": ["olga"]})
+    problem = assert_problem(await becomes(olga, 403), 403, "policy_denied")
+    assert problem["rules"] == ["not-olga"]
+    assert "not-olga" in problem["detail"]
+    await execute(admin)
+    await execute(client_for(f"{tenant}-b", "olga", ["operator"]))
+
+
+async def test_an_allowance_holds_for_the_agent_that_it_names(
+    client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    vera = client_for(tenant, "vera", ["viewer"])
+    rule = {"id": "vera-may", "effect": "allow", "actions": ["agent:execute"], "users": ["vera"]}
+    await saved(admin, {**rule, "resources": [{"type": "agent", "ids": ["assistant"]}]})
+    await becomes(vera, 202, agent_id="assistant")
+    assert_problem(await becomes(vera, 403, agent_id="another"), 403, "permission_denied")
+    assert_problem(await becomes(vera, 403), 403, "permission_denied")
+
+
+async def test_a_role_on_one_agent_holds_for_that_agent(
+    client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    vera = client_for(tenant, "vera", ["viewer"])
+    await vera.get("/api/v1/me")
+    grant = {"role_id": "operator", "resource_type": "agent", "resource_id": "assistant"}
+    assert (await admin.post("/api/v1/admin/users/vera/grants", json=grant)).is_success
+    await becomes(vera, 202, agent_id="assistant")
+    assert_problem(await becomes(vera, 403), 403, "permission_denied")
+
+
+async def test_a_key_does_not_get_around_a_denial_by_leaving_the_role_out(
+    gateway: Gateway, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    await admin.get("/api/v1/me")
+    await saved(admin, {"id": "no-admins", "effect": "deny", "actions": ["agent:execute"], "roles": ["admin"]})
+    made = await admin.post(
+        "/api/v1/admin/users", json={"user_id": "svc", "kind": "service", "roles": ["admin", "operator"]}
+    )
+    assert made.is_success, made.text
+    asked = {"user_id": "svc", "name": "Pipeline", "roles": ["operator"]}
+    key = (await admin.post("/api/v1/admin/api-keys", json=asked)).json()["api_key"]
+    async with httpx.AsyncClient(base_url=gateway.url, headers={"X-API-Key": key}, trust_env=False) as bearer:
+        assert_problem(await becomes(bearer, 403), 403, "policy_denied")
