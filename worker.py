@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
-from taskforce.application.auditing import Sealer
+from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.policy_documents import StoredPolicies
@@ -32,7 +32,7 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
-from taskforce.infrastructure.access_rules import access_rules, deployment_profile
+from taskforce.infrastructure.access_rules import access_rules, audit_days, deployment_profile
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -46,6 +46,8 @@ from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
 SWEEP_SECONDS = 5.0
+SEAL_SECONDS = 10.0
+DROP_SECONDS = 3_600.0
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
@@ -162,7 +164,9 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 
 
 @asynccontextmanager
-async def sweeping(database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now) -> AsyncIterator[None]:
+async def sweeping(
+    database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
+) -> AsyncIterator[None]:
     """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
@@ -182,11 +186,13 @@ async def sweeping(database: Database, door: TemporalDoor, live: Live, clock: Cl
         settled.update(ended)
 
     failed = partial(_report, "sweep.failed")
-    seal_logs = Sealer(database, database, clock).sweep
-    tasks = [
-        asyncio.create_task(repeat(SWEEP_SECONDS, work, failed), name=work.__name__)
-        for work in (start_late_ones, settle_ended_ones, seal_logs)
-    ]
+    works: dict[Callable[[], Awaitable[object]], float] = {
+        start_late_ones: SWEEP_SECONDS,
+        settle_ended_ones: SWEEP_SECONDS,
+        Sealer(database, database, clock).sweep: SEAL_SECONDS,
+        lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
+    }
+    tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
     try:
         yield
     finally:
@@ -209,6 +215,7 @@ async def work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    profile = deployment_profile(settings)
     async with AsyncExitStack() as stack:
         database = Database(settings.app_url, settings.db_pool_size)
         stack.push_async_callback(database.close)
@@ -227,9 +234,9 @@ async def work(settings: Settings) -> None:
             model=model,
             tools=ToolRegistry.discover(secrets=known_secrets(os.environ)),
             http=http,
-            rules=access_rules(settings, deployment_profile(settings)),
+            rules=access_rules(settings, profile),
         )
-        await stack.enter_async_context(sweeping(database, door, live))
+        await stack.enter_async_context(sweeping(database, door, live, audit_days=audit_days(profile)))
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)

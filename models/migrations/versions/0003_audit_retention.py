@@ -12,7 +12,8 @@ depends_on = None
 # The application may delete nothing of the log; this runs with its owner's rights instead, and so does as little as it
 # can. It serves the tenant of the transaction only, for row-level security is forced on the owner too. It finds the
 # end of what is old enough by itself, takes a beginning of the chain only, and whatever it is asked, leaves the events
-# of the last 23 hours: who has stolen the application's role cannot use it to hide what was just done.
+# of the last 23 hours: who has stolen the application's role cannot use it to hide what was just done. Times are looked
+# up event by event, from the oldest on: as a join, all young events could be gone through for each old one.
 FUNCTION = """
 CREATE FUNCTION public.drop_sealed_audit_events(older_than timestamptz, most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -27,8 +28,10 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('audit:' || tenant, 0));
     SELECT min(c.seq) - 1 + most INTO furthest FROM public.audit_chain c WHERE c.tenant_id = tenant;
     SELECT c.seq INTO kept
-        FROM public.audit_chain c JOIN public.audit_events e USING (tenant_id, audit_id)
-        WHERE c.tenant_id = tenant AND c.seq <= furthest AND e.at >= latest
+        FROM public.audit_chain c
+        WHERE c.tenant_id = tenant AND c.seq <= furthest AND latest <= (
+            SELECT e.at FROM public.audit_events e WHERE e.tenant_id = tenant AND e.audit_id = c.audit_id
+        )
         ORDER BY c.seq LIMIT 1;
     SELECT c.seq, c.hash INTO place
         FROM public.audit_chain c
