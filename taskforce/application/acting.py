@@ -3,8 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
+import structlog
+
 from taskforce.application.calls import CallRef, arguments_of
 from taskforce.application.checking import Allowed, Checking
+from taskforce.application.lines import TOOL_EXECUTED, names_of
 from taskforce.application.observing import observation, tell
 from taskforce.application.running import Briefs, Replies
 from taskforce.application.workspaces import RunResults, RunWorkspace
@@ -15,6 +18,8 @@ from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request, Spending
 from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ class Acting:
                 if seen.whole is not None:
                     await records.results.add(ref.run_id, ref.step, ref.call, seen.whole)
         self._live.changed(ref.tenant_id, ref.run_id)
+        _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **names_of(brief))
         return Observed(status, result if isinstance(result, TodoList) else None)
 
     async def _refuse(

@@ -5,13 +5,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
 from taskforce.application.kept import Kept
+from taskforce.application.lines import COMPLETED, STARTED, names_of
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
 from taskforce.core.domain.transcript import Entry
 from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
+
+_log = structlog.get_logger(__name__)
 
 UNSTARTED_BATCH = 200
 
@@ -102,6 +107,7 @@ class Running:
             if await records.runs.begin(run_id, now):
                 await records.events.append(run_id, "run.started", {}, now)
         self._live.changed(tenant_id, run_id)
+        _log.info(STARTED, **names_of(brief))
         return brief
 
     async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
@@ -120,6 +126,7 @@ class Running:
     async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
         """Ends the run: totals, answer, milestone and audit in one transaction; a second end changes nothing."""
         now = self._clock()
+        told: dict[str, object] = {}
         async with self._store.tenant(tenant_id) as records:
             answer = await _answer(records, run_id, ending)
             if await records.runs.close(run_id, ending, answer, now):
@@ -129,7 +136,16 @@ class Running:
                 await records.events.append(run_id, "run.finished", data, now)
                 brief = await self._briefs.read(records, tenant_id, run_id)
                 await records.audit.append(_ended(brief, ending, now))
+                told = {
+                    **names_of(brief),
+                    "total_steps": totals.steps,
+                    "tokens_used": tokens,
+                    "status": ending.status.value,
+                }
+                told["duration_seconds"] = round((now - brief.created_at).total_seconds(), 3)
         self._live.changed(tenant_id, run_id)
+        if told:
+            _log.info(COMPLETED, success=ending.status is RunStatus.COMPLETED, **told)
 
 
 async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:

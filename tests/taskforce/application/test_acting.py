@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from taskforce.application.checking import MAX_CALLS
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import effect_id, new_id
+from taskforce.core.domain.runs import Ending, RunStatus
 from taskforce.core.domain.todo import TodoList
 from taskforce.core.domain.transcript import CallStatus
 from tests.fixtures.probes import EFFECTS
@@ -264,3 +266,20 @@ async def test_arguments_that_no_column_takes_can_be_approved(stage: Stage) -> N
     request_id = await approved(stage, run_id)
     outcome = await stage.acting.run(stage.ref(run_id), 1, (), request_id)
     assert outcome.status is CallStatus.SUCCEEDED
+
+
+async def test_a_runs_lines_have_the_guides_names_and_say_whose_they_are(stage: Stage) -> None:
+    run_id = await stage.asked(("echo", {"text": "a secret word"}))
+    with structlog.testing.capture_logs() as lines:
+        await stage.running.begin(stage.tenant_id, run_id)
+        await stage.acting.run(stage.ref(run_id), 1, (), None)
+        await stage.running.end(stage.tenant_id, run_id, Ending(RunStatus.COMPLETED))
+    told = {line["event"]: line for line in lines}
+    assert set(told) == {"agent.execution.started", "tool.executed", "agent.execution.completed"}
+    for line in told.values():
+        assert (line["tenant_id"], line["user_id"], line["run_id"]) == (stage.tenant_id, "alice", run_id)
+        assert line["session_id"].startswith(f"{stage.tenant_id}:session-")
+        assert line["agent_id"] == AGENT.agent_id
+    assert told["tool.executed"]["tool_name"] == "echo"
+    assert told["agent.execution.completed"]["success"] is True
+    assert "secret" not in str(lines)
