@@ -29,7 +29,7 @@ class ModelActivities:
             words=turn.words,
             closing=turn.closing,
         )
-        async with heartbeating():
+        with heartbeating():
             thought = await self._thinking.think(asked)
         if not thought.calls:
             return ModelOutcome(calls=0, tokens=thought.tokens)

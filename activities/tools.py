@@ -29,7 +29,7 @@ class ToolActivities:
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
         """Runs one call; the result is a row."""
-        async with heartbeating():
+        with heartbeating():
             observed = await self._acting.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
         return _outcome(observed)
 
