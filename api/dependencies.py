@@ -15,7 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from api.addresses import client_address
 from api.parts import GatewayParts
 from api.problems import request_id_of
-from taskforce.application.principals import recognise, recognise_key
+from taskforce.application.principals import Actor, recognise, recognise_key
 from taskforce.application.rates import count_request
 from taskforce.application.rights import on_resource, require_right
 from taskforce.core.domain.access import Standing, UserRecord
@@ -70,6 +70,11 @@ class Caller:
     def user_id(self) -> str:
         """The caller's id within the tenant."""
         return self.user.user_id
+
+
+def actor_of(parts: GatewayParts, caller: Caller) -> Actor:
+    """The caller as use cases take one: with the deployment's rules, the request and the time."""
+    return Actor(caller.standing, parts.rules, caller.request_id, parts.clock())
 
 
 def parts_of(request: Request) -> GatewayParts:

@@ -15,7 +15,7 @@ from taskforce.core.interfaces.stored import AuditEvent
 NOBODY = "anonymous"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Anybody can fail to sign in, as often as they like: the log shall not grow at their pace.
-_FAILURES = Rate(60, 60.0, 60)
+_FAILURES = Rate.per_minute(60)
 
 _log = structlog.get_logger(__name__)
 

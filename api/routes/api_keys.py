@@ -5,13 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, Parts
-from api.parts import GatewayParts
+from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.api_keys import ApiKeyIn, ApiKeyOut, IssuedKeyOut, issued_out, key_out
 from api.schemas.pages import PageOut
 from taskforce.application import keys
 from taskforce.application.keys import NewKey
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.ids import parse_id
 from taskforce.core.interfaces.identity import Permission
 
@@ -24,7 +22,7 @@ Manager = Annotated[Caller, Allowed(Permission.USER_MANAGE)]
 @router.get("", name="list_api_keys")
 async def list_keys(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[ApiKeyOut]:
     """Keys, newest first; expired and revoked ones too."""
-    acting = _acting(parts, caller)
+    acting = actor_of(parts, caller)
     found = await keys.list_keys(parts.database, acting, parse_place(cursor), limit + 1)
     last = found[limit - 1] if len(found) > limit else None
     return PageOut[ApiKeyOut].model_construct(
@@ -36,7 +34,7 @@ async def list_keys(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cu
 @router.post("", status_code=201, name="issue_api_key")
 async def issue_key(asked: ApiKeyIn, caller: Manager, parts: Parts, response: Response) -> IssuedKeyOut:
     """Issues a key. `api_key` is shown in this answer and never again, also not to whoever asks the same once more."""
-    acting = _acting(parts, caller)
+    acting = actor_of(parts, caller)
     wanted = NewKey(asked.user_id, asked.name, frozenset(asked.roles), asked.expires_at, asked.metadata)
     issued = await keys.issue_key(parts.database, acting, wanted)
     response.headers["location"] = f"/api/v1{PREFIX}/{issued.key.key_id}"
@@ -47,15 +45,11 @@ async def issue_key(asked: ApiKeyIn, caller: Manager, parts: Parts, response: Re
 @router.get("/{key_id}", name="read_api_key")
 async def read_key(key_id: str, caller: Manager, parts: Parts) -> ApiKeyOut:
     """One key."""
-    acting = _acting(parts, caller)
+    acting = actor_of(parts, caller)
     return key_out(await keys.find_key(parts.database, acting, parse_id(key_id, "api key")), acting.now)
 
 
 @router.delete("/{key_id}", status_code=204, name="revoke_api_key")
 async def revoke_key(key_id: str, caller: Manager, parts: Parts) -> None:
     """Revokes a key for good, at once and everywhere; its row stays for the list."""
-    await keys.revoke_key(parts.database, _acting(parts, caller), parse_id(key_id, "api key"))
-
-
-def _acting(parts: GatewayParts, caller: Caller) -> Acting:
-    return Acting(caller.standing, parts.rules, caller.request_id, parts.clock())
+    await keys.revoke_key(parts.database, actor_of(parts, caller), parse_id(key_id, "api key"))

@@ -5,11 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller, Parts, SignedIn
+from api.dependencies import Caller, Parts, SignedIn, actor_of
 from api.parts import GatewayParts
 from api.schemas.identity import MeOut, MyGrantOut, MyPermissionsOut
 from taskforce.application.people import own_grants
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.tenants import FEATURES
 
 router = APIRouter(tags=["identity"])
@@ -47,7 +46,7 @@ async def _grants(parts: GatewayParts, caller: Caller) -> Sequence[MyGrantOut]:
     if caller.key_id is not None:
         # A key is cut to its roles; a role on one resource is its user's, and would widen it.
         return []
-    acting = Acting(caller.standing, parts.rules, caller.request_id, parts.clock())
+    acting = actor_of(parts, caller)
     return [
         MyGrantOut(
             role_id=grant.role_id,

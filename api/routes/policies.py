@@ -6,12 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Allowed, Caller, Parts
-from api.parts import GatewayParts
+from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.pages import ListOut
 from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, policy_out, tried_out
 from taskforce.application.policy_documents import NoTags, Tried, current_document, save_document, try_document
-from taskforce.application.tenants import Acting
 from taskforce.core.interfaces.identity import Permission
 
 router = APIRouter(prefix="/admin/policies", tags=["policies"])
@@ -22,7 +20,7 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 @router.get("", name="read_policy")
 async def read_policy(caller: Manager, parts: Parts) -> PolicyOut:
     """The document that holds; an empty one of version 0 before the first was saved."""
-    return policy_out(await current_document(parts.database, _acting(parts, caller)))
+    return policy_out(await current_document(parts.database, actor_of(parts, caller)))
 
 
 @router.put("", name="save_policy")
@@ -31,7 +29,7 @@ async def save_policy(document: Document, caller: Manager, parts: Parts) -> Poli
 
     A wrong one is refused with all its `problems`. What its new allow rules give, its author must hold.
     """
-    return policy_out(await save_document(parts.database, _acting(parts, caller), document))
+    return policy_out(await save_document(parts.database, actor_of(parts, caller), document))
 
 
 @router.post("/dry-run", name="try_policy", response_model=ListOut[TriedOut])
@@ -41,14 +39,10 @@ async def try_policy(asked: DryRunIn, caller: Manager, parts: Parts) -> Response
     Without a document it explains the decisions of now.
     """
     cases = [case.asked() for case in asked.cases]
-    tried = await try_document(parts.database, _acting(parts, caller), NoTags(), asked.document, cases)
+    tried = await try_document(parts.database, actor_of(parts, caller), NoTags(), asked.document, cases)
     return Response(await asyncio.to_thread(_written, tried), media_type="application/json")
 
 
 def _written(tried: Sequence[Tried]) -> str:
     # Case by case: written as one, everybody else would wait for it, in whatever thread it is done.
     return f'{{"items":[{",".join(tried_out(one).model_dump_json() for one in tried)}]}}'
-
-
-def _acting(parts: GatewayParts, caller: Caller) -> Acting:
-    return Acting(caller.standing, parts.rules, caller.request_id, parts.clock())

@@ -6,13 +6,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Response
 
 from api.cursors import Cursor, Limit, parse_text, text_cursor
-from api.dependencies import Allowed, Caller, Parts
-from api.parts import GatewayParts
+from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.pages import PageOut
 from api.schemas.roles import RoleChangeIn, RoleIn, RoleOut, role_out
 from taskforce.application import roles
 from taskforce.application.roles import RoleChange
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.roles import permissions_named
 from taskforce.core.interfaces.identity import Permission
 
@@ -25,7 +23,7 @@ Manager = Annotated[Caller, Allowed(Permission.ROLE_MANAGE)]
 @router.get("", name="list_roles")
 async def list_roles(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[RoleOut]:
     """Every role that users of the tenant can hold, by id; each says whose it is."""
-    found = await roles.list_roles(parts.database, _acting(parts, caller), parse_text(cursor), limit + 1)
+    found = await roles.list_roles(parts.database, actor_of(parts, caller), parse_text(cursor), limit + 1)
     return PageOut[RoleOut].model_construct(
         items=[role_out(role) for role in found[:limit]],
         next_cursor=text_cursor(found[limit - 1].role_id) if len(found) > limit else None,
@@ -38,7 +36,7 @@ async def create_role(asked: RoleIn, caller: Manager, parts: Parts, response: Re
     change = RoleChange(
         description=asked.description, permissions=permissions_named(asked.permissions), metadata=asked.metadata
     )
-    made = await roles.create_role(parts.database, _acting(parts, caller), asked.name, change)
+    made = await roles.create_role(parts.database, actor_of(parts, caller), asked.name, change)
     response.headers["location"] = f"/api/v1{PREFIX}/{quote(made.role_id, safe=':')}"
     return role_out(made)
 
@@ -46,7 +44,7 @@ async def create_role(asked: RoleIn, caller: Manager, parts: Parts, response: Re
 @router.get("/{role_id}", name="read_role")
 async def read_role(role_id: str, caller: Manager, parts: Parts) -> RoleOut:
     """One role."""
-    return role_out(await roles.find_role(parts.database, _acting(parts, caller), role_id))
+    return role_out(await roles.find_role(parts.database, actor_of(parts, caller), role_id))
 
 
 @router.put("/{role_id}", name="update_role")
@@ -58,14 +56,10 @@ async def update_role(role_id: str, asked: RoleChangeIn, caller: Manager, parts:
         permissions=None if asked.permissions is None else permissions_named(asked.permissions),
         metadata=asked.metadata,
     )
-    return role_out(await roles.update_role(parts.database, _acting(parts, caller), role_id, change))
+    return role_out(await roles.update_role(parts.database, actor_of(parts, caller), role_id, change))
 
 
 @router.delete("/{role_id}", status_code=204, name="delete_role")
 async def delete_role(role_id: str, caller: Manager, parts: Parts) -> None:
     """Removes a role of the tenant's own that nobody holds any more."""
-    await roles.delete_role(parts.database, _acting(parts, caller), role_id)
-
-
-def _acting(parts: GatewayParts, caller: Caller) -> Acting:
-    return Acting(caller.standing, parts.rules, caller.request_id, parts.clock())
+    await roles.delete_role(parts.database, actor_of(parts, caller), role_id)

@@ -9,13 +9,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Response
 
 from api.cursors import Cursor, Limit, parse_text, text_cursor
-from api.dependencies import Allowed, Caller, Parts
-from api.parts import GatewayParts
+from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
 from taskforce.application import people
 from taskforce.application.people import LONGEST_RESOURCE_ID, NewUser, UserChange
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.access import UserKind
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.access_records import UserFilter
@@ -40,7 +38,7 @@ async def list_users(
 ) -> PageOut[UserOut]:
     """Users by id, deactivated ones too."""
     which = UserFilter(kind, active)
-    found = await people.list_users(parts.database, _acting(parts, caller), which, parse_text(cursor), limit + 1)
+    found = await people.list_users(parts.database, actor_of(parts, caller), which, parse_text(cursor), limit + 1)
     return PageOut[UserOut].model_construct(
         items=[user_out(user) for user in found[:limit]],
         next_cursor=text_cursor(found[limit - 1].user_id) if len(found) > limit else None,
@@ -51,7 +49,7 @@ async def list_users(
 async def create_user(asked: UserIn, caller: Manager, parts: Parts, response: Response) -> UserOut:
     """Makes a person ahead of their first token, or a service account."""
     wanted = NewUser(asked.kind, asked.user_id, asked.username, asked.email, frozenset(asked.roles), asked.attributes)
-    made = await people.create_user(parts.database, _acting(parts, caller), wanted)
+    made = await people.create_user(parts.database, actor_of(parts, caller), wanted)
     response.headers["location"] = _path(made.user_id)
     return user_out(made)
 
@@ -60,7 +58,7 @@ async def create_user(asked: UserIn, caller: Manager, parts: Parts, response: Re
 @router.get("/{user_id:path}/grants", name="list_grants")
 async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[GrantOut]:
     """The roles that a user holds on single resources."""
-    found = await people.list_grants(parts.database, _acting(parts, caller), user_id)
+    found = await people.list_grants(parts.database, actor_of(parts, caller), user_id)
     return ListOut[GrantOut].model_construct(items=[grant_out(grant) for grant in found])
 
 
@@ -68,7 +66,7 @@ async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[Gr
 async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts, response: Response) -> GrantOut:
     """Gives a user a role on one resource."""
     grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, asked.resource_id)
-    await people.grant_role(parts.database, _acting(parts, caller), grant)
+    await people.grant_role(parts.database, actor_of(parts, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)
 
@@ -79,13 +77,13 @@ async def withdraw_role(
 ) -> None:
     """Takes a role on one resource back."""
     grant = ResourceGrant(user_id, role_id, resource_type, resource_id)
-    await people.withdraw_role(parts.database, _acting(parts, caller), grant)
+    await people.withdraw_role(parts.database, actor_of(parts, caller), grant)
 
 
 @router.get("/{user_id:path}", name="read_user")
 async def read_user(user_id: str, caller: Manager, parts: Parts) -> UserOut:
     """One user."""
-    return user_out(await people.find_user(parts.database, _acting(parts, caller), user_id))
+    return user_out(await people.find_user(parts.database, actor_of(parts, caller), user_id))
 
 
 @router.put("/{user_id:path}", name="change_user")
@@ -93,7 +91,7 @@ async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, parts:
     """Changes a user; what is left out stays as it is."""
     roles = None if asked.roles is None else frozenset(asked.roles)
     change = UserChange(asked.username, asked.email, roles, asked.active, asked.attributes)
-    return user_out(await people.change_user(parts.database, _acting(parts, caller), user_id, change))
+    return user_out(await people.change_user(parts.database, actor_of(parts, caller), user_id, change))
 
 
 @router.delete("/{user_id:path}", status_code=204, name="deactivate_user")
@@ -102,11 +100,7 @@ async def deactivate_user(user_id: str, caller: Manager, parts: Parts) -> None:
 
     The row stays, because runs, requests and the audit log name it; `active: true` gives the rights back.
     """
-    await people.deactivate_user(parts.database, _acting(parts, caller), user_id)
-
-
-def _acting(parts: GatewayParts, caller: Caller) -> Acting:
-    return Acting(caller.standing, parts.rules, caller.request_id, parts.clock())
+    await people.deactivate_user(parts.database, actor_of(parts, caller), user_id)
 
 
 def _path(user_id: str) -> str:

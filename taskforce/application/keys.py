@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskforce.application.people import Dealing, deal, user_event
-from taskforce.application.tenants import Acting
+from taskforce.application.principals import Actor
 from taskforce.core.domain.api_keys import ApiKey, issue
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.ids import missing
@@ -44,7 +44,7 @@ class Issued:
     plaintext: str = field(repr=False)
 
 
-async def issue_key(store: Store, acting: Acting, wanted: NewKey) -> Issued:
+async def issue_key(store: Store, acting: Actor, wanted: NewKey) -> Issued:
     """Issues a key.
 
     Whoever makes one for themselves is bound by their own rights of now, those of an API key by what it is cut to.
@@ -78,7 +78,7 @@ async def issue_key(store: Store, acting: Acting, wanted: NewKey) -> Issued:
     return Issued(key, plaintext)
 
 
-async def list_keys(store: Store, acting: Acting, before: tuple[datetime, str] | None, most: int) -> Sequence[ApiKey]:
+async def list_keys(store: Store, acting: Actor, before: tuple[datetime, str] | None, most: int) -> Sequence[ApiKey]:
     """A page of the tenant's keys, newest first; expired and revoked ones too.
 
     Args:
@@ -91,7 +91,7 @@ async def list_keys(store: Store, acting: Acting, before: tuple[datetime, str] |
         return await records.keys.page(before, most)
 
 
-async def find_key(store: Store, acting: Acting, key_id: str) -> ApiKey:
+async def find_key(store: Store, acting: Actor, key_id: str) -> ApiKey:
     """One key.
 
     Raises:
@@ -104,7 +104,7 @@ async def find_key(store: Store, acting: Acting, key_id: str) -> ApiKey:
     return key
 
 
-async def revoke_key(store: Store, acting: Acting, key_id: str) -> None:
+async def revoke_key(store: Store, acting: Actor, key_id: str) -> None:
     """Revokes a key for good; one that is revoked already stays so.
 
     Raises:

@@ -7,8 +7,7 @@ place away: so whoever is the last to manage users stays.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from taskforce.application.principals import known_roles, standing
-from taskforce.application.tenants import Acting
+from taskforce.application.principals import Actor, known_roles, standing
 from taskforce.core.domain.access import AccessRules, UserKind, UserRecord, permissions_of, require
 from taskforce.core.domain.api_keys import checked_user_id
 from taskforce.core.domain.documents import check_document
@@ -68,7 +67,7 @@ class Dealing:
         known: The roles that matter here and exist.
     """
 
-    acting: Acting
+    acting: Actor
     held: frozenset[Permission]
     subject: UserRecord | None
     grants: Sequence[ResourceGrant]
@@ -106,7 +105,7 @@ class Dealing:
         check_no_wider(roles, self.held, self.known)
 
 
-async def deal(records: Records, acting: Acting, user_id: str, roles: Collection[str] = ()) -> Dealing:
+async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[str] = ()) -> Dealing:
     """Locks whoever acts and whom it is about, and reads anew what the first may do.
 
     Args:
@@ -136,7 +135,7 @@ async def deal(records: Records, acting: Acting, user_id: str, roles: Collection
 
 
 async def list_users(
-    store: Store, acting: Acting, which: UserFilter, after: str | None, most: int
+    store: Store, acting: Actor, which: UserFilter, after: str | None, most: int
 ) -> Sequence[UserRecord]:
     """A page of the tenant's users by id.
 
@@ -151,7 +150,7 @@ async def list_users(
         return await records.users.page(which, after, most)
 
 
-async def find_user(store: Store, acting: Acting, user_id: str) -> UserRecord:
+async def find_user(store: Store, acting: Actor, user_id: str) -> UserRecord:
     """One user.
 
     Raises:
@@ -164,7 +163,7 @@ async def find_user(store: Store, acting: Acting, user_id: str) -> UserRecord:
     return user
 
 
-async def create_user(store: Store, acting: Acting, wanted: NewUser) -> UserRecord:
+async def create_user(store: Store, acting: Actor, wanted: NewUser) -> UserRecord:
     """Makes a person, before their first token, or a service account.
 
     Raises:
@@ -184,7 +183,7 @@ async def create_user(store: Store, acting: Acting, wanted: NewUser) -> UserReco
     return user
 
 
-async def change_user(store: Store, acting: Acting, user_id: str, change: UserChange) -> UserRecord:
+async def change_user(store: Store, acting: Actor, user_id: str, change: UserChange) -> UserRecord:
     """Changes a user; only roles that come in are compared with what their giver may do.
 
     Raises:
@@ -207,7 +206,7 @@ async def change_user(store: Store, acting: Acting, user_id: str, change: UserCh
     return changed
 
 
-async def deactivate_user(store: Store, acting: Acting, user_id: str) -> None:
+async def deactivate_user(store: Store, acting: Actor, user_id: str) -> None:
     """Takes every right from a user; the row stays, because runs, keys and the log name it.
 
     Keys and tokens are not touched: they give what their user may do at the moment of their use, which is nothing.
@@ -218,7 +217,7 @@ async def deactivate_user(store: Store, acting: Acting, user_id: str) -> None:
     await change_user(store, acting, user_id, UserChange(active=False))
 
 
-async def list_grants(store: Store, acting: Acting, user_id: str) -> Sequence[ResourceGrant]:
+async def list_grants(store: Store, acting: Actor, user_id: str) -> Sequence[ResourceGrant]:
     """The roles that a user holds on single resources.
 
     Raises:
@@ -230,7 +229,7 @@ async def list_grants(store: Store, acting: Acting, user_id: str) -> Sequence[Re
         return await records.roles.grants(user_id)
 
 
-async def grant_role(store: Store, acting: Acting, grant: ResourceGrant) -> None:
+async def grant_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
     """Gives a user a role on one resource.
 
     Raises:
@@ -249,7 +248,7 @@ async def grant_role(store: Store, acting: Acting, grant: ResourceGrant) -> None
         await records.audit.append(_grant_event(acting, "user.grant", None, grant))
 
 
-async def withdraw_role(store: Store, acting: Acting, grant: ResourceGrant) -> None:
+async def withdraw_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
     """Takes a role on one resource back.
 
     Raises:
@@ -266,7 +265,7 @@ async def withdraw_role(store: Store, acting: Acting, grant: ResourceGrant) -> N
         await records.audit.append(_grant_event(acting, "user.withdraw", grant, None))
 
 
-async def own_grants(store: Store, acting: Acting) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
+async def own_grants(store: Store, acting: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
     """The roles that whoever asks holds on single resources, each with what it allows there."""
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         grants = await records.roles.grants(acting.standing.user.user_id)
@@ -329,12 +328,12 @@ def _action(before: UserRecord, after: UserRecord) -> str:
     return "user.activate" if after.active else "user.deactivate"
 
 
-def _event(acting: Acting, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
+def _event(acting: Actor, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
     told = {"before": None if before is None else _told(before), "after": _told(after)}
     return user_event(acting, action, "user", after.user_id, told)
 
 
-def _grant_event(acting: Acting, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
+def _grant_event(acting: Actor, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
     one = after or before
     assert one is not None
     told = {"role": one.role_id, "resource_type": one.resource_type.value, "resource_id": one.resource_id}
@@ -342,7 +341,7 @@ def _grant_event(acting: Acting, action: str, before: ResourceGrant | None, afte
     return user_event(acting, action, "user", one.user_id, sides)
 
 
-def user_event(acting: Acting, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
+def user_event(acting: Actor, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
     """What the log keeps of something that was allowed.
 
     Args:

@@ -12,10 +12,9 @@ import structlog
 
 from taskforce.application.kept import Kept
 from taskforce.application.policies import MAX_CASES, UNREADABLE, Case, Tags, dry_run, tenant_of
-from taskforce.application.principals import known_roles, standing
+from taskforce.application.principals import Actor, known_roles, standing
 from taskforce.application.rights import context_of
 from taskforce.application.roles import held_now
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.access import permissions_of
 from taskforce.core.domain.approvals import content_hash
 from taskforce.core.domain.errors import Forbidden, Invalid, Unavailable
@@ -121,13 +120,13 @@ class NoTags:
         return ()
 
 
-async def current_document(store: Store, acting: Acting) -> PolicyVersion | None:
+async def current_document(store: Store, acting: Actor) -> PolicyVersion | None:
     """The document that holds, as it is stored, even one that no longer parses; None when there was never one."""
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         return await records.policies.current()
 
 
-async def save_document(store: Store, acting: Acting, document: object) -> PolicyVersion:
+async def save_document(store: Store, acting: Actor, document: object) -> PolicyVersion:
     """Saves the next version of the tenant's document, in its canonical form.
 
     Args:
@@ -167,7 +166,7 @@ def _written(document: object) -> tuple[Policy, dict[str, object]]:
     return policy, document_of(policy)
 
 
-def _event(acting: Acting, before: PolicyVersion | None, after: PolicyVersion) -> AuditEvent:
+def _event(acting: Actor, before: PolicyVersion | None, after: PolicyVersion) -> AuditEvent:
     return AuditEvent(
         actor_id=acting.standing.user.user_id,
         action="policy.save",
@@ -220,7 +219,7 @@ class Tried:
 
 
 async def try_document(
-    store: Store, acting: Acting, tags: Tags, document: object, asked: Sequence[Asked]
+    store: Store, acting: Actor, tags: Tags, document: object, asked: Sequence[Asked]
 ) -> tuple[Tried, ...]:
     """Answers questions as they are answered now and as a document would answer them; saves nothing.
 
@@ -257,7 +256,7 @@ def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[Tri
     return tuple(Tried(answer, None) for answer in answers)
 
 
-async def _users(records: Records, acting: Acting, asked: Sequence[Asked]) -> Sequence[UserContext]:
+async def _users(records: Records, acting: Actor, asked: Sequence[Asked]) -> Sequence[UserContext]:
     known = await known_roles(records, {role for one in asked for role in one.roles}, acting.rules)
     named = sorted({one.user_id for one in asked if one.user_id is not None})
     people = {user_id: await _person(records, acting, user_id) for user_id in named}
@@ -276,7 +275,7 @@ def _nobody(one: Asked, tenant_id: str, known: Mapping[str, Role]) -> UserContex
     return UserContext("", tenant_id, roles=frozenset(one.roles), permissions=held, attributes=one.attributes)
 
 
-async def _person(records: Records, acting: Acting, user_id: str) -> UserContext | None:
+async def _person(records: Records, acting: Actor, user_id: str) -> UserContext | None:
     try:
         return context_of(await standing(records, user_id, acting.rules, acting.now))
     except Forbidden:

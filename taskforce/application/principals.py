@@ -1,7 +1,7 @@
 """Who is asking, and what they may do now: the one place where a user's rights are put together."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from taskforce.core.domain.access import AccessRules, Standing, UserRecord, permissions_of
@@ -13,6 +13,28 @@ from taskforce.core.interfaces.identity import Identity, Role
 from taskforce.core.interfaces.records import Platform, Records, Store
 
 REFRESH_AFTER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, and with which request.
+
+    Attributes:
+        standing: Who, with the rights of now.
+        rules: What the deployment says about rights.
+        request_id: The HTTP request, for the audit log.
+        now: The time, UTC.
+    """
+
+    standing: Standing
+    rules: AccessRules
+    request_id: str | None
+    now: datetime
+
+    @property
+    def runs_platform(self) -> bool:
+        """Whether this is the platform's operator."""
+        return self.standing.runs_platform(self.rules)
 
 
 async def recognise(store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime) -> Standing:

@@ -9,8 +9,6 @@ from taskforce.core.domain.errors import Limited
 from taskforce.core.domain.rates import Rate, Taken, rate_headers
 from taskforce.core.interfaces.records import Store
 
-MINUTE = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class RateRules:
@@ -28,7 +26,7 @@ class RateRules:
         """The rate of a caller's tenant."""
         own = standing.tenant.settings.requests_per_minute
         if own is not None:
-            return Rate(own, MINUTE, own)
+            return Rate.per_minute(own)
         return self.default if self.by_tenant else None
 
 

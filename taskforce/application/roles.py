@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from taskforce.application.principals import known_roles, standing
-from taskforce.application.tenants import Acting
+from taskforce.application.principals import Actor, known_roles, standing
 from taskforce.core.domain.access import require
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.ids import missing
@@ -25,7 +24,7 @@ class RoleChange:
     metadata: Mapping[str, object] | None = None
 
 
-async def held_now(records: Records, acting: Acting, needed: Permission) -> frozenset[Permission]:
+async def held_now(records: Records, acting: Actor, needed: Permission) -> frozenset[Permission]:
     """What somebody who gives rights away may do at this moment, and until the transaction ends.
 
     Whoever takes rights from them meanwhile is waited for, or waits: what was lost is not given away any more.
@@ -46,7 +45,7 @@ async def held_now(records: Records, acting: Acting, needed: Permission) -> froz
     return held
 
 
-async def list_roles(store: Store, acting: Acting, after: str | None, most: int) -> Sequence[Role]:
+async def list_roles(store: Store, acting: Actor, after: str | None, most: int) -> Sequence[Role]:
     """A page of the roles that users of the tenant can hold, by id: the system's, the profile's and the tenant's own.
 
     Args:
@@ -61,7 +60,7 @@ async def list_roles(store: Store, acting: Acting, after: str | None, most: int)
     return [known[role_id] for role_id in later[:most]]
 
 
-async def find_role(store: Store, acting: Acting, role_id: str) -> Role:
+async def find_role(store: Store, acting: Actor, role_id: str) -> Role:
     """One role.
 
     Raises:
@@ -74,7 +73,7 @@ async def find_role(store: Store, acting: Acting, role_id: str) -> Role:
     return role
 
 
-async def create_role(store: Store, acting: Acting, name: str, change: RoleChange) -> Role:
+async def create_role(store: Store, acting: Actor, name: str, change: RoleChange) -> Role:
     """Makes a role that allows no more than its maker may do now.
 
     A name that somebody still holds is not made anew: it would give rights to people whom nobody gave them.
@@ -103,7 +102,7 @@ async def create_role(store: Store, acting: Acting, name: str, change: RoleChang
     return role
 
 
-async def update_role(store: Store, acting: Acting, role_id: str, change: RoleChange) -> Role:
+async def update_role(store: Store, acting: Actor, role_id: str, change: RoleChange) -> Role:
     """Changes a role of the tenant's own; whoever holds it may do what it says from their next request on.
 
     Raises:
@@ -128,7 +127,7 @@ async def update_role(store: Store, acting: Acting, role_id: str, change: RoleCh
     return changed
 
 
-async def delete_role(store: Store, acting: Acting, role_id: str) -> None:
+async def delete_role(store: Store, acting: Actor, role_id: str) -> None:
     """Removes a role of the tenant's own that nobody holds.
 
     Raises:
@@ -142,12 +141,12 @@ async def delete_role(store: Store, acting: Acting, role_id: str) -> None:
         await records.audit.append(_event(acting, "role.delete", role_id, role, None))
 
 
-async def _all(records: Records, acting: Acting) -> Mapping[str, Role]:
+async def _all(records: Records, acting: Actor) -> Mapping[str, Role]:
     own = {role.role_id: role for role in await records.roles.all()}
     return {**own, **acting.rules.roles}
 
 
-async def _own(records: Records, acting: Acting, role_id: str) -> Role:
+async def _own(records: Records, acting: Actor, role_id: str) -> Role:
     # A role of the profile goes before one of the tenant's of the same id, here as where rights are put together.
     role = acting.rules.roles.get(role_id) or await records.roles.locked(role_id)
     if role is None:
@@ -166,7 +165,7 @@ def _require_free(role_id: str, use: RoleUse) -> None:
         )
 
 
-def _event(acting: Acting, action: str, role_id: str, before: Role | None, after: Role | None) -> AuditEvent:
+def _event(acting: Actor, action: str, role_id: str, before: Role | None, after: Role | None) -> AuditEvent:
     return AuditEvent(
         actor_id=acting.standing.user.user_id,
         action=action,

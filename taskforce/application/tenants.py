@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from taskforce.core.domain.access import AccessRules, Standing
+from taskforce.application.principals import Actor
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
@@ -12,28 +11,6 @@ from taskforce.core.domain.tenants import Tenant, TenantSettings
 from taskforce.core.interfaces.identity import checked_tenant_id
 from taskforce.core.interfaces.records import Platform, Store
 from taskforce.core.interfaces.stored import AuditEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Acting:
-    """Who asks, and with which request.
-
-    Attributes:
-        standing: Who, with the rights of now.
-        rules: What the deployment says about rights.
-        request_id: The HTTP request, for the audit log.
-        now: The time, UTC.
-    """
-
-    standing: Standing
-    rules: AccessRules
-    request_id: str | None
-    now: datetime
-
-    @property
-    def runs_platform(self) -> bool:
-        """Whether this is the platform's operator."""
-        return self.standing.runs_platform(self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +23,7 @@ class TenantChange:
     active: bool | None = None
 
 
-async def list_tenants(platform: Platform, acting: Acting, after: str | None, most: int) -> Sequence[Tenant]:
+async def list_tenants(platform: Platform, acting: Actor, after: str | None, most: int) -> Sequence[Tenant]:
     """A page of the tenants that somebody may see: all for the operator, the own one for others.
 
     Args:
@@ -61,7 +38,7 @@ async def list_tenants(platform: Platform, acting: Acting, after: str | None, mo
     return [own] if after is None or own.tenant_id > after else []
 
 
-async def find_tenant(store: Store, acting: Acting, tenant_id: str) -> Tenant:
+async def find_tenant(store: Store, acting: Actor, tenant_id: str) -> Tenant:
     """One tenant.
 
     Raises:
@@ -74,7 +51,7 @@ async def find_tenant(store: Store, acting: Acting, tenant_id: str) -> Tenant:
     return tenant
 
 
-async def create_tenant(store: Store, acting: Acting, tenant_id: str, change: TenantChange) -> Tenant:
+async def create_tenant(store: Store, acting: Actor, tenant_id: str, change: TenantChange) -> Tenant:
     """Makes a tenant.
 
     Raises:
@@ -96,7 +73,7 @@ async def create_tenant(store: Store, acting: Acting, tenant_id: str, change: Te
     return made
 
 
-async def change_tenant(store: Store, acting: Acting, tenant_id: str, change: TenantChange) -> Tenant:
+async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: TenantChange) -> Tenant:
     """Changes a tenant; what the operator alone may change, and what everybody, `Tenant.changed` says.
 
     Raises:
@@ -127,7 +104,7 @@ async def change_tenant(store: Store, acting: Acting, tenant_id: str, change: Te
     return changed
 
 
-def _visible(acting: Acting, tenant_id: str) -> str:
+def _visible(acting: Actor, tenant_id: str) -> str:
     if not acting.runs_platform and tenant_id != acting.standing.tenant.tenant_id:
         raise missing("tenant")
     return tenant_id
@@ -138,7 +115,7 @@ def _check_metadata(change: TenantChange) -> None:
         check_document(change.metadata, "metadata")
 
 
-def _event(acting: Acting, action: str, tenant: Tenant, before: Tenant | None) -> AuditEvent:
+def _event(acting: Actor, action: str, tenant: Tenant, before: Tenant | None) -> AuditEvent:
     # It stands in the log of the tenant that it is about; the operator's own tenant is named beside the actor.
     own = acting.standing.tenant.tenant_id
     foreign = {} if own == tenant.tenant_id else {"actor_tenant": own}

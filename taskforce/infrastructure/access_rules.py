@@ -12,7 +12,6 @@ from taskforce.core.interfaces.identity import SYSTEM_ROLES
 from taskforce.infrastructure.profiles import Profile, load_profile
 from taskforce.infrastructure.settings import Settings
 
-MINUTE = 60.0
 MOST_DAYS = 36_600
 
 
@@ -69,4 +68,4 @@ def default_rate(profile: Profile) -> Rate | None:
     """How many requests a tenant may make, and each API key; None is no limit (guide 10.1, `rate_limiting`)."""
     section = profile.rate_limiting
     said = "rate_limiting" in profile.model_fields_set and section.enabled
-    return Rate(section.default_limit, MINUTE, section.default_limit) if said else None
+    return Rate.per_minute(section.default_limit) if said else None

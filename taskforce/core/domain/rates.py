@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil, floor, isfinite
+from typing import Self
 
 from taskforce.core.domain.errors import Invalid
 
@@ -44,6 +45,15 @@ class Rate:
         if not (counted and timed and self.seconds_for(self.burst) <= LONGEST_REFILL_SECONDS):
             text = f"A rate has a limit of 1 to {MOST_LIMIT}, a positive period and a burst of 1 to {MOST_BURST}."
             raise Invalid("rate_invalid", text)
+
+    @classmethod
+    def per_minute(cls, limit: int) -> Self:
+        """So many requests a minute, all of which may come at once after a rest.
+
+        Raises:
+            Invalid: `rate_invalid`.
+        """
+        return cls(limit, 60.0, limit)
 
     def seconds_for(self, tokens: float) -> float:
         """Returns how many seconds it takes for tokens to come in."""

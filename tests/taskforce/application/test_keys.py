@@ -8,8 +8,7 @@ import pytest
 from taskforce.application import people
 from taskforce.application.keys import Issued, NewKey, find_key, issue_key, list_keys, revoke_key
 from taskforce.application.people import NewUser, UserChange
-from taskforce.application.principals import recognise_key
-from taskforce.application.tenants import Acting
+from taskforce.application.principals import Actor, recognise_key
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.api_keys import LONGEST_LIFE, NOTED_EVERY
 from taskforce.core.domain.ids import new_id
@@ -22,7 +21,7 @@ OPERATOR = frozenset({"operator"})
 WANTED = NewKey("svc-etl", "Pipeline", OPERATOR, metadata={"purpose": "ETL"})
 
 
-async def service(stage: Stage, ada: Acting, *roles: str) -> None:
+async def service(stage: Stage, ada: Actor, *roles: str) -> None:
     await people.create_user(stage.database, ada, NewUser("service", "svc-etl", roles=frozenset(roles)))
 
 
@@ -32,9 +31,9 @@ async def used(stage: Stage, issued: Issued) -> Standing:
     return found
 
 
-async def by_key(stage: Stage, issued: Issued) -> Acting:
+async def by_key(stage: Stage, issued: Issued) -> Actor:
     """Whoever bears a key, as they stand now."""
-    return Acting(await used(stage, issued), RULES, "req-1", stage.now)
+    return Actor(await used(stage, issued), RULES, "req-1", stage.now)
 
 
 async def test_a_service_account_signs_in_by_its_key(stage: Stage) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from taskforce.application import people
 from taskforce.application.people import NewUser, UserChange
-from taskforce.application.principals import standing
-from taskforce.application.tenants import Acting
+from taskforce.application.principals import Actor, standing
 from taskforce.core.domain.access import AccessRules, UserRecord
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
 from taskforce.core.domain.ids import is_id
@@ -31,18 +30,18 @@ async def role(stage: Stage, name: str, *permissions: Permission) -> str:
     return made.role_id
 
 
-async def acting(stage: Stage, user_id: str, rules: AccessRules = RULES) -> Acting:
+async def acting(stage: Stage, user_id: str, rules: AccessRules = RULES) -> Actor:
     """Somebody who is known, as they stand now."""
     async with stage.database.tenant(stage.tenant_id) as records:
-        return Acting(await standing(records, user_id, rules, stage.now), rules, "req-1", stage.now)
+        return Actor(await standing(records, user_id, rules, stage.now), rules, "req-1", stage.now)
 
 
-async def admin(stage: Stage, user_id: str = "ada") -> Acting:
+async def admin(stage: Stage, user_id: str = "ada") -> Actor:
     await stage.person(user_id, "admin")
     return await acting(stage, user_id)
 
 
-async def manager(stage: Stage) -> Acting:
+async def manager(stage: Stage) -> Actor:
     """Somebody who manages users and else may only look."""
     await stage.person("mia", "viewer")
     role_id = await role(stage, "people", Permission.USER_MANAGE)
@@ -122,23 +121,23 @@ async def test_of_many_who_make_the_same_user_one_does(stage: Stage) -> None:
     assert len(await stage.audited("user.create")) == 1
 
 
-Hand = Callable[[Stage, Acting, str], Awaitable[object]]
+Hand = Callable[[Stage, Actor, str], Awaitable[object]]
 
 
-async def _by_making(stage: Stage, who: Acting, name: str) -> object:
+async def _by_making(stage: Stage, who: Actor, name: str) -> object:
     return await people.create_user(stage.database, who, NewUser("service", f"new-{name}", roles=frozenset({name})))
 
 
-async def _by_changing(stage: Stage, who: Acting, name: str) -> object:
+async def _by_changing(stage: Stage, who: Actor, name: str) -> object:
     return await people.change_user(stage.database, who, "bob", UserChange(roles=frozenset({name})))
 
 
-async def _on_one_resource(stage: Stage, who: Acting, name: str) -> object:
+async def _on_one_resource(stage: Stage, who: Actor, name: str) -> object:
     await people.grant_role(stage.database, who, ResourceGrant("bob", name, ResourceType.AGENT, "a1"))
     return None
 
 
-async def _to_oneself(stage: Stage, who: Acting, name: str) -> object:
+async def _to_oneself(stage: Stage, who: Actor, name: str) -> object:
     own = who.standing.user
     return await people.change_user(stage.database, who, own.user_id, UserChange(roles=own.granted_roles | {name}))
 
@@ -169,43 +168,43 @@ async def test_a_role_that_is_gone_may_stay_while_others_change_but_never_comes_
     assert await code(people.change_user(stage.database, ada, "bob", both)) == "roles_unknown"
 
 
-async def _admin_by_grant(stage: Stage) -> Acting:
+async def _admin_by_grant(stage: Stage) -> Actor:
     await stage.person("bob")
     await people.change_user(stage.database, await acting(stage, "ada"), "bob", UserChange(roles=frozenset({"admin"})))
     return await acting(stage, "mia")
 
 
-async def _admin_by_claim(stage: Stage) -> Acting:
+async def _admin_by_claim(stage: Stage) -> Actor:
     await stage.person("bob", "admin")
     return await acting(stage, "mia")
 
 
-async def _admin_with_stale_claims(stage: Stage) -> Acting:
+async def _admin_with_stale_claims(stage: Stage) -> Actor:
     await stage.person("bob", "admin")
     stage.now += CLAIMS_AGE + timedelta(seconds=1)
     await stage.person("mia", "viewer")
     return await acting(stage, "mia")
 
 
-async def _deactivated_admin(stage: Stage) -> Acting:
+async def _deactivated_admin(stage: Stage) -> Actor:
     await stage.person("bob", "admin")
     await stage.deactivate("bob")
     return await acting(stage, "mia")
 
 
-async def _designer_of_one_agent(stage: Stage) -> Acting:
+async def _designer_of_one_agent(stage: Stage) -> Actor:
     await stage.person("bob")
     grant = ResourceGrant("bob", "agent_designer", ResourceType.AGENT, "a1")
     await people.grant_role(stage.database, await acting(stage, "ada"), grant)
     return await acting(stage, "mia")
 
 
-async def _by_the_default_role(stage: Stage) -> Acting:
+async def _by_the_default_role(stage: Stage) -> Actor:
     await stage.person("bob")
     return await acting(stage, "mia", replace(RULES, default_role="operator"))
 
 
-async def _by_the_default_role_once_claims_are_stale(stage: Stage) -> Acting:
+async def _by_the_default_role_once_claims_are_stale(stage: Stage) -> Actor:
     await stage.person("bob", "viewer")
     return await acting(stage, "mia", replace(RULES, default_role="operator"))
 
@@ -223,7 +222,7 @@ async def _by_the_default_role_once_claims_are_stale(stage: Stage) -> Acting:
     ],
 )
 async def test_somebody_who_may_do_more_is_out_of_reach(
-    stage: Stage, prepared: Callable[[Stage], Awaitable[Acting]]
+    stage: Stage, prepared: Callable[[Stage], Awaitable[Actor]]
 ) -> None:
     await manager(stage)
     mia = await prepared(stage)

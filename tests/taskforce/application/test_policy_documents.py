@@ -17,9 +17,8 @@ from taskforce.application.policy_documents import (
     save_document,
     try_document,
 )
-from taskforce.application.principals import standing
+from taskforce.application.principals import Actor, standing
 from taskforce.application.roles import RoleChange, create_role, update_role
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.approvals import content_hash
 from taskforce.core.domain.errors import DomainError, Forbidden, Invalid, Unavailable
 from taskforce.core.domain.policies import Base, Policy
@@ -49,17 +48,17 @@ def share(rule_id: str = "share", *actions: str, **keys: object) -> Document:
     return deny(rule_id, *actions, resources=about, **keys) | {"effect": "allow"}
 
 
-async def acting(stage: Stage, user_id: str = "ada", *roles: str) -> Acting:
+async def acting(stage: Stage, user_id: str = "ada", *roles: str) -> Actor:
     await stage.person(user_id, *(roles or ("admin",)))
     async with stage.database.tenant(stage.tenant_id) as records:
-        return Acting(await standing(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
+        return Actor(await standing(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
 
 
 async def saved(stage: Stage, *rules: Document) -> PolicyVersion:
     return await save_document(stage.database, await acting(stage), document(*rules))
 
 
-async def deputy(stage: Stage, *permissions: Permission) -> Acting:
+async def deputy(stage: Stage, *permissions: Permission) -> Actor:
     """Somebody who may write policies, and has these permissions besides."""
     role = RoleChange(permissions={MANAGE, *permissions})
     await create_role(stage.database, await acting(stage), "Deputy", role)

@@ -8,9 +8,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from taskforce.application.principals import standing
+from taskforce.application.principals import Actor, standing
 from taskforce.application.roles import RoleChange, create_role, delete_role, find_role, list_roles, update_role
-from taskforce.application.tenants import Acting
 from taskforce.core.domain.access import AccessRules, Standing, UserRecord
 from taskforce.core.domain.api_keys import issue
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
@@ -25,9 +24,9 @@ PROFILE = AccessRules(
 )
 
 
-async def acting(stage: Stage, user_id: str = "ada", *roles: str, rules: AccessRules = RULES) -> Acting:
+async def acting(stage: Stage, user_id: str = "ada", *roles: str, rules: AccessRules = RULES) -> Actor:
     await stage.person(user_id, *(roles or ("admin",)))
-    return Acting(await rights(stage, user_id), rules, "request-1", stage.now)
+    return Actor(await rights(stage, user_id), rules, "request-1", stage.now)
 
 
 async def rights(stage: Stage, user_id: str) -> Standing:
@@ -76,7 +75,7 @@ async def test_nobody_gives_what_they_do_not_hold(stage: Stage) -> None:
     await made(stage, READ, RUN)
     await made(stage, READ, MANAGE, name="Deputy")
     await give(stage, "dan", "custom:deputy")
-    dan = Acting(await rights(stage, "dan"), RULES, None, stage.now)
+    dan = Actor(await rights(stage, "dan"), RULES, None, stage.now)
     for attempt in (
         create_role(stage.database, dan, "Mine", RoleChange(permissions={RUN})),
         update_role(stage.database, dan, "custom:deputy", RoleChange(permissions={READ, MANAGE, RUN})),
@@ -92,7 +91,7 @@ async def test_nobody_gives_what_they_do_not_hold(stage: Stage) -> None:
 async def test_nobody_gives_what_was_taken_from_them_meanwhile(stage: Stage) -> None:
     await made(stage, READ, RUN, MANAGE, name="Deputy")
     await give(stage, "dan", "custom:deputy")
-    dan = Acting(await rights(stage, "dan"), RULES, None, stage.now)
+    dan = Actor(await rights(stage, "dan"), RULES, None, stage.now)
     await update_role(stage.database, await acting(stage), "custom:deputy", RoleChange(permissions={MANAGE}))
     with pytest.raises(Forbidden) as refused:
         await create_role(stage.database, dan, "Mine", RoleChange(permissions={RUN}))
