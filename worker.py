@@ -23,9 +23,10 @@ from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
 from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
+from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding
 from taskforce.application.policy_documents import StoredPolicies
-from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
+from taskforce.application.running import Briefs, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
@@ -89,10 +90,10 @@ class WorkerParts:
 
 def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     """Builds every activity from its parts."""
-    briefs, replies = Briefs(parts.database), Replies(parts.database)
+    briefs, said = Briefs(parts.database), Conversations(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
     checking = Checking(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
-    thinking = Thinking(parts.database, briefs, checking, parts.model, parts.tools, parts.live, parts.clock, replies)
+    thinking = Thinking(parts.database, briefs, checking, parts.model, parts.tools, parts.live, parts.clock, said)
     acting = Acting(
         parts.database,
         briefs,
@@ -101,7 +102,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         parts.http,
         parts.live,
         parts.clock,
-        replies=replies,
+        conversations=said,
     )
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)

@@ -7,15 +7,16 @@ import structlog
 
 from taskforce.application.calls import CallRef, arguments_of
 from taskforce.application.checking import Allowed, Checking
+from taskforce.application.conversations import Conversations
 from taskforce.application.lines import TOOL_EXECUTED, names_of
 from taskforce.application.observing import observation, tell
-from taskforce.application.running import Briefs, Replies
+from taskforce.application.running import Briefs
 from taskforce.application.workspaces import RunResults, RunWorkspace
 from taskforce.core.domain.runs import Brief
 from taskforce.core.domain.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.transcript import CallStatus, Entry, Shown, shown
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.core.interfaces.records import Clock, Live, Records, Store
+from taskforce.core.interfaces.records import AlreadyThere, Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request, Spending
 from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
 
@@ -41,7 +42,7 @@ class Acting:
         http: The guarded way out.
         live: Who watches.
         clock: The time.
-        replies: The replies whose calls are acted on.
+        conversations: The replies whose calls are acted on.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Acting:
         http: OutboundHttp,
         live: Live,
         clock: Clock,
-        replies: Replies | None = None,
+        conversations: Conversations | None = None,
     ) -> None:
         self._store = store
         self._briefs = briefs
@@ -62,18 +63,19 @@ class Acting:
         self._http = http
         self._live = live
         self._clock = clock
-        self._replies = replies or Replies(store)
+        self._conversations = conversations or Conversations(store)
 
     async def authorize(self, tenant_id: str, run_id: str, step: int) -> tuple[Allowed, ...]:
         """Checks the calls of a reply, for a run that asks for it apart from the model's turn."""
         brief = await self._briefs.get(tenant_id, run_id)
-        reply = await self._replies.get(tenant_id, run_id, step)
+        reply = await self._conversations.reply(tenant_id, run_id, step)
         policy = await self._checking.policy(brief)
         async with self._store.tenant(tenant_id) as records:
             told = await records.transcripts.range(run_id, step - 1, 1)
-            allowed = await self._checking.step(records, brief, policy, reply, {entry.call for entry in told})
+            checked = await self._checking.step(records, brief, policy, reply, {entry.call for entry in told})
+        self._conversations.observed(tenant_id, run_id, checked.refused)
         self._live.changed(tenant_id, run_id)
-        return allowed
+        return checked.allowed
 
     async def run(self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None) -> Observed:
         """Runs one call and stores its observation, its usage and its milestone in one transaction.
@@ -81,7 +83,7 @@ class Acting:
         A retry finds the earlier observation. A tool that is not idempotent and was begun before is not run again.
         """
         brief = await self._briefs.get(ref.tenant_id, ref.run_id)
-        call = (await self._replies.get(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
+        call = await self._call(ref)
         if self._checking.just_cleared(brief, ref, call):
             return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
         policy = await self._checking.policy(brief)
@@ -90,16 +92,21 @@ class Acting:
             if known is not None:
                 return _observed_before(call, known)
             objection = await self._checking.objection_now(records, brief, policy, ref, call, request_id)
-            if objection is not None:
-                return await self._refuse(records, brief, ref, call, objection)
-            spec = self._tools.specs()[call.name]
-            fresh = spec.idempotent or await records.effects.begin(
-                ref.run_id, ref.step, ref.call, spec.name, self._clock()
-            )
+            fresh = objection is None and await self._begin(records, ref, call)
             said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
+        if objection is not None:
+            return await self._tell(brief, ref, call, CallStatus.REFUSED, objection)
         if not fresh:
             return await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
-        return await self._perform(brief, ref, call, spec, said, attempt)
+        return await self._perform(brief, ref, call, self._tools.specs()[call.name], said, attempt)
+
+    async def _call(self, ref: CallRef) -> RequestedCall:
+        reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
+        return reply.tool_calls[ref.call - 1]
+
+    async def _begin(self, records: Records, ref: CallRef, call: RequestedCall) -> bool:
+        spec = self._tools.specs()[call.name]
+        return spec.idempotent or await records.effects.begin(ref.run_id, ref.step, ref.call, spec.name, self._clock())
 
     async def _observation_before(
         self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
@@ -113,14 +120,10 @@ class Acting:
     async def deny(self, ref: CallRef, request_id: str) -> Observed:
         """Tells the model that a person did not allow the call, and why."""
         brief = await self._briefs.get(ref.tenant_id, ref.run_id)
-        call = (await self._replies.get(ref.tenant_id, ref.run_id, ref.step)).tool_calls[ref.call - 1]
+        call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
-            text = _denial(call.name, request)
-            entry = observation(ref.step, ref.call, call, CallStatus.DENIED, Shown(text), self._clock())
-            await tell(records, brief, [entry])
-        self._live.changed(ref.tenant_id, ref.run_id)
-        return Observed(CallStatus.DENIED)
+        return await self._tell(brief, ref, call, CallStatus.DENIED, _denial(call.name, request))
 
     async def _perform(
         self, brief: Brief, ref: CallRef, call: RequestedCall, spec: ToolSpec, said: tuple[str, ...], attempt: int
@@ -160,22 +163,31 @@ class Acting:
             tool=call.name,
             duration_ms=spent,
         )
-        async with self._store.tenant(ref.tenant_id) as records:
-            if await tell(records, brief, [entry]):
-                await records.usage.add(spending)
-                if seen.whole is not None:
-                    await records.results.add(ref.run_id, ref.step, ref.call, seen.whole)
-        self._live.changed(ref.tenant_id, ref.run_id)
+        await self._store_observation(brief, entry, spending, seen.whole)
         _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **names_of(brief))
         return Observed(status, result if isinstance(result, TodoList) else None)
 
-    async def _refuse(
-        self, records: Records, brief: Brief, ref: CallRef, call: RequestedCall, objection: str
-    ) -> Observed:
-        entry = observation(ref.step, ref.call, call, CallStatus.REFUSED, Shown(objection), self._clock())
-        await tell(records, brief, [entry])
-        self._live.changed(ref.tenant_id, ref.run_id)
-        return Observed(CallStatus.REFUSED)
+    async def _tell(self, brief: Brief, ref: CallRef, call: RequestedCall, status: CallStatus, text: str) -> Observed:
+        entry = observation(ref.step, ref.call, call, status, Shown(text), self._clock())
+        await self._store_observation(brief, entry)
+        return Observed(status)
+
+    async def _store_observation(
+        self, brief: Brief, entry: Entry, spending: Spending | None = None, whole: str | None = None
+    ) -> None:
+        try:
+            async with self._store.tenant(brief.tenant_id) as records:
+                told = await tell(records, brief, [entry])
+                if spending is not None:
+                    await records.usage.add(spending)
+                if whole is not None:
+                    await records.results.add(brief.run_id, entry.step, entry.call, whole)
+        except AlreadyThere:
+            # An attempt that was given up for dead came first: the model is told of one outcome only.
+            _log.info("observation.kept", run_id=brief.run_id, step=entry.step, call=entry.call)
+        else:
+            self._conversations.observed(brief.tenant_id, brief.run_id, told)
+        self._live.changed(brief.tenant_id, brief.run_id)
 
     def _context(self, brief: Brief, ref: CallRef, said: tuple[str, ...]) -> ToolContext:
         return ToolContext(

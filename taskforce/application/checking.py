@@ -36,6 +36,14 @@ class Allowed:
     approval: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The calls of a reply that may go on, in order, and what the model is told of the others."""
+
+    allowed: tuple[Allowed, ...] = ()
+    refused: tuple[Entry, ...] = ()
+
+
 class Checking:
     """The rules before a call: of all calls of a reply when the model asks, of each at the moment of its effect.
 
@@ -67,7 +75,7 @@ class Checking:
 
     async def step(
         self, records: Records, brief: Brief, policy: Policy, reply: Entry, told: Collection[int] = ()
-    ) -> tuple[Allowed, ...]:
+    ) -> Checked:
         """Checks all calls of a reply. What is refused, the model is told at once.
 
         Args:
@@ -77,11 +85,11 @@ class Checking:
             reply: The reply.
             told: Calls of which the model has been told an outcome, by an attempt whose result was lost: they are over.
 
-        Returns:
-            The calls that may go on, in order.
+        Raises:
+            AlreadyThere: See `tell`.
         """
         if not reply.tool_calls:
-            return ()
+            return Checked()
         allowed: list[Allowed] = []
         refused: list[Entry] = []
         who = await self._standing(records, brief)
@@ -95,9 +103,7 @@ class Checking:
             else:
                 seen = Shown(objection)
                 refused.append(observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock()))
-        if refused:
-            await tell(records, brief, refused)
-        return tuple(allowed)
+        return Checked(tuple(allowed), await tell(records, brief, refused))
 
     async def objection_now(
         self,

@@ -96,9 +96,8 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
             # Only now: of two who begin the same session at once, the second has waited for the first's commit.
             await _require_session(records, mission)
         text = mission_text(brief.mission, brief.context)
-        await records.transcripts.add(
-            brief.run_id, [Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)]
-        )
+        mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)
+        await records.transcripts.append(brief.run_id, mission_said)
         await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
         await records.audit.append(_started(mission, brief))
         return Accepted(brief.run_id, brief.session_id, brief=brief)

@@ -38,18 +38,24 @@ def observation(
     )
 
 
-async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> bool:
+async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Stores observations with their milestones and audit events.
 
     Returns:
-        False when all were stored before; of what was, nothing is added.
+        The observations as they will be read.
+
+    Raises:
+        AlreadyThere: One was stored before, then or at the end of the transaction; nothing of it is added.
     """
-    new = [entry for entry in entries if await records.transcripts.add(brief.run_id, [entry])]
-    for entry in new:
-        data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
-        await records.events.append(brief.run_id, "tool.finished", data, entry.at)
-        await records.audit.append(_audit(brief, entry))
-    return bool(new)
+    return tuple([await _tell(records, brief, entry) for entry in entries])
+
+
+async def _tell(records: Records, brief: Brief, entry: Entry) -> Entry:
+    stored = await records.transcripts.append(brief.run_id, entry)
+    data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
+    await records.events.append(brief.run_id, "tool.finished", data, entry.at)
+    await records.audit.append(_audit(brief, entry))
+    return stored
 
 
 def _audit(brief: Brief, entry: Entry) -> AuditEvent:

@@ -12,7 +12,6 @@ from taskforce.application.lines import COMPLETED, STARTED, names_of
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
-from taskforce.core.domain.transcript import Entry
 from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -51,37 +50,6 @@ class Briefs:
             raise missing("run")
         self._kept.keep((tenant_id, run_id), brief, brief.size())
         return brief
-
-
-class Replies:
-    """The model's replies of the steps that this process works on; they never change, so they may be kept.
-
-    Args:
-        store: Where they come from.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: Kept[tuple[str, str, int], Entry] = Kept()
-
-    def keep(self, tenant_id: str, run_id: str, reply: Entry) -> None:
-        """Keeps a reply that is committed."""
-        self._kept.keep((tenant_id, run_id, reply.step), reply, reply.size())
-
-    async def get(self, tenant_id: str, run_id: str, step: int) -> Entry:
-        """The reply of a step.
-
-        Raises:
-            Missing: `step_not_found`.
-        """
-        kept = self._kept.get((tenant_id, run_id, step))
-        if kept is None:
-            async with self._store.tenant(tenant_id) as records:
-                kept = await records.transcripts.entry(run_id, step, 0)
-            if kept is None:
-                raise missing("step")
-            self.keep(tenant_id, run_id, kept)
-        return kept
 
 
 class Running:
@@ -129,8 +97,8 @@ class Running:
         told: dict[str, object] = {}
         async with self._store.tenant(tenant_id) as records:
             answer = await _answer(records, run_id, ending)
-            if await records.runs.close(run_id, ending, answer, now):
-                totals = await records.runs.total(run_id)
+            totals = await records.runs.close(run_id, ending, answer, now)
+            if totals is not None:
                 tokens = totals.input_tokens + totals.output_tokens
                 data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": tokens}
                 await records.events.append(run_id, "run.finished", data, now)

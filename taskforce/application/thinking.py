@@ -1,14 +1,15 @@
 """One turn of the model: what it is shown, and what is kept of its reply."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from taskforce.application.checking import Allowed, Checking
+from taskforce.application.checking import Allowed, Checked, Checking
+from taskforce.application.conversations import Conversations
 from taskforce.application.kept import Kept
 from taskforce.application.lasting import to_its_end
-from taskforce.application.running import Briefs, Replies
+from taskforce.application.running import Briefs
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.policies import Policy
 from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
@@ -22,7 +23,7 @@ from taskforce.core.interfaces.llm import (
     ModelReply,
     ModelRequest,
 )
-from taskforce.core.interfaces.records import Clock, Live, Records, Store
+from taskforce.core.interfaces.records import AlreadyThere, Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Spending
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
 
@@ -83,7 +84,7 @@ class Thinking:
         tools: The tools there are.
         live: Who watches.
         clock: The time.
-        replies: Where the replies are kept for whoever acts on them.
+        conversations: What was just said, kept for whoever acts on it, and for the next step.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Thinking:
         tools: ToolRunner,
         live: Live,
         clock: Clock,
-        replies: Replies | None = None,
+        conversations: Conversations | None = None,
     ) -> None:
         self._store = store
         self._briefs = briefs
@@ -104,7 +105,7 @@ class Thinking:
         self._tools = tools
         self._live = live
         self._clock = clock
-        self._replies = replies or Replies(store)
+        self._conversations = conversations or Conversations(store)
         self._past: Kept[tuple[str, str], _Past] = Kept()
 
     async def think(self, turn: Turn) -> Thought:
@@ -120,10 +121,10 @@ class Thinking:
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
         policy = await self._checking.policy(brief)
         async with self._store.tenant(turn.tenant_id) as records:
-            past = await self._read(records, brief, turn.step)
+            past = await self._read(records, brief, turn)
             known = past.reply(turn.step)
             if known is not None:
-                return await self._thought(records, brief, policy, turn, known)
+                return await self._known(records, brief, policy, turn, known)
             await self._checking.user(records, brief)
             if turn.attempt > 1:
                 await _require_tokens(records, brief, turn)
@@ -140,24 +141,20 @@ class Thinking:
         # What was paid for is kept, also when the caller is cancelled at this moment.
         return await to_its_end(self._keep(brief, turn, heard, reply))
 
-    async def _thought(
-        self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry, tokens: int | None = None
-    ) -> Thought:
-        told: set[int] = set()
-        if tokens is None:
-            used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
-            tokens = sum(one.input_tokens + one.output_tokens for one in used)
-            told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
-        if turn.closing:
-            return Thought(0, tokens)
-        return Thought(len(reply.tool_calls), tokens, await self._checked(records, brief, policy, reply, told))
+    async def _known(self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry) -> Thought:
+        """The thought behind a reply that an earlier attempt has stored."""
+        tokens = await _used(records, turn)
+        told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
+        return _thought(turn, reply, tokens, await self._checked(records, brief, policy, turn, reply, told))
 
     async def _checked(
-        self, records: Records, brief: Brief, policy: Policy, reply: Entry, told: set[int]
-    ) -> tuple[Allowed, ...] | None:
+        self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry, told: Collection[int] = ()
+    ) -> Checked | None:
+        if turn.closing:
+            return Checked()
         try:
             return await self._checking.step(records, brief, policy, reply, told)
-        except DomainError:
+        except (DomainError, AlreadyThere):
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the reply is paid for, and is checked apart from it then
             _log.exception("calls.not_checked", step=reply.step)
@@ -173,18 +170,26 @@ class Thinking:
             for place, (author, text) in enumerate(words)
         ]
 
-    async def _read(self, records: Records, brief: Brief, step: int) -> "_Past":
+    async def _read(self, records: Records, brief: Brief, turn: Turn) -> "_Past":
         """Reads what is new: entries of earlier steps never change, and a run keeps the exchanges it began with."""
         key = (brief.tenant_id, brief.run_id)
         past = self._past.get(key)
+        new = self._just_said(past, turn)
         if past is None:
             past = _Past(await records.runs.exchanges(brief, EXCHANGES_SHOWN), (), -1)
-        new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
+        if new is None:
+            new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
         entries = _shown([*past.entries, *new])
-        final = tuple(entry for entry in entries if entry.step < step)
-        kept = _Past(past.earlier, final, step - 1)
+        final = tuple(entry for entry in entries if entry.step < turn.step)
+        kept = _Past(past.earlier, final, turn.step - 1)
         self._past.keep(key, kept, kept.size())
-        return _Past(past.earlier, entries, step)
+        return _Past(past.earlier, entries, turn.step)
+
+    def _just_said(self, past: "_Past | None", turn: Turn) -> Sequence[Entry] | None:
+        """All of the step before, if this process has said it; a step that was begun before is read from the table."""
+        if past is None or past.through != turn.step - 2 or turn.attempt > 1:
+            return None
+        return self._conversations.whole(turn.tenant_id, turn.run_id, turn.step - 1)
 
     def _request(self, brief: Brief, turn: Turn, messages: tuple[ChatMessage, ...]) -> ModelRequest:
         agent = brief.agent
@@ -208,26 +213,40 @@ class Thinking:
             raise
 
     async def _store_reply(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
-        now = self._clock()
         calls = () if turn.closing else reply.tool_calls
         duration = reply.calls[-1].duration_ms
-        entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, now, tool_calls=calls, duration_ms=duration)
-        data = {"step": turn.step, "tools": [call.name for call in calls], "text": reply.text[:500]}
+        entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, self._clock(), tool_calls=calls, duration_ms=duration)
         policy = await self._checking.policy(brief)
+        try:
+            return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls)
+        except AlreadyThere:
+            return await self._store_late(brief, policy, turn, reply.calls)
+        finally:
+            self._live.changed(turn.tenant_id, turn.run_id)
+
+    async def _store_first(
+        self, brief: Brief, policy: Policy, turn: Turn, said: Sequence[Entry], calls: tuple[ModelCall, ...]
+    ) -> Thought:
         async with self._store.tenant(turn.tenant_id) as records:
-            stored = await records.transcripts.add(turn.run_id, [*heard, entry])
-            await records.usage.add(self._spending(brief, turn, reply.calls))
-            if stored == len(heard) + 1:
-                await records.events.append(turn.run_id, "step.replied", data, now, step=turn.step)
-            else:
-                # An attempt that was given up for dead has stored its reply first: that one is the reply.
-                entry = await records.transcripts.entry(turn.run_id, turn.step, 0) or entry
-            alone = turn.attempt == 1 and stored == len(heard) + 1
-            tokens = _tokens(reply.calls) if alone else None
-            thought = await self._thought(records, brief, policy, turn, entry, tokens)
-        self._replies.keep(turn.tenant_id, turn.run_id, entry)
-        self._live.changed(turn.tenant_id, turn.run_id)
-        return thought
+            *words, reply = [await records.transcripts.append(turn.run_id, one) for one in said]
+            await records.usage.add(self._spending(brief, turn, calls))
+            data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
+            await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
+            checked = await self._checked(records, brief, policy, turn, reply)
+            tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
+        self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
+        if checked is not None:
+            self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
+        return _thought(turn, reply, tokens, checked)
+
+    async def _store_late(self, brief: Brief, policy: Policy, turn: Turn, calls: tuple[ModelCall, ...]) -> Thought:
+        """An attempt that was given up for dead has stored its reply first: that one is the reply."""
+        async with self._store.tenant(turn.tenant_id) as records:
+            await records.usage.add(self._spending(brief, turn, calls))
+            reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
+            if reply is None:
+                raise AlreadyThere(f"Something of step {turn.step} is stored already, but no reply.")
+            return await self._known(records, brief, policy, turn, reply)
 
     async def _spend(
         self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None = None
@@ -280,6 +299,11 @@ class _Past:
         return next((one for one in reversed(self.entries) if (one.step, one.call) == (step, 0)), None)
 
 
+async def _used(records: Records, turn: Turn) -> int:
+    used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
+    return sum(one.input_tokens + one.output_tokens for one in used)
+
+
 async def _require_tokens(records: Records, brief: Brief, turn: Turn) -> None:
     used = await records.usage.of_steps(turn.run_id, 1, turn.step)
     if sum(one.input_tokens + one.output_tokens for one in used) >= brief.limits.max_tokens:
@@ -312,6 +336,11 @@ class _Stream:
 def offered(specs: Mapping[str, ToolSpec], brief: Brief) -> tuple[ToolSpec, ...]:
     """The tools that the agent may use, in a stable order, so that providers can cache the prompt."""
     return tuple(specs[name] for name in sorted(specs) if brief.agent.may_use(name))
+
+
+def _thought(turn: Turn, reply: Entry, tokens: int, checked: Checked | None) -> Thought:
+    calls = 0 if turn.closing else len(reply.tool_calls)
+    return Thought(calls, tokens, None if checked is None else checked.allowed)
 
 
 def _tokens(calls: tuple[ModelCall, ...]) -> int:

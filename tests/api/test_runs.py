@@ -42,7 +42,8 @@ async def write_steps(database: Database, tenant: str, run_id: str) -> None:
         entry(2, 0, EntryKind.REPLY, "Done.", duration_ms=4),
     ]
     async with database.tenant(tenant) as records:
-        await records.transcripts.add(run_id, entries)
+        for one in entries:
+            await records.transcripts.append(run_id, one)
         await records.results.add(run_id, 1, 2, "the whole \u00fc")
         for attempt, call in enumerate(used, start=1):
             now = datetime.now(UTC)

@@ -36,6 +36,10 @@ from taskforce.core.interfaces.stored import (
 from taskforce.core.interfaces.tools import StoredFile
 
 
+class AlreadyThere(Exception):
+    """Something of that key is stored already; nothing of this transaction was."""
+
+
 class Runs(Protocol):
     """Runs and what they have used."""
 
@@ -75,12 +79,12 @@ class Runs(Protocol):
         """Changes the status of an open run; False when nothing changed."""
         ...
 
-    async def total(self, run_id: str) -> Totals:
+    async def total(self, run_id: str) -> None:
         """Adds up the usage records into the run's row."""
         ...
 
-    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> bool:
-        """Ends an open run; False when it had already ended."""
+    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
+        """Ends an open run and adds up its usage records; None when it had already ended."""
         ...
 
 
@@ -111,8 +115,13 @@ class Transcripts(Protocol):
         """Whether the model has heard this word of this person."""
         ...
 
-    async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
-        """Appends; an entry whose key exists is left as it is. Returns how many were new."""
+    async def append(self, run_id: str, entry: Entry) -> Entry:
+        """Appends an entry, at the latest when the transaction ends; returns it as it will be read.
+
+        Raises:
+            AlreadyThere: There is an entry of that key, which stays as it is; raised here, by what comes after, or at
+                the end of the transaction.
+        """
         ...
 
 

@@ -6,9 +6,9 @@ docs/decisions/0008-asyncpg-executes.md).
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import asyncpg
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves dialects untyped
 _NUMBER = re.compile(r"\$(\d+)")
 _NOTHING: Mapping[str, object] = {}
+Result = TypeVar("Result")
 
 
 class Row(asyncpg.Record):
@@ -40,11 +41,13 @@ class Query:
         statement: What SQLAlchemy would execute; a list is one parameter, compared with `any_`, not with `in_`.
         sets: The columns that an INSERT or UPDATE sets by parameters of their names; what it says itself, or all
             columns of an INSERT, without.
+        beside: It reads nothing that this transaction writes, and so may be sent with what waits to be written.
     """
 
-    def __init__(self, statement: sa.ClauseElement, sets: Sequence[str] = ()) -> None:
+    def __init__(self, statement: sa.ClauseElement, sets: Sequence[str] = (), *, beside: bool = False) -> None:
         sql = cast("SQLCompiler", statement.compile(dialect=_DIALECT, column_keys=list(sets) or None))
         self.text = str(sql)
+        self.beside = beside
         self._names = tuple(sql.positiontup or ())
         wanted = {name for name, bound in sql.binds.items() if bound.required}
         self._own = {name: value for name, value in sql.params.items() if name not in wanted}
@@ -110,17 +113,11 @@ class Connection:
     async def flush(self) -> None:
         """Sends what waits."""
         if self._later:
-            writes, self._later = self._later, {}
-            arguments = [argument for one in writes.values() for argument in one]
-            # Until they are in, the transaction lacks them: it must not be committed by somebody who caught the error.
-            self.broken = True
-            await self._driver.execute(_together(tuple(writes)), *arguments)
-            self.broken = False
+            await self._with_waiting(self._driver.execute, None, ())
 
     async def all(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Sequence[Row]:
         """Every row of the result."""
-        query = await self._next(statement)
-        return await self._driver.fetch(query.text, *query.arguments(values))
+        return await self._send(self._driver.fetch, statement, values)
 
     async def one(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Row:
         """The first row, which must be there.
@@ -135,23 +132,37 @@ class Connection:
 
     async def first(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Row | None:
         """The first row, if there is one."""
-        query = await self._next(statement)
-        return await self._driver.fetchrow(query.text, *query.arguments(values))
+        return await self._send(self._driver.fetchrow, statement, values)
 
     async def value(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Any:  # noqa: ANN401 - as rows
         """The first column of the first row; None when there is none."""
-        query = await self._next(statement)
-        return await self._driver.fetchval(query.text, *query.arguments(values))
+        return await self._send(self._driver.fetchval, statement, values)
 
     async def change(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> int:
         """Changes rows, and says how many."""
-        query = await self._next(statement)
-        tag = await self._driver.execute(query.text, *query.arguments(values))
+        tag = await self._send(self._driver.execute, statement, values)
         return int(tag.rpartition(" ")[2])
 
-    async def _next(self, statement: Statement) -> Query:
+    async def _send(
+        self, send: Callable[..., Awaitable[Result]], statement: Statement, values: Mapping[str, object]
+    ) -> Result:
+        query = statement if isinstance(statement, Query) else Query(statement)
+        arguments = query.arguments(values)
+        if self._later and query.beside:
+            return await self._with_waiting(send, query, arguments)
         await self.flush()
-        return statement if isinstance(statement, Query) else Query(statement)
+        return await send(query.text, *arguments)
+
+    async def _with_waiting(
+        self, send: Callable[..., Awaitable[Result]], query: Query | None, arguments: Sequence[object]
+    ) -> Result:
+        writes, self._later = self._later, {}
+        before = [argument for one in writes.values() for argument in one]
+        # Until they are in, the transaction lacks them: it must not be committed by somebody who caught the error.
+        self.broken = True
+        result = await send(_together(tuple(writes), query), *before, *arguments)
+        self.broken = False
+        return result
 
 
 async def prepare(connection: "asyncpg.Connection[Row]") -> None:
@@ -161,11 +172,11 @@ async def prepare(connection: "asyncpg.Connection[Row]") -> None:
 
 
 @cache
-def _together(writes: tuple[Write, ...]) -> str:
-    """One statement for several: each is a common table expression, its parameters numbered on."""
+def _together(writes: tuple[Write, ...], query: Query | None) -> str:
+    """One statement for several: each is a common table expression, parameters numbered on; the query comes last."""
     parts: list[str] = []
     before = 0
-    for name, query in (part for write in writes for part in write.parts.items()):
-        parts.append(f"{name} AS ({query.numbered_after(before)})")
-        before += query.size
-    return f"WITH {', '.join(parts)} SELECT"
+    for name, part in (named for write in writes for named in write.parts.items()):
+        parts.append(f"{name} AS ({part.numbered_after(before)})")
+        before += part.size
+    return f"WITH {', '.join(parts)} {'SELECT' if query is None else query.numbered_after(before)}"

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
+from taskforce.core.interfaces.records import AlreadyThere
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.records import TenantRecords
@@ -43,6 +44,10 @@ _OUTAGES = {"08", "28", "3D", "53", "57", "58"}
 
 class StatementError(Exception):
     """PostgreSQL refused a statement, which is a defect of ours; the text names everything but the values."""
+
+
+class DuplicateKeyError(StatementError, AlreadyThere):
+    """PostgreSQL refused a row whose key it has; a defect of ours, unless somebody expects it."""
 
 
 class Database:
@@ -238,7 +243,8 @@ def _refused(error: asyncpg.PostgresError) -> StatementError:
     # In these classes (23 constraint, 42 access and syntax) the message names things; in others it shows values.
     state = error.sqlstate or ""
     said = getattr(error, "message", None) if state[:2] in {"23", "42"} else None
-    return StatementError(f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}")
+    kind = DuplicateKeyError if isinstance(error, asyncpg.UniqueViolationError) else StatementError
+    return kind(f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}")
 
 
 def _unavailable(error: Exception) -> Unavailable:

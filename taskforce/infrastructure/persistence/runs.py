@@ -21,7 +21,8 @@ _OPEN = sa.and_(*(_RUNS.c.status != status.value for status in sorted(FINAL)))
 _COUNTERS = ("steps", "tool_calls", "input_tokens", "output_tokens", "cached_tokens", "wasted_tokens", "event_seq")
 
 
-def _total() -> sa.ClauseElement:
+def _totalled(*conditions: sa.ColumnElement[bool], sets: Sequence[str] = ()) -> sa.ClauseElement:
+    """The run's row with its usage records added up, and with columns that are set by parameters of their names."""
     model, wasted = _USAGE.c.model.is_not(None), _USAGE.c.error_code.is_not(None)
     both = _USAGE.c.input_tokens + _USAGE.c.output_tokens
     sums = {
@@ -33,7 +34,9 @@ def _total() -> sa.ClauseElement:
     }
     summed = sa.select(*(value.label(name) for name, value in sums.items())).where(where(_USAGE, "run_id")).subquery()
     totals = {name: summed.c[name] for name in sums}
-    return sa.update(_RUNS).where(_OF_RUN).values(totals).returning(_RUNS.c.steps, *(_RUNS.c[name] for name in totals))
+    said = {name: sa.bindparam(name, type_=_RUNS.c[name].type) for name in sets}
+    changed = sa.update(_RUNS).where(_OF_RUN, *conditions).values({**totals, **said})
+    return changed.returning(_RUNS.c.steps, *(_RUNS.c[name] for name in totals))
 
 
 def _exchanges() -> sa.ClauseElement:
@@ -56,7 +59,7 @@ _EXCHANGES = Query(_exchanges())
 _QUEUED = _RUNS.c.status == RunStatus.QUEUED.value
 _BEGIN = Query(sa.update(_RUNS).where(_OF_RUN, _QUEUED), sets=("status", "started_at"))
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
-_TOTAL = Query(_total())
+_TOTAL = Query(_totalled())
 # Written as the index `runs_open` is.
 _STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
 _OTHER_SESSIONS = Query(
@@ -66,7 +69,7 @@ _OTHER_SESSIONS = Query(
 )
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
-_CLOSE = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=_ENDING)
+_CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
 
 
 class RunRows(Repository):
@@ -143,24 +146,23 @@ class RunRows(Repository):
         """Changes the status of an open run."""
         return await self._update(_SET_STATUS, run_id, status=status.value, waiting_for=waiting_for)
 
-    async def total(self, run_id: str) -> Totals:
+    async def total(self, run_id: str) -> None:
         """Adds up the usage records into the run's row; doing it again gives the same."""
-        row = await self._connection.first(_TOTAL, self._of(run_id=run_id))
-        return Totals() if row is None else _totals(row)
+        await self._connection.change(_TOTAL, self._of(run_id=run_id))
 
-    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> bool:
-        """Ends an open run; False when it had already ended."""
-        return await self._update(
-            _CLOSE,
-            run_id,
-            status=ending.status.value,
-            stop_reason=ending.stop_reason,
-            error_code=ending.error_code,
-            error_message=None if ending.error_message is None else storable(ending.error_message),
-            answer=None if answer is None else storable(answer),
-            waiting_for=None,
-            finished_at=now,
-        )
+    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
+        """Ends an open run and adds up its usage records; None when it had already ended."""
+        values = {
+            "status": ending.status.value,
+            "stop_reason": ending.stop_reason,
+            "error_code": ending.error_code,
+            "error_message": None if ending.error_message is None else storable(ending.error_message),
+            "answer": None if answer is None else storable(answer),
+            "waiting_for": None,
+            "finished_at": now,
+        }
+        row = await self._connection.first(_CLOSE, {**self._of(run_id=run_id), **values})
+        return None if row is None else _totals(row)
 
     async def _update(self, query: Query, run_id: str, **values: object) -> bool:
         return await self._connection.change(query, {**self._of(run_id=run_id), **values}) > 0

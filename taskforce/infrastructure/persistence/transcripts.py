@@ -1,15 +1,14 @@
 """Transcripts in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.connection import Query, Row, Write
 from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
 _ENTRIES = table(TranscriptRow)
@@ -55,7 +54,7 @@ _HEARD = _newest(
     _ENTRIES.c.text == sa.bindparam("said"),
     _DATA["author_id"].astext == sa.bindparam("author"),
 )
-_ADD = Query(insert(_ENTRIES).on_conflict_do_nothing())
+_APPEND = Write(said=Query(sa.insert(_ENTRIES)))
 
 
 class TranscriptRows(Repository):
@@ -85,10 +84,11 @@ class TranscriptRows(Repository):
         """Whether a person's word is in the transcript."""
         return await self._newest(_HEARD, run_id, said=storable(text), author=author_id) is not None
 
-    async def add(self, run_id: str, entries: Sequence[Entry]) -> int:
-        """Appends entries; one whose key exists is left as it is."""
-        rows = ({"tenant_id": self._tenant_id, "run_id": run_id, **_row(entry)} for entry in entries)
-        return sum([await self._connection.change(_ADD, row) for row in rows])
+    async def append(self, run_id: str, entry: Entry) -> Entry:
+        """Appends an entry with what waits to be written; returns it as it will be read."""
+        row = _row(entry)
+        await self._connection.later(_APPEND, {"tenant_id": self._tenant_id, "run_id": run_id, **row})
+        return _entry(row)
 
     async def _entries(self, query: Query, run_id: str, **values: object) -> list[Entry]:
         return [_entry(row) for row in await self._connection.all(query, {**self._of(run_id=run_id), **values})]
@@ -118,15 +118,15 @@ def _row(entry: Entry) -> dict[str, object]:
     }
 
 
-def _entry(row: Row) -> Entry:
-    data = row.data
+def _entry(row: Row | Mapping[str, Any]) -> Entry:
+    data = row["data"]
     status = data.get("status")
     return Entry(
-        step=row.step,
-        call=row.call,
-        kind=EntryKind(row.kind),
-        text=row.text,
-        at=row.at,
+        step=row["step"],
+        call=row["call"],
+        kind=EntryKind(row["kind"]),
+        text=row["text"],
+        at=row["at"],
         author_id=data.get("author_id"),
         tool_calls=tuple(RequestedCall(*call) for call in data.get("tool_calls", ())),
         tool=data.get("tool"),

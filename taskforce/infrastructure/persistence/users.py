@@ -26,7 +26,8 @@ _WHO = sa.and_(_USERS.c.tenant_id == TENANTS.c.tenant_id, _USERS.c.user_id == sa
 _STANDING = Query(
     sa.select(*(column.label(name) for name, column in _OWN.items()), _USERS)
     .select_from(TENANTS.outerjoin(_USERS, _WHO))
-    .where(where(TENANTS))
+    .where(where(TENANTS)),
+    beside=True,
 )
 
 

@@ -129,7 +129,7 @@ class Stage:
         )
         entry = Entry(step, 0, EntryKind.REPLY, "Let me see.", self.now, tool_calls=requested)
         async with self.database.tenant(self.tenant_id) as records:
-            await records.transcripts.add(run_id, [entry])
+            await records.transcripts.append(run_id, entry)
 
     def ref(self, run_id: str, call: int = 1, step: int = 1) -> CallRef:
         return CallRef(self.tenant_id, run_id, step, call)

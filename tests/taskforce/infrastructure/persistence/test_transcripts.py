@@ -1,12 +1,16 @@
 """The append-only transcript."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
+from taskforce.core.domain.runs import Brief, RunStatus
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, conversation
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.persistence.database import Database
+from taskforce.core.interfaces.records import AlreadyThere, Records
+from taskforce.infrastructure.persistence.database import Database, StatementError
 from tests.taskforce.infrastructure.persistence.makers import NASTY, NOW, STORED, queued
 
 MISSION = Entry(0, 0, EntryKind.MISSION, "Count.", NOW, author_id="alice")
@@ -33,6 +37,16 @@ def observation(number: int, call: int, text: str = "ok") -> Entry:
     )
 
 
+async def append(records: Records, run: Brief, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        await records.transcripts.append(run.run_id, entry)
+
+
+async def said(database: Database, run: Brief, entries: Sequence[Entry]) -> None:
+    async with database.tenant(run.tenant_id) as records:
+        await append(records, run, entries)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -48,7 +62,7 @@ async def test_an_entry_comes_back_as_it_was_and_empty_is_not_none(
 ) -> None:
     run = await queued(database, tenant)
     async with database.tenant(tenant) as records:
-        await records.transcripts.add(run.run_id, [entry])
+        assert await records.transcripts.append(run.run_id, entry) == entry
         assert await records.transcripts.entry(run.run_id, entry.step, entry.call) == entry
 
 
@@ -57,28 +71,53 @@ async def test_whatever_a_model_writes_can_be_kept(database: Database, tenant: s
     reply = Entry(1, 0, EntryKind.REPLY, NASTY, NOW, tool_calls=(RequestedCall(NASTY, NASTY, NASTY),))
     told = replace(observation(1, 1, NASTY), tool=NASTY, tool_call_id=NASTY)
     async with database.tenant(tenant) as records:
-        await records.transcripts.add(run.run_id, [reply, told])
-        assert await records.transcripts.range(run.run_id, 0, 1) == [
+        stored = [await records.transcripts.append(run.run_id, one) for one in (reply, told)]
+        assert await records.transcripts.range(run.run_id, 0, 1) == stored
+        assert stored == [
             replace(reply, text=STORED, tool_calls=(RequestedCall(STORED, STORED, STORED),)),
             replace(told, text=STORED, tool=STORED, tool_call_id=STORED),
         ]
 
 
-async def test_an_entry_that_is_there_stays_as_it_is(database: Database, tenant: str) -> None:
+async def test_an_entry_that_is_there_stays_as_it_is_and_nothing_is_stored_with_a_second_one(
+    database: Database, tenant: str
+) -> None:
     run = await queued(database, tenant)
+    await said(database, run, step(1, 2))
+    with pytest.raises(AlreadyThere):
+        await said(database, run, [*step(2, 0), observation(1, 2, "forged")])
     async with database.tenant(tenant) as records:
-        assert await records.transcripts.add(run.run_id, step(1, 2)) == 3
-        assert await records.transcripts.add(run.run_id, [observation(1, 2, "forged"), *step(2, 0)]) == 1
         kept = await records.transcripts.entry(run.run_id, 1, 2)
+        assert await records.transcripts.entry(run.run_id, 2, 0) is None
     assert kept is not None
     assert kept.text == "ok"
+
+
+async def test_who_catches_the_error_of_a_second_entry_commits_nothing(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    await said(database, run, step(1, 0))
+
+    async def catch() -> None:
+        async with database.tenant(tenant) as records:
+            await records.runs.begin(run.run_id, NOW)
+            await records.transcripts.append(run.run_id, observation(1, 0))
+            with pytest.raises(asyncpg.UniqueViolationError):
+                # Read together with what waits to be written.
+                await records.users.standing("alice")
+
+    with pytest.raises(StatementError, match="rolled back"):
+        await catch()
+    async with database.tenant(tenant) as records:
+        found = await records.runs.get(run.run_id)
+    assert found is not None
+    assert found.status is RunStatus.QUEUED
 
 
 async def test_entries_come_in_order_words_before_the_reply(database: Database, tenant: str) -> None:
     run = await queued(database, tenant)
     words = [Entry(1, place, EntryKind.WORD, "word", NOW, author_id="alice") for place in (-1, -2)]
     async with database.tenant(tenant) as records:
-        await records.transcripts.add(run.run_id, [*reversed(step(1, 2)), *words, MISSION])
+        await append(records, run, [*reversed(step(1, 2)), *words, MISSION])
         found = await records.transcripts.latest(run.run_id, 0, 100)
     assert [(entry.step, entry.call) for entry in found] == [(0, 0), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2)]
 
@@ -86,7 +125,7 @@ async def test_entries_come_in_order_words_before_the_reply(database: Database, 
 async def test_the_latest_entries_are_whole_steps_and_the_mission(database: Database, tenant: str) -> None:
     run = await queued(database, tenant)
     async with database.tenant(tenant) as records:
-        await records.transcripts.add(run.run_id, [MISSION, *(one for n in range(1, 6) for one in step(n, 3))])
+        await append(records, run, [MISSION, *(one for n in range(1, 6) for one in step(n, 3))])
         found = await records.transcripts.latest(run.run_id, 0, 6)
         assert [(entry.step, entry.call) for entry in found[:2]] == [(0, 0), (4, 0)]
         assert len(found) == 9
@@ -100,7 +139,7 @@ async def test_the_latest_entries_are_whole_steps_and_the_mission(database: Data
 async def test_a_range_counts_steps_and_not_entries(database: Database, tenant: str) -> None:
     run = await queued(database, tenant)
     async with database.tenant(tenant) as records:
-        await records.transcripts.add(run.run_id, [MISSION, *(one for n in range(1, 6) for one in step(n, 1))])
+        await append(records, run, [MISSION, *(one for n in range(1, 6) for one in step(n, 1))])
         assert {entry.step for entry in await records.transcripts.range(run.run_id, 1, 2)} == {2, 3}
         assert {entry.step for entry in await records.transcripts.range(run.run_id, -1, 2)} == {0, 1}
         last = await records.transcripts.last_reply(run.run_id)
