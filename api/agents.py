@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from taskforce.core.domain.approvals import Terms
+from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import AgentDefinition, Limits

@@ -23,13 +23,13 @@ with workflow.unsafe.imports_passed_through():
         OpenedRequest,
         RefusedDecision,
     )
+    from taskforce.core.domain.approval_terms import Terms
     from taskforce.core.domain.approvals import (
         MAX_COMMENT,
         Approval,
         ApprovalStatus,
         Channel,
         Decision,
-        Terms,
         Verdict,
     )
     from taskforce.core.domain.errors import Conflict

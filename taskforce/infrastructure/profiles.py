@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from taskforce.core.domain.approvals import Terms
+from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.runs import AgentDefinition, Limits
 from taskforce.infrastructure.llm.environment import choose_models, require_offered, split_names

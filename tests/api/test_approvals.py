@@ -8,7 +8,8 @@ import pytest
 
 from api.routes.requests import require_counted
 from models.messages.approvals import DecisionOutcome
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict, content_hash
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict, content_hash
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
 from taskforce.core.interfaces.stored import Request
 from taskforce.infrastructure.persistence.database import Database

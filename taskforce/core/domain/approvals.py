@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.errors import Conflict, Invalid
 
 MAX_COMMENT = 2_000
@@ -22,6 +23,7 @@ class ApprovalStatus(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    VOIDED = "voided"
 
 
 class Verdict(StrEnum):
@@ -39,42 +41,31 @@ class Channel(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """Under which a request is decided; a request keeps those that it began with.
+class Decision:
+    """One person's word on a request.
 
     Attributes:
-        required_approvers: Distinct people who must approve.
-        rejections_to_close: Distinct people whose rejection ends it.
-        allowed_roles: Roles of which an approver must hold one at the moment of the decision.
-        self_approval: Whether the requester may decide.
-        expire_seconds: Seconds until it ends by itself.
-        signal_channel: Whether unauthenticated signals from the Temporal UI and CLI count.
-
-    Raises:
-        Invalid: `terms_invalid` when a number is not positive: nobody's word would approve, or close, a request.
+        approver_id: Who.
+        verdict: What they say.
+        comment: Why.
+        channel: How it reached us.
+        at: When, UTC.
+        on_behalf_of: Who has asked the approver to decide in their place, while they are away.
+        content: Hash of what was decided on; None until it is known.
     """
-
-    required_approvers: int = 1
-    rejections_to_close: int = 1
-    allowed_roles: tuple[str, ...] = ("admin",)
-    self_approval: bool = False
-    expire_seconds: int = 72 * 3_600
-    signal_channel: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.required_approvers, self.rejections_to_close, self.expire_seconds) < 1:
-            raise Invalid("terms_invalid", "Approvers, rejections and seconds to expiry must be at least 1.")
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One person's word on a request."""
 
     approver_id: str
     verdict: Verdict
     comment: str
     channel: Channel
     at: datetime
+    on_behalf_of: str | None = None
+    content: str | None = None
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Whose word it is: the approver's, and that of whom the approver stands for."""
+        return frozenset({self.approver_id, self.on_behalf_of or self.approver_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +79,10 @@ class Approval:
         opened_at: When it was asked; it expires `terms.expire_seconds` later.
         decisions: What was said so far, oldest first.
         withdrawn: Whether the requester, or the end of what asked, took it back.
+        content: Hash of what is asked for now; an approver may edit it, and then all approve what was edited.
+        deciders: Who may decide now; None for those of the terms.
+        acted: How many of the terms' timed actions have happened.
+        voided: Whether what it asks for has changed under it.
     """
 
     request_id: str
@@ -96,11 +91,30 @@ class Approval:
     opened_at: datetime
     decisions: tuple[Decision, ...] = ()
     withdrawn: bool = False
+    content: str = ""
+    deciders: Deciders | None = None
+    acted: int = 0
+    voided: bool = False
 
     @property
     def expires_at(self) -> datetime:
         """When it ends by itself."""
         return self.opened_at + timedelta(seconds=self.terms.expire_seconds)
+
+    @property
+    def who(self) -> Deciders:
+        """Who may decide now."""
+        return self.terms.deciders if self.deciders is None else self.deciders
+
+    @property
+    def next_action(self) -> TimedAction | None:
+        """What happens next by itself, besides expiry."""
+        return self.terms.actions[self.acted] if self.acted < len(self.terms.actions) else None
+
+    def next_at(self) -> datetime:
+        """When something happens next by itself."""
+        coming = self.next_action
+        return self.expires_at if coming is None else self.opened_at + timedelta(seconds=coming.after_seconds)
 
     def status(self, now: datetime) -> ApprovalStatus:
         """Where it stands at a time.
@@ -109,53 +123,124 @@ class Approval:
         """
         if self.withdrawn:
             return ApprovalStatus.WITHDRAWN
-        if self._count(Verdict.REJECT) >= self.terms.rejections_to_close:
+        if self.voided:
+            return ApprovalStatus.VOIDED
+        if len(self._said(Verdict.REJECT)) >= self.terms.rejections_to_close:
             return ApprovalStatus.REJECTED
-        if self._count(Verdict.APPROVE) >= self.terms.required_approvers:
+        if len(self._said(Verdict.APPROVE)) >= self.terms.required_approvers:
             return ApprovalStatus.APPROVED
         return ApprovalStatus.EXPIRED if now >= self.expires_at else ApprovalStatus.PENDING
 
-    def check(self, approver_id: str, channel: Channel, now: datetime) -> None:
-        """Refuses a decision that cannot count, whoever the approver is.
+    def check(self, approver_id: str, channel: Channel, now: datetime, on_behalf_of: str | None = None) -> None:
+        """Refuses a decision that cannot count, whatever roles the approver holds.
 
         Raises:
             Conflict: `request_closed`, `already_decided`, `self_approval` or `channel_refused`.
         """
-        status = self.status(now)
-        if status is not ApprovalStatus.PENDING:
-            raise Conflict("request_closed", f"The request is {status.value}; it takes no more decisions.")
-        if any(decision.approver_id == approver_id for decision in self.decisions):
+        self._require_pending(now)
+        people = {approver_id, on_behalf_of or approver_id}
+        if any(people & decision.people for decision in self._standing()):
             raise Conflict("already_decided", "This person has already decided.")
-        if approver_id == self.requester_id and not self.terms.self_approval:
+        if self.requester_id in people and not self.terms.self_approval:
             raise Conflict("self_approval", "The requester may not decide.")
         if channel is Channel.SIGNAL and not self.terms.signal_channel:
             raise Conflict("channel_refused", "Decisions by signal are not accepted here; use the API.")
 
-    def decide(self, decision: Decision) -> "Approval":
-        """Adds a decision.
+    def decide(self, decision: Decision, seen: str | None = None) -> "Approval":
+        """Adds a decision. An approval of other content changes what is asked for: earlier ones count no more.
+
+        Args:
+            decision: The word; its `content` is None for what is asked for now.
+            seen: Hash of what the approver was shown; None where that is not known.
 
         Raises:
-            Conflict: As `check`.
+            Conflict: As `check`; `comment_required`; `content_changed` when the approver was shown something else.
         """
-        self.check(decision.approver_id, decision.channel, decision.at)
-        return replace(self, decisions=(*self.decisions, decision))
+        self.check(decision.approver_id, decision.channel, decision.at, decision.on_behalf_of)
+        if self.terms.comment_required and not decision.comment.strip():
+            raise Conflict("comment_required", "A decision on this request must say why: add a comment.")
+        if seen is not None and seen != self.content:
+            raise Conflict("content_changed", "What is asked for has changed meanwhile. Look at it again.")
+        edited = decision.content if decision.verdict is Verdict.APPROVE else None
+        on = edited or self.content
+        return replace(self, content=on, decisions=(*self.decisions, replace(decision, content=on)))
+
+    def act(self, now: datetime) -> "Approval":
+        """Does the next timed action.
+
+        Raises:
+            Conflict: `request_closed`, or `action_not_due`.
+        """
+        self._require_pending(now)
+        action = self.next_action
+        if action is None or now < self.next_at():
+            raise Conflict("action_not_due", "Nothing is to be done now.")
+        after = replace(self, acted=self.acted + 1)
+        if action.kind is ActionKind.WIDEN:
+            return replace(after, deciders=self.who.widened(action.to))
+        return replace(after, deciders=action.to) if action.kind is ActionKind.REASSIGN else after
+
+    def reassign(self, to: Deciders, now: datetime) -> "Approval":
+        """Lets others decide, from now on; what was said stays.
+
+        Raises:
+            Conflict: `request_closed`.
+            Invalid: `deciders_missing` when nobody is named.
+        """
+        self._require_pending(now)
+        if not to:
+            raise Invalid("deciders_missing", "Name roles or people who shall decide.")
+        return replace(self, deciders=to)
+
+    def withdraw(self, now: datetime) -> "Approval":
+        """Takes the request back.
+
+        Raises:
+            Conflict: `request_closed`.
+        """
+        self._require_pending(now)
+        return replace(self, withdrawn=True)
+
+    def void(self, now: datetime) -> "Approval":
+        """Ends a request whose subject has changed under it.
+
+        Raises:
+            Conflict: `request_closed`.
+        """
+        self._require_pending(now)
+        return replace(self, voided=True)
 
     def reason(self, now: datetime) -> str:
         """Why it ended as it did, for the record and for the model."""
         status = self.status(now)
-        words = [d for d in self.decisions if d.verdict.value == _VERDICT_OF.get(status)]
-        said = "; ".join(f"{d.approver_id}: {d.comment}" if d.comment else d.approver_id for d in words)
-        if status is ApprovalStatus.EXPIRED:
-            return "nobody decided in time"
-        if status is ApprovalStatus.WITHDRAWN:
-            return "the request was withdrawn"
-        return said
+        if status in _REASONS:
+            return _REASONS[status]
+        words = self._said(_VERDICT_OF[status]) if status in _VERDICT_OF else ()
+        return "; ".join(f"{_named(d)}: {d.comment}" if d.comment else _named(d) for d in words)
 
-    def _count(self, verdict: Verdict) -> int:
-        return sum(decision.verdict is verdict for decision in self.decisions)
+    def _require_pending(self, now: datetime) -> None:
+        status = self.status(now)
+        if status is not ApprovalStatus.PENDING:
+            raise Conflict("request_closed", f"The request is {status.value}; it takes no more decisions.")
+
+    def _standing(self) -> tuple[Decision, ...]:
+        """The decisions that count: rejections, and approvals of what is asked for now."""
+        return tuple(d for d in self.decisions if d.verdict is Verdict.REJECT or d.content in {None, self.content})
+
+    def _said(self, verdict: Verdict) -> tuple[Decision, ...]:
+        return tuple(decision for decision in self._standing() if decision.verdict is verdict)
 
 
-_VERDICT_OF = {ApprovalStatus.APPROVED: "approve", ApprovalStatus.REJECTED: "reject"}
+def _named(decision: Decision) -> str:
+    return f"{decision.approver_id} for {decision.on_behalf_of}" if decision.on_behalf_of else decision.approver_id
+
+
+_VERDICT_OF = {ApprovalStatus.APPROVED: Verdict.APPROVE, ApprovalStatus.REJECTED: Verdict.REJECT}
+_REASONS = {
+    ApprovalStatus.EXPIRED: "nobody decided in time",
+    ApprovalStatus.WITHDRAWN: "the request was withdrawn",
+    ApprovalStatus.VOIDED: "what was asked for has changed",
+}
 
 
 def content_hash(content: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from taskforce.core.domain.approvals import Terms
+from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import is_id
 

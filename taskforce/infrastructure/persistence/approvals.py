@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.approvals import ApprovalDecisionRow, ApprovalRow
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.interfaces.stored import Approver, Page, Request
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where

@@ -16,7 +16,7 @@ from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.principals import recognise
 from taskforce.application.running import Briefs, Running
 from taskforce.core.domain.access import AccessRules, UserRecord
-from taskforce.core.domain.approvals import Terms
+from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.runs import AgentDefinition, Limits, Run
 from taskforce.core.domain.transcript import Entry, EntryKind
 from taskforce.core.interfaces.identity import Identity

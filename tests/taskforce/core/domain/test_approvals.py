@@ -1,7 +1,9 @@
 """The rules by which people decide."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.approvals import (
     Approval,
     ApprovalStatus,
     Channel,
     Decision,
-    Terms,
     Verdict,
     content_hash,
 )
@@ -81,6 +83,98 @@ def test_the_reason_names_who_said_what() -> None:
     assert Approval("1", "alice", Terms(), NOW, withdrawn=True).reason(NOW) == "the request was withdrawn"
 
 
+def test_a_comment_is_required_where_the_terms_say_so() -> None:
+    assert refusal(request(comment_required=True), says("bob", comment="  ")) == "comment_required"
+    assert request(comment_required=True).decide(says("bob", comment="fine")).status(NOW) is ApprovalStatus.APPROVED
+
+
+def test_whoever_stands_for_somebody_speaks_for_both_of_them_once() -> None:
+    for_carol = replace(says("bob", comment="fine"), on_behalf_of="carol")
+    approval = request(required_approvers=3).decide(for_carol)
+    assert refusal(approval, says("bob")) == refusal(approval, says("carol")) == "already_decided"
+    assert refusal(approval, replace(says("dave"), on_behalf_of="carol")) == "already_decided"
+    assert refusal(request(), replace(says("bob"), on_behalf_of="alice")) == "self_approval"
+    assert request().decide(for_carol).reason(NOW) == "bob for carol: fine"
+
+
+def test_an_approval_with_other_content_begins_the_count_anew() -> None:
+    asked = Approval("1", "alice", Terms(required_approvers=2), NOW, content="asked")
+    edited = asked.decide(says("bob")).decide(replace(says("carol"), content="edited"), seen="asked")
+    assert (edited.content, edited.status(NOW)) == ("edited", ApprovalStatus.PENDING)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        edited.decide(says("dave"), seen="asked")
+    assert refusal(edited, says("carol")) == "already_decided"
+    assert edited.decide(says("bob"), seen="edited").status(NOW) is ApprovalStatus.APPROVED
+
+
+def test_a_rejection_stays_whatever_the_content_becomes() -> None:
+    asked = Approval("1", "alice", Terms(rejections_to_close=2), NOW, content="asked")
+    rejected = asked.decide(replace(says("bob", Verdict.REJECT), content="other"))
+    assert rejected.content == "asked"
+    assert refusal(rejected, says("bob")) == "already_decided"
+
+
+DAY = 24 * 3_600
+CHAIN = (
+    TimedAction(ActionKind.REASSIGN, 7 * DAY, Deciders(people=("erin",))),
+    TimedAction(ActionKind.REMIND, 1 * DAY),
+    TimedAction(ActionKind.WIDEN, 3 * DAY, Deciders(roles=("cfo", "admin"))),
+)
+
+
+def test_timed_actions_happen_one_after_the_other_and_change_who_may_decide() -> None:
+    approval = request(actions=CHAIN, expire_seconds=14 * DAY)
+    seen = []
+    while (action := approval.next_action) is not None:
+        with pytest.raises(Conflict):
+            approval.act(approval.next_at() - SECOND)
+        approval = approval.act(approval.next_at())
+        seen.append((action.kind, approval.who))
+    assert seen == [
+        (ActionKind.REMIND, Deciders(("admin",))),
+        (ActionKind.WIDEN, Deciders(("admin", "cfo"))),
+        (ActionKind.REASSIGN, Deciders(people=("erin",))),
+    ]
+    assert approval.next_at() == approval.expires_at == NOW + 14 * DAY * SECOND
+    assert approval.who.include("erin", ())
+    assert not approval.who.include("bob", ("admin",))
+
+
+def test_what_is_over_is_not_reassigned_withdrawn_voided_or_acted_on() -> None:
+    over = request(actions=CHAIN, expire_seconds=14 * DAY).decide(says("bob"))
+    changes: list[Callable[[], Approval]] = [
+        lambda: over.reassign(Deciders(("cfo",)), NOW),
+        lambda: over.withdraw(NOW),
+        lambda: over.void(NOW),
+        lambda: over.act(NOW + DAY * SECOND),
+    ]
+    for change in changes:
+        with pytest.raises(Conflict) as refused:
+            change()
+        assert refused.value.code == "request_closed"
+    assert request().void(NOW).reason(NOW) == "what was asked for has changed"
+    with pytest.raises(Invalid):
+        request().reassign(Deciders(), NOW)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"allowed_roles": ()},
+        {"allowed_roles": (), "allowed_people": ("bob", "bob"), "required_approvers": 2},
+        {"expire_seconds": 367 * DAY},
+        {"actions": (TimedAction(ActionKind.WIDEN, 60),)},
+        {"actions": (TimedAction(ActionKind.REMIND, 0),)},
+        {"actions": (TimedAction(ActionKind.REMIND, 72 * 3_600),)},
+        {"actions": (TimedAction(ActionKind.REMIND, 60),) * 51},
+    ],
+)
+def test_terms_that_make_no_sense_are_refused(terms: dict[str, object]) -> None:
+    with pytest.raises(Invalid) as refused:
+        request(**terms)
+    assert refused.value.code == "terms_invalid"
+
+
 @pytest.mark.parametrize("name", ["required_approvers", "rejections_to_close", "expire_seconds"])
 @pytest.mark.parametrize("number", [0, -1])
 def test_terms_under_which_nobody_need_be_asked_are_refused(name: str, number: int) -> None:
@@ -90,62 +184,117 @@ def test_terms_under_which_nobody_need_be_asked_are_refused(name: str, number: i
 
 
 PEOPLE = st.sampled_from(["alice", "bob", "carol", "dave", "erin"])
-
-
-@dataclass
-class Heard:
-    """What should count, kept apart from the rules under test."""
-
-    approved: set[str] = field(default_factory=set)
-    rejected: set[str] = field(default_factory=set)
+CONTENTS = st.sampled_from([None, "asked", "edited", "edited again"])
+ACTIONS = st.lists(
+    st.builds(
+        TimedAction,
+        st.sampled_from(ActionKind),
+        st.integers(1, 99),
+        st.builds(Deciders, st.just(("admin",)), st.lists(PEOPLE, max_size=2).map(tuple)),
+    ),
+    max_size=4,
+).map(tuple)
 
 
 class Deciding(RuleBasedStateMachine):
-    """Any sequence of words, waits and withdrawals."""
+    """Any sequence of words, edits, waits, timed actions, reassignments and ends."""
 
-    @initialize(approvers=st.integers(1, 3), rejections=st.integers(1, 3), oneself=st.booleans(), signals=st.booleans())
-    def ask(self, approvers: int, rejections: int, oneself: bool, signals: bool) -> None:
-        terms = Terms(approvers, rejections, ("admin",), oneself, 100, signals)
-        self.approval, self.now, self.heard = Approval("1", "alice", terms, NOW), NOW, Heard()
+    @initialize(
+        approvers=st.integers(1, 3),
+        rejections=st.integers(1, 3),
+        oneself=st.booleans(),
+        signals=st.booleans(),
+        actions=ACTIONS,
+    )
+    def ask(
+        self, approvers: int, rejections: int, oneself: bool, signals: bool, actions: tuple[TimedAction, ...]
+    ) -> None:
+        terms = Terms(approvers, rejections, ("admin",), oneself, 100, signals, actions=actions)
+        self.approval, self.now = Approval("1", "alice", terms, NOW, content="asked"), NOW
+        self.content, self.acted = "asked", 0
         self.ended: ApprovalStatus | None = None
 
-    @rule(who=PEOPLE, verdict=st.sampled_from(Verdict), channel=st.sampled_from(Channel))
-    def decide(self, who: str, verdict: Verdict, channel: Channel) -> None:
-        decision = Decision(who, verdict, "", channel, self.now)
+    @rule(
+        who=PEOPLE,
+        verdict=st.sampled_from(Verdict),
+        channel=st.sampled_from(Channel),
+        behalf=st.none() | PEOPLE,
+        content=CONTENTS,
+        seen=CONTENTS,
+    )
+    def decide(
+        self, who: str, verdict: Verdict, channel: Channel, behalf: str | None, content: str | None, seen: str | None
+    ) -> None:
+        decision = Decision(who, verdict, "", channel, self.now, behalf, content)
         before = self.approval
         try:
-            self.approval = before.decide(decision)
+            self.approval = before.decide(decision, seen)
         except Conflict:
             assert self.approval is before
             return
         assert before.status(self.now) is ApprovalStatus.PENDING
-        (self.heard.approved if verdict is Verdict.APPROVE else self.heard.rejected).add(who)
+        assert seen in {None, self.content}
+        if verdict is Verdict.APPROVE:
+            self.content = content or self.content
 
     @rule(seconds=st.integers(0, 60))
     def wait(self, seconds: int) -> None:
         self.now += seconds * SECOND
 
+    @rule()
+    def act(self) -> None:
+        before = self.approval
+        try:
+            self.approval = before.act(self.now)
+        except Conflict:
+            return
+        self.acted += 1
+        assert before.status(self.now) is ApprovalStatus.PENDING
+        assert self.now >= before.next_at()
+
+    @rule(who=PEOPLE)
+    def reassign(self, who: str) -> None:
+        with suppress(Conflict):
+            self.approval = self.approval.reassign(Deciders(people=(who,)), self.now)
+
+    @rule(end=st.sampled_from(["withdraw", "void"]))
+    def end(self, end: str) -> None:
+        with suppress(Conflict):
+            self.approval = getattr(self.approval, end)(self.now)
+
     @invariant()
     def nobody_counts_twice(self) -> None:
-        people = [decision.approver_id for decision in self.approval.decisions]
+        approval = self.approval
+        counted = [d for d in approval.decisions if d.verdict is Verdict.REJECT or d.content == approval.content]
+        people = [person for decision in counted for person in decision.people]
         assert len(set(people)) == len(people)
-        assert set(people) == self.heard.approved | self.heard.rejected
 
     @invariant()
     def nobody_counts_who_may_not(self) -> None:
         terms = self.approval.terms
         for decision in self.approval.decisions:
-            assert terms.self_approval or decision.approver_id != "alice"
+            assert terms.self_approval or "alice" not in decision.people
             assert terms.signal_channel or decision.channel is Channel.API
             assert decision.at < self.approval.expires_at
 
     @invariant()
-    def it_is_approved_by_a_quorum_or_not_at_all(self) -> None:
+    def it_is_approved_by_a_quorum_of_the_same_content_or_not_at_all(self) -> None:
         status, terms = self.approval.status(self.now), self.approval.terms
-        assert (status is ApprovalStatus.APPROVED) == (len(self.heard.approved) >= terms.required_approvers)
-        assert (status is ApprovalStatus.REJECTED) == (len(self.heard.rejected) >= terms.rejections_to_close)
+        if status in {ApprovalStatus.WITHDRAWN, ApprovalStatus.VOIDED}:
+            return
+        assert self.approval.content == self.content
+        approved = sum(d.content == self.content for d in self.approval.decisions if d.verdict is Verdict.APPROVE)
+        rejected = sum(d.verdict is Verdict.REJECT for d in self.approval.decisions)
+        assert (status is ApprovalStatus.REJECTED) == (rejected >= terms.rejections_to_close)
+        if status is not ApprovalStatus.REJECTED:
+            assert (status is ApprovalStatus.APPROVED) == (approved >= terms.required_approvers)
         if status is ApprovalStatus.EXPIRED:
             assert self.now >= self.approval.expires_at
+
+    @invariant()
+    def actions_happen_in_order_and_once(self) -> None:
+        assert self.approval.acted == self.acted <= len(self.approval.terms.actions)
+        assert self.approval.who
 
     @invariant()
     def what_has_ended_stays_as_it_ended(self) -> None:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskforce.core.domain.access import UserRecord
-from taskforce.core.domain.approvals import Approval, Terms, content_hash
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import Approval, content_hash
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
 from taskforce.core.interfaces.llm import ModelCall

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Terms, Verdict
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import Approver, Page, Request
 from taskforce.infrastructure.persistence.database import Database

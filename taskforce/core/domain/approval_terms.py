@@ -1,0 +1,127 @@
+"""Under which terms people decide a request, and what happens to it as time goes by."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from taskforce.core.domain.errors import Invalid
+
+MOST_ACTIONS: Final = 50
+LONGEST: Final = 366 * 24 * 3_600
+"""Seconds after which a request has expired at the latest."""
+
+
+class ActionKind(StrEnum):
+    """What happens to a request by itself; it expires by `Terms.expire_seconds`."""
+
+    REMIND = "remind"
+    WIDEN = "widen"
+    REASSIGN = "reassign"
+
+
+@dataclass(frozen=True, slots=True)
+class Deciders:
+    """Who may decide: people by id, and whoever holds one of the roles at the moment of the decision."""
+
+    roles: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+
+    def include(self, user_id: str, roles: Collection[str]) -> bool:
+        """Whether somebody who holds these roles now is among them."""
+        return user_id in self.people or any(role in roles for role in self.roles)
+
+    def widened(self, more: "Deciders") -> "Deciders":
+        """These and others."""
+        return Deciders(_joined(self.roles, more.roles), _joined(self.people, more.people))
+
+    def __bool__(self) -> bool:
+        return bool(self.roles or self.people)
+
+    def __str__(self) -> str:
+        return ", ".join((*self.roles, *(f"user {person}" for person in self.people)))
+
+
+@dataclass(frozen=True, slots=True)
+class TimedAction:
+    """Something that happens so many seconds after a request was opened.
+
+    Attributes:
+        kind: What.
+        after_seconds: When, from the opening.
+        to: Who is reminded (nobody named: whoever may decide), who may decide too, or who may decide from then on.
+    """
+
+    kind: ActionKind
+    after_seconds: int
+    to: Deciders = Deciders()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Under which a request is decided; a request keeps those that it began with.
+
+    Attributes:
+        required_approvers: Distinct people who must approve.
+        rejections_to_close: Distinct people whose rejection ends it.
+        allowed_roles: Roles of which an approver must hold one at the moment of the decision.
+        self_approval: Whether the requester may decide.
+        expire_seconds: Seconds until it ends by itself.
+        signal_channel: Whether unauthenticated signals from the Temporal UI and CLI count.
+        allowed_people: People who may decide, whatever their roles.
+        comment_required: Whether a decision must say why.
+        actions: What happens meanwhile, in the order of time.
+        carries_out: Whether what was asked for follows an approval by itself; else somebody does it later.
+
+    Raises:
+        Invalid: `terms_invalid` when a number is not positive (nobody's word would approve, or close, a request),
+            nobody could ever decide, or an action makes no sense.
+    """
+
+    required_approvers: int = 1
+    rejections_to_close: int = 1
+    allowed_roles: tuple[str, ...] = ("admin",)
+    self_approval: bool = False
+    expire_seconds: int = 72 * 3_600
+    signal_channel: bool = False
+    allowed_people: tuple[str, ...] = ()
+    comment_required: bool = False
+    actions: tuple[TimedAction, ...] = ()
+    carries_out: bool = True
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise Invalid("terms_invalid", " ".join(problems), details={"problems": problems})
+        object.__setattr__(self, "actions", tuple(sorted(self.actions, key=lambda one: one.after_seconds)))
+
+    @property
+    def deciders(self) -> Deciders:
+        """Who may decide in the beginning."""
+        return Deciders(self.allowed_roles, self.allowed_people)
+
+    def _problems(self) -> Collection[str]:
+        found: list[str] = []
+        if min(self.required_approvers, self.rejections_to_close, self.expire_seconds) < 1:
+            found.append("Approvers, rejections and seconds to expiry must be at least 1.")
+        if self.expire_seconds > LONGEST:
+            found.append("A request expires within 366 days.")
+        if not self.deciders:
+            found.append("Somebody must be allowed to decide: name roles or people.")
+        if not self.allowed_roles and len(set(self.allowed_people)) < self.required_approvers and not self._widens():
+            found.append("Fewer people may decide than must approve.")
+        if len(self.actions) > MOST_ACTIONS:
+            found.append(f"At most {MOST_ACTIONS} actions.")
+        for one in self.actions:
+            if not 0 < one.after_seconds < self.expire_seconds:
+                found.append(f"{one.kind.value}: it happens after the opening and before the request expires.")
+            if one.kind is not ActionKind.REMIND and not one.to:
+                found.append(f"{one.kind.value}: name the roles or people.")
+        return found
+
+    def _widens(self) -> bool:
+        return any(one.kind is not ActionKind.REMIND for one in self.actions)
+
+
+def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return (*first, *(one for one in second if one not in first))
