@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,11 +22,13 @@ from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from taskforce.application.acting import Acting
 from taskforce.application.auditing import Sealer, drop_all_expired
+from taskforce.application.changing import Changing
 from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
-from taskforce.application.deciding import Deciding
+from taskforce.application.deciding import Deciding, found
 from taskforce.application.policy_documents import StoredPolicies
-from taskforce.application.running import Briefs, Running, repeat, settle, sweep
+from taskforce.application.running import UNSTARTED_BATCH, Briefs, Running, repeat, settle, sweep
+from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
@@ -76,6 +78,7 @@ class WorkerParts:
         rules: What the deployment says about rights.
         clock: The time.
         answer_seconds: How long a run waits for a person's answer.
+        subjects: What requests for approval are about, besides tool calls, by their type.
     """
 
     database: Database
@@ -86,6 +89,7 @@ class WorkerParts:
     rules: AccessRules = field(default_factory=AccessRules)
     clock: Clock = utc_now
     answer_seconds: int = ANSWER_SECONDS
+    subjects: Mapping[str, Subject] = field(default_factory=dict)
 
 
 def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
@@ -104,9 +108,11 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         parts.clock,
         conversations=said,
     )
-    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules)
+    subjects: dict[str, Subject] = {**parts.subjects, TOOL_CALL: ToolCalls(parts.tools)}
+    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects)
+    changing = Changing(parts.database, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
-    approvals = ApprovalActivities(deciding)
+    approvals = ApprovalActivities(deciding, changing)
     return [
         runs.begin_run,
         runs.note_status,
@@ -120,7 +126,10 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         approvals.authorize_decision,
         approvals.refuse_decision,
         approvals.record_decision,
+        approvals.record_change,
+        approvals.act_on_request,
         approvals.close_request,
+        approvals.carry_out_request,
     ]
 
 
@@ -176,10 +185,18 @@ async def sweeping(
     async def start(tenant_id: str, run_id: str) -> None:
         await door.start_run(await briefs.get(tenant_id, run_id))
 
+    async def ask(tenant_id: str, request_id: str) -> None:
+        async with database.tenant(tenant_id) as records:
+            request = await found(records, request_id)
+        await door.start_request(tenant_id, request)
+
     async def start_late_ones() -> None:
-        started = await sweep(database, clock() - LATE, start)
+        started = await sweep(await database.unstarted_runs(clock() - LATE, UNSTARTED_BATCH), start)
         if started:
             _log.info("runs.swept", started=started)
+
+    async def ask_late_ones() -> None:
+        await sweep(await database.unstarted_requests(clock() - LATE, UNSTARTED_BATCH), ask)
 
     async def settle_ended_ones() -> None:
         ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
@@ -189,6 +206,7 @@ async def sweeping(
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
+        ask_late_ones: SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,

@@ -4,51 +4,55 @@ from temporalio import activity
 
 from models.messages.approvals import (
     ApprovalInput,
+    CarriedOut,
+    ChangeRecord,
     CloseRequest,
     DecisionCheck,
+    DecisionGround,
     DecisionRecord,
+    DueAction,
     OpenedRequest,
     RefusedDecision,
+    RequestRef,
+    TimedRecord,
 )
 from taskforce.application.calls import CallRef
-from taskforce.application.deciding import Attempted, Deciding
+from taskforce.application.changing import Change, Changing
+from taskforce.application.deciding import Attempted, Deciding, DecisionMade
+from taskforce.core.domain.approval_terms import Deciders, TimedAction
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.interfaces.stored import Request
 
 
 class ApprovalActivities:
-    """Open, check, record and close.
+    """Open, check, record, act, close and carry out.
 
     Args:
-        deciding: The use cases.
+        deciding: The use cases of the decision.
+        changing: The use cases of other changes.
     """
 
-    def __init__(self, deciding: Deciding) -> None:
+    def __init__(self, deciding: Deciding, changing: Changing) -> None:
         self._deciding = deciding
+        self._changing = changing
 
     @activity.defn(name="open_request")
     async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
-        """Commits the request and returns what is needed to decide it by the rules."""
+        """Commits the request of a tool call, or finds that of a person; returns what is needed to decide it."""
+        if not asked.run_id:
+            return _opened(await self._deciding.open(asked.tenant_id, asked.request_id))
         ref = CallRef(asked.tenant_id, asked.run_id, asked.step, asked.call)
-        request = await self._deciding.open(ref, asked.request_id)
-        terms = request.approval.terms
-        return OpenedRequest(
-            title=request.title,
-            requester_id=request.approval.requester_id,
-            request_type=request.request_type,
-            opened_at=request.approval.opened_at,
-            expire_seconds=terms.expire_seconds,
-            required_approvers=terms.required_approvers,
-            rejections_to_close=terms.rejections_to_close,
-            allowed_roles=terms.allowed_roles,
-            self_approval=terms.self_approval,
-            signal_channel=terms.signal_channel,
-        )
+        return _opened(await self._deciding.open_call(ref, asked.request_id))
 
     @activity.defn(name="authorize_decision")
-    async def authorize_decision(self, check: DecisionCheck) -> None:
-        """Fails with the code of what stands against this person's deciding."""
+    async def authorize_decision(self, check: DecisionCheck) -> DecisionGround:
+        """Fails with the code of what stands against this person's deciding; says in whose place they do."""
         channel = Channel(check.channel)
-        await self._deciding.authorize(Attempted(check.tenant_id, check.request_id, check.approver_id, channel))
+        attempt = Attempted(
+            check.tenant_id, check.request_id, check.approver_id, channel, check.edit, whole=check.lasting
+        )
+        behalf = await self._deciding.authorize(attempt)
+        return DecisionGround() if behalf is None else DecisionGround(on_behalf_of=behalf)
 
     @activity.defn(name="refuse_decision")
     async def refuse_decision(self, refused: RefusedDecision) -> None:
@@ -60,10 +64,63 @@ class ApprovalActivities:
     @activity.defn(name="record_decision")
     async def record_decision(self, made: DecisionRecord) -> None:
         """Records a decision that counts."""
-        decision = Decision(made.approver_id, Verdict(made.verdict), made.comment, Channel(made.channel), made.at)
-        await self._deciding.record(made.tenant_id, made.request_id, decision)
+        verdict, channel = Verdict(made.verdict), Channel(made.channel)
+        decision = Decision(
+            made.approver_id, verdict, made.comment, channel, made.at, made.on_behalf_of, made.content or made.edit
+        )
+        await self._deciding.record(made.tenant_id, made.request_id, DecisionMade(decision, made.for_run))
+
+    @activity.defn(name="record_change")
+    async def record_change(self, made: ChangeRecord) -> None:
+        """Withdraws or reassigns, if the person may."""
+        said = made.change
+        to = Deciders(said.roles, said.people)
+        change = Change(said.actor_id, said.kind, made.at, said.comment, to, said.http_request)
+        await self._changing.record(made.tenant_id, made.request_id, change)
+
+    @activity.defn(name="act_on_request")
+    async def act_on_request(self, due: TimedRecord) -> None:
+        """Reminds, widens or reassigns, as the terms say."""
+        await self._deciding.act(due.tenant_id, due.request_id, due.number, due.at)
 
     @activity.defn(name="close_request")
     async def close_request(self, end: CloseRequest) -> None:
         """Ends the request."""
         await self._deciding.close(end.tenant_id, end.request_id, ApprovalStatus(end.status), end.reason)
+
+    @activity.defn(name="carry_out_request")
+    async def carry_out_request(self, ref: RequestRef) -> CarriedOut:
+        """Does what was approved."""
+        return CarriedOut(done=await self._deciding.carry_out(ref.tenant_id, ref.request_id))
+
+
+def _opened(request: Request) -> OpenedRequest:
+    terms = request.approval.terms
+    # Fields that say nothing new are left unset, and so stay out of the history.
+    said: dict[str, object] = {
+        "allowed_people": terms.allowed_people,
+        "comment_required": terms.comment_required,
+        "actions": tuple(_due(action) for action in terms.actions),
+        "carries_out": terms.carries_out and request.run_id is None,
+    }
+    return OpenedRequest.model_validate(
+        {
+            "title": request.title,
+            "requester_id": request.approval.requester_id,
+            "request_type": request.request_type,
+            "opened_at": request.approval.opened_at,
+            "expire_seconds": terms.expire_seconds,
+            "required_approvers": terms.required_approvers,
+            "rejections_to_close": terms.rejections_to_close,
+            "allowed_roles": terms.allowed_roles,
+            "self_approval": terms.self_approval,
+            "signal_channel": terms.signal_channel,
+            "content": request.content_hash,
+            **{name: value for name, value in said.items() if value},
+        }
+    )
+
+
+def _due(action: TimedAction) -> DueAction:
+    named = {name: value for name, value in (("roles", action.to.roles), ("people", action.to.people)) if value}
+    return DueAction.model_validate({"kind": action.kind.value, "after_seconds": action.after_seconds, **named})

@@ -11,6 +11,7 @@ from api.parts import GatewayParts
 from api.routes import (
     api_keys,
     audit,
+    delegations,
     events,
     execute,
     identity,
@@ -59,6 +60,6 @@ def create_app(parts: GatewayParts) -> FastAPI:
 
 def _routes() -> APIRouter:
     together = APIRouter()
-    for each in (execute, runs, steps, events, identity, *ADMIN):
+    for each in (execute, runs, steps, events, identity, delegations, *ADMIN):
         together.include_router(each.router)
     return together

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from api.agents import Agents
+from taskforce.application.changing import Changing
 from taskforce.application.deciding import Deciding
 from taskforce.application.policies import PolicyEngine
 from taskforce.application.policy_documents import NoTags, StoredPolicies
@@ -88,6 +89,10 @@ class GatewayParts:
     def deciding(self) -> Deciding:
         """The use cases of approvals."""
         return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.rules)
+
+    def changing(self) -> Changing:
+        """What else people do to requests."""
+        return Changing(self.database, self.rules)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probes
-from tests.fixtures.runs import Missions
+from tests.fixtures.runs import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
@@ -108,7 +108,7 @@ async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLL
     model = LiteLLMModel(api_base=scripted.url)
     async with Publisher(postgres.app) as live:
         tools = ToolRegistry([*ToolRegistry.discover().tools, *probes.TOOLS])
-        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp())
+        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp(), subjects=SUBJECTS)
     await model.aclose()
 
 

@@ -1,29 +1,38 @@
 """A durable question to people."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
-from workflows.steps import last_failure, quickly
+from workflows.steps import last_failure, patiently, quickly
 
 with workflow.unsafe.imports_passed_through():
+    from pydantic import BaseModel
+
     from models.messages.approvals import (
         ApprovalInput,
         ApprovalOutcome,
         ApprovalState,
+        CarriedOut,
+        ChangeInput,
+        ChangeRecord,
         CloseRequest,
         DecisionCheck,
+        DecisionGround,
         DecisionInput,
         DecisionOutcome,
         DecisionRecord,
         OpenedRequest,
         RefusedDecision,
+        RequestRef,
+        TimedRecord,
     )
-    from taskforce.core.domain.approval_terms import Terms
+    from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
     from taskforce.core.domain.approvals import (
         MAX_COMMENT,
         Approval,
@@ -32,9 +41,11 @@ with workflow.unsafe.imports_passed_through():
         Decision,
         Verdict,
     )
-    from taskforce.core.domain.errors import Conflict
+    from taskforce.core.domain.errors import Conflict, DomainError
 
 _Ways = Literal["api", "signal"]
+SUBJECT_CHANGED = "subject_changed"
+_ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
 
 
 @workflow.defn(name="Approval")
@@ -45,24 +56,26 @@ class ApprovalWorkflow:
     def __init__(self, asked: ApprovalInput) -> None:
         self._asked = asked
         self._title = ""
+        self._carries_out = False
+        self._lasting = False
         self._approval: Approval | None = None
         self._over = False
         self._deciding = asyncio.Lock()
 
     @workflow.run
     async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
-        """Opens the request, waits, closes it."""
+        """Opens the request, waits, closes it, and does what follows."""
         try:
-            opened = await quickly("open_request", asked, OpenedRequest)
-            approval = self._open(opened)
-            left = approval.expires_at - workflow.now()
-            await self._wait(max(left.total_seconds(), 0))
+            self._open(await quickly("open_request", asked, OpenedRequest))
+            await self._wait()
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
-            await self._close(ApprovalStatus.WITHDRAWN)
+            await self._close(ApprovalStatus.WITHDRAWN, "the run was cancelled")
             raise
-        return await self._close(self._current().status(workflow.now()))
+        outcome = await self._close(self._current().status(workflow.now()))
+        await self._carry_out(outcome)
+        return outcome
 
     @workflow.update
     async def decide(self, decision: DecisionInput) -> DecisionOutcome:
@@ -100,19 +113,47 @@ class ApprovalWorkflow:
             requester_id=approval.requester_id,
             decided_by=tuple(decision.approver_id for decision in approval.decisions),
             expires_at=approval.expires_at,
+            may_decide=str(approval.who),
         )
 
-    def _open(self, opened: OpenedRequest) -> Approval:
-        terms = Terms(
-            required_approvers=opened.required_approvers,
-            rejections_to_close=opened.rejections_to_close,
-            allowed_roles=opened.allowed_roles,
-            self_approval=opened.self_approval,
-            expire_seconds=opened.expire_seconds,
-            signal_channel=opened.signal_channel,
+    @workflow.update
+    async def change(self, wish: ChangeInput) -> DecisionOutcome:
+        """Takes the request back, or lets others decide; `code` in the outcome says why it is refused."""
+        await workflow.wait_condition(self._is_open_or_over)
+        async with self._deciding:
+            if self._over:
+                return _ENDED
+            now = workflow.now()
+            try:
+                changed = self._changed(wish, now)
+                record = ChangeRecord(
+                    tenant_id=self._asked.tenant_id, request_id=self._asked.request_id, change=wish, at=now
+                )
+                await self._keep("record_change", record)
+            except (DomainError, FailureError) as error:
+                return self._refusal(error)
+            self._approval = changed
+            self._describe()
+            return DecisionOutcome(status=changed.status(now).value)
+
+    @change.validator
+    def _changeable(self, wish: ChangeInput) -> None:
+        if self._approval is not None:
+            try:
+                self._changed(wish, workflow.now())
+            except DomainError as error:
+                raise ApplicationError(error.message, type=error.code, non_retryable=True) from None
+
+    def _changed(self, wish: ChangeInput, now: datetime) -> Approval:
+        if wish.kind == "withdraw":
+            return self._current().withdraw(now)
+        return self._current().reassign(Deciders(wish.roles, wish.people), now)
+
+    def _open(self, opened: OpenedRequest) -> None:
+        self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
+        self._approval = Approval(
+            self._asked.request_id, opened.requester_id, _terms(opened), opened.opened_at, content=opened.content
         )
-        self._title = opened.title
-        self._approval = Approval(self._asked.request_id, opened.requester_id, terms, opened.opened_at)
         workflow.upsert_search_attributes(
             [
                 APPROVAL_TYPE.value_set(opened.request_type),
@@ -121,52 +162,95 @@ class ApprovalWorkflow:
             ]
         )
         self._describe()
-        return self._approval
 
-    async def _wait(self, seconds: float) -> None:
-        try:
-            await workflow.wait_condition(self._is_decided, timeout=seconds, timeout_summary="the request expires")
-        except TimeoutError:
-            # A decision that was being checked when the time ran out is heard to its end.
-            async with self._deciding:
-                pass
+    async def _wait(self) -> None:
+        """Waits for the end; what time brings meanwhile is done when it is due."""
+        while not self._is_decided():
+            coming = self._current().next_action
+            left = max((self._current().next_at() - workflow.now()).total_seconds(), 0)
+            summary = "the request expires" if coming is None else coming.kind.value
+            try:
+                await workflow.wait_condition(self._moved_on(coming), timeout=left, timeout_summary=summary)
+            except TimeoutError:
+                # A decision that was being checked when the time ran out is heard to its end.
+                async with self._deciding:
+                    await self._act()
+
+    def _moved_on(self, coming: TimedAction | None) -> Callable[[], bool]:
+        return lambda: self._is_decided() or self._current().next_action is not coming
+
+    async def _act(self) -> None:
+        approval, now = self._current(), workflow.now()
+        if approval.next_action is None or approval.status(now) is not ApprovalStatus.PENDING:
+            return
+        due = TimedRecord(
+            tenant_id=self._asked.tenant_id,
+            request_id=self._asked.request_id,
+            number=approval.acted,
+            at=approval.next_at(),
+        )
+        await self._keep("act_on_request", due)
+        self._approval = approval.act(now)
+        self._describe()
 
     async def _decide(self, decision: DecisionInput, channel: _Ways) -> DecisionOutcome:
         await workflow.wait_condition(self._is_open_or_over)
         async with self._deciding:
             if self._over:
-                return DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
+                return _ENDED
             try:
                 self._current().check(decision.approver_id, Channel(channel), workflow.now())
-                await quickly("authorize_decision", self._check(decision, channel))
-                await self._count(decision, channel)
+                ground = await quickly("authorize_decision", self._check(decision, channel), DecisionGround)
+                await self._count(decision, channel, _behalf(ground))
             except Conflict as conflict:
                 await self._refuse(decision.approver_id, channel, conflict.code)
-                return self._refused(conflict.code, conflict.message)
+                return self._refusal(conflict)
             except FailureError as error:
-                if is_cancelled_exception(error):
-                    raise
-                code, message = last_failure(error)
-                return self._refused(code, message)
+                return self._refusal(error)
             return DecisionOutcome(status=self._current().status(workflow.now()).value)
 
-    async def _count(self, said: DecisionInput, channel: _Ways) -> None:
+    async def _count(self, said: DecisionInput, channel: _Ways, behalf: str | None) -> None:
         now = workflow.now()
         comment = said.comment[:MAX_COMMENT]
-        decision = Decision(said.approver_id, Verdict(said.verdict), comment, Channel(channel), now)
-        decided = self._current().decide(decision)
-        made = DecisionRecord(
-            tenant_id=self._asked.tenant_id,
-            request_id=self._asked.request_id,
-            approver_id=said.approver_id,
-            channel=channel,
-            verdict=said.verdict,
-            comment=comment,
-            at=now,
-        )
-        await quickly("record_decision", made)
+        decision = Decision(said.approver_id, Verdict(said.verdict), comment, Channel(channel), now, behalf, said.edit)
+        decided = self._current().decide(decision, said.seen)
+        made: dict[str, Any] = {
+            "tenant_id": self._asked.tenant_id,
+            "request_id": self._asked.request_id,
+            "approver_id": said.approver_id,
+            "channel": channel,
+            "verdict": said.verdict,
+            "comment": comment,
+            "at": now,
+        }
+        more = {"on_behalf_of": behalf, "content": said.edit and decided.content, "for_run": said.for_run}
+        made |= {name: value for name, value in more.items() if value}
+        await self._keep("record_decision", DecisionRecord.model_validate(made))
         self._approval = decided
         self._describe()
+
+    async def _keep(self, activity: str, record: BaseModel) -> None:
+        """Writes what counts from now on.
+
+        As a regular activity: it is scheduled by a workflow task that has completed, so that what was decided, and in
+        which order, is history before it is a row. A local one is done again, with other words before it perhaps, when
+        its task fails because more words came in. Requests that began before 2026-11, which said nothing of their
+        content, keep to that.
+        """
+        if self._lasting:
+            await patiently(activity, record)
+        else:
+            await quickly(activity, record)
+
+    def _refusal(self, error: DomainError | FailureError) -> DecisionOutcome:
+        if isinstance(error, DomainError):
+            return self._refused(error.code, error.message)
+        if is_cancelled_exception(error):
+            raise error
+        code, message = last_failure(error)
+        if code == SUBJECT_CHANGED and not self._is_decided():
+            self._approval = self._current().void(workflow.now())
+        return self._refused(code, message)
 
     async def _signalled(self, verdict: Literal["approve", "reject"], payload: tuple[Any, ...]) -> None:
         said = payload[0] if len(payload) == 1 else None
@@ -185,13 +269,11 @@ class ApprovalWorkflow:
         )
         await quickly("refuse_decision", refused)
 
-    async def _close(self, status: ApprovalStatus) -> ApprovalOutcome:
+    async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
         self._over = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         asked, now = self._asked, workflow.now()
-        reason = self._approval.reason(now) if self._approval is not None else ""
-        if status is ApprovalStatus.WITHDRAWN:
-            reason = "the run was cancelled"
+        reason = why or (self._approval.reason(now) if self._approval is not None else "")
         end = CloseRequest.model_validate(
             {"tenant_id": asked.tenant_id, "request_id": asked.request_id, "status": status.value, "reason": reason}
         )
@@ -200,13 +282,26 @@ class ApprovalWorkflow:
         workflow.set_current_details(f"**{self._title}** was {status.value}. {reason}")
         return ApprovalOutcome(status=end.status)
 
+    async def _carry_out(self, outcome: ApprovalOutcome) -> None:
+        if not self._carries_out or outcome.status != "approved":
+            return
+        ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
+        carried = await patiently("carry_out_request", ref, CarriedOut, summary="what was approved")
+        if carried.done:
+            workflow.set_current_details(f"**{self._title}** was approved. {carried.done}")
+
     def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
-        return DecisionCheck(
-            tenant_id=self._asked.tenant_id,
-            request_id=self._asked.request_id,
-            approver_id=decision.approver_id,
-            channel=channel,
-        )
+        asked: dict[str, Any] = {
+            "tenant_id": self._asked.tenant_id,
+            "request_id": self._asked.request_id,
+            "approver_id": decision.approver_id,
+            "channel": channel,
+        }
+        if decision.edit is not None:
+            asked["edit"] = decision.edit
+        if self._lasting:
+            asked["lasting"] = True
+        return DecisionCheck.model_validate(asked)
 
     def _refused(self, code: str, message: str) -> DecisionOutcome:
         return DecisionOutcome(status=self._current().status(workflow.now()).value, code=code, message=message)
@@ -229,8 +324,35 @@ class ApprovalWorkflow:
         workflow.set_current_details(
             f"**{self._title}**\n\n"
             f"- asked by: {approval.requester_id}\n"
-            f"- may decide: {', '.join(terms.allowed_roles)} ({terms.required_approvers} needed; {how})\n"
+            f"- may decide: {approval.who} ({terms.required_approvers} needed; {how})\n"
             f"- decided so far: {decided}\n"
+            f"{self._coming()}"
             f"- expires: {approval.expires_at.isoformat(timespec='seconds')}\n\n"
             'Signal `approve` or `reject` with `{"approver": "<user id>", "comment": "..."}`.'
         )
+
+    def _coming(self) -> str:
+        coming, at = self._current().next_action, self._current().next_at()
+        return "" if coming is None else f"- next: {coming.kind.value} at {at.isoformat(timespec='seconds')}\n"
+
+
+def _behalf(ground: DecisionGround | None) -> str | None:
+    # Before 2026-11 the activity said nothing.
+    return None if ground is None else ground.on_behalf_of
+
+
+def _terms(opened: OpenedRequest) -> Terms:
+    actions = (
+        TimedAction(ActionKind(one.kind), one.after_seconds, Deciders(one.roles, one.people)) for one in opened.actions
+    )
+    return Terms(
+        required_approvers=opened.required_approvers,
+        rejections_to_close=opened.rejections_to_close,
+        allowed_roles=opened.allowed_roles,
+        self_approval=opened.self_approval,
+        expire_seconds=opened.expire_seconds,
+        signal_channel=opened.signal_channel,
+        allowed_people=opened.allowed_people,
+        comment_required=opened.comment_required,
+        actions=tuple(actions),
+    )

@@ -1,6 +1,6 @@
 """The one way to Temporal: start, decide, signal, query, and a look at who polls."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,13 +21,14 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
-from models.messages.approvals import DecisionInput, DecisionOutcome
+from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
 from models.messages.runs import RunInput, RunProgress
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, run_of
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
+from taskforce.core.interfaces.stored import Request
 from workflows import attributes
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
@@ -163,26 +164,57 @@ class TemporalDoor:
         except RPCError as error:
             raise _mapped(error, "run") from error
 
+    async def start_request(self, tenant_id: str, request: Request) -> None:
+        """Starts the workflow of a committed request that no run waits for; starting it again is harmless.
+
+        Raises:
+            Unavailable: `temporal_unavailable`; the sweeper starts the workflow later.
+        """
+        approval = request.approval
+        values = {
+            attributes.TENANT: tenant_id,
+            attributes.USER: approval.requester_id,
+            attributes.APPROVAL_TYPE: request.request_type,
+        }
+        try:
+            await self._client.start_workflow(
+                ApprovalWorkflow.run,
+                ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
+                id=approval_workflow_id(tenant_id, approval.request_id),
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
+                static_summary=f"{request.request_type}, asked by {approval.requester_id}",
+                rpc_timeout=RPC_TIME,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise _mapped(error, "request") from error
+
+    async def change_request(self, tenant_id: str, request_id: str, wish: ChangeInput) -> DecisionOutcome:
+        """Carries a withdrawal or a reassignment to its request.
+
+        Raises:
+            DomainError: As `decide`.
+        """
+        update = self._request(tenant_id, request_id).execute_update(
+            ApprovalWorkflow.change, wish, rpc_timeout=DECISION_TIME
+        )
+        return await _carried(update)
+
     async def decide(self, tenant_id: str, request_id: str, decision: DecisionInput) -> DecisionOutcome:
         """Carries an authenticated decision to its request.
 
         Raises:
             Conflict: The request refuses it; the code says why.
+            Missing: `request_not_found`: no workflow waits for it, not yet or not any more.
             Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`.
         """
-        handle = self._client.get_workflow_handle_for(ApprovalWorkflow.run, approval_workflow_id(tenant_id, request_id))
-        try:
-            return await handle.execute_update(ApprovalWorkflow.decide, decision, rpc_timeout=DECISION_TIME)
-        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise Unavailable(
-                "decision_pending",
-                "No worker has taken the decision yet; it may still be. Look at the request before you repeat it.",
-                retry_after=5,
-            ) from error
-        except WorkflowUpdateFailedError as error:
-            raise _refused(error) from error
-        except RPCError as error:
-            raise _closed_or(error) from error
+        update = self._request(tenant_id, request_id).execute_update(
+            ApprovalWorkflow.decide, decision, rpc_timeout=DECISION_TIME
+        )
+        return await _carried(update)
 
     async def pollers(self) -> int:
         """How many workers have polled lately.
@@ -249,8 +281,26 @@ class TemporalDoor:
             ) from error
         return lacking
 
+    def _request(self, tenant_id: str, request_id: str) -> WorkflowHandle[ApprovalWorkflow, ApprovalOutcome]:
+        return self._client.get_workflow_handle_for(ApprovalWorkflow.run, approval_workflow_id(tenant_id, request_id))
+
     def _run(self, tenant_id: str, run_id: str) -> WorkflowHandle[AgentRun, str]:
         return self._client.get_workflow_handle_for(AgentRun.run, run_workflow_id(tenant_id, run_id))
+
+
+async def _carried(update: Awaitable[DecisionOutcome]) -> DecisionOutcome:
+    try:
+        return await update
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise Unavailable(
+            "decision_pending",
+            "No worker has taken this yet; it may still be. Look at the request before you repeat it.",
+            retry_after=5,
+        ) from error
+    except WorkflowUpdateFailedError as error:
+        raise _refused(error) from error
+    except RPCError as error:
+        raise _mapped(error, "request") from error
 
 
 def _refused(error: WorkflowUpdateFailedError) -> DomainError:
@@ -258,13 +308,6 @@ def _refused(error: WorkflowUpdateFailedError) -> DomainError:
     if isinstance(cause, ApplicationError) and cause.type:
         return Conflict(cause.type, cause.message)
     return Conflict("request_closed", "The request has ended; it takes no more decisions.")
-
-
-def _closed_or(error: RPCError) -> DomainError:
-    # A request whose workflow is over, or forgotten, has a row that is the record.
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return Conflict("request_closed", "The request has ended; it takes no more decisions.")
-    return _mapped(error, "request")
 
 
 def _mapped(error: RPCError, what: str) -> DomainError:

@@ -63,8 +63,7 @@ async def quickly(
         # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
         if is_cancelled_exception(error) or refusal(error) is not None:
             raise
-    later: Result = await _patiently(activity, message, result, patience)
-    return later
+    return await patiently(activity, message, result, patience=patience)
 
 
 async def _local(activity: str, message: BaseModel, result: type[Result] | None, time: timedelta) -> Any:  # noqa: ANN401
@@ -73,15 +72,36 @@ async def _local(activity: str, message: BaseModel, result: type[Result] | None,
     )
 
 
-async def _patiently(activity: str, message: BaseModel, result: type[Result] | None, patience: timedelta | None) -> Any:  # noqa: ANN401
-    return await workflow.execute_activity(
+async def patiently(
+    activity: str,
+    message: BaseModel,
+    result: type[Result] | None = None,
+    *,
+    patience: timedelta | None = None,
+    summary: str | None = None,
+) -> Result:
+    """Runs an idempotent activity that may take as long as it takes, seen in the Temporal UI.
+
+    Args:
+        activity: Its name.
+        message: Its input.
+        result: The type of what it returns; None for nothing.
+        patience: Time for all attempts; None waits for as long as it takes.
+        summary: What the Temporal UI calls it.
+
+    Raises:
+        ActivityError: The activity said no, or the time is over.
+    """
+    value: Result = await workflow.execute_activity(
         activity,
         message,
         result_type=result,
         start_to_close_timeout=ROW_TIME,
         schedule_to_close_timeout=patience,
         retry_policy=PATIENT,
+        summary=summary,
     )
+    return value
 
 
 async def ask_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:

@@ -1,37 +1,37 @@
-"""Requests for approval: those that wait for the caller, and the caller's word on them."""
+"""Requests for approval: made, read, decided."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Annotated
 
-import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
+from api import deciding
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Caller, Parts, SignedIn
+from api.dependencies import Caller, Parts, SignedIn, actor_of
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
-from api.schemas.requests import DecisionIn, RequestOut, request_out
-from models.messages.approvals import DecisionInput, DecisionOutcome
-from taskforce.application.deciding import Attempted, holds_role, may_decide
-from taskforce.core.domain.approvals import Channel, Verdict
-from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
-from taskforce.core.domain.ids import missing, parse_id
+from api.schemas.requests import (
+    CommentIn,
+    DecisionIn,
+    HistoryOut,
+    ReassignmentIn,
+    RejectionIn,
+    RequestOut,
+    WithdrawalIn,
+    history_out,
+)
+from models.messages.approvals import ChangeInput, DecisionInput
+from taskforce.application import asking
+from taskforce.application.approvers import may_decide
+from taskforce.application.deciding import Attempted
+from taskforce.core.domain.approvals import ApprovalStatus, Channel
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.stored import Approver, Page, Request
+from taskforce.core.interfaces.stored import Approver, Page, Request, RequestFilter
 
 router = APIRouter(prefix="/admin/requests", tags=["approvals"])
 
 Anybody = Annotated[Caller, SignedIn]
-_log = structlog.get_logger(__name__)
-_REFUSALS: Mapping[str, type[DomainError]] = {
-    "approver_unknown": Forbidden,
-    "approver_role_missing": Forbidden,
-    "request_closed": Conflict,
-    "already_decided": Conflict,
-    "self_approval": Conflict,
-    "channel_refused": Conflict,
-}
-"""What the workflow may answer; any other code says that something went wrong behind the gateway."""
+Text = Annotated[str | None, Query(max_length=200)]
 
 
 @router.get("/pending", name="list_pending")
@@ -40,93 +40,146 @@ async def list_pending(caller: Anybody, parts: Parts, limit: Limit = 20, cursor:
 
     A page may be short although there is a next one: requests that are just about to close are passed over.
     """
-    roles = caller.roles
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
-        found = await records.requests.pending(page, Approver(caller.user_id, roles))
-    shown = [request for request in found[:limit] if _listed(parts, caller, request)]
-    last = found[limit - 1].approval if len(found) > limit else None
-    return PageOut[RequestOut].model_construct(
-        items=[_out(parts, caller, request) for request in shown],
-        next_cursor=place_cursor(last.opened_at, last.request_id) if last else None,
-    )
+        approver = await deciding.who_asks(records, parts, caller)
+        found = await records.requests.pending(page, approver)
+    shown = [request for request in found[:limit] if _listed(parts, caller, approver, request)]
+    return _page(parts, approver, found, limit, shown)
+
+
+@router.get("", name="list_requests")
+async def list_requests(
+    caller: Anybody,
+    parts: Parts,
+    status: ApprovalStatus | None = None,
+    request_type: Text = None,
+    requester_id: Text = None,
+    run_id: Annotated[str | None, Query(pattern=r"^[0-9a-f-]{36}$")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> PageOut[RequestOut]:
+    """Requests that the caller has made or may decide, whatever became of them; all of them for auditors."""
+    which, page = RequestFilter(status, request_type, requester_id, run_id), Page(limit + 1, parse_place(cursor))
+    async with parts.database.tenant(caller.tenant_id) as records:
+        approver = await deciding.who_asks(records, parts, caller)
+        everything = Permission.AUDIT_READ in caller.permissions
+        found = await records.requests.page(which, page, None if everything else approver)
+    return _page(parts, approver, found, limit, found[:limit])
 
 
 @router.get("/{request_id}", name="read_request")
 async def read_request(request_id: str, caller: Anybody, parts: Parts) -> RequestOut:
     """One request, for its requester, for those who may decide it and for auditors."""
-    return _out(parts, caller, await _find(parts, caller, request_id))
+    request, approver = await deciding.find(parts, caller, request_id)
+    return deciding.out(parts, approver, request)
+
+
+@router.get("/{request_id}/history", name="read_request_history")
+async def read_history(request_id: str, caller: Anybody, parts: Parts) -> HistoryOut:
+    """What has happened to a request, oldest first."""
+    request, _ = await deciding.find(parts, caller, request_id)
+    async with parts.database.tenant(caller.tenant_id) as records:
+        return history_out(list(await records.requests.history(request.approval.request_id)))
 
 
 @router.post("/{request_id}/approve", name="approve_request")
 async def approve(request_id: str, caller: Anybody, parts: Parts, said: DecisionIn | None = None) -> RequestOut:
-    """Approves exactly what the request's `payload` says."""
-    return await _decide(parts, caller, request_id, Verdict.APPROVE, said)
+    """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
+    word = said or DecisionIn()
+    request, approver = await deciding.find(parts, caller, request_id)
+    await _authorize(parts, caller, request, approver)
+    edit = None
+    if word.arguments is not None:
+        edit = await asking.propose(parts.database, actor_of(parts, caller), request, word.arguments)
+    decision = DecisionInput.model_validate(
+        {
+            "approver_id": caller.user_id,
+            "verdict": "approve",
+            "comment": word.comment,
+            "seen": word.content_hash or request.approval.content,
+            **({"edit": edit} if edit else {}),
+            **({"for_run": True} if word.for_run else {}),
+        }
+    )
+    return await _decide(parts, caller, request, decision)
 
 
 @router.post("/{request_id}/reject", name="reject_request")
-async def reject(request_id: str, caller: Anybody, parts: Parts, said: DecisionIn | None = None) -> RequestOut:
+async def reject(request_id: str, caller: Anybody, parts: Parts, said: RejectionIn | None = None) -> RequestOut:
     """Rejects a request; the agent is told the comment."""
-    return await _decide(parts, caller, request_id, Verdict.REJECT, said)
+    word = said or RejectionIn()
+    request, approver = await deciding.find(parts, caller, request_id)
+    await _authorize(parts, caller, request, approver)
+    seen = word.content_hash or request.approval.content
+    decision = DecisionInput(approver_id=caller.user_id, verdict="reject", comment=word.comment, seen=seen)
+    return await _decide(parts, caller, request, decision)
 
 
-async def _decide(
-    parts: GatewayParts, caller: Caller, request_id: str, verdict: Verdict, said: DecisionIn | None
-) -> RequestOut:
-    request = await _find(parts, caller, request_id)
-    known_id = request.approval.request_id
-    if request.closed_at is not None:
-        raise Conflict("request_closed", f"The request is {request.status.value}; it takes no more decisions.")
+@router.post("/{request_id}/withdraw", name="withdraw_request")
+async def withdraw(request_id: str, caller: Anybody, parts: Parts, said: WithdrawalIn | None = None) -> RequestOut:
+    """Takes a request back; a run that waits for it is told so."""
+    comment = (said or WithdrawalIn()).comment
+    return await _change(parts, caller, request_id, _wish(caller, "withdraw", comment))
+
+
+@router.post("/{request_id}/reassign", name="reassign_request")
+async def reassign(request_id: str, caller: Anybody, parts: Parts, said: ReassignmentIn) -> RequestOut:
+    """Lets others decide from now on: within the definition's people and roles, or anybody for who manages policies."""
+    named = {name: tuple(who) for name, who in (("roles", said.roles), ("people", said.people)) if who}
+    return await _change(parts, caller, request_id, _wish(caller, "reassign", said.comment, **named))
+
+
+@router.post("/{request_id}/comments", name="comment_on_request", status_code=201)
+async def add_comment(request_id: str, caller: Anybody, parts: Parts, said: CommentIn) -> HistoryOut:
+    """Says something about a request; answers its history."""
+    request, _ = await deciding.find(parts, caller, request_id)
+    await asking.comment(parts.database, actor_of(parts, caller), request.approval.request_id, said.comment)
+    return await read_history(request_id, caller, parts)
+
+
+async def _authorize(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
     # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
-    attempt = Attempted(caller.tenant_id, known_id, caller.user_id, Channel.API)
+    deciding.require_open(request)
+    deciding.require_key_enough(parts, caller, request, approver)
+    attempt = Attempted(caller.tenant_id, request.approval.request_id, caller.user_id, Channel.API)
     await parts.deciding().authorize(attempt)
-    comment = said.comment if said else ""
-    decision = DecisionInput(approver_id=caller.user_id, verdict=verdict.value, comment=comment)
-    require_counted(await parts.door.decide(caller.tenant_id, known_id, decision))
-    return _out(parts, caller, await _find(parts, caller, request_id))
 
 
-def require_counted(outcome: DecisionOutcome) -> None:
-    """Raises what a decision that does not count was refused for.
-
-    Raises:
-        Forbidden: The approver may not decide this request.
-        Conflict: The request's state does not allow it.
-        Unavailable: `decision_failed`: it could not be checked or recorded.
-    """
-    if outcome.code is None:
-        return
-    refusal = _REFUSALS.get(outcome.code)
-    if refusal is None:
-        _log.warning("decision.failed", code=outcome.code)
-        raise Unavailable(
-            "decision_failed",
-            "The decision could not be taken. Look at the request before you repeat it.",
-            retry_after=5,
-        )
-    raise refusal(outcome.code, outcome.message or "The decision does not count.")
+async def _decide(parts: GatewayParts, caller: Caller, request: Request, decision: DecisionInput) -> RequestOut:
+    request_id = request.approval.request_id
+    await deciding.carry(
+        parts, caller.tenant_id, request, lambda: parts.door.decide(caller.tenant_id, request_id, decision)
+    )
+    return await read_request(request_id, caller, parts)
 
 
-async def _find(parts: GatewayParts, caller: Caller, request_id: str) -> Request:
-    known_id = parse_id(request_id, "request")
-    async with parts.database.tenant(caller.tenant_id) as records:
-        request = await records.requests.get(known_id)
-    if request is None or not _may_know(parts, caller, request):
-        raise missing("request")
-    return request
+async def _change(parts: GatewayParts, caller: Caller, request_id: str, wish: ChangeInput) -> RequestOut:
+    request, _ = await deciding.find(parts, caller, request_id)
+    known_id = request.approval.request_id
+    change = deciding.change_of(caller, request, wish, parts.clock())
+    await parts.changing().check(caller.tenant_id, known_id, change)
+    await deciding.carry(
+        parts, caller.tenant_id, request, lambda: parts.door.change_request(caller.tenant_id, known_id, wish)
+    )
+    return await read_request(known_id, caller, parts)
 
 
-def _may_know(parts: GatewayParts, caller: Caller, request: Request) -> bool:
+def _wish(caller: Caller, kind: str, comment: str, **named: tuple[str, ...]) -> ChangeInput:
+    said = {"actor_id": caller.user_id, "kind": kind, "comment": comment, "http_request": caller.request_id}
+    return ChangeInput.model_validate({**said, **named})
+
+
+def _listed(parts: GatewayParts, caller: Caller, approver: Approver, request: Request) -> bool:
     own = request.approval.requester_id == caller.user_id
-    decides = holds_role(request, caller.roles)
-    return own or decides or Permission.AUDIT_READ in caller.permissions
+    return own or may_decide(request, approver, parts.clock())
 
 
-def _listed(parts: GatewayParts, caller: Caller, request: Request) -> bool:
-    own = request.approval.requester_id == caller.user_id
-    return own or may_decide(request, caller.user_id, caller.roles, parts.clock())
-
-
-def _out(parts: GatewayParts, caller: Caller, request: Request) -> RequestOut:
-    now = parts.clock()
-    return request_out(request, now, can_decide=may_decide(request, caller.user_id, caller.roles, now))
+def _page(
+    parts: GatewayParts, approver: Approver, found: Sequence[Request], limit: int, shown: Sequence[Request]
+) -> PageOut[RequestOut]:
+    last = found[limit - 1].approval if len(found) > limit else None
+    return PageOut[RequestOut].model_construct(
+        items=[deciding.out(parts, approver, request) for request in shown],
+        next_cursor=place_cursor(last.opened_at, last.request_id) if last else None,
+    )

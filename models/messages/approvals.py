@@ -14,11 +14,20 @@ class RequestRef(Message):
 
 
 class ApprovalInput(RequestRef):
-    """Starts the wait for a decision about one tool call of a run."""
+    """Starts the wait for a decision: about one tool call of a run, or, without one, about a request that is a row."""
 
-    run_id: str
-    step: int
-    call: int
+    run_id: str = ""
+    step: int = 0
+    call: int = 0
+
+
+class DueAction(Message):
+    """Something that happens to a request by itself."""
+
+    kind: Literal["remind", "widen", "reassign"]
+    after_seconds: int
+    roles: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
 
 
 class OpenedRequest(Message):
@@ -34,21 +43,53 @@ class OpenedRequest(Message):
     allowed_roles: tuple[str, ...] = ()
     self_approval: bool = False
     signal_channel: bool = False
+    allowed_people: tuple[str, ...] = ()
+    comment_required: bool = False
+    actions: tuple[DueAction, ...] = ()
+    carries_out: bool = False
+    content: str = ""
 
 
 class DecisionInput(Message):
-    """A person's decision, as the Update `decide` carries it."""
+    """A person's decision, as the Update `decide` carries it.
+
+    Attributes:
+        approver_id: Who.
+        verdict: What they say.
+        comment: Why.
+        seen: Hash of what they were shown.
+        edit: Hash of what they would rather approve; what that is, is a row.
+        for_run: Whether the approval holds for the tool for the rest of the run.
+    """
 
     approver_id: str
     verdict: Literal["approve", "reject"]
     comment: str = ""
+    seen: str | None = None
+    edit: str | None = None
+    for_run: bool = False
 
 
 class DecisionCheck(RequestRef):
-    """Asks whether a person may decide, now."""
+    """Asks whether a person may decide, now.
+
+    Attributes:
+        approver_id: Who.
+        channel: How it reached us.
+        edit: Hash of what they would rather approve.
+        lasting: Whether the row never says more than the workflow knows.
+    """
 
     approver_id: str
     channel: Literal["api", "signal"] = "api"
+    edit: str | None = None
+    lasting: bool = False
+
+
+class DecisionGround(Message):
+    """Why a person may decide: for themselves, or in somebody's place."""
+
+    on_behalf_of: str | None = None
 
 
 class DecisionRecord(DecisionCheck):
@@ -57,6 +98,9 @@ class DecisionRecord(DecisionCheck):
     verdict: Literal["approve", "reject"]
     comment: str = ""
     at: datetime
+    on_behalf_of: str | None = None
+    content: str | None = None
+    for_run: bool = False
 
 
 class RefusedDecision(RequestRef):
@@ -75,17 +119,48 @@ class DecisionOutcome(Message):
     message: str | None = None
 
 
+class ChangeInput(Message):
+    """A person's wish about an open request, as the Update `change` carries it: take it back, or let others decide."""
+
+    actor_id: str
+    kind: Literal["withdraw", "reassign"]
+    comment: str = ""
+    roles: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    http_request: str | None = None
+
+
+class ChangeRecord(RequestRef):
+    """A change that the rules allow, to be checked for the person's right to it, and recorded."""
+
+    change: ChangeInput
+    at: datetime
+
+
+class TimedRecord(RequestRef):
+    """A timed action that is due: which one, from 0, and when it was due."""
+
+    number: int
+    at: datetime
+
+
 class CloseRequest(RequestRef):
     """The end of a request."""
 
-    status: Literal["approved", "rejected", "expired", "withdrawn"]
+    status: Literal["approved", "rejected", "expired", "withdrawn", "voided"]
     reason: str = ""
+
+
+class CarriedOut(Message):
+    """What was done of what was approved, for the workflow's details; None when nothing was to be done."""
+
+    done: str | None = None
 
 
 class ApprovalOutcome(Message):
     """What the run is told: whether it may go on. The reason is a row."""
 
-    status: Literal["approved", "rejected", "expired", "withdrawn"]
+    status: Literal["approved", "rejected", "expired", "withdrawn", "voided"]
 
 
 class ApprovalState(Message):
@@ -96,3 +171,4 @@ class ApprovalState(Message):
     requester_id: str
     decided_by: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    may_decide: str = ""

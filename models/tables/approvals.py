@@ -1,4 +1,4 @@
-"""Requests for approval and the decisions on them."""
+"""Requests for approval, the decisions on them, and what else happens to them."""
 
 from datetime import datetime
 from typing import Any
@@ -7,17 +7,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
-from models.tables.columns import TIME, UUID, column, key, maybe
+from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class ApprovalRow(SQLModel, table=True):
-    """A request with the terms that it began with."""
+    """A request with the terms that it began with, and where it stands."""
 
     __tablename__ = "approvals"
 
     tenant_id: str = key()
     request_id: str = key(UUID)
-    run_id: str = column(UUID)
+    run_id: str | None = maybe(UUID)
     step: int = column(sa.Integer)
     call: int = column(sa.Integer)
     request_type: str = column()
@@ -32,17 +32,68 @@ class ApprovalRow(SQLModel, table=True):
     reason: str | None = maybe()
     opened_at: datetime = column(TIME)
     closed_at: datetime | None = maybe(TIME)
+    definition_id: str | None = maybe()
+    description: str = column()
+    current_hash: str = column()
+    edited: dict[str, Any] | None = maybe(JSONB)
+    for_run: bool = column(sa.Boolean)
+    roles: list[str] = column(TEXTS)
+    people: list[str] = column(TEXTS)
+    acted: int = column(sa.Integer)
+    started_at: datetime | None = maybe(TIME)
 
 
 class ApprovalDecisionRow(SQLModel, table=True):
-    """One person's word; append-only, a person decides once."""
+    """One person's word; append-only, a person decides once on the same content."""
 
     __tablename__ = "approval_decisions"
 
     tenant_id: str = key()
     request_id: str = key(UUID)
     approver_id: str = key()
+    content_hash: str = key()
     verdict: str = column()
     comment: str = column()
     channel: str = column()
     at: datetime = column(TIME)
+    on_behalf_of: str | None = maybe()
+
+
+class ApprovalEditRow(SQLModel, table=True):
+    """What somebody would rather approve; append-only, it counts once it is approved."""
+
+    __tablename__ = "approval_edits"
+
+    tenant_id: str = key()
+    request_id: str = key(UUID)
+    content_hash: str = key()
+    author_id: str = column()
+    payload: dict[str, Any] = column(JSONB)
+    at: datetime = column(TIME)
+
+
+class ApprovalHappeningRow(SQLModel, table=True):
+    """One thing that happened to a request; append-only, its name keeps it from happening twice."""
+
+    __tablename__ = "approval_happenings"
+
+    tenant_id: str = key()
+    request_id: str = key(UUID)
+    happening: str = key()
+    kind: str = column()
+    actor_id: str = column()
+    comment: str = column()
+    data: dict[str, Any] = column(JSONB)
+    at: datetime = column(TIME)
+
+
+class ApprovalDelegationRow(SQLModel, table=True):
+    """Who decides in somebody's place, from when until when."""
+
+    __tablename__ = "approval_delegations"
+
+    tenant_id: str = key()
+    user_id: str = key()
+    delegate_id: str = column()
+    since: datetime = column(TIME)
+    until: datetime = column(TIME)

@@ -1,11 +1,11 @@
 """The tool calls of a step, and what came of them."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from taskforce.application.calls import CallRef, arguments_of
+from taskforce.application.calls import CallRef, arguments_of, as_approved
 from taskforce.application.checking import Allowed, Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.lines import TOOL_EXECUTED, names_of
@@ -91,14 +91,17 @@ class Acting:
             known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
                 return _observed_before(call, known)
-            objection = await self._checking.objection_now(records, brief, policy, ref, call, request_id)
+            request = await records.requests.get(request_id) if request_id else None
+            call = as_approved(call, request)
+            objection = await self._checking.objection_now(records, brief, policy, ref, call, request)
             fresh = objection is None and await self._begin(records, ref, call)
             said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
         if objection is not None:
             return await self._tell(brief, ref, call, CallStatus.REFUSED, objection)
         if not fresh:
             return await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
-        return await self._perform(brief, ref, call, self._tools.specs()[call.name], said, attempt)
+        edited = request is not None and request.edited is not None
+        return await self._perform(brief, ref, call, self._tools.specs()[call.name], said, attempt, edited=edited)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
@@ -126,7 +129,15 @@ class Acting:
         return await self._tell(brief, ref, call, CallStatus.DENIED, _denial(call.name, request))
 
     async def _perform(
-        self, brief: Brief, ref: CallRef, call: RequestedCall, spec: ToolSpec, said: tuple[str, ...], attempt: int
+        self,
+        brief: Brief,
+        ref: CallRef,
+        call: RequestedCall,
+        spec: ToolSpec,
+        said: tuple[str, ...],
+        attempt: int,
+        *,
+        edited: bool = False,
     ) -> Observed:
         began = self._clock()
         try:
@@ -138,7 +149,8 @@ class Acting:
         except TimeoutError:
             status, result = CallStatus.FAILED, f"The tool did not finish within {spec.timeout_seconds:g} s."
         spent = int((self._clock() - began).total_seconds() * 1_000)
-        return await self._store_outcome(brief, ref, call, status, result, attempt, spent)
+        note = _EDITED.format(call.arguments) if edited else ""
+        return await self._store_outcome(brief, ref, call, status, result, attempt, spent, note)
 
     async def _store_outcome(
         self,
@@ -149,8 +161,10 @@ class Acting:
         result: object,
         attempt: int,
         spent: int,
+        note: str = "",
     ) -> Observed:
         seen = shown(result, ref.step, ref.call)
+        seen = replace(seen, text=note + seen.text)
         entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
         spending = Spending(
             run_id=ref.run_id,
@@ -203,6 +217,7 @@ class Acting:
         )
 
 
+_EDITED = "[A person has approved this call with other arguments, and it ran with these: {}]\n"
 _UNKNOWN = (
     "The tool was begun, but the process that ran it died before it could tell the outcome. It may or may not have had "
     "its effect, and it was not run again. Find out before you repeat it, and say so in your answer."

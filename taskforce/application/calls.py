@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.stored import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class CallRef:
 def call_payload(call: RequestedCall) -> Mapping[str, object]:
     """What an approver sees and approves: the tool and its exact arguments."""
     return {"tool": call.name, "arguments": arguments_of(call)}
+
+
+def as_approved(call: RequestedCall, request: Request | None) -> RequestedCall:
+    """The call with the arguments that people have approved, which an approver may have edited."""
+    if request is None or request.edited is None:
+        return call
+    return replace(call, arguments=json.dumps(request.edited["arguments"], ensure_ascii=False))
 
 
 def arguments_of(call: RequestedCall) -> Mapping[str, object]:

@@ -93,12 +93,13 @@ class Checking:
         allowed: list[Allowed] = []
         refused: list[Entry] = []
         who = await self._standing(records, brief)
+        granted = await self._granted(records, brief, [call.name for call in reply.tool_calls])
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in told:
                 continue
             objection = self._forbidden(brief, who, policy, call) or self._objection(brief, number, call)
             if objection is None:
-                allowed.append(self._allowed(brief, number, call.name))
+                allowed.append(self._allowed(brief, number, call.name, granted))
                 self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = Shown(objection)
@@ -112,7 +113,7 @@ class Checking:
         policy: Policy,
         ref: CallRef,
         call: RequestedCall,
-        request_id: str | None,
+        request: Request | None,
     ) -> str | None:
         """What speaks against a call at the moment of its effect, also after a wait of days; None when nothing does.
 
@@ -121,14 +122,15 @@ class Checking:
             brief: What the run is about.
             policy: The tenant's policy.
             ref: The call's key.
-            call: The call.
-            request_id: The approval that it waited for.
+            call: The call, with the arguments that were approved.
+            request: The approval that it waited for.
         """
         who = await self._standing(records, brief)
         objection = self._forbidden(brief, who, policy, call) or self._objection(brief, ref.call, call)
-        if objection is not None or not self._allowed(brief, ref.call, call.name).approval:
+        if objection is not None or not self._needs_approval(brief, call.name):
             return objection
-        request = await records.requests.get(request_id) if request_id else None
+        if request is None and call.name in await records.requests.granted_for_run(brief.run_id):
+            return None
         approved = request is not None and _approves(request, ref, call)
         return None if approved else "Refused: this call has no approval for exactly these arguments."
 
@@ -141,8 +143,8 @@ class Checking:
         at = self._cleared.take(ref)
         if at is None or self._clock() - at > CLEARED_FOR:
             return False
-        allowed = self._allowed(brief, ref.call, call.name)
-        return allowed.spec.quick and not allowed.spec.asks_person and not allowed.approval
+        spec = self._tools.specs()[call.name]
+        return spec.quick and not spec.asks_person and not self._needs_approval(brief, call.name)
 
     async def _standing(self, records: Records, brief: Brief) -> Standing | Forbidden:
         try:
@@ -175,13 +177,23 @@ class Checking:
         problems = self._tools.problems(call.name, arguments)
         return "The arguments do not fit: " + "; ".join(problems) if problems else None
 
-    def _allowed(self, brief: Brief, number: int, name: str) -> Allowed:
-        spec = self._tools.specs()[name]
-        return Allowed(number, spec, spec.needs_approval or name in brief.agent.require_approval)
+    def _allowed(self, brief: Brief, number: int, name: str, granted: Collection[str]) -> Allowed:
+        approval = self._needs_approval(brief, name) and name not in granted
+        return Allowed(number, self._tools.specs()[name], approval)
+
+    def _needs_approval(self, brief: Brief, name: str) -> bool:
+        return self._tools.specs()[name].needs_approval or name in brief.agent.require_approval
+
+    async def _granted(self, records: Records, brief: Brief, names: Collection[str]) -> frozenset[str]:
+        """The tools that people have approved for the rest of the run; looked up only where one may matter."""
+        known = [name for name in names if name in self._tools.specs()]
+        if any(self._needs_approval(brief, name) for name in known):
+            return await records.requests.granted_for_run(brief.run_id)
+        return frozenset()
 
 
 def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:
     # One approval is good for one effect: that of another call, even with the same arguments, is none for this.
     same_call = (request.run_id, request.step, request.call) == (ref.run_id, ref.step, ref.call)
-    same_content = request.content_hash == content_hash(call_payload(call))
+    same_content = request.approval.content == content_hash(call_payload(call))
     return request.status is ApprovalStatus.APPROVED and same_call and same_content

@@ -1,27 +1,58 @@
-"""Requests for approval: opening, who may decide, what was decided, closing."""
+"""Requests for approval while they are decided: opening, deciding, what time brings, closing, what follows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from taskforce.application.approvers import approver_of, ground_for
 from taskforce.application.calls import CallRef, call_payload
-from taskforce.application.principals import standing
 from taskforce.application.running import Briefs
+from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
+from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash
-from taskforce.core.domain.errors import DomainError, Forbidden
+from taskforce.core.domain.approval_terms import ActionKind
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.ids import missing
+from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
-from taskforce.core.interfaces.stored import AuditEvent, Request
+from taskforce.core.interfaces.stored import Request
+
+_DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """Somebody's attempt to decide."""
+    """Somebody's attempt to decide.
+
+    Attributes:
+        tenant_id: The tenant.
+        request_id: The request.
+        approver_id: Who.
+        channel: How it reached us.
+        edit: Hash of what they would rather approve; None for what is asked for.
+        whole: Whether what the row says of decisions counts; else the workflow alone knows of them.
+    """
 
     tenant_id: str
     request_id: str
     approver_id: str
     channel: Channel
+    edit: str | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """A decision that counts.
+
+    Attributes:
+        decision: Who said what, and on which content.
+        for_run: Whether an approval holds for the tool for the rest of the run.
+    """
+
+    decision: Decision
+    for_run: bool = False
 
 
 class Deciding:
@@ -33,16 +64,26 @@ class Deciding:
         live: Who watches.
         clock: The time.
         rules: What the deployment says about rights.
+        subjects: What the requests are about, by their type.
     """
 
-    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock, rules: AccessRules) -> None:
+    def __init__(
+        self,
+        store: Store,
+        briefs: Briefs,
+        live: Live,
+        clock: Clock,
+        rules: AccessRules,
+        subjects: Mapping[str, Subject] | None = None,
+    ) -> None:
         self._store = store
         self._briefs = briefs
         self._live = live
         self._clock = clock
         self._rules = rules
+        self._subjects = subjects or {}
 
-    async def open(self, ref: CallRef, request_id: str) -> Request:
+    async def open_call(self, ref: CallRef, request_id: str) -> Request:
         """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
         brief = await self._briefs.get(ref.tenant_id, ref.run_id)
         now = self._clock()
@@ -50,131 +91,208 @@ class Deciding:
             reply = await records.transcripts.entry(ref.run_id, ref.step, 0)
             if reply is None:
                 raise missing("step")
-            payload = call_payload(reply.tool_calls[ref.call - 1])
-            tool = str(payload["tool"])
-            request = Request(
-                approval=Approval(request_id, brief.user_id, brief.agent.approval, now),
-                run_id=ref.run_id,
-                step=ref.step,
-                call=ref.call,
-                request_type="tool_call",
-                resource_type="tool",
-                resource_id=tool,
-                title=f"{brief.agent.name} wants to call {tool}",
-                payload={**payload, "reason": reply.text[:2_000]},
-                content_hash=content_hash(payload),
-            )
+            call = reply.tool_calls[ref.call - 1]
+            approval = Approval(request_id, brief.user_id, brief.agent.approval, now)
+            request = _of_call(approval, ref, call, brief.agent.name, reply.text)
             if not await records.requests.add(request):
-                return await _request(records, request_id)
-            data = {"request_id": request_id, "step": ref.step, "call": ref.call, "tool": tool}
-            await records.events.append(ref.run_id, "approval.requested", data, now)
-            await records.audit.append(
-                _audit(request, "approval.request", brief.user_id, "pending", None, "worker", now)
-            )
-        self._live.changed(ref.tenant_id, ref.run_id)
+                return await found(records, request_id)
+            await tell(records, request, Told("created", brief.user_id, now, outcome="pending"))
+        self._tell_run(ref.tenant_id, request)
         return request
 
-    async def authorize(self, attempt: Attempted) -> None:
+    async def open(self, tenant_id: str, request_id: str) -> Request:
+        """Notes that a workflow waits for a request that somebody has made."""
+        async with self._store.tenant(tenant_id) as records:
+            await records.requests.start(request_id, self._clock())
+            return await found(records, request_id)
+
+    async def authorize(self, attempt: Attempted) -> str | None:
         """Asks, now, whether this person may decide this request.
 
-        The approver must exist in the tenant, be active, hold an allowed role at this moment, not be the requester and
-        not have decided before.
+        The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or stand for
+        somebody who does), not be the requester and not have decided before.
+
+        Returns:
+            In whose place the approver decides; None for their own.
 
         Raises:
             Forbidden: `approver_unknown` or `approver_role_missing`.
-            Conflict: As `Approval.check`.
+            Conflict: As `Approval.check`; `subject_changed`, `not_editable`.
+            Invalid: What was edited does not fit.
         """
-        now = self._clock()
         async with self._store.tenant(attempt.tenant_id) as records:
-            request = await _request(records, attempt.request_id)
+            request = await found(records, attempt.request_id)
             try:
-                await self._check(records, request, attempt, now)
-                return
+                return await self._check(records, request, attempt)
             except DomainError as error:
                 refused = error
         # A denial's audit row commits by itself, whatever becomes of the caller.
         await self.refuse(attempt, refused.code)
         raise refused
 
+    async def _check(self, records: Records, request: Request, attempt: Attempted) -> str | None:
+        now = self._clock()
+        if not attempt.whole:
+            # Words whose workflow task failed after they were written are said again, and must count as before.
+            request = replace(request, approval=replace(request.approval, decisions=()))
+        request.approval.check(attempt.approver_id, attempt.channel, now)
+        subject = self._subject(request)
+        if await subject.content(records, request) != request.content_hash:
+            raise Conflict("subject_changed", "What was asked for has changed since. Ask again.")
+        approver = await approver_of(records, attempt.approver_id, self._rules, now)
+        ground = ground_for(request, approver, attempt.channel, now)
+        if attempt.edit is not None:
+            edited = await records.requests.proposal(attempt.request_id, attempt.edit)
+            if edited is None:
+                raise missing("edit")
+            await subject.check_edit(request, edited)
+        return ground.on_behalf_of
+
     async def refuse(self, attempt: Attempted, code: str) -> None:
         """Audits a decision that does not count."""
         async with self._store.tenant(attempt.tenant_id) as records:
-            request = await _request(records, attempt.request_id)
-            who, channel = attempt.approver_id, attempt.channel.value
-            await records.audit.append(_audit(request, "approval.decide", who, "denied", code, channel, self._clock()))
+            request = await found(records, attempt.request_id)
+            told = Told("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
+            await tell(records, request, replace(told, channel=attempt.channel.value))
 
-    async def record(self, tenant_id: str, request_id: str, decision: Decision) -> None:
-        """Records a decision that counts, with its audit row and milestone; a second recording changes nothing."""
+    async def record(self, tenant_id: str, request_id: str, made: DecisionMade) -> None:
+        """Records a decision that counts, with all that is told of it; a second recording changes nothing."""
+        decision = made.decision
         async with self._store.tenant(tenant_id) as records:
-            request = await _request(records, request_id)
+            before = await locked(records, request_id)
+            decision = replace(decision, content=decision.content or before.approval.content)
             if not await records.requests.decided(request_id, decision):
                 return
-            verdict = decision.verdict.value
-            event = _audit(
-                request, "approval.decide", decision.approver_id, verdict, None, decision.channel.value, decision.at
-            )
-            await records.audit.append(event)
-            data = {"request_id": request_id, "approver_id": decision.approver_id, "verdict": verdict}
-            await records.events.append(request.run_id, "approval.decided", data, decision.at)
-        self._live.changed(tenant_id, request.run_id)
+            request = await _after(records, before, decision, for_run=made.for_run)
+            await records.requests.save(request)
+            await tell(records, request, _word(decision, edited=request.approval.content != before.approval.content))
+        self._tell_run(tenant_id, request)
+
+    async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:
+        """Does a timed action; doing it again changes nothing.
+
+        Args:
+            tenant_id: The tenant.
+            request_id: The request.
+            number: Which one, from 0.
+            at: When it was due.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            before = await locked(records, request_id)
+            action = before.approval.terms.actions[number]
+            if before.approval.acted != number or before.closed_at is not None:
+                return
+            request = replace(before, approval=before.approval.act(at))
+            await records.requests.save(request)
+            to = action.to or request.approval.who
+            data = {"roles": list(to.roles), "people": list(to.people)}
+            await tell(records, request, Told(_DONE[action.kind], "system", at, name=f"action:{number}", data=data))
+        self._tell_run(tenant_id, request)
 
     async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
         """Ends a request; its row is the record from now on."""
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
-            request = await _request(records, request_id)
+            request = await locked(records, request_id)
             if await records.requests.close(request_id, status, reason, now):
-                data = {"request_id": request_id, "status": status.value, "reason": reason}
-                await records.events.append(request.run_id, "approval.closed", data, now)
-                event = _audit(request, "approval.close", "system", status.value, reason or None, "worker", now)
-                await records.audit.append(event)
-        self._live.changed(tenant_id, request.run_id)
+                await self._subject(request).closed(records, request, status, now)
+                told = Told(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
+                await tell(records, request, told)
+        self._tell_run(tenant_id, request)
 
-    async def _check(self, records: Records, request: Request, attempt: Attempted, now: datetime) -> None:
-        request.approval.check(attempt.approver_id, attempt.channel, now)
-        try:
-            approver = await standing(records, attempt.approver_id, self._rules, now)
-        except Forbidden:
-            raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.") from None
-        if not holds_role(request, approver.roles):
-            roles = ", ".join(request.approval.terms.allowed_roles)
-            raise Forbidden("approver_role_missing", f"Deciding this request needs one of these roles: {roles}.")
+    async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
+        """Does what was approved, once; says what was done, None when nothing is to be done."""
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            request = await locked(records, request_id)
+            if request.status is not ApprovalStatus.APPROVED:
+                raise Conflict("not_approved", "Only what was approved is carried out.")
+            done = await self._subject(request).carry_out(records, request, now)
+            if done is not None:
+                await tell(records, request, Told("carried_out", "system", now, name="carried_out", comment=done))
+            return done
 
+    def _subject(self, request: Request) -> Subject:
+        return self._subjects.get(request.request_type) or Anything()
 
-def holds_role(request: Request, roles: frozenset[str]) -> bool:
-    """Whether one of the roles decides the request."""
-    return not roles.isdisjoint(request.approval.terms.allowed_roles)
-
-
-def may_decide(request: Request, user_id: str, roles: frozenset[str], now: datetime) -> bool:
-    """Whether a decision over HTTP, of somebody who holds these roles now, would count."""
-    if request.closed_at is not None or not holds_role(request, roles):
-        return False
-    try:
-        request.approval.check(user_id, Channel.API, now)
-    except DomainError:
-        return False
-    return True
+    def _tell_run(self, tenant_id: str, request: Request) -> None:
+        if request.run_id is not None:
+            self._live.changed(tenant_id, request.run_id)
 
 
-async def _request(records: Records, request_id: str) -> Request:
+async def found(records: Records, request_id: str) -> Request:
+    """The request.
+
+    Raises:
+        Missing: `request_not_found`.
+    """
     request = await records.requests.get(request_id)
     if request is None:
         raise missing("request")
     return request
 
 
-def _audit(
-    request: Request, action: str, actor_id: str, outcome: str, reason: str | None, channel: str, now: datetime
-) -> AuditEvent:
-    return AuditEvent(
-        actor_id=actor_id,
-        action=action,
-        resource_type="approval",
-        resource_id=request.approval.request_id,
-        outcome=outcome,
-        reason=reason,
-        channel=channel,
-        at=now,
-        details={"run_id": request.run_id, "tool": request.resource_id, "content_hash": request.content_hash},
+async def locked(records: Records, request_id: str) -> Request:
+    """The request, which nobody else changes before this transaction ends.
+
+    Raises:
+        Missing: `request_not_found`.
+    """
+    request = await records.requests.locked(request_id)
+    if request is None:
+        raise missing("request")
+    return request
+
+
+def _of_call(approval: Approval, ref: CallRef, call: RequestedCall, agent: str, reason: str) -> Request:
+    payload = call_payload(call)
+    bound = approved_hash(payload, TOOL_CALL)
+    return Request(
+        approval=replace(approval, content=bound),
+        run_id=ref.run_id,
+        step=ref.step,
+        call=ref.call,
+        request_type=TOOL_CALL,
+        resource_type="tool",
+        resource_id=call.name,
+        title=f"{agent} wants to call {call.name}",
+        payload={**payload, "reason": reason[:2_000]},
+        content_hash=bound,
+    )
+
+
+async def _after(records: Records, before: Request, decision: Decision, *, for_run: bool) -> Request:
+    """The request once a decision counts: an approval of other content makes that what is asked for."""
+    if decision.verdict is Verdict.REJECT:
+        return before
+    approval = before.approval
+    first = not any(d.verdict is Verdict.APPROVE and d.content == decision.content for d in approval.decisions)
+    edited = before.edited
+    if decision.content != approval.content:
+        edited = await records.requests.proposal(approval.request_id, decision.content or "")
+    return replace(
+        before,
+        approval=replace(approval, content=decision.content or approval.content),
+        edited=edited,
+        # It holds for the rest of the run only if all who approve it say so.
+        for_run=for_run and (first or before.for_run),
+    )
+
+
+def _word(decision: Decision, *, edited: bool) -> Told:
+    kind = "approved_by" if decision.verdict is Verdict.APPROVE else "rejected_by"
+    data: dict[str, object] = {"verdict": decision.verdict.value, "content_hash": decision.content}
+    if decision.on_behalf_of is not None:
+        data["on_behalf_of"] = decision.on_behalf_of
+    if edited:
+        data["edited"] = True
+    return Told(
+        kind,
+        decision.approver_id,
+        decision.at,
+        name=f"{decision.approver_id}:{decision.content}",
+        comment=decision.comment,
+        outcome=decision.verdict.value,
+        channel=decision.channel.value,
+        data=data,
     )

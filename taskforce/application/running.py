@@ -12,7 +12,7 @@ from taskforce.application.lines import COMPLETED, STARTED, names_of
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
-from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
 _log = structlog.get_logger(__name__)
@@ -151,20 +151,19 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
     return run
 
 
-class StartRun(Protocol):
-    """Starts the workflow of a committed run; starting it again is harmless."""
+class Start(Protocol):
+    """Starts the workflow of something that is committed; starting it again is harmless."""
 
-    def __call__(self, tenant_id: str, run_id: str) -> Awaitable[None]:
+    def __call__(self, tenant_id: str, thing_id: str, /) -> Awaitable[None]:
         """Starts it by its ids."""
         ...
 
 
-async def sweep(platform: Platform, before: datetime, start: StartRun) -> int:
+async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
     """Starts what a crash between commit and start has left behind.
 
     Args:
-        platform: The door that sees the unstarted runs of all tenants.
-        before: Runs committed before this time are late.
+        late: Tenant and id of what should have been started by now.
         start: Starts one.
 
     Returns:
@@ -174,12 +173,12 @@ async def sweep(platform: Platform, before: datetime, start: StartRun) -> int:
         DomainError: What kept the last of those that could not be started; the others are started all the same.
     """
     started, refused = 0, None
-    for tenant_id, run_id in await platform.unstarted_runs(before, UNSTARTED_BATCH):
+    for tenant_id, thing_id in late:
         try:
-            await start(tenant_id, run_id)
+            await start(tenant_id, thing_id)
             started += 1
         except DomainError as error:
-            # One run that cannot be started must not keep the others waiting.
+            # One that cannot be started must not keep the others waiting.
             refused = error
     if refused is not None:
         raise refused

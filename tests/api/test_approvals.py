@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.routes.requests import require_counted
+from api.deciding import require_counted
 from models.messages.approvals import DecisionOutcome
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict, content_hash

@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
@@ -17,7 +18,7 @@ from taskforce.core.domain.ids import effect_id
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from tests.chaos.composition import OwnServers, worker_parts
 from tests.fixtures import probes
-from tests.fixtures.runs import Missions
+from tests.fixtures.runs import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.replay.recording import HISTORIES, chain, readable, save
 from tests.replay.scenes import SCENES, Scene, Stage
@@ -37,7 +38,8 @@ async def main(names: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="tf-record-") as home:
         async with OwnServers(Path(home), SETTINGS) as servers, ScriptedLLM() as llm:
             client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
-            async with worker_parts(servers.app_url, llm.url, probes.TOOLS) as parts:
+            async with worker_parts(servers.app_url, llm.url, probes.TOOLS) as made:
+                parts = replace(made, subjects=SUBJECTS)
                 missions = Missions(parts.database, TemporalDoor(client, TASK_QUEUE), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):
                     await _record(wanted, names, Stage(missions, llm, client, servers))
@@ -61,7 +63,7 @@ async def _record(scenes: Sequence[Scene], names: Sequence[str], stage: Stage) -
         if scene.run and _lacks("AgentRun", scene.run, names):
             await _save(stage, "AgentRun", scene.run, run_workflow_id(TENANT, run_id))
         if scene.approval and _lacks("Approval", scene.approval, names):
-            request_id = effect_id(run_id, 1, 1)
+            request_id = run_id if scene.alone else effect_id(run_id, 1, 1)
             await _save(stage, "Approval", scene.approval, approval_workflow_id(TENANT, request_id))
 
 

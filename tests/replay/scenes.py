@@ -7,12 +7,13 @@ from typing import Literal
 
 from temporalio.client import Client
 
-from models.messages.approvals import DecisionInput
+from models.messages.approvals import ChangeInput, DecisionInput
+from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.runs import Limits
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from tests.chaos.composition import OwnServers
-from tests.fixtures.runs import Missions
+from tests.fixtures.runs import FLEETING, Missions
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, hang, status, text, tool_calls
 
 
@@ -32,8 +33,12 @@ class Stage:
         event = await self.missions.event(run_id, "approval.requested")
         return run_id, str(event.data["request_id"])
 
-    async def decide(self, request_id: str, approver: str, verdict: Literal["approve", "reject"]) -> None:
-        said = DecisionInput(approver_id=approver, verdict=verdict, comment="as recorded")
+    async def decide(
+        self, request_id: str, approver: str, verdict: Literal["approve", "reject"], **more: object
+    ) -> None:
+        said = DecisionInput.model_validate(
+            {"approver_id": approver, "verdict": verdict, "comment": "as recorded", **more}
+        )
         await self.missions.door.decide(self.missions.tenant_id, request_id, said)
 
     async def signal(self, request_id: str, signal: str, *payload: object) -> None:
@@ -60,11 +65,13 @@ class Scene:
         play: Plays it to its end; returns the run.
         run: Name of the run's history, None when only the approval matters.
         approval: Name of the history of its approval, None without one.
+        alone: No run waits for the approval; the play returns the request.
     """
 
     play: Callable[[Stage], Awaitable[str]]
     run: str | None
     approval: str | None
+    alone: bool = False
 
 
 SCENES: list[Scene] = []
@@ -72,11 +79,11 @@ SCENES: list[Scene] = []
 Play = Callable[[Stage], Awaitable[str]]
 
 
-def scene(*, run: str | None = None, approval: str | None = None) -> Callable[[Play], Play]:
+def scene(*, run: str | None = None, approval: str | None = None, alone: bool = False) -> Callable[[Play], Play]:
     """Declares a scene and under which names its histories are kept."""
 
     def declare(play: Play) -> Play:
-        SCENES.append(Scene(play, run, approval))
+        SCENES.append(Scene(play, run, approval, alone))
         return play
 
     return declare
@@ -244,6 +251,64 @@ async def signals_refused(stage: Stage) -> str:
     await stage.decide(request_id, "bob", "approve")
     await stage.missions.ended(run_id)
     return run_id
+
+
+@scene(run="approved_for_the_run", approval="edited_and_for_the_run")
+async def approved_for_the_run(stage: Stage) -> str:
+    pay = tool_calls([("pay", {"amount": 7})])
+    stage.llm.script([pay, pay, text("So be it.")])
+    run_id = await stage.missions.start()
+    event = await stage.missions.event(run_id, "approval.requested")
+    request_id = str(event.data["request_id"])
+    edit = await stage.missions.propose(request_id, {"amount": 5})
+    await stage.decide(request_id, "bob", "approve", edit=edit, for_run=True)
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="escalated")
+async def escalated(stage: Stage) -> str:
+    actions = (
+        TimedAction(ActionKind.REMIND, 1),
+        TimedAction(ActionKind.WIDEN, 2, Deciders(("operator",))),
+        TimedAction(ActionKind.REASSIGN, 3, Deciders(people=("carol",))),
+    )
+    run_id, request_id = await stage.asks_to_pay(actions=actions)
+    await stage.missions.event(run_id, "approval.escalated", 2)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.decide(request_id, "carol", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="changed")
+async def changed(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    wishes = [
+        ChangeInput(actor_id="bob", kind="reassign", people=("carol",)),
+        ChangeInput(actor_id="nobody", kind="withdraw"),
+        ChangeInput(actor_id="alice", kind="withdraw", comment="never mind"),
+    ]
+    for wish in wishes:
+        await stage.missions.door.change_request(stage.missions.tenant_id, request_id, wish)
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="asked_by_a_person", alone=True)
+async def asked_by_a_person(stage: Stage) -> str:
+    request_id = await stage.missions.ask(carries_out=True)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.closed(request_id)
+    return request_id
+
+
+@scene(approval="voided", alone=True)
+async def voided(stage: Stage) -> str:
+    request_id = await stage.missions.ask(FLEETING)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.closed(request_id)
+    return request_id
 
 
 @scene(run="continued_as_new")

@@ -19,11 +19,10 @@ from workflows.door import DATA_CONVERTER
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
 # The old sides of changes, each in a directory that names what was different.
 EARLIER = sorted(HISTORIES.glob("*/*/*.json"))
-# A failed run fails its workflow, a cancelled one is cancelled; so is a request that was withdrawn.
+# A failed run fails its workflow, a cancelled one is cancelled; so is the request of such a run.
 ENDINGS = {
     "AgentRun": {str(status) for status in FINAL - {RunStatus.CANCELLED}} | {"canceled", "continued_as_new"},
-    "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING, ApprovalStatus.WITHDRAWN}
-    | {"canceled", "terminated"},
+    "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING} | {"canceled", "terminated"},
 }
 every_history = pytest.mark.parametrize(
     "path", RECORDED + EARLIER, ids=lambda path: "-".join(path.relative_to(HISTORIES).with_suffix("").parts)

@@ -42,6 +42,9 @@ class Deciders:
         return ", ".join((*self.roles, *(f"user {person}" for person in self.people)))
 
 
+NOBODY: Final = Deciders()
+
+
 @dataclass(frozen=True, slots=True)
 class TimedAction:
     """Something that happens so many seconds after a request was opened.
@@ -54,7 +57,7 @@ class TimedAction:
 
     kind: ActionKind
     after_seconds: int
-    to: Deciders = Deciders()
+    to: Deciders = NOBODY
 
 
 @dataclass(frozen=True, slots=True)

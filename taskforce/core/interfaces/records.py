@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.api_keys import ApiKey
-from taskforce.core.domain.approvals import ApprovalStatus, Decision
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.domain.transcript import Entry, Exchange
@@ -22,12 +21,11 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
+from taskforce.core.interfaces.approval_records import Delegations, Requests
 from taskforce.core.interfaces.stored import (
-    Approver,
     Event,
     Json,
     Page,
-    Request,
     RunFilter,
     Spending,
     StepUsage,
@@ -197,30 +195,6 @@ class Usage(Protocol):
         ...
 
 
-class Requests(Protocol):
-    """Requests for approval."""
-
-    async def add(self, request: Request) -> bool:
-        """Adds a request; False when it is there already."""
-        ...
-
-    async def get(self, request_id: str) -> Request | None:
-        """One request with its decisions."""
-        ...
-
-    async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
-        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
-        ...
-
-    async def decided(self, request_id: str, decision: Decision) -> bool:
-        """Records a decision; False when the person's word is there already."""
-        ...
-
-    async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
-        """Ends an open request; False when it has ended already."""
-        ...
-
-
 class Answers(Protocol):
     """First answers to idempotency keys."""
 
@@ -318,6 +292,11 @@ class Records(Protocol):
         ...
 
     @property
+    def delegations(self) -> Delegations:
+        """Who decides in whose place."""
+        ...
+
+    @property
     def answers(self) -> Answers:
         """See `Answers`."""
         ...
@@ -342,6 +321,10 @@ class Store(Protocol):
 
 class Platform(Protocol):
     """The door to what must be known before a tenant is."""
+
+    async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        """(tenant, request) of requests, opened before a time, for which no workflow waits yet."""
+        ...
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """(tenant, run) of runs that were committed before a time and have not begun."""

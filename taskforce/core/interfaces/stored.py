@@ -1,7 +1,7 @@
 """What storage keeps, as the use cases see it: values without behaviour that `records.py`'s protocols take and give."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from taskforce.core.domain.approvals import Approval, ApprovalStatus
@@ -77,22 +77,26 @@ class Request:
 
     Attributes:
         approval: The rules' view: requester, terms, decisions.
-        run_id: The run that waits for it.
-        step: The step of the call.
-        call: The call within the step.
+        run_id: The run that waits for it; None when none does.
+        step: The step of the call; 0 without a run.
+        call: The call within the step; 0 without a run.
         request_type: For example `tool_call`.
         resource_type: What kind of thing is asked for, for example `tool`.
         resource_id: Which one.
         title: For lists.
-        payload: Exactly what is approved.
-        content_hash: SHA-256 over the payload's canonical JSON.
+        payload: Exactly what was asked for.
+        content_hash: SHA-256 over what of the payload is approved, as canonical JSON.
         status: Where it stands; final once `closed_at` is set.
         closed_at: When it ended.
         reason: Why it ended so.
+        definition_id: The definition that it began with; None for terms from elsewhere.
+        description: Why it is asked for.
+        edited: What is asked for since an approver has changed it; None while nobody has.
+        for_run: Whether the approval holds for this tool for the rest of the run.
     """
 
     approval: Approval
-    run_id: str
+    run_id: str | None
     step: int
     call: int
     request_type: str
@@ -104,6 +108,58 @@ class Request:
     status: ApprovalStatus = ApprovalStatus.PENDING
     closed_at: datetime | None = None
     reason: str | None = None
+    definition_id: str | None = None
+    description: str = ""
+    edited: Json | None = None
+    for_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that happened to a request, for its history.
+
+    Attributes:
+        name: Unique within the request: the same thing does not happen twice.
+        kind: For example `reminded`.
+        actor_id: Who, or `system`.
+        at: When, UTC.
+        comment: What was said.
+        data: More about it.
+    """
+
+    name: str
+    kind: str
+    actor_id: str
+    at: datetime
+    comment: str = ""
+    data: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Which requests to list; None does not filter."""
+
+    status: ApprovalStatus | None = None
+    request_type: str | None = None
+    requester_id: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """Who decides in somebody's place.
+
+    Attributes:
+        user_id: Who is away.
+        delegate_id: Who decides meanwhile.
+        since: From when on, UTC.
+        until: Until when, UTC; that moment left out.
+    """
+
+    user_id: str
+    delegate_id: str
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +243,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """Somebody who may decide requests, with the roles of now."""
+    """Somebody who may decide requests, with the roles of now.
+
+    Attributes:
+        user_id: Who.
+        roles: Their roles.
+        stands_for: Those who are away and have asked this person to decide, with their roles.
+    """
 
     user_id: str
     roles: frozenset[str]
+    stands_for: "tuple[Approver, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

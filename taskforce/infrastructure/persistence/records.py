@@ -5,6 +5,7 @@ from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
+from taskforce.infrastructure.persistence.delegations import DelegationRows
 from taskforce.infrastructure.persistence.policies import PolicyRows
 from taskforce.infrastructure.persistence.rates import RateRows
 from taskforce.infrastructure.persistence.roles import RoleRows
@@ -36,5 +37,6 @@ class TenantRecords:
         self.events = EventRows(connection, tenant_id)
         self.usage = UsageRows(connection, tenant_id)
         self.requests = RequestRows(connection, tenant_id)
+        self.delegations = DelegationRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)
         self.audit = AuditRows(connection, tenant_id)

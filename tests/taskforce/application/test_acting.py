@@ -27,7 +27,7 @@ async def allowed(stage: Stage, run_id: str) -> list[int]:
 async def approved(stage: Stage, run_id: str, status: ApprovalStatus = ApprovalStatus.APPROVED, call: int = 1) -> str:
     """Opens the request for a call and ends it."""
     request_id = new_id()
-    await stage.deciding.open(stage.ref(run_id, call), request_id)
+    await stage.deciding.open_call(stage.ref(run_id, call), request_id)
     if status is not ApprovalStatus.PENDING:
         await stage.deciding.close(stage.tenant_id, request_id, status, "said so")
     return request_id
@@ -232,9 +232,8 @@ async def test_an_approval_whose_content_was_changed_is_none(stage: Stage) -> No
     async with stage.database.tenant(stage.tenant_id) as records:
         request = await records.requests.get(request_id)
         assert request is not None
-        forged = replace(
-            request, approval=replace(request.approval, request_id=effect_id(run_id, 1, 1)), content_hash="0" * 64
-        )
+        other = replace(request.approval, request_id=effect_id(run_id, 1, 1), content="0" * 64)
+        forged = replace(request, approval=other)
         await records.requests.add(forged)
     assert await refused(stage, run_id, forged.approval.request_id)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.deciding import Attempted
+from taskforce.application.deciding import Attempted, DecisionMade
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict, content_hash
 from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.ids import new_id
@@ -17,7 +17,7 @@ async def opened(stage: Stage, *, signals: bool = False) -> tuple[str, str]:
     """A run and the request for its call."""
     agent = replace(AGENT, approval=replace(AGENT.approval, signal_channel=signals))
     run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
-    await stage.deciding.open(stage.ref(run_id), request_id)
+    await stage.deciding.open_call(stage.ref(run_id), request_id)
     return run_id, request_id
 
 
@@ -29,7 +29,7 @@ async def refusal(stage: Stage, request_id: str, who: str, channel: Channel = Ch
 
 async def test_a_request_shows_exactly_what_is_approved(stage: Stage) -> None:
     run_id = await stage.asked(("pay", {"amount": 3}))
-    request = await stage.deciding.open(stage.ref(run_id), new_id())
+    request = await stage.deciding.open_call(stage.ref(run_id), new_id())
     payload = {"tool": "pay", "arguments": {"amount": 3}}
     assert request.payload == {**payload, "reason": "Let me see."}
     assert request.content_hash == content_hash(payload)
@@ -38,9 +38,9 @@ async def test_a_request_shows_exactly_what_is_approved(stage: Stage) -> None:
 
 async def test_opened_twice_it_is_the_same_row(stage: Stage) -> None:
     run_id, request_id = await stage.asked(("pay", {"amount": 3})), new_id()
-    opened = await asyncio.gather(*(stage.deciding.open(stage.ref(run_id), request_id) for _ in range(5)))
+    opened = await asyncio.gather(*(stage.deciding.open_call(stage.ref(run_id), request_id) for _ in range(5)))
     stage.now += timedelta(hours=1)
-    assert await stage.deciding.open(stage.ref(run_id), request_id) == opened[0]
+    assert await stage.deciding.open_call(stage.ref(run_id), request_id) == opened[0]
     assert all(one == opened[0] for one in opened)
     assert [event.type for event in await stage.events(run_id)] == ["run.queued", "approval.requested"]
     assert len(await stage.audited("approval.request")) == 1
@@ -95,7 +95,7 @@ async def test_a_decision_and_an_end_are_recorded_once(stage: Stage) -> None:
     run_id, request_id = await opened(stage)
     word = Decision("bob", Verdict.REJECT, "too \x00 much", Channel.API, stage.now)
     for _ in range(2):
-        await stage.deciding.record(stage.tenant_id, request_id, word)
+        await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(word))
         await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.REJECTED, "bob: too \x00 much")
     await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "late")
     milestones = [event.type for event in await stage.events(run_id)]
@@ -108,14 +108,14 @@ async def test_a_decision_and_an_end_are_recorded_once(stage: Stage) -> None:
 async def test_who_has_decided_cannot_decide_again(stage: Stage) -> None:
     agent = replace(AGENT, approval=replace(AGENT.approval, required_approvers=2))
     run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
-    await stage.deciding.open(stage.ref(run_id), request_id)
+    await stage.deciding.open_call(stage.ref(run_id), request_id)
     await stage.person("bob", "admin")
     word = Decision("bob", Verdict.APPROVE, "", Channel.API, stage.now)
-    await stage.deciding.record(stage.tenant_id, request_id, word)
+    await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(word))
     assert await refusal(stage, request_id, "bob") == "already_decided"
 
 
 async def test_a_request_for_a_step_that_is_not_there_is_missing(stage: Stage) -> None:
     run_id = await stage.asked(("pay", {"amount": 3}))
     with pytest.raises(Missing):
-        await stage.deciding.open(stage.ref(run_id, step=5), new_id())
+        await stage.deciding.open_call(stage.ref(run_id, step=5), new_id())

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.missions import MAX_CONTEXT, Accepted, accept
-from taskforce.application.running import sweep
+from taskforce.application.running import UNSTARTED_BATCH, sweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
 from taskforce.core.domain.runs import RunStatus
 from taskforce.infrastructure.persistence.database import Database
@@ -95,6 +95,6 @@ async def test_the_sweeper_starts_what_was_left_behind(stage: Stage) -> None:
     async def start(tenant_id: str, run_id: str) -> None:
         started.append((tenant_id, run_id))
 
-    assert await sweep(stage.database, stage.now, start) == len(started)
+    assert await sweep(await stage.database.unstarted_runs(stage.now, UNSTARTED_BATCH), start) == len(started)
     mine = [run_id for tenant_id, run_id in started if tenant_id == stage.tenant_id]
     assert (mine, fresh in mine, begun in mine) == ([late], False, False)

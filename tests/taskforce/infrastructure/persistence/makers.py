@@ -68,8 +68,9 @@ async def queued(database: Database, tenant_id: str, **changes: Any) -> Brief:
 def request(run_id: str, **changes: Any) -> Request:
     """A request for approval."""
     payload = {"tool": "pay", "arguments": {"amount": 3}}
+    bound = content_hash(payload)
     asked = Request(
-        approval=Approval(new_id(), "alice", Terms(expire_seconds=90, signal_channel=True), NOW),
+        approval=Approval(new_id(), "alice", Terms(expire_seconds=90, signal_channel=True), NOW, content=bound),
         run_id=run_id,
         step=1,
         call=1,
@@ -78,7 +79,7 @@ def request(run_id: str, **changes: Any) -> Request:
         resource_id="pay",
         title="Assistant wants to call pay",
         payload=payload,
-        content_hash=content_hash(payload),
+        content_hash=bound,
     )
     return replace(asked, **changes)
 

@@ -1,0 +1,151 @@
+"""Carries what people do to requests through the door, and finds those that a caller may know of."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+import structlog
+
+from api.dependencies import Caller
+from api.parts import GatewayParts
+from api.schemas.requests import RequestOut, request_out
+from models.messages.approvals import ChangeInput, DecisionOutcome
+from taskforce.application.approvers import approver_of, concerns, ground_for, may_decide
+from taskforce.application.changing import Change
+from taskforce.core.domain.approval_terms import Deciders
+from taskforce.core.domain.approvals import Channel
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Missing, Unavailable
+from taskforce.core.domain.ids import missing, parse_id
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import Approver, Request
+
+_log = structlog.get_logger(__name__)
+_REFUSALS: Mapping[str, type[DomainError]] = {
+    "approver_unknown": Forbidden,
+    "approver_role_missing": Forbidden,
+    "not_yours_to_change": Forbidden,
+    "beyond_terms": Forbidden,
+    "arguments_invalid": Invalid,
+    "deciders_unknown": Invalid,
+    "deciders_missing": Invalid,
+    "request_closed": Conflict,
+    "already_decided": Conflict,
+    "self_approval": Conflict,
+    "channel_refused": Conflict,
+    "comment_required": Conflict,
+    "content_changed": Conflict,
+    "subject_changed": Conflict,
+    "not_editable": Conflict,
+}
+"""What the workflow may answer; any other code says that something went wrong behind the gateway."""
+
+
+async def who_asks(records: Records, parts: GatewayParts, caller: Caller) -> Approver:
+    """The caller as an approver, with the roles that count for this request, and those whose place they take."""
+    if caller.key_id is not None:
+        # A key is cut to its roles, and a delegation is for the person.
+        return Approver(caller.user_id, caller.roles)
+    return await approver_of(records, caller.user_id, parts.rules, parts.clock(), caller.roles)
+
+
+async def find(parts: GatewayParts, caller: Caller, request_id: str) -> tuple[Request, Approver]:
+    """A request that the caller may know of, and the caller as an approver.
+
+    Raises:
+        Missing: `request_not_found`: there is none, or it is none of the caller's business.
+    """
+    known_id = parse_id(request_id, "request")
+    async with parts.database.tenant(caller.tenant_id) as records:
+        request = await records.requests.get(known_id)
+        approver = await who_asks(records, parts, caller)
+    if request is None or not _may_know(caller, approver, request):
+        raise missing("request")
+    return request, approver
+
+
+def _may_know(caller: Caller, approver: Approver, request: Request) -> bool:
+    own = request.approval.requester_id == caller.user_id
+    spoke = any(caller.user_id in decision.people for decision in request.approval.decisions)
+    return own or spoke or concerns(request, approver) or Permission.AUDIT_READ in caller.permissions
+
+
+def out(parts: GatewayParts, approver: Approver, request: Request) -> RequestOut:
+    """A request as the caller sees it."""
+    now = parts.clock()
+    return request_out(request, now, can_decide=may_decide(request, approver, now))
+
+
+def require_open(request: Request) -> None:
+    """Lets nobody decide what has ended.
+
+    Raises:
+        Conflict: `request_closed`.
+    """
+    if request.closed_at is not None:
+        raise Conflict("request_closed", f"The request is {request.status.value}; it takes no more decisions.")
+
+
+def require_key_enough(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
+    """Lets an API key decide only what its own roles decide; the workflow asks for its user's.
+
+    Raises:
+        Forbidden, Conflict: As `ground_for`.
+    """
+    if caller.key_id is not None:
+        ground_for(request, approver, Channel.API, parts.clock())
+
+
+def change_of(caller: Caller, request: Request, wish: ChangeInput, now: datetime) -> Change:
+    """What a caller wants of a request, as the use case takes it.
+
+    Raises:
+        Forbidden: `key_may_not`: an API key changes what its user has asked for, or what it may manage, and no more.
+    """
+    own = request.approval.requester_id == caller.user_id and wish.kind == "withdraw"
+    if caller.key_id is not None and not own and Permission.POLICY_MANAGE not in caller.permissions:
+        raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
+    to = Deciders(wish.roles, wish.people)
+    return Change(wish.actor_id, wish.kind, now, wish.comment, to, wish.http_request)
+
+
+async def carry(
+    parts: GatewayParts, tenant_id: str, request: Request, act: Callable[[], Awaitable[DecisionOutcome]]
+) -> None:
+    """Does something to an open request through its workflow, which is started first if that has not happened yet.
+
+    Raises:
+        DomainError: As `require_counted`; what the door raises.
+    """
+    require_open(request)
+    try:
+        outcome = await act()
+    except Missing:
+        # A request whose workflow is over, or was ended by an operator, takes no more decisions; one that a crash has
+        # left without has one now.
+        if request.run_id is not None:
+            raise Conflict("request_closed", "The request has ended; it takes no more decisions.") from None
+        await parts.door.start_request(tenant_id, request)
+        outcome = await act()
+    require_counted(outcome)
+
+
+def require_counted(outcome: DecisionOutcome) -> None:
+    """Raises what a decision that does not count was refused for.
+
+    Raises:
+        Forbidden: The person may not do this.
+        Invalid: What they sent does not fit.
+        Conflict: The request's state does not allow it.
+        Unavailable: `decision_failed`: it could not be checked or recorded.
+    """
+    if outcome.code is None:
+        return
+    refusal = _REFUSALS.get(outcome.code)
+    if refusal is None:
+        _log.warning("decision.failed", code=outcome.code)
+        raise Unavailable(
+            "decision_failed",
+            "The decision could not be taken. Look at the request before you repeat it.",
+            retry_after=5,
+        )
+    raise refusal(outcome.code, outcome.message or "The decision does not count.")

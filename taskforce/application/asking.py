@@ -1,0 +1,139 @@
+"""Asking people for something that no run waits for, and what is said about a request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from taskforce.application.deciding import locked
+from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.principals import Actor
+from taskforce.application.subjects import TOOL_CALL, approved_hash
+from taskforce.application.telling import Told, tell
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import Approval
+from taskforce.core.domain.documents import check_document
+from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.ids import new_id
+from taskforce.core.interfaces.records import Records, Store
+from taskforce.core.interfaces.stored import Json, Request
+
+ROUTE = "requests"
+MAX_PAYLOAD = 65_536
+"""Characters of a payload as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody asks for.
+
+    Attributes:
+        request_type: What kind of request it is.
+        title: For lists.
+        description: Why.
+        resource_type: What kind of thing it is about.
+        resource_id: Which one.
+        payload: Exactly what is asked for.
+        terms: Under which it is decided.
+        definition_id: Where the terms come from.
+    """
+
+    request_type: str
+    title: str
+    description: str
+    resource_type: str
+    resource_id: str
+    payload: Json
+    terms: Terms
+    definition_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is committed; `replayed` tells that an earlier one with the same key asked for it."""
+
+    request_id: str
+    replayed: bool = False
+    request: Request | None = None
+
+
+async def ask(store: Store, actor: Actor, wanted: Wanted, key: str | None, body: Mapping[str, object]) -> Asked:
+    """Commits a request; starting its workflow comes after.
+
+    Args:
+        store: The door to the tenant's data.
+        actor: Who asks.
+        wanted: For what.
+        key: The idempotency key, if there is one.
+        body: What was sent, to tell a repeated request from another one.
+
+    Raises:
+        Invalid: `idempotency_key_reused`, `payload_too_large`, or what `check_document` refuses.
+    """
+    check_document(wanted.payload, "payload")
+    if len(str(wanted.payload)) > MAX_PAYLOAD:
+        raise Invalid("payload_too_large", f"`payload` may hold at most {MAX_PAYLOAD} characters.")
+    standing = actor.standing
+    async with store.tenant(standing.tenant.tenant_id) as records:
+        request_id = new_id()
+        first = await claim(
+            records, Keyed(standing.user.user_id, ROUTE, key, body), {"request_id": request_id}, actor.now
+        )
+        if first is not None:
+            return Asked(str(first["request_id"]), replayed=True)
+        return Asked(request_id, request=await commit(records, actor, wanted, request_id))
+
+
+async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str) -> Request:
+    """Commits a request within a transaction that does more, for example takes note that something is asked about."""
+    user_id = actor.standing.user.user_id
+    bound = approved_hash(wanted.payload, wanted.request_type)
+    request = Request(
+        approval=Approval(request_id, user_id, wanted.terms, actor.now, content=bound),
+        run_id=None,
+        step=0,
+        call=0,
+        request_type=wanted.request_type,
+        resource_type=wanted.resource_type,
+        resource_id=wanted.resource_id,
+        title=wanted.title,
+        payload=wanted.payload,
+        content_hash=bound,
+        definition_id=wanted.definition_id,
+        description=wanted.description,
+    )
+    await records.requests.add(request)
+    told = Told("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")
+    await tell(records, request, replace(told, channel="api", request_id=actor.request_id))
+    return request
+
+
+async def comment(store: Store, actor: Actor, request_id: str, text: str) -> None:
+    """Says something about a request that is open, or was; who may know of it, the caller has checked.
+
+    Raises:
+        Missing: `request_not_found`.
+    """
+    user_id = actor.standing.user.user_id
+    async with store.tenant(actor.standing.tenant.tenant_id) as records:
+        request = await locked(records, request_id)
+        told = Told("commented", user_id, actor.now, comment=text, channel="api", request_id=actor.request_id)
+        await tell(records, request, told)
+
+
+async def propose(store: Store, actor: Actor, request: Request, arguments: Mapping[str, object]) -> str:
+    """Keeps the arguments that an approver would rather approve; they count once they are approved.
+
+    Returns:
+        The hash of what would be approved.
+
+    Raises:
+        Conflict: `not_editable`: it is no tool call.
+        Invalid: What `check_document` refuses.
+    """
+    if request.request_type != TOOL_CALL:
+        raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")
+    check_document(arguments, "arguments")
+    edited = {"tool": request.resource_id, "arguments": dict(arguments)}
+    changed, user_id = approved_hash(edited, TOOL_CALL), actor.standing.user.user_id
+    async with store.tenant(actor.standing.tenant.tenant_id) as records:
+        await records.requests.propose(request.approval.request_id, changed, edited, user_id, actor.now)
+    return changed

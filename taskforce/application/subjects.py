@@ -1,0 +1,95 @@
+"""What a request is about: whether it is still the same, what may be edited, and what follows the decision."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from taskforce.core.domain.approvals import ApprovalStatus, content_hash
+from taskforce.core.domain.documents import check_document
+from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import Json, Request
+from taskforce.core.interfaces.tools import ToolRunner
+
+TOOL_CALL = "tool_call"
+
+
+class Subject(Protocol):
+    """One kind of thing that people are asked about."""
+
+    async def content(self, records: Records, request: Request) -> str | None:
+        """The hash of what is asked for as it is now; None when it is gone."""
+        ...
+
+    async def check_edit(self, request: Request, edited: Json) -> None:
+        """Refuses what an approver may not make of the request.
+
+        Raises:
+            Conflict: `not_editable`.
+            Invalid: It does not fit.
+        """
+        ...
+
+    async def closed(self, records: Records, request: Request, status: ApprovalStatus, now: datetime) -> None:
+        """Takes note of the end, in the transaction that records it."""
+        ...
+
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Does what was approved; says what was done, None when nothing is to be done."""
+        ...
+
+
+class Anything:
+    """A request whose payload is all there is: nobody edits it, and nothing follows by itself."""
+
+    async def content(self, _: Records, request: Request) -> str | None:
+        """What was asked for; it does not change."""
+        return request.content_hash
+
+    async def check_edit(self, _: Request, __: Json) -> None:
+        """Refuses every edit."""
+        raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")
+
+    async def closed(self, _: Records, __: Request, ___: ApprovalStatus, ____: datetime) -> None:
+        """Nothing else depends on it."""
+
+    async def carry_out(self, _: Records, __: Request, ___: datetime) -> str | None:
+        """Somebody does it."""
+        return None
+
+
+class ToolCalls(Anything):
+    """One call of a tool, whose arguments an approver may edit within the tool's schema.
+
+    Args:
+        tools: The tools there are.
+    """
+
+    def __init__(self, tools: ToolRunner) -> None:
+        self._tools = tools
+
+    async def check_edit(self, request: Request, edited: Json) -> None:
+        """Checks the arguments as those of the model are checked.
+
+        Raises:
+            Invalid: `arguments_invalid`, or what `check_document` refuses.
+        """
+        arguments = edited.get("arguments")
+        if edited.get("tool") != request.resource_id or not isinstance(arguments, Mapping):
+            raise Invalid("arguments_invalid", "Only the arguments can be edited, and they are one JSON object.")
+        check_document(arguments, "arguments")
+        problems = self._tools.problems(request.resource_id, arguments)
+        if problems:
+            raise Invalid("arguments_invalid", "The arguments do not fit: " + "; ".join(problems))
+
+
+def approved_hash(payload: Json, request_type: str) -> str:
+    """What an approval binds to: of a tool call its name and arguments, of anything else the whole payload.
+
+    Args:
+        payload: What is asked for.
+        request_type: What kind of request it is.
+    """
+    if request_type == TOOL_CALL:
+        return content_hash({"tool": payload["tool"], "arguments": payload["arguments"]})
+    return content_hash(dict(payload))

@@ -1,0 +1,107 @@
+"""What is told of a request: its history, the run's milestones and the audit log, in one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from taskforce.core.domain.ids import new_id
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import AuditEvent, Happening, Json, Request
+
+_ACTIONS: Final[Mapping[str, str]] = {
+    "created": "approval.request",
+    "approved_by": "approval.decide",
+    "rejected_by": "approval.decide",
+    "refused": "approval.decide",
+    "reminded": "approval.remind",
+    "widened": "approval.escalate",
+    "reassigned": "approval.reassign",
+    "commented": "approval.comment",
+    "withdrawn_by": "approval.withdraw",
+    "carried_out": "approval.carry_out",
+}
+_CLOSED: Final = "approval.close"
+_MILESTONES: Final[Mapping[str, str]] = {
+    "approval.request": "approval.requested",
+    "approval.decide": "approval.decided",
+    "approval.escalate": "approval.escalated",
+    "approval.reassign": "approval.escalated",
+    _CLOSED: "approval.closed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something that happened to a request.
+
+    Attributes:
+        kind: What, in the past: `created`, `approved_by`, `reminded`, ..., or the status in which it ended.
+        actor_id: Who, or `system`.
+        at: When, UTC.
+        name: What keeps it from being told twice; None tells it each time.
+        comment: What was said.
+        outcome: For the audit log.
+        reason: For the audit log; the comment of an end.
+        channel: How it reached us.
+        request_id: The HTTP request, if it was one.
+        data: More about it.
+    """
+
+    kind: str
+    actor_id: str
+    at: datetime
+    name: str | None = None
+    comment: str = ""
+    outcome: str = "allowed"
+    reason: str | None = None
+    channel: str = "worker"
+    request_id: str | None = None
+    data: Json = field(default_factory=dict)
+
+
+async def tell(records: Records, request: Request, told: Told) -> None:
+    """Tells all who shall know. What was told before, by its name, is not told again; a refusal is audited only."""
+    action = _ACTIONS.get(told.kind, _CLOSED)
+    if told.kind != "refused":
+        happening = Happening(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
+        if not await records.requests.happened(request.approval.request_id, happening):
+            return
+        if request.run_id is not None and action in _MILESTONES:
+            await records.events.append(request.run_id, _MILESTONES[action], _milestone(request, told, action), told.at)
+    await records.audit.append(_audit(request, told, action))
+
+
+def _milestone(request: Request, told: Told, action: str) -> Json:
+    common: dict[str, object] = {"request_id": request.approval.request_id}
+    if action == "approval.request":
+        return {**common, "step": request.step, "call": request.call, "tool": request.resource_id}
+    if action == "approval.decide":
+        return {**common, "approver_id": told.actor_id, "verdict": told.outcome}
+    if action == _CLOSED:
+        return {**common, "status": told.kind, "reason": told.comment}
+    return {**common, "kind": told.kind, **told.data}
+
+
+def _audit(request: Request, told: Told, action: str) -> AuditEvent:
+    about: dict[str, object] = {"type": request.request_type, "content_hash": request.approval.content}
+    if request.run_id is not None:
+        about |= {"run_id": request.run_id, "tool": request.resource_id}
+    return AuditEvent(
+        actor_id=told.actor_id,
+        on_behalf_of=_represented(told),
+        action=action,
+        resource_type="approval",
+        resource_id=request.approval.request_id,
+        outcome=told.outcome,
+        reason=told.reason or (told.comment or None if action == _CLOSED else None),
+        channel=told.channel,
+        request_id=told.request_id,
+        at=told.at,
+        details={**about, **told.data},
+    )
+
+
+def _represented(told: Told) -> str | None:
+    behalf = told.data.get("on_behalf_of")
+    return behalf if isinstance(behalf, str) else None

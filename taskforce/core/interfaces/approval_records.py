@@ -1,0 +1,96 @@
+"""What the use cases ask of storage about approvals, within one transaction of one tenant."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from taskforce.core.domain.approvals import ApprovalStatus, Decision
+from taskforce.core.interfaces.stored import (
+    Approver,
+    Delegation,
+    Happening,
+    Json,
+    Page,
+    Request,
+    RequestFilter,
+)
+
+
+class Requests(Protocol):
+    """Requests for approval."""
+
+    async def add(self, request: Request) -> bool:
+        """Adds a request; False when it is there already."""
+        ...
+
+    async def get(self, request_id: str) -> Request | None:
+        """One request with its decisions."""
+        ...
+
+    async def locked(self, request_id: str) -> Request | None:
+        """One request, which nobody else changes before this transaction ends."""
+        ...
+
+    async def page(self, which: RequestFilter, page: Page, known_to: Approver | None = None) -> Sequence[Request]:
+        """A page of requests, newest first: all, or those that somebody asked for or may decide."""
+        ...
+
+    async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
+        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
+        ...
+
+    async def decided(self, request_id: str, decision: Decision) -> bool:
+        """Records a decision; False when the person's word on this content is there already."""
+        ...
+
+    async def save(self, request: Request) -> None:
+        """Keeps who may decide now, what is asked for now, and how many timed actions have happened."""
+        ...
+
+    async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
+        """Ends an open request; False when it has ended already."""
+        ...
+
+    async def propose(self, request_id: str, content_hash: str, payload: Json, author_id: str, now: datetime) -> None:
+        """Keeps what somebody would rather approve; it counts once it is approved."""
+        ...
+
+    async def proposal(self, request_id: str, content_hash: str) -> Json | None:
+        """What somebody would rather approve."""
+        ...
+
+    async def happened(self, request_id: str, happening: Happening) -> bool:
+        """Adds to the history; False when it is there already."""
+        ...
+
+    async def history(self, request_id: str) -> Sequence[Happening]:
+        """What has happened, oldest first."""
+        ...
+
+    async def granted_for_run(self, run_id: str) -> frozenset[str]:
+        """The tools that were approved for the rest of a run."""
+        ...
+
+    async def start(self, request_id: str, now: datetime) -> bool:
+        """Notes that a workflow waits for the decision; False when one did before."""
+        ...
+
+
+class Delegations(Protocol):
+    """Who decides in whose place."""
+
+    async def of(self, user_id: str) -> Delegation | None:
+        """Who decides in somebody's place, now or later."""
+        ...
+
+    async def to(self, delegate_id: str, now: datetime) -> Sequence[str]:
+        """Those in whose place somebody decides now."""
+        ...
+
+    async def save(self, delegation: Delegation) -> None:
+        """Names a delegate, in the place of an earlier one."""
+        ...
+
+    async def remove(self, user_id: str) -> bool:
+        """Ends a delegation; False when there was none."""
+        ...
