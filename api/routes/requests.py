@@ -23,7 +23,7 @@ from api.schemas.requests import (
 from models.messages.approvals import ChangeInput, DecisionInput
 from taskforce.application import asking
 from taskforce.application.approvers import may_decide
-from taskforce.application.deciding import Attempted
+from taskforce.application.deciding import Attempted, found
 from taskforce.core.domain.approvals import ApprovalStatus, Channel
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Approver, Page, Request, RequestFilter
@@ -43,9 +43,9 @@ async def list_pending(caller: Anybody, parts: Parts, limit: Limit = 20, cursor:
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
-        found = await records.requests.pending(page, approver)
-    shown = [request for request in found[:limit] if _listed(parts, caller, approver, request)]
-    return _page(parts, approver, found, limit, shown)
+        pending = await records.requests.pending(page, approver)
+    shown = [request for request in pending[:limit] if _listed(parts, caller, approver, request)]
+    return _page(parts, approver, pending, limit, shown)
 
 
 @router.get("", name="list_requests")
@@ -64,8 +64,8 @@ async def list_requests(
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
         everything = Permission.AUDIT_READ in caller.permissions
-        found = await records.requests.page(which, page, None if everything else approver)
-    return _page(parts, approver, found, limit, found[:limit])
+        listed = await records.requests.page(which, page, None if everything else approver)
+    return _page(parts, approver, listed, limit, listed[:limit])
 
 
 @router.get("/{request_id}", name="read_request")
@@ -155,14 +155,16 @@ async def _decide(parts: GatewayParts, caller: Caller, request: Request, decisio
 
 
 async def _change(parts: GatewayParts, caller: Caller, request_id: str, wish: ChangeInput) -> RequestOut:
-    request, _ = await deciding.find(parts, caller, request_id)
+    request, approver = await deciding.find(parts, caller, request_id)
     known_id = request.approval.request_id
     change = deciding.change_of(caller, request, wish, parts.clock())
     await parts.changing().check(caller.tenant_id, known_id, change)
     await deciding.carry(
         parts, caller.tenant_id, request, lambda: parts.door.change_request(caller.tenant_id, known_id, wish)
     )
-    return await read_request(known_id, caller, parts)
+    # Whoever has handed it on may not be concerned any more, and sees once more what became of it.
+    async with parts.database.tenant(caller.tenant_id) as records:
+        return deciding.out(parts, approver, await found(records, known_id))
 
 
 def _wish(caller: Caller, kind: str, comment: str, **named: tuple[str, ...]) -> ChangeInput:
@@ -176,9 +178,9 @@ def _listed(parts: GatewayParts, caller: Caller, approver: Approver, request: Re
 
 
 def _page(
-    parts: GatewayParts, approver: Approver, found: Sequence[Request], limit: int, shown: Sequence[Request]
+    parts: GatewayParts, approver: Approver, read: Sequence[Request], limit: int, shown: Sequence[Request]
 ) -> PageOut[RequestOut]:
-    last = found[limit - 1].approval if len(found) > limit else None
+    last = read[limit - 1].approval if len(read) > limit else None
     return PageOut[RequestOut].model_construct(
         items=[deciding.out(parts, approver, request) for request in shown],
         next_cursor=place_cursor(last.opened_at, last.request_id) if last else None,

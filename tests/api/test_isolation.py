@@ -10,7 +10,12 @@ from tests.api.gateway import ClientFor, Gateway, execute
 from tests.api.test_approvals import ask
 
 GRANT = {"role_id": "viewer", "resource_type": "agent", "resource_id": "some-agent"}
-BODIES = {"messages": {"text": "x"}, "grants": GRANT} | dict.fromkeys(("cancel", "pause", "resume"))
+BODIES = {
+    "messages": {"text": "x"},
+    "grants": GRANT,
+    "comments": {"comment": "x"},
+    "reassign": {"people": ["x"]},
+} | dict.fromkeys(("cancel", "pause", "resume"))
 VARYING = {"date", "x-request-id"}
 
 

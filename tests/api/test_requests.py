@@ -1,0 +1,162 @@
+"""Requests over HTTP besides the verdict: lists, history, edits, comments, handing on, taking back, standing in."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.infrastructure.persistence.database import Database
+from tests.api.events import follow
+from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
+from tests.api.test_approvals import ask
+from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
+
+REQUESTS = "/api/v1/admin/requests"
+DELEGATION = "/api/v1/me/delegation"
+LATER = (datetime.now(UTC) + timedelta(days=7)).isoformat()
+
+
+async def waiting(client: httpx.AsyncClient, scripted: ScriptedLLM) -> tuple[str, str]:
+    """A run that waits for a person's word on a file; returns the run's path and the request."""
+    calls = tool_calls([("write_file", {"path": "a.txt", "content": "hello"})], says="I must write it down.")
+    scripted.script([calls, text("Done.")])
+    run = (await execute(client, profile="careful"))["links"]["self"]
+    async for event, data in follow(client, f"{run}/events"):
+        if event == "approval.requested":
+            return run, str(data["request_id"])
+    raise AssertionError("no request was opened")
+
+
+async def ended(client: httpx.AsyncClient, run: str) -> None:
+    assert [event async for event, _ in follow(client, f"{run}/events") if event == "run.finished"]
+
+
+async def test_an_approver_edits_the_arguments_and_everybody_sees_what_ran(
+    working_client_for: ClientFor, scripted: ScriptedLLM, tenant: str
+) -> None:
+    olga, otto = (working_client_for(tenant, name, ["operator"]) for name in ("olga", "otto"))
+    run, request_id = await waiting(olga, scripted)
+    asked = (await otto.get(f"{REQUESTS}/{request_id}")).json()
+    unfit = await otto.post(f"{REQUESTS}/{request_id}/approve", json={"arguments": {"path": 3}})
+    assert_problem(unfit, 422, "arguments_invalid")
+    stale = await otto.post(f"{REQUESTS}/{request_id}/approve", json={"content_hash": "0" * 64})
+    assert_problem(stale, 409, "content_changed")
+    edited = {"arguments": {"path": "b.txt", "content": "hi"}, "content_hash": asked["content_hash"]}
+    approved = await otto.post(f"{REQUESTS}/{request_id}/approve", json=edited)
+    assert approved.status_code == 200, approved.text
+    body = approved.json()
+    assert (body["status"], body["edited"]["arguments"]) == ("approved", edited["arguments"])
+    assert body["payload"]["arguments"] == {"path": "a.txt", "content": "hello"}
+    await ended(olga, run)
+    assert (await olga.get(f"{run}/files/b.txt")).content == b"hi"
+    assert (await olga.get(f"{run}/files/a.txt")).status_code == 404
+    history = (await otto.get(f"{REQUESTS}/{request_id}/history")).json()["items"]
+    assert [(one["kind"], one["actor_id"]) for one in history] == [
+        ("created", "olga"),
+        ("approved_by", "otto"),
+        ("approved", "system"),
+    ]
+    assert history[1]["data"]["edited"] is True
+
+
+async def test_a_request_is_talked_about_handed_on_and_taken_back(
+    working_client_for: ClientFor, scripted: ScriptedLLM, tenant: str
+) -> None:
+    olga, otto, oda = (working_client_for(tenant, name, ["operator"]) for name in ("olga", "otto", "oda"))
+    vera = working_client_for(tenant, "vera", ["viewer"])
+    for client in (oda, vera):
+        await client.get("/api/v1/me")
+    run, request_id = await waiting(olga, scripted)
+    said = await otto.post(f"{REQUESTS}/{request_id}/comments", json={"comment": "Which file?"})
+    assert (said.status_code, said.json()["items"][-1]["comment"]) == (201, "Which file?")
+    stranger = await vera.post(f"{REQUESTS}/{request_id}/comments", json={"comment": "x"})
+    assert_problem(stranger, 404, "request_not_found")
+    assert_problem(await otto.post(f"{REQUESTS}/{request_id}/reassign", json={"people": ["vera"]}), 403, "beyond_terms")
+    handed = await otto.post(f"{REQUESTS}/{request_id}/reassign", json={"people": ["oda"], "comment": "yours"})
+    assert (handed.status_code, handed.json()["allowed_people"]) == (200, ["oda"])
+    assert_problem(await otto.post(f"{REQUESTS}/{request_id}/approve"), 404, "request_not_found")
+    assert [one["request_id"] for one in (await oda.get(f"{REQUESTS}/pending")).json()["items"]] == [request_id]
+    assert_problem(await oda.post(f"{REQUESTS}/{request_id}/withdraw"), 403, "not_yours_to_change")
+    gone = await olga.post(f"{REQUESTS}/{request_id}/withdraw", json={"comment": "never mind"})
+    assert (gone.status_code, gone.json()["status"]) == (200, "withdrawn")
+    await ended(olga, run)
+    kinds = [one["kind"] for one in (await olga.get(f"{REQUESTS}/{request_id}/history")).json()["items"]]
+    assert kinds == ["created", "commented", "reassigned", "withdrawn_by", "withdrawn"]
+
+
+async def test_lists_hold_what_one_asked_for_or_decides_and_all_of_it_for_auditors(
+    client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    run_id = (await execute(operator))["run_id"]
+    by_role = await ask(database, tenant, run_id, terms=Terms(allowed_roles=("agent_designer",)), age=3)
+    by_name = await ask(database, tenant, run_id, terms=Terms(allowed_roles=(), allowed_people=("vera",)), age=2)
+    others = await ask(database, tenant, run_id, requester="somebody", age=1)
+
+    async def listed(user: str, *roles: str, **which: str) -> list[str]:
+        answer = await client_for(tenant, user, roles).get(REQUESTS, params=which)
+        return [one["request_id"] for one in answer.json()["items"]]
+
+    assert await listed("olga", "operator") == [by_name, by_role]
+    assert await listed("vera", "viewer") == [by_name]
+    assert await listed("dora", "agent_designer") == [by_role]
+    assert await listed("aude", "auditor") == [others, by_name, by_role]
+    assert await listed("aude", "auditor", requester_id="somebody") == [others]
+    assert await listed("aude", "auditor", status="approved") == []
+    page = (await client_for(tenant, "aude", ["auditor"]).get(REQUESTS, params={"limit": "2"})).json()
+    rest = await client_for(tenant, "aude", ["auditor"]).get(REQUESTS, params={"cursor": page["next_cursor"]})
+    assert [one["request_id"] for one in (*page["items"], *rest.json()["items"])] == [others, by_name, by_role]
+
+
+async def test_somebody_stands_in_for_who_is_away_and_no_longer_than_that(
+    client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    dora, vera = client_for(tenant, "dora", ["agent_designer"]), client_for(tenant, "vera", ["viewer"])
+    await vera.get("/api/v1/me")
+    run_id = (await execute(operator))["run_id"]
+    request_id = await ask(database, tenant, run_id, terms=Terms(allowed_roles=("agent_designer",)))
+    assert_problem(await vera.get(f"{REQUESTS}/{request_id}"), 404, "request_not_found")
+    assert_problem(await dora.get(DELEGATION), 404, "delegation_not_found")
+    made = await dora.put(DELEGATION, json={"delegate_id": "vera", "until": LATER})
+    assert (made.status_code, made.json()["user_id"]) == (200, "dora")
+    assert (await vera.get(f"{REQUESTS}/{request_id}")).json()["can_decide"] is True
+    assert [one["request_id"] for one in (await vera.get(f"{REQUESTS}/pending")).json()["items"]] == [request_id]
+    assert (await dora.delete(DELEGATION)).status_code == 204
+    assert_problem(await vera.get(f"{REQUESTS}/{request_id}"), 404, "request_not_found")
+    assert_problem(await dora.delete(DELEGATION), 404, "delegation_not_found")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"delegate_id": "dora", "until": LATER},
+        {"delegate_id": "nobody", "until": LATER},
+        {"delegate_id": "vera", "until": "2020-01-01T00:00:00Z"},
+        {"delegate_id": "vera", "since": LATER, "until": LATER},
+        {"delegate_id": "vera", "until": "2999-01-01T00:00:00Z"},
+    ],
+)
+async def test_a_delegation_that_makes_no_sense(client_for: ClientFor, tenant: str, body: object) -> None:
+    await client_for(tenant, "vera", ["viewer"]).get("/api/v1/me")
+    dora = client_for(tenant, "dora", ["agent_designer"])
+    assert_problem(await dora.put(DELEGATION, json=body), 422, "delegation_invalid")
+
+
+async def test_a_key_decides_by_its_own_roles_and_hands_nothing_on(
+    gateway: Gateway, client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    admin = client_for(tenant, "ada", ["admin", "viewer"])
+    expires = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    key = {"name": "narrow", "user_id": "ada", "roles": ["viewer"], "expires_at": expires}
+    await admin.get("/api/v1/me")
+    made = await admin.post("/api/v1/admin/api-keys", json=key)
+    assert made.status_code == 201, made.text
+    run_id = (await execute(operator))["run_id"]
+    own = await ask(database, tenant, run_id, requester="ada", terms=Terms(self_approval=True))
+    headers = {"x-api-key": made.json()["api_key"]}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+        assert_problem(await client.post(f"{REQUESTS}/{own}/approve"), 403, "approver_role_missing")
+        assert_problem(await client.post(f"{REQUESTS}/{own}/reassign", json={"roles": ["x"]}), 403, "key_may_not")
+        assert_problem(await client.put(DELEGATION, json={"delegate_id": "x", "until": LATER}), 403, "key_may_not")
+        assert_problem(await client.post(f"{REQUESTS}/{uuid4()}/approve"), 404, "request_not_found")
