@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowHandle
 
+from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
 from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
 from taskforce.core.domain.runs import Limits, RunStatus
 from taskforce.core.domain.transcript import CallStatus
@@ -54,6 +55,41 @@ async def test_an_approval_that_nobody_decides_in_ninety_days_expires_to_the_sec
     assert denied.status is CallStatus.DENIED
     assert "expired" in denied.text
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "So be it.")
+
+
+DAY = 24 * 3_600
+CHAIN = (
+    TimedAction(ActionKind.REMIND, 1 * DAY),
+    TimedAction(ActionKind.REMIND, 2 * DAY),
+    TimedAction(ActionKind.WIDEN, 5 * DAY, Deciders(("operator",))),
+    TimedAction(ActionKind.REASSIGN, 10 * DAY, Deciders(people=("erin",))),
+)
+
+
+async def test_an_escalation_over_two_weeks_does_each_thing_when_it_is_due(
+    missions: Missions, skipping: Skipping, scripted: ScriptedLLM
+) -> None:
+    scripted.script([tool_calls([("pay", {"amount": 7})]), text("So be it.")])
+    run_id = await missions.under(actions=CHAIN, expire_seconds=14 * DAY).start()
+    request_id = str((await missions.event(run_id, "approval.requested")).data["request_id"])
+    opened = (await missions.request(request_id)).approval.opened_at
+    await skipping.env.sleep(timedelta(days=10, hours=1))
+    await missions.event(run_id, "approval.escalated", 2)
+    assert (await missions.request(request_id)).approval.who == Deciders(people=("erin",))
+    await skipping.env.sleep(timedelta(days=4))
+    await missions.ended(run_id)
+    async with missions.database.tenant(missions.tenant_id) as records:
+        happened = [(one.kind, one.at - opened) for one in await records.requests.history(request_id)]
+    assert happened[:-1] == [
+        ("created", timedelta()),
+        ("reminded", timedelta(days=1)),
+        ("reminded", timedelta(days=2)),
+        ("widened", timedelta(days=5)),
+        ("reassigned", timedelta(days=10)),
+    ]
+    (end, after) = happened[-1]
+    assert end == "expired"
+    assert timedelta(days=14) <= after < timedelta(days=14, minutes=5)
 
 
 async def test_sixty_days_of_pause_do_not_count_as_work(
