@@ -25,6 +25,7 @@ from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.policy_documents import StoredPolicies
+from taskforce.application.retaining import erase_all_expired
 from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
@@ -48,6 +49,7 @@ from workflows.door import TemporalAddress, TemporalDoor, connect
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
 DROP_SECONDS = 3_600.0
+ERASE_SECONDS = 3_600.0
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
@@ -167,7 +169,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 async def sweeping(
     database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
+    """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
     settled: set[tuple[str, str]] = set()
@@ -191,6 +193,7 @@ async def sweeping(
         settle_ended_ones: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
+        lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
     }
     tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
     try:

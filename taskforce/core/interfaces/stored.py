@@ -72,6 +72,21 @@ class StepUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """How much retention has erased: runs with all that hung on them, and what was left empty.
+
+    Attributes:
+        runs: Runs.
+        requests: Their requests for approval.
+        sessions: Sessions of which no run is left.
+    """
+
+    runs: int
+    requests: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request for approval as its row tells it.
 
