@@ -33,13 +33,14 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
-from taskforce.infrastructure.access_rules import access_rules, audit_days, deployment_profile
+from taskforce.infrastructure.access_rules import access_rules, deployment_profile
+from taskforce.infrastructure.audit_section import audit_section, content_rules
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.logging import configure_logging
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.process_log import log_as_deployed
 from taskforce.infrastructure.settings import Settings
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
@@ -220,7 +221,7 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile = deployment_profile(settings)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size)
+        database = Database(settings.app_url, settings.db_pool_size, contents=content_rules(profile, os.environ))
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
@@ -239,7 +240,9 @@ async def work(settings: Settings) -> None:
             http=http,
             rules=access_rules(settings, profile),
         )
-        await stack.enter_async_context(sweeping(database, door, live, audit_days=audit_days(profile)))
+        await stack.enter_async_context(
+            sweeping(database, door, live, audit_days=audit_section(profile).retention_days)
+        )
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)
@@ -257,7 +260,7 @@ def main() -> int:
     """Runs the worker; returns the exit code."""
     try:
         settings = Settings.from_env()
-        configure_logging(settings.log_level, secrets=known_secrets(os.environ))
+        log_as_deployed(settings)
         asyncio.run(work(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")

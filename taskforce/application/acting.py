@@ -118,7 +118,7 @@ class Acting:
             request = await records.requests.get(request_id)
             text = _denial(call.name, request)
             entry = observation(ref.step, ref.call, call, CallStatus.DENIED, Shown(text), self._clock())
-            await tell(records, brief, [entry])
+            await tell(records, brief, [(call, entry)])
         self._live.changed(ref.tenant_id, ref.run_id)
         return Observed(CallStatus.DENIED)
 
@@ -161,7 +161,7 @@ class Acting:
             duration_ms=spent,
         )
         async with self._store.tenant(ref.tenant_id) as records:
-            if await tell(records, brief, [entry]):
+            if await tell(records, brief, [(call, entry)]):
                 await records.usage.add(spending)
                 if seen.whole is not None:
                     await records.results.add(ref.run_id, ref.step, ref.call, seen.whole)
@@ -173,7 +173,7 @@ class Acting:
         self, records: Records, brief: Brief, ref: CallRef, call: RequestedCall, objection: str
     ) -> Observed:
         entry = observation(ref.step, ref.call, call, CallStatus.REFUSED, Shown(objection), self._clock())
-        await tell(records, brief, [entry])
+        await tell(records, brief, [(call, entry)])
         self._live.changed(ref.tenant_id, ref.run_id)
         return Observed(CallStatus.REFUSED)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from taskforce.application.calls import CallRef, arguments_of, call_payload
 from taskforce.application.kept import Kept
-from taskforce.application.observing import observation, tell
+from taskforce.application.observing import MISFIT, observation, tell
 from taskforce.application.policies import Policies
 from taskforce.application.principals import standing
 from taskforce.application.rights import context_of, judge
@@ -84,7 +84,7 @@ class Checking:
         if not reply.tool_calls:
             return ()
         allowed: list[Allowed] = []
-        refused: list[Entry] = []
+        refused: list[tuple[RequestedCall, Entry]] = []
         who = await self._standing(records, brief)
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in told:
@@ -95,7 +95,8 @@ class Checking:
                 self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = Shown(objection)
-                refused.append(observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock()))
+                entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
+                refused.append((call, entry))
         if refused:
             await tell(records, brief, refused)
         return tuple(allowed)
@@ -175,7 +176,7 @@ class Checking:
         except Invalid as error:
             return error.message
         problems = self._tools.problems(call.name, arguments)
-        return "The arguments do not fit: " + "; ".join(problems) if problems else None
+        return f"{MISFIT}: {'; '.join(problems)}" if problems else None
 
     def _allowed(self, brief: Brief, number: int, name: str) -> Allowed:
         spec = self._tools.specs()[name]

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from taskforce.application.calls import content_of
 from taskforce.core.domain.runs import Brief
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, Shown
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import AuditEvent
+
+MISFIT = "The arguments do not fit"
+"""How the model is told of arguments that are not what the tool takes; what follows quotes them."""
 
 
 def observation(
@@ -38,21 +42,26 @@ def observation(
     )
 
 
-async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> bool:
+async def tell(records: Records, brief: Brief, observed: Sequence[tuple[RequestedCall, Entry]]) -> bool:
     """Stores observations with their milestones and audit events.
+
+    Args:
+        records: The tenant's records.
+        brief: What the run is about.
+        observed: The calls, and what the model is told of each.
 
     Returns:
         False when all were stored before; of what was, nothing is added.
     """
-    new = [entry for entry in entries if await records.transcripts.add(brief.run_id, [entry])]
-    for entry in new:
+    new = [(call, entry) for call, entry in observed if await records.transcripts.add(brief.run_id, [entry])]
+    for call, entry in new:
         data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
         await records.events.append(brief.run_id, "tool.finished", data, entry.at)
-        await records.audit.append(_audit(brief, entry))
+        await records.audit.append(_audit(brief, call, entry))
     return bool(new)
 
 
-def _audit(brief: Brief, entry: Entry) -> AuditEvent:
+def _audit(brief: Brief, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
     return AuditEvent(
         actor_id=f"agent:{brief.agent.agent_id}",
@@ -61,8 +70,14 @@ def _audit(brief: Brief, entry: Entry) -> AuditEvent:
         resource_type="tool",
         resource_id=entry.tool or "",
         outcome="denied" if refused else "allowed",
-        reason=entry.text[:200] if refused else None,
+        reason=_reason(entry.text) if refused else None,
         channel="worker",
         at=entry.at,
         details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
+        content=content_of(call),
     )
+
+
+def _reason(text: str) -> str:
+    # Whether the log keeps arguments is for the deployment to say; a refusal must not quote them into it.
+    return f"{MISFIT}." if text.startswith(MISFIT) else text[:200]

@@ -123,7 +123,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """Who did, or tried, what, on what, and how it ended."""
+    """Who did, or tried, what, on what, and how it ended.
+
+    `content` is what was asked, whole: the log keeps of it what the deployment's `ContentRules` say.
+    """
 
     actor_id: str
     action: str
@@ -136,6 +139,7 @@ class AuditEvent:
     on_behalf_of: str | None = None
     request_id: str | None = None
     details: Json | None = None
+    content: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,8 @@ async def test_an_event_comes_back_as_appended(database: Database, tenant: str) 
     told = event(on_behalf_of="bob", channel="worker", reason="because", details={"after": {"größe": [1, None, 2.5]}})
     await append(database, tenant, told)
     (found,) = await newest(database, tenant)
-    kept = {name: getattr(found, name) for name in AuditEvent.__slots__}
-    assert kept == {name: getattr(told, name) for name in AuditEvent.__slots__}
+    names = set(AuditEvent.__slots__) - {"content"}
+    assert {name: getattr(found, name) for name in names} == {name: getattr(told, name) for name in names}
 
 
 async def test_texts_that_cannot_be_stored_are_mended_and_found(database: Database, tenant: str) -> None:
