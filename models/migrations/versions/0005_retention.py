@@ -31,12 +31,13 @@ INDEXES = (
 # asked, it keeps what the tenant's own setting keeps (an hour is left for clocks that differ), and all of a tenant
 # without one. How old a run is, it does not believe the run's row alone, which the application may change: a run with
 # a young milestone stays, and milestones are append-only. Of two at once the second erases nothing: sessions are
-# counted as empty by one at a time. A batch ends before it has too many milestones, for it must end in time. All is
-# found by indexes, row by row and in their order: a planner without statistics would go through everything that is old
-# for each batch, or through all of a table for each row.
+# counted as empty by one at a time. A batch must end in time, so it takes no further run once it has so many rows, by
+# the milestones and by the pieces of 2,000 bytes that files and results are kept in. All is found by indexes, row by
+# row and in their order: a planner without statistics would go through everything that is old for each batch, or
+# through all of a table for each row.
 FUNCTION = """
 CREATE FUNCTION public.erase_ended_runs(
-    ended_before timestamptz, most integer, most_milestones integer,
+    ended_before timestamptz, most integer, most_rows integer,
     OUT runs bigint, OUT requests bigint, OUT sessions bigint
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -68,9 +69,15 @@ BEGIN
         INTO gone, began, routes, of_sessions
         FROM (
             SELECT found.run_id, found.session_id, found.created_at,
-                   sum(found.event_seq) OVER (ORDER BY found.finished_at, found.run_id) - found.event_seq AS before
+                   sum(found.rows) OVER (ORDER BY found.finished_at, found.run_id) - found.rows AS before
             FROM (
-                SELECT r.run_id, r.session_id, r.created_at, r.finished_at, r.event_seq
+                SELECT r.run_id, r.session_id, r.created_at, r.finished_at, r.event_seq + (
+                    SELECT coalesce(sum(f.size), 0) / 2000 FROM public.run_files f
+                    WHERE f.tenant_id = tenant AND f.run_id = r.run_id
+                ) + (
+                    SELECT coalesce(sum(pg_column_size(w.content)), 0) / 2000 FROM public.run_results w
+                    WHERE w.tenant_id = tenant AND w.run_id = r.run_id
+                ) AS rows
                 FROM public.runs r
                 WHERE r.tenant_id = tenant AND r.finished_at < least(ended_before, latest)
                     AND r.status IN ('completed', 'incomplete', 'failed', 'cancelled')
@@ -85,7 +92,7 @@ BEGIN
                 ORDER BY r.finished_at, r.run_id LIMIT most FOR UPDATE SKIP LOCKED
             ) found
         ) old
-        WHERE old.before < most_milestones;
+        WHERE old.before < most_rows;
     IF gone IS NULL THEN
         RETURN;
     END IF;

@@ -15,8 +15,8 @@ from taskforce.core.interfaces.stored import Erased, Page, RunFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where
 
-ERASED_MILESTONES = 20_000
-"""A batch of runs to erase ends at the run that brings it there; what hangs on runs grows with their milestones."""
+ERASED_ROWS = 20_000
+"""A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
 
 _RUNS, _SESSIONS, _USAGE = table(RunRow), table(SessionRow), table(UsageRow)
 _AGENT = Codec(AgentDefinition)
@@ -70,7 +70,7 @@ _OTHER_SESSIONS = Query(
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=_ENDING)
-_ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_milestones)"))
+_ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
 
 class RunRows(Repository):
@@ -168,7 +168,7 @@ class RunRows(Repository):
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:
         """Erases runs that ended before a time, with all that hangs on them; the owner's function has the last word."""
-        values = {"ended_before": ended_before, "most": most, "most_milestones": ERASED_MILESTONES}
+        values = {"ended_before": ended_before, "most": most, "most_rows": ERASED_ROWS}
         row = await self._connection.one(_ERASE, values)
         return Erased(row.runs, row.requests, row.sessions)
 

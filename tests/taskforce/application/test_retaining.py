@@ -1,5 +1,6 @@
 """Retention of runs on a real database: what is old enough goes with all that hangs on it, and nothing else does."""
 
+import random
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -247,9 +248,27 @@ async def test_batches_end_at_their_number_and_at_their_weight_the_oldest_first(
     assert (await sweep(stage)).runs == 3
     assert await left(stage) == set(runs[3:])
     # Each run has two milestones: a second one begins below three, a third one does not.
-    monkeypatch.setattr(run_rows, "ERASED_MILESTONES", 3)
+    monkeypatch.setattr(run_rows, "ERASED_ROWS", 3)
     assert (await sweep(stage)).runs == 2
     assert await left(stage) == set(runs[5:])
+
+
+@pytest.mark.parametrize("kind", ["file", "result"])
+async def test_a_run_with_much_content_is_a_batch_of_its_own(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    await keeping(stage, DAYS)
+    runs = [await ended(stage, NOW - (50 - number) * DAY) for number in range(3)]
+    content = random.Random(0).randbytes(200_000)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        if kind == "file":
+            await records.files.write(runs[0], "a.bin", content, NOW)
+        else:
+            await records.results.add(runs[0], 1, 1, content.hex())
+    monkeypatch.setattr(run_rows, "ERASED_ROWS", 50)
+    assert (await sweep(stage)).runs == 1
+    assert await left(stage) == set(runs[1:])
+    assert (await sweep(stage)).runs == 2
 
 
 async def test_all_tenants_are_swept_in_turn_and_one_that_fails_does_not_hold_up_the_others(
