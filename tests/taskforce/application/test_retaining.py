@@ -27,7 +27,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.application.stage import NOW, Stage
-from tests.taskforce.infrastructure.persistence.makers import request, spending
+from tests.taskforce.infrastructure.persistence.makers import brief, request, spending
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -218,6 +218,16 @@ async def test_a_session_goes_on_without_what_was_erased(stage: Stage) -> None:
         (shown,) = await records.runs.exchanges(accepted.brief, 10)
         assert await records.runs.session_owner(session["session_id"]) == "alice"
     assert shown.mission == f"Mission of {NOW - 20 * DAY:%d}"
+
+
+async def test_a_session_in_which_a_run_begins_at_this_moment_stays(stage: Stage) -> None:
+    await keeping(stage, DAYS)
+    session = f"{stage.tenant_id}:session-1"
+    await ended(stage, NOW - 40 * DAY, session_id=session)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.runs.add(brief(stage.tenant_id, session_id=session))
+        assert await sweep(stage) == Erased(1, 0, 0)
+    assert await stage.rows("sessions", "session_id") == [(session,)]
 
 
 async def test_a_session_of_which_nothing_was_left_begins_anew(stage: Stage) -> None:
