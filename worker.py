@@ -26,6 +26,7 @@ from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding
 from taskforce.application.policy_documents import StoredPolicies
+from taskforce.application.retaining import erase_all_expired
 from taskforce.application.running import Briefs, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
@@ -33,13 +34,14 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
-from taskforce.infrastructure.access_rules import access_rules, audit_days, deployment_profile
+from taskforce.infrastructure.access_rules import access_rules, deployment_profile
+from taskforce.infrastructure.audit_section import audit_section, content_rules
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.logging import configure_logging
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.process_log import log_as_deployed
 from taskforce.infrastructure.settings import Settings
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
@@ -49,6 +51,7 @@ from workflows.door import TemporalAddress, TemporalDoor, connect
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
 DROP_SECONDS = 3_600.0
+ERASE_SECONDS = 3_600.0
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
@@ -168,7 +171,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 async def sweeping(
     database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
+    """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
     settled: set[tuple[str, str]] = set()
@@ -192,6 +195,7 @@ async def sweeping(
         settle_ended_ones: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
+        lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
     }
     tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
     try:
@@ -218,7 +222,7 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile = deployment_profile(settings)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size)
+        database = Database(settings.app_url, settings.db_pool_size, contents=content_rules(profile, os.environ))
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
@@ -237,7 +241,9 @@ async def work(settings: Settings) -> None:
             http=http,
             rules=access_rules(settings, profile),
         )
-        await stack.enter_async_context(sweeping(database, door, live, audit_days=audit_days(profile)))
+        await stack.enter_async_context(
+            sweeping(database, door, live, audit_days=audit_section(profile).retention_days)
+        )
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)
@@ -255,7 +261,7 @@ def main() -> int:
     """Runs the worker; returns the exit code."""
     try:
         settings = Settings.from_env()
-        configure_logging(settings.log_level, secrets=known_secrets(os.environ))
+        log_as_deployed(settings)
         asyncio.run(work(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")

@@ -150,6 +150,7 @@ async def _recognised(request: Request, parts: GatewayParts, token: str | None, 
         bind(tenant_id=record.tenant_id, user_id=record.user_id, key_id=record.key_id)
         return Caller(standing, record.expires_at, request_id, record.key_id)
     identity = await parts.identities.authenticate(token)
+    request.state.claimed = identity
     bind(tenant_id=identity.tenant_id, user_id=identity.user_id)
     standing = await recognise(parts.database, parts.database, identity, parts.rules, now)
     return Caller(standing, identity.expires_at, request_id)

@@ -10,9 +10,11 @@ from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
 from taskforce.core.domain.rates import Rate
 from taskforce.core.domain.redaction import redact
+from taskforce.core.interfaces.identity import Identity
 from taskforce.core.interfaces.stored import AuditEvent
 
 NOBODY = "anonymous"
+_NO_TENANT = "tenant_unknown"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Anybody can fail to sign in, as often as they like: the log shall not grow at their pace.
 _FAILURES = Rate.per_minute(60)
@@ -36,7 +38,7 @@ async def note_refusal(request: Request, error: DomainError) -> None:
         try:
             if isinstance(standing, Standing):
                 await _note_denial(request, parts, standing, error)
-            elif isinstance(error, Unauthenticated) and error.code != "token_missing":
+            elif error.code != "token_missing":
                 await _note_failed_sign_in(request, parts, error)
         except Unavailable as gone:
             _log.warning("audit.not_written", code=error.code, reason=gone.code)
@@ -53,12 +55,16 @@ async def _note_denial(request: Request, parts: GatewayParts, standing: Standing
 
 async def _note_failed_sign_in(request: Request, parts: GatewayParts, error: DomainError) -> None:
     _log.warning("auth.failed", code=error.code)
-    now, tenant_id = parts.clock(), parts.rules.platform_tenant
-    # Whose tenant it would be, only a token that we do not believe says.
-    await parts.database.register_tenant(tenant_id, now)
+    now, claimed = parts.clock(), getattr(request.state, "claimed", None)
+    tenant_id, actor_id = parts.rules.platform_tenant, NOBODY
+    if isinstance(claimed, Identity) and error.code != _NO_TENANT:
+        tenant_id, actor_id = claimed.tenant_id, claimed.user_id
+    else:
+        # Whose tenant it would be, only a token that we do not believe says, or one that names none that is there.
+        await parts.database.register_tenant(tenant_id, now)
     async with parts.database.tenant(tenant_id) as records:
         if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
-            await records.audit.append(_event(request, parts, NOBODY, "auth.failed", error))
+            await records.audit.append(_event(request, parts, actor_id, "auth.failed", error))
 
 
 def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, error: DomainError) -> AuditEvent:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from taskforce.application.everyone import every_tenant
 from taskforce.core.domain import audit_chain
 from taskforce.core.domain.audit_chain import Anchor, Sealed
 from taskforce.core.domain.errors import Conflict, Invalid
@@ -22,7 +23,6 @@ LOOK_BACK = timedelta(hours=1)
 FULL_LOOK = timedelta(hours=1)
 EXPORT_BATCH = 200
 DROP_BATCH = 10_000
-TENANTS = 200
 _LARGEST_SEQ = 10**18 - 1
 _LOG = "audit_log"
 
@@ -72,11 +72,11 @@ async def seal_all(platform: Platform, store: Store, now: datetime, *, full: boo
         How many events were placed.
     """
     total = 0
-    async for tenant_id in _tenant_ids(platform):
+    async for tenant in every_tenant(platform):
         try:
-            total += await seal_tenant(store, tenant_id, now, full=full)
+            total += await seal_tenant(store, tenant.tenant_id, now, full=full)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's log, the others go on
-            _complain("audit.not_sealed", tenant_id, error)
+            _complain("audit.not_sealed", tenant.tenant_id, error)
     return total
 
 
@@ -232,20 +232,12 @@ async def drop_all_expired(platform: Platform, store: Store, days: int | None, n
     if days is None:
         return 0
     total = 0
-    async for tenant_id in _tenant_ids(platform):
+    async for tenant in every_tenant(platform):
         try:
-            total += await drop_expired(store, tenant_id, now - timedelta(days=days), now)
+            total += await drop_expired(store, tenant.tenant_id, now - timedelta(days=days), now)
         except Exception as error:  # noqa: BLE001 - as in `seal_all`
-            _complain("audit.not_dropped", tenant_id, error)
+            _complain("audit.not_dropped", tenant.tenant_id, error)
     return total
-
-
-async def _tenant_ids(platform: Platform) -> AsyncIterator[str]:
-    after: str | None = None
-    while page := await platform.tenants(after, TENANTS):
-        for tenant in page:
-            yield tenant.tenant_id
-        after = page[-1].tenant_id
 
 
 def _complain(event: str, tenant_id: str, error: Exception) -> None:

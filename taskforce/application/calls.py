@@ -31,6 +31,14 @@ def call_payload(call: RequestedCall) -> Mapping[str, object]:
     return {"tool": call.name, "arguments": arguments_of(call)}
 
 
+def content_of(call: RequestedCall) -> Mapping[str, object]:
+    """A call as the audit log tells of it: what an approval would bind to, or the arguments as they were written."""
+    try:
+        return call_payload(call)
+    except Invalid:
+        return {"tool": call.name, "arguments": call.arguments}
+
+
 def arguments_of(call: RequestedCall) -> Mapping[str, object]:
     """The arguments that the model wrote.
 

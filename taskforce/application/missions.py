@@ -153,4 +153,5 @@ def _started(mission: Mission, brief: Brief) -> AuditEvent:
         at=brief.created_at,
         request_id=mission.request_id,
         details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id},
+        content={"mission": brief.mission, "context": brief.context},
     )

@@ -1,6 +1,6 @@
 """What people do to a run that is under way: words, and marks of who paused, resumed or cancelled it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskforce.application.idempotency import Keyed, claim
@@ -65,7 +65,8 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
-        await records.audit.append(_event(run, "run.message", saying.author_id, saying.request_id, now))
+        told = _event(run, "run.message", saying.author_id, saying.request_id, now)
+        await records.audit.append(replace(told, content={"text": saying.text}))
     return Said(word_id)
 
 

@@ -19,6 +19,8 @@ WRITTEN_BY_FUNCTION = frozenset({"audit_anchors"})
 OWNERS_FUNCTIONS = {
     "drop_sealed_audit_events(timestamp with time zone,integer)": "retention: the application itself deletes nothing "
     "of the audit log; this drops old events from the beginning of one tenant's chain and keeps their anchor",
+    "erase_ended_runs(timestamp with time zone,integer,integer)": "retention: the application itself deletes nothing "
+    "of a run; this erases one tenant's runs that ended before what the tenant's own setting keeps",
 }
 """The functions that run with their owner's rights, and why each must; one more needs a very good reason."""
 OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"

@@ -4,7 +4,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Self
 
@@ -36,8 +36,10 @@ class TenantSettings:
     Attributes:
         max_agents: Agents in the catalog.
         max_concurrent_sessions: Sessions with a run that is open.
-        features: Switches out of `FEATURES`.
-        data_retention_days: Days that runs and what hangs on them are kept after their end.
+        features: Switches out of `FEATURES`: a tool that needs another one is neither offered nor run.
+            `approval_workflows` is about approvals that the tenant defines itself; a tool that needs a person's word
+            needs it with and without.
+        data_retention_days: Days that runs and what hangs on them are kept after their end; None is for ever.
         requests_per_minute: Requests of the whole tenant.
         ip_allow_list: Networks from which its users and keys may come; empty is all.
     """
@@ -87,6 +89,17 @@ class TenantSettings:
     def allows(self, feature: str) -> bool:
         """Whether the tenant has a feature."""
         return self.features is None or feature in self.features
+
+    def runs_kept_since(self, now: datetime) -> datetime | None:
+        """Until when back the runs that have ended are kept: those that ended earlier are erased.
+
+        Args:
+            now: The time, UTC.
+
+        Returns:
+            A time of which the runs that ended at that very moment are still kept; None when all are kept.
+        """
+        return None if self.data_retention_days is None else now - timedelta(days=self.data_retention_days)
 
     def admits(self, address: str | None) -> bool:
         """Whether somebody may come from an address; one that is not known is refused when there is a list.

@@ -24,6 +24,7 @@ from taskforce.core.interfaces.access_records import (
 )
 from taskforce.core.interfaces.stored import (
     Approver,
+    Erased,
     Event,
     Json,
     Page,
@@ -85,6 +86,19 @@ class Runs(Protocol):
 
     async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
         """Ends an open run and adds up its usage records; None when it had already ended."""
+        ...
+
+    async def erase(self, ended_before: datetime, most: int) -> Erased:
+        """Erases runs with all that hangs on them but usage, those that ended first before others.
+
+        Args:
+            ended_before: Runs that ended before are erased, unless one of their requests is open, or the tenant's own
+                setting keeps them.
+            most: Runs at most.
+
+        Returns:
+            How much that was; nothing while another process is at it.
+        """
         ...
 
 

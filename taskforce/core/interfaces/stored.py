@@ -72,6 +72,21 @@ class StepUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """How much retention has erased: runs with all that hung on them, and what was left empty.
+
+    Attributes:
+        runs: Runs.
+        requests: Their requests for approval.
+        sessions: Sessions of which no run is left.
+    """
+
+    runs: int
+    requests: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request for approval as its row tells it.
 
@@ -108,7 +123,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """Who did, or tried, what, on what, and how it ended."""
+    """Who did, or tried, what, on what, and how it ended.
+
+    `content` is what was asked, whole: the log keeps of it what the deployment's `ContentRules` say.
+    """
 
     actor_id: str
     action: str
@@ -121,6 +139,7 @@ class AuditEvent:
     on_behalf_of: str | None = None
     request_id: str | None = None
     details: Json | None = None
+    content: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import asyncpg
 import sqlalchemy as sa
 
 from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.audit_content import ContentRules
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.interfaces.records import AlreadyThere
@@ -57,12 +58,16 @@ class Database:
         url: The normalised URL (`postgresql+asyncpg://...`) of the application's role.
         pool_size: Connections held open at most.
         patience: Seconds to wait for a free connection.
+        contents: What the audit log keeps of contents.
     """
 
-    def __init__(self, url: str, pool_size: int = 10, patience: float = 10) -> None:
+    def __init__(
+        self, url: str, pool_size: int = 10, patience: float = 10, contents: ContentRules | None = None
+    ) -> None:
         self._where = driver_arguments(url)
         self._size = pool_size
         self._patience = patience
+        self._contents = contents or ContentRules()
         self._pool: asyncpg.Pool[Row] | None = None
         self._closed = False
 
@@ -116,14 +121,14 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
-            yield TenantRecords(connection, tenant_id)
+            yield TenantRecords(connection, tenant_id, self._contents)
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
         begin = f"BEGIN; SELECT {_tenant(tenant_id)}, set_config('synchronous_commit', 'off', true)"
         async with self._transaction(begin) as connection:
-            yield TenantRecords(connection, tenant_id)
+            yield TenantRecords(connection, tenant_id, self._contents)
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """See `Platform`."""

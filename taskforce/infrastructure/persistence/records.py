@@ -1,5 +1,6 @@
 """The records of one tenant, within one transaction."""
 
+from taskforce.core.domain.audit_content import ContentRules
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
@@ -19,7 +20,7 @@ from taskforce.infrastructure.persistence.users import UserRows
 class TenantRecords:
     """See `taskforce.core.interfaces.records.Records`."""
 
-    def __init__(self, connection: Connection, tenant_id: str) -> None:
+    def __init__(self, connection: Connection, tenant_id: str, contents: ContentRules) -> None:
         self.tenant_id = tenant_id
         self.tenant = TenantRows(connection, tenant_id)
         self.roles = RoleRows(connection, tenant_id)
@@ -37,4 +38,4 @@ class TenantRecords:
         self.usage = UsageRows(connection, tenant_id)
         self.requests = RequestRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)
-        self.audit = AuditRows(connection, tenant_id)
+        self.audit = AuditRows(connection, tenant_id, contents)

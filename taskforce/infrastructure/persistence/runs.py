@@ -11,9 +11,12 @@ from models.tables.runs import RunRow, SessionRow
 from models.tables.usage import UsageRow
 from taskforce.core.domain.runs import FINAL, AgentDefinition, Brief, Ending, Limits, Run, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
-from taskforce.core.interfaces.stored import Page, RunFilter
+from taskforce.core.interfaces.stored import Erased, Page, RunFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where
+
+ERASED_ROWS = 20_000
+"""A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
 
 _RUNS, _SESSIONS, _USAGE = table(RunRow), table(SessionRow), table(UsageRow)
 _AGENT = Codec(AgentDefinition)
@@ -70,6 +73,7 @@ _OTHER_SESSIONS = Query(
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
+_ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
 
 class RunRows(Repository):
@@ -163,6 +167,12 @@ class RunRows(Repository):
         }
         row = await self._connection.first(_CLOSE, {**self._of(run_id=run_id), **values})
         return None if row is None else _totals(row)
+
+    async def erase(self, ended_before: datetime, most: int) -> Erased:
+        """Erases runs that ended before a time, with all that hangs on them; the owner's function has the last word."""
+        values = {"ended_before": ended_before, "most": most, "most_rows": ERASED_ROWS}
+        row = await self._connection.one(_ERASE, values)
+        return Erased(row.runs, row.requests, row.sessions)
 
     async def _update(self, query: Query, run_id: str, **values: object) -> bool:
         return await self._connection.change(query, {**self._of(run_id=run_id), **values}) > 0
