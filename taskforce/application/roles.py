@@ -174,6 +174,7 @@ def _event(acting: Actor, action: str, role_id: str, before: Role | None, after:
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details={"before": _told(before), "after": _told(after)},
     )
 

@@ -20,12 +20,29 @@ class Saying:
         text: What.
         key: The caller's idempotency key, if any.
         request_id: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one.
     """
 
     author_id: str
     text: str
     key: str | None
     request_id: str | None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steerer:
+    """Who steers a run.
+
+    Attributes:
+        user_id: The user.
+        request_id: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one.
+    """
+
+    user_id: str
+    request_id: str | None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +82,8 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
-        await records.audit.append(_event(run, "run.message", saying.author_id, saying.request_id, now))
+        by = Steerer(saying.author_id, saying.request_id, saying.key_id)
+        await records.audit.append(_event(run, "run.message", by, now))
     return Said(word_id)
 
 
@@ -81,15 +99,14 @@ async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now
     return Said(str(first["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
 
 
-async def mark(store: Store, run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> None:
+async def mark(store: Store, run: Run, action: str, by: Steerer, now: datetime) -> None:
     """Audits that somebody is about to steer a run.
 
     Args:
         store: The tenants' data.
         run: The run.
         action: For example `run.cancel`.
-        actor_id: Who.
-        request_id: The HTTP request.
+        by: Who.
         now: The time.
 
     Raises:
@@ -97,16 +114,17 @@ async def mark(store: Store, run: Run, action: str, actor_id: str, request_id: s
     """
     run.require_open()
     async with store.tenant(run.brief.tenant_id) as records:
-        await records.audit.append(_event(run, action, actor_id, request_id, now))
+        await records.audit.append(_event(run, action, by, now))
 
 
-def _event(run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> AuditEvent:
+def _event(run: Run, action: str, by: Steerer, now: datetime) -> AuditEvent:
     return AuditEvent(
-        actor_id=actor_id,
+        actor_id=by.user_id,
         action=action,
         resource_type="run",
         resource_id=run.brief.run_id,
         outcome="allowed",
         at=now,
-        request_id=request_id,
+        request_id=by.request_id,
+        key_id=by.key_id,
     )

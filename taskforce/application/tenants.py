@@ -127,6 +127,7 @@ def _event(acting: Actor, action: str, tenant: Tenant, before: Tenant | None) ->
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details={**foreign, "before": None if before is None else _told(before), "after": _told(tenant)},
     )
 

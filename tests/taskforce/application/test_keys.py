@@ -26,7 +26,7 @@ async def service(stage: Stage, ada: Actor, *roles: str) -> None:
 
 
 async def used(stage: Stage, issued: Issued) -> Standing:
-    found, key = await recognise_key(stage.database, stage.database, issued.plaintext, RULES, stage.now)
+    found, key = await recognise_key(stage.database, issued.plaintext, RULES, stage.now)
     assert key.key_id == issued.key.key_id
     return found
 
