@@ -115,8 +115,8 @@ async def message_run(
     answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(parts, caller, run_id)
-    saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id)
-    said = await say(parts.database, run, saying, parts.clock())
+    saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions)
+    said = await say(parts.database, run, saying, parts.rules, parts.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
         await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, "add_word", said.word_id))

@@ -125,6 +125,7 @@ def _brief(mission: Mission, now: datetime) -> Brief:
         context=mission.context,
         limits=mission.limits,
         created_at=now,
+        key_id=mission.key_id,
     )
 
 

@@ -157,6 +157,22 @@ async def anew(store: Store, was: Standing, rules: AccessRules, now: datetime) -
         return await _speaking(records, key, rules, now)
 
 
+async def standing_by(
+    records: Records, user_id: str, key_id: str | None, rules: AccessRules, now: datetime
+) -> Standing:
+    """As `standing`, cut to the API key by which something was asked for; for what acts long after.
+
+    Raises:
+        Forbidden: As `standing`; `api_key_ended`: the key has been revoked, or is expired.
+    """
+    if key_id is None:
+        return await standing(records, user_id, rules, now)
+    key = await records.keys.get(key_id)
+    if key is None or not key.is_active(now):
+        raise Forbidden("api_key_ended", "The API key that asked for this has been revoked, or is expired.")
+    return await _speaking(records, key, rules, now)
+
+
 async def _speaking(records: Records, key: ApiKey, rules: AccessRules, now: datetime) -> Standing:
     """A key's user, cut to the key."""
     of_user = await standing(records, key.user_id, rules, now)

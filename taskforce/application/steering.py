@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.principals import standing_by
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import Run
+from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -21,6 +24,7 @@ class Saying:
         key: The caller's idempotency key, if any.
         request_id: The HTTP request, for the audit log.
         key_id: The API key that spoke, if it was one.
+        held: What the credential that spoke allows.
     """
 
     author_id: str
@@ -28,6 +32,7 @@ class Saying:
     key: str | None
     request_id: str | None
     key_id: str | None = None
+    held: frozenset[Permission] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,15 @@ class Said:
     tell: bool = True
 
 
-async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
+async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> Said:
     """Keeps a word until the model hears it; telling the run comes after the commit.
 
     Words steer a run, which acts with its owner's rights, so they are its owner's alone: else an approver could have
-    another's run ask for what he then approves himself.
+    another's run ask for what he then approves himself. For the same reason an API key of the owner's speaks only to
+    runs that may do no more than it may.
 
     Raises:
-        Forbidden: `not_your_run`.
+        Forbidden: `not_your_run`; `run_may_more`, which names what the key lacks.
         Conflict: `run_finished`.
         Invalid: `idempotency_key_reused`.
     """
@@ -75,6 +81,8 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
     if saying.author_id != run.brief.user_id:
         raise Forbidden("not_your_run", "Only whoever started a run may add words to it.")
     async with store.tenant(run.brief.tenant_id) as records:
+        if saying.key_id is not None and saying.key_id != run.brief.key_id:
+            await _require_as_much(records, run, saying, rules, now)
         earlier = await _earlier(records, run, saying, word_id, now)
         if earlier is not None:
             return earlier
@@ -85,6 +93,14 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
         by = Steerer(saying.author_id, saying.request_id, saying.key_id)
         await records.audit.append(_event(run, "run.message", by, now))
     return Said(word_id)
+
+
+async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
+    acts = await standing_by(records, run.brief.user_id, run.brief.key_id, rules, now)
+    lacking = sorted(one.value for one in acts.permissions - saying.held)
+    if lacking:
+        text = f"This run may do more than this API key, which so does not steer it; lacking: {', '.join(lacking)}."
+        raise Forbidden("run_may_more", text, details={"permissions": lacking})
 
 
 async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
