@@ -63,6 +63,7 @@ def _audit(brief: Brief, entry: Entry) -> AuditEvent:
         outcome="denied" if refused else "allowed",
         reason=entry.text[:200] if refused else None,
         channel="worker",
+        key_id=brief.key_id,
         at=entry.at,
         details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
     )
