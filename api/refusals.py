@@ -50,7 +50,8 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     standing = getattr(request.state, "standing", None)
     with suppress(Limited):
         try:
-            if isinstance(standing, Standing):
+            # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
+            if isinstance(standing, Standing) and error.code != "address_not_allowed":
                 await _note_denial(request, parts, standing, error)
             elif error.code != "token_missing":
                 await _note_failed_sign_in(request, parts, error)

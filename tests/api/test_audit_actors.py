@@ -13,6 +13,7 @@ from taskforce.application import auditing
 from taskforce.core.domain import audit_chain
 from taskforce.core.domain.audit_chain import Anchor
 from taskforce.core.domain.tenants import TenantStatus
+from taskforce.core.interfaces.stored import AuditFilter, Page
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
 from tests.api.test_audit import append, listed
 
@@ -98,6 +99,21 @@ async def test_who_is_believed_and_turned_away_stands_in_the_own_tenants_log(
     await _switched(gateway, tenant, TenantStatus.ACTIVE)
     (last, _) = await listed(admin, action="auth.failed")
     assert (last["actor_id"], last["reason"], last["key_id"]) == ("ada", "tenant_disabled", key_id)
+
+
+async def test_a_credential_from_a_foreign_address_is_told_also_where_it_only_reads(
+    gateway: Gateway, client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    olga = client_for(tenant, "olga", ["operator"])
+    place = f"/api/v1/admin/tenants/{tenant}"
+    assert (await admin.put(place, json={"settings": {"ip_allow_list": ["127.0.0.2/32"]}})).is_success
+    for path in ("/api/v1/me", "/api/v1/runs"):
+        assert_problem(await olga.get(path), 403, "address_not_allowed")
+    async with gateway.parts.database.tenant(tenant) as records:
+        found = await records.audit.page(AuditFilter(action="auth.failed"), Page(9))
+    assert [(one.actor_id, one.reason, one.details["client"]) for one in found] == [
+        ("olga", "address_not_allowed", "127.0.0.1")
+    ] * 2
 
 
 async def _switched(gateway: Gateway, tenant: str, status: TenantStatus) -> None:
