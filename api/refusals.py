@@ -1,6 +1,7 @@
 """What is refused is written down: sign-ins that failed, and attempts to change what one may not."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from starlette.requests import Request
@@ -10,16 +11,29 @@ from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
 from taskforce.core.domain.rates import Rate
 from taskforce.core.domain.redaction import redact
-from taskforce.core.interfaces.identity import Identity
 from taskforce.core.interfaces.stored import AuditEvent
 
 NOBODY = "anonymous"
-_NO_TENANT = "tenant_unknown"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Anybody can fail to sign in, as often as they like: the log shall not grow at their pace.
 _FAILURES = Rate.per_minute(60)
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whom a credential names that we believe, whatever they may do.
+
+    Attributes:
+        tenant_id: The tenant.
+        user_id: The user.
+        key_id: The API key, if it was one.
+    """
+
+    tenant_id: str
+    user_id: str
+    key_id: str | None = None
 
 
 async def note_refusal(request: Request, error: DomainError) -> None:
@@ -36,7 +50,8 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     standing = getattr(request.state, "standing", None)
     with suppress(Limited):
         try:
-            if isinstance(standing, Standing):
+            # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
+            if isinstance(standing, Standing) and error.code != "address_not_allowed":
                 await _note_denial(request, parts, standing, error)
             elif error.code != "token_missing":
                 await _note_failed_sign_in(request, parts, error)
@@ -55,13 +70,12 @@ async def _note_denial(request: Request, parts: GatewayParts, standing: Standing
 
 async def _note_failed_sign_in(request: Request, parts: GatewayParts, error: DomainError) -> None:
     _log.warning("auth.failed", code=error.code)
-    now, claimed = parts.clock(), getattr(request.state, "claimed", None)
-    tenant_id, actor_id = parts.rules.platform_tenant, NOBODY
-    if isinstance(claimed, Identity) and error.code != _NO_TENANT:
+    now, tenant_id, actor_id = parts.clock(), parts.rules.platform_tenant, NOBODY
+    claimed = getattr(request.state, "claimed", None)
+    # Else only a token that we do not believe says whose tenant it would be, or there is no such tenant.
+    if isinstance(claimed, Claimed) and error.code != "tenant_unknown":
         tenant_id, actor_id = claimed.tenant_id, claimed.user_id
-    else:
-        # Whose tenant it would be, only a token that we do not believe says, or one that names none that is there.
-        await parts.database.register_tenant(tenant_id, now)
+    await parts.database.register_tenant(tenant_id, now)
     async with parts.database.tenant(tenant_id) as records:
         if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
             await records.audit.append(_event(request, parts, actor_id, "auth.failed", error))
@@ -78,6 +92,7 @@ def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, er
         reason=error.code,
         at=parts.clock(),
         request_id=getattr(request.state, "request_id", None),
+        key_id=getattr(getattr(request.state, "claimed", None), "key_id", None),
         details={
             "path": redact(request.url.path)[:500],
             "client": getattr(request.state, "client", None),

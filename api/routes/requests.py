@@ -79,7 +79,7 @@ async def _decide(
         raise Conflict("request_closed", f"The request is {request.status.value}; it takes no more decisions.")
     # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
     attempt = Attempted(caller.tenant_id, known_id, caller.user_id, Channel.API)
-    await parts.deciding().authorize(attempt)
+    await parts.deciding().authorize(attempt, caller.roles)
     comment = said.comment if said else ""
     decision = DecisionInput(approver_id=caller.user_id, verdict=verdict.value, comment=comment)
     require_counted(await parts.door.decide(caller.tenant_id, known_id, decision))

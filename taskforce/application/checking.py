@@ -8,7 +8,7 @@ from taskforce.application.calls import CallRef, arguments_of, call_payload
 from taskforce.application.kept import Kept
 from taskforce.application.observing import MISFIT, observation, tell
 from taskforce.application.policies import Policies
-from taskforce.application.principals import standing
+from taskforce.application.principals import standing_by
 from taskforce.application.rights import context_of, judge
 from taskforce.core.domain.access import AccessRules, Standing
 from taskforce.core.domain.approvals import ApprovalStatus, content_hash
@@ -63,12 +63,12 @@ class Checking:
         self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
 
     async def user(self, records: Records, brief: Brief) -> Standing:
-        """The user on whose behalf the run works, with the rights of now.
+        """The user on whose behalf the run works, with the rights of now, cut to the API key that asked for it.
 
         Raises:
-            Forbidden: `user_deactivated` or `tenant_disabled`: nothing more happens on behalf of that user.
+            Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
         """
-        return await standing(records, brief.user_id, self._rules, self._clock())
+        return await standing_by(records, brief.user_id, brief.key_id, self._rules, self._clock())
 
     async def policy(self, brief: Brief) -> Policy:
         """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""

@@ -1,5 +1,6 @@
 """Requests for approval: opening, who may decide, what was decided, closing."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -74,11 +75,16 @@ class Deciding:
         self._live.changed(ref.tenant_id, ref.run_id)
         return request
 
-    async def authorize(self, attempt: Attempted) -> None:
+    async def authorize(self, attempt: Attempted, cut_to: Collection[str] | None = None) -> None:
         """Asks, now, whether this person may decide this request.
 
         The approver must exist in the tenant, be active, hold an allowed role at this moment, not be the requester and
         not have decided before.
+
+        Args:
+            attempt: Who would decide what.
+            cut_to: The roles of the credential that speaks: an API key must not decide by a role of its user's that it
+                was not given. None where none is known: a signal, or the workflow that asks once more.
 
         Raises:
             Forbidden: `approver_unknown` or `approver_role_missing`.
@@ -88,7 +94,7 @@ class Deciding:
         async with self._store.tenant(attempt.tenant_id) as records:
             request = await _request(records, attempt.request_id)
             try:
-                await self._check(records, request, attempt, now)
+                await self._check(records, request, attempt, cut_to, now)
                 return
             except DomainError as error:
                 refused = error
@@ -130,13 +136,15 @@ class Deciding:
                 await records.audit.append(event)
         self._live.changed(tenant_id, request.run_id)
 
-    async def _check(self, records: Records, request: Request, attempt: Attempted, now: datetime) -> None:
+    async def _check(
+        self, records: Records, request: Request, attempt: Attempted, cut_to: Collection[str] | None, now: datetime
+    ) -> None:
         request.approval.check(attempt.approver_id, attempt.channel, now)
         try:
             approver = await standing(records, attempt.approver_id, self._rules, now)
         except Forbidden:
             raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.") from None
-        if not holds_role(request, approver.roles):
+        if not holds_role(request, approver.roles if cut_to is None else approver.roles.intersection(cut_to)):
             roles = ", ".join(request.approval.terms.allowed_roles)
             raise Forbidden("approver_role_missing", f"Deciding this request needs one of these roles: {roles}.")
 

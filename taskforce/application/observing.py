@@ -78,6 +78,7 @@ def _audit(brief: Brief, call: RequestedCall, entry: Entry) -> AuditEvent:
         outcome="denied" if refused else "allowed",
         reason=_reason(entry.text) if refused else None,
         channel="worker",
+        key_id=brief.key_id,
         at=entry.at,
         details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
         content=content_of(call),

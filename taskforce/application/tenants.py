@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from taskforce.application.principals import Actor
 from taskforce.core.domain.documents import check_document
-from taskforce.core.domain.errors import Conflict, Forbidden
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.tenants import Tenant, TenantSettings
 from taskforce.core.interfaces.identity import checked_tenant_id
@@ -107,7 +107,11 @@ async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
 def _visible(acting: Actor, tenant_id: str) -> str:
     if not acting.runs_platform and tenant_id != acting.standing.tenant.tenant_id:
         raise missing("tenant")
-    return tenant_id
+    try:
+        return checked_tenant_id(tenant_id)
+    except Invalid:
+        # An id that cannot exist is answered like one that does not.
+        raise missing("tenant") from None
 
 
 def _check_metadata(change: TenantChange) -> None:
@@ -127,6 +131,7 @@ def _event(acting: Actor, action: str, tenant: Tenant, before: Tenant | None) ->
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details={**foreign, "before": None if before is None else _told(before), "after": _told(tenant)},
     )
 

@@ -116,7 +116,7 @@ class Thinking:
 
         Raises:
             ModelFailure: No usable reply; what was spent is recorded.
-            Forbidden: `user_deactivated`: nothing more happens on behalf of that user.
+            Forbidden: As `Checking.user`: nothing more happens on behalf of that user.
             Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
         """
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)

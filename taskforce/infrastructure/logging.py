@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TextIO
@@ -13,6 +14,8 @@ from taskforce.core.domain.redaction import redact
 
 MAX_TEXT = 20_000
 _DEEPEST = 6
+_OF_LINES = frozenset({"exception", "stack"})
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _QUIET = ("httpx", "httpcore", "asyncio", "LiteLLM", "uvicorn.access")
 
 
@@ -115,16 +118,30 @@ def _shared(secrets: tuple[str, ...], left_out: Collection[str]) -> list[Process
     ]
 
 
+def _shown(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Spells out what would move a terminal's cursor or turn its writing; a traceback keeps its lines."""
+    spelled: EventDict = {}
+    for name, value in event.items():
+        lines = value.split("\n") if isinstance(value, str) and name in _OF_LINES else [value]
+        cleaned = [_CONTROL.sub(_spelled, one) if isinstance(one, str) else one for one in lines]
+        spelled[name] = "\n".join(cleaned) if len(cleaned) > 1 else cleaned[0]
+    return spelled
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
 def _formatter(shared: list[Processor], *, plain: bool, colors: bool) -> logging.Formatter:
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(serializer=_as_json)
+    rendering: list[Processor] = (
+        [structlog.processors.JSONRenderer(serializer=_as_json)]
         if plain
-        else structlog.dev.ConsoleRenderer(colors=colors)
+        else [_shown, structlog.dev.ConsoleRenderer(colors=colors)]
     )
     # What other libraries log may be built from anything, so their lines go through the same cleaning.
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
     )
 
 

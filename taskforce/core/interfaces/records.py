@@ -369,8 +369,11 @@ class Platform(Protocol):
         """A page of all tenants, by id."""
         ...
 
-    async def find_key(self, key_hash: str) -> ApiKey | None:
-        """The API key of a hash, whosever it is."""
+    def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
+        """Finds an API key by its hash, whosever it is, and opens as `counting` does what belongs to its tenant.
+
+        Both is one transaction. It is None when there is no such key.
+        """
         ...
 
 

@@ -106,7 +106,7 @@ class AuditRows(Repository):
             "request_id": event.request_id,
         }
         values = {name: None if text is None else _short(text) for name, text in texts.items()}
-        ids = {"tenant_id": self._tenant_id, "audit_id": new_id()}
+        ids = {"tenant_id": self._tenant_id, "audit_id": new_id(), "key_id": event.key_id}
         told = {} if event.content is None else self._contents.told(event.content)
         facts = {**(event.details or {}), **told}
         details = _capped(facts) if facts else {}
@@ -118,6 +118,7 @@ class AuditRows(Repository):
         for name in ("actor_id", "action", "resource_type", "resource_id", "outcome"):
             wanted = getattr(which, name)
             query = query if wanted is None else query.where(_EVENTS.c[name] == _short(wanted))
+        query = query if which.key_id is None else query.where(_EVENTS.c.key_id == which.key_id)
         query = query if which.since is None else query.where(_EVENTS.c.at >= which.since)
         query = query if which.until is None else query.where(_EVENTS.c.at < which.until)
         if page.before is not None:
@@ -189,6 +190,7 @@ def _record(row: Row) -> AuditRecord:
         request_id=row.request_id,
         details=_mapping(row.details),
         at=row.at,
+        key_id=row.key_id,
     )
 
 

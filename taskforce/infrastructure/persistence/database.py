@@ -27,6 +27,7 @@ GOODBYE_SECONDS = 2
 _UNNOTICED = "A statement failed and went unnoticed; the transaction was rolled back."
 _BEGIN = "BEGIN"
 _PLATFORM = "set_config('app.platform', 'on', true)"
+_COUNTING = "set_config('synchronous_commit', 'off', true)"
 _ROLE = Query(
     sa.text(
         "SELECT r.rolsuper OR r.rolbypassrls AS bypasses, "
@@ -126,8 +127,7 @@ class Database:
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
-        begin = f"BEGIN; SELECT {_tenant(tenant_id)}, set_config('synchronous_commit', 'off', true)"
-        async with self._transaction(begin) as connection:
+        async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
             yield TenantRecords(connection, tenant_id, self._contents)
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
@@ -145,10 +145,12 @@ class Database:
         async with self._platform("") as records:
             return await records.tenants(after, most)
 
-    async def find_key(self, key_hash: str) -> ApiKey | None:
+    @asynccontextmanager
+    async def of_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
         """See `Platform`."""
-        async with self._platform("") as records:
-            return await records.find_key(key_hash)
+        async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
+            key = await PlatformRecords(connection).enter(key_hash)
+            yield None if key is None else (key, TenantRecords(connection, key.tenant_id, self._contents))
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:

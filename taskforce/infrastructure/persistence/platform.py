@@ -14,7 +14,14 @@ from taskforce.infrastructure.persistence.rows import table
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _RUNS = table(RunRow)
-_BY_HASH = Query(sa.select(KEYS).where(KEYS.c.hash == sa.bindparam("hash")))
+# What is found says whose the rest of the transaction is; the platform's sight ends with it.
+_ENTER = Query(
+    sa.select(
+        KEYS,
+        sa.func.set_config("app.tenant_id", KEYS.c.tenant_id, sa.true()).label("entered"),
+        sa.func.set_config("app.platform", "", sa.true()).label("left"),
+    ).where(KEYS.c.hash == sa.bindparam("hash"))
+)
 
 
 class PlatformRecords:
@@ -39,7 +46,7 @@ class PlatformRecords:
         later = query if after is None else query.where(TENANTS.c.tenant_id > after)
         return [tenant_of(row) for row in await self._connection.all(later)]
 
-    async def find_key(self, key_hash: str) -> ApiKey | None:
-        """See `Platform`."""
-        row = await self._connection.first(_BY_HASH, {"hash": key_hash})
+    async def enter(self, key_hash: str) -> ApiKey | None:
+        """Finds a key, from which on the transaction is its tenant's and the platform's no more; see `of_key`."""
+        row = await self._connection.first(_ENTER, {"hash": key_hash})
         return None if row is None else key_of(row)

@@ -98,6 +98,7 @@ class RunRows(Repository):
             "max_seconds": brief.limits.max_seconds,
             "status": RunStatus.QUEUED.value,
             "created_at": brief.created_at,
+            "key_id": brief.key_id,
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, **dict.fromkeys(_COUNTERS, 0)})
@@ -191,6 +192,7 @@ def _run(row: Row) -> Run:
             context=row.context,
             limits=Limits(row.max_steps, row.max_tokens, row.max_seconds),
             created_at=row.created_at,
+            key_id=row.key_id,
         ),
         status=RunStatus(row.status),
         totals=_totals(row),

@@ -12,7 +12,7 @@ from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, Page
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.stack import DatabaseUrls
-from tests.taskforce.application.stage import Call, Stage
+from tests.taskforce.application.stage import RULES, Call, Stage
 
 SECRET = "hunter2-hunter2"
 MISSION = f"Log in with {SECRET} and count."
@@ -30,7 +30,7 @@ async def keeping(postgres: DatabaseUrls, tenant: str) -> AsyncIterator[Stage]:
 async def told(stage: Stage) -> dict[str, Mapping[str, Any]]:
     """What the log says of a run's start, a word, two calls that are refused and one that runs, by hashes."""
     accepted = await stage.accepted(mission=MISSION, context={"größe": 1})
-    await say(stage.database, await stage.run(accepted.run_id), Saying("alice", "Hurry.", None, None), stage.now)
+    await say(stage.database, await stage.run(accepted.run_id), Saying("alice", "Hurry.", None, None), RULES, stage.now)
     await stage.reply(accepted.run_id, 1, *CALLS)
     await stage.acting.authorize(stage.tenant_id, accepted.run_id, 1)
     await stage.acting.run(stage.ref(accepted.run_id, 3), 1, (), None)

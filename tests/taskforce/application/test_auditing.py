@@ -28,6 +28,7 @@ from taskforce.application.auditing import (
     seal_tenant,
 )
 from taskforce.core.domain import audit_chain
+from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.audit_chain import Anchor, Verified
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.tenants import Tenant
@@ -49,7 +50,7 @@ async def append(database: Database, tenant: str, *times: datetime) -> None:
 
 async def exported(database: Database, tenant: str, after: Anchor | int | None = None) -> tuple[Export, str]:
     export = await begin_export(database, Asking(tenant, "vera", "req-1"), after, NOW)
-    return export, "".join([text async for text in export_lines(database, export)])
+    return export, "".join([text async for text in export_lines(database, export, always)])
 
 
 async def verified(database: Database, tenant: str, after: Anchor | int | None = None) -> Verified:
@@ -60,6 +61,10 @@ async def verified(database: Database, tenant: str, after: Anchor | int | None =
 async def actions(database: Database, tenant: str) -> list[str]:
     async with database.tenant(tenant) as records:
         return [one.action for one in await records.audit.page(AuditFilter(), Page(10_000))]
+
+
+async def always() -> bool:
+    return True
 
 
 class SomeTenants:
@@ -77,7 +82,7 @@ class SomeTenants:
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         raise NotImplementedError
 
-    async def find_key(self, key_hash: str) -> None:
+    def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
         raise NotImplementedError
 
 
@@ -196,7 +201,7 @@ async def test_what_is_committed_meanwhile_is_not_in_an_export(database: Databas
     export = await begin_export(database, Asking(tenant, "vera", None), None, NOW)
     await append(database, tenant, NOW + SECOND)
     await seal_tenant(database, tenant, NOW)
-    text = "".join([one async for one in export_lines(database, export)])
+    text = "".join([one async for one in export_lines(database, export, always)])
     assert audit_chain.verify(text.splitlines(), export.end).events == 2
 
 
@@ -277,7 +282,7 @@ async def test_of_what_was_dropped_there_is_no_export(database: Database, tenant
 async def test_an_export_that_retention_overtakes_breaks_off(database: Database, tenant: str) -> None:
     await append(database, tenant, *(NOW - 3 * DAY + number * SECOND for number in range(EXPORT_BATCH + 10)))
     export = await begin_export(database, Asking(tenant, "vera", None), None, NOW)
-    lines = export_lines(database, export)
+    lines = export_lines(database, export, always)
     await anext(lines)
     await anext(lines)
     await drop_expired(database, tenant, NOW, NOW)

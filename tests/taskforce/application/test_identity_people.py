@@ -170,9 +170,13 @@ async def test_a_maker_of_users_gives_roles_no_wider_than_its_own() -> None:
     users = UserManager()
     await users.create_user("alice", "acme", roles={"admin"})
 
-    assert (await users.create_user("bob", "acme", roles={"viewer"}, maker=OPERATOR)).granted_roles == {"viewer"}
+    assert (await users.create_user("bob", "acme", roles={"operator"}, maker=OPERATOR)).granted_roles == {"operator"}
+    # All that a viewer may, an operator may too; but approvals may ask for a viewer by name.
+    with pytest.raises(Forbidden) as not_held:
+        await users.create_user("vera", "acme", roles={"viewer"}, maker=OPERATOR)
+    assert (not_held.value.code, not_held.value.details) == ("roles_not_held", {"roles": ["viewer"]})
     # A role that somebody has already is not given again.
-    await users.update_user("alice", "acme", roles={"admin", "viewer"}, maker=OPERATOR)
+    await users.update_user("alice", "acme", roles={"admin", "operator"}, maker=OPERATOR)
     for attempt in (
         users.create_user("carol", "acme", roles={"admin"}, maker=OPERATOR),
         users.update_user("bob", "acme", roles={"admin"}, maker=OPERATOR),
@@ -180,7 +184,7 @@ async def test_a_maker_of_users_gives_roles_no_wider_than_its_own() -> None:
         with pytest.raises(Forbidden) as refusal:
             await attempt
         assert refusal.value.code == "roles_too_wide"
-    assert (await users.get_user("bob", "acme")).granted_roles == {"viewer"}
+    assert (await users.get_user("bob", "acme")).granted_roles == {"operator"}
 
 
 async def test_a_stranger_learns_nothing_about_who_is_there() -> None:

@@ -26,7 +26,7 @@ from taskforce.infrastructure.persistence import runs as run_rows
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures.stack import DatabaseUrls
-from tests.taskforce.application.stage import NOW, Stage
+from tests.taskforce.application.stage import NOW, RULES, Stage
 from tests.taskforce.infrastructure.persistence.makers import brief, request, spending
 
 SECOND = timedelta(seconds=1)
@@ -93,7 +93,7 @@ async def full(stage: Stage, at: datetime) -> str:
     """A run that ended at a time, with everything that may hang on one."""
     stage.now = at - SECOND
     run_id = (await stage.accepted(idempotency_key="key", session_id=f"{stage.tenant_id}:session-full")).run_id
-    await say(stage.database, await stage.run(run_id), Saying("alice", "Go on.", "word", None), stage.now)
+    await say(stage.database, await stage.run(run_id), Saying("alice", "Go on.", "word", None), RULES, stage.now)
     asked = request(run_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.effects.begin(run_id, 1, 1, "pay", stage.now)
