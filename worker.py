@@ -16,6 +16,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
+from activities.deletions import DeletionActivities
 from activities.failures import FailureInterceptor
 from activities.models import ModelActivities
 from activities.runs import RunActivities
@@ -24,11 +25,14 @@ from taskforce.application.acting import Acting
 from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
+from taskforce.application.deletions import start_late_deletions
+from taskforce.application.erasing import Erasing
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
+from taskforce.core.interfaces.deletion_records import Executions
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
@@ -44,6 +48,7 @@ from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.tenant_deletion import TenantDeletion
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
@@ -52,7 +57,7 @@ LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
-WORKFLOWS = (AgentRun, ApprovalWorkflow)
+WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion)
 
 _log = structlog.get_logger(__name__)
 
@@ -87,8 +92,8 @@ class WorkerParts:
     answer_seconds: int = ANSWER_SECONDS
 
 
-def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
-    """Builds every activity from its parts."""
+def build_activities(parts: WorkerParts, executions: Executions) -> list[Callable[..., Any]]:
+    """Builds every activity from its parts, and the workflows that some of them end."""
     briefs, replies = Briefs(parts.database), Replies(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
     checking = Checking(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
@@ -106,6 +111,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding)
+    deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
     return [
         runs.begin_run,
         runs.note_status,
@@ -120,6 +126,11 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         approvals.refuse_decision,
         approvals.record_decision,
         approvals.close_request,
+        deletions.begin_deletion,
+        deletions.end_tenant_runs,
+        deletions.erase_tenant,
+        deletions.forget_tenant_histories,
+        deletions.verify_deletion,
     ]
 
 
@@ -157,7 +168,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts),
+        activities=build_activities(parts, TemporalDoor(client, task_queue)),
         interceptors=[FailureInterceptor()],
         **chosen,
     )
@@ -167,7 +178,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 async def sweeping(
     database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
+    """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals the logs."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
     settled: set[tuple[str, str]] = set()
@@ -188,6 +199,7 @@ async def sweeping(
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
+        lambda: start_late_deletions(database, clock() - LATE, door.start_deletion): SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,

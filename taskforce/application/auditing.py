@@ -13,6 +13,7 @@ import structlog
 from taskforce.core.domain import audit_chain
 from taskforce.core.domain.audit_chain import Anchor, Sealed
 from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.tenants import TenantStatus
 from taskforce.core.interfaces.records import Clock, Platform, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -72,7 +73,7 @@ async def seal_all(platform: Platform, store: Store, now: datetime, *, full: boo
         How many events were placed.
     """
     total = 0
-    async for tenant_id in _tenant_ids(platform):
+    async for tenant_id in _tenant_ids(platform, now):
         try:
             total += await seal_tenant(store, tenant_id, now, full=full)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's log, the others go on
@@ -232,7 +233,7 @@ async def drop_all_expired(platform: Platform, store: Store, days: int | None, n
     if days is None:
         return 0
     total = 0
-    async for tenant_id in _tenant_ids(platform):
+    async for tenant_id in _tenant_ids(platform, now):
         try:
             total += await drop_expired(store, tenant_id, now - timedelta(days=days), now)
         except Exception as error:  # noqa: BLE001 - as in `seal_all`
@@ -240,11 +241,13 @@ async def drop_all_expired(platform: Platform, store: Store, days: int | None, n
     return total
 
 
-async def _tenant_ids(platform: Platform) -> AsyncIterator[str]:
+async def _tenant_ids(platform: Platform, now: datetime) -> AsyncIterator[str]:
     after: str | None = None
     while page := await platform.tenants(after, TENANTS):
         for tenant in page:
-            yield tenant.tenant_id
+            # Whoever deletes a tenant seals its log, and must find it as it was when it goes.
+            if tenant.status is not TenantStatus.DELETING or tenant.is_drained(now):
+                yield tenant.tenant_id
         after = page[-1].tenant_id
 
 

@@ -59,7 +59,7 @@ class Checking:
         Raises:
             Forbidden: `user_deactivated` or `tenant_disabled`: nothing more happens on behalf of that user.
         """
-        return await standing(records, brief.user_id, self._rules, self._clock())
+        return await standing(records, brief.user_id, self._rules, self._clock(), under_way=True)
 
     async def policy(self, brief: Brief) -> Policy:
         """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""

@@ -51,16 +51,19 @@ async def recognise(store: Store, platform: Platform, claimed: Identity, rules: 
         The user with the rights of now.
 
     Raises:
-        Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, or `tenant_unknown` where tenants are
-            made by hand.
+        Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, `tenant_deleted`, or `tenant_unknown`
+            where tenants are made by hand.
     """
     async with store.tenant(claimed.tenant_id) as records:
         tenant, known = await records.users.standing(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
+            tenant.require_active()
             return await _standing(records, tenant, known, rules, now)
     if tenant is None:
         if not rules.tenants_at_first_sight:
             raise Forbidden("tenant_unknown", "This tenant is not known here. Ask whoever runs the platform.")
+        if await platform.deletion(claimed.tenant_id) is not None:
+            raise Forbidden("tenant_deleted", "This tenant was deleted. Ask whoever runs the platform.")
         await platform.register_tenant(claimed.tenant_id, now)
     else:
         tenant.require_active()
@@ -109,7 +112,9 @@ async def recognise_key(
     return replace(of_user, roles=roles, permissions=held, key_id=key.key_id), key
 
 
-async def standing(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Standing:
+async def standing(
+    records: Records, user_id: str, rules: AccessRules, now: datetime, *, under_way: bool = False
+) -> Standing:
     """Reads a user's rights anew, at the moment of an effect.
 
     Args:
@@ -117,6 +122,7 @@ async def standing(records: Records, user_id: str, rules: AccessRules, now: date
         user_id: On whose behalf something is about to happen.
         rules: What the deployment says about rights.
         now: The time.
+        under_way: The effect is one of a run that has begun, which a tenant that is being deleted may let go on.
 
     Raises:
         Forbidden: `user_deactivated` when the user is gone or deactivated, `tenant_disabled`.
@@ -124,6 +130,10 @@ async def standing(records: Records, user_id: str, rules: AccessRules, now: date
     tenant, user = await records.users.standing(user_id)
     if tenant is None or user is None:
         raise _deactivated()
+    if under_way:
+        tenant.require_working(now)
+    else:
+        tenant.require_active()
     return await _standing(records, tenant, user, rules, now)
 
 
@@ -136,7 +146,6 @@ async def known_roles(records: Records, names: Collection[str], rules: AccessRul
 
 
 async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Standing:
-    tenant.require_active()
     if not user.active:
         raise _deactivated()
     roles = user.effective_roles(now, rules.claims_age)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from taskforce.application.deletions import require_never_deleted
 from taskforce.application.principals import Actor
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden
@@ -51,12 +52,14 @@ async def find_tenant(store: Store, acting: Actor, tenant_id: str) -> Tenant:
     return tenant
 
 
-async def create_tenant(store: Store, acting: Actor, tenant_id: str, change: TenantChange) -> Tenant:
+async def create_tenant(
+    store: Store, platform: Platform, acting: Actor, tenant_id: str, change: TenantChange
+) -> Tenant:
     """Makes a tenant.
 
     Raises:
         Forbidden: `operator_only`.
-        Conflict: `tenant_exists`.
+        Conflict: `tenant_exists`, or `tenant_deleted` for an id that was given before.
         Invalid: `tenant_id_invalid`, `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
     if not acting.runs_platform:
@@ -66,6 +69,7 @@ async def create_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
     settings = TenantSettings.parse(change.settings or {})
     tenant = Tenant(checked_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
     made = tenant.changed(now, by_operator=True, metadata=change.metadata, active=change.active)
+    await require_never_deleted(platform, made.tenant_id)
     async with store.tenant(tenant_id) as records:
         if not await records.tenant.add(made):
             raise Conflict("tenant_exists", "There is a tenant of that id.")

@@ -14,11 +14,15 @@ CHANGED_IN_PLACE = frozenset(
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset({"roles", "resource_grants"})
 """The tables from which the application may delete."""
-WRITTEN_BY_FUNCTION = frozenset({"audit_anchors"})
+WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "tenant_deletions"})
 """The tables that the application only reads; a function of `OWNERS_FUNCTIONS` writes them."""
 OWNERS_FUNCTIONS = {
     "drop_sealed_audit_events(timestamp with time zone,integer)": "retention: the application itself deletes nothing "
     "of the audit log; this drops old events from the beginning of one tenant's chain and keeps their anchor",
+    "begin_tenant_deletion(text,text,text,timestamp with time zone,timestamp with time zone)": "the application can "
+    "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
+    "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "
+    "has a tombstone and is being deleted, its audit log last and not before its time",
 }
 """The functions that run with their owner's rights, and why each must; one more needs a very good reason."""
 OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
@@ -26,6 +30,8 @@ READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
+    "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
 }
 """What the platform door may read of all tenants."""
 

@@ -117,6 +117,7 @@ class Tenant:
         status: Where it stands.
         settings: What it may use.
         metadata: Facts that the product keeps and does not read.
+        runs_until: While it is being deleted: until when runs that are under way go on; None is not at all.
 
     Raises:
         Invalid: `tenant_id_invalid` or `tenant_name_invalid`.
@@ -129,6 +130,7 @@ class Tenant:
     status: TenantStatus = TenantStatus.ACTIVE
     settings: TenantSettings = TenantSettings()
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+    runs_until: datetime | None = None
 
     def __post_init__(self) -> None:
         checked_tenant_id(self.tenant_id)
@@ -142,7 +144,25 @@ class Tenant:
             Forbidden: `tenant_disabled`.
         """
         if self.status is not TenantStatus.ACTIVE:
-            raise Forbidden("tenant_disabled", "This tenant is disabled. Ask whoever runs the platform.")
+            raise _disabled()
+
+    def require_working(self, now: datetime) -> None:
+        """Lets runs that are under way go on: in a tenant that is active, or that is drained before it is deleted.
+
+        Whatever begins something new asks `require_active` instead.
+
+        Args:
+            now: The time, UTC.
+
+        Raises:
+            Forbidden: `tenant_disabled`.
+        """
+        if self.status is not TenantStatus.ACTIVE and not self.is_drained(now):
+            raise _disabled()
+
+    def is_drained(self, now: datetime) -> bool:
+        """Whether it is being deleted and its runs still have time."""
+        return self.status is TenantStatus.DELETING and self.runs_until is not None and now < self.runs_until
 
     def changed(
         self,
@@ -184,6 +204,10 @@ class Tenant:
             status=status,
             updated_at=now,
         )
+
+
+def _disabled() -> Forbidden:
+    return Forbidden("tenant_disabled", "This tenant is disabled. Ask whoever runs the platform.")
 
 
 def _limits(settings: TenantSettings) -> Mapping[str, object]:

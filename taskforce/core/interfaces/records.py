@@ -10,6 +10,7 @@ from typing import Protocol
 
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.approvals import ApprovalStatus, Decision
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.domain.transcript import Entry, Exchange
@@ -22,6 +23,7 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
+from taskforce.core.interfaces.deletion_records import Deletions, Estate
 from taskforce.core.interfaces.stored import (
     Approver,
     Event,
@@ -318,6 +320,16 @@ class Records(Protocol):
         """See `Audit`."""
         ...
 
+    @property
+    def deletions(self) -> Deletions:
+        """See `Deletions`."""
+        ...
+
+    @property
+    def estate(self) -> Estate:
+        """See `Estate`."""
+        ...
+
 
 class Store(Protocol):
     """The door to the tenants' data."""
@@ -348,6 +360,14 @@ class Platform(Protocol):
 
     async def find_key(self, key_hash: str) -> ApiKey | None:
         """The API key of a hash, whosever it is."""
+        ...
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """The report of a tenant's deletion, whoever keeps it."""
+        ...
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """Tenants whose deletion was committed before a time and has not begun."""
         ...
 
 

@@ -11,6 +11,7 @@ import asyncpg
 import sqlalchemy as sa
 
 from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
@@ -139,6 +140,16 @@ class Database:
         """See `Platform`."""
         async with self._platform("") as records:
             return await records.find_key(key_hash)
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.deletion(tenant_id)
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.unstarted_deletions(before, most)
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:

@@ -80,6 +80,12 @@ class SomeTenants:
     async def find_key(self, key_hash: str) -> None:
         raise NotImplementedError
 
+    async def deletion(self, tenant_id: str) -> None:
+        raise NotImplementedError
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        raise NotImplementedError
+
 
 class Breaking:
     """The door to the data, which is shut for one tenant."""
