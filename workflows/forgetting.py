@@ -21,9 +21,9 @@ _Execution = tuple[str, str]
 
 
 async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
-    """Deletes what is listed under the tenant, and looks until nothing is, or it has looked often enough.
+    """Has the server delete what is listed under the tenant, and waits a little for what has not closed yet.
 
-    What has just closed is listed a little later as such, and what was deleted is listed for a little while.
+    The server takes a minute for it, and lists what it deletes until then: what it has accepted counts as deleted.
 
     Args:
         client: A connected client.
@@ -33,17 +33,18 @@ async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
         RPCError: Temporal does not answer.
     """
     deleted: set[_Execution] = set()
-    left = 0
+    refused: set[_Execution] = set()
+    still_open = 0
     for _ in range(LOOKS):
-        left = 0
+        still_open = 0
         async for execution, closed in _listed(client, tenant_id):
-            left += 1
-            if closed and execution not in deleted and await _delete(client, execution):
-                deleted.add(execution)
-        if not left:
+            still_open += not closed
+            if closed and execution not in deleted | refused:
+                (deleted if await _delete(client, execution) else refused).add(execution)
+        if not still_open:
             break
         await asyncio.sleep(LOOK_SECONDS)
-    return Forgotten(len(deleted), left)
+    return Forgotten(len(deleted), len(refused) + still_open)
 
 
 async def _listed(client: Client, tenant_id: str) -> AsyncIterator[tuple[_Execution, bool]]:
