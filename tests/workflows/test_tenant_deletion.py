@@ -14,9 +14,8 @@ from taskforce.application.principals import standing
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.deletions import Deletion, DeletionOrder, DeletionStatus, Phase, workflow_id
 from taskforce.core.domain.errors import Forbidden
-from taskforce.core.domain.runs import RunStatus
+from taskforce.core.domain.runs import Brief, RunStatus
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
-from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import driver_arguments
 from tests.chaos.soundness import eventually
 from tests.fixtures import stack as stacks
@@ -24,7 +23,7 @@ from tests.fixtures.filling import counts
 from tests.fixtures.runs import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from worker import LATE, WorkerParts, sweeping
-from workflows.door import TemporalDoor
+from workflows.door import TemporalAddress, TemporalDoor
 
 HOME = "platform"
 pytestmark = pytest.mark.usefixtures("worker")
@@ -187,12 +186,20 @@ async def test_the_log_is_kept_for_its_time_and_then_goes(
     assert len(kept) == 1
 
 
+class DeletionsOnly(TemporalDoor):
+    """A door that starts no runs: those that other tests have left would take the replies of later ones."""
+
+    async def start_run(self, brief: Brief) -> None:
+        del brief
+
+
 async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
-    deletions: Deletions, missions: Missions, database: Database, door: TemporalDoor, worker: WorkerParts
+    deletions: Deletions, temporal: Client, temporal_address: TemporalAddress, worker: WorkerParts
 ) -> None:
-    await missions.accepted()
+    await deletions.missions.accepted()
     await deletions.order()
-    async with sweeping(database, door, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
+    door = DeletionsOnly(temporal, temporal_address.task_queue)
+    async with sweeping(worker.database, door, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
         await deletions.reach(Phase.VERIFIED)
     assert (await deletions.result()).is_done
 
