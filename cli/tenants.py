@@ -145,6 +145,7 @@ def _lines(found: "Document") -> list[tuple[str, str]]:
         ("asked for", f"by {found.text('requested_by')} at {found.text('requested_at')}"),
         *((phase.text("phase").replace("_", " "), phase.text("at")) for phase in found.items("phases")),
         ("runs", _counted(found.child("runs_ended"))),
+        ("requests", _counted(found.child("requests_closed"))),
         ("rows erased", _counted(found.child("erased"))),
     ]
     if histories.raw:

@@ -51,7 +51,7 @@ class TenantDeletion:
         self._mark(RUNS)
         ended = await self._do("end_tenant_runs", EndedRuns)
         self._mark(None)
-        self._tell(f"{ended.runs} runs have ended since")
+        self._tell(f"runs that have ended since: {ended.runs}")
 
     async def _erase(self) -> ErasedRows:
         erased = await self._do("erase_tenant", ErasedRows)
