@@ -6,10 +6,10 @@ from datetime import datetime
 
 from taskforce.application.principals import Actor
 from taskforce.core.domain.deletions import Deletion, DeletionOrder, drains_until, require_deletable
-from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.tenants import parse_tenant_id
 from taskforce.core.interfaces.deletion_records import Begun
-from taskforce.core.interfaces.identity import checked_tenant_id
 from taskforce.core.interfaces.records import Platform, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -110,10 +110,7 @@ def _require_operator(acting: Actor, tenant_id: str) -> None:
         raise Forbidden("operator_only", "Only the platform's operator deletes tenants.")
     if not acting.runs_platform:
         raise missing("tenant")
-    try:
-        checked_tenant_id(tenant_id)
-    except Invalid:
-        raise missing("tenant") from None
+    parse_tenant_id(tenant_id)
 
 
 def _event(order: DeletionOrder) -> AuditEvent:

@@ -16,10 +16,11 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Ending, RunStatus
 from taskforce.core.interfaces.deletion_records import Executions, Forgotten
 from taskforce.core.interfaces.records import Clock, Platform, Store
+from taskforce.core.interfaces.stored import AuditEvent
 
 ROWS: Final = 2_000
 """Rows that one transaction erases at most."""
-RUNS: Final = 200
+RUNS: Final = 1_000
 """Runs that are looked at, and cancelled, at a time."""
 LOOK_SECONDS: Final = 0.5
 AGAIN: Final = timedelta(seconds=15)
@@ -128,7 +129,10 @@ class Erasing:
         if left:
             await self.erase(tenant_id)
             raise Unavailable("rows_left", f"There were still rows in {', '.join(left)}.", retry_after=LEFT_SECONDS)
-        await self._passed(deletion, Phase.VERIFIED, {})
+        now = self._clock()
+        async with self._store.tenant(deletion.home_id) as records:
+            if await records.deletions.passed(tenant_id, Phase.VERIFIED, {}, now):
+                await records.audit.append(_erased(deletion, now))
         _log.info("tenant.deleted", deleted_tenant_id=tenant_id, rows=sum(deletion.erased.values()))
 
     async def _deletion(self, tenant_id: str) -> Deletion:
@@ -159,3 +163,17 @@ class Erasing:
     async def _erase_batch(self, deletion: Deletion) -> bool:
         async with self._store.tenant(deletion.home_id) as records:
             return await records.deletions.erase(deletion.order.tenant_id, ROWS) is not None
+
+
+def _erased(deletion: Deletion, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        actor_id="system",
+        on_behalf_of=deletion.order.requested_by,
+        action="tenant.erased",
+        resource_type="tenant",
+        resource_id=deletion.order.tenant_id,
+        outcome="allowed",
+        channel="worker",
+        at=now,
+        details={"rows": sum(deletion.erased.values()), "log_end": str(deletion.log_end)},
+    )

@@ -8,7 +8,7 @@ from taskforce.application.principals import Actor
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.tenants import Tenant, TenantSettings
+from taskforce.core.domain.tenants import Tenant, TenantSettings, parse_tenant_id
 from taskforce.core.interfaces.identity import checked_tenant_id
 from taskforce.core.interfaces.records import Platform, Store
 from taskforce.core.interfaces.stored import AuditEvent
@@ -111,7 +111,7 @@ async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
 def _visible(acting: Actor, tenant_id: str) -> str:
     if not acting.runs_platform and tenant_id != acting.standing.tenant.tenant_id:
         raise missing("tenant")
-    return tenant_id
+    return parse_tenant_id(tenant_id)
 
 
 def _check_metadata(change: TenantChange) -> None:

@@ -32,7 +32,7 @@ def nobody(gateway: Gateway) -> AbstractAsyncContextManager[httpx.AsyncClient]:
 
 
 async def logged(gateway: Gateway, tenant: str) -> list[AuditRecord]:
-    which = AuditFilter(action="tenant.delete", resource_id=tenant)
+    which = AuditFilter(resource_type="tenant", resource_id=tenant)
     async with gateway.parts.database.tenant("platform") as records:
         return list(await records.audit.page(which, Page(10)))
 
@@ -50,6 +50,8 @@ async def test_only_the_platforms_operator_deletes_and_never_the_own_ground(
     assert_problem(await platform.delete(f"{TENANTS}/platform"), 409, "not_your_own")
     for absent in (f"{tenant}-absent", "%00", "x" * 65, "a%20b"):
         assert_problem(await platform.delete(f"{TENANTS}/{absent}"), 404, "tenant_not_found")
+        assert_problem(await platform.get(f"{TENANTS}/{absent}"), 404, "tenant_not_found")
+        assert_problem(await platform.put(f"{TENANTS}/{absent}", json={"name": "x"}), 404, "tenant_not_found")
     assert_problem(await platform.get(f"{TENANTS}/{tenant}/deletion"), 404, "deletion_not_found")
     assert (await admin.get(ME)).is_success
 
@@ -139,4 +141,7 @@ async def test_the_report_outlives_the_tenant_and_its_id_is_not_given_again(
     assert_problem(await platform.post(TENANTS, json={"tenant_id": tenant}), 409, "tenant_deleted")
     assert_problem(await platform.get(f"{TENANTS}/{tenant}"), 404, "tenant_not_found")
     assert (await platform.delete(f"{TENANTS}/{tenant}")).json() == report
-    assert len(await logged(working_gateway, tenant)) == 1
+    erased, asked = await logged(working_gateway, tenant)
+    assert (asked.action, asked.actor_id) == ("tenant.delete", "pia")
+    assert (erased.action, erased.actor_id, erased.on_behalf_of) == ("tenant.erased", "system", "pia")
+    assert erased.details == {"rows": sum(report["erased"].values()), "log_end": report["log"]["anchor"]}

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import checked_tenant_id
 
 FEATURES: Final = frozenset({"rag", "long_term_memory", "approval_workflows"})
@@ -204,6 +205,18 @@ class Tenant:
             status=status,
             updated_at=now,
         )
+
+
+def parse_tenant_id(text: str) -> str:
+    """Takes the id of a tenant that a caller sent.
+
+    Raises:
+        Missing: `tenant_not_found`: an id that cannot exist is answered like one that does not.
+    """
+    try:
+        return checked_tenant_id(text)
+    except Invalid:
+        raise missing("tenant") from None
 
 
 def _disabled() -> Forbidden:

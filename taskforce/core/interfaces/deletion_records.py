@@ -29,8 +29,8 @@ class Deletions(Protocol):
         """Erases rows of one table, and says which and how many; None when none may go now."""
         ...
 
-    async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> None:
-        """Records that a phase is over; a second time changes nothing."""
+    async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> bool:
+        """Records that a phase is over; False when that was known, which changes nothing."""
         ...
 
 

@@ -96,10 +96,10 @@ class DeletionRows(Repository):
         row = await self._connection.first(_ERASE, {"deleted": tenant_id, "most": most})
         return None if row is None else (row.source, row.gone)
 
-    async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> None:
-        """Records that a phase is over; a second time changes nothing."""
+    async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> bool:
+        """Records that a phase is over; False when that was known, which changes nothing."""
         keyed = {"tenant_id": self._tenant_id, "deleted_id": tenant_id, "phase": phase.value}
-        await self._connection.change(_PASS, {**keyed, "facts": storable_json(facts), "at": now})
+        return await self._connection.change(_PASS, {**keyed, "facts": storable_json(facts), "at": now}) > 0
 
 
 class EstateRows(Repository):
