@@ -16,6 +16,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
+from activities.deletions import DeletionActivities
 from activities.failures import FailureInterceptor
 from activities.models import ModelActivities
 from activities.runs import RunActivities
@@ -25,12 +26,15 @@ from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding
+from taskforce.application.deletions import start_late_deletions
+from taskforce.application.erasing import Erasing
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.retaining import erase_all_expired
 from taskforce.application.running import Briefs, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
+from taskforce.core.interfaces.deletion_records import Executions
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
@@ -47,6 +51,7 @@ from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.tenant_deletion import TenantDeletion
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
@@ -56,7 +61,7 @@ LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
-WORKFLOWS = (AgentRun, ApprovalWorkflow)
+WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion)
 
 _log = structlog.get_logger(__name__)
 
@@ -91,8 +96,8 @@ class WorkerParts:
     answer_seconds: int = ANSWER_SECONDS
 
 
-def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
-    """Builds every activity from its parts."""
+def build_activities(parts: WorkerParts, executions: Executions) -> list[Callable[..., Any]]:
+    """Builds every activity from its parts, and the workflows that some of them end."""
     briefs, said = Briefs(parts.database), Conversations(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
     checking = Checking(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
@@ -110,6 +115,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding)
+    deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
     return [
         runs.begin_run,
         runs.note_status,
@@ -124,6 +130,11 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         approvals.refuse_decision,
         approvals.record_decision,
         approvals.close_request,
+        deletions.begin_deletion,
+        deletions.end_tenant_runs,
+        deletions.erase_tenant,
+        deletions.forget_tenant_histories,
+        deletions.verify_deletion,
     ]
 
 
@@ -161,7 +172,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts),
+        activities=build_activities(parts, TemporalDoor(client, task_queue)),
         interceptors=[FailureInterceptor()],
         **chosen,
     )
@@ -192,6 +203,7 @@ async def sweeping(
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
+        lambda: start_late_deletions(database, clock() - LATE, door.start_deletion): SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,

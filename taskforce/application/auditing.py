@@ -72,7 +72,7 @@ async def seal_all(platform: Platform, store: Store, now: datetime, *, full: boo
         How many events were placed.
     """
     total = 0
-    async for tenant in every_tenant(platform):
+    async for tenant in every_tenant(platform, now):
         try:
             total += await seal_tenant(store, tenant.tenant_id, now, full=full)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's log, the others go on
@@ -244,7 +244,7 @@ async def drop_all_expired(platform: Platform, store: Store, days: int | None, n
     if days is None:
         return 0
     total = 0
-    async for tenant in every_tenant(platform):
+    async for tenant in every_tenant(platform, now):
         try:
             total += await drop_expired(store, tenant.tenant_id, now - timedelta(days=days), now)
         except Exception as error:  # noqa: BLE001 - as in `seal_all`

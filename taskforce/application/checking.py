@@ -68,7 +68,7 @@ class Checking:
         Raises:
             Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
         """
-        return await standing_by(records, brief.user_id, brief.key_id, self._rules, self._clock())
+        return await standing_by(records, brief.user_id, brief.key_id, self._rules, self._clock(), under_way=True)
 
     async def policy(self, brief: Brief) -> Policy:
         """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""

@@ -62,20 +62,23 @@ async def recognise(
         The user with the rights of now.
 
     Raises:
-        Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, or `tenant_unknown` where tenants are
-            made by hand; or as `admit`.
+        Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, `tenant_deleted`, or `tenant_unknown`
+            where tenants are made by hand; or as `admit`.
         Limited: As `admit`.
     """
     # Nearly always nothing is written but counts, so the commit need not wait for the disk.
     async with store.counting(claimed.tenant_id) as records:
         tenant, known = await records.users.standing(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
+            tenant.require_active()
             who = await _standing(records, tenant, known, rules, now)
             await admit(records, who)
             return who
     if tenant is None:
         if not rules.tenants_at_first_sight:
             raise Forbidden("tenant_unknown", "This tenant is not known here. Ask whoever runs the platform.")
+        if await platform.deletion(claimed.tenant_id) is not None:
+            raise Forbidden("tenant_deleted", "This tenant was deleted. Ask whoever runs the platform.")
         await platform.register_tenant(claimed.tenant_id, now)
     else:
         tenant.require_active()
@@ -158,7 +161,13 @@ async def anew(store: Store, was: Standing, rules: AccessRules, now: datetime) -
 
 
 async def standing_by(
-    records: Records, user_id: str, key_id: str | None, rules: AccessRules, now: datetime
+    records: Records,
+    user_id: str,
+    key_id: str | None,
+    rules: AccessRules,
+    now: datetime,
+    *,
+    under_way: bool = False,
 ) -> Standing:
     """As `standing`, cut to the API key by which something was asked for; for what acts long after.
 
@@ -166,23 +175,27 @@ async def standing_by(
         Forbidden: As `standing`; `api_key_ended`: the key has been revoked, or is expired.
     """
     if key_id is None:
-        return await standing(records, user_id, rules, now)
+        return await standing(records, user_id, rules, now, under_way=under_way)
     key = await records.keys.get(key_id)
     if key is None or not key.is_active(now):
         raise Forbidden("api_key_ended", "The API key that asked for this has been revoked, or is expired.")
-    return await _speaking(records, key, rules, now)
+    return await _speaking(records, key, rules, now, under_way=under_way)
 
 
-async def _speaking(records: Records, key: ApiKey, rules: AccessRules, now: datetime) -> Standing:
+async def _speaking(
+    records: Records, key: ApiKey, rules: AccessRules, now: datetime, *, under_way: bool = False
+) -> Standing:
     """A key's user, cut to the key."""
-    of_user = await standing(records, key.user_id, rules, now)
+    of_user = await standing(records, key.user_id, rules, now, under_way=under_way)
     known = await known_roles(records, key.roles, rules)
     roles = key.effective_roles(now, of_user.roles, user_active=True)
     held = key.effective_permissions(now, of_user.permissions, user_active=True, known_roles=known)
     return replace(of_user, roles=roles, permissions=held, key_id=key.key_id)
 
 
-async def standing(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Standing:
+async def standing(
+    records: Records, user_id: str, rules: AccessRules, now: datetime, *, under_way: bool = False
+) -> Standing:
     """Reads a user's rights anew, at the moment of an effect.
 
     Args:
@@ -190,6 +203,7 @@ async def standing(records: Records, user_id: str, rules: AccessRules, now: date
         user_id: On whose behalf something is about to happen.
         rules: What the deployment says about rights.
         now: The time.
+        under_way: The effect is one of a run that has begun, which a tenant that is being deleted may let go on.
 
     Raises:
         Forbidden: `user_deactivated` when the user is gone or deactivated, `tenant_disabled`.
@@ -197,6 +211,10 @@ async def standing(records: Records, user_id: str, rules: AccessRules, now: date
     tenant, user = await records.users.standing(user_id)
     if tenant is None or user is None:
         raise _deactivated()
+    if under_way:
+        tenant.require_working(now)
+    else:
+        tenant.require_active()
     return await _standing(records, tenant, user, rules, now)
 
 
@@ -209,7 +227,6 @@ async def known_roles(records: Records, names: Collection[str], rules: AccessRul
 
 
 async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Standing:
-    tenant.require_active()
     if not user.active:
         raise _deactivated()
     roles = user.effective_roles(now, rules.claims_age)

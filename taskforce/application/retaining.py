@@ -59,7 +59,9 @@ async def erase_all_expired(platform: Platform, store: Store, now: datetime) -> 
         How many runs were erased; a tenant that fails is told to the process's log.
     """
     total = 0
-    waiting = [one.tenant_id async for one in every_tenant(platform) if one.settings.runs_kept_since(now) is not None]
+    waiting = [
+        one.tenant_id async for one in every_tenant(platform, now) if one.settings.runs_kept_since(now) is not None
+    ]
     while waiting:
         erased = {tenant_id: await _erased(store, tenant_id, now) for tenant_id in waiting}
         total += sum(erased.values())

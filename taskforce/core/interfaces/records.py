@@ -10,6 +10,7 @@ from typing import Protocol
 
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.approvals import ApprovalStatus, Decision
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.domain.transcript import Entry, Exchange
@@ -22,6 +23,7 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
+from taskforce.core.interfaces.deletion_records import Deletions, Estate
 from taskforce.core.interfaces.stored import (
     Approver,
     Erased,
@@ -341,6 +343,16 @@ class Records(Protocol):
         """See `Audit`."""
         ...
 
+    @property
+    def deletions(self) -> Deletions:
+        """See `Deletions`."""
+        ...
+
+    @property
+    def estate(self) -> Estate:
+        """See `Estate`."""
+        ...
+
 
 class Store(Protocol):
     """The door to the tenants' data."""
@@ -374,6 +386,14 @@ class Platform(Protocol):
 
         Both is one transaction. It is None when there is no such key.
         """
+        ...
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """The report of a tenant's deletion, whoever keeps it."""
+        ...
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """Tenants whose deletion was committed before a time and has not begun."""
         ...
 
 

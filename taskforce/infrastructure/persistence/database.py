@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.audit_content import ContentRules
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.interfaces.records import AlreadyThere
@@ -151,6 +152,16 @@ class Database:
         async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
             key = await PlatformRecords(connection).enter(key_hash)
             yield None if key is None else (key, TenantRecords(connection, key.tenant_id, self._contents))
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.deletion(tenant_id)
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.unstarted_deletions(before, most)
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:

@@ -7,9 +7,11 @@ import sqlalchemy as sa
 
 from models.tables.runs import RunRow
 from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.connection import Connection, Query
+from taskforce.infrastructure.persistence.deletions import DELETION, PHASES, UNSTARTED, deletion_of
 from taskforce.infrastructure.persistence.rows import table
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
@@ -50,3 +52,15 @@ class PlatformRecords:
         """Finds a key, from which on the transaction is its tenant's and the platform's no more; see `of_key`."""
         row = await self._connection.first(_ENTER, {"hash": key_hash})
         return None if row is None else key_of(row)
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """See `Platform`."""
+        row = await self._connection.first(DELETION, {"deleted": tenant_id})
+        if row is None:
+            return None
+        return deletion_of(row, await self._connection.all(PHASES, {"home": row.tenant_id, "deleted": tenant_id}))
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """See `Platform`."""
+        rows = await self._connection.all(UNSTARTED, {"before": before, "most": most})
+        return [row.deleted_id for row in rows]

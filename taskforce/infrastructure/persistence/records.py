@@ -6,6 +6,7 @@ from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
+from taskforce.infrastructure.persistence.deletions import DeletionRows, EstateRows
 from taskforce.infrastructure.persistence.policies import PolicyRows
 from taskforce.infrastructure.persistence.rates import RateRows
 from taskforce.infrastructure.persistence.roles import RoleRows
@@ -39,3 +40,5 @@ class TenantRecords:
         self.requests = RequestRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)
         self.audit = AuditRows(connection, tenant_id, contents)
+        self.deletions = DeletionRows(connection, tenant_id)
+        self.estate = EstateRows(connection, tenant_id)

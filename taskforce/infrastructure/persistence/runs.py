@@ -64,10 +64,10 @@ _BEGIN = Query(sa.update(_RUNS).where(_OF_RUN, _QUEUED), sets=("status", "starte
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
 _TOTAL = Query(_totalled())
 # Written as the index `runs_open` is.
-_STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
+STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
 _OTHER_SESSIONS = Query(
     sa.select(sa.func.count(sa.distinct(_RUNS.c.session_id))).where(
-        where(_RUNS), _STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
+        where(_RUNS), STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
     )
 )
 # Two who start at once: the second waits, and then counts the first's session.

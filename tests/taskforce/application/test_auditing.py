@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,7 +32,7 @@ from taskforce.core.domain import audit_chain
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.audit_chain import Anchor, Verified
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.tenants import Tenant
+from taskforce.core.domain.tenants import Tenant, TenantStatus
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, Page
 from taskforce.infrastructure.persistence.database import Database
@@ -84,6 +85,23 @@ class SomeTenants:
 
     def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
         raise NotImplementedError
+
+    async def deletion(self, tenant_id: str) -> None:
+        raise NotImplementedError
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        raise NotImplementedError
+
+
+class LeavingTenants(SomeTenants):
+    """The same, with tenants that are being deleted; runs of the last one have time until then."""
+
+    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        drained = {self._ids[-1]: NOW + SECOND}
+        return [
+            replace(one, status=TenantStatus.DELETING, runs_until=drained.get(one.tenant_id))
+            for one in await super().tenants(after, most)
+        ]
 
 
 class Breaking:
@@ -160,6 +178,15 @@ async def test_all_tenants_are_sealed_and_one_that_fails_is_told(database: Datab
     assert [(line["event"], line["tenant_id"], line["error"]) for line in logs] == [
         ("audit.not_sealed", names[1], "RuntimeError")
     ]
+
+
+async def test_the_log_of_a_tenant_that_goes_is_left_to_whoever_deletes_it(database: Database, tenant: str) -> None:
+    names = [f"{tenant}-{letter}" for letter in "ab"]
+    for name in names:
+        await append(database, name, NOW)
+    assert await seal_all(LeavingTenants(*names), database, NOW) == 1
+    assert await seal_tenant(database, names[0], NOW) == 1
+    assert await drop_all_expired(LeavingTenants(*names), database, 1, NOW + 3 * DAY) == 0
 
 
 async def test_the_sealer_looks_at_everything_at_first_and_once_an_hour(database: Database, tenant: str) -> None:
