@@ -16,6 +16,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
+from activities.deletions import DeletionActivities
 from activities.failures import FailureInterceptor
 from activities.models import ModelActivities
 from activities.runs import RunActivities
@@ -26,36 +27,43 @@ from taskforce.application.changing import Changing
 from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding, found
+from taskforce.application.deletions import start_late_deletions
+from taskforce.application.erasing import Erasing
 from taskforce.application.policy_documents import StoredPolicies
+from taskforce.application.retaining import erase_all_expired
 from taskforce.application.running import UNSTARTED_BATCH, Briefs, Running, repeat, settle, sweep
 from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
+from taskforce.core.interfaces.deletion_records import Executions
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
-from taskforce.infrastructure.access_rules import access_rules, audit_days, deployment_profile
+from taskforce.infrastructure.access_rules import access_rules, deployment_profile
+from taskforce.infrastructure.audit_section import audit_section, content_rules
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.logging import configure_logging
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.process_log import log_as_deployed
 from taskforce.infrastructure.settings import Settings
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.tenant_deletion import TenantDeletion
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
 DROP_SECONDS = 3_600.0
+ERASE_SECONDS = 3_600.0
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
-WORKFLOWS = (AgentRun, ApprovalWorkflow)
+WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion)
 
 _log = structlog.get_logger(__name__)
 
@@ -92,8 +100,8 @@ class WorkerParts:
     subjects: Mapping[str, Subject] = field(default_factory=dict)
 
 
-def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
-    """Builds every activity from its parts."""
+def build_activities(parts: WorkerParts, executions: Executions) -> list[Callable[..., Any]]:
+    """Builds every activity from its parts, and the workflows that some of them end."""
     briefs, said = Briefs(parts.database), Conversations(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
     checking = Checking(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
@@ -113,6 +121,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     changing = Changing(parts.database, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding, changing)
+    deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
     return [
         runs.begin_run,
         runs.note_status,
@@ -130,6 +139,11 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         approvals.act_on_request,
         approvals.close_request,
         approvals.carry_out_request,
+        deletions.begin_deletion,
+        deletions.end_tenant_runs,
+        deletions.erase_tenant,
+        deletions.forget_tenant_histories,
+        deletions.verify_deletion,
     ]
 
 
@@ -167,7 +181,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts),
+        activities=build_activities(parts, TemporalDoor(client, task_queue)),
         interceptors=[FailureInterceptor()],
         **chosen,
     )
@@ -177,7 +191,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 async def sweeping(
     database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
+    """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
     settled: set[tuple[str, str]] = set()
@@ -207,9 +221,11 @@ async def sweeping(
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
         ask_late_ones: SWEEP_SECONDS,
+        lambda: start_late_deletions(database, clock() - LATE, door.start_deletion): SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
+        lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
     }
     tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
     try:
@@ -236,7 +252,7 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile = deployment_profile(settings)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size)
+        database = Database(settings.app_url, settings.db_pool_size, contents=content_rules(profile, os.environ))
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
@@ -255,7 +271,9 @@ async def work(settings: Settings) -> None:
             http=http,
             rules=access_rules(settings, profile),
         )
-        await stack.enter_async_context(sweeping(database, door, live, audit_days=audit_days(profile)))
+        await stack.enter_async_context(
+            sweeping(database, door, live, audit_days=audit_section(profile).retention_days)
+        )
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)
@@ -273,7 +291,7 @@ def main() -> int:
     """Runs the worker; returns the exit code."""
     try:
         settings = Settings.from_env()
-        configure_logging(settings.log_level, secrets=known_secrets(os.environ))
+        log_as_deployed(settings)
         asyncio.run(work(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")

@@ -11,8 +11,7 @@ from api.app import create_app
 from api.parts import compose
 from api.server import GatewayServer
 from taskforce.core.domain.errors import DomainError
-from taskforce.infrastructure.llm.environment import known_secrets
-from taskforce.infrastructure.logging import configure_logging
+from taskforce.infrastructure.process_log import log_as_deployed
 from taskforce.infrastructure.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -60,7 +59,7 @@ def run() -> int:
     """
     try:
         settings = Settings.from_env()
-        configure_logging(settings.log_level, secrets=known_secrets(os.environ))
+        log_as_deployed(settings)
         return asyncio.run(serve(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")

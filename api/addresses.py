@@ -1,15 +1,19 @@
 """From which address a request came: that of the connection, or what a proxy that we trust says."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from starlette.requests import Request
 
 MOST_HOPS = 20
 
+_WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::\d{1,5})?|(\d+\.\d+\.\d+\.\d+):\d{1,5}", re.ASCII)
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 def client_address(request: Request, trusted: Sequence[str]) -> str | None:
-    """The client's address.
+    """The client's address, in its one spelling: IPv4 as such also where it came as IPv6, without port and zone.
 
     The last address of `X-Forwarded-For` that is not a trusted proxy's own is the client's: whatever stands before it,
     the client may have written itself.
@@ -17,6 +21,9 @@ def client_address(request: Request, trusted: Sequence[str]) -> str | None:
     Args:
         request: The request.
         trusted: Networks of the proxies whose word is believed.
+
+    Returns:
+        The address; a text that is none when a trusted proxy says so, which no network admits.
     """
     peer = request.client.host if request.client else None
     networks = [ipaddress.ip_network(network) for network in trusted]
@@ -25,12 +32,21 @@ def client_address(request: Request, trusted: Sequence[str]) -> str | None:
         if not _within(peer, networks):
             break
         peer = hop
-    return peer
+    found = _parsed(peer)
+    return peer if found is None else str(found)
 
 
 def _within(address: str | None, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    found = _parsed(address)
+    return found is not None and any(found in network for network in networks if network.version == found.version)
+
+
+def _parsed(address: str | None) -> _Address | None:
+    text = address or ""
+    if with_port := _WITH_PORT.fullmatch(text):
+        text = with_port[1] or with_port[2]
     try:
-        found = ipaddress.ip_address(address or "")
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return False
-    return any(found in network for network in networks if network.version == found.version)
+        return None
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found

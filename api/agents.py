@@ -78,6 +78,21 @@ class Agents:
         agent = replace(profile.definition(models), approval=self._terms(profile))
         return Chosen(profile.profile, agent, _limits(profile.limits(), asked))
 
+    def agent_id(self, agent_id: str | None, profile: str | None) -> str | None:
+        """Which agent a request means that names it by its id, by its profile, or not at all.
+
+        Args:
+            agent_id: The id, if it names one.
+            profile: The profile, if it names one.
+
+        Returns:
+            The agent's id; None for a profile that is not there or cannot be read.
+        """
+        try:
+            return agent_id or self._load(profile or self._default).agent.id
+        except (Missing, Invalid):
+            return None
+
     def _terms(self, profile: Profile) -> Terms:
         """Who chooses a profile must not thereby choose to approve by himself, or by a claimed name."""
         terms = profile.terms()

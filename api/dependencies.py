@@ -5,7 +5,8 @@ without one.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -15,13 +16,16 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from api.addresses import client_address
 from api.parts import GatewayParts
 from api.problems import request_id_of
-from taskforce.application.principals import Actor, recognise, recognise_key
+from api.refusals import Claimed
+from api.things import thing_of
+from taskforce.application.principals import Actor, anew, recognise, recognise_key
 from taskforce.application.rates import count_request
 from taskforce.application.rights import on_resource, require_right
 from taskforce.core.domain.access import Standing, UserRecord
-from taskforce.core.domain.api_keys import KEY_PREFIX
-from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.api_keys import KEY_PREFIX, ApiKey
+from taskforce.core.domain.errors import Forbidden, Invalid, Unauthenticated
 from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.records import Records
 from taskforce.infrastructure.logging import bind
 
 MOST_PATIENT = 60
@@ -38,13 +42,25 @@ class Caller:
         standing: The user, the tenant and the rights.
         expires_at: From when the credential is no longer believed.
         request_id: The request.
-        key_id: The API key, if it was one.
+        client: The address that it came from.
+        route: The name of the route.
     """
 
     standing: Standing
     expires_at: datetime
     request_id: str | None
-    key_id: str | None = None
+    client: str | None
+    route: str
+
+    @property
+    def key_id(self) -> str | None:
+        """The API key, if it was one."""
+        return self.standing.key_id
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What the product has established about the request, for rules of a policy."""
+        return {"channel": "api", "client": self.client, "route": self.route}
 
     @property
     def user(self) -> UserRecord:
@@ -98,7 +114,7 @@ class Guard:
 
     Attributes:
         permission: The permission; None lets in everybody who is signed in.
-        of: The field of the body that names the thing that it is about, for policies that name it.
+        of: The field of the body that names the thing that it is about; None when the path does, if anything.
     """
 
     permission: Permission | None
@@ -108,51 +124,99 @@ class Guard:
         """Recognises the caller.
 
         Raises:
-            Unauthenticated: There is no credential, or none that we believe.
+            Unauthenticated: There is no credential, none that we believe, or more than one.
             Forbidden: `user_deactivated`, `tenant_disabled`, `address_not_allowed`, `permission_denied` or
                 `policy_denied`.
             Limited: `rate_limited`.
         """
-        caller = await _recognised(request, parts, credentials.credentials if credentials else None, key)
-        standing = caller.standing
-        request.state.standing = standing
-        request.state.client = client_address(request, parts.trusted_proxies)
-        if not standing.tenant.settings.admits(request.state.client):
-            raise Forbidden("address_not_allowed", "Your tenant does not let anybody in from this address.")
-        request.state.rate_headers = await count_request(
-            parts.database, parts.rates, standing, caller.key_id, parts.clock()
-        )
+        caller = await _Entrance(request, parts).recognise(credentials.credentials if credentials else None, key)
         if self.permission is not None:
-            facts = {"channel": "api", "client": request.state.client, "route": request.scope["route"].name}
-            thing = await self._thing(request)
-            here = await on_resource(parts.database, standing, self.permission, thing, parts.rules)
-            await require_right(parts.policies, here, self.permission, thing, facts)
+            thing = await thing_of(request, parts, caller.standing, self.permission, self.of)
+            await require_on(parts, caller, self.permission, thing)
         return caller
 
-    async def _thing(self, request: Request) -> str | None:
-        kind = self.permission.value.partition(":")[0] if self.permission else ""
-        if self.of is None:
-            # Of another's tenant only the platform's operator asks, whom no tenant's policy binds.
-            return None if kind == "tenant" else request.path_params.get(f"{kind}_id")
-        try:
-            body = await request.json()
-        except ValueError:
-            return None
-        named = body.get(self.of) if isinstance(body, dict) else None
-        return named if isinstance(named, str) else None
+
+async def require_on(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> None:
+    """Lets only a caller go on who may do something to a thing.
+
+    Raises:
+        Forbidden: `permission_denied` or `policy_denied`.
+        Unavailable: `policy_unreadable`.
+    """
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    await require_right(parts.policies, here, permission, thing, caller.facts)
 
 
-async def _recognised(request: Request, parts: GatewayParts, token: str | None, key: str | None) -> Caller:
-    now, request_id = parts.clock(), request_id_of(request)
-    plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
-    if plaintext:
-        standing, record = await recognise_key(parts.database, parts.database, plaintext, parts.rules, now)
-        bind(tenant_id=record.tenant_id, user_id=record.user_id, key_id=record.key_id)
-        return Caller(standing, record.expires_at, request_id, record.key_id)
-    identity = await parts.identities.authenticate(token)
-    bind(tenant_id=identity.tenant_id, user_id=identity.user_id)
-    standing = await recognise(parts.database, parts.database, identity, parts.rules, now)
-    return Caller(standing, identity.expires_at, request_id)
+async def may(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
+    """Whether a caller may do something to a thing; see `require_on`."""
+    try:
+        await require_on(parts, caller, permission, thing)
+    except Forbidden:
+        return False
+    return True
+
+
+async def may_still(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
+    """Whether a caller may go on with what lasts: credential, address, rights and policy are looked at anew."""
+    now = parts.clock()
+    try:
+        who = await anew(parts.database, caller.standing, parts.rules, now)
+        _check_address(who, caller.client)
+    except (Forbidden, Unauthenticated):
+        return False
+    return now < caller.expires_at and await may(parts, replace(caller, standing=who), permission, thing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """One request on its way in; what is found out is kept in its state, for the answer and for the audit log."""
+
+    request: Request
+    parts: GatewayParts
+
+    async def recognise(self, token: str | None, key: str | None) -> Caller:
+        self.request.state.client = client_address(self.request, self.parts.trusted_proxies)
+        self._check_single(token, key)
+        plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
+        standing, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        client, route = self.request.state.client, self.request.scope["route"].name
+        return Caller(standing, expires_at, request_id_of(self.request), client, route)
+
+    def _check_single(self, token: str | None, key: str | None) -> None:
+        # Whatever stands before us must not see another one in it than we do.
+        twice = any(len(self.request.headers.getlist(name)) > 1 for name in ("authorization", "x-api-key"))
+        if twice or (token and key):
+            raise Unauthenticated("credentials_ambiguous", "Send one credential: a token or an API key, once.")
+
+    async def _by_key(self, plaintext: str) -> tuple[Standing, datetime]:
+        database, now = self.parts.database, self.parts.clock()
+        standing, key = await recognise_key(database, plaintext, self.parts.rules, now, self._admit, self._met)
+        return standing, key.expires_at
+
+    async def _by_token(self, token: str | None) -> tuple[Standing, datetime]:
+        identity = await self.parts.identities.authenticate(token)
+        self._named(Claimed(identity.tenant_id, identity.user_id))
+        database, now = self.parts.database, self.parts.clock()
+        standing = await recognise(database, database, identity, self.parts.rules, now, self._admit)
+        return standing, identity.expires_at
+
+    def _met(self, key: ApiKey) -> None:
+        self._named(Claimed(key.tenant_id, key.user_id, key.key_id))
+
+    def _named(self, claimed: Claimed) -> None:
+        self.request.state.claimed = claimed
+        bind(tenant_id=claimed.tenant_id, user_id=claimed.user_id, key_id=claimed.key_id)
+
+    async def _admit(self, records: Records, standing: Standing) -> None:
+        state = self.request.state
+        state.standing = standing
+        _check_address(standing, state.client)
+        state.rate_headers = await count_request(records, self.parts.rates, standing, self.parts.clock())
+
+
+def _check_address(standing: Standing, client: str | None) -> None:
+    if not standing.tenant.settings.admits(client):
+        raise Forbidden("address_not_allowed", "Your tenant does not let anybody in from this address.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
+from taskforce.infrastructure.audit_section import content_rules
 from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
@@ -104,13 +105,14 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
 
     Raises:
         Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
-        Invalid: A setting is missing.
+        Invalid: A setting is missing, or the profile makes no sense.
     """
     profile = deployment_profile(settings)
     issuers = _issuers(settings, profile)
     rules = access_rules(settings, profile)
+    contents = content_rules(profile, os.environ)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size)
+        database = Database(settings.app_url, settings.db_pool_size, contents=contents)
         stack.push_async_callback(database.close)
         await database.check()
         where = TemporalAddress(**settings.temporal_connection)

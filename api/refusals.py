@@ -1,6 +1,7 @@
 """What is refused is written down: sign-ins that failed, and attempts to change what one may not."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from starlette.requests import Request
@@ -20,6 +21,21 @@ _FAILURES = Rate.per_minute(60)
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whom a credential names that we believe, whatever they may do.
+
+    Attributes:
+        tenant_id: The tenant.
+        user_id: The user.
+        key_id: The API key, if it was one.
+    """
+
+    tenant_id: str
+    user_id: str
+    key_id: str | None = None
+
+
 async def note_refusal(request: Request, error: DomainError) -> None:
     """Audits a refusal that the log must show; a log that cannot be written is told to the process's log.
 
@@ -34,9 +50,10 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     standing = getattr(request.state, "standing", None)
     with suppress(Limited):
         try:
-            if isinstance(standing, Standing):
+            # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
+            if isinstance(standing, Standing) and error.code != "address_not_allowed":
                 await _note_denial(request, parts, standing, error)
-            elif isinstance(error, Unauthenticated) and error.code != "token_missing":
+            elif error.code != "token_missing":
                 await _note_failed_sign_in(request, parts, error)
         except Unavailable as gone:
             _log.warning("audit.not_written", code=error.code, reason=gone.code)
@@ -53,12 +70,15 @@ async def _note_denial(request: Request, parts: GatewayParts, standing: Standing
 
 async def _note_failed_sign_in(request: Request, parts: GatewayParts, error: DomainError) -> None:
     _log.warning("auth.failed", code=error.code)
-    now, tenant_id = parts.clock(), parts.rules.platform_tenant
-    # Whose tenant it would be, only a token that we do not believe says.
+    now, tenant_id, actor_id = parts.clock(), parts.rules.platform_tenant, NOBODY
+    claimed = getattr(request.state, "claimed", None)
+    # Else only a token that we do not believe says whose tenant it would be, or there is no such tenant.
+    if isinstance(claimed, Claimed) and error.code != "tenant_unknown":
+        tenant_id, actor_id = claimed.tenant_id, claimed.user_id
     await parts.database.register_tenant(tenant_id, now)
     async with parts.database.tenant(tenant_id) as records:
         if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
-            await records.audit.append(_event(request, parts, NOBODY, "auth.failed", error))
+            await records.audit.append(_event(request, parts, actor_id, "auth.failed", error))
 
 
 def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, error: DomainError) -> AuditEvent:
@@ -72,6 +92,7 @@ def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, er
         reason=error.code,
         at=parts.clock(),
         request_id=getattr(request.state, "request_id", None),
+        key_id=getattr(getattr(request.state, "claimed", None), "key_id", None),
         details={
             "path": redact(request.url.path)[:500],
             "client": getattr(request.state, "client", None),

@@ -9,11 +9,11 @@ import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
-from api.dependencies import Caller
+from api.dependencies import Caller, may_still
 from api.parts import GatewayParts
 from api.watching import Watch, watching
-from taskforce.application.principals import standing
-from taskforce.core.domain.errors import DomainError, Forbidden
+from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.runs import Run
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Event
 from taskforce.infrastructure.live import Notice
@@ -49,14 +49,14 @@ class RunStream:
     Args:
         parts: Of the gateway.
         caller: The reader, whose rights are read anew now and then.
-        run_id: The run.
+        run: The run.
         after: The last milestone that the reader has; 0 for none.
     """
 
-    def __init__(self, parts: GatewayParts, caller: Caller, run_id: str, after: int) -> None:
+    def __init__(self, parts: GatewayParts, caller: Caller, run: Run, after: int) -> None:
         self._parts = parts
         self._caller = caller
-        self._run_id = run_id
+        self._run_id, self._session_id = run.brief.run_id, run.brief.session_id
         self._seq = after
         self._replied = 0
         self._now = asyncio.get_running_loop().time
@@ -138,13 +138,7 @@ class RunStream:
         if self._now() - self._checked_at < self._parts.rhythm.recheck:
             return True
         self._checked_at = self._now()
-        now = self._parts.clock()
-        async with self._parts.database.tenant(self._caller.tenant_id) as records:
-            try:
-                who = await standing(records, self._caller.user_id, self._parts.rules, now)
-            except Forbidden:
-                return False
-        return now < self._caller.expires_at and Permission.SESSION_READ in who.permissions
+        return await may_still(self._parts, self._caller, Permission.SESSION_READ, self._session_id)
 
 
 def encoded(kind: str, data: Mapping[str, object], event_id: int | None = None) -> bytes:

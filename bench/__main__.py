@@ -1,4 +1,4 @@
-"""`make bench`, `python -m bench [runs|where|history]... [--quick] [--steps 1000] [--json FILE]`."""
+"""`make bench`, `python -m bench [runs|where|history|access]... [--quick] [--steps 1000] [--json FILE]`."""
 
 import argparse
 import asyncio
@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
+from bench.access import measure_access
 from bench.history import measure_history, measure_long_run
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 from bench.where import measure_where
 
-PARTS = ("runs", "where", "history")
+PARTS = ("runs", "where", "history", "access")
 WIDTH = 120
 
 
@@ -46,6 +47,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "where":
         runs = 40 if arguments.quick else 120
         results.where = [await measure_where(stack, runs, arguments.at_a_time, say)]
+    elif part == "access":
+        rounds = arguments.rounds or (4 if arguments.quick else 20)
+        results.access = await measure_access(stack, rounds, 50, say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):

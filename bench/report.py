@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+from bench.access import AccessRow
 from bench.history import HistoryRow, LongRun
 from bench.runs import Row
 from bench.where import Where
@@ -19,12 +20,14 @@ class Results:
     where: list[Where] = field(default_factory=list)
     history: list[HistoryRow] = field(default_factory=list)
     long_run: LongRun | None = None
+    access: list[AccessRow] = field(default_factory=list)
 
     def add(self, other: "Results") -> None:
         """Takes in what another part has measured."""
         self.runs += other.runs
         self.where += other.where
         self.history += other.history
+        self.access += other.access
         self.long_run = other.long_run or self.long_run
 
     def as_dict(self) -> dict[str, object]:
@@ -43,6 +46,8 @@ def show(results: Results, console: Console) -> None:
         console.print(_history_table(results.history))
     if results.long_run:
         console.print(_long_table(results.long_run))
+    if results.access:
+        console.print(_access_table(results.access))
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:
@@ -103,4 +108,16 @@ def _long_table(run: LongRun) -> Table:
         table.add_row(name, f"{first:.1f}", f"{last:.1f}", f"{last / max(first, 0.1):.2f}")
     table.add_section()
     table.add_row("bytes of history", f"{run.bytes}", f"{run.bytes_per_step:.0f} a step", "")
+    return table
+
+
+def _access_table(rows: Sequence[AccessRow]) -> Table:
+    table = Table(title="One route without its guard and with it, by turns: milliseconds of a request")
+    columns = ("credential", "tenant", "p50", "guarded", "added", "ratio", "p99", "guarded", "statements")
+    for name in columns:
+        table.add_column(name, justify="left" if name in {"credential", "tenant"} else "right")
+    for row in rows:
+        middle = (row.open_p50_ms, row.p50_ms, row.added_ms, row.ratio)
+        numbers = (*middle, row.open_p99_ms, row.p99_ms)
+        table.add_row(row.credential, row.tenant, *(f"{one:.2f}" for one in numbers), f"{row.statements:.1f}")
     return table

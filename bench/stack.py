@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 import httpx
@@ -80,8 +81,16 @@ class BenchStack:
             yield
 
     @asynccontextmanager
-    async def gateway(self) -> AsyncIterator[str]:
-        """Runs the gateway while the block lasts; yields its base URL once it is ready."""
+    async def gateway(
+        self, *command: str, more: Mapping[str, str] = MappingProxyType({}), sign: str = "/ready"
+    ) -> AsyncIterator[str]:
+        """Runs the gateway, or what is like one, while the block lasts; yields its base URL once it is ready.
+
+        Args:
+            command: What to run instead of the gateway.
+            more: Further settings.
+            sign: The path that answers once it is ready; without a worker, `/ready` never does.
+        """
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         environment = {
@@ -89,9 +98,10 @@ class BenchStack:
             "TEMPORAL_TASK_QUEUE": PRODUCT,
             "TASKFORCE_PORT": str(port),
             "JWT_SECRET": GATEWAY_SECRET,
+            **more,
         }
-        with _process("gateway", ("-m", "api"), environment, self.directory) as child:
-            await _until(child, lambda: _answers(f"{url}/ready"))
+        with _process("gateway", command or ("-m", "api"), environment, self.directory) as child:
+            await _until(child, lambda: _answers(f"{url}{sign}"))
             self.pids["gateway"] = _pid(child)
             yield url
         self.pids.pop("gateway")

@@ -90,6 +90,18 @@ class Gateway:
         """
         return self._ask("POST", path, body=body)
 
+    def delete(self, path: str, **query: str | int | None) -> Document:
+        """Asks for something to be deleted.
+
+        Args:
+            path: Below `/api/v1`.
+            **query: Parameters; None leaves one out.
+
+        Raises:
+            Trouble: Any answer but a success, or none.
+        """
+        return self._ask("DELETE", path, query={name: value for name, value in query.items() if value is not None})
+
     def start(self, order: Mapping[str, object]) -> Document:
         """Starts a run; asks a second time, under the same key, when the answer to the first was lost.
 

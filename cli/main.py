@@ -9,7 +9,7 @@ from typing import Final, ParamSpec
 
 import typer
 
-from cli import approvals, audit, run, runs, token
+from cli import approvals, audit, run, runs, tenants, token
 from cli.exits import EXIT_CODES, Exit, Trouble, exit_of_kind
 from cli.options import AsJson
 from cli.terminal import write_json
@@ -19,6 +19,7 @@ P = ParamSpec("P")
 _WORK: Final = "Missions"
 _DECISIONS: Final = "Decisions"
 _LOG: Final = "The audit log"
+_PLATFORM: Final = "The platform"
 _HERE: Final = "This machine"
 
 
@@ -96,6 +97,7 @@ app.command(rich_help_panel=_DECISIONS)(reported(approvals.approvals))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.approve))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.reject))
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
+app.add_typer(tenants.app, name="tenants", rich_help_panel=_PLATFORM)
 app.command(rich_help_panel=_HERE)(reported(token.token))
 
 

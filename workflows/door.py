@@ -22,16 +22,20 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
+from models.messages.deletions import DeletionRef
 from models.messages.runs import RunInput, RunProgress
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, run_of
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
+from taskforce.core.interfaces.deletion_records import Forgotten
 from taskforce.core.interfaces.stored import Request
-from workflows import attributes
+from workflows import attributes, forgetting
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
+from workflows.tenant_deletion import TenantDeletion
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
@@ -215,6 +219,39 @@ class TemporalDoor:
             ApprovalWorkflow.decide, decision, rpc_timeout=DECISION_TIME
         )
         return await _carried(update)
+
+    async def start_deletion(self, tenant_id: str) -> None:
+        """Starts the deletion of a tenant, or lets one that was ended from outside go on; twice is harmless.
+
+        Raises:
+            Unavailable: `temporal_unavailable`; the sweeper starts it later.
+        """
+        try:
+            await self._client.start_workflow(
+                TenantDeletion.run,
+                DeletionRef(tenant_id=tenant_id),
+                id=deletion_workflow_id(tenant_id),
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(attributes.TENANT, tenant_id)]),
+                static_summary=f"Deletes the tenant {tenant_id}",
+                rpc_timeout=RPC_TIME,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise _mapped(error, "deletion") from error
+
+    async def forget_tenant(self, tenant_id: str) -> Forgotten:
+        """Deletes the closed executions of a tenant, as far as the server lets us; see `forgetting`.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        try:
+            return await forgetting.forget_tenant(self._client, tenant_id)
+        except RPCError as error:
+            raise _mapped(error, "tenant") from error
 
     async def pollers(self) -> int:
         """How many workers have polled lately.

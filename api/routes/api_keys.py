@@ -10,6 +10,7 @@ from api.schemas.api_keys import ApiKeyIn, ApiKeyOut, IssuedKeyOut, issued_out, 
 from api.schemas.pages import PageOut
 from taskforce.application import keys
 from taskforce.application.keys import NewKey
+from taskforce.application.rights import shown
 from taskforce.core.domain.ids import parse_id
 from taskforce.core.interfaces.identity import Permission
 
@@ -17,22 +18,35 @@ PREFIX = "/admin/api-keys"
 router = APIRouter(prefix=PREFIX, tags=["api keys"])
 
 Manager = Annotated[Caller, Allowed(Permission.USER_MANAGE)]
+Issuer = Annotated[Caller, Allowed(Permission.USER_MANAGE, of="user_id")]
 
 
 @router.get("", name="list_api_keys")
 async def list_keys(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[ApiKeyOut]:
-    """Keys, newest first; expired and revoked ones too."""
+    """Keys, newest first; expired and revoked ones too.
+
+    A page may be short although there is a next one: keys of users whom the tenant's policy denies are
+    passed over.
+    """
     acting = actor_of(parts, caller)
     found = await keys.list_keys(parts.database, acting, parse_place(cursor), limit + 1)
     last = found[limit - 1] if len(found) > limit else None
+    managed = await shown(
+        parts.policies,
+        caller.standing,
+        Permission.USER_MANAGE,
+        found[:limit],
+        lambda key: key.user_id,
+        caller.facts,
+    )
     return PageOut[ApiKeyOut].model_construct(
-        items=[key_out(key, acting.now) for key in found[:limit]],
+        items=[key_out(key, acting.now) for key in managed],
         next_cursor=place_cursor(last.created_at, last.key_id) if last else None,
     )
 
 
 @router.post("", status_code=201, name="issue_api_key")
-async def issue_key(asked: ApiKeyIn, caller: Manager, parts: Parts, response: Response) -> IssuedKeyOut:
+async def issue_key(asked: ApiKeyIn, caller: Issuer, parts: Parts, response: Response) -> IssuedKeyOut:
     """Issues a key. `api_key` is shown in this answer and never again, also not to whoever asks the same once more."""
     acting = actor_of(parts, caller)
     wanted = NewKey(asked.user_id, asked.name, frozenset(asked.roles), asked.expires_at, asked.metadata)

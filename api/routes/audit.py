@@ -1,9 +1,11 @@
 """The audit log: looking into it, exporting it, and the anchor that an export is checked against."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Response
@@ -12,7 +14,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, Parts
+from api.dependencies import Allowed, Caller, Parts, may_still
+from api.parts import GatewayParts
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
 from api.schemas.pages import PageOut
 from taskforce.application.auditing import Asking, begin_export, current_anchor, export_lines, parse_after
@@ -63,13 +66,14 @@ def audit_filter(
     outcome: Exactly = None,
     since: Annotated[AwareDatetime | None, Query(description="From when on, with its zone")] = None,
     until: Annotated[AwareDatetime | None, Query(description="Until when; that moment left out")] = None,
+    key_id: Annotated[UUID | None, Query(description="By which API key")] = None,
 ) -> AuditFilter:
     """Which events to list.
 
     Raises:
         Invalid: `time_invalid`.
     """
-    return AuditFilter(actor_id, action, resource_type, resource_id, outcome, _utc(since), _utc(until))
+    return AuditFilter(actor_id, action, resource_type, resource_id, outcome, _utc(since), _utc(until), _plain(key_id))
 
 
 @router.get("", name="list_audit_events")
@@ -104,17 +108,36 @@ async def export_audit_log(
     The header `Audit-Anchor` says where it must end: keep it where whoever can change the file cannot.
     """
     place = parse_after(after)
-    asking = Asking(caller.tenant_id, caller.user_id, caller.request_id)
+    asking = Asking(caller.tenant_id, caller.user_id, caller.request_id, caller.key_id)
     export = await begin_export(parts.database, asking, place, parts.clock())
     name = f"audit-{caller.tenant_id}-{export.begin.seq + 1}-{export.end.seq}.jsonl"
     headers = {ANCHOR: str(export.end), "content-disposition": f'attachment; filename="{name}"'}
-    return LinesResponse(export_lines(parts.database, export), headers)
+    return LinesResponse(export_lines(parts.database, export, _reading(parts, caller)), headers)
 
 
 @router.get("/anchor", name="read_audit_anchor")
 async def read_audit_anchor(caller: Auditor, parts: Parts) -> AnchorOut:
     """Where the chain ends now; an event is sealed into it within seconds."""
     return anchor_out(*await current_anchor(parts.database, caller.tenant_id))
+
+
+def _reading(parts: GatewayParts, caller: Caller) -> Callable[[], Awaitable[bool]]:
+    """Whether the reader may read on, looked at anew as often as for a stream."""
+    seconds = asyncio.get_running_loop().time
+    checked_at = seconds()
+
+    async def may_go_on() -> bool:
+        nonlocal checked_at
+        if seconds() - checked_at < parts.rhythm.recheck:
+            return True
+        checked_at = seconds()
+        return await may_still(parts, caller, Permission.AUDIT_READ, None)
+
+    return may_go_on
+
+
+def _plain(key_id: UUID | None) -> str | None:
+    return None if key_id is None else str(key_id)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

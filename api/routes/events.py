@@ -43,4 +43,4 @@ async def follow_run(
 ) -> EventStreamResponse:
     """Server-sent events: durable milestones with ids, and the model's words (`token`) without. Ends with the run."""
     run = await find_run(parts, caller, run_id)
-    return EventStreamResponse(RunStream(parts, caller, run.brief.run_id, after).pieces())
+    return EventStreamResponse(RunStream(parts, caller, run, after).pieces())

@@ -67,6 +67,7 @@ async def _accept(parts: GatewayParts, caller: Caller, asked: ExecuteIn, body: o
         idempotency_key=key,
         body=body if isinstance(body, dict) else {},
         request_id=caller.request_id,
+        key_id=caller.key_id,
         most_sessions=caller.standing.tenant.settings.max_concurrent_sessions,
     )
     accepted = await accept(parts.database, mission, parts.clock())

@@ -10,6 +10,7 @@ from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.pages import PageOut
 from api.schemas.roles import RoleChangeIn, RoleIn, RoleOut, role_out
 from taskforce.application import roles
+from taskforce.application.rights import shown
 from taskforce.application.roles import RoleChange
 from taskforce.core.domain.roles import permissions_named
 from taskforce.core.interfaces.identity import Permission
@@ -22,10 +23,21 @@ Manager = Annotated[Caller, Allowed(Permission.ROLE_MANAGE)]
 
 @router.get("", name="list_roles")
 async def list_roles(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[RoleOut]:
-    """Every role that users of the tenant can hold, by id; each says whose it is."""
+    """Every role that users of the tenant can hold, by id; each says whose it is.
+
+    A page may be short although there is a next one: roles that the tenant's policy denies are passed over.
+    """
     found = await roles.list_roles(parts.database, actor_of(parts, caller), parse_text(cursor), limit + 1)
+    managed = await shown(
+        parts.policies,
+        caller.standing,
+        Permission.ROLE_MANAGE,
+        found[:limit],
+        lambda role: role.role_id,
+        caller.facts,
+    )
     return PageOut[RoleOut].model_construct(
-        items=[role_out(role) for role in found[:limit]],
+        items=[role_out(role) for role in managed],
         next_cursor=text_cursor(found[limit - 1].role_id) if len(found) > limit else None,
     )
 

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from api import steering
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, IdempotencyKey, Parts
+from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, may
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
+from taskforce.application.rights import shown
 from taskforce.application.running import require_run
-from taskforce.application.steering import Saying, mark, say
+from taskforce.application.steering import Saying, Steerer, mark, say
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.runs import Run, RunStatus
 from taskforce.core.interfaces.identity import Permission
@@ -21,7 +22,7 @@ from taskforce.infrastructure.logging import bind
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 Reader = Annotated[Caller, Allowed(Permission.SESSION_READ)]
-Steerer = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]
+Operator = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]
 _Printable = r"^[ -~]{1,200}$"
 
 
@@ -54,15 +55,25 @@ async def list_runs(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[RunOut]:
-    """The tenant's runs, newest first."""
+    """The tenant's runs, newest first.
+
+    A page may be short although there is a next one: sessions that the tenant's policy denies are passed over.
+    """
     wanted = RunFilter(which.status, which.session_id, which.agent_id, caller.user_id if mine else None)
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
         found = list(await records.runs.page(wanted, page))
-    shown = found[:limit]
-    last = shown[-1].brief if len(found) > limit else None
+    last = found[limit - 1].brief if len(found) > limit else None
+    known = await shown(
+        parts.policies,
+        caller.standing,
+        Permission.SESSION_READ,
+        found[:limit],
+        lambda run: run.brief.session_id,
+        caller.facts,
+    )
     return PageOut[RunOut].model_construct(
-        items=[run_out(run, parts.temporal_ui) for run in shown],
+        items=[run_out(run, parts.temporal_ui) for run in known],
         next_cursor=place_cursor(last.created_at, last.run_id) if last else None,
     )
 
@@ -74,40 +85,38 @@ async def read_run(run_id: str, caller: Reader, parts: Parts) -> RunOut:
 
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
-async def cancel_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
+async def cancel_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
     """Asks a run to end; its model call and its tools are told."""
-    run = await find_run(parts, caller, run_id)
-    await mark(parts.database, run, "run.cancel", caller.user_id, caller.request_id, parts.clock())
+    run = await _find_to_steer(parts, caller, run_id)
+    await mark(parts.database, run, "run.cancel", _steerer(caller), parts.clock())
     await steering.cancel(parts, run)
     return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
 
 
 @router.post("/{run_id}/pause", status_code=202, name="pause_run")
-async def pause_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
+async def pause_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
     """Holds a run before its next step."""
     return await _signal(parts, caller, run_id, "pause")
 
 
 @router.post("/{run_id}/resume", status_code=202, name="resume_run")
-async def resume_run(run_id: str, caller: Steerer, parts: Parts) -> RunOut:
+async def resume_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
     """Lets a paused run go on."""
     return await _signal(parts, caller, run_id, "resume")
 
 
 @router.post("/{run_id}/messages", status_code=202, name="message_run")
 async def message_run(
-    run_id: str, message: MessageIn, caller: Steerer, parts: Parts, response: Response, key: IdempotencyKey
+    run_id: str, message: MessageIn, caller: Operator, parts: Parts, response: Response, key: IdempotencyKey
 ) -> WordOut:
     """Adds a word to a run; it is heard before the next step, or by the tool that asked for it.
 
     Only the run's owner may: a run acts with its owner's rights, and words steer it. Others who may read the run are
     answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
-    run = await find_run(parts, caller, run_id)
-    if run.brief.user_id != caller.user_id and Permission.SESSION_READ not in caller.permissions:
-        raise missing("run")
-    saying = Saying(caller.user_id, message.text, key, caller.request_id)
-    said = await say(parts.database, run, saying, parts.clock())
+    run = await _find_to_steer(parts, caller, run_id)
+    saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions)
+    said = await say(parts.database, run, saying, parts.rules, parts.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
         await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, "add_word", said.word_id))
@@ -117,9 +126,22 @@ async def message_run(
     return WordOut(word_id=said.word_id)
 
 
-async def _signal(parts: GatewayParts, caller: Caller, run_id: str, signal: str) -> RunOut:
+async def _find_to_steer(parts: GatewayParts, caller: Caller, run_id: str) -> Run:
+    """The run, if it is the caller's own or one that they may read: the answer shows it."""
     run = await find_run(parts, caller, run_id)
-    await mark(parts.database, run, f"run.{signal}", caller.user_id, caller.request_id, parts.clock())
+    own = run.brief.user_id == caller.user_id
+    if own or await may(parts, caller, Permission.SESSION_READ, run.brief.session_id):
+        return run
+    raise missing("run")
+
+
+def _steerer(caller: Caller) -> Steerer:
+    return Steerer(caller.user_id, caller.request_id, caller.key_id)
+
+
+async def _signal(parts: GatewayParts, caller: Caller, run_id: str, signal: str) -> RunOut:
+    run = await _find_to_steer(parts, caller, run_id)
+    await mark(parts.database, run, f"run.{signal}", _steerer(caller), parts.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, signal))
     return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)

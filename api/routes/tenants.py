@@ -1,21 +1,28 @@
 """Tenants, for whoever runs the platform; an administrator of a tenant sees and names the own one."""
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from api.cursors import Cursor, Limit, parse_text, text_cursor
 from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.schemas.deletions import PREFIX, DeletionOut, deletion_out, deletion_path
 from api.schemas.pages import PageOut
 from api.schemas.tenants import TenantChangeIn, TenantIn, TenantOut, tenant_out
-from taskforce.application import tenants
+from taskforce.application import deletions, tenants
+from taskforce.application.deletions import DeletionWish
 from taskforce.application.tenants import TenantChange
+from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.identity import Permission
 
-PREFIX = "/admin/tenants"
 router = APIRouter(prefix=PREFIX, tags=["tenants"])
 
 Manager = Annotated[Caller, Allowed(Permission.TENANT_MANAGE)]
+RunsFate = Annotated[Literal["cancel", "drain"], Query(description="What happens to the runs that are under way")]
+DrainSeconds = Annotated[
+    int | None, Query(description="With `runs=drain`: seconds after which those that have not ended are cancelled")
+]
 
 
 @router.get("", name="list_tenants")
@@ -31,7 +38,9 @@ async def list_tenants(caller: Manager, parts: Parts, limit: Limit = 20, cursor:
 @router.post("", status_code=201, name="create_tenant")
 async def create_tenant(asked: TenantIn, caller: Manager, parts: Parts, response: Response) -> TenantOut:
     """Makes a tenant; only the platform's operator may."""
-    made = await tenants.create_tenant(parts.database, actor_of(parts, caller), asked.tenant_id, _change(asked))
+    made = await tenants.create_tenant(
+        parts.database, parts.database, actor_of(parts, caller), asked.tenant_id, _change(asked)
+    )
     response.headers["location"] = f"/api/v1{PREFIX}/{made.tenant_id}"
     return tenant_out(made)
 
@@ -47,6 +56,39 @@ async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, 
     """Changes a tenant; limits and the switch are the operator's, name, metadata and `ip_allow_list` its own."""
     changed = await tenants.change_tenant(parts.database, actor_of(parts, caller), tenant_id, _change(asked))
     return tenant_out(changed)
+
+
+@router.delete("/{tenant_id}", status_code=202, name="delete_tenant")
+async def delete_tenant(
+    tenant_id: str,
+    caller: Manager,
+    parts: Parts,
+    response: Response,
+    runs: RunsFate = "cancel",
+    drain_seconds: DrainSeconds = None,
+) -> DeletionOut:
+    """Deletes a tenant with all that it has; only the platform's operator may.
+
+    Nobody of the tenant gets in any more from now on. Its runs are cancelled, or are drained: they go on, and those
+    that have not ended in time are cancelled. Then its rows are erased, the audit log last. Asking again finds the
+    same deletion, and lets one go on whose workflow was ended from outside. The id is not given again.
+    """
+    if (runs == "drain") != (drain_seconds is not None):
+        raise Invalid("drain_invalid", "`drain_seconds` goes with `runs=drain`, and with that alone.")
+    wish = DeletionWish(tenant_id, drain_seconds)
+    deletion = await deletions.request_deletion(parts.database, parts.database, actor_of(parts, caller), wish)
+    if not deletion.is_done:
+        # When Temporal does not answer, the sweeper starts it later.
+        with suppress(Unavailable):
+            await parts.door.start_deletion(deletion.order.tenant_id)
+    response.headers["location"] = deletion_path(deletion.order.tenant_id)
+    return deletion_out(deletion)
+
+
+@router.get("/{tenant_id}/deletion", name="read_tenant_deletion")
+async def read_tenant_deletion(tenant_id: str, caller: Manager, parts: Parts) -> DeletionOut:
+    """The report of a tenant's deletion, as far as it has come; for the platform's operator. It outlives the tenant."""
+    return deletion_out(await deletions.find_deletion(parts.database, actor_of(parts, caller), tenant_id))
 
 
 def _change(asked: TenantChangeIn) -> TenantChange:

@@ -14,6 +14,7 @@ from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
 from taskforce.application import people
 from taskforce.application.people import LONGEST_RESOURCE_ID, NewUser, UserChange
+from taskforce.application.rights import shown
 from taskforce.core.domain.access import UserKind
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.access_records import UserFilter
@@ -36,11 +37,22 @@ async def list_users(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[UserOut]:
-    """Users by id, deactivated ones too."""
+    """Users by id, deactivated ones too.
+
+    A page may be short although there is a next one: users whom the tenant's policy denies are passed over.
+    """
     which = UserFilter(kind, active)
     found = await people.list_users(parts.database, actor_of(parts, caller), which, parse_text(cursor), limit + 1)
+    managed = await shown(
+        parts.policies,
+        caller.standing,
+        Permission.USER_MANAGE,
+        found[:limit],
+        lambda user: user.user_id,
+        caller.facts,
+    )
     return PageOut[UserOut].model_construct(
-        items=[user_out(user) for user in found[:limit]],
+        items=[user_out(user) for user in managed],
         next_cursor=text_cursor(found[limit - 1].user_id) if len(found) > limit else None,
     )
 

@@ -17,6 +17,7 @@ class AuditEventOut(BaseModel):
         actor_id: Who: a person, a service account, `agent:<id>` or `system`.
         on_behalf_of: For whom an agent acted.
         channel: Through what: `api` or `worker`, for example.
+        key_id: The API key that spoke, if it was one.
         details: Further facts, such as what it was before and after; what was too large is cut, and says so.
     """
 
@@ -32,6 +33,7 @@ class AuditEventOut(BaseModel):
     request_id: str | None
     details: Mapping[str, object]
     at: datetime
+    key_id: str | None
 
 
 class AnchorOut(BaseModel):

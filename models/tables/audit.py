@@ -28,6 +28,7 @@ class AuditRow(SQLModel, table=True):
     request_id: str | None = maybe()
     details: dict[str, Any] = column(JSONB)
     at: datetime = column(TIME)
+    key_id: str | None = maybe(UUID)
 
 
 class AuditChainRow(SQLModel, table=True):

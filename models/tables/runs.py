@@ -43,6 +43,7 @@ class RunRow(SQLModel, table=True):
     created_at: datetime = column(TIME)
     started_at: datetime | None = maybe(TIME)
     finished_at: datetime | None = maybe(TIME)
+    key_id: str | None = maybe(UUID)
 
 
 class TranscriptRow(SQLModel, table=True):

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
-from models.tables.columns import TIME, column, key
+from models.tables.columns import TIME, column, key, maybe
 
 
 class TenantRow(SQLModel, table=True):
@@ -21,3 +21,4 @@ class TenantRow(SQLModel, table=True):
     status: str = column()
     metadata_: dict[str, Any] = column(JSONB, sa_column_kwargs={"name": "metadata"})
     updated_at: datetime = column(TIME)
+    runs_until: datetime | None = maybe(TIME)

@@ -177,21 +177,26 @@ class Acting:
             tool=call.name,
             duration_ms=spent,
         )
-        await self._store_observation(brief, entry, spending, seen.whole)
+        await self._store_observation(brief, call, entry, spending, seen.whole)
         _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **names_of(brief))
         return Observed(status, result if isinstance(result, TodoList) else None)
 
     async def _tell(self, brief: Brief, ref: CallRef, call: RequestedCall, status: CallStatus, text: str) -> Observed:
         entry = observation(ref.step, ref.call, call, status, Shown(text), self._clock())
-        await self._store_observation(brief, entry)
+        await self._store_observation(brief, call, entry)
         return Observed(status)
 
     async def _store_observation(
-        self, brief: Brief, entry: Entry, spending: Spending | None = None, whole: str | None = None
+        self,
+        brief: Brief,
+        call: RequestedCall,
+        entry: Entry,
+        spending: Spending | None = None,
+        whole: str | None = None,
     ) -> None:
         try:
             async with self._store.tenant(brief.tenant_id) as records:
-                told = await tell(records, brief, [entry])
+                told = await tell(records, brief, [(call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
                 if whole is not None:

@@ -4,15 +4,16 @@ An event is committed with what it tells of, and gets its place in the chain a l
 otherwise everything that a tenant does would wait in one line for the end of the chain.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from taskforce.application.everyone import every_tenant
 from taskforce.core.domain import audit_chain
 from taskforce.core.domain.audit_chain import Anchor, Sealed
-from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.interfaces.records import Clock, Platform, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -22,7 +23,6 @@ LOOK_BACK = timedelta(hours=1)
 FULL_LOOK = timedelta(hours=1)
 EXPORT_BATCH = 200
 DROP_BATCH = 10_000
-TENANTS = 200
 _LARGEST_SEQ = 10**18 - 1
 _LOG = "audit_log"
 
@@ -72,11 +72,11 @@ async def seal_all(platform: Platform, store: Store, now: datetime, *, full: boo
         How many events were placed.
     """
     total = 0
-    async for tenant_id in _tenant_ids(platform):
+    async for tenant in every_tenant(platform, now):
         try:
-            total += await seal_tenant(store, tenant_id, now, full=full)
+            total += await seal_tenant(store, tenant.tenant_id, now, full=full)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's log, the others go on
-            _complain("audit.not_sealed", tenant_id, error)
+            _complain("audit.not_sealed", tenant.tenant_id, error)
     return total
 
 
@@ -112,11 +112,13 @@ class Asking:
         tenant_id: Whose log.
         user_id: Who.
         request_id: The HTTP request.
+        key_id: The API key that speaks for them, if it is one.
     """
 
     tenant_id: str
     user_id: str
     request_id: str | None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +172,25 @@ async def begin_export(store: Store, asking: Asking, after: Anchor | int | None,
     return Export(begin, end)
 
 
-async def export_lines(store: Store, export: Export) -> AsyncGenerator[str, None]:
+async def export_lines(
+    store: Store, export: Export, may_go_on: Callable[[], Awaitable[bool]]
+) -> AsyncGenerator[str, None]:
     """Writes an export, some lines at a time; each page of events is a transaction, for sealed events never change.
 
+    Args:
+        store: The door to the data.
+        export: What is exported.
+        may_go_on: Asked before each page: the reader's rights may end before a long export does.
+
     Raises:
+        Forbidden: `export_ended`: the reader may not read on.
         Conflict: `audit_dropped`: what was still to come was dropped in the meantime.
     """
     header, closing = audit_chain.export(export.begin, (), export.end)
     yield header
     async for page in _pages(store, export):
+        if not await may_go_on():
+            raise Forbidden("export_ended", "Whoever asked for this export may not read on.")
         _, *events, _ = audit_chain.export(export.begin, page, export.end)
         yield "".join(events)
     yield closing
@@ -232,20 +244,12 @@ async def drop_all_expired(platform: Platform, store: Store, days: int | None, n
     if days is None:
         return 0
     total = 0
-    async for tenant_id in _tenant_ids(platform):
+    async for tenant in every_tenant(platform, now):
         try:
-            total += await drop_expired(store, tenant_id, now - timedelta(days=days), now)
+            total += await drop_expired(store, tenant.tenant_id, now - timedelta(days=days), now)
         except Exception as error:  # noqa: BLE001 - as in `seal_all`
-            _complain("audit.not_dropped", tenant_id, error)
+            _complain("audit.not_dropped", tenant.tenant_id, error)
     return total
-
-
-async def _tenant_ids(platform: Platform) -> AsyncIterator[str]:
-    after: str | None = None
-    while page := await platform.tenants(after, TENANTS):
-        for tenant in page:
-            yield tenant.tenant_id
-        after = page[-1].tenant_id
 
 
 def _complain(event: str, tenant_id: str, error: Exception) -> None:
@@ -292,6 +296,7 @@ def _exported(asking: Asking, begin: Anchor, now: datetime) -> AuditEvent:
         outcome="allowed",
         at=now,
         request_id=asking.request_id,
+        key_id=asking.key_id,
         details={"from": str(begin)},
     )
 

@@ -39,6 +39,14 @@ def as_approved(call: RequestedCall, request: Request | None) -> RequestedCall:
     return replace(call, arguments=json.dumps(request.edited["arguments"], ensure_ascii=False))
 
 
+def content_of(call: RequestedCall) -> Mapping[str, object]:
+    """A call as the audit log tells of it: what an approval would bind to, or the arguments as they were written."""
+    try:
+        return call_payload(call)
+    except Invalid:
+        return {"tool": call.name, "arguments": call.arguments}
+
+
 def arguments_of(call: RequestedCall) -> Mapping[str, object]:
     """The arguments that the model wrote.
 

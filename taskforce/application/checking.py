@@ -1,20 +1,21 @@
 """May a tool call happen, and do its arguments fit? Assume that the model is hijacked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from taskforce.application.calls import CallRef, arguments_of, call_payload
 from taskforce.application.kept import Kept
-from taskforce.application.observing import observation, tell
+from taskforce.application.observing import MISFIT, observation, tell
 from taskforce.application.policies import Policies
-from taskforce.application.principals import standing
+from taskforce.application.principals import standing_by
 from taskforce.application.rights import context_of, judge
 from taskforce.core.domain.access import AccessRules, Standing
 from taskforce.core.domain.approvals import ApprovalStatus, content_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.policies import Policy, Resource, evaluate
 from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.tenants import TenantSettings
 from taskforce.core.domain.transcript import CallStatus, Entry, Shown
 from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.llm import RequestedCall
@@ -62,12 +63,12 @@ class Checking:
         self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
 
     async def user(self, records: Records, brief: Brief) -> Standing:
-        """The user on whose behalf the run works, with the rights of now.
+        """The user on whose behalf the run works, with the rights of now, cut to the API key that asked for it.
 
         Raises:
-            Forbidden: `user_deactivated` or `tenant_disabled`: nothing more happens on behalf of that user.
+            Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
         """
-        return await standing(records, brief.user_id, self._rules, self._clock())
+        return await standing_by(records, brief.user_id, brief.key_id, self._rules, self._clock(), under_way=True)
 
     async def policy(self, brief: Brief) -> Policy:
         """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""
@@ -91,19 +92,20 @@ class Checking:
         if not reply.tool_calls:
             return Checked()
         allowed: list[Allowed] = []
-        refused: list[Entry] = []
+        refused: list[tuple[RequestedCall, Entry]] = []
         who = await self._standing(records, brief)
         granted = await self._granted(records, brief, [call.name for call in reply.tool_calls])
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in told:
                 continue
-            objection = self._forbidden(brief, who, policy, call) or self._objection(brief, number, call)
+            objection = self._against(brief, who, policy, number, call)
             if objection is None:
                 allowed.append(self._allowed(brief, number, call.name, granted))
                 self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = Shown(objection)
-                refused.append(observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock()))
+                entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
+                refused.append((call, entry))
         return Checked(tuple(allowed), await tell(records, brief, refused))
 
     async def objection_now(
@@ -126,7 +128,7 @@ class Checking:
             request: The approval that it waited for.
         """
         who = await self._standing(records, brief)
-        objection = self._forbidden(brief, who, policy, call) or self._objection(brief, ref.call, call)
+        objection = self._against(brief, who, policy, ref.call, call)
         if objection is not None or not self._needs_approval(brief, call.name):
             return objection
         if request is None and call.name in await records.requests.granted_for_run(brief.run_id):
@@ -152,10 +154,15 @@ class Checking:
         except Forbidden as error:
             return error
 
-    def _forbidden(self, brief: Brief, who: Standing | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
+    def _against(
+        self, brief: Brief, who: Standing | Forbidden, policy: Policy, number: int, call: RequestedCall
+    ) -> str | None:
+        if isinstance(who, Forbidden):
+            return f"Refused: {who.message}"
+        return self._forbidden(brief, who, policy, call) or self._objection(brief, who.tenant.settings, number, call)
+
+    def _forbidden(self, brief: Brief, who: Standing, policy: Policy, call: RequestedCall) -> str | None:
         try:
-            if isinstance(who, Forbidden):
-                raise who
             tool = Resource(ResourceType.TOOL, call.name, brief.tenant_id)
             facts = {"channel": "run", "agent_id": brief.agent.agent_id}
             judge(evaluate(policy, context_of(who), Permission.TOOL_EXECUTE, tool, facts, self._clock()), who)
@@ -163,19 +170,21 @@ class Checking:
             return f"Refused: {error.message}"
         return None
 
-    def _objection(self, brief: Brief, number: int, call: RequestedCall) -> str | None:
+    def _objection(self, brief: Brief, settings: TenantSettings, number: int, call: RequestedCall) -> str | None:
         specs = self._tools.specs()
         if number > MAX_CALLS:
             return f"Refused: at most {MAX_CALLS} tool calls in one step; call it again in the next."
         if call.name not in specs or not brief.agent.may_use(call.name):
-            names = ", ".join(sorted(name for name in specs if brief.agent.may_use(name)))
+            names = ", ".join(spec.name for spec in offered(specs, brief, settings))
             return f"There is no tool named {call.name[:80]!r}. Tools: {names}."
+        if not _has_feature(settings, specs[call.name]):
+            return f"Refused: {call.name} needs the feature {specs[call.name].feature}, which your tenant lacks."
         try:
             arguments = arguments_of(call)
         except Invalid as error:
             return error.message
         problems = self._tools.problems(call.name, arguments)
-        return "The arguments do not fit: " + "; ".join(problems) if problems else None
+        return f"{MISFIT}: {'; '.join(problems)}" if problems else None
 
     def _allowed(self, brief: Brief, number: int, name: str, granted: Collection[str]) -> Allowed:
         approval = self._needs_approval(brief, name) and name not in granted
@@ -190,6 +199,22 @@ class Checking:
         if any(self._needs_approval(brief, name) for name in known):
             return await records.requests.granted_for_run(brief.run_id)
         return frozenset()
+
+
+def offered(specs: Mapping[str, ToolSpec], brief: Brief, settings: TenantSettings) -> tuple[ToolSpec, ...]:
+    """The tools that the agent may use for its tenant, in a stable order, so that providers can cache the prompt.
+
+    Args:
+        specs: The tools there are.
+        brief: What the run is about, its agent above all.
+        settings: What the tenant may use now.
+    """
+    own = (specs[name] for name in sorted(specs) if brief.agent.may_use(name))
+    return tuple(spec for spec in own if _has_feature(settings, spec))
+
+
+def _has_feature(settings: TenantSettings, spec: ToolSpec) -> bool:
+    return spec.feature is None or settings.allows(spec.feature)
 
 
 def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:

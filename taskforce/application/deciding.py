@@ -115,6 +115,11 @@ class Deciding:
         Returns:
             In whose place the approver decides; None for their own.
 
+        Args:
+            attempt: Who would decide what.
+            cut_to: The roles of the credential that speaks: an API key must not decide by a role of its user's that it
+                was not given. None where none is known: a signal, or the workflow that asks once more.
+
         Raises:
             Forbidden: `approver_unknown` or `approver_role_missing`.
             Conflict: As `Approval.check`; `subject_changed`, `not_editable`.

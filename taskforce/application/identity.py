@@ -19,7 +19,7 @@ from taskforce.core.domain.api_keys import checked_user_id
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.roles import change_role, check_no_wider, check_own, display_name, make_role
+from taskforce.core.domain.roles import change_role, check_held, check_no_wider, check_own, display_name, make_role
 from taskforce.core.interfaces.identity import (
     SYSTEM_ROLES,
     Permission,
@@ -171,7 +171,7 @@ class UserManager:
 
         Raises:
             Invalid: `user_id_invalid`, `tenant_id_invalid`, `user_name_invalid`, `roles_invalid` or `roles_unknown`.
-            Forbidden: `roles_too_wide` or `foreign_tenant`.
+            Forbidden: `roles_too_wide`, `roles_not_held` or `foreign_tenant`.
             Conflict: `user_exists`.
         """
         place = (checked_tenant_id(tenant_id), checked_user_id(user_id))
@@ -179,7 +179,7 @@ class UserManager:
             raise Conflict("user_exists", "There is a user of this id already.")
         name = user_id if username is None else display_name(username, "user")
         user = UserRecord(tenant_id=tenant_id, user_id=user_id, username=name, email=email)
-        self._users[place] = self._granted(user, roles, _rights(maker, tenant_id))
+        self._users[place] = self._granted(user, roles, maker)
         return self._users[place]
 
     async def get_user(self, user_id: str, tenant_id: str) -> UserRecord:
@@ -219,16 +219,17 @@ class UserManager:
         Raises:
             Missing: `user_not_found`.
             Invalid: `user_name_invalid`, `roles_invalid` or `roles_unknown`.
-            Forbidden: `roles_too_wide` or `foreign_tenant`.
+            Forbidden: `roles_too_wide`, `roles_not_held` or `foreign_tenant`.
         """
-        held, user = _rights(maker, tenant_id), self._user(user_id, tenant_id)
+        _rights(maker, tenant_id)
+        user = self._user(user_id, tenant_id)
         changed = replace(
             user,
             username=user.username if username is None else display_name(username, "user"),
             email=user.email if email is None else email,
             active=user.active if active is None else active,
         )
-        self._users[tenant_id, user_id] = changed if roles is None else self._granted(changed, roles, held)
+        self._users[tenant_id, user_id] = changed if roles is None else self._granted(changed, roles, maker)
         return self._users[tenant_id, user_id]
 
     async def deactivate_user(self, user_id: str, tenant_id: str) -> UserRecord:
@@ -263,11 +264,14 @@ class UserManager:
             raise missing("user")
         return user
 
-    def _granted(self, user: UserRecord, roles: Iterable[str], held: frozenset[Permission]) -> UserRecord:
+    def _granted(self, user: UserRecord, roles: Iterable[str], maker: UserContext | None) -> UserRecord:
         wanted = frozenset() if isinstance(roles, str) else frozenset(roles)
         if isinstance(roles, str) or not all(isinstance(name, str) for name in wanted):
             raise Invalid("roles_invalid", "Roles are a set of names.")
-        check_no_wider(wanted - user.granted_roles, held, self._roles.known_roles(user.tenant_id))
+        incoming = wanted - user.granted_roles
+        check_no_wider(incoming, _rights(maker, user.tenant_id), self._roles.known_roles(user.tenant_id))
+        if maker is not None:
+            check_held(incoming, maker.roles, maker.permissions)
         return replace(user, granted_roles=wanted)
 
 

@@ -52,7 +52,7 @@ async def issue_key(store: Store, acting: Actor, wanted: NewKey) -> Issued:
     Raises:
         Missing: `user_not_found`.
         Invalid: `api_key_name_invalid`, `roles_invalid`, `roles_unknown`, `expiry_invalid` or `metadata_malformed`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `taskforce.application.people.deal`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `taskforce.application.people.deal`.
         Conflict: `user_inactive`.
     """
     tenant_id, own_id = acting.standing.tenant.tenant_id, acting.standing.user.user_id
@@ -60,6 +60,9 @@ async def issue_key(store: Store, acting: Actor, wanted: NewKey) -> Issued:
     async with store.tenant(tenant_id) as records:
         dealing = await deal(records, acting, user_id, wanted.roles)
         _check_may_have_a_key(dealing)
+        if not dealing.with_oneself:
+            # Whoever makes a key for another may use it; a role that its user holds must not become its maker's so.
+            dealing.check_handing_on(wanted.roles)
         plaintext, key = issue(
             tenant_id=tenant_id,
             user_id=user_id,

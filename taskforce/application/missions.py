@@ -38,6 +38,7 @@ class Mission:
         idempotency_key: The caller's key, if any.
         body: The body as it was sent, to tell a repeated request from another one.
         request_id: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one.
         most_sessions: Sessions of the tenant that may have an open run at a time; None is no limit.
     """
 
@@ -53,6 +54,7 @@ class Mission:
     body: Mapping[str, object]
     request_id: str | None
     most_sessions: int | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def _brief(mission: Mission, now: datetime) -> Brief:
         context=mission.context,
         limits=mission.limits,
         created_at=now,
+        key_id=mission.key_id,
     )
 
 
@@ -152,5 +155,7 @@ def _started(mission: Mission, brief: Brief) -> AuditEvent:
         outcome="allowed",
         at=brief.created_at,
         request_id=mission.request_id,
+        key_id=mission.key_id,
         details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id},
+        content={"mission": brief.mission, "context": brief.context},
     )

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from taskforce.application.calls import content_of
 from taskforce.core.domain.runs import Brief
 from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind, Shown
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import AuditEvent
+
+MISFIT = "The arguments do not fit"
+"""How the model is told of arguments that are not what the tool takes; what follows quotes them."""
 
 
 def observation(
@@ -38,8 +42,13 @@ def observation(
     )
 
 
-async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+async def tell(records: Records, brief: Brief, observed: Sequence[tuple[RequestedCall, Entry]]) -> tuple[Entry, ...]:
     """Stores observations with their milestones and audit events.
+
+    Args:
+        records: The tenant's records.
+        brief: What the run is about.
+        observed: The calls, and what the model is told of each.
 
     Returns:
         The observations as they will be read.
@@ -47,18 +56,18 @@ async def tell(records: Records, brief: Brief, entries: Sequence[Entry]) -> tupl
     Raises:
         AlreadyThere: One was stored before, then or at the end of the transaction; nothing of it is added.
     """
-    return tuple([await _tell(records, brief, entry) for entry in entries])
+    return tuple([await _tell(records, brief, call, entry) for call, entry in observed])
 
 
-async def _tell(records: Records, brief: Brief, entry: Entry) -> Entry:
+async def _tell(records: Records, brief: Brief, call: RequestedCall, entry: Entry) -> Entry:
     stored = await records.transcripts.append(brief.run_id, entry)
     data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
     await records.events.append(brief.run_id, "tool.finished", data, entry.at)
-    await records.audit.append(_audit(brief, entry))
+    await records.audit.append(_audit(brief, call, entry))
     return stored
 
 
-def _audit(brief: Brief, entry: Entry) -> AuditEvent:
+def _audit(brief: Brief, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
     return AuditEvent(
         actor_id=f"agent:{brief.agent.agent_id}",
@@ -67,8 +76,15 @@ def _audit(brief: Brief, entry: Entry) -> AuditEvent:
         resource_type="tool",
         resource_id=entry.tool or "",
         outcome="denied" if refused else "allowed",
-        reason=entry.text[:200] if refused else None,
+        reason=_reason(entry.text) if refused else None,
         channel="worker",
+        key_id=brief.key_id,
         at=entry.at,
         details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
+        content=content_of(call),
     )
+
+
+def _reason(text: str) -> str:
+    # Whether the log keeps arguments is for the deployment to say; a refusal must not quote them into it.
+    return f"{MISFIT}." if text.startswith(MISFIT) else text[:200]

@@ -13,7 +13,7 @@ from taskforce.core.domain.api_keys import checked_user_id
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing, new_id
-from taskforce.core.domain.roles import ResourceGrant, check_no_wider, display_name, permissions_on
+from taskforce.core.domain.roles import ResourceGrant, check_held, check_no_wider, display_name, permissions_on
 from taskforce.core.interfaces.access_records import UserFilter
 from taskforce.core.interfaces.identity import Permission, Role
 from taskforce.core.interfaces.records import Records, Store
@@ -62,6 +62,7 @@ class Dealing:
     Attributes:
         acting: Who acts.
         held: What they may do at this moment.
+        roles: The roles of theirs that count at this moment.
         subject: Whom it is about; None when there is nobody of that id.
         grants: The roles that the subject holds on single resources.
         known: The roles that matter here and exist.
@@ -69,6 +70,7 @@ class Dealing:
 
     acting: Actor
     held: frozenset[Permission]
+    roles: frozenset[str]
     subject: UserRecord | None
     grants: Sequence[ResourceGrant]
     known: Mapping[str, Role]
@@ -100,9 +102,14 @@ class Dealing:
             text = f"This user may do more than you; you lack: {', '.join(lacking)}."
             raise Forbidden("user_stands_higher", text, details={"permissions": lacking})
 
-    def check_handing_on(self, roles: Iterable[str]) -> None:
-        """Lets only roles pass that exist and allow no more than whoever acts may do; see `check_no_wider`."""
+    def check_handing_on(self, roles: Collection[str]) -> None:
+        """Lets only roles pass that exist and allow no more than whoever acts may do, who holds them.
+
+        Raises:
+            Invalid, Forbidden: As `check_no_wider` and `check_held`.
+        """
         check_no_wider(roles, self.held, self.known)
+        check_held(roles, self.roles, self.held)
 
 
 async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[str] = ()) -> Dealing:
@@ -131,7 +138,8 @@ async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[
     names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
     # Nobody deletes one of these roles while it is being handed out.
     await records.roles.shared(names)
-    return Dealing(acting, held, subject, grants, await known_roles(records, names, acting.rules))
+    roles_held = now.roles & acting.standing.roles
+    return Dealing(acting, held, roles_held, subject, grants, await known_roles(records, names, acting.rules))
 
 
 async def list_users(
@@ -169,7 +177,7 @@ async def create_user(store: Store, acting: Actor, wanted: NewUser) -> UserRecor
     Raises:
         Invalid: `user_id_invalid`, `user_name_invalid`, `email_invalid`, `attributes_from_claims`,
             `attributes_malformed` or `roles_unknown`.
-        Forbidden: `roles_too_wide`, or as `deal`.
+        Forbidden: `roles_too_wide`, `roles_not_held`, or as `deal`.
         Conflict: `user_exists`.
     """
     tenant_id = acting.standing.tenant.tenant_id
@@ -189,7 +197,7 @@ async def change_user(store: Store, acting: Actor, user_id: str, change: UserCha
     Raises:
         Missing: `user_not_found`.
         Invalid: As `create_user`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `deal`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `deal`.
         Conflict: `not_yourself` for deactivating oneself, or taking an own role away.
     """
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
@@ -242,7 +250,8 @@ async def grant_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         dealing = await deal(records, acting, grant.user_id, (grant.role_id,))
         dealing.check_not_higher()
-        dealing.check_handing_on((grant.role_id,))
+        # On one resource a role gives its permissions, and its name decides nothing.
+        check_no_wider((grant.role_id,), dealing.held, dealing.known)
         if not await records.roles.grant(grant, acting.standing.user.user_id, acting.now):
             raise Conflict("grant_exists", "The user holds this role on this resource already.")
         await records.audit.append(_grant_event(acting, "user.grant", None, grant))
@@ -359,6 +368,7 @@ def user_event(acting: Actor, action: str, kind: str, thing_id: str, details: Ma
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details=details,
     )
 

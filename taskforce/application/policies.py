@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.errors import Invalid, Unavailable
-from taskforce.core.domain.policies import Explained, Policy, Resource, evaluate
+from taskforce.core.domain.policies import Explained, Policy, Resource, Rule, TagCondition, evaluate
 from taskforce.core.domain.policy_documents import parse
 from taskforce.core.interfaces.identity import Permission, PolicyDecision, ResourceType, UserContext
 from taskforce.core.interfaces.records import Clock
@@ -93,6 +93,15 @@ class PolicyEngine:
         resource = Resource(resource_type, resource_id, tenant_id, frozenset(tags))
         return evaluate(policy, user, action, resource, facts, self._clock())
 
+    async def tells_apart(self, user: UserContext, action: Permission) -> bool:
+        """Whether an answer can depend on which thing it is about; where not, nobody need find that out.
+
+        Raises:
+            Unavailable: As `evaluate`.
+        """
+        rules = (await self._policy(user, action)).rules
+        return any(_names_things(rule) for rule in rules if action in rule.permissions)
+
     async def _policy(self, user: UserContext, action: Permission) -> Policy:
         try:
             return await self._policies.policy(user.tenant_id)
@@ -102,6 +111,11 @@ class PolicyEngine:
             if error.code == UNREADABLE and action is Permission.POLICY_MANAGE and user.is_admin():
                 return Policy()
             raise
+
+
+def _names_things(rule: Rule) -> bool:
+    by_id = any(one.ids is not None for one in rule.resources or ())
+    return by_id or any(isinstance(one, TagCondition) for one in rule.when)
 
 
 def tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, facts: Mapping[str, object]) -> str:

@@ -175,6 +175,7 @@ def _event(acting: Actor, before: PolicyVersion | None, after: PolicyVersion) ->
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details={"before": None if before is None else _told(before), "after": _told(after)},
     )
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import Limited
 from taskforce.core.domain.rates import Rate, Taken, rate_headers
-from taskforce.core.interfaces.records import Store
+from taskforce.core.interfaces.records import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,13 @@ class RateRules:
         return self.default if self.by_tenant else None
 
 
-async def count_request(
-    store: Store, rules: RateRules, standing: Standing, key_id: str | None, now: datetime
-) -> Mapping[str, str]:
-    """Counts one request against its tenant's limit and its API key's.
+async def count_request(records: Records, rules: RateRules, standing: Standing, now: datetime) -> Mapping[str, str]:
+    """Counts one request against its tenant's limit and its API key's; one that is refused takes of neither.
 
     Args:
-        store: The door to the tenant's data.
+        records: The tenant's records. A bucket is locked until their transaction ends: do this last.
         rules: What the deployment says.
         standing: Who asks.
-        key_id: The API key, if it was one.
         now: The time.
 
     Returns:
@@ -49,17 +46,15 @@ async def count_request(
         Limited: `rate_limited`, with the time to wait and those headers in `headers`.
     """
     # The key first: one that floods must not use up what its tenant's others have.
-    wanted = {f"key:{key_id}": rules.default if key_id else None, "tenant": rules.of_tenant(standing)}
-    limits = {bucket: rate for bucket, rate in wanted.items() if rate is not None}
-    if not limits:
-        return {}
+    of_key = rules.default if standing.is_cut else None
+    wanted = {f"key:{standing.key_id}": of_key, "tenant": rules.of_tenant(standing)}
     found: list[tuple[str, Rate, Taken]] = []
-    async with store.counting(standing.tenant.tenant_id) as records:
-        for bucket, rate in limits.items():
+    for bucket, rate in wanted.items():
+        if rate is not None:
             found.append((bucket, rate, await records.rates.take(bucket, rate, now)))
             if not found[-1][2].allowed:
                 break
-    return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining)))
+    return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining))) if found else {}
 
 
 def _answer(bucket: str, rate: Rate, taken: Taken) -> Mapping[str, str]:

@@ -1,7 +1,8 @@
 """May somebody do something, now: the roles, and what the tenant's policy adds and takes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from taskforce.application.policies import PolicyEngine
 from taskforce.application.principals import known_roles
@@ -11,6 +12,8 @@ from taskforce.core.domain.policies import Base, Explained
 from taskforce.core.domain.roles import permissions_on
 from taskforce.core.interfaces.identity import Permission, ResourceType, UserContext
 from taskforce.core.interfaces.records import Store
+
+Thing = TypeVar("Thing")
 
 
 def context_of(standing: Standing) -> UserContext:
@@ -70,6 +73,42 @@ async def require_right(
     """
     kind = ResourceType(permission.value.partition(":")[0])
     judge(await engine.explain(context_of(standing), permission, kind, resource_id, facts), standing, permission)
+
+
+async def needs_thing(engine: PolicyEngine, standing: Standing, permission: Permission) -> bool:
+    """Whether it matters which thing somebody asks about: a rule names things, or a role on one may be needed.
+
+    Raises:
+        Unavailable: `policy_unreadable`.
+    """
+    lacking = permission not in standing.permissions and not standing.is_cut
+    return lacking or await engine.tells_apart(context_of(standing), permission)
+
+
+async def shown(
+    engine: PolicyEngine,
+    standing: Standing,
+    permission: Permission,
+    things: Sequence[Thing],
+    named: Callable[[Thing], str],
+    facts: Mapping[str, object] | None = None,
+) -> Sequence[Thing]:
+    """Leaves out of a list what a rule denies that names it; who asks holds the permission for the list as a whole.
+
+    Args:
+        engine: The policy engine.
+        standing: Who asks, with the rights of now.
+        permission: What it takes to see one of them.
+        things: The list.
+        named: The id of one.
+        facts: As in `require_right`.
+    """
+    user = context_of(standing)
+    if not await engine.tells_apart(user, permission):
+        return things
+    kind = ResourceType(permission.value.partition(":")[0])
+    answers = [await engine.evaluate(user, permission, kind, named(one), facts) for one in things]
+    return [one for one, answer in zip(things, answers, strict=True) if answer.allowed]
 
 
 def judge(explained: Explained, standing: Standing, permission: Permission = Permission.TOOL_EXECUTE) -> None:

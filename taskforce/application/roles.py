@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from taskforce.application.principals import Actor, known_roles, standing
 from taskforce.core.domain.access import require
@@ -76,7 +77,8 @@ async def find_role(store: Store, acting: Actor, role_id: str) -> Role:
 async def create_role(store: Store, acting: Actor, name: str, change: RoleChange) -> Role:
     """Makes a role that allows no more than its maker may do now.
 
-    A name that somebody still holds is not made anew: it would give rights to people whom nobody gave them.
+    A name that somebody still holds is not made anew: it would give rights to people whom nobody gave them. One that
+    tokens claim is: whom an issuer names, it gives the role. The log says how many those are.
 
     Args:
         store: The door to the tenant's data.
@@ -97,8 +99,9 @@ async def create_role(store: Store, acting: Actor, name: str, change: RoleChange
         role = make_role(name, about, change.permissions or (), tenant_id, held, known, change.metadata)
         if not await records.roles.add(role, acting.standing.user.user_id, acting.now):
             raise Conflict("role_exists", f"There is a role {role.role_id} already.")
-        _require_free(role.role_id, await records.roles.use(role.role_id, acting.now))
-        await records.audit.append(_event(acting, "role.create", role.role_id, None, role))
+        use = await records.roles.use(role.role_id, acting.now)
+        _require_free(role.role_id, use)
+        await records.audit.append(_event(acting, "role.create", role.role_id, None, role, {"claimed_by": use.claims}))
     return role
 
 
@@ -165,7 +168,14 @@ def _require_free(role_id: str, use: RoleUse) -> None:
         )
 
 
-def _event(acting: Actor, action: str, role_id: str, before: Role | None, after: Role | None) -> AuditEvent:
+def _event(
+    acting: Actor,
+    action: str,
+    role_id: str,
+    before: Role | None,
+    after: Role | None,
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> AuditEvent:
     return AuditEvent(
         actor_id=acting.standing.user.user_id,
         action=action,
@@ -174,7 +184,8 @@ def _event(acting: Actor, action: str, role_id: str, before: Role | None, after:
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
-        details={"before": _told(before), "after": _told(after)},
+        key_id=acting.standing.key_id,
+        details={**more, "before": _told(before), "after": _told(after)},
     )
 
 

@@ -134,6 +134,7 @@ def _ended(brief: Brief, ending: Ending, now: datetime) -> AuditEvent:
         outcome=ending.status.value,
         reason=ending.error_code or ending.stop_reason,
         channel="worker",
+        key_id=brief.key_id,
         at=now,
     )
 

@@ -1,12 +1,15 @@
 """What people do to a run that is under way: words, and marks of who paused, resumed or cancelled it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.principals import standing_by
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import Run
+from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -20,12 +23,31 @@ class Saying:
         text: What.
         key: The caller's idempotency key, if any.
         request_id: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one.
+        held: What the credential that spoke allows.
     """
 
     author_id: str
     text: str
     key: str | None
     request_id: str | None
+    key_id: str | None = None
+    held: frozenset[Permission] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Steerer:
+    """Who steers a run.
+
+    Attributes:
+        user_id: The user.
+        request_id: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one.
+    """
+
+    user_id: str
+    request_id: str | None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +65,15 @@ class Said:
     tell: bool = True
 
 
-async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
+async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> Said:
     """Keeps a word until the model hears it; telling the run comes after the commit.
 
     Words steer a run, which acts with its owner's rights, so they are its owner's alone: else an approver could have
-    another's run ask for what he then approves himself.
+    another's run ask for what he then approves himself. For the same reason an API key of the owner's speaks only to
+    runs that may do no more than it may.
 
     Raises:
-        Forbidden: `not_your_run`.
+        Forbidden: `not_your_run`; `run_may_more`, which names what the key lacks.
         Conflict: `run_finished`.
         Invalid: `idempotency_key_reused`.
     """
@@ -58,6 +81,8 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
     if saying.author_id != run.brief.user_id:
         raise Forbidden("not_your_run", "Only whoever started a run may add words to it.")
     async with store.tenant(run.brief.tenant_id) as records:
+        if saying.key_id is not None and saying.key_id != run.brief.key_id:
+            await _require_as_much(records, run, saying, rules, now)
         earlier = await _earlier(records, run, saying, word_id, now)
         if earlier is not None:
             return earlier
@@ -65,8 +90,18 @@ async def say(store: Store, run: Run, saying: Saying, now: datetime) -> Said:
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
-        await records.audit.append(_event(run, "run.message", saying.author_id, saying.request_id, now))
+        by = Steerer(saying.author_id, saying.request_id, saying.key_id)
+        told = _event(run, "run.message", by, now)
+        await records.audit.append(replace(told, content={"text": saying.text}))
     return Said(word_id)
+
+
+async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
+    acts = await standing_by(records, run.brief.user_id, run.brief.key_id, rules, now)
+    lacking = sorted(one.value for one in acts.permissions - saying.held)
+    if lacking:
+        text = f"This run may do more than this API key, which so does not steer it; lacking: {', '.join(lacking)}."
+        raise Forbidden("run_may_more", text, details={"permissions": lacking})
 
 
 async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
@@ -81,15 +116,14 @@ async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now
     return Said(str(first["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
 
 
-async def mark(store: Store, run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> None:
+async def mark(store: Store, run: Run, action: str, by: Steerer, now: datetime) -> None:
     """Audits that somebody is about to steer a run.
 
     Args:
         store: The tenants' data.
         run: The run.
         action: For example `run.cancel`.
-        actor_id: Who.
-        request_id: The HTTP request.
+        by: Who.
         now: The time.
 
     Raises:
@@ -97,16 +131,17 @@ async def mark(store: Store, run: Run, action: str, actor_id: str, request_id: s
     """
     run.require_open()
     async with store.tenant(run.brief.tenant_id) as records:
-        await records.audit.append(_event(run, action, actor_id, request_id, now))
+        await records.audit.append(_event(run, action, by, now))
 
 
-def _event(run: Run, action: str, actor_id: str, request_id: str | None, now: datetime) -> AuditEvent:
+def _event(run: Run, action: str, by: Steerer, now: datetime) -> AuditEvent:
     return AuditEvent(
-        actor_id=actor_id,
+        actor_id=by.user_id,
         action=action,
         resource_type="run",
         resource_id=run.brief.run_id,
         outcome="allowed",
         at=now,
-        request_id=request_id,
+        request_id=by.request_id,
+        key_id=by.key_id,
     )

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from taskforce.application.deletions import require_never_deleted
 from taskforce.application.principals import Actor
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.tenants import Tenant, TenantSettings
+from taskforce.core.domain.tenants import Tenant, TenantSettings, parse_tenant_id
 from taskforce.core.interfaces.identity import checked_tenant_id
 from taskforce.core.interfaces.records import Platform, Store
 from taskforce.core.interfaces.stored import AuditEvent
@@ -51,12 +52,14 @@ async def find_tenant(store: Store, acting: Actor, tenant_id: str) -> Tenant:
     return tenant
 
 
-async def create_tenant(store: Store, acting: Actor, tenant_id: str, change: TenantChange) -> Tenant:
+async def create_tenant(
+    store: Store, platform: Platform, acting: Actor, tenant_id: str, change: TenantChange
+) -> Tenant:
     """Makes a tenant.
 
     Raises:
         Forbidden: `operator_only`.
-        Conflict: `tenant_exists`.
+        Conflict: `tenant_exists`, or `tenant_deleted` for an id that was given before.
         Invalid: `tenant_id_invalid`, `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
     if not acting.runs_platform:
@@ -66,6 +69,7 @@ async def create_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
     settings = TenantSettings.parse(change.settings or {})
     tenant = Tenant(checked_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
     made = tenant.changed(now, by_operator=True, metadata=change.metadata, active=change.active)
+    await require_never_deleted(platform, made.tenant_id)
     async with store.tenant(tenant_id) as records:
         if not await records.tenant.add(made):
             raise Conflict("tenant_exists", "There is a tenant of that id.")
@@ -107,7 +111,7 @@ async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
 def _visible(acting: Actor, tenant_id: str) -> str:
     if not acting.runs_platform and tenant_id != acting.standing.tenant.tenant_id:
         raise missing("tenant")
-    return tenant_id
+    return parse_tenant_id(tenant_id)
 
 
 def _check_metadata(change: TenantChange) -> None:
@@ -127,6 +131,7 @@ def _event(acting: Actor, action: str, tenant: Tenant, before: Tenant | None) ->
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details={**foreign, "before": None if before is None else _told(before), "after": _told(tenant)},
     )
 

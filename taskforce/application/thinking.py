@@ -1,15 +1,16 @@
 """One turn of the model: what it is shown, and what is kept of its reply."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from taskforce.application.checking import Allowed, Checked, Checking
+from taskforce.application.checking import Allowed, Checked, Checking, offered
 from taskforce.application.conversations import Conversations
 from taskforce.application.kept import Kept
 from taskforce.application.lasting import to_its_end
 from taskforce.application.running import Briefs
+from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.policies import Policy
 from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
@@ -25,7 +26,7 @@ from taskforce.core.interfaces.llm import (
 )
 from taskforce.core.interfaces.records import AlreadyThere, Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Spending
-from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
+from taskforce.core.interfaces.tools import ToolRunner
 
 _log = structlog.get_logger(__name__)
 
@@ -115,7 +116,7 @@ class Thinking:
 
         Raises:
             ModelFailure: No usable reply; what was spent is recorded.
-            Forbidden: `user_deactivated`: nothing more happens on behalf of that user.
+            Forbidden: As `Checking.user`: nothing more happens on behalf of that user.
             Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
         """
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
@@ -125,13 +126,13 @@ class Thinking:
             known = past.reply(turn.step)
             if known is not None:
                 return await self._known(records, brief, policy, turn, known)
-            await self._checking.user(records, brief)
+            who = await self._checking.user(records, brief)
             if turn.attempt > 1:
                 await _require_tokens(records, brief, turn)
             heard = await self._heard(records, turn)
         messages = _messages(brief, turn, past, heard)
         try:
-            reply = await self._model.complete(self._request(brief, turn, messages), self._stream(turn))
+            reply = await self._model.complete(self._request(brief, who, turn, messages), self._stream(turn))
         except ModelFailure as error:
             await self._spend(brief, turn, error.calls, error)
             raise
@@ -191,12 +192,12 @@ class Thinking:
             return None
         return self._conversations.whole(turn.tenant_id, turn.run_id, turn.step - 1)
 
-    def _request(self, brief: Brief, turn: Turn, messages: tuple[ChatMessage, ...]) -> ModelRequest:
+    def _request(self, brief: Brief, who: Standing, turn: Turn, messages: tuple[ChatMessage, ...]) -> ModelRequest:
         agent = brief.agent
         return ModelRequest(
             models=agent.models,
             messages=messages,
-            tools=() if turn.closing else offered(self._tools.specs(), brief),
+            tools=() if turn.closing else offered(self._tools.specs(), brief, who.tenant.settings),
             temperature=agent.temperature,
             max_tokens=agent.max_reply_tokens,
         )
@@ -331,11 +332,6 @@ class _Stream:
     def __call__(self, text: str) -> None:
         turn = self._turn
         self._live.text(turn.tenant_id, turn.run_id, turn.step, turn.attempt, text)
-
-
-def offered(specs: Mapping[str, ToolSpec], brief: Brief) -> tuple[ToolSpec, ...]:
-    """The tools that the agent may use, in a stable order, so that providers can cache the prompt."""
-    return tuple(specs[name] for name in sorted(specs) if brief.agent.may_use(name))
 
 
 def _thought(turn: Turn, reply: Entry, tokens: int, checked: Checked | None) -> Thought:

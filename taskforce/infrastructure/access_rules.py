@@ -12,8 +12,6 @@ from taskforce.core.interfaces.identity import SYSTEM_ROLES
 from taskforce.infrastructure.profiles import Profile, load_profile
 from taskforce.infrastructure.settings import Settings
 
-MOST_DAYS = 36_600
-
 
 def deployment_profile(settings: Settings) -> Profile:
     """The profile that the deployment runs with.
@@ -49,19 +47,6 @@ def access_rules(settings: Settings, profile: Profile) -> AccessRules:
         platform_tenant=settings.platform_tenant,
         tenants_at_first_sight=settings.development,
     )
-
-
-def audit_days(profile: Profile) -> int | None:
-    """For how many days the audit log is kept (guide 10.1, `enterprise.audit.retention_days`); None is for ever.
-
-    Raises:
-        Invalid: `profile_invalid`.
-    """
-    audit = profile.enterprise.get("audit")
-    days = audit.get("retention_days") if isinstance(audit, Mapping) else None
-    if days is None or (isinstance(days, int) and not isinstance(days, bool) and 1 <= days <= MOST_DAYS):
-        return days
-    raise Invalid("profile_invalid", f"{profile.file}: enterprise.audit.retention_days is 1 to {MOST_DAYS} days.")
 
 
 def default_rate(profile: Profile) -> Rate | None:

@@ -2,8 +2,9 @@
 
 import json
 import logging
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TextIO
 
 import structlog
@@ -13,24 +14,32 @@ from taskforce.core.domain.redaction import redact
 
 MAX_TEXT = 20_000
 _DEEPEST = 6
+_OF_LINES = frozenset({"exception", "stack"})
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _QUIET = ("httpx", "httpcore", "asyncio", "LiteLLM", "uvicorn.access")
 
 
 def configure_logging(
-    level: str, *, secrets: Iterable[str] = (), as_json: bool | None = None, stream: TextIO | None = None
+    level: str,
+    *,
+    secrets: Iterable[str] = (),
+    as_json: bool | None = None,
+    stream: TextIO | None = None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Sets up structlog, and the standard library's logging through it, for this process.
 
     Args:
         level: The lowest level that is written, by its name.
         secrets: Values that must never be written.
-        as_json: JSON or colours; by default JSON unless the stream is a terminal.
+        as_json: JSON or lines for people; by default JSON unless the stream is a terminal.
         stream: Where to; standard error by default.
+        left_out: Names of facts that no line may have.
     """
     target = stream or sys.stderr
     plain = not target.isatty() if as_json is None else as_json
     lowest = logging.getLevelNamesMapping()[level.upper()]
-    shared = _shared(tuple(secrets))
+    shared = _shared(tuple(secrets), frozenset(left_out))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -38,7 +47,7 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(target)
-    handler.setFormatter(_formatter(shared, plain=plain))
+    handler.setFormatter(_formatter(shared, plain=plain, colors=target.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(lowest)
@@ -82,9 +91,23 @@ def _cleaned(value: object, known: tuple[str, ...], depth: int) -> object:
     return redact(str(value)[:MAX_TEXT], known)
 
 
-def _shared(secrets: tuple[str, ...]) -> list[Processor]:
+def without(names: Collection[str]) -> Processor:
+    """Makes the processor that leaves facts out of every line, whether they were bound to it or said by it.
+
+    Args:
+        names: Of the facts.
+    """
+
+    def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {name: value for name, value in event.items() if name not in names}
+
+    return clean
+
+
+def _shared(secrets: tuple[str, ...], left_out: Collection[str]) -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        *([without(left_out)] if left_out else []),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -95,14 +118,30 @@ def _shared(secrets: tuple[str, ...]) -> list[Processor]:
     ]
 
 
-def _formatter(shared: list[Processor], *, plain: bool) -> logging.Formatter:
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(serializer=_as_json) if plain else structlog.dev.ConsoleRenderer()
+def _shown(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Spells out what would move a terminal's cursor or turn its writing; a traceback keeps its lines."""
+    spelled: EventDict = {}
+    for name, value in event.items():
+        lines = value.split("\n") if isinstance(value, str) and name in _OF_LINES else [value]
+        cleaned = [_CONTROL.sub(_spelled, one) if isinstance(one, str) else one for one in lines]
+        spelled[name] = "\n".join(cleaned) if len(cleaned) > 1 else cleaned[0]
+    return spelled
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def _formatter(shared: list[Processor], *, plain: bool, colors: bool) -> logging.Formatter:
+    rendering: list[Processor] = (
+        [structlog.processors.JSONRenderer(serializer=_as_json)]
+        if plain
+        else [_shown, structlog.dev.ConsoleRenderer(colors=colors)]
     )
     # What other libraries log may be built from anything, so their lines go through the same cleaning.
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
     )
 
 

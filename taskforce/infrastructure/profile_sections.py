@@ -1,7 +1,7 @@
 """What stands in a profile: its sections, each with its defaults."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -21,6 +21,8 @@ You work on a mission by yourself, step by step, with the tools that you are giv
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Positive = Annotated[int, Field(ge=1)]
+ContextName = Literal["tenant_id", "user_id", "session_id", "agent_id"]
+CONTEXT: tuple[ContextName, ...] = get_args(ContextName)
 
 
 class Section(BaseModel):
@@ -140,11 +142,17 @@ class MetricsSection(Section):
 
 
 class LoggingSection(Section):
-    """What is logged, and how."""
+    """What is logged, and how.
+
+    Attributes:
+        level: The lowest level that is written; `TASKFORCE_LOG_LEVEL` goes before it.
+        format: One JSON object a line, or lines for people. Unless said: for people on a developer's terminal only.
+        include_context: Which of these a line says of whose it is; unless said, all.
+    """
 
     level: Annotated[str, Field(pattern=r"^(?i:debug|info|warning|error|critical)$")] = "INFO"
-    format: Annotated[str, Field(pattern=r"^(json|console)$")] = "json"
-    include_context: tuple[str, ...] = ()
+    format: Literal["json", "console"] | None = None
+    include_context: tuple[ContextName, ...] = CONTEXT
 
 
 class RateLimitingSection(Section):

@@ -160,7 +160,9 @@ class Settings(BaseSettings):
     sample: bool = Field(default=True, alias="TASKFORCE_SAMPLE")
     model: str | None = Field(None, alias="TASKFORCE_MODEL")
     http_allowed_hosts: Listed = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
-    log_level: str = Field("INFO", alias="TASKFORCE_LOG_LEVEL", pattern=r"^(?i:debug|info|warning|error|critical)$")
+    log_level: str | None = Field(
+        None, alias="TASKFORCE_LOG_LEVEL", pattern=r"^(?i:debug|info|warning|error|critical)$"
+    )
     claims_max_age_hours: int = Field(24, alias="TASKFORCE_CLAIMS_MAX_AGE_HOURS", ge=1)
 
     platform_tenant: str = Field("platform", alias="TASKFORCE_PLATFORM_TENANT", pattern=r"^[A-Za-z0-9._-]{1,64}$")

@@ -225,3 +225,18 @@ async def _requested(client: httpx.AsyncClient, run: str) -> str:
 async def _ended(client: httpx.AsyncClient, run: str) -> str:
     (last,) = [data async for event, data in follow(client, f"{run}/events") if event == "run.finished"]
     return str(last["status"])
+
+
+async def test_a_key_decides_by_no_role_that_it_was_not_given(
+    gateway: Gateway, client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    """Its user holds the role and could decide; the key may only read the request."""
+    path = f"/api/v1/admin/requests/{await ask(database, tenant, (await execute(operator))['run_id'])}"
+    admin = client_for(tenant, "ada", ["admin", "auditor"])
+    answer = await admin.post("/api/v1/admin/api-keys", json={"name": "reports", "roles": ["auditor"]})
+    headers = {"x-api-key": answer.json()["api_key"]}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as key:
+        assert (await key.get(path)).json()["can_decide"] is False
+        for verdict in ("approve", "reject"):
+            assert_problem(await key.post(f"{path}/{verdict}"), 403, "approver_role_missing")
+    assert (await admin.get(path)).json()["can_decide"] is True

@@ -70,7 +70,7 @@ async def test_events_are_listed_newest_first(gateway: Gateway, auditor: httpx.A
     assert [item["resource_id"] for item in items] == ["custom:2", "custom:1", "custom:0"]
     assert set(items[0]) == {
         *("audit_id", "actor_id", "on_behalf_of", "channel", "action", "resource_type", "resource_id"),
-        *("outcome", "reason", "request_id", "details", "at"),
+        *("outcome", "reason", "request_id", "details", "at", "key_id"),
     }
     assert items[0]["details"] == {"after": {"name": "Übergabe 2"}}
 

@@ -14,11 +14,17 @@ CHANGED_IN_PLACE = frozenset(
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset({"roles", "resource_grants", "approval_delegations"})
 """The tables from which the application may delete."""
-WRITTEN_BY_FUNCTION = frozenset({"audit_anchors"})
+WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "tenant_deletions"})
 """The tables that the application only reads; a function of `OWNERS_FUNCTIONS` writes them."""
 OWNERS_FUNCTIONS = {
     "drop_sealed_audit_events(timestamp with time zone,integer)": "retention: the application itself deletes nothing "
     "of the audit log; this drops old events from the beginning of one tenant's chain and keeps their anchor",
+    "erase_ended_runs(timestamp with time zone,integer,integer)": "retention: the application itself deletes nothing "
+    "of a run; this erases one tenant's runs that ended before what the tenant's own setting keeps",
+    "begin_tenant_deletion(text,text,text,timestamp with time zone,timestamp with time zone)": "the application can "
+    "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
+    "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "
+    "has a tombstone and is being deleted, its audit log last and not before its time",
 }
 """The functions that run with their owner's rights, and why each must; one more needs a very good reason."""
 OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
@@ -28,6 +34,8 @@ READ_BY_PLATFORM = {
     "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
     "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND "
     "((status = 'pending'::text) AND (started_at IS NULL)))",
+    "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
 }
 """What the platform door may read of all tenants."""
 
@@ -103,6 +111,23 @@ async def test_every_foreign_key_leads_from_tenant_to_tenant(catalog: asyncpg.Co
     found = await catalog.fetch(_FOREIGN_KEYS)
     assert found
     assert [row["name"] for row in found if (row["near"], row["far"]) != ("tenant_id", "tenant_id")] == []
+
+
+_REFERENCES = """
+SELECT k.conrelid::regclass::text AS near, k.confrelid::regclass::text AS far
+FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid <> k.confrelid
+"""
+
+
+async def test_tables_can_be_emptied_one_after_the_other(catalog: asyncpg.Connection) -> None:
+    """A tenant is erased table by table, those that refer to others first: two that refer to each other stop it."""
+    left = {row["name"] for row in await tables(catalog)}
+    references = {(row["near"], row["far"]) for row in await catalog.fetch(_REFERENCES)}
+    assert references
+    while left:
+        free = {table for table in left if not any(far == table and near in left for near, far in references)}
+        assert free, f"These tables refer to one another, so that erase_tenant_rows cannot empty them: {sorted(left)}"
+        left -= free
 
 
 async def test_the_application_has_no_more_rights_than_declared(catalog: asyncpg.Connection) -> None:

@@ -19,6 +19,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import normalise_database_url
 from taskforce.infrastructure.tools.declaration import Tool
 from taskforce.infrastructure.tools.registry import ToolRegistry
+from tests.fixtures.stack import keep_logs_for
 from worker import WorkerParts, utc_now
 
 
@@ -42,8 +43,9 @@ class OwnServers:
     async def __aenter__(self) -> Self:
         # The Temporal server ends with the thread that starts it, so that it starts in this one.
         self.temporal.launch()
-        owner = (await asyncio.to_thread(self.postgres.start)).owner
-        await upgrade(normalise_database_url(owner))
+        await asyncio.to_thread(self.postgres.start)
+        await upgrade(self._owner_url)
+        await self.keep_logs_for("0 seconds")
         await asyncio.to_thread(self.temporal.wait_ready)
         return self
 
@@ -52,6 +54,14 @@ class OwnServers:
     ) -> None:
         await asyncio.to_thread(self.temporal.stop)
         await asyncio.to_thread(self.postgres.stop)
+
+    async def keep_logs_for(self, grace: str) -> None:
+        """Says how long the audit log of a tenant that is deleted is kept."""
+        await keep_logs_for(self._owner_url, grace)
+
+    @property
+    def _owner_url(self) -> str:
+        return normalise_database_url(self.postgres.urls().owner)
 
     @property
     def app_url(self) -> str:

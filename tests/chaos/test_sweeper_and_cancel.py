@@ -1,15 +1,18 @@
 """A gateway that dies between commit and start, and a cancellation that reaches what hangs."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
-from taskforce.core.domain.runs import RunStatus
+from taskforce.core.domain.runs import Ending, RunStatus
+from taskforce.core.domain.tenants import TenantSettings
 from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.soundness import ended, eventually
 from tests.chaos.worker_process import Crew
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
+from tests.taskforce.application.stage import Stage
 from worker import LATE, WorkerParts, sweeping, utc_now
 from workflows.door import TemporalDoor
 
@@ -28,6 +31,26 @@ async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
         run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Swept.")
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
+
+
+async def test_the_sweeper_erases_what_its_tenant_keeps_no_longer(
+    database: Database, door: TemporalDoor, worker: WorkerParts, tenant: str
+) -> None:
+    stage = Stage(database, tenant)
+    await stage.person("alice", "operator")
+    run_id = (await stage.accepted()).run_id
+    await stage.running.end(tenant, run_id, Ending(RunStatus.COMPLETED))
+    async with database.tenant(tenant) as records:
+        known = await records.tenant.locked()
+        assert known is not None
+        await records.tenant.save(replace(known, settings=TenantSettings(data_retention_days=1)))
+
+    async def gone() -> bool:
+        async with database.tenant(tenant) as records:
+            return await records.runs.get(run_id) is None
+
+    async with sweeping(database, door, worker.live):
+        await eventually(gone)
 
 
 @pytest.mark.usefixtures("worker")

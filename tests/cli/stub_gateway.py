@@ -142,6 +142,8 @@ class StubGateway:
             "links": {"self": f"/api/v1/runs/{RUN}", "temporal_ui": "http://127.0.0.1:8233/x"},
         }
         self.pending: list[dict[str, object]] = []
+        self.reports: list[dict[str, object]] = []
+        """What a tenant's deletion says, each time that somebody asks; the last one stays."""
 
     @contextmanager
     def serving(self, port: int = 0) -> Iterator[str]:
@@ -163,7 +165,7 @@ class StubGateway:
         return [body for method, asked, body in self.asked if method == "POST" and asked.endswith(path)]
 
     def _app(self) -> Starlette:
-        return Starlette(routes=[Route("/api/v1/{path:path}", self._answer, methods=["GET", "POST"])])
+        return Starlette(routes=[Route("/api/v1/{path:path}", self._answer, methods=["GET", "POST", "DELETE"])])
 
     async def _answer(self, request: Request) -> Response:
         path = "/" + request.path_params["path"]
@@ -181,6 +183,9 @@ class StubGateway:
         if path.startswith(f"/admin/requests/{REQUEST}/"):
             verdict = {"approver_id": "alice", "verdict": path.rpartition("/")[2], **body}
             return JSONResponse({**self.pending[0], "status": "approved", "decisions": [verdict]})
+        if path.startswith("/admin/tenants/") and self.reports:
+            told = self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
+            return JSONResponse(told, 202 if method == "DELETE" else 200)
         if path == "/agents/execute":
             self.run["mission"] = body["mission"]
             return JSONResponse({name: self.run[name] for name in ("run_id", "session_id", "status", "links")}, 202)

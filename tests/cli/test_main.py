@@ -10,7 +10,20 @@ from tests.cli.conftest import REPOSITORY, Done
 
 def test_help_names_all_commands_and_exit_codes() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
-    for name in ("up", "doctor", "token", "run", "runs", "show", "cancel", "say", "approvals", "approve", "reject"):
+    for name in (
+        "up",
+        "doctor",
+        "token",
+        "run",
+        "runs",
+        "show",
+        "cancel",
+        "say",
+        "approvals",
+        "approve",
+        "reject",
+        "tenants",
+    ):
         assert f" {name} " in shown
     assert "130 interrupted" in shown
 

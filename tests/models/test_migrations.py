@@ -99,6 +99,12 @@ async def test_migrations_go_back_and_forth(empty: str) -> None:
     assert await with_connection(empty, differences) == []
 
 
+async def test_the_log_of_a_deleted_tenant_is_kept_for_23_hours_unless_the_owner_says_otherwise(empty: str) -> None:
+    await runner.upgrade(empty)
+    grace = sa.text("SELECT extract(epoch FROM tenant_log_grace())")
+    assert await with_connection(empty, lambda connection: connection.execute(grace).scalar_one()) == 23 * 3_600
+
+
 async def test_a_migration_that_cannot_run_says_so_by_code(postgres: stacks.DatabaseUrls) -> None:
     with pytest.raises(Unavailable) as refused:
         await runner.upgrade(postgres.app.replace("/tests_", "/no_such_"))

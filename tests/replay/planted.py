@@ -4,9 +4,11 @@ from temporalio import workflow
 
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
+from workflows.tenant_deletion import TenantDeletion
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.approvals import ApprovalInput, ApprovalOutcome
+    from models.messages.deletions import DeletionRef
     from models.messages.runs import RunInput
 
 WAIT_FIRST = "wait-first"
@@ -40,6 +42,20 @@ class ChangedApproval(ApprovalWorkflow):
         return await super().run(asked)
 
 
+@workflow.defn(name="TenantDeletion")
+class ChangedDeletion(TenantDeletion):
+    """A deletion that begins otherwise."""
+
+    @workflow.init
+    def __init__(self, ref: DeletionRef) -> None:
+        super().__init__(ref)
+
+    @workflow.run
+    async def run(self, ref: DeletionRef) -> str:
+        await workflow.sleep(1)
+        return await super().run(ref)
+
+
 @workflow.defn(name="AgentRun")
 class PatchedRun(AgentRun):
     """The same change made as it should be: executions that began before it go on as they began."""
@@ -70,5 +86,20 @@ class PatchedApproval(ApprovalWorkflow):
         return await super().run(asked)
 
 
-CHANGED = (ChangedRun, ChangedApproval)
-PATCHED = (PatchedRun, PatchedApproval)
+@workflow.defn(name="TenantDeletion")
+class PatchedDeletion(TenantDeletion):
+    """The same change made as it should be."""
+
+    @workflow.init
+    def __init__(self, ref: DeletionRef) -> None:
+        super().__init__(ref)
+
+    @workflow.run
+    async def run(self, ref: DeletionRef) -> str:
+        if workflow.patched(WAIT_FIRST):
+            await workflow.sleep(1)
+        return await super().run(ref)
+
+
+CHANGED = (ChangedRun, ChangedApproval, ChangedDeletion)
+PATCHED = (PatchedRun, PatchedApproval, PatchedDeletion)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
 from taskforce.core.domain.ids import effect_id
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from tests.chaos.composition import OwnServers, worker_parts
@@ -46,7 +47,8 @@ async def main(names: Sequence[str]) -> None:
 
 
 def _wanted(scene: Scene, names: Sequence[str]) -> bool:
-    return _lacks("AgentRun", scene.run, names) or _lacks("Approval", scene.approval, names)
+    kept = {"AgentRun": scene.run, "Approval": scene.approval, "TenantDeletion": scene.deletion}
+    return any(_lacks(workflow, name, names) for workflow, name in kept.items())
 
 
 def _lacks(workflow: str, name: str | None, names: Sequence[str]) -> bool:
@@ -59,29 +61,24 @@ async def _record(scenes: Sequence[Scene], names: Sequence[str], stage: Stage) -
     await stage.missions.person("bob", "admin")
     await stage.missions.person("carol", "admin")
     for scene in scenes:
-        run_id = await scene.play(stage)
+        run_id = tenant_id = await scene.play(stage)
         if scene.run and _lacks("AgentRun", scene.run, names):
             await _save(stage, "AgentRun", scene.run, run_workflow_id(TENANT, run_id))
         if scene.approval and _lacks("Approval", scene.approval, names):
             request_id = run_id if scene.alone else effect_id(run_id, 1, 1)
             await _save(stage, "Approval", scene.approval, approval_workflow_id(TENANT, request_id))
+        if scene.deletion and _lacks("TenantDeletion", scene.deletion, names):
+            await _save(stage, "TenantDeletion", scene.deletion, deletion_workflow_id(tenant_id))
 
 
 async def _save(stage: Stage, workflow: str, name: str, workflow_id: str) -> None:
-    await _closed(stage, workflow_id)
+    await stage.closes(workflow_id)
     parts = [part async for part in chain(stage.temporal, workflow_id)]
     for number, history in enumerate(parts, start=1):
         path = save(workflow, name if len(parts) == 1 else f"{name}-{number}", history)
         if socket.gethostname() in readable(path):
             raise RuntimeError(f"{path} names this machine; it must be scrubbed before it is kept.")
         sys.stdout.write(f"{path.relative_to(HISTORIES)}: {len(history.events)} events\n")
-
-
-async def _closed(stage: Stage, workflow_id: str) -> None:
-    handle = stage.temporal.get_workflow_handle(workflow_id)
-    async with asyncio.timeout(30):
-        while (await handle.describe()).close_time is None:  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 from temporalio.client import Client
@@ -10,10 +11,12 @@ from temporalio.client import Client
 from models.messages.approvals import ChangeInput, DecisionInput
 from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.deletions import DeletionOrder
+from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
 from taskforce.core.domain.runs import Limits
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from tests.chaos.composition import OwnServers
-from tests.fixtures.runs import FLEETING, Missions
+from tests.fixtures.runs import FLEETING, Missions, now
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, hang, status, text, tool_calls
 
 
@@ -45,9 +48,33 @@ class Stage:
         name = approval_workflow_id(self.missions.tenant_id, request_id)
         await self.temporal.get_workflow_handle(name).signal(signal, args=list(payload))
 
+    async def closes(self, workflow_id: str) -> None:
+        """Waits until a workflow has closed."""
+        handle = self.temporal.get_workflow_handle(workflow_id)
+        async with asyncio.timeout(30):
+            while (await handle.describe()).close_time is None:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.05)
+
+    def of_tenant(self, name: str) -> Missions:
+        """The missions of another tenant, which may go without the others' scenes."""
+        return Missions(self.missions.database, self.missions.door, name)
+
+    async def deletes(self, missions: Missions, seconds: int | None = None) -> None:
+        """Has a tenant deleted, its runs cancelled at once or drained."""
+        home, at = "platform", now()
+        until = None if seconds is None else at + timedelta(seconds=seconds)
+        await missions.database.register_tenant(home, at)
+        async with missions.database.tenant(home) as records:
+            await records.deletions.begin(DeletionOrder(missions.tenant_id, "pia", at, None, until))
+        await missions.door.start_deletion(missions.tenant_id)
+
     async def falls_back(self, run_id: str, activity: str) -> None:
         """Waits until a local activity has given up and runs as a regular one."""
-        handle = self.temporal.get_workflow_handle(run_workflow_id(self.missions.tenant_id, run_id))
+        await self.begins(run_workflow_id(self.missions.tenant_id, run_id), activity)
+
+    async def begins(self, workflow_id: str, activity: str) -> None:
+        """Waits until a workflow has scheduled an activity."""
+        handle = self.temporal.get_workflow_handle(workflow_id)
         async with asyncio.timeout(30):
             while True:
                 events = (await handle.fetch_history()).events
@@ -62,15 +89,17 @@ class Scene:
     """One way to end.
 
     Attributes:
-        play: Plays it to its end; returns the run.
+        play: Plays it to its end; returns the run, or the tenant that was deleted.
         run: Name of the run's history, None when only the approval matters.
         approval: Name of the history of its approval, None without one.
+        deletion: Name of the history of a tenant's deletion, None without one.
         alone: No run waits for the approval; the play returns the request.
     """
 
     play: Callable[[Stage], Awaitable[str]]
     run: str | None
     approval: str | None
+    deletion: str | None = None
     alone: bool = False
 
 
@@ -79,11 +108,13 @@ SCENES: list[Scene] = []
 Play = Callable[[Stage], Awaitable[str]]
 
 
-def scene(*, run: str | None = None, approval: str | None = None, alone: bool = False) -> Callable[[Play], Play]:
+def scene(
+    *, run: str | None = None, approval: str | None = None, deletion: str | None = None, alone: bool = False
+) -> Callable[[Play], Play]:
     """Declares a scene and under which names its histories are kept."""
 
     def declare(play: Play) -> Play:
-        SCENES.append(Scene(play, run, approval, alone))
+        SCENES.append(Scene(play, run, approval, deletion, alone))
         return play
 
     return declare
@@ -331,3 +362,47 @@ async def database_away(stage: Stage) -> str:
     await asyncio.to_thread(stage.servers.postgres.start)
     await missions.ended(run_id)
     return run_id
+
+
+@scene(deletion="cancelled_runs")
+async def cancelled_runs(stage: Stage) -> str:
+    missions = stage.of_tenant("globex")
+    stage.llm.script([tool_calls([("pay", {"amount": 7})])])
+    await missions.event(await missions.start(), "approval.requested")
+    await stage.deletes(missions)
+    return missions.tenant_id
+
+
+@scene(deletion="drained_runs")
+async def drained_runs(stage: Stage) -> str:
+    missions = stage.of_tenant("initech")
+    stage.llm.script([tool_calls([("ask_user", {"question": "Which colour?"})]), text("Blue it is.")])
+    run_id = await missions.start()
+    await missions.event(run_id, "run.waiting")
+    await stage.deletes(missions, seconds=600)
+    await missions.say(run_id, "Blue.")
+    return missions.tenant_id
+
+
+@scene(deletion="kept_log")
+async def kept_log(stage: Stage) -> str:
+    missions = stage.of_tenant("hooli")
+    await missions.person("ada", "admin")
+    await missions.accepted()
+    await stage.servers.keep_logs_for("3 seconds")
+    await stage.deletes(missions)
+    await stage.closes(deletion_workflow_id(missions.tenant_id))
+    await stage.servers.keep_logs_for("0 seconds")
+    return missions.tenant_id
+
+
+@scene(deletion="interrupted")
+async def interrupted(stage: Stage) -> str:
+    missions = stage.of_tenant("umbrella")
+    stage.llm.script([tool_calls([("ask_user", {"question": "Which colour?"})])])
+    await missions.event(await missions.start(), "run.waiting")
+    await stage.deletes(missions, seconds=600)
+    workflow_id = deletion_workflow_id(missions.tenant_id)
+    await stage.begins(workflow_id, "end_tenant_runs")
+    await stage.temporal.get_workflow_handle(workflow_id).cancel()
+    return missions.tenant_id

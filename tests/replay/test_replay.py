@@ -23,6 +23,8 @@ EARLIER = sorted(HISTORIES.glob("*/*/*.json"))
 ENDINGS = {
     "AgentRun": {str(status) for status in FINAL - {RunStatus.CANCELLED}} | {"canceled", "continued_as_new"},
     "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING} | {"canceled", "terminated"},
+    # One that is interrupted is asked for again.
+    "TenantDeletion": {"done", "canceled"},
 }
 every_history = pytest.mark.parametrize(
     "path", RECORDED + EARLIER, ids=lambda path: "-".join(path.relative_to(HISTORIES).with_suffix("").parts)
@@ -59,7 +61,8 @@ def test_every_ending_of_every_workflow_is_recorded(registered: type) -> None:
 def test_every_scene_is_recorded_and_nothing_else_is() -> None:
     runs = {("AgentRun", scene.run) for scene in SCENES if scene.run}
     approvals = {("Approval", scene.approval) for scene in SCENES if scene.approval}
-    assert {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED} == runs | approvals
+    deletions = {("TenantDeletion", scene.deletion) for scene in SCENES if scene.deletion}
+    assert {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED} == runs | approvals | deletions
 
 
 def test_a_run_that_continues_as_new_is_recorded_part_by_part() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from temporalio.client import Client, WorkflowHandle
 
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
@@ -220,9 +221,13 @@ async def test_a_run_that_an_operator_terminates_ends_as_failed(
 async def test_a_run_that_was_committed_but_never_started_is_started_by_the_sweeper(
     missions: Missions, scripted: ScriptedLLM, worker: WorkerParts
 ) -> None:
-    # Other tests' unstarted runs are swept up too.
+    # Other tests' unstarted runs are swept up too, the oldest first, so many at a time: those that nobody ever begins
+    # must not hold up this one.
     scripted.reply = lambda _: text("Late, but here.")
     run_id = await missions.accepted()
+    oldest = sa.text("UPDATE runs SET created_at = '2000-01-01Z' WHERE run_id = :run")
+    async with missions.database.tenant(missions.tenant_id) as records:
+        assert await records.users._connection.change(oldest, {"run": run_id}) == 1
     async with sweeping(missions.database, missions.door, worker.live, clock=lambda: now() + timedelta(minutes=1)):
         run = await missions.ended(run_id)
     assert run.answer == "Late, but here."

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.usefixtures("worker")
 PAY = [("pay", {"amount": 7})]
 
 
-async def asked(missions: Missions, scripted: ScriptedLLM) -> tuple[str, str]:
+async def asked(missions: Missions, scripted: ScriptedLLM, key_id: str | None = None) -> tuple[str, str]:
     """Starts a run that wants to pay; returns run and request."""
     scripted.script([tool_calls(PAY, says="I must pay."), text("So be it.")])
-    run_id = await missions.start()
+    run_id = await missions.start(key_id=key_id)
     event = await missions.event(run_id, "approval.requested")
     return run_id, str(event.data["request_id"])
 

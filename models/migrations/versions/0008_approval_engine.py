@@ -5,10 +5,11 @@ from alembic import op
 from models.migrations.isolation import isolate, open_to_platform
 
 revision = "0008"
-down_revision = "0003"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
+# What hangs on a request goes with it, by retention or with its tenant; the application deletes no request.
 UNSTARTED = "status = 'pending' AND started_at IS NULL"
 CHANGES = """
 ALTER TABLE approvals
@@ -29,7 +30,7 @@ UPDATE approvals SET
 ALTER TABLE approvals ALTER COLUMN current_hash SET NOT NULL, ALTER COLUMN roles SET NOT NULL;
 CREATE INDEX approvals_opened ON approvals (tenant_id, opened_at DESC, request_id DESC);
 CREATE INDEX approvals_unstarted ON approvals (opened_at) WHERE status = 'pending' AND started_at IS NULL;
-CREATE INDEX approvals_of_run ON approvals (tenant_id, run_id) WHERE for_run;
+CREATE INDEX approvals_for_run ON approvals (tenant_id, run_id) WHERE for_run;
 ALTER TABLE approval_decisions ADD COLUMN on_behalf_of text, ADD COLUMN content_hash text;
 UPDATE approval_decisions d SET content_hash = a.content_hash
     FROM approvals a WHERE a.tenant_id = d.tenant_id AND a.request_id = d.request_id;
@@ -45,7 +46,7 @@ CREATE TABLE approval_edits (
     payload jsonb NOT NULL,
     at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, request_id, content_hash),
-    FOREIGN KEY (tenant_id, request_id) REFERENCES approvals
+    FOREIGN KEY (tenant_id, request_id) REFERENCES approvals ON DELETE CASCADE
 );
 CREATE TABLE approval_happenings (
     tenant_id text NOT NULL,
@@ -57,7 +58,7 @@ CREATE TABLE approval_happenings (
     data jsonb NOT NULL,
     at timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, request_id, happening),
-    FOREIGN KEY (tenant_id, request_id) REFERENCES approvals
+    FOREIGN KEY (tenant_id, request_id) REFERENCES approvals ON DELETE CASCADE
 );
 CREATE TABLE approval_delegations (
     tenant_id text NOT NULL,
@@ -82,7 +83,7 @@ ALTER TABLE approval_decisions
     DROP CONSTRAINT approval_decisions_pkey,
     ADD PRIMARY KEY (tenant_id, request_id, approver_id),
     DROP COLUMN content_hash, DROP COLUMN on_behalf_of;
-DROP INDEX approvals_of_run;
+DROP INDEX approvals_for_run;
 DROP INDEX approvals_unstarted;
 DROP POLICY platform_reads ON approvals;
 DROP INDEX approvals_opened;

@@ -5,7 +5,7 @@ be a secret is removed by its value, the rest by its shape. A shape errs on the 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 MASK = "***"
@@ -16,6 +16,8 @@ _NAMES = (
     r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|account[_-]?key|secret|token|password|passwd|pwd|"
     r"passphrase|authorization|credentials?|cookie|signature|sig"
 )
+
+_SECRETS_NAME = re.compile(rf"(?i)(?:{_NAMES})s?$")
 
 # Each pattern starts at a place that no other start shares, so that a hostile text costs no more than linear time.
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -51,6 +53,30 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)
     return text
+
+
+def redact_document(document: object, secrets: Iterable[str] = ()) -> object:
+    """Removes secrets from JSON-compatible data, however deep.
+
+    Args:
+        document: The data, of bounded depth.
+        secrets: Values known to be secret; see `redact`.
+
+    Returns:
+        The data with all texts and names redacted, and `***` in place of what stands under a name such as `api_key` or
+        `password`, whatever it is.
+    """
+    known = tuple(secrets)
+    if isinstance(document, str):
+        return redact(document, known)
+    if isinstance(document, Mapping):
+        return {redact(str(name), known): _member(str(name), part, known) for name, part in document.items()}
+    return [redact_document(part, known) for part in document] if isinstance(document, list | tuple) else document
+
+
+def _member(name: str, value: object, known: tuple[str, ...]) -> object:
+    hidden = _SECRETS_NAME.search(name) and not isinstance(value, bool | None)
+    return MASK if hidden else redact_document(value, known)
 
 
 def _spellings(secrets: Iterable[str]) -> set[str]:

@@ -225,6 +225,25 @@ def check_no_wider(
         raise Forbidden("roles_too_wide", text, details={"permissions": missing})
 
 
+def check_held(roles: Iterable[str], held: Collection[str], permissions: Collection[Permission]) -> None:
+    """Lets somebody hand on only roles that they hold: a role's name is a right too, for approvals ask for it.
+
+    Whoever manages policies says which roles approve what, and so may hand on any name.
+
+    Args:
+        roles: The names of the roles to hand on.
+        held: The roles of whoever hands them on that count now.
+        permissions: What they may do now.
+
+    Raises:
+        Forbidden: `roles_not_held`; its message and `details["roles"]` name them.
+    """
+    lacking = sorted(name for name in roles if name not in held)
+    if lacking and Permission.POLICY_MANAGE not in permissions:
+        text = f"You hand on only roles that you hold, or any with policy:manage; missing: {', '.join(lacking)}."
+        raise Forbidden("roles_not_held", text, details={"roles": lacking})
+
+
 def profile_roles(definitions: object) -> Mapping[str, Role]:
     """Reads the roles that a profile gives to every tenant.
 

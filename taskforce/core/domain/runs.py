@@ -146,6 +146,7 @@ class Brief:
         context: Facts that the caller gave along.
         limits: What it may use.
         created_at: When it was asked for.
+        key_id: The API key that asked for it, to which its rights are cut; None when its user did.
     """
 
     tenant_id: str
@@ -158,6 +159,7 @@ class Brief:
     context: Mapping[str, object]
     limits: Limits
     created_at: datetime
+    key_id: str | None = None
 
     def size(self) -> int:
         """Characters that it takes up, about."""

@@ -4,11 +4,12 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Self
 
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import checked_tenant_id
 
 FEATURES: Final = frozenset({"rag", "long_term_memory", "approval_workflows"})
@@ -36,8 +37,10 @@ class TenantSettings:
     Attributes:
         max_agents: Agents in the catalog.
         max_concurrent_sessions: Sessions with a run that is open.
-        features: Switches out of `FEATURES`.
-        data_retention_days: Days that runs and what hangs on them are kept after their end.
+        features: Switches out of `FEATURES`: a tool that needs another one is neither offered nor run.
+            `approval_workflows` is about approvals that the tenant defines itself; a tool that needs a person's word
+            needs it with and without.
+        data_retention_days: Days that runs and what hangs on them are kept after their end; None is for ever.
         requests_per_minute: Requests of the whole tenant.
         ip_allow_list: Networks from which its users and keys may come; empty is all.
     """
@@ -88,6 +91,17 @@ class TenantSettings:
         """Whether the tenant has a feature."""
         return self.features is None or feature in self.features
 
+    def runs_kept_since(self, now: datetime) -> datetime | None:
+        """Until when back the runs that have ended are kept: those that ended earlier are erased.
+
+        Args:
+            now: The time, UTC.
+
+        Returns:
+            A time of which the runs that ended at that very moment are still kept; None when all are kept.
+        """
+        return None if self.data_retention_days is None else now - timedelta(days=self.data_retention_days)
+
     def admits(self, address: str | None) -> bool:
         """Whether somebody may come from an address; one that is not known is refused when there is a list.
 
@@ -117,6 +131,7 @@ class Tenant:
         status: Where it stands.
         settings: What it may use.
         metadata: Facts that the product keeps and does not read.
+        runs_until: While it is being deleted: until when runs that are under way go on; None is not at all.
 
     Raises:
         Invalid: `tenant_id_invalid` or `tenant_name_invalid`.
@@ -129,6 +144,7 @@ class Tenant:
     status: TenantStatus = TenantStatus.ACTIVE
     settings: TenantSettings = TenantSettings()
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+    runs_until: datetime | None = None
 
     def __post_init__(self) -> None:
         checked_tenant_id(self.tenant_id)
@@ -142,7 +158,25 @@ class Tenant:
             Forbidden: `tenant_disabled`.
         """
         if self.status is not TenantStatus.ACTIVE:
-            raise Forbidden("tenant_disabled", "This tenant is disabled. Ask whoever runs the platform.")
+            raise _disabled()
+
+    def require_working(self, now: datetime) -> None:
+        """Lets runs that are under way go on: in a tenant that is active, or that is drained before it is deleted.
+
+        Whatever begins something new asks `require_active` instead.
+
+        Args:
+            now: The time, UTC.
+
+        Raises:
+            Forbidden: `tenant_disabled`.
+        """
+        if self.status is not TenantStatus.ACTIVE and not self.is_drained(now):
+            raise _disabled()
+
+    def is_drained(self, now: datetime) -> bool:
+        """Whether it is being deleted and its runs still have time."""
+        return self.status is TenantStatus.DELETING and self.runs_until is not None and now < self.runs_until
 
     def changed(
         self,
@@ -184,6 +218,22 @@ class Tenant:
             status=status,
             updated_at=now,
         )
+
+
+def parse_tenant_id(text: str) -> str:
+    """Takes the id of a tenant that a caller sent.
+
+    Raises:
+        Missing: `tenant_not_found`: an id that cannot exist is answered like one that does not.
+    """
+    try:
+        return checked_tenant_id(text)
+    except Invalid:
+        raise missing("tenant") from None
+
+
+def _disabled() -> Forbidden:
+    return Forbidden("tenant_disabled", "This tenant is disabled. Ask whoever runs the platform.")
 
 
 def _limits(settings: TenantSettings) -> Mapping[str, object]:

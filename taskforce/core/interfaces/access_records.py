@@ -31,11 +31,14 @@ class RoleUse:
         users: Users who hold it by a local grant, deactivated ones too: they could come back.
         api_keys: API keys that are neither expired nor revoked.
         resource_grants: Grants on single resources.
+        claims: Users whose last token claims it. What a token claims is its issuer's word and makes no name taken: an
+            issuer may name a role before the tenant makes it.
     """
 
     users: int
     api_keys: int
     resource_grants: int
+    claims: int = 0
 
     def __bool__(self) -> bool:
         return self.users + self.api_keys + self.resource_grants > 0

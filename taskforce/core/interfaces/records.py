@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.domain.transcript import Entry, Exchange
@@ -22,7 +23,9 @@ from taskforce.core.interfaces.access_records import (
     Users,
 )
 from taskforce.core.interfaces.approval_records import Delegations, Requests
+from taskforce.core.interfaces.deletion_records import Deletions, Estate
 from taskforce.core.interfaces.stored import (
+    Erased,
     Event,
     Json,
     Page,
@@ -83,6 +86,19 @@ class Runs(Protocol):
 
     async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
         """Ends an open run and adds up its usage records; None when it had already ended."""
+        ...
+
+    async def erase(self, ended_before: datetime, most: int) -> Erased:
+        """Erases runs with all that hangs on them but usage, those that ended first before others.
+
+        Args:
+            ended_before: Runs that ended before are erased, unless one of their requests is open, or the tenant's own
+                setting keeps them.
+            most: Runs at most.
+
+        Returns:
+            How much that was; nothing while another process is at it.
+        """
         ...
 
 
@@ -306,6 +322,16 @@ class Records(Protocol):
         """See `Audit`."""
         ...
 
+    @property
+    def deletions(self) -> Deletions:
+        """See `Deletions`."""
+        ...
+
+    @property
+    def estate(self) -> Estate:
+        """See `Estate`."""
+        ...
+
 
 class Store(Protocol):
     """The door to the tenants' data."""
@@ -338,8 +364,19 @@ class Platform(Protocol):
         """A page of all tenants, by id."""
         ...
 
-    async def find_key(self, key_hash: str) -> ApiKey | None:
-        """The API key of a hash, whosever it is."""
+    def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
+        """Finds an API key by its hash, whosever it is, and opens as `counting` does what belongs to its tenant.
+
+        Both is one transaction. It is None when there is no such key.
+        """
+        ...
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """The report of a tenant's deletion, whoever keeps it."""
+        ...
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """Tenants whose deletion was committed before a time and has not begun."""
         ...
 
 

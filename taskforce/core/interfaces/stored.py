@@ -72,6 +72,21 @@ class StepUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """How much retention has erased: runs with all that hung on them, and what was left empty.
+
+    Attributes:
+        runs: Runs.
+        requests: Their requests for approval.
+        sessions: Sessions of which no run is left.
+    """
+
+    runs: int
+    requests: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request for approval as its row tells it.
 
@@ -164,7 +179,11 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """Who did, or tried, what, on what, and how it ended."""
+    """Who did, or tried, what, on what, and how it ended.
+
+    `content` is what was asked, whole: the log keeps of it what the deployment's `ContentRules` say. `key_id` is the
+    API key that spoke, if it was one.
+    """
 
     actor_id: str
     action: str
@@ -177,6 +196,8 @@ class AuditEvent:
     on_behalf_of: str | None = None
     request_id: str | None = None
     details: Json | None = None
+    content: Json | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +216,15 @@ class AuditRecord:
     request_id: str | None
     details: Json
     at: datetime
+    key_id: str | None = None
 
     def event(self) -> dict[str, object]:
-        """The event as it is chained and exported: plain JSON."""
-        return {**asdict(self), "details": dict(self.details), "at": self.at.astimezone(UTC).isoformat()}
+        """The event as it is chained and exported: plain JSON.
+
+        A key is left out where none spoke: so it was before keys were named, and what is sealed stays as it was hashed.
+        """
+        plain = {**asdict(self), "details": dict(self.details), "at": self.at.astimezone(UTC).isoformat()}
+        return {name: value for name, value in plain.items() if name != "key_id" or value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +239,7 @@ class AuditFilter:
         outcome: For example `denied`.
         since: From when on, UTC.
         until: Until when, UTC; that moment left out.
+        key_id: By which API key.
     """
 
     actor_id: str | None = None
@@ -222,6 +249,7 @@ class AuditFilter:
     outcome: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class ToolSpec:
         needs_approval: A person must approve each call, whatever the agent's profile says.
         asks_person: The workflow waits for a person's next message before it runs the tool.
         timeout_seconds: Time for one attempt.
+        feature: What the tenant must have been given, else the tool is neither offered nor run; None needs nothing.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ToolSpec:
     needs_approval: bool = False
     asks_person: bool = False
     timeout_seconds: float = 30.0
+    feature: str | None = None
 
 
 class ToolFailure(Exception):

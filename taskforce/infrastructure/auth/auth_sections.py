@@ -22,7 +22,6 @@ A null at a key that binds an issuer (a variable that is not set) is refused: ab
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -32,12 +31,13 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_valida
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwks import LONGEST_MAX_AGE, LONGEST_STALENESS, SHORTEST_MAX_AGE, JwksTiming
+from taskforce.infrastructure.auth.jwt_claims import LONGEST_PREFIX
 from taskforce.infrastructure.auth.jwt_guard import LONGEST_LEEWAY_SECONDS
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.profile_sections import Name, Section
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]*>")
-_BINDING = ("tenant", "tenants", "tenant_map", "group_roles", "algorithms")
+_BINDING = ("tenant", "tenants", "tenant_map", "user_prefix", "group_roles", "algorithms")
 _WHAT_TO_PUT = {
     "tenant-id": "the directory (tenant) ID of your Azure AD, a GUID such as 11111111-2222-3333-4444-555555555555",
     "application-id": "the application (client) ID of your app registration in Azure AD, a GUID",
@@ -66,6 +66,7 @@ class JwtSection(Section):
         tenant: The tenant of all its tokens, when they name none.
         tenants: The tenants that it may speak for; every one if left out.
         tenant_map: The tenant by the value of `tenant_claim`.
+        user_prefix: What its people's ids begin with, where another issuer speaks for the same tenant.
         group_roles: Roles by the name of a group; when given, other groups give nothing.
         jwks_max_age_seconds: How long its keys are current when it does not say.
         jwks_max_stale_seconds: How much longer they count while it does not answer.
@@ -87,6 +88,7 @@ class JwtSection(Section):
     tenant: Name | None = None
     tenants: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     tenant_map: Annotated[Mapping[str, str], Field(min_length=1)] | None = None
+    user_prefix: Annotated[str, Field(max_length=LONGEST_PREFIX)] | None = None
     group_roles: Mapping[str, tuple[Name, ...]] | None = None
     jwks_max_age_seconds: Annotated[float, Field(ge=SHORTEST_MAX_AGE, le=LONGEST_MAX_AGE)] = 600
     jwks_max_stale_seconds: Annotated[float, Field(ge=0, le=LONGEST_STALENESS)] = 86_400
@@ -99,17 +101,12 @@ class JwtSection(Section):
             raise ValueError(f"{', '.join(empty)} stands there without a value; give one, or leave the key out")
         return data
 
-    def config(self, default_role: str | None = None) -> JWTConfig:
-        """The issuer as the provider takes it.
-
-        Args:
-            default_role: The role of whoever's token names no role that could be known.
-        """
+    def config(self) -> JWTConfig:
+        """The issuer as the provider takes it."""
         return JWTConfig(
             **self.model_dump(exclude={"secret_key", "jwks_max_age_seconds", "jwks_max_stale_seconds"}),
             secret_key=None if self.secret_key is None else self.secret_key.get_secret_value(),
             jwks_timing=JwksTiming(max_age=self.jwks_max_age_seconds, max_stale=self.jwks_max_stale_seconds),
-            default_role=default_role,
         )
 
 
@@ -132,16 +129,6 @@ class AuthenticationSection(Section):
             yield "authentication.jwt", self.jwt
         for at, issuer in enumerate(self.issuers):
             yield f"authentication.issuers.{at}", issuer
-
-
-class RbacSection(Section):
-    """The profile's `enterprise.rbac`, as far as tokens go.
-
-    Attributes:
-        default_role: The role of whoever's token names no role that could be known; none if left out.
-    """
-
-    default_role: Name | None = None
 
 
 def authentication_in(
@@ -168,25 +155,10 @@ def authentication_in(
     return _read(AuthenticationSection, top if inner is None else inner, "authentication", file)
 
 
-def default_role_in(enterprise: Mapping[str, object], *, file: str = "profile") -> str | None:
-    """Reads `enterprise.rbac.default_role`.
-
-    Args:
-        enterprise: The profile's `enterprise`.
-        file: The profile's file, for messages.
-
-    Raises:
-        Invalid: `profile_invalid`.
-    """
-    rbac = enterprise.get("rbac")
-    return None if rbac is None else _read(RbacSection, rbac, "rbac", file).default_role
-
-
 def issuers_of(
     section: AuthenticationSection | None,
     *,
     development: bool,
-    default_role: str | None = None,
     environment: JWTConfig | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Issuers:
@@ -195,15 +167,14 @@ def issuers_of(
     Args:
         section: What the profile says.
         development: Whether short secrets, missing names and http on this machine are tolerated.
-        default_role: The role of whoever's token names no role that could be known.
         environment: The issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY`. It goes before one of the same name in the profile.
         clock: Returns the time, UTC.
 
     Raises:
-        Invalid: `placeholder_left`: an example was copied and not filled in; `issuer_missing`, `issuer_ambiguous`, and
-            all that `JWTIdentityProvider` raises.
+        Invalid: `placeholder_left`: an example was copied and not filled in; as `Issuers`, and all that
+            `JWTIdentityProvider` raises.
     """
-    configs = [] if environment is None else [_with_default(environment, default_role)]
+    configs = [] if environment is None else [environment]
     own = [JWTIdentityProvider(config, development=development, clock=clock) for config in configs]
     overriding = frozenset(provider.issuer for provider in own)
     for key, issuer in () if section is None else section.each():
@@ -211,12 +182,8 @@ def issuers_of(
             _log.warning("auth.issuer.overridden", issuer=issuer.issuer, by="the environment")
             continue
         _refuse_placeholders(key, issuer)
-        own.append(JWTIdentityProvider(issuer.config(default_role), development=development, clock=clock))
-    return Issuers(own)
-
-
-def _with_default(config: JWTConfig, role: str | None) -> JWTConfig:
-    return config if config.default_role is not None else replace(config, default_role=role)
+        own.append(JWTIdentityProvider(issuer.config(), development=development, clock=clock))
+    return Issuers(own, development=development)
 
 
 def _refuse_placeholders(key: str, issuer: JwtSection) -> None:

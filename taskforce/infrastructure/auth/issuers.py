@@ -1,6 +1,6 @@
 """Several issuers side by side: each token is judged by the one issuer that it names, and by no other's keys."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import structlog
@@ -16,23 +16,28 @@ _log = structlog.get_logger(__name__)
 class Issuers:
     """Says who the bearer of a token is, whichever issuer it is from; used like a `JWTIdentityProvider`.
 
-    A user is known by its tenant and `sub`. Issuers that speak for the same tenant must therefore not give the same
-    `sub` to different people; two that could are named by a warning, once, when they are put together.
+    A user is known by its tenant and its id, which begins with its issuer's `user_prefix`. Of two issuers that speak
+    for the same tenant, one could name the other's people, unless they have different prefixes; both saying the same
+    one says that they mean the same people.
 
     Args:
         providers: One for each issuer.
+        development: Whether issuers that could name each other's people are tolerated, with a warning.
 
     Raises:
-        Invalid: `issuer_missing` without issuers, `issuer_ambiguous` when two have the same `iss`.
+        Invalid: `issuer_missing` without issuers, `issuer_ambiguous` when two have the same `iss`, `issuers_overlap`
+            when two could name each other's people.
     """
 
-    def __init__(self, providers: Sequence[JWTIdentityProvider]) -> None:
+    def __init__(self, providers: Sequence[JWTIdentityProvider], *, development: bool = False) -> None:
         self._by_name = {provider.issuer: provider for provider in providers}
         if not providers:
             raise Invalid("issuer_missing", "Configure an issuer of tokens: authentication.jwt, or JWT_SECRET.")
         if len(self._by_name) != len(providers):
             raise Invalid("issuer_ambiguous", "Two issuers have the same iss. Give each of them once.")
-        _warn_of_overlaps(providers)
+        overlaps = list(_overlaps(providers))
+        _judge(overlaps, development=development)
+        self._foreign = _foreign(overlaps)
 
     @property
     def names(self) -> frozenset[str]:
@@ -50,7 +55,7 @@ class Issuers:
                 not one of these, and for a tenant that the issuer does not speak for.
             Unavailable: `issuer_unavailable`: the issuer's keys cannot be had.
         """
-        return await self._provider_for(token).authenticate(token)
+        return self._own(await self._provider_for(token).authenticate(token))
 
     async def validate_token(self, token: str) -> UserContext | None:
         """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed.
@@ -62,7 +67,16 @@ class Issuers:
             provider = self._provider_for(token)
         except Unauthenticated:
             return None
-        return await provider.validate_token(token)
+        user = await provider.validate_token(token)
+        return None if user is not None and self._is_foreign(provider.issuer, user.user_id) else user
+
+    def _own(self, identity: Identity) -> Identity:
+        if self._is_foreign(identity.issuer, identity.user_id):
+            raise Unauthenticated("token_invalid", "The token names somebody of another issuer.")
+        return identity
+
+    def _is_foreign(self, issuer: str, user_id: str) -> bool:
+        return user_id.startswith(self._foreign.get(issuer, ()))
 
     def _provider_for(self, token: str | None) -> JWTIdentityProvider:
         provider = self._by_name.get(glance(token).issuer or "")
@@ -71,11 +85,34 @@ class Issuers:
         return provider
 
 
-def _warn_of_overlaps(providers: Iterable[JWTIdentityProvider]) -> None:
+_Pair = tuple[JWTIdentityProvider, JWTIdentityProvider]
+
+
+def _overlaps(providers: Iterable[JWTIdentityProvider]) -> Iterator[_Pair]:
+    """Pairs of issuers that may speak for one tenant."""
     for one, other in combinations(providers, 2):
         if one.tenants is None or other.tenants is None or one.tenants & other.tenants:
-            _log.warning(
-                "auth.issuers.overlap",
-                issuers=sorted((one.issuer, other.issuer)),
-                advice="Both may speak for one tenant: the same sub is the same user. Bind each to tenants of its own.",
-            )
+            yield one, other
+
+
+def _judge(overlaps: Iterable[_Pair], *, development: bool) -> None:
+    for pair in overlaps:
+        if any(one.user_prefix is not None for one in pair):
+            continue
+        names = sorted(one.issuer for one in pair)
+        if not development:
+            text = f"{' and '.join(names)} may both speak for one tenant, where the same sub would be the same user. "
+            advice = "Bind each to tenants of its own, or give one a user_prefix; or both the same, to mean the same."
+            raise Invalid("issuers_overlap", text + advice, details={"issuers": names})
+        _log.warning("auth.issuers.overlap", issuers=names, advice="The same sub is the same user: see user_prefix.")
+
+
+def _foreign(overlaps: Iterable[_Pair]) -> Mapping[str, tuple[str, ...]]:
+    """What ids must not begin with, by issuer: the longer prefix of another that speaks for a tenant of its own."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in overlaps:
+        shorter, longer = sorted(pair, key=lambda one: len(one.user_prefix or ""))
+        own, other = shorter.user_prefix or "", longer.user_prefix or ""
+        if own != other and other.startswith(own):
+            found[shorter.issuer] = (*found.get(shorter.issuer, ()), other)
+    return found

@@ -9,6 +9,8 @@ from taskforce.core.domain.errors import Invalid, Unauthenticated
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Identity, checked_tenant_id
 from taskforce.infrastructure.auth.jwt_guard import VerifiedToken
 
+LONGEST_PREFIX: Final = 64
+
 _REGISTERED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
 _LONGEST_NAME: Final = 255
 _LONGEST_EMAIL: Final = 320
@@ -107,6 +109,7 @@ def identity_of(
     names: ClaimNames,
     tenants: TenantRules | None = None,
     roles: RoleRules | None = None,
+    prefix: str = "",
 ) -> Identity:
     """Reads who a verified token speaks of.
 
@@ -115,13 +118,14 @@ def identity_of(
         names: Where the facts stand in it.
         tenants: The tenants that its issuer speaks for; every one if left out.
         roles: What becomes of the claimed roles; they stay as they are if left out.
+        prefix: What the user's id begins with, before `sub`.
 
     Raises:
         Unauthenticated: `token_invalid` when a claim is missing that must be there, or has an impossible shape, or the
             issuer does not speak for the tenant.
     """
     claims = token.claims
-    user_id = _text(token.subject, "sub", _LONGEST_NAME)
+    user_id = _text(f"{prefix}{_text(token.subject, 'sub', _LONGEST_NAME)}", "sub", _LONGEST_NAME)
     username, email = _found(claims, names.username), _found(claims, names.email)
     claimed = _roles(_found(claims, names.roles), names.roles)
     return Identity(

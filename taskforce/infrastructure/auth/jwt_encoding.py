@@ -88,6 +88,8 @@ def _children(value: object) -> list[object]:
         return [*value.keys(), *value.values()]
     if isinstance(value, list):
         return value
-    if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise ValueError("text that cannot be stored")
+    if isinstance(value, str):
+        halves = not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
+        if halves or "\0" in value:
+            raise ValueError("text that cannot be stored")
     return []

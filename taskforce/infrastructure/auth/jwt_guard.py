@@ -121,6 +121,7 @@ class TokenGuard:
             raise Invalid("signing_key_invalid", "Two keys share a kid.")
         self._named = {record.kid: record for record in keys if record.kid is not None}
         self._unnamed = tuple(record for record in keys if record.kid is None)
+        self._prepared: dict[KeyRecord, Key] = {}
         self._rules = rules
 
     def verify(self, token: object, now: datetime) -> VerifiedToken:
@@ -143,9 +144,18 @@ class TokenGuard:
         header, claims = _read(text)
         _check_header(header)
         candidates = [record for record in self._candidates(header) if record.algorithm == header["alg"]]
-        if not any(_signed_by(record, text) for record in candidates):
+        if not any(self._signed_by(record, text) for record in candidates):
             raise _refused("The token's signature fits none of the keys that it may be signed with.")
         return _check_claims(claims, self._rules, now.timestamp())
+
+    def _signed_by(self, record: KeyRecord, token: str) -> bool:
+        try:
+            # Reading a key's PEM takes as long as checking a signature with it, so that is done once.
+            key = self._prepared[record] = self._prepared.get(record) or _prepared(record)
+            jws.verify(token, key, algorithms=[record.algorithm])
+        except Exception:  # noqa: BLE001 - python-jose lets errors of many libraries through; each means no
+            return False
+        return True
 
     def _candidates(self, header: Mapping[str, object]) -> tuple[KeyRecord, ...]:
         kid = _kid(header)
@@ -235,14 +245,6 @@ def _kid(header: Mapping[str, object]) -> str | None:
 
 def _prepared(record: KeyRecord) -> Key:
     return jwk.construct(record.material, record.algorithm)
-
-
-def _signed_by(record: KeyRecord, token: str) -> bool:
-    try:
-        jws.verify(token, _prepared(record), algorithms=[record.algorithm])
-    except Exception:  # noqa: BLE001 - python-jose lets errors of many libraries through; each means no
-        return False
-    return True
 
 
 def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -> VerifiedToken:

@@ -11,7 +11,7 @@ from taskforce.core.domain.access import permissions_of
 from taskforce.core.domain.errors import Forbidden, Invalid, Unauthenticated
 from taskforce.core.interfaces.identity import Identity, UserContext
 from taskforce.infrastructure.auth.jwks import Jwks, JwksTiming
-from taskforce.infrastructure.auth.jwt_claims import ClaimNames, RoleRules, TenantRules, identity_of
+from taskforce.infrastructure.auth.jwt_claims import LONGEST_PREFIX, ClaimNames, RoleRules, TenantRules, identity_of
 from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard, TokenRules, glance, sign
 from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
 
@@ -59,6 +59,8 @@ class JWTConfig:
         tenant: The tenant of all its tokens, for an issuer whose tokens name none.
         tenants: The tenants that the issuer may speak for; None for every one.
         tenant_map: The tenant by the value of `tenant_claim`, for issuers with ids of their own.
+        user_prefix: What the ids of its people begin with, before `sub`. Issuers that speak for one tenant have each
+            their own; the same one, said by both, says that the same `sub` is the same person.
         group_roles: Role names by the name of a group in `roles_claim`. When set, other groups give nothing.
         default_role: The role of whoever's token names no role that could be known.
     """
@@ -79,6 +81,7 @@ class JWTConfig:
     tenant: str | None = None
     tenants: Collection[str] | None = None
     tenant_map: Mapping[str, str] | None = field(default=None, hash=False)
+    user_prefix: str | None = None
     group_roles: Mapping[str, Collection[str]] | None = field(default=None, hash=False)
     default_role: str | None = None
 
@@ -93,7 +96,8 @@ class JWTIdentityProvider:
 
     Raises:
         Invalid: `signing_key_missing`, `signing_key_invalid`, `algorithms_invalid`, `token_rules_invalid`,
-            `jwks_uri_invalid`, `tenant_binding_invalid`, `tenant_id_invalid` or `role_mapping_invalid`.
+            `jwks_uri_invalid`, `tenant_binding_invalid`, `tenant_id_invalid`, `user_prefix_invalid` or
+            `role_mapping_invalid`.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class JWTIdentityProvider:
         self._rules = _rules(config, lenient=lenient)
         self._names = ClaimNames(config.tenant_claim, config.roles_claim, config.username_claim, config.email_claim)
         self._tenants, self._roles = _tenants(config), _roles(config)
+        self.user_prefix = _prefix(config)
         self._clock = clock
         self._jwks = _jwks(config, lenient=lenient, clock=clock)
         self._records = () if self._jwks else _keys(config, lenient=lenient)
@@ -138,7 +143,8 @@ class JWTIdentityProvider:
         guard = self._guard if self._jwks is None else await self._current(self._jwks, token)
         if guard is None:
             raise Unauthenticated("token_invalid", "The issuer publishes no key that tokens may be signed with.")
-        return identity_of(guard.verify(token, self._clock()), self._names, self._tenants, self._roles)
+        verified = guard.verify(token, self._clock())
+        return identity_of(verified, self._names, self._tenants, self._roles, self.user_prefix or "")
 
     async def _current(self, jwks: Jwks, token: str | None) -> TokenGuard | None:
         """Returns the guard of the keys that are published now, or None when there are none."""
@@ -264,6 +270,13 @@ def _rules(config: JWTConfig, *, lenient: bool) -> TokenRules:
 def _tenants(config: JWTConfig) -> TenantRules:
     allowed = None if config.tenants is None else frozenset(_listed(config.tenants, "tenant_binding_invalid"))
     return TenantRules(config.tenant, allowed, config.tenant_map)
+
+
+def _prefix(config: JWTConfig) -> str | None:
+    prefix = config.user_prefix
+    if prefix is None or (len(prefix) <= LONGEST_PREFIX and prefix.isprintable() and not prefix.startswith(" ")):
+        return prefix
+    raise Invalid("user_prefix_invalid", f"A user_prefix has at most {LONGEST_PREFIX} printable characters.")
 
 
 def _roles(config: JWTConfig) -> RoleRules:

@@ -10,9 +10,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow
 from taskforce.core.domain.audit_chain import Anchor, Sealed
+from taskforce.core.domain.audit_content import ContentRules
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.redaction import redact
 from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, AuditRecord, Page
-from taskforce.infrastructure.persistence.connection import Query, Row, Write
+from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
 from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
 
 MAX_DETAILS_BYTES = 65_536
@@ -78,7 +80,17 @@ _PLACE = _placing()
 
 
 class AuditRows(Repository):
-    """See `Audit`."""
+    """See `Audit`.
+
+    Args:
+        connection: The way to the database.
+        tenant_id: The tenant.
+        contents: What is kept of contents.
+    """
+
+    def __init__(self, connection: Connection, tenant_id: str, contents: ContentRules) -> None:
+        super().__init__(connection, tenant_id)
+        self._contents = contents
 
     async def append(self, event: AuditEvent) -> None:
         """Appends one event, committed with what it tells of."""
@@ -90,12 +102,14 @@ class AuditRows(Repository):
             "resource_type": event.resource_type,
             "resource_id": event.resource_id,
             "outcome": event.outcome,
-            "reason": event.reason,
+            "reason": None if event.reason is None else redact(event.reason, self._contents.secrets),
             "request_id": event.request_id,
         }
         values = {name: None if text is None else _short(text) for name, text in texts.items()}
-        ids = {"tenant_id": self._tenant_id, "audit_id": new_id()}
-        details = _capped(event.details) if event.details else {}
+        ids = {"tenant_id": self._tenant_id, "audit_id": new_id(), "key_id": event.key_id}
+        told = {} if event.content is None else self._contents.told(event.content)
+        facts = {**(event.details or {}), **told}
+        details = _capped(facts) if facts else {}
         await self._connection.later(_APPEND, {**values, **ids, "details": details, "at": event.at})
 
     async def page(self, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
@@ -104,6 +118,7 @@ class AuditRows(Repository):
         for name in ("actor_id", "action", "resource_type", "resource_id", "outcome"):
             wanted = getattr(which, name)
             query = query if wanted is None else query.where(_EVENTS.c[name] == _short(wanted))
+        query = query if which.key_id is None else query.where(_EVENTS.c.key_id == which.key_id)
         query = query if which.since is None else query.where(_EVENTS.c.at >= which.since)
         query = query if which.until is None else query.where(_EVENTS.c.at < which.until)
         if page.before is not None:
@@ -175,6 +190,7 @@ def _record(row: Row) -> AuditRecord:
         request_id=row.request_id,
         details=_mapping(row.details),
         at=row.at,
+        key_id=row.key_id,
     )
 
 

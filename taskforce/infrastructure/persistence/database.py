@@ -11,6 +11,8 @@ import asyncpg
 import sqlalchemy as sa
 
 from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.audit_content import ContentRules
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.interfaces.records import AlreadyThere
@@ -26,6 +28,7 @@ GOODBYE_SECONDS = 2
 _UNNOTICED = "A statement failed and went unnoticed; the transaction was rolled back."
 _BEGIN = "BEGIN"
 _PLATFORM = "set_config('app.platform', 'on', true)"
+_COUNTING = "set_config('synchronous_commit', 'off', true)"
 _ROLE = Query(
     sa.text(
         "SELECT r.rolsuper OR r.rolbypassrls AS bypasses, "
@@ -57,12 +60,16 @@ class Database:
         url: The normalised URL (`postgresql+asyncpg://...`) of the application's role.
         pool_size: Connections held open at most.
         patience: Seconds to wait for a free connection.
+        contents: What the audit log keeps of contents.
     """
 
-    def __init__(self, url: str, pool_size: int = 10, patience: float = 10) -> None:
+    def __init__(
+        self, url: str, pool_size: int = 10, patience: float = 10, contents: ContentRules | None = None
+    ) -> None:
         self._where = driver_arguments(url)
         self._size = pool_size
         self._patience = patience
+        self._contents = contents or ContentRules()
         self._pool: asyncpg.Pool[Row] | None = None
         self._closed = False
 
@@ -116,14 +123,13 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
-            yield TenantRecords(connection, tenant_id)
+            yield TenantRecords(connection, tenant_id, self._contents)
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
-        begin = f"BEGIN; SELECT {_tenant(tenant_id)}, set_config('synchronous_commit', 'off', true)"
-        async with self._transaction(begin) as connection:
-            yield TenantRecords(connection, tenant_id)
+        async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
+            yield TenantRecords(connection, tenant_id, self._contents)
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
@@ -145,10 +151,22 @@ class Database:
         async with self._platform("") as records:
             return await records.tenants(after, most)
 
-    async def find_key(self, key_hash: str) -> ApiKey | None:
+    @asynccontextmanager
+    async def of_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
+        """See `Platform`."""
+        async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
+            key = await PlatformRecords(connection).enter(key_hash)
+            yield None if key is None else (key, TenantRecords(connection, key.tenant_id, self._contents))
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
         """See `Platform`."""
         async with self._platform("") as records:
-            return await records.find_key(key_hash)
+            return await records.deletion(tenant_id)
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.unstarted_deletions(before, most)
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:

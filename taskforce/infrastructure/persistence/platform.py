@@ -8,14 +8,23 @@ import sqlalchemy as sa
 from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow
 from taskforce.core.domain.api_keys import ApiKey
+from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.connection import Connection, Query
+from taskforce.infrastructure.persistence.deletions import DELETION, PHASES, UNSTARTED, deletion_of
 from taskforce.infrastructure.persistence.rows import table
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
-_BY_HASH = Query(sa.select(KEYS).where(KEYS.c.hash == sa.bindparam("hash")))
+# What is found says whose the rest of the transaction is; the platform's sight ends with it.
+_ENTER = Query(
+    sa.select(
+        KEYS,
+        sa.func.set_config("app.tenant_id", KEYS.c.tenant_id, sa.true()).label("entered"),
+        sa.func.set_config("app.platform", "", sa.true()).label("left"),
+    ).where(KEYS.c.hash == sa.bindparam("hash"))
+)
 
 
 class PlatformRecords:
@@ -50,7 +59,19 @@ class PlatformRecords:
         later = query if after is None else query.where(TENANTS.c.tenant_id > after)
         return [tenant_of(row) for row in await self._connection.all(later)]
 
-    async def find_key(self, key_hash: str) -> ApiKey | None:
-        """See `Platform`."""
-        row = await self._connection.first(_BY_HASH, {"hash": key_hash})
+    async def enter(self, key_hash: str) -> ApiKey | None:
+        """Finds a key, from which on the transaction is its tenant's and the platform's no more; see `of_key`."""
+        row = await self._connection.first(_ENTER, {"hash": key_hash})
         return None if row is None else key_of(row)
+
+    async def deletion(self, tenant_id: str) -> Deletion | None:
+        """See `Platform`."""
+        row = await self._connection.first(DELETION, {"deleted": tenant_id})
+        if row is None:
+            return None
+        return deletion_of(row, await self._connection.all(PHASES, {"home": row.tenant_id, "deleted": tenant_id}))
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        """See `Platform`."""
+        rows = await self._connection.all(UNSTARTED, {"before": before, "most": most})
+        return [row.deleted_id for row in rows]

@@ -1,11 +1,13 @@
 """The records of one tenant, within one transaction."""
 
+from taskforce.core.domain.audit_content import ContentRules
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
 from taskforce.infrastructure.persistence.delegations import DelegationRows
+from taskforce.infrastructure.persistence.deletions import DeletionRows, EstateRows
 from taskforce.infrastructure.persistence.policies import PolicyRows
 from taskforce.infrastructure.persistence.rates import RateRows
 from taskforce.infrastructure.persistence.roles import RoleRows
@@ -20,7 +22,7 @@ from taskforce.infrastructure.persistence.users import UserRows
 class TenantRecords:
     """See `taskforce.core.interfaces.records.Records`."""
 
-    def __init__(self, connection: Connection, tenant_id: str) -> None:
+    def __init__(self, connection: Connection, tenant_id: str, contents: ContentRules) -> None:
         self.tenant_id = tenant_id
         self.tenant = TenantRows(connection, tenant_id)
         self.roles = RoleRows(connection, tenant_id)
@@ -39,4 +41,6 @@ class TenantRecords:
         self.requests = RequestRows(connection, tenant_id)
         self.delegations = DelegationRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)
-        self.audit = AuditRows(connection, tenant_id)
+        self.audit = AuditRows(connection, tenant_id, contents)
+        self.deletions = DeletionRows(connection, tenant_id)
+        self.estate = EstateRows(connection, tenant_id)

@@ -40,6 +40,7 @@ _USE = Query(
         _count(_USERS, _USERS.c.granted_roles.op("@>")(_NAMED)).label("users"),
         _count(_KEYS, _KEYS.c.roles.op("@>")(_NAMED), _ACTIVE).label("api_keys"),
         _count(_GRANTS, _GRANTED).label("resource_grants"),
+        _count(_USERS, _USERS.c.claimed_roles.op("@>")(_NAMED)).label("claims"),
     )
 )
 _GRANTS_OF = Query(sa.select(_GRANTS).where(where(_GRANTS, "user_id")).order_by(*(_GRANTS.c[name] for name in _KEY)))
@@ -70,7 +71,7 @@ class RoleRows(Repository):
     async def use(self, role_id: str, now: datetime) -> RoleUse:
         """Who holds this name, whether or not there is such a role."""
         row = await self._connection.one(_USE, {**self._of(), "named": [role_id], "now": now})
-        return RoleUse(row.users, row.api_keys, row.resource_grants)
+        return RoleUse(row.users, row.api_keys, row.resource_grants, row.claims)
 
     async def add(self, role: Role, maker_id: str, now: datetime) -> bool:
         """Adds a role; False when there is one of that id."""

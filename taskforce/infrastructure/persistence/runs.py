@@ -11,9 +11,12 @@ from models.tables.runs import RunRow, SessionRow
 from models.tables.usage import UsageRow
 from taskforce.core.domain.runs import FINAL, AgentDefinition, Brief, Ending, Limits, Run, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
-from taskforce.core.interfaces.stored import Page, RunFilter
+from taskforce.core.interfaces.stored import Erased, Page, RunFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where
+
+ERASED_ROWS = 20_000
+"""A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
 
 _RUNS, _SESSIONS, _USAGE = table(RunRow), table(SessionRow), table(UsageRow)
 _AGENT = Codec(AgentDefinition)
@@ -61,15 +64,16 @@ _BEGIN = Query(sa.update(_RUNS).where(_OF_RUN, _QUEUED), sets=("status", "starte
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
 _TOTAL = Query(_totalled())
 # Written as the index `runs_open` is.
-_STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
+STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
 _OTHER_SESSIONS = Query(
     sa.select(sa.func.count(sa.distinct(_RUNS.c.session_id))).where(
-        where(_RUNS), _STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
+        where(_RUNS), STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
     )
 )
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
+_ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
 
 class RunRows(Repository):
@@ -94,6 +98,7 @@ class RunRows(Repository):
             "max_seconds": brief.limits.max_seconds,
             "status": RunStatus.QUEUED.value,
             "created_at": brief.created_at,
+            "key_id": brief.key_id,
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, **dict.fromkeys(_COUNTERS, 0)})
@@ -164,6 +169,12 @@ class RunRows(Repository):
         row = await self._connection.first(_CLOSE, {**self._of(run_id=run_id), **values})
         return None if row is None else _totals(row)
 
+    async def erase(self, ended_before: datetime, most: int) -> Erased:
+        """Erases runs that ended before a time, with all that hangs on them; the owner's function has the last word."""
+        values = {"ended_before": ended_before, "most": most, "most_rows": ERASED_ROWS}
+        row = await self._connection.one(_ERASE, values)
+        return Erased(row.runs, row.requests, row.sessions)
+
     async def _update(self, query: Query, run_id: str, **values: object) -> bool:
         return await self._connection.change(query, {**self._of(run_id=run_id), **values}) > 0
 
@@ -181,6 +192,7 @@ def _run(row: Row) -> Run:
             context=row.context,
             limits=Limits(row.max_steps, row.max_tokens, row.max_seconds),
             created_at=row.created_at,
+            key_id=row.key_id,
         ),
         status=RunStatus(row.status),
         totals=_totals(row),

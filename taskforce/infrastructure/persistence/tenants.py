@@ -47,6 +47,7 @@ def values_of(tenant: Tenant) -> dict[str, object]:
         "metadata": storable_json(tenant.metadata),
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
+        "runs_until": tenant.runs_until,
     }
 
 
@@ -65,4 +66,5 @@ def tenant_of(row: Row, prefix: str = "") -> Tenant:
         metadata=row[f"{prefix}metadata"],
         created_at=row[f"{prefix}created_at"],
         updated_at=row[f"{prefix}updated_at"],
+        runs_until=row[f"{prefix}runs_until"],
     )

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, PydanticUserError, create_model
 from pydantic.fields import FieldInfo
 
+from taskforce.core.domain.tenants import FEATURES
 from taskforce.core.interfaces.tools import ToolContext, ToolSpec
 
 ToolFunction = Callable[..., Awaitable[object]]
@@ -68,6 +69,7 @@ def tool(
     needs_approval: bool = False,
     asks_person: bool = False,
     timeout_seconds: float = 30.0,
+    feature: str | None = None,
 ) -> Callable[[ToolFunction], Tool]:
     """Declares an async function a tool of the same name.
 
@@ -81,6 +83,7 @@ def tool(
         needs_approval: A person approves each call.
         asks_person: The run waits for a person's next message before the tool runs.
         timeout_seconds: Time for one attempt.
+        feature: One of `FEATURES` that the tenant must have been given; the tool is there for no other tenant.
 
     Returns:
         The decorator.
@@ -95,6 +98,8 @@ def tool(
             raise MisdeclaredToolError(f"Tool {name}: what is quick must be idempotent.")
         if timeout_seconds <= 0:
             raise MisdeclaredToolError(f"Tool {name}: timeout_seconds must be above 0.")
+        if feature is not None and feature not in FEATURES:
+            raise MisdeclaredToolError(f"Tool {name}: there is no feature {feature}; {', '.join(sorted(FEATURES))}.")
         docstring = _docstring(name, function)
         annotations, context_parameter = _annotations(name, function)
         descriptions = _descriptions(name, docstring, annotations, context_parameter)
@@ -108,6 +113,7 @@ def tool(
             needs_approval=needs_approval,
             asks_person=asks_person,
             timeout_seconds=timeout_seconds,
+            feature=feature,
         )
         return Tool(spec, function, arguments, fields, context_parameter)
 

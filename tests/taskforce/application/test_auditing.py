@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,9 +29,10 @@ from taskforce.application.auditing import (
     seal_tenant,
 )
 from taskforce.core.domain import audit_chain
+from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.audit_chain import Anchor, Verified
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.tenants import Tenant
+from taskforce.core.domain.tenants import Tenant, TenantStatus
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, Page
 from taskforce.infrastructure.persistence.database import Database
@@ -49,7 +51,7 @@ async def append(database: Database, tenant: str, *times: datetime) -> None:
 
 async def exported(database: Database, tenant: str, after: Anchor | int | None = None) -> tuple[Export, str]:
     export = await begin_export(database, Asking(tenant, "vera", "req-1"), after, NOW)
-    return export, "".join([text async for text in export_lines(database, export)])
+    return export, "".join([text async for text in export_lines(database, export, always)])
 
 
 async def verified(database: Database, tenant: str, after: Anchor | int | None = None) -> Verified:
@@ -60,6 +62,10 @@ async def verified(database: Database, tenant: str, after: Anchor | int | None =
 async def actions(database: Database, tenant: str) -> list[str]:
     async with database.tenant(tenant) as records:
         return [one.action for one in await records.audit.page(AuditFilter(), Page(10_000))]
+
+
+async def always() -> bool:
+    return True
 
 
 class SomeTenants:
@@ -80,8 +86,25 @@ class SomeTenants:
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         raise NotImplementedError
 
-    async def find_key(self, key_hash: str) -> None:
+    def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
         raise NotImplementedError
+
+    async def deletion(self, tenant_id: str) -> None:
+        raise NotImplementedError
+
+    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
+        raise NotImplementedError
+
+
+class LeavingTenants(SomeTenants):
+    """The same, with tenants that are being deleted; runs of the last one have time until then."""
+
+    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        drained = {self._ids[-1]: NOW + SECOND}
+        return [
+            replace(one, status=TenantStatus.DELETING, runs_until=drained.get(one.tenant_id))
+            for one in await super().tenants(after, most)
+        ]
 
 
 class Breaking:
@@ -160,6 +183,15 @@ async def test_all_tenants_are_sealed_and_one_that_fails_is_told(database: Datab
     ]
 
 
+async def test_the_log_of_a_tenant_that_goes_is_left_to_whoever_deletes_it(database: Database, tenant: str) -> None:
+    names = [f"{tenant}-{letter}" for letter in "ab"]
+    for name in names:
+        await append(database, name, NOW)
+    assert await seal_all(LeavingTenants(*names), database, NOW) == 1
+    assert await seal_tenant(database, names[0], NOW) == 1
+    assert await drop_all_expired(LeavingTenants(*names), database, 1, NOW + 3 * DAY) == 0
+
+
 async def test_the_sealer_looks_at_everything_at_first_and_once_an_hour(database: Database, tenant: str) -> None:
     now = [NOW]
     sealer = Sealer(SomeTenants(tenant), database, lambda: now[0])
@@ -199,7 +231,7 @@ async def test_what_is_committed_meanwhile_is_not_in_an_export(database: Databas
     export = await begin_export(database, Asking(tenant, "vera", None), None, NOW)
     await append(database, tenant, NOW + SECOND)
     await seal_tenant(database, tenant, NOW)
-    text = "".join([one async for one in export_lines(database, export)])
+    text = "".join([one async for one in export_lines(database, export, always)])
     assert audit_chain.verify(text.splitlines(), export.end).events == 2
 
 
@@ -280,7 +312,7 @@ async def test_of_what_was_dropped_there_is_no_export(database: Database, tenant
 async def test_an_export_that_retention_overtakes_breaks_off(database: Database, tenant: str) -> None:
     await append(database, tenant, *(NOW - 3 * DAY + number * SECOND for number in range(EXPORT_BATCH + 10)))
     export = await begin_export(database, Asking(tenant, "vera", None), None, NOW)
-    lines = export_lines(database, export)
+    lines = export_lines(database, export, always)
     await anext(lines)
     await anext(lines)
     await drop_expired(database, tenant, NOW, NOW)

@@ -7,10 +7,13 @@ import pytest
 
 from taskforce.application import people
 from taskforce.application.keys import Issued, NewKey, find_key, issue_key, list_keys, revoke_key
+from taskforce.application.missions import accept
 from taskforce.application.people import NewUser, UserChange
 from taskforce.application.principals import Actor, recognise_key
+from taskforce.application.steering import Saying, say
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.api_keys import LONGEST_LIFE, NOTED_EVERY
+from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType
@@ -26,7 +29,7 @@ async def service(stage: Stage, ada: Actor, *roles: str) -> None:
 
 
 async def used(stage: Stage, issued: Issued) -> Standing:
-    found, key = await recognise_key(stage.database, stage.database, issued.plaintext, RULES, stage.now)
+    found, key = await recognise_key(stage.database, issued.plaintext, RULES, stage.now)
     assert key.key_id == issued.key.key_id
     return found
 
@@ -216,3 +219,58 @@ async def test_keys_are_listed_newest_first_and_stay_in_their_tenant(stage: Stag
         for attempt in (find_key(other.database, eve, key_id), revoke_key(other.database, eve, key_id)):
             error = await refusal(attempt)
             assert (error.code, error.message) == ("api_key_not_found", "There is no such api key.")
+
+
+async def started(stage: Stage, acting: Actor, *roles: str) -> tuple[Issued, str]:
+    """A key of one's own that is cut to some roles, and a run that it has asked for, which wants to pay."""
+    issued = await issue_key(stage.database, acting, NewKey(None, "starter", frozenset(roles)))
+    mission = stage.mission(user_id=acting.standing.user.user_id, key_id=issued.key.key_id)
+    run_id = (await accept(stage.database, mission, stage.now)).run_id
+    await stage.reply(run_id, 1, ("echo", {"text": "hi"}))
+    return issued, run_id
+
+
+async def answered(stage: Stage, run_id: str) -> str:
+    """What the model is told about its call."""
+    await stage.acting.run(stage.ref(run_id), 2, (), None)
+    return await stage.told(run_id)
+
+
+async def test_a_run_may_no_more_than_the_key_that_asked_for_it(stage: Stage) -> None:
+    """Its user may use tools, but did not give that to the key."""
+    ada = await admin(stage)
+    await role(stage, "starter", Permission.AGENT_EXECUTE)
+    await role(stage, "worker", Permission.AGENT_EXECUTE, Permission.TOOL_EXECUTE)
+    _, cut = await started(stage, ada, "custom:starter")
+    assert await answered(stage, cut) == "Refused: This needs the permission tool:execute."
+    _, whole = await started(stage, ada, "custom:worker")
+    assert "hi" in await answered(stage, whole)
+
+
+async def test_a_run_stops_with_the_key_that_asked_for_it(stage: Stage) -> None:
+    ada = await admin(stage)
+    issued, run_id = await started(stage, ada, "admin")
+    await revoke_key(stage.database, ada, issued.key.key_id)
+    assert "revoked" in await answered(stage, run_id)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        with pytest.raises(Forbidden) as ended:
+            await stage.checking.user(records, (await stage.run(run_id)).brief)
+    assert ended.value.code == "api_key_ended"
+
+
+async def test_a_key_steers_no_run_that_may_more_than_it(stage: Stage) -> None:
+    """Words steer a run; those of a key that was given little must not steer one that may much."""
+    ada = await admin(stage)
+    await role(stage, "starter", Permission.AGENT_EXECUTE)
+    issued, own = await started(stage, ada, "custom:starter")
+    held = frozenset({Permission.AGENT_EXECUTE})
+    words = Saying("ada", "Pay.", None, None, issued.key.key_id, held)
+    by_hand = (await accept(stage.database, stage.mission(user_id="ada"), stage.now)).run_id
+    _, wider = await started(stage, ada, "operator")
+    for run_id in (by_hand, wider):
+        error = await refusal(say(stage.database, await stage.run(run_id), words, RULES, stage.now))
+        assert error.code == "run_may_more"
+    await say(stage.database, await stage.run(own), words, RULES, stage.now)
+    for run_id in (by_hand, wider, own):
+        as_much = replace(words, held=frozenset(Permission))
+        await say(stage.database, await stage.run(run_id), as_much, RULES, stage.now)

@@ -5,10 +5,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from taskforce.application.principals import REFRESH_AFTER, recognise, standing
-from taskforce.core.domain.access import UserRecord
+from taskforce.application.keys import NewKey, issue_key
+from taskforce.application.principals import REFRESH_AFTER, Actor, recognise, standing
+from taskforce.core.domain.access import Standing, UserRecord
 from taskforce.core.domain.errors import Forbidden
+from taskforce.core.interfaces.records import Records
+from taskforce.infrastructure.persistence.database import StatementError
 from tests.taskforce.application.stage import CLAIMS_AGE, NOW, RULES, Stage
 
 
@@ -83,3 +87,56 @@ async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) 
         await looking
     after = await kept(stage)
     assert (after.active, after.granted_roles, after.claims_seen_at) == (False, frozenset({"auditor"}), stage.now)
+
+
+async def test_changed_attributes_count_at_once(stage: Stage) -> None:
+    """A policy goes by them: whoever has just lost a clearance must not keep it for five minutes."""
+    before = replace(stage.identity("alice", "viewer"), attributes={"clearance": "secret"})
+    await recognise(stage.database, stage.database, before, RULES, stage.now)
+    stage.now += timedelta(seconds=1)
+    later = replace(before, attributes={}, issued_at=stage.now)
+    who = await recognise(stage.database, stage.database, later, RULES, stage.now)
+    assert dict(who.user.attributes) == {}
+    # And an older token does not bring it back.
+    who = await recognise(stage.database, stage.database, before, RULES, stage.now)
+    assert dict(who.user.attributes) == {}
+
+
+async def test_whoever_is_not_admitted_is_known_all_the_same(stage: Stage) -> None:
+    """At first sight and later."""
+
+    async def nobody(records: Records, who: Standing) -> None:
+        raise Forbidden("address_not_allowed", "No.")
+
+    for _ in range(2):
+        with pytest.raises(Forbidden) as refused:
+            await recognise(stage.database, stage.database, stage.identity("eve", "viewer"), RULES, stage.now, nobody)
+        assert refused.value.code == "address_not_allowed"
+    assert (await stage.rows("users", "user_id")) == [("eve",)]
+
+
+async def test_the_door_of_a_key_leads_to_its_tenant_and_no_further(stage: Stage) -> None:
+    """The transaction that finds the key sees all keys until then, and from then on its tenant alone."""
+    other = f"{stage.tenant_id}-b"
+    await stage.database.register_tenant(other, stage.now)
+    await stage.person("ada", "admin")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        acting = Actor(await standing(records, "ada", RULES, stage.now), RULES, None, stage.now)
+    issued = await issue_key(stage.database, acting, NewKey(None, "k", frozenset({"viewer"})))
+    async with stage.database.of_key(issued.key.hash) as found:
+        assert found is not None
+        key, records = found
+        assert (key, records.tenant_id) == (issued.key, stage.tenant_id)
+        seen = await records.users._connection.all(sa.text("SELECT tenant_id FROM tenants"))
+        assert [row.tenant_id for row in seen] == [stage.tenant_id]
+        setting = sa.text("SELECT current_setting('app.platform') || current_setting('app.tenant_id')")
+        assert await records.users._connection.value(setting) == stage.tenant_id
+
+    async def write_elsewhere() -> None:
+        async with stage.database.of_key(issued.key.hash) as found:
+            assert found is not None
+            foreign = sa.text("INSERT INTO sessions VALUES (:other, 's', 'ada', now())")
+            await found[1].users._connection.change(foreign, {"other": other})
+
+    with pytest.raises(StatementError, match="row-level security"):
+        await write_elsewhere()

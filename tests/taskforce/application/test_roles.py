@@ -240,6 +240,17 @@ async def test_a_name_that_somebody_still_holds_is_not_made_anew(stage: Stage) -
     assert (await rights(stage, "bob")).permissions == frozenset()
 
 
+async def test_a_name_that_tokens_claim_may_be_made_and_the_log_says_who_gets_it(stage: Stage) -> None:
+    """Whom an issuer names, it gives the role: also before there is one. Its maker bounds what that is."""
+    for user_id in ("bob", "carl"):
+        await stage.person(user_id, ANALYST)
+    await made(stage, READ)
+    assert (await rights(stage, "bob")).permissions == {READ}
+    ((_, _, details),) = await told(stage)
+    assert isinstance(details, dict)
+    assert details["claimed_by"] == 2
+
+
 async def test_a_role_that_is_just_being_handed_on_is_not_removed(stage: Stage) -> None:
     await made(stage, READ)
     await stage.person("bob")
@@ -269,7 +280,7 @@ async def test_what_was_done_is_written_down_with_before_and_after(stage: Stage)
     first = {"name": "Analyst", "description": "", "permissions": [READ.value]}
     second = {"name": "Analysts", "description": "", "permissions": [RUN.value, READ.value]}
     assert await told(stage) == [
-        ("role.create", "ada", {"before": None, "after": first}),
+        ("role.create", "ada", {"claimed_by": 0, "before": None, "after": first}),
         ("role.change", "ada", {"before": first, "after": second}),
         ("role.delete", "ada", {"before": second, "after": None}),
     ]

@@ -4,38 +4,38 @@ import pytest
 
 from taskforce.application.steering import Saying, say
 from taskforce.core.domain.errors import Forbidden, Invalid
-from tests.taskforce.application.stage import NOW, Stage
+from tests.taskforce.application.stage import NOW, RULES, Stage
 
 
 async def test_words_are_their_runs_owners_alone(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
     await stage.person("bob", "admin")
     with pytest.raises(Forbidden) as refused:
-        await say(stage.database, run, Saying("bob", "Pay me.", "k", None), NOW)
+        await say(stage.database, run, Saying("bob", "Pay me.", "k", None), RULES, NOW)
     assert refused.value.code == "not_your_run"
     assert await stage.audited("run.message") == []
-    assert (await say(stage.database, run, Saying("alice", "Go on.", "k", None), NOW)).tell
+    assert (await say(stage.database, run, Saying("alice", "Go on.", "k", None), RULES, NOW)).tell
 
 
 async def test_a_word_with_a_key_is_kept_once(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
-    first = await say(stage.database, run, Saying("alice", "Go on.", "k", None), NOW)
-    again = await say(stage.database, run, Saying("alice", "Go on.", "k", None), NOW)
+    first = await say(stage.database, run, Saying("alice", "Go on.", "k", None), RULES, NOW)
+    again = await say(stage.database, run, Saying("alice", "Go on.", "k", None), RULES, NOW)
     assert (again.word_id, again.replayed, again.tell) == (first.word_id, True, True)
     assert len(await stage.audited("run.message")) == 1
     with pytest.raises(Invalid) as reused:
-        await say(stage.database, run, Saying("alice", "Stop.", "k", None), NOW)
+        await say(stage.database, run, Saying("alice", "Stop.", "k", None), RULES, NOW)
     assert reused.value.code == "idempotency_key_reused"
 
 
 async def test_a_key_belongs_to_what_it_was_used_for(stage: Stage) -> None:
     run = await stage.run((await stage.accepted(idempotency_key="k")).run_id)
     other = await stage.run((await stage.accepted()).run_id)
-    words = [await say(stage.database, one, Saying("alice", "Go on.", "k", None), NOW) for one in (run, other)]
+    words = [await say(stage.database, one, Saying("alice", "Go on.", "k", None), RULES, NOW) for one in (run, other)]
     assert [word.replayed for word in words] == [False, False]
 
 
 async def test_words_without_a_key_are_all_kept(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
-    words = [await say(stage.database, run, Saying("alice", "Go on.", None, None), NOW) for _ in range(2)]
+    words = [await say(stage.database, run, Saying("alice", "Go on.", None, None), RULES, NOW) for _ in range(2)]
     assert words[0].word_id != words[1].word_id

@@ -7,7 +7,8 @@ import pytest
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.rates import Rate
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission
-from taskforce.infrastructure.access_rules import access_rules, audit_days, default_rate
+from taskforce.infrastructure.access_rules import access_rules, default_rate
+from taskforce.infrastructure.audit_section import audit_section
 from taskforce.infrastructure.profiles import Profile, load_profile
 from taskforce.infrastructure.settings import REPOSITORY, Settings
 
@@ -35,14 +36,14 @@ def test_the_guides_profile_gives_its_role_its_default_its_rate_and_its_days(set
     assert set(rules.roles) == {*SYSTEM_ROLES, "custom:data_analyst"}
     assert rules.default_role == "viewer"
     assert default_rate(profile) == Rate(100, 60.0, 100)
-    assert audit_days(profile) == 365
+    assert audit_section(profile).retention_days == 365
 
 
 def test_a_profile_that_says_nothing_limits_nothing(tmp_path: Path, settings: Settings) -> None:
     profile = written(tmp_path, "agent: {id: mine}")
     rules = access_rules(settings, profile)
     assert (set(rules.roles), rules.default_role, rules.platform_tenant) == (set(SYSTEM_ROLES), None, "platform")
-    assert (default_rate(profile), audit_days(profile)) == (None, None)
+    assert (default_rate(profile), audit_section(profile).retention_days) == (None, None)
 
 
 def test_a_default_role_may_be_one_of_the_profiles_own(tmp_path: Path, settings: Settings) -> None:
@@ -56,16 +57,9 @@ def test_a_default_role_may_be_one_of_the_profiles_own(tmp_path: Path, settings:
     [
         ("enterprise: {rbac: {default_role: nobody}}", "default_role"),
         ("enterprise: {rbac: {custom_roles: [{name: x, permissions: [all]}]}}", "custom_roles"),
-        ("enterprise: {audit: {retention_days: 0}}", "retention_days"),
-        ("enterprise: {audit: {retention_days: soon}}", "retention_days"),
     ],
 )
 def test_what_makes_no_sense_is_named(tmp_path: Path, settings: Settings, text: str, said: str) -> None:
     profile = written(tmp_path, text)
-
-    def read() -> None:
-        access_rules(settings, profile)
-        audit_days(profile)
-
     with pytest.raises(Invalid, match=said):
-        read()
+        access_rules(settings, profile)

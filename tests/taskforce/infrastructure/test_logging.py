@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,3 +60,18 @@ def test_a_text_cannot_forge_a_line(stream: io.StringIO) -> None:
     structlog.get_logger().info("said", text='\n{"event": "forged"}\u2028\ud800')
     (line,) = lines(stream)
     assert line["event"] == "said"
+
+
+def test_a_text_does_not_move_a_terminals_cursor(stream: io.StringIO) -> None:
+    configure_logging("INFO", as_json=False, stream=stream)
+    hostile = "a\x1b[2J\x1b[31m\x9b1A\rb\u202ec"
+    structlog.get_logger().info("http.request", path=hostile)
+    logging.getLogger("somebody.else").warning("Invalid: %s\nforged", hostile)
+    failure = RuntimeError(f"{hostile}\nmore")
+    structlog.get_logger().error("failed", exc_info=failure)
+    told = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert not set("\x1b\x9b\r\u202e") & set(told)
+    assert told.count("\\x1b[2J") == 3
+    assert "\nforged" not in told
+    assert "RuntimeError: a\\x1b[2J" in told
+    assert "\nmore" in told

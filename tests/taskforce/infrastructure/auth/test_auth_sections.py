@@ -11,7 +11,6 @@ from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.auth.auth_sections import (
     AuthenticationSection,
     authentication_in,
-    default_role_in,
     issuers_of,
 )
 from taskforce.infrastructure.auth.issuers import Issuers
@@ -182,7 +181,7 @@ async def test_a_list_of_issuers_with_all_that_can_be_said(web: Web, clock: Movi
         jwks_max_stale_seconds=3600,
     )
     partner = issuer(issuer="https://id.globex.example", secret_key=..., public_key=pem(RSA_KEY), tenant="globex")
-    issuers = issuers_of(section(azure, partner), development=True, default_role="viewer", clock=clock)
+    issuers = issuers_of(section(azure, partner), development=True, clock=clock)
 
     alice = await issuers.authenticate(
         signed(
@@ -192,7 +191,7 @@ async def test_a_list_of_issuers_with_all_that_can_be_said(web: Web, clock: Movi
     assert (alice.tenant_id, *alice.roles) == ("acme-corp", "operator")
     assert (alice.username, alice.email) == ("al", "a@acme.example")
 
-    bearer = forge({"alg": "RS256"}, claims(iss="https://id.globex.example", org_id=..., roles=[]), rs256)
+    bearer = forge({"alg": "RS256"}, claims(iss="https://id.globex.example", org_id=..., roles=["viewer"]), rs256)
     bob = await issuers.authenticate(bearer)
     assert (bob.tenant_id, *bob.roles) == ("globex", "viewer")
 
@@ -202,7 +201,9 @@ async def test_a_list_of_issuers_with_all_that_can_be_said(web: Web, clock: Movi
 
 
 def test_one_and_several_can_stand_together_but_none_twice() -> None:
-    both = authentication_in({}, {"type": "jwt", "jwt": issuer(), "issuers": [issuer(issuer="https://b.example")]})
+    both = authentication_in(
+        {}, {"type": "jwt", "jwt": issuer(), "issuers": [issuer(issuer="https://b.example", user_prefix="b|")]}
+    )
     assert issuers_of(both, development=False).names == {ISSUER, "https://b.example"}
 
     with pytest.raises(Invalid) as refusal:
@@ -222,13 +223,15 @@ def test_without_issuers_there_is_no_gateway() -> None:
 
 async def test_the_issuer_of_the_environment_stands_beside_those_of_the_profile() -> None:
     environment = JWTConfig(secret_key=SECRET, issuer="https://env.example", audience=AUDIENCE)
-    both = issuers_of(
-        section(issuer()), development=False, environment=environment, default_role="viewer", clock=lambda: NOW
-    )
+    said = section(issuer(user_prefix="okta|"))
+    both = issuers_of(said, development=False, environment=environment, clock=lambda: NOW)
 
     assert both.names == {ISSUER, "https://env.example"}
-    alice = await both.authenticate(forge(payload=claims(iss="https://env.example", roles=[])))
-    assert alice.roles == {"viewer"}
+    assert (await both.authenticate(forge(payload=claims(iss="https://env.example")))).user_id == "alice"
+    assert (await both.authenticate(forge())).user_id == "okta|alice"
+    with pytest.raises(Invalid) as refusal:
+        issuers_of(section(issuer()), development=False, environment=environment)
+    assert refusal.value.code == "issuers_overlap"
     assert issuers_of(None, development=False, environment=environment).names == {"https://env.example"}
 
 
@@ -323,14 +326,3 @@ def test_secrets_are_not_shown() -> None:
 
     assert SECRET not in repr(shown)
     assert SECRET not in shown.model_dump_json()
-
-
-def test_the_default_role_is_that_of_the_profile() -> None:
-    assert default_role_in(yaml.safe_load(GENERIC)["enterprise"]) == "viewer"
-    assert default_role_in({}) is None
-    assert default_role_in({"rbac": {"enabled": True}}) is None
-    with pytest.raises(Invalid):
-        default_role_in({"rbac": {"default_role": 5}})
-    with pytest.raises(Invalid) as refusal:
-        issuers_of(section(issuer()), development=False, default_role="vewer")
-    assert refusal.value.code == "role_mapping_invalid"

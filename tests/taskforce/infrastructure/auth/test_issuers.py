@@ -219,8 +219,43 @@ def test_a_binding_to_what_could_be_no_tenant_is_refused_at_the_start(binding: d
 def test_two_issuers_that_could_speak_of_the_same_user_are_named(
     one: dict[str, Any], other: dict[str, Any], warned: bool
 ) -> None:
+    both = [issuer(**one), issuer(GLOBEX, GLOBEX_SECRET, **other)]
     with capture_logs() as logs:
-        Issuers([issuer(**one), issuer(GLOBEX, GLOBEX_SECRET, **other)])
+        Issuers(both, development=True)
 
     assert [(line["event"], line["issuers"]) for line in logs] == [("auth.issuers.overlap", [ACME, GLOBEX])] * warned
     assert SECRET not in str(logs)
+    # Elsewhere one of them could come as the other's people.
+    if warned:
+        with pytest.raises(Invalid) as refusal:
+            Issuers(both)
+        assert (refusal.value.code, refusal.value.details["issuers"]) == ("issuers_overlap", [ACME, GLOBEX])
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(None, "okta|"), ("", "okta|"), ("a", "ab"), ("okta|", "azure|")])
+async def test_no_issuer_names_the_people_of_another(mine: str | None, theirs: str) -> None:
+    both = Issuers([issuer(user_prefix=mine), issuer(GLOBEX, GLOBEX_SECRET, user_prefix=theirs)])
+    own = (await both.authenticate(token(sub="alice"))).user_id
+    assert own == f"{mine or ''}alice"
+    assert (await both.authenticate(token(GLOBEX, GLOBEX_SECRET, sub="alice"))).user_id == f"{theirs}alice"
+    taken = f"{theirs}alice".removeprefix(mine or "")
+    if theirs.startswith(mine or ""):
+        assert await refused(both, token(sub=taken)) == "token_invalid"
+        assert await both.validate_token(token(sub=taken)) is None
+    assert (await both.authenticate(token(GLOBEX, GLOBEX_SECRET, sub=own))).user_id != own
+
+
+async def test_two_issuers_may_say_that_they_mean_the_same_people() -> None:
+    both = Issuers([issuer(user_prefix=""), issuer(GLOBEX, GLOBEX_SECRET, user_prefix="")])
+    found = [await both.authenticate(one) for one in (token(), token(GLOBEX, GLOBEX_SECRET))]
+    assert {one.user_id for one in found} == {"alice"}
+
+
+async def test_a_prefix_counts_for_the_length_of_an_id_and_is_plain_text() -> None:
+    one = issuer(user_prefix="okta|")
+    assert len((await one.authenticate(token(sub="x" * 250))).user_id) == 255
+    assert await refused(one, token(sub="x" * 251)) == "token_invalid"
+    for odd in ("a\nb", " a", "x" * 65):
+        with pytest.raises(Invalid) as refusal:
+            issuer(user_prefix=odd)
+        assert refusal.value.code == "user_prefix_invalid"

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from models.tables.metadata import METADATA
 from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.runs import Brief
+from taskforce.core.interfaces.stored import AuditEvent
 from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.records import TenantRecords
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.makers import NOW, SECOND, brief, queued, settled
 
@@ -37,26 +42,65 @@ async def bare(postgres: stacks.DatabaseUrls) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-async def test_interleaved_transactions_of_many_tenants_see_their_own_rows_only(narrow: Database, tenant: str) -> None:
-    tenants = [f"{tenant}-{number}" for number in range(25)]
-    asked = {name: await queued(narrow, name) for name in tenants}
-    chance = random.Random(1)
+class Trouble(Exception):
+    """Raised within a transaction."""
 
-    async def glance() -> None:
-        mine, other = chance.sample(tenants, 2)
-        async with narrow.tenant(mine) as records:
+
+@dataclass
+class Crowd:
+    """Many tenants, each with one run, who look at what they see."""
+
+    door: Database
+    asked: Mapping[str, Brief]
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
+
+    async def glance(self) -> None:
+        mine, other = self.chance.sample(list(self.asked), 2)
+        async with self.door.tenant(mine) as records:
             seen = await records.users._connection.all(sa.text("SELECT tenant_id, run_id FROM runs"))
-            assert [tuple(row) for row in seen] == [(mine, asked[mine].run_id)]
-            if chance.random() < 0.1:
-                assert await records.runs.get(asked[other].run_id) is None
+            assert [tuple(row) for row in seen] == [(mine, self.asked[mine].run_id)]
+            if self.chance.random() < 0.1:
+                assert await records.runs.get(self.asked[other].run_id) is None
+            await self.stumble(records)
+
+    async def stumble(self, records: TenantRecords) -> None:
+        if self.chance.random() < 0.05:
+            await records.audit.append(AuditEvent("nobody", "x", "y", "z", "allowed", NOW))
+            raise Trouble
+        if self.chance.random() < 0.05:
+            await records.users._connection.value(sa.text("SELECT 1 / 0"))
+
+    async def fate(self) -> str:
+        """How one transaction ends; some are cancelled, wherever they are."""
+        task = asyncio.create_task(self.glance())
+        if self.chance.random() < 0.05:
+            for _ in range(self.chance.randrange(12)):
+                await asyncio.sleep(0)
+            task.cancel()
+        try:
+            await task
+        except (Trouble, StatementError, asyncio.CancelledError) as error:
+            return type(error).__name__
+        return "passed"
+
+
+async def test_interleaved_transactions_of_many_tenants_see_their_own_rows_only(narrow: Database, tenant: str) -> None:
+    """Ten thousand on two connections, of which some fail, some raise and some are cancelled."""
+    crowd = Crowd(narrow, {name: await queued(narrow, name) for name in (f"{tenant}-{number}" for number in range(25))})
+    fates = Counter[str]()
 
     async def look(times: int) -> None:
         for _ in range(times):
-            await glance()
+            fates[await crowd.fate()] += 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(look(500))
+    assert fates.total() == 10_000
+    assert min(fates[name] for name in ("Trouble", "StatementError", "CancelledError")) > 200, fates
+    for name in crowd.asked:
+        async with narrow.tenant(name) as records:
+            assert await records.users._connection.value(sa.text("SELECT count(*) FROM audit_events")) == 0
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -122,10 +166,6 @@ async def test_what_is_written_once_stays(database: Database, tenant: str, table
     with pytest.raises(StatementError, match="permission denied"):
         async with database.tenant(tenant) as records:
             await records.users._connection.change(sa.text(statement.format(table)))
-
-
-class Trouble(Exception):
-    """Raised within a transaction."""
 
 
 async def leftover(door: Database) -> str:
@@ -208,7 +248,8 @@ async def test_the_platform_door_sees_tenants_and_unstarted_runs_only(
         statuses = await connection.execute(sa.text("SELECT DISTINCT status FROM runs"))
         assert [row.status for row in statuses] == ["queued"]
     seen = {table for table, count in counted.items() if count}
-    assert {"tenants", "runs"} <= seen <= {"tenants", "runs", "api_keys"}
+    readable = {"tenants", "runs", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
+    assert {"tenants", "runs"} <= seen <= readable
 
 
 async def test_the_platform_door_writes_nothing_of_a_tenant(database: Database, bare: AsyncEngine, tenant: str) -> None:
@@ -235,3 +276,25 @@ async def test_the_process_refuses_a_role_that_could_see_past_the_walls(postgres
 async def test_the_applications_role_passes(database: Database) -> None:
     await database.check()
     await database.ping()
+
+
+TOLD = sa.text("SELECT current_setting('app.tenant_id') || coalesce(current_setting('app.platform', true), '')")
+NAMES = (
+    "'", "''", "\\", "\\'", "\\\\'", "'; SET app.platform = 'on'; --", "\\'; SELECT 1; --", "a\nb", "\\000", "\\x27",
+    "é😀", "$$", "', true), set_config('app.platform', 'on', true); --", "/*", "--", "%s", ":x", "$1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("conforming", ["on", "off"])
+async def test_whatever_a_tenant_is_called_its_name_is_a_text_and_no_statement(
+    postgres: stacks.DatabaseUrls, conforming: str
+) -> None:
+    """With either reading of backslashes in plain texts, which a server or a role may be set to."""
+    door = Database(postgres.app, pool_size=1)
+    door._where["server_settings"] = {"standard_conforming_strings": conforming}
+    for name in NAMES:
+        async with door.tenant(name) as records:
+            connection = records.users._connection
+            assert await connection.value(sa.text("SHOW standard_conforming_strings")) == conforming
+            assert await connection.value(TOLD) == name
+    await door.close()

@@ -103,6 +103,13 @@ def test_time_must_be_given() -> None:
         tool(timeout_seconds=0)(plain)
 
 
+def test_a_tool_can_name_the_feature_that_it_needs() -> None:
+    assert tool()(plain).spec.feature is None
+    assert tool(feature="rag")(plain).spec.feature == "rag"
+    with pytest.raises(MisdeclaredToolError, match="no feature ragtime; approval_workflows, long_term_memory, rag"):
+        tool(feature="ragtime")(plain)
+
+
 async def no_docstring(a: int) -> int:
     return a
 
