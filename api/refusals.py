@@ -14,6 +14,7 @@ from taskforce.core.domain.redaction import redact
 from taskforce.core.interfaces.stored import AuditEvent
 
 NOBODY = "anonymous"
+_NO_TENANT = frozenset({"tenant_unknown", "tenant_deleted"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Anybody can fail to sign in, as often as they like: the log shall not grow at their pace.
 _FAILURES = Rate.per_minute(60)
@@ -72,10 +73,11 @@ async def _note_failed_sign_in(request: Request, parts: GatewayParts, error: Dom
     _log.warning("auth.failed", code=error.code)
     now, tenant_id, actor_id = parts.clock(), parts.rules.platform_tenant, NOBODY
     claimed = getattr(request.state, "claimed", None)
-    # Else only a token that we do not believe says whose tenant it would be, or there is no such tenant.
-    if isinstance(claimed, Claimed) and error.code != "tenant_unknown":
+    if isinstance(claimed, Claimed) and error.code not in _NO_TENANT:
         tenant_id, actor_id = claimed.tenant_id, claimed.user_id
-    await parts.database.register_tenant(tenant_id, now)
+    else:
+        # Only a token that we do not believe says whose tenant it would be, or there is none, or none any more.
+        await parts.database.register_tenant(tenant_id, now)
     async with parts.database.tenant(tenant_id) as records:
         if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
             await records.audit.append(_event(request, parts, actor_id, "auth.failed", error))

@@ -1,12 +1,13 @@
 """Asking for a tenant's deletion, and reading its report: for the platform's operator alone."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from taskforce.application.principals import Actor
 from taskforce.core.domain.deletions import Deletion, DeletionOrder, drains_until, require_deletable
-from taskforce.core.domain.errors import Conflict, Forbidden
+from taskforce.core.domain.errors import Conflict, Forbidden, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.tenants import parse_tenant_id
 from taskforce.core.interfaces.deletion_records import Begun
@@ -43,6 +44,7 @@ async def request_deletion(store: Store, platform: Platform, acting: Actor, wish
     """
     own_id = acting.standing.tenant.tenant_id
     _require_operator(acting, wish.tenant_id)
+    parse_tenant_id(wish.tenant_id)
     require_deletable(wish.tenant_id, own_id, acting.rules.platform_tenant)
     until = drains_until(wish.drain_seconds, acting.now)
     order = DeletionOrder(wish.tenant_id, acting.standing.user.user_id, acting.now, acting.request_id, until)
@@ -64,7 +66,10 @@ async def find_deletion(platform: Platform, acting: Actor, tenant_id: str) -> De
         Forbidden: `operator_only`.
     """
     _require_operator(acting, tenant_id)
-    found = await platform.deletion(tenant_id)
+    found = None
+    with suppress(Missing):
+        # An id that no tenant can have was never deleted either.
+        found = await platform.deletion(parse_tenant_id(tenant_id))
     if found is None:
         raise missing("deletion")
     return found
@@ -110,7 +115,6 @@ def _require_operator(acting: Actor, tenant_id: str) -> None:
         raise Forbidden("operator_only", "Only the platform's operator deletes tenants.")
     if not acting.runs_platform:
         raise missing("tenant")
-    parse_tenant_id(tenant_id)
 
 
 def _event(order: DeletionOrder) -> AuditEvent:

@@ -280,6 +280,14 @@ async def until_pending(handle: WorkflowHandle[Any, Any]) -> None:
             await asyncio.sleep(0.1)
 
 
+async def until_blocked(blocker: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Waits until somebody waits for the table that is locked."""
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'audit_events'::regclass"
+    async with asyncio.timeout(60):
+        while not await blocker.fetchval(waits):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.02)
+
+
 async def test_a_run_that_is_cancelled_while_it_ends_has_ended_in_its_row_too(
     missions: Missions, scripted: ScriptedLLM, temporal: Client, postgres: DatabaseUrls
 ) -> None:
@@ -291,7 +299,7 @@ async def test_a_run_that_is_cancelled_while_it_ends_has_ended_in_its_row_too(
         # The end of a run is audited; what comes before it is not.
         await blocker.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")
         await missions.door.start_run(await missions.brief(run_id))
-        await missions.event(run_id, "step.replied")
+        await until_blocked(blocker)
         await missions.door.cancel_run(missions.tenant_id, run_id)
         # The local attempt gives up, and the regular one that follows it waits for the table.
         await until_pending(handle)
