@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 
 from api.agents import Agents
 from taskforce.application.deciding import Deciding
+from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policies import PolicyEngine
 from taskforce.application.policy_documents import NoTags, StoredPolicies
 from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
+from taskforce.infrastructure.approval_rules import definition_rules
 from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
@@ -59,6 +62,7 @@ class GatewayParts:
         agents: The agents of the profiles.
         rules: What the deployment says about rights.
         rates: What it says about rates.
+        definitions: What it says about approvals.
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
@@ -74,6 +78,7 @@ class GatewayParts:
     agents: Agents
     rules: AccessRules = field(default_factory=AccessRules)
     rates: RateRules = field(default_factory=RateRules)
+    definitions: DefinitionRules = field(default_factory=DefinitionRules)
     trusted_proxies: tuple[str, ...] = ()
     policies: PolicyEngine = field(init=False)
     temporal_ui: str | None = None
@@ -103,7 +108,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
     """
     profile = deployment_profile(settings)
     issuers = _issuers(settings, profile)
-    rules = access_rules(settings, profile)
+    rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
     async with AsyncExitStack() as stack:
         database = Database(settings.app_url, settings.db_pool_size)
         stack.push_async_callback(database.close)
@@ -118,6 +123,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
             agents=_agents(settings),
             rules=rules,
             rates=RateRules(default_rate(profile), profile.rate_limiting.by_tenant),
+            definitions=definitions,
             trusted_proxies=settings.trusted_proxies,
             temporal_ui=temporal_ui(settings),
         )

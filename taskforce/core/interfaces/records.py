@@ -22,6 +22,7 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
+from taskforce.core.interfaces.approval_records import Definitions
 from taskforce.core.interfaces.stored import (
     Approver,
     Event,
@@ -315,6 +316,11 @@ class Records(Protocol):
     @property
     def requests(self) -> Requests:
         """See `Requests`."""
+        ...
+
+    @property
+    def definitions(self) -> Definitions:
+        """See `Definitions`."""
         ...
 
     @property

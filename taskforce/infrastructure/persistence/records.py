@@ -2,6 +2,7 @@
 
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
+from taskforce.infrastructure.persistence.approval_definitions import DefinitionRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
@@ -36,5 +37,6 @@ class TenantRecords:
         self.events = EventRows(connection, tenant_id)
         self.usage = UsageRows(connection, tenant_id)
         self.requests = RequestRows(connection, tenant_id)
+        self.definitions = DefinitionRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)
         self.audit = AuditRows(connection, tenant_id)
