@@ -10,7 +10,7 @@ import structlog
 
 from taskforce.application.payload_schemas import check_payload
 from taskforce.application.workflows.approval import ApprovalAction, ApprovalRequest, ApprovalWorkflow, Kept
-from taskforce.core.domain.approval_definitions import Definition, choose, known_type, merged, type_of
+from taskforce.core.domain.approval_definitions import Definition, check_known, choose, merged, type_of
 from taskforce.core.domain.approval_terms import ActionKind, Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict, content_hash
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
@@ -43,7 +43,7 @@ class WorkflowManager:
 
     Every method that something depends on time in takes `now`; time only goes forward, so that the latest of what was
     passed and of the clock counts. What is due by then happens first. A request that nothing touches is looked at by
-    `tick`.
+    `tick`. Requests are kept as long as the manager is.
 
     Args:
         profile: Definitions that every tenant has; a workflow of its own of the same id replaces one.
@@ -130,7 +130,7 @@ class WorkflowManager:
         with self._lock:
             own = self._workflows.get(checked_tenant_id(tenant_id), {})
             definition = choose(merged(own.values(), self._profile), meant, tool=tool, agent=agent)
-            known_type(meant, definition)
+            check_known(meant, definition)
             check_payload(None if definition is None else definition.payload_schema, content)
             approval = self._opened(requester_id, definition, content, now)
             request_id = approval.request_id

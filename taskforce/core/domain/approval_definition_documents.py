@@ -17,7 +17,6 @@ from taskforce.core.domain.approval_definitions import (
     TOOL_CALL,
     Definition,
     is_definition_id,
-    names,
     type_of,
 )
 from taskforce.core.domain.approval_terms import LONGEST, MOST_ACTIONS, ActionKind, Deciders, Terms, TimedAction
@@ -125,13 +124,13 @@ def _terms(parts: Mapping[str, Part], problems: Problems, signals: bool) -> Term
     before = len(problems.found)
     if "signal_channel" in parts and parts["signal_channel"].value is True and not signals:
         parts["signal_channel"].say("is not for this deployment: its profile does not allow it (approvals).")
-    people = names(parts["allowed_approvers"]) if "allowed_approvers" in parts else ()
+    people = parts["allowed_approvers"].names() if "allowed_approvers" in parts else ()
     # Whoever names people and no roles means these people.
     roles = () if people else _USUAL.allowed_roles
     read = {
         "required_approvers": _count(parts, "required_approvers"),
         "rejections_to_close": _count(parts, "rejections_to_close"),
-        "allowed_roles": names(parts["allowed_approver_roles"]) if "allowed_approver_roles" in parts else roles,
+        "allowed_roles": parts["allowed_approver_roles"].names() if "allowed_approver_roles" in parts else roles,
         "allowed_people": people,
         "self_approval": _flag(parts, "allow_self_approval"),
         "comment_required": _flag(parts, "comment_required"),
@@ -172,7 +171,7 @@ def _action(part: Part, actions: list[TimedAction], ends: list[int]) -> None:
     inner = part.fields(("after_hours", "do"), ("roles", "people"))
     doing = inner["do"].choice(_DOINGS) if "do" in inner else ""
     after = _seconds(inner["after_hours"]) if "after_hours" in inner else None
-    to = Deciders(*(names(inner[name]) if name in inner else () for name in ("roles", "people")))
+    to = Deciders(*(inner[name].names() if name in inner else () for name in ("roles", "people")))
     if doing == _EXPIRE and to:
         part.say("names somebody; nobody is needed for a request to expire.")
     if not doing or after is None:
@@ -235,7 +234,7 @@ def _meant(part: Part, word: str) -> str:
 
 
 def _only_for_calls(parts: Mapping[str, Part], name: str, decides: str) -> tuple[str, ...]:
-    found = names(parts[name]) if name in parts else ()
+    found = parts[name].names() if name in parts else ()
     if found and decides != TOOL_CALL:
         parts[name].say(f"is for {TOOL_CALL} only.")
     return found

@@ -35,7 +35,6 @@ MOST_DEFINITIONS: Final = 200
 
 INVALID: Final = "definition_invalid"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_MOST_NAMES: Final = 100
 _FOLLOWS: Final[Mapping[str, frozenset[Permission]]] = {
     AGENT_PUBLISH: frozenset({Permission.AGENT_UPDATE}),
     TOOL_CALL: frozenset({Permission.TOOL_EXECUTE}),
@@ -183,7 +182,7 @@ def check_author(held: Collection[Permission], *definitions: Definition) -> None
         require(held, permission)
 
 
-def agent_terms(agent: Mapping[str, object], usual: Terms, definition: Definition | None = None) -> Terms:
+def agent_terms(agent: Mapping[str, object], definition: Definition | None, usual: Terms) -> Terms:
     """The terms of an agent's tool calls where the agent says who decides (guide 11.3, `approval_roles`).
 
     Whoever writes an agent may narrow down who decides and cannot go around a definition: of its roles those count
@@ -192,30 +191,26 @@ def agent_terms(agent: Mapping[str, object], usual: Terms, definition: Definitio
 
     Args:
         agent: The section `agent` of its definition.
-        usual: The terms without it: of the definition, or where there is none, of the deployment.
-        definition: The definition that the terms are of.
+        definition: The definition of the call; see `choose`.
+        usual: The terms where there is no definition.
 
     Raises:
         Invalid: `definition_invalid`: `approval_roles` is no list of names.
     """
+    terms = usual if definition is None else definition.terms
     if agent.get("approval_roles") is None:
-        return usual
+        return terms
     problems = Problems(INVALID, "agent's definition")
-    roles = names(Part(agent["approval_roles"], "agent.approval_roles", problems), least=1)
+    roles = Part(agent["approval_roles"], "agent.approval_roles", problems).names(least=1)
     problems.refuse()
-    allowed = roles if definition is None else tuple(role for role in roles if role in usual.allowed_roles)
+    allowed = roles if definition is None else tuple(role for role in roles if role in terms.allowed_roles)
     if not allowed:
-        return usual
-    reminders = tuple(one for one in usual.actions if one.kind is ActionKind.REMIND)
-    return replace(usual, allowed_roles=allowed, allowed_people=(), actions=reminders)
+        return terms
+    reminders = tuple(one for one in terms.actions if one.kind is ActionKind.REMIND)
+    return replace(terms, allowed_roles=allowed, allowed_people=(), actions=reminders)
 
 
-def names(part: Part, least: int = 0) -> tuple[str, ...]:
-    """The names of a list, each once, in alphabetical order."""
-    return tuple(sorted({one.text() for one in part.items(_MOST_NAMES, least)} - {""}))
-
-
-def known_type(request_type: str, chosen: Definition | None) -> None:
+def check_known(request_type: str, chosen: Definition | None) -> None:
     """Refuses a request of a type that nobody has defined: it would be decided by whoever decides anything.
 
     Raises:

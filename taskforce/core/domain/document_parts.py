@@ -12,6 +12,7 @@ from taskforce.core.domain.errors import Invalid
 
 MAX_PROBLEMS = 1_000
 MAX_TEXT = 256
+MAX_NAMES = 100
 MAX_VALUES = 1_000
 _MAX_HINTS = 50
 _SHOWN = 64
@@ -131,6 +132,10 @@ class Part:
     def texts(self) -> frozenset[str]:
         """The texts of a list that is not empty."""
         return frozenset(part.text() for part in self.items(MAX_VALUES))
+
+    def names(self, least: int = 0) -> tuple[str, ...]:
+        """The texts of a short list, each once, in alphabetical order."""
+        return tuple(sorted({part.text() for part in self.items(MAX_NAMES, least)} - {""}))
 
     def choice(self, known: Collection[str], among: str = "") -> str:
         """One of the words that are known."""

@@ -13,8 +13,8 @@ from taskforce.core.domain.approval_definitions import (
     Source,
     agent_terms,
     check_author,
+    check_known,
     choose,
-    known_type,
     merged,
 )
 from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
@@ -96,12 +96,12 @@ def test_signals_count_only_while_the_deployment_takes_them() -> None:
 
 
 def test_a_type_that_nobody_defined_is_refused() -> None:
-    known_type("holiday", definition("one", "holiday"))
+    check_known("holiday", definition("one", "holiday"))
     for built_in in BUILT_IN:
-        known_type(built_in, None)
+        check_known(built_in, None)
     for unknown in ("holiday", "custom", "agent_publsh"):
         with pytest.raises(Invalid) as refused:
-            known_type(unknown, None)
+            check_known(unknown, None)
         assert refused.value.code == "request_type_unknown"
 
 
@@ -142,18 +142,19 @@ USUAL = Terms(required_approvers=2, allowed_people=("bob",), comment_required=Tr
 
 def test_the_roles_of_an_agent_decide_its_calls() -> None:
     expected = replace(USUAL, allowed_roles=("cfo", "compliance_officer"), allowed_people=(), actions=CHAIN[:1])
-    assert agent_terms(SOX, USUAL) == expected
-    assert agent_terms({"require_approval": True}, USUAL) == USUAL
+    assert agent_terms(SOX, None, USUAL) == expected
+    assert agent_terms({"require_approval": True}, None, USUAL) == USUAL
 
 
 def test_an_agent_narrows_a_definition_and_never_goes_around_it() -> None:
     terms = replace(USUAL, allowed_roles=("cfo", "admin"))
-    assert agent_terms(SOX, terms, definition(terms=terms)).allowed_roles == ("cfo",)
-    assert agent_terms(SOX, USUAL, definition(terms=USUAL)) == USUAL
+    assert agent_terms(SOX, definition(terms=terms), Terms()).allowed_roles == ("cfo",)
+    assert agent_terms(SOX, definition(terms=USUAL), Terms()) == USUAL
+    assert agent_terms({}, definition(terms=USUAL), Terms()) == USUAL
 
 
 @pytest.mark.parametrize("roles", ["cfo", [], [1], [""], {"cfo": True}])
 def test_roles_that_are_none(roles: object) -> None:
     with pytest.raises(Invalid) as refused:
-        agent_terms({"approval_roles": roles}, USUAL)
+        agent_terms({"approval_roles": roles}, None, USUAL)
     assert refused.value.code == "definition_invalid"
