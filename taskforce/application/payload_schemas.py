@@ -42,12 +42,13 @@ def schema_problems(schema: object) -> Sequence[str]:
     """Says what is wrong with a schema; fulfils `SchemaCheck`.
 
     Args:
-        schema: Parsed JSON of bounded depth.
+        schema: JSON-compatible and of bounded depth.
 
     Returns:
         Sentences, at most ten; empty for a schema that can be applied.
     """
-    return tuple(islice(_problems(schema), MOST_PROBLEMS))
+    # As it will be applied: a program's tuples are lists, and its keys texts.
+    return tuple(islice(_problems(json.loads(json.dumps(schema))), MOST_PROBLEMS))
 
 
 def check_payload(schema: Mapping[str, object] | None, payload: Mapping[str, object]) -> None:

@@ -126,12 +126,11 @@ class WorkflowManager:
         Raises:
             Invalid: `tenant_id_invalid`, `request_type_unknown`, `payload_invalid` or `payload_malformed`.
         """
-        meant, content = type_of(str(request_type), metadata or {}), deepcopy(dict(payload or {}))
+        meant, asked = type_of(str(request_type), metadata or {}), dict(payload or {})
+        definition = self._chosen(checked_tenant_id(tenant_id), meant, tool, agent)
+        check_payload(None if definition is None else definition.payload_schema, asked)
+        content = deepcopy(asked)
         with self._lock:
-            own = self._workflows.get(checked_tenant_id(tenant_id), {})
-            definition = choose(merged(own.values(), self._profile), meant, tool=tool, agent=agent)
-            check_known(meant, definition)
-            check_payload(None if definition is None else definition.payload_schema, content)
             approval = self._opened(requester_id, definition, content, now)
             request_id = approval.request_id
             self._requests[request_id] = Kept(
@@ -150,6 +149,13 @@ class WorkflowManager:
         if definition is None or definition.notify_on_create:
             self._tell(request_id, "request_created")
         return ApprovalRequest(request_id, self)
+
+    def _chosen(self, tenant_id: str, request_type: str, tool: str | None, agent: str | None) -> Definition | None:
+        with self._lock:
+            own = tuple(self._workflows.get(tenant_id, {}).values())
+        found = choose(merged(own, self._profile), request_type, tool=tool, agent=agent)
+        check_known(request_type, found)
+        return found
 
     def _opened(
         self, requester_id: str, definition: Definition | None, content: object, now: datetime | None

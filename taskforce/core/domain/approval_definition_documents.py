@@ -88,7 +88,11 @@ def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Defi
         **{name: _only_for_calls(parts, name, decides) for name in _CALLS},
     }
     problems.refuse()
-    return Definition(**found)  # type: ignore[arg-type]  # each is read as its field's type
+    definition = Definition(**found)  # type: ignore[arg-type]  # each is read as its field's type
+    # What is left out is written out, so that the text grows; one that grows too long could not be read again.
+    problems.weigh(as_document(definition), MAX_CHARACTERS)
+    problems.refuse()
+    return definition
 
 
 def as_document(definition: Definition) -> dict[str, object]:

@@ -66,6 +66,13 @@ def test_what_is_not_taken(schema: object, about: str) -> None:
     assert schema_problems(schema)[0].startswith(about)
 
 
+def test_a_programs_tuples_are_lists() -> None:
+    schema = {"required": ("days",), "properties": {"days": {"enum": (1, 2)}}}
+    assert schema_problems(schema) == ()
+    check_payload(schema, {"days": 1})
+    assert refusal(schema, {"days": 3}).code == "payload_invalid"
+
+
 def test_words_of_schemas_that_are_only_data_are_taken() -> None:
     taken = {"const": {"$ref": "x"}, "enum": [{"pattern": "y"}], "default": {"uniqueItems": 1}, "examples": ["$defs"]}
     assert schema_problems({"properties": {"$ref": taken, "pattern": {"type": "string"}}}) == ()

@@ -226,6 +226,23 @@ def test_tools_and_agents_are_for_tool_calls() -> None:
     assert problems(STRICT | {"tools": ["pay"], "agents": ["clerk"]}).keys() == {"tools", "agents"}
 
 
+def test_what_is_read_can_be_stored_and_read_again() -> None:
+    def with_facts(length: int) -> Document:
+        return STRICT | {"metadata": {"a": "x" * length}}
+
+    longest = next(length for length in range(49_990, 0, -1) if not _refused(with_facts(length)))
+    assert len(json.dumps(as_document(read(with_facts(longest))), separators=(",", ":"))) == 50_000
+    assert as_document(read(as_document(read(with_facts(longest))))) == as_document(read(with_facts(longest)))
+
+
+def _refused(document: Document) -> bool:
+    try:
+        read(document)
+    except Invalid:
+        return True
+    return False
+
+
 @pytest.mark.parametrize(
     "more",
     [
