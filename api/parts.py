@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from api.agents import Agents
 from taskforce.application.changing import Changing
 from taskforce.application.deciding import Deciding
+from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policies import PolicyEngine
 from taskforce.application.policy_documents import NoTags, StoredPolicies
 from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
+from taskforce.infrastructure.approval_rules import definition_rules
 from taskforce.infrastructure.audit_section import content_rules
 from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
 from taskforce.infrastructure.auth.issuers import Issuers
@@ -61,6 +64,7 @@ class GatewayParts:
         agents: The agents of the profiles.
         rules: What the deployment says about rights.
         rates: What it says about rates.
+        definitions: What it says about approvals.
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
@@ -76,6 +80,7 @@ class GatewayParts:
     agents: Agents
     rules: AccessRules = field(default_factory=AccessRules)
     rates: RateRules = field(default_factory=RateRules)
+    definitions: DefinitionRules = field(default_factory=DefinitionRules)
     trusted_proxies: tuple[str, ...] = ()
     policies: PolicyEngine = field(init=False)
     temporal_ui: str | None = None
@@ -109,7 +114,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
     """
     profile = deployment_profile(settings)
     issuers = _issuers(settings, profile)
-    rules = access_rules(settings, profile)
+    rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
     contents = content_rules(profile, os.environ)
     async with AsyncExitStack() as stack:
         database = Database(settings.app_url, settings.db_pool_size, contents=contents)
@@ -125,6 +130,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
             agents=_agents(settings),
             rules=rules,
             rates=RateRules(default_rate(profile), profile.rate_limiting.by_tenant),
+            definitions=definitions,
             trusted_proxies=settings.trusted_proxies,
             temporal_ui=temporal_ui(settings),
         )

@@ -2,7 +2,18 @@
 
 from sqlmodel import SQLModel
 
-from models.tables import access, answers, approvals, audit, deletions, runs, tenants, usage, users
+from models.tables import (
+    access,
+    answers,
+    approval_definitions,
+    approvals,
+    audit,
+    deletions,
+    runs,
+    tenants,
+    usage,
+    users,
+)
 
-MODULES = (access, answers, approvals, audit, deletions, runs, tenants, usage, users)
+MODULES = (access, answers, approval_definitions, approvals, audit, deletions, runs, tenants, usage, users)
 METADATA = SQLModel.metadata

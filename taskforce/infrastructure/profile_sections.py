@@ -98,6 +98,20 @@ class ApprovalsSection(Section):
     required_approvers: Annotated[int, Field(ge=1, le=100)] = 1
 
 
+class WorkflowConfigSection(Section):
+    """What concerns approvals besides tool calls (guide 9.2); a key that is not known is an error here.
+
+    Attributes:
+        workflows: Approval definitions that every tenant has, in the words of the API.
+        webhooks: Who is told of what happens to requests.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflows: tuple[Mapping[str, object], ...] = ()
+    webhooks: Mapping[str, object] = Field(default_factory=dict)
+
+
 class LlmSection(Section):
     """The model of a deployment, in the guide's words.
 

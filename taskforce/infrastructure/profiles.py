@@ -24,6 +24,7 @@ from taskforce.infrastructure.profile_sections import (
     PersistenceSection,
     RateLimitingSection,
     Section,
+    WorkflowConfigSection,
 )
 
 LARGEST_FILE = 1_000_000
@@ -63,6 +64,7 @@ class Profile(Section):
     approvals: ApprovalsSection = ApprovalsSection()
     enterprise: Mapping[str, object] = Field(default_factory=dict)
     persistence: PersistenceSection = PersistenceSection()
+    workflow_config: WorkflowConfigSection = WorkflowConfigSection()
     llm: LlmSection = LlmSection()
     metrics: MetricsSection = MetricsSection()
     logging: LoggingSection = LoggingSection()

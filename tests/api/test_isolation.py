@@ -32,7 +32,11 @@ async def test_a_foreign_id_is_answered_like_a_missing_one(
     request_id = await ask(gateway.parts.database, tenant, run_id)
     stranger = client_for(f"{tenant}-other", "olga", ["operator", "admin"])
 
+    workflow = {"workflow_id": "only-there", "name": "Theirs", "request_type": "data_export"}
+    assert (await owner.post("/api/v1/admin/workflows", json=workflow)).status_code == 201
+
     others = {"run_id": run_id, "request_id": request_id, "tenant_id": tenant, "user_id": "only-there"}
+    others["workflow_id"] = "only-there"
     await client_for(tenant, "only-there", ["viewer"]).get("/api/v1/me")
     met = 0
     for path, operations in gateway.app.openapi()["paths"].items():

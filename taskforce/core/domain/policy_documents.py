@@ -16,18 +16,14 @@
 `has_all`. Hours are `HH:MM`, `to` is the first minute outside and may be `24:00`. What it all means: `policies`.
 """
 
-import difflib
 import json
 import re
-import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from taskforce.core.domain import policies
-from taskforce.core.domain.documents import check_document
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.document_parts import MAX_VALUES, Part, Problems, shown
 from taskforce.core.domain.policies import (
     AttributeCondition,
     Condition,
@@ -46,13 +42,8 @@ VERSION = 1
 MAX_CHARACTERS = 1_000_000
 MAX_RULES = 500
 MAX_CONDITIONS = 20
-MAX_VALUES = 1_000
 MAX_DESCRIPTION = 500
-MAX_TEXT = 256
 MAX_NUMBER = 2**53
-MAX_PROBLEMS = 1_000
-_MAX_HINTS = 50
-_SHOWN = 64
 
 _RULE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
@@ -62,101 +53,6 @@ _TAGGED = ("has_any", "has_all")
 _SOURCES = ("user", "context")
 _TYPES = tuple(kind.value for kind in ResourceType)
 _WRITTEN = "a permission, one like 'agent:*', or '*'"
-
-
-@dataclass(slots=True)
-class _Problems:
-    found: list[dict[str, str]] = field(default_factory=list)
-    uncounted: int = 0
-
-    def add(self, path: str, text: str) -> None:
-        if len(self.found) < MAX_PROBLEMS:
-            self.found.append({"path": path or "document", "problem": text})
-        else:
-            self.uncounted += 1
-
-    def hint(self, word: str, known: Iterable[str]) -> str:
-        # Looking for the closest of many names takes long; a document made of nonsense gets a few hints only.
-        if len(self.found) >= _MAX_HINTS:
-            return ""
-        close = difflib.get_close_matches(word[:_SHOWN], list(known), n=1)
-        return f" Did you mean '{close[0]}'?" if close else ""
-
-    def refuse(self) -> None:
-        if self.found:
-            count = len(self.found) + self.uncounted
-            first = f"{self.found[0]['path']}: {self.found[0]['problem']}"
-            text = f"The policy document has {count} problem{'s' if count > 1 else ''}. The first: {first}"
-            raise Invalid("policy_invalid", text, details={"problems": self.found, "count": count})
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A value with its place in the document. A wrong one is told of and read as an empty one, so reading goes on."""
-
-    value: object
-    path: str
-    problems: _Problems
-
-    def say(self, text: str) -> None:
-        self.problems.add(self.path, text)
-
-    def fields(self, needed: Collection[str], optional: Collection[str] = ()) -> dict[str, "_Part"]:
-        if not isinstance(self.value, Mapping):
-            self.say("must be an object.")
-            return {}
-        for name in needed:
-            if name not in self.value:
-                self.say(f"'{name}' is missing.")
-        known = (*needed, *optional)
-        for name in self.value:
-            if name not in known:
-                self.problems.add(self._below(name), f"is not known.{self.problems.hint(str(name), known)}")
-        return {name: _Part(self.value[name], self._below(name), self.problems) for name in known if name in self.value}
-
-    def _below(self, name: object) -> str:
-        word = name if isinstance(name, str) and re.fullmatch(r"\w{1,64}", name, re.ASCII) else _shown(name)
-        return f"{self.path}.{word}" if self.path else word
-
-    def one_of(self, names: Collection[str]) -> str | None:
-        chosen = [name for name in names if isinstance(self.value, Mapping) and name in self.value]
-        if len(chosen) != 1 and isinstance(self.value, Mapping):
-            self.say(f"must have exactly one of {', '.join(names)}.")
-        return chosen[0] if len(chosen) == 1 else None
-
-    def items(self, most: int, least: int = 1) -> list["_Part"]:
-        if not isinstance(self.value, list | tuple):
-            self.say("must be a list.")
-            return []
-        if len(self.value) < least:
-            self.say("must not be empty; leave the key out if it should say nothing.")
-        if len(self.value) > most:
-            self.say(f"must have at most {most} entries, not {len(self.value)}.")
-        return [_Part(one, f"{self.path}[{at}]", self.problems) for at, one in enumerate(self.value[:most])]
-
-    def text(self, longest: int = MAX_TEXT) -> str:
-        if not isinstance(self.value, str) or not 0 < len(self.value) <= longest:
-            self.say(f"must be a text of 1 to {longest} characters.")
-        elif any(unicodedata.category(letter) in ("Cc", "Cs") for letter in self.value):
-            self.say("must not have control characters or broken ones.")
-        else:
-            return self.value
-        return ""
-
-    def texts(self) -> frozenset[str]:
-        return frozenset(part.text() for part in self.items(MAX_VALUES))
-
-    def choice(self, known: Collection[str], among: str = "") -> str:
-        if isinstance(self.value, str) and self.value in known:
-            return self.value
-        hint = self.problems.hint(self.value, known) if isinstance(self.value, str) else ""
-        self.say(f"must be {among or 'one of ' + ', '.join(known)}, not {_shown(self.value)}.{hint}")
-        return ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def parse(document: object) -> Policy:
@@ -172,10 +68,10 @@ def parse(document: object) -> Policy:
         Invalid: `policy_invalid`; `details["problems"]` lists every problem as `{"path": ..., "problem": ...}`, the
             first 1,000 of `details["count"]`.
     """
-    problems = _Problems()
-    _weigh(document, problems)
+    problems = Problems("policy_invalid", "policy document")
+    problems.weigh(document, MAX_CHARACTERS)
     problems.refuse()
-    parts = _Part(document, "", problems).fields(("version", "rules"))
+    parts = Part(document, "", problems).fields(("version", "rules"))
     if "version" in parts and policies.key(parts["version"].value) != ("number", VERSION):
         parts["version"].say(f"must be {VERSION}.")
     rules = [_rule(part) for part in parts["rules"].items(MAX_RULES, least=0)] if "rules" in parts else []
@@ -184,25 +80,14 @@ def parse(document: object) -> Policy:
     return Policy(tuple(rules))
 
 
-def _weigh(document: object, problems: _Problems) -> None:
-    try:
-        check_document(document, "policy")
-        length = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
-    except (Invalid, TypeError, ValueError) as error:
-        problems.add("", error.message if isinstance(error, Invalid) else "must be JSON.")
-        return
-    if length > MAX_CHARACTERS:
-        problems.add("", f"must have at most {MAX_CHARACTERS} characters, not {length}.")
-
-
-def _refuse_twins(rules: list[Rule], problems: _Problems) -> None:
+def _refuse_twins(rules: list[Rule], problems: Problems) -> None:
     first: dict[str, int] = {}
     for at, rule in enumerate(rules):
         if rule.rule_id and first.setdefault(rule.rule_id, at) != at:
             problems.add(f"rules[{at}].id", f"is the id of rules[{first[rule.rule_id]}] as well.")
 
 
-def _rule(part: _Part) -> Rule:
+def _rule(part: Part) -> Rule:
     parts = part.fields(("id", "effect", "actions"), ("description", "resources", "roles", "users", "when"))
     effect = parts["effect"].choice([one.value for one in Effect]) if "effect" in parts else ""
     allows = effect == Effect.ALLOW.value
@@ -221,14 +106,14 @@ def _rule(part: _Part) -> Rule:
     return rule
 
 
-def _rule_id(part: _Part) -> str:
+def _rule_id(part: Part) -> str:
     if isinstance(part.value, str) and _RULE_ID.fullmatch(part.value):
         return part.value
     part.say("must be 1 to 64 letters, digits, dots, underscores or hyphens, a letter or digit first.")
     return ""
 
 
-def _actions(part: _Part, allows: bool) -> Iterator[str]:
+def _actions(part: Part, allows: bool) -> Iterator[str]:
     for one in part.items(MAX_VALUES):
         action = one.choice(policies.ACTIONS, _WRITTEN)
         reserved = sorted(given.value for given in policies.ACTIONS.get(action, frozenset()) & policies.RESERVED)
@@ -237,18 +122,18 @@ def _actions(part: _Part, allows: bool) -> Iterator[str]:
         yield action
 
 
-def _resources(part: _Part) -> tuple[Selector, ...]:
+def _resources(part: Part) -> tuple[Selector, ...]:
     found = {_selector(one) for one in part.items(MAX_VALUES)}
     return tuple(sorted(found, key=lambda one: (one.type.value, sorted(one.ids or ()))))
 
 
-def _selector(part: _Part) -> Selector:
+def _selector(part: Part) -> Selector:
     parts = part.fields(("type",), ("ids",))
     kind = parts["type"].choice(_TYPES) if "type" in parts else ""
     return Selector(ResourceType(kind or _TYPES[0]), parts["ids"].texts() if "ids" in parts else None)
 
 
-def _require_names(rule: Rule, part: _Part) -> None:
+def _require_names(rule: Rule, part: Part) -> None:
     by_tags = any(isinstance(condition, TagCondition) for condition in rule.when)
     if rule.resources is None:
         part.say("must have 'resources': an allow rule names what it is about.")
@@ -256,7 +141,7 @@ def _require_names(rule: Rule, part: _Part) -> None:
         part.say("must name its resources, by 'ids' for each type or by a condition on 'resource_tags'.")
 
 
-def _conditions(part: _Part, allows: bool) -> Iterator[Condition]:
+def _conditions(part: Part, allows: bool) -> Iterator[Condition]:
     for one in part.items(MAX_CONDITIONS, least=0):
         parts = one.fields((), (*_KINDS, *_COMPARISONS))
         kind = one.one_of(_KINDS)
@@ -267,7 +152,7 @@ def _conditions(part: _Part, allows: bool) -> Iterator[Condition]:
             yield found
 
 
-def _attribute(part: _Part, parts: Mapping[str, _Part], allows: bool) -> Condition | None:
+def _attribute(part: Part, parts: Mapping[str, Part], allows: bool) -> Condition | None:
     source, _, name = parts["attribute"].text().partition(".")
     if source and (source not in _SOURCES or not name):
         parts["attribute"].say(f"must be 'user.' or 'context.' and a name.{part.problems.hint(source, _SOURCES)}")
@@ -280,18 +165,17 @@ def _attribute(part: _Part, parts: Mapping[str, _Part], allows: bool) -> Conditi
     return AttributeCondition(source, name, operator, _values(parts[chosen]))
 
 
-def _values(part: _Part) -> frozenset[Key]:
+def _values(part: Part) -> frozenset[Key]:
     comparison = part.path.rpartition(".")[2]
     if comparison in ("in", "not_in"):
         return frozenset(_scalar(one) for one in part.items(MAX_VALUES))
     if comparison in ("equals", "not_equals"):
         return frozenset({_scalar(part)})
-    if not isinstance(part.value, bool):
-        part.say("must be true or false.")
+    part.flag()
     return frozenset()
 
 
-def _scalar(part: _Part) -> Key:
+def _scalar(part: Part) -> Key:
     match part.value:
         case bool() as flag:
             return "flag", flag
@@ -303,13 +187,13 @@ def _scalar(part: _Part) -> Key:
     return "text", ""
 
 
-def _tags(part: _Part, parts: Mapping[str, _Part], _: bool) -> Condition | None:
+def _tags(part: Part, parts: Mapping[str, Part], _: bool) -> Condition | None:
     inner = parts["resource_tags"].fields((), _TAGGED)
     chosen = parts["resource_tags"].one_of(_TAGGED)
     return TagCondition(inner[chosen].texts() if chosen else frozenset(), every=chosen == "has_all")
 
 
-def _window(part: _Part, parts: Mapping[str, _Part], _: bool) -> Condition | None:
+def _window(part: Part, parts: Mapping[str, Part], _: bool) -> Condition | None:
     inner = parts["time"].fields(("zone",), ("days", "from", "to"))
     if inner.keys() == {"zone"}:
         parts["time"].say("must have at least one of days, from, to.")
@@ -323,12 +207,12 @@ def _window(part: _Part, parts: Mapping[str, _Part], _: bool) -> Condition | Non
     return TimeWindow(ZoneInfo(zone or "UTC"), named if "days" in inner else frozenset(range(7)), begins, ends)
 
 
-def _minute(part: _Part, latest: int) -> int:
+def _minute(part: Part, latest: int) -> int:
     if isinstance(part.value, str) and _HOURS.fullmatch(part.value):
         minute = int(part.value[:2]) * 60 + int(part.value[3:])
         if minute <= latest:
             return minute
-    part.say(f"must be a time of day from '00:00' to '{_hours(latest)}', not {_shown(part.value)}.")
+    part.say(f"must be a time of day from '00:00' to '{_hours(latest)}', not {shown(part.value)}.")
     return -1 if latest == policies.DAY_MINUTES else 0
 
 

@@ -22,7 +22,7 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
-from taskforce.core.interfaces.approval_records import Delegations, Requests
+from taskforce.core.interfaces.approval_records import Definitions, Delegations, Requests
 from taskforce.core.interfaces.deletion_records import Deletions, Estate
 from taskforce.core.interfaces.stored import (
     Erased,
@@ -310,6 +310,11 @@ class Records(Protocol):
     @property
     def delegations(self) -> Delegations:
         """Who decides in whose place."""
+        ...
+
+    @property
+    def definitions(self) -> Definitions:
+        """See `Definitions`."""
         ...
 
     @property

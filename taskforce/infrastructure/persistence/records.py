@@ -3,6 +3,7 @@
 from taskforce.core.domain.audit_content import ContentRules
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
+from taskforce.infrastructure.persistence.approval_definitions import DefinitionRows
 from taskforce.infrastructure.persistence.approvals import RequestRows
 from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
@@ -39,6 +40,7 @@ class TenantRecords:
         self.events = EventRows(connection, tenant_id)
         self.usage = UsageRows(connection, tenant_id)
         self.requests = RequestRows(connection, tenant_id)
+        self.definitions = DefinitionRows(connection, tenant_id)
         self.delegations = DelegationRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)
         self.audit = AuditRows(connection, tenant_id, contents)

@@ -21,7 +21,7 @@ from taskforce.core.domain.runs import FINAL, Ending, RunStatus
 from taskforce.core.domain.tenants import Tenant, TenantSettings
 from taskforce.core.interfaces.llm import ModelCall
 from taskforce.core.interfaces.records import Records
-from taskforce.core.interfaces.stored import AuditFilter, Erased, Page
+from taskforce.core.interfaces.stored import AuditFilter, Erased, Happening, Page
 from taskforce.infrastructure.persistence import runs as run_rows
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import driver_arguments
@@ -103,6 +103,8 @@ async def full(stage: Stage, at: datetime) -> str:
         await records.requests.add(asked)
         decision = Decision("vera", Verdict.APPROVE, "fine", Channel.API, stage.now)
         await records.requests.decided(asked.approval.request_id, decision)
+        await records.requests.propose(asked.approval.request_id, "hash", {"tool": "pay"}, "vera", stage.now)
+        await records.requests.happened(asked.approval.request_id, Happening("x", "created", "alice", stage.now))
         await records.requests.close(asked.approval.request_id, ApprovalStatus.APPROVED, "vera", stage.now)
     stage.now = at
     await stage.running.end(stage.tenant_id, run_id, DONE)

@@ -1,0 +1,75 @@
+"""Approval definitions, which the guide calls workflows: the deployment's, and those that a tenant makes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from api.cursors import Cursor, Limit, parse_text, text_cursor
+from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.schemas.approval_definitions import (
+    ChangedDefinition,
+    DefinitionOut,
+    NewDefinition,
+    change_of,
+    definition_out,
+)
+from api.schemas.pages import PageOut
+from taskforce.application import approval_definitions as definitions
+from taskforce.core.interfaces.identity import Permission
+
+PREFIX = "/admin/workflows"
+router = APIRouter(prefix=PREFIX, tags=["approval definitions"])
+
+Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
+
+
+@router.get("", name="list_workflows")
+async def list_workflows(
+    caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[DefinitionOut]:
+    """Every definition that counts for the tenant, by id; each says whose it is."""
+    acting, after = actor_of(parts, caller), parse_text(cursor)
+    found = await definitions.list_definitions(parts.database, acting, parts.definitions, after, limit + 1)
+    return PageOut[DefinitionOut].model_construct(
+        items=[definition_out(one) for one in found[:limit]],
+        next_cursor=text_cursor(found[limit - 1].definition_id) if len(found) > limit else None,
+    )
+
+
+@router.post("", status_code=201, name="create_workflow")
+async def create_workflow(document: NewDefinition, caller: Manager, parts: Parts, response: Response) -> DefinitionOut:
+    """Makes a definition; one of the profile's of the same id counts no more.
+
+    A wrong one is refused with all its `problems`. Its maker must hold what an approval of its type brings about.
+    """
+    acting, wanted = actor_of(parts, caller), change_of(document).document
+    made = await definitions.create_definition(parts.database, acting, parts.definitions, wanted)
+    response.headers["location"] = f"/api/v1{PREFIX}/{made.definition_id}"
+    return definition_out(made)
+
+
+@router.get("/{workflow_id}", name="read_workflow")
+async def read_workflow(workflow_id: str, caller: Manager, parts: Parts) -> DefinitionOut:
+    """One definition."""
+    acting = actor_of(parts, caller)
+    return definition_out(await definitions.find_definition(parts.database, acting, parts.definitions, workflow_id))
+
+
+@router.put("/{workflow_id}", name="change_workflow")
+async def change_workflow(
+    workflow_id: str, document: ChangedDefinition, caller: Manager, parts: Parts
+) -> DefinitionOut:
+    """Replaces a definition of the tenant's own; open requests keep the terms that they began with.
+
+    With the `version` that was read, it is refused if somebody has changed the definition meanwhile.
+    """
+    acting, change = actor_of(parts, caller), change_of(document)
+    return definition_out(
+        await definitions.change_definition(parts.database, acting, parts.definitions, workflow_id, change)
+    )
+
+
+@router.delete("/{workflow_id}", status_code=204, name="delete_workflow")
+async def delete_workflow(workflow_id: str, caller: Manager, parts: Parts) -> None:
+    """Removes a definition of the tenant's own; one of the profile's of the same id counts again."""
+    await definitions.delete_definition(parts.database, actor_of(parts, caller), parts.definitions, workflow_id)
