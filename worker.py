@@ -25,7 +25,7 @@ from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.policy_documents import StoredPolicies
-from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep
+from taskforce.application.running import Briefs, Replies, Running, repeat, settle, sweep, sweep_requests
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
@@ -170,6 +170,7 @@ async def sweeping(
     """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
+    deciding = Deciding(database, briefs, live, clock, AccessRules())
     settled: set[tuple[str, str]] = set()
 
     async def start(tenant_id: str, run_id: str) -> None:
@@ -180,10 +181,15 @@ async def sweeping(
         if started:
             _log.info("runs.swept", started=started)
 
+        await sweep_requests(database, database, clock() - LATE, door.start_request)
+
     async def settle_ended_ones() -> None:
         ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
         await settle(running, sorted(ended))
         settled.update(ended)
+        for tenant_id, request_id in set(await door.requests_ended_from_outside(clock() - LOOK_BACK)) - settled:
+            await deciding.withdraw(tenant_id, request_id, "An operator terminated the request's workflow.")
+            settled.add((tenant_id, request_id))
 
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {

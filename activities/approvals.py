@@ -28,8 +28,11 @@ class ApprovalActivities:
     @activity.defn(name="open_request")
     async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
         """Commits the request and returns what is needed to decide it by the rules."""
-        ref = CallRef(asked.tenant_id, asked.run_id, asked.step, asked.call)
-        request = await self._deciding.open(ref, asked.request_id)
+        if asked.filed:
+            request = await self._deciding.begin(asked.tenant_id, asked.request_id)
+        else:
+            ref = CallRef(asked.tenant_id, asked.run_id, asked.step, asked.call)
+            request = await self._deciding.open(ref, asked.request_id)
         terms = request.approval.terms
         return OpenedRequest(
             title=request.title,

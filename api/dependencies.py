@@ -5,7 +5,7 @@ without one.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -15,17 +15,20 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from api.addresses import client_address
 from api.parts import GatewayParts
 from api.problems import request_id_of
+from taskforce.application.agents import agent_id_of
 from taskforce.application.principals import Actor, recognise, recognise_key
 from taskforce.application.rates import count_request
 from taskforce.application.rights import on_resource, require_right
 from taskforce.core.domain.access import Standing, UserRecord
 from taskforce.core.domain.api_keys import KEY_PREFIX
 from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import Permission
 from taskforce.infrastructure.logging import bind
 
 MOST_PATIENT = 60
 
+_ETAG = re.compile(r'"([1-9][0-9]{0,8})"')
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
@@ -39,12 +42,14 @@ class Caller:
         expires_at: From when the credential is no longer believed.
         request_id: The request.
         key_id: The API key, if it was one.
+        thing: The id of what the request is about, where its route's permission is about one thing.
     """
 
     standing: Standing
     expires_at: datetime
     request_id: str | None
     key_id: str | None = None
+    thing: str | None = None
 
     @property
     def user(self) -> UserRecord:
@@ -124,16 +129,26 @@ class Guard:
         )
         if self.permission is not None:
             facts = {"channel": "api", "client": request.state.client, "route": request.scope["route"].name}
-            thing = await self._thing(request)
+            thing = await self._thing(request, parts, caller.tenant_id)
+            caller = replace(caller, thing=thing)
             here = await on_resource(parts.database, standing, self.permission, thing, parts.rules)
             await require_right(parts.policies, here, self.permission, thing, facts)
         return caller
 
-    async def _thing(self, request: Request) -> str | None:
+    async def _thing(self, request: Request, parts: GatewayParts, tenant_id: str) -> str | None:
         kind = self.permission.value.partition(":")[0] if self.permission else ""
+        named = await self._named(request, kind)
+        if kind != "agent" or named is None or (self.of is not None and parts.agents.knows(named)):
+            return named
+        # By whatever name it is asked for, rights and policies are about the one agent.
+        return named.lower() if is_id(named) else await agent_id_of(parts.database, tenant_id, named) or named
+
+    async def _named(self, request: Request, kind: str) -> str | None:
         if self.of is None:
-            # Of another's tenant only the platform's operator asks, whom no tenant's policy binds.
-            return None if kind == "tenant" else request.path_params.get(f"{kind}_id")
+            # Of another's tenant only the platform's operator asks, whom no tenant's policy binds; and what is still to
+            # be made is no thing yet, although it may be a copy of one.
+            unnamed = kind == "tenant" or self.permission is Permission.AGENT_CREATE
+            return None if unnamed else request.path_params.get(f"{kind}_id")
         try:
             body = await request.json()
         except ValueError:
@@ -200,5 +215,43 @@ def patience(
     return min(int(found[1]), MOST_PATIENT) if found else None
 
 
+def seen_revision(
+    if_match: Annotated[
+        str | None, Header(description="The `ETag` of what you saw last: 412 when it has been changed since")
+    ] = None,
+) -> int | None:
+    """Which revision a change is meant for (RFC 9110); None for any.
+
+    Raises:
+        Invalid: `if_match_invalid`.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(if_match.strip())
+    if found is None:
+        raise Invalid("if_match_invalid", 'If-Match takes one ETag as it came, for example "3", or *.')
+    return int(found[1])
+
+
+async def require_also(
+    parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None, route: str
+) -> None:
+    """Asks for a further right, for what is about two things at once.
+
+    Args:
+        parts: The gateway's parts.
+        caller: Who calls.
+        permission: The right.
+        thing: The id of what it is about.
+        route: The route's name, for policies.
+
+    Raises:
+        Forbidden: `permission_denied` or `policy_denied`.
+    """
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})
+
+
+Seen = Annotated[int | None, Depends(seen_revision)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 Patience = Annotated[int | None, Depends(patience)]

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from api.agents import Agents
+from taskforce.application.agents import CatalogTags
 from taskforce.application.deciding import Deciding
 from taskforce.application.policies import PolicyEngine
-from taskforce.application.policy_documents import NoTags, StoredPolicies
+from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
@@ -23,6 +25,7 @@ from taskforce.infrastructure.live import Listener, Publisher
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.profiles import Profile
 from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
 
@@ -63,6 +66,7 @@ class GatewayParts:
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
         clock: The time.
+        tools: Names of the tools there are.
         closing: Set when the process is about to end: whoever waits, stops waiting.
     """
 
@@ -79,11 +83,16 @@ class GatewayParts:
     temporal_ui: str | None = None
     rhythm: Rhythm = Rhythm()
     clock: Clock = utc_now
+    tools: frozenset[str] = field(default_factory=lambda: frozenset(ToolRegistry.discover().specs()))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        engine = PolicyEngine(StoredPolicies(self.database), NoTags(), self.clock)
+        engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
         object.__setattr__(self, "policies", engine)
+
+    def offered(self) -> Offered:
+        """What a definition in the catalog may name."""
+        return self.agents.offered(self.tools)
 
     def deciding(self) -> Deciding:
         """The use cases of approvals."""

@@ -191,7 +191,7 @@ class ApprovalWorkflow:
         asked, now = self._asked, workflow.now()
         reason = self._approval.reason(now) if self._approval is not None else ""
         if status is ApprovalStatus.WITHDRAWN:
-            reason = "the run was cancelled"
+            reason = "the request was withdrawn" if asked.filed else "the run was cancelled"
         end = CloseRequest.model_validate(
             {"tenant_id": asked.tenant_id, "request_id": asked.request_id, "status": status.value, "reason": reason}
         )

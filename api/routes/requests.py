@@ -74,16 +74,29 @@ async def _decide(
     parts: GatewayParts, caller: Caller, request_id: str, verdict: Verdict, said: DecisionIn | None
 ) -> RequestOut:
     request = await _find(parts, caller, request_id)
+    await carry(parts, caller, request, verdict, said.comment if said else "")
+    return _out(parts, caller, await _find(parts, caller, request_id))
+
+
+async def carry(parts: GatewayParts, caller: Caller, request: Request, verdict: Verdict, comment: str) -> None:
+    """Carries the caller's word to a request's workflow.
+
+    Raises:
+        Forbidden: The caller may not decide this request.
+        Conflict: The request's state does not allow it.
+        Unavailable: It could not be checked or recorded.
+    """
     known_id = request.approval.request_id
     if request.closed_at is not None:
         raise Conflict("request_closed", f"The request is {request.status.value}; it takes no more decisions.")
     # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
     attempt = Attempted(caller.tenant_id, known_id, caller.user_id, Channel.API)
     await parts.deciding().authorize(attempt)
-    comment = said.comment if said else ""
+    if request.run_id is None:
+        # The sweeper may not have come by yet.
+        await parts.door.start_request(caller.tenant_id, request)
     decision = DecisionInput(approver_id=caller.user_id, verdict=verdict.value, comment=comment)
     require_counted(await parts.door.decide(caller.tenant_id, known_id, decision))
-    return _out(parts, caller, await _find(parts, caller, request_id))
 
 
 def require_counted(outcome: DecisionOutcome) -> None:

@@ -33,6 +33,7 @@ class RequestOut(BaseModel):
     Attributes:
         payload: Exactly what is approved, and the agent's reason.
         content_hash: SHA-256 over what is approved: an approval counts for nothing else.
+        run_id, step, call: The call of a run that it is about; null and 0 when it is about no run.
         can_decide: Whether the caller may decide it now.
     """
 
@@ -45,7 +46,7 @@ class RequestOut(BaseModel):
     resource_id: str
     payload: dict[str, JsonValue]
     content_hash: str
-    run_id: str
+    run_id: str | None
     step: int
     call: int
     required_approvers: int

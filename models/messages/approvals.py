@@ -14,11 +14,17 @@ class RequestRef(Message):
 
 
 class ApprovalInput(RequestRef):
-    """Starts the wait for a decision about one tool call of a run."""
+    """Starts the wait for a decision about one tool call of a run, or about a request that is filed already.
+
+    Attributes:
+        run_id: The run; empty for a filed request, as the call's place is 0.
+        filed: Whether the request is a row already, and no run waits for it.
+    """
 
     run_id: str
     step: int
     call: int
+    filed: bool = False
 
 
 class OpenedRequest(Message):

@@ -17,7 +17,7 @@ class ApprovalRow(SQLModel, table=True):
 
     tenant_id: str = key()
     request_id: str = key(UUID)
-    run_id: str = column(UUID)
+    run_id: str | None = maybe(UUID)
     step: int = column(sa.Integer)
     call: int = column(sa.Integer)
     request_type: str = column()
@@ -32,6 +32,7 @@ class ApprovalRow(SQLModel, table=True):
     reason: str | None = maybe()
     opened_at: datetime = column(TIME)
     closed_at: datetime | None = maybe(TIME)
+    begun_at: datetime | None = maybe(TIME)
 
 
 class ApprovalDecisionRow(SQLModel, table=True):

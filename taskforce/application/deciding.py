@@ -1,14 +1,16 @@
 """Requests for approval: opening, who may decide, what was decided, closing."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from taskforce.application.calls import CallRef, call_payload
 from taskforce.application.principals import standing
+from taskforce.application.publishing import AGENT_PUBLISH, conclude
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, content_hash
-from taskforce.core.domain.errors import DomainError, Forbidden
+from taskforce.core.domain.errors import DomainError, Forbidden, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent, Request
@@ -74,6 +76,16 @@ class Deciding:
         self._live.changed(ref.tenant_id, ref.run_id)
         return request
 
+    async def begin(self, tenant_id: str, request_id: str) -> Request:
+        """Marks that a filed request has its workflow, and returns it.
+
+        Raises:
+            Missing: `request_not_found`.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            await records.requests.begin(request_id, self._clock())
+            return await _request(records, request_id)
+
     async def authorize(self, attempt: Attempted) -> None:
         """Asks, now, whether this person may decide this request.
 
@@ -115,20 +127,33 @@ class Deciding:
             )
             await records.audit.append(event)
             data = {"request_id": request_id, "approver_id": decision.approver_id, "verdict": verdict}
-            await records.events.append(request.run_id, "approval.decided", data, decision.at)
-        self._live.changed(tenant_id, request.run_id)
+            if request.run_id is not None:
+                await records.events.append(request.run_id, "approval.decided", data, decision.at)
+        self._tell(request, tenant_id)
 
     async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
-        """Ends a request; its row is the record from now on."""
+        """Ends a request, and does what its end means; its row is the record from now on."""
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await _request(records, request_id)
             if await records.requests.close(request_id, status, reason, now):
                 data = {"request_id": request_id, "status": status.value, "reason": reason}
-                await records.events.append(request.run_id, "approval.closed", data, now)
+                if request.run_id is not None:
+                    await records.events.append(request.run_id, "approval.closed", data, now)
+                if request.request_type == AGENT_PUBLISH:
+                    await conclude(records, request, status, reason, now)
                 event = _audit(request, "approval.close", "system", status.value, reason or None, "worker", now)
                 await records.audit.append(event)
-        self._live.changed(tenant_id, request.run_id)
+        self._tell(request, tenant_id)
+
+    async def withdraw(self, tenant_id: str, request_id: str, reason: str) -> None:
+        """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
+        with suppress(Missing):
+            await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
+
+    def _tell(self, request: Request, tenant_id: str) -> None:
+        if request.run_id is not None:
+            self._live.changed(tenant_id, request.run_id)
 
     async def _check(self, records: Records, request: Request, attempt: Attempted, now: datetime) -> None:
         request.approval.check(attempt.approver_id, attempt.channel, now)
@@ -176,5 +201,11 @@ def _audit(
         reason=reason,
         channel=channel,
         at=now,
-        details={"run_id": request.run_id, "tool": request.resource_id, "content_hash": request.content_hash},
+        details={**_about(request), "content_hash": request.content_hash},
     )
+
+
+def _about(request: Request) -> dict[str, object]:
+    if request.run_id is None:
+        return {"request_type": request.request_type, f"{request.resource_type}_id": request.resource_id}
+    return {"run_id": request.run_id, "tool": request.resource_id}

@@ -14,7 +14,7 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
 from taskforce.core.domain.transcript import Entry
 from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
-from taskforce.core.interfaces.stored import AuditEvent
+from taskforce.core.interfaces.stored import AuditEvent, Request
 
 _log = structlog.get_logger(__name__)
 
@@ -216,6 +216,38 @@ async def sweep(platform: Platform, before: datetime, start: StartRun) -> int:
     if refused is not None:
         raise refused
     return started
+
+
+class StartRequest(Protocol):
+    """Starts the workflow of a filed request; starting it again is harmless."""
+
+    def __call__(self, tenant_id: str, request: Request) -> Awaitable[None]:
+        """Starts it."""
+        ...
+
+
+async def sweep_requests(platform: Platform, store: Store, before: datetime, start: StartRequest) -> int:
+    """Starts requests that a crash between commit and start has left behind.
+
+    Args:
+        platform: The door that sees the requests of all tenants that have no workflow.
+        store: The door to the tenants' data.
+        before: Requests committed before this time are late.
+        start: Starts one.
+
+    Returns:
+        How many were started.
+
+    Raises:
+        DomainError: One could not be started; the next sweep tries again.
+    """
+    late = await platform.unbegun_requests(before, UNSTARTED_BATCH)
+    for tenant_id, request_id in late:
+        async with store.tenant(tenant_id) as records:
+            request = await records.requests.get(request_id)
+        if request is not None:
+            await start(tenant_id, request)
+    return len(late)
 
 
 async def settle(running: Running, ended: Sequence[tuple[str, str]]) -> None:

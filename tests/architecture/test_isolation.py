@@ -9,10 +9,21 @@ APP = "taskforce_app"
 NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
 CHANGED_IN_PLACE = frozenset(
-    {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
+    {
+        "users",
+        "runs",
+        "run_files",
+        "approvals",
+        "tenants",
+        "roles",
+        "api_keys",
+        "rate_buckets",
+        "agents",
+        "agent_versions",
+    }
 )
 """The tables in which the application may change rows; all others are append-only."""
-DELETED_FROM = frozenset({"roles", "resource_grants"})
+DELETED_FROM = frozenset({"roles", "resource_grants", "agents", "agent_versions"})
 """The tables from which the application may delete."""
 WRITTEN_BY_FUNCTION = frozenset({"audit_anchors"})
 """The tables that the application only reads; a function of `OWNERS_FUNCTIONS` writes them."""
@@ -26,6 +37,8 @@ READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
+    "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND ((status = 'pending'::text) AND "
+    "(run_id IS NULL) AND (begun_at IS NULL)))",
 }
 """What the platform door may read of all tenants."""
 

@@ -22,6 +22,7 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
+from taskforce.core.interfaces.catalog_records import Catalog
 from taskforce.core.interfaces.stored import (
     Approver,
     Event,
@@ -65,6 +66,14 @@ class Runs(Protocol):
 
     async def open_sessions(self, besides: str) -> int:
         """How many other sessions have an open run; nobody else starts one before this transaction ends."""
+        ...
+
+    async def open_of_agent(self, agent_id: str) -> int:
+        """How many open runs an agent of the catalog has."""
+        ...
+
+    async def open_of_version(self, version_id: str, most: int) -> Sequence[str]:
+        """The ids of open runs that are pinned to a version, oldest first."""
         ...
 
     async def begin(self, run_id: str, now: datetime) -> bool:
@@ -199,6 +208,10 @@ class Requests(Protocol):
         """One request with its decisions."""
         ...
 
+    async def begin(self, request_id: str, now: datetime) -> None:
+        """Marks that a request which no run waits for has its workflow; a second mark changes nothing."""
+        ...
+
     async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
         """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
         ...
@@ -261,6 +274,11 @@ class Records(Protocol):
     @property
     def users(self) -> Users:
         """See `Users`."""
+        ...
+
+    @property
+    def catalog(self) -> Catalog:
+        """See `Catalog`."""
         ...
 
     @property
@@ -336,6 +354,10 @@ class Platform(Protocol):
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """(tenant, run) of runs that were committed before a time and have not begun."""
+        ...
+
+    async def unbegun_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        """(tenant, request) of requests without a run that were committed before a time and have no workflow yet."""
         ...
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:

@@ -77,9 +77,9 @@ class Request:
 
     Attributes:
         approval: The rules' view: requester, terms, decisions.
-        run_id: The run that waits for it.
-        step: The step of the call.
-        call: The call within the step.
+        run_id: The run that waits for it; None when it is about no run.
+        step: The step of the call; 0 without a run.
+        call: The call within the step; 0 without a run.
         request_type: For example `tool_call`.
         resource_type: What kind of thing is asked for, for example `tool`.
         resource_id: Which one.
@@ -92,7 +92,7 @@ class Request:
     """
 
     approval: Approval
-    run_id: str
+    run_id: str | None
     step: int
     call: int
     request_type: str

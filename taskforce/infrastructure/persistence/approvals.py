@@ -21,6 +21,8 @@ _DECIDED = Query(insert(_DECISIONS).on_conflict_do_nothing())
 _ASKED = _DECISIONS.c.request_id == sa.any_(sa.bindparam("requests", type_=ARRAY(_DECISIONS.c.request_id.type)))
 _DECISIONS_OF = Query(sa.select(_DECISIONS).where(where(_DECISIONS), _ASKED).order_by(_DECISIONS.c.at))
 _OPEN = where(_REQUESTS, "request_id") & _PENDING
+_UNBEGUN = where(_REQUESTS, "request_id") & _REQUESTS.c.begun_at.is_(None)
+_BEGIN = Query(sa.update(_REQUESTS).where(_UNBEGUN), sets=("begun_at",))
 _CLOSE = Query(sa.update(_REQUESTS).where(_OPEN), sets=("status", "reason", "closed_at"))
 
 
@@ -48,6 +50,8 @@ class RequestRows(Repository):
             "opened_at": approval.opened_at,
             "closed_at": None,
             "reason": None,
+            # A run asks by a workflow that is there already.
+            "begun_at": None if request.run_id is None else approval.opened_at,
         }
         return await self._connection.change(_ADD, values) > 0
 
@@ -55,6 +59,10 @@ class RequestRows(Repository):
         """One request with its decisions."""
         row = await self._connection.first(_GET, self._of(request_id=request_id))
         return None if row is None else _request(row, await self._decisions([request_id]))
+
+    async def begin(self, request_id: str, now: datetime) -> None:
+        """Marks that a request which no run waits for has its workflow."""
+        await self._connection.change(_BEGIN, {**self._of(request_id=request_id), "begun_at": now})
 
     async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
         """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""

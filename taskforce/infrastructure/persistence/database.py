@@ -125,6 +125,11 @@ class Database:
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most)
 
+    async def unbegun_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.unbegun_requests(before, most)
+
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""
         async with self.tenant(tenant_id) as records:

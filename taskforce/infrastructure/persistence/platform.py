@@ -5,6 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.tenants import Tenant
@@ -13,7 +14,7 @@ from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.rows import table
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
-_RUNS = table(RunRow)
+_RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
 _BY_HASH = Query(sa.select(KEYS).where(KEYS.c.hash == sa.bindparam("hash")))
 
 
@@ -32,6 +33,17 @@ class PlatformRecords:
             .limit(most)
         )
         return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
+
+    async def unbegun_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        """See `Platform`."""
+        waiting = (_REQUESTS.c.status == "pending", _REQUESTS.c.run_id.is_(None), _REQUESTS.c.begun_at.is_(None))
+        query = (
+            sa.select(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id)
+            .where(*waiting, _REQUESTS.c.opened_at < before)
+            .order_by(_REQUESTS.c.opened_at)
+            .limit(most)
+        )
+        return [(row.tenant_id, row.request_id) for row in await self._connection.all(query)]
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """See `Platform`."""

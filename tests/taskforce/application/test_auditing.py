@@ -74,6 +74,9 @@ class SomeTenants:
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         raise NotImplementedError
 
+    async def unbegun_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+        raise NotImplementedError
+
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         raise NotImplementedError
 
