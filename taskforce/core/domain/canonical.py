@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 
-_PLAIN_BELOW = 1e21
+_MOST_DIGITS = 21
 _LEAST_PLAIN_POINT = -5
 
 
@@ -46,16 +46,18 @@ def _text(text: str) -> str:
 def _number(value: object) -> str:
     if not isinstance(value, int | float):
         raise TypeError(f"{type(value).__name__} is not JSON")
-    if abs(value) < _PLAIN_BELOW and value == int(value):
-        return str(int(value))
+    if isinstance(value, int) and abs(value) < 10**_MOST_DIGITS:
+        return str(value)
     return _as_javascript(float(value))
 
 
 def _as_javascript(number: float) -> str:
     """The shortest digits that say the number, laid out as ECMAScript does."""
     sign, figures, exponent = Decimal(repr(number)).normalize().as_tuple()
-    digits, minus = "".join(map(str, figures)), "-" if sign else ""
+    digits, minus = "".join(map(str, figures)), "-" if sign and number else ""
     point = len(digits) + int(exponent)
+    if len(digits) <= point <= _MOST_DIGITS:
+        return f"{minus}{digits}{'0' * (point - len(digits))}"
     if _LEAST_PLAIN_POINT <= point <= 0:
         return f"{minus}0.{'0' * -point}{digits}"
     if 0 < point < len(digits):

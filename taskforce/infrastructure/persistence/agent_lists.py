@@ -71,7 +71,7 @@ def _texts(values: list[str]) -> sa.ColumnElement[object]:
 
 
 def _query(text: str) -> sa.ColumnElement[object]:
-    return sa.cast(sa.cast(sa.literal(text, sa.Text), sa.Text), TSQUERY)
+    return sa.literal(text, TSQUERY)
 
 
 def _beginnings(word: str, weight: str = "") -> str:
