@@ -10,6 +10,7 @@ from api.dependencies import Allowed, Caller, IdempotencyKey, Parts
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
+from taskforce.application.agents import agent_id_of
 from taskforce.application.running import require_run
 from taskforce.application.steering import Saying, mark, say
 from taskforce.core.domain.ids import missing, parse_id
@@ -55,7 +56,11 @@ async def list_runs(
     cursor: Cursor = None,
 ) -> PageOut[RunOut]:
     """The tenant's runs, newest first."""
-    wanted = RunFilter(which.status, which.session_id, which.agent_id, caller.user_id if mine else None)
+    named = which.agent_id
+    if named is not None and not parts.agents.knows(named):
+        # Runs of the catalog's agents stand under the agent's id, which never changes.
+        named = await agent_id_of(parts.database, caller.tenant_id, named) or named
+    wanted = RunFilter(which.status, which.session_id, named, caller.user_id if mine else None)
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
         found = list(await records.runs.page(wanted, page))

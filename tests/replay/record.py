@@ -57,11 +57,11 @@ async def _record(scenes: Sequence[Scene], names: Sequence[str], stage: Stage) -
     await stage.missions.person("bob", "admin")
     await stage.missions.person("carol", "admin")
     for scene in scenes:
-        run_id = await scene.play(stage)
+        played = await scene.play(stage)
         if scene.run and _lacks("AgentRun", scene.run, names):
-            await _save(stage, "AgentRun", scene.run, run_workflow_id(TENANT, run_id))
+            await _save(stage, "AgentRun", scene.run, run_workflow_id(TENANT, played))
         if scene.approval and _lacks("Approval", scene.approval, names):
-            request_id = effect_id(run_id, 1, 1)
+            request_id = played if scene.filed else effect_id(played, 1, 1)
             await _save(stage, "Approval", scene.approval, approval_workflow_id(TENANT, request_id))
 
 

@@ -4,15 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+from uuid import uuid4
 
 from temporalio.client import Client
 
 from models.messages.approvals import DecisionInput
+from taskforce.application.agents import Named, NewAgent, create_agent
+from taskforce.application.publishing import Submission, submit_version
+from taskforce.core.domain.agent_definitions import ANYTHING
+from taskforce.core.domain.approvals import Terms
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.runs import Limits
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from tests.chaos.composition import OwnServers
-from tests.fixtures.runs import Missions
+from tests.fixtures.agents import GOOD, make_acting
+from tests.fixtures.runs import Missions, now
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, hang, status, text, tool_calls
 
 
@@ -31,6 +37,22 @@ class Stage:
         run_id = await self.missions.under(**terms).start()
         event = await self.missions.event(run_id, "approval.requested")
         return run_id, str(event.data["request_id"])
+
+    async def asks_to_publish(self, expire_seconds: int = 3_600) -> str:
+        """Submits a new agent's version, for which a filed request waits; returns the request."""
+        missions = self.missions
+        acting = await make_acting(missions.database, missions.tenant_id, "dora", now(), "agent_designer")
+        agent = await create_agent(missions.database, acting, NewAgent(f"Agent {uuid4().hex}", GOOD))
+        asked = Submission("0.1.0", ANYTHING, Terms(signal_channel=True, expire_seconds=expire_seconds))
+        _, request = await submit_version(missions.database, acting, Named(agent.agent_id), asked)
+        await missions.door.start_request(missions.tenant_id, request)
+        return request.approval.request_id
+
+    async def closed(self, request_id: str) -> None:
+        """Waits until what follows a request's end is done."""
+        async with asyncio.timeout(30):
+            while (await self.missions.request(request_id)).closed_at is None:  # noqa: ASYNC110 - it is a row
+                await asyncio.sleep(0.05)
 
     async def decide(self, request_id: str, approver: str, verdict: Literal["approve", "reject"]) -> None:
         said = DecisionInput(approver_id=approver, verdict=verdict, comment="as recorded")
@@ -57,14 +79,16 @@ class Scene:
     """One way to end.
 
     Attributes:
-        play: Plays it to its end; returns the run.
+        play: Plays it to its end; returns the run, or the request when it is filed.
         run: Name of the run's history, None when only the approval matters.
         approval: Name of the history of its approval, None without one.
+        filed: Whether its request is filed, and no run waits for it.
     """
 
     play: Callable[[Stage], Awaitable[str]]
     run: str | None
     approval: str | None
+    filed: bool = False
 
 
 SCENES: list[Scene] = []
@@ -72,11 +96,11 @@ SCENES: list[Scene] = []
 Play = Callable[[Stage], Awaitable[str]]
 
 
-def scene(*, run: str | None = None, approval: str | None = None) -> Callable[[Play], Play]:
+def scene(*, run: str | None = None, approval: str | None = None, filed: bool = False) -> Callable[[Play], Play]:
     """Declares a scene and under which names its histories are kept."""
 
     def declare(play: Play) -> Play:
-        SCENES.append(Scene(play, run, approval))
+        SCENES.append(Scene(play, run, approval, filed))
         return play
 
     return declare
@@ -244,6 +268,38 @@ async def signals_refused(stage: Stage) -> str:
     await stage.decide(request_id, "bob", "approve")
     await stage.missions.ended(run_id)
     return run_id
+
+
+@scene(approval="publication_approved", filed=True)
+async def publication_approved(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish()
+    await stage.decide(request_id, "bob", "approve")
+    await stage.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_rejected", filed=True)
+async def publication_rejected(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish()
+    await stage.signal(request_id, "reject", {"approver": "bob", "comment": "by signal"})
+    await stage.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_expired", filed=True)
+async def publication_expired(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish(expire_seconds=1)
+    await stage.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_withdrawn", filed=True)
+async def publication_withdrawn(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish()
+    handle = stage.temporal.get_workflow_handle(approval_workflow_id(stage.missions.tenant_id, request_id))
+    await handle.cancel()
+    await stage.closed(request_id)
+    return request_id
 
 
 @scene(run="continued_as_new")
