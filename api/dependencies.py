@@ -141,7 +141,7 @@ class Guard:
         if kind != "agent" or named is None or (self.of is not None and parts.agents.knows(named)):
             return named
         # By whatever name it is asked for, rights and policies are about the one agent.
-        return named.lower() if is_id(named) else await agent_id_of(parts.database, tenant_id, named) or named
+        return await agent_named(parts, tenant_id, named)
 
     async def _named(self, request: Request, kind: str) -> str | None:
         if self.of is None:
@@ -155,6 +155,11 @@ class Guard:
             return None
         named = body.get(self.of) if isinstance(body, dict) else None
         return named if isinstance(named, str) else None
+
+
+async def agent_named(parts: GatewayParts, tenant_id: str, name: str) -> str:
+    """The id of an agent of the catalog that is named by its id or its slug; the name itself when there is none."""
+    return name.lower() if is_id(name) else await agent_id_of(parts.database, tenant_id, name) or name
 
 
 async def _recognised(request: Request, parts: GatewayParts, token: str | None, key: str | None) -> Caller:

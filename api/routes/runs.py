@@ -6,11 +6,10 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from api import steering
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, IdempotencyKey, Parts
+from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, agent_named
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
-from taskforce.application.agents import agent_id_of
 from taskforce.application.running import require_run
 from taskforce.application.steering import Saying, mark, say
 from taskforce.core.domain.ids import missing, parse_id
@@ -59,7 +58,7 @@ async def list_runs(
     named = which.agent_id
     if named is not None and not parts.agents.knows(named):
         # Runs of the catalog's agents stand under the agent's id, which never changes.
-        named = await agent_id_of(parts.database, caller.tenant_id, named) or named
+        named = await agent_named(parts, caller.tenant_id, named)
     wanted = RunFilter(which.status, which.session_id, named, caller.user_id if mine else None)
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:

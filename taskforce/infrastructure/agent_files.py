@@ -11,7 +11,7 @@ from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.catalog import Agent
 from taskforce.core.domain.errors import Invalid
 
-LARGEST: Final = 500_000
+LARGEST: Final = 100_000
 DEEPEST: Final = 40
 LARGEST_INTEGER: Final = 2**63 - 1
 
@@ -24,6 +24,7 @@ _PLAIN: Final = (
     ("int", r"-?(?:0|[1-9][0-9]*)", tuple("-0123456789")),
     ("float", r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", tuple("-0123456789")),
 )
+_ODD_LINE_ENDS: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -53,8 +54,21 @@ class _Loader(yaml.SafeLoader):
         return found
 
 
-for _kind, _pattern, _first in _PLAIN:
-    _Loader.add_implicit_resolver(f"{_PREFIX}{_kind}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+class _Dumper(yaml.SafeDumper):
+    """Puts in quotes whatever is more than a text to a reader of YAML 1.1, or to ours."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # Line ends of other kinds would be read as plain ones, wherever they are not written as escapes.
+        style = '"' if _ODD_LINE_ENDS.search(text) else None
+        node: yaml.ScalarNode = self.represent_scalar(f"{_PREFIX}str", text, style=style)
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+for _reads in (_Loader, _Dumper):
+    for _kind, _pattern, _first in _PLAIN:
+        _reads.add_implicit_resolver(f"{_PREFIX}{_kind}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
 def write_agent(agent: Agent, version: AgentVersion) -> str:
@@ -71,7 +85,7 @@ def write_agent(agent: Agent, version: AgentVersion) -> str:
         "config_hash": version.config_hash,
         "definition": _plain(version.definition),
     }
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 

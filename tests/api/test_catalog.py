@@ -264,6 +264,22 @@ async def test_a_role_on_one_agent_counts_there_by_either_name_and_makes_no_copi
     assert_problem(await vera.post(AGENTS, json=NEW), 403, "permission_denied")
 
 
+async def test_a_role_is_granted_by_the_slug_and_kept_by_the_id(
+    client_for: ClientFor, database: Database, tenant: str
+) -> None:
+    admin, vera = client_for(tenant, "ada", ["admin"]), client_for(tenant, "vera", ["viewer"])
+    await vera.get("/api/v1/me")
+    agent = await keep_published(database, tenant)
+    assert_problem(await vera.post(EXECUTE, json={"mission": "x", "agent_id": "counter"}), 403, "permission_denied")
+    grant = {"role_id": "operator", "resource_type": "agent", "resource_id": "counter"}
+    granted = await admin.post("/api/v1/admin/users/vera/grants", json=grant)
+    assert (granted.status_code, granted.json()["resource_id"]) == (201, agent.agent_id)
+    for name in ("counter", agent.agent_id, agent.agent_id.upper()):
+        await execute(vera, agent_id=name)
+    for other in ({}, {"agent_id": "assistant"}, {"agent_id": "absent"}):
+        assert_problem(await vera.post(EXECUTE, json={"mission": "x", **other}), 403, "permission_denied")
+
+
 async def test_policies_know_the_tags_of_agents(
     designer: httpx.AsyncClient, client_for: ClientFor, database: Database, tenant: str
 ) -> None:

@@ -208,6 +208,8 @@ async def test_which_version_is_started(
     assert_problem(await working.post(EXECUTE, json={"mission": "x", "version": "1.0.0"}), 422, "request_invalid")
     profiles = await working.post(EXECUTE, json={"mission": "x", "agent_id": "assistant", "version": "1.0.0"})
     assert_problem(profiles, 422, "agent_has_no_versions")
+    runs = (await working.get("/api/v1/runs", params={"agent_id": "counter"})).json()["items"]
+    assert [one["agent_version"]["version_number"] for one in runs] == ["0.1.0", "0.1.0", "1.0.0"]
     by_id = await execute(working, agent_id=agent.agent_id)
     assert (await working.get(by_id["links"]["self"])).json()["agent_id"] == agent.agent_id
 
