@@ -167,7 +167,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 async def sweeping(
     database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts runs that a crash left unstarted, ends rows of terminated ones, seals the logs."""
+    """While the block lasts: starts what a crash left unstarted, ends rows of what was terminated, seals the logs."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
     deciding = Deciding(database, briefs, live, clock, AccessRules())
@@ -181,12 +181,15 @@ async def sweeping(
         if started:
             _log.info("runs.swept", started=started)
 
+    async def start_late_requests() -> None:
         await sweep_requests(database, database, clock() - LATE, door.start_request)
 
     async def settle_ended_ones() -> None:
         ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
         await settle(running, sorted(ended))
         settled.update(ended)
+
+    async def withdraw_ended_requests() -> None:
         for tenant_id, request_id in set(await door.requests_ended_from_outside(clock() - LOOK_BACK)) - settled:
             await deciding.withdraw(tenant_id, request_id, "An operator terminated the request's workflow.")
             settled.add((tenant_id, request_id))
@@ -194,7 +197,9 @@ async def sweeping(
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
+        start_late_requests: SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
+        withdraw_ended_requests: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
     }

@@ -1,6 +1,7 @@
 """A durable question to people."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.errors import Conflict
 
 _Ways = Literal["api", "signal"]
+_MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 
 
 @workflow.defn(name="Approval")
@@ -197,7 +199,7 @@ class ApprovalWorkflow:
         )
         await quickly("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
-        workflow.set_current_details(f"**{self._title}** was {status.value}. {reason}")
+        workflow.set_current_details(f"**{_plain(self._title)}** was {status.value}. {_plain(reason)}")
         return ApprovalOutcome(status=end.status)
 
     def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
@@ -227,10 +229,15 @@ class ApprovalWorkflow:
         decided = ", ".join(f"{d.approver_id} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
         how = "signals count" if terms.signal_channel else "by the API only"
         workflow.set_current_details(
-            f"**{self._title}**\n\n"
+            f"**{_plain(self._title)}**\n\n"
             f"- asked by: {approval.requester_id}\n"
             f"- may decide: {', '.join(terms.allowed_roles)} ({terms.required_approvers} needed; {how})\n"
             f"- decided so far: {decided}\n"
             f"- expires: {approval.expires_at.isoformat(timespec='seconds')}\n\n"
             'Signal `approve` or `reject` with `{"approver": "<user id>", "comment": "..."}`.'
         )
+
+
+def _plain(text: str) -> str:
+    """A text that whoever makes agents or decides has written, without what Markdown would make of it."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

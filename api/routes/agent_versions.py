@@ -1,6 +1,6 @@
 """The versions of an agent: made, revised, published, taken out of use; a version is named by its id or its number."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -27,13 +27,14 @@ from taskforce.application.agent_versions import InFlight, NewVersion, Retired, 
 from taskforce.application.agents import Named
 from taskforce.application.publishing import Submission
 from taskforce.core.domain.agent_versions import AgentVersion
-from taskforce.core.domain.approvals import Verdict
+from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
 from taskforce.core.interfaces.identity import Permission
 from taskforce.infrastructure.agent_files import write_agent
 
 router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
 
+_AS_YAML: dict[int | str, dict[str, Any]] = {200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}}
 Reader = Annotated[Caller, Allowed(Permission.AGENT_READ)]
 Editor = Annotated[Caller, Allowed(Permission.AGENT_UPDATE)]
 
@@ -70,7 +71,7 @@ async def read_version(agent_id: str, version_id: str, caller: Reader, parts: Pa
     return _out(parts, response, agent, agent.version(version_id))
 
 
-@router.get("/{version_id}/export", name="export_version")
+@router.get("/{version_id}/export", name="export_version", response_class=Response, responses=_AS_YAML)
 async def export_version(agent_id: str, version_id: str, caller: Reader, parts: Parts) -> Response:
     """One version, with what people are told of its agent, as YAML that `.../import` takes."""
     agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
@@ -204,8 +205,8 @@ async def _decided(
 ) -> VersionOut:
     acting, comment = actor_of(parts, caller), said.comment if said else ""
     request = await publishing.request_for(parts.database, acting, *names, verdict)
-    await carry(parts, caller, request, verdict, comment)
-    await parts.door.concluded(caller.tenant_id, request.approval.request_id)
+    if await carry(parts, caller, request, verdict, comment) is not ApprovalStatus.PENDING:
+        await parts.door.concluded(caller.tenant_id, request.approval.request_id)
     agent = await agents.find_agent(parts.database, acting, names[0])
     return _out(parts, response, agent, agent.version(names[1]))
 

@@ -13,7 +13,7 @@ from api.schemas.pages import PageOut
 from api.schemas.requests import DecisionIn, RequestOut, request_out
 from models.messages.approvals import DecisionInput, DecisionOutcome
 from taskforce.application.deciding import Attempted, holds_role, may_decide
-from taskforce.core.domain.approvals import Channel, Verdict
+from taskforce.core.domain.approvals import ApprovalStatus, Channel, Verdict
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.interfaces.identity import Permission
@@ -78,8 +78,13 @@ async def _decide(
     return _out(parts, caller, await _find(parts, caller, request_id))
 
 
-async def carry(parts: GatewayParts, caller: Caller, request: Request, verdict: Verdict, comment: str) -> None:
+async def carry(
+    parts: GatewayParts, caller: Caller, request: Request, verdict: Verdict, comment: str
+) -> ApprovalStatus:
     """Carries the caller's word to a request's workflow.
+
+    Returns:
+        Where the request stands now.
 
     Raises:
         Forbidden: The caller may not decide this request.
@@ -96,7 +101,9 @@ async def carry(parts: GatewayParts, caller: Caller, request: Request, verdict: 
         # The sweeper may not have come by yet.
         await parts.door.start_request(caller.tenant_id, request)
     decision = DecisionInput(approver_id=caller.user_id, verdict=verdict.value, comment=comment)
-    require_counted(await parts.door.decide(caller.tenant_id, known_id, decision))
+    outcome = await parts.door.decide(caller.tenant_id, known_id, decision)
+    require_counted(outcome)
+    return ApprovalStatus(outcome.status)
 
 
 def require_counted(outcome: DecisionOutcome) -> None:

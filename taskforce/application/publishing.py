@@ -123,7 +123,8 @@ def _request(agent: Agent, version: AgentVersion, act: Act, terms: Terms, reques
         request_type=AGENT_PUBLISH,
         resource_type="agent",
         resource_id=agent.agent_id,
-        title=f"Publish {agent.about.name} {version.version_number}",
+        # Operators see it as Markdown: a slug and a number hold none.
+        title=f"Publish {agent.about.slug} {version.version_number}",
         payload={**payload, "reason": act.comment},
         content_hash=content_hash(payload),
     )

@@ -239,15 +239,21 @@ async def sweep_requests(platform: Platform, store: Store, before: datetime, sta
         How many were started.
 
     Raises:
-        DomainError: One could not be started; the next sweep tries again.
+        DomainError: What kept the last of those that could not be started; the others are started all the same.
     """
-    late = await platform.unbegun_requests(before, UNSTARTED_BATCH)
-    for tenant_id, request_id in late:
-        async with store.tenant(tenant_id) as records:
-            request = await records.requests.get(request_id)
-        if request is not None:
-            await start(tenant_id, request)
-    return len(late)
+    started, refused = 0, None
+    for tenant_id, request_id in await platform.unbegun_requests(before, UNSTARTED_BATCH):
+        try:
+            async with store.tenant(tenant_id) as records:
+                request = await records.requests.get(request_id)
+            if request is not None:
+                await start(tenant_id, request)
+                started += 1
+        except DomainError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+    return started
 
 
 async def settle(running: Running, ended: Sequence[tuple[str, str]]) -> None:

@@ -120,7 +120,7 @@ async def test_the_request_of_a_submitted_version_shows_exactly_what_is_asked_fo
     (request,) = (await admin.get("/api/v1/admin/requests/pending")).json()["items"]
     assert request["request_id"] == version["request_id"]
     assert (request["request_type"], request["requester_id"], request["title"]) == (
-        "agent_publish", "dora", "Publish Counter 0.1.0",
+        "agent_publish", "dora", "Publish counter 0.1.0",
     )  # fmt: skip
     assert (request["run_id"], request["can_decide"], request["self_approval"]) == (None, True, False)
     assert request["payload"]["definition"] == GOOD

@@ -229,6 +229,18 @@ async def test_the_parameters_of_a_list_that_make_no_sense(designer: httpx.Async
     assert (await designer.get(f"{AGENTS}?q=%00&category=%00&owner_id=%00&tag=%00")).json()["items"] == []
 
 
+@pytest.mark.parametrize(
+    "name", ["%00", "..%2f..%2fetc", "%F0%9F%98%80", "x" * 3_000, "a%2Fb", "%27%20OR%201=1", "-", "A"]
+)
+async def test_names_that_no_agent_can_have(designer: httpx.AsyncClient, name: str) -> None:
+    for method, path in (("GET", name), ("DELETE", name), ("GET", f"{name}/versions"), ("POST", f"{name}/rollback")):
+        answer = await designer.request(method, f"{AGENTS}/{path}")
+        assert answer.status_code == 404, answer.text
+    here = f"{AGENTS}/{(await make(designer))['slug']}"
+    for path in (f"versions/{name}", f"versions/{name}/export", f"diff?from={name[:60]}"):
+        assert (await designer.get(f"{here}/{path}")).status_code == 404
+
+
 async def test_a_copy_of_an_agent(
     designer: httpx.AsyncClient, client_for: ClientFor, database: Database, tenant: str
 ) -> None:

@@ -15,7 +15,7 @@ from taskforce.core.domain.approvals import Terms, workflow_id
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
-from tests.fixtures.agents import GOOD, keep_approved, keep_published, make_acting
+from tests.fixtures.agents import GOOD, keep_published, make_acting
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from worker import sweeping
 from workflows.door import TemporalDoor
@@ -175,53 +175,6 @@ async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(
     assert (back["transitions"][-1]["by"], back["transitions"][-1]["comment"]) == ("system", "nobody decided in time")
     found = (await designer.get(f"/api/v1/admin/requests/{request.approval.request_id}")).json()
     assert found["status"] == "expired"
-
-
-async def test_which_version_is_started(
-    designer: httpx.AsyncClient, working: httpx.AsyncClient, database: Database, tenant: str
-) -> None:
-    agent = await keep_published(database, tenant)
-    for number in ("1.0.0", "2.0.0"):
-        await designer.post(HERE, json={"version_number": number, "definition": {**GOOD, "max_iterations": 9}})
-        if number == "1.0.0":
-            await keep_approved(database, tenant, "counter", number)
-            await designer.post(f"{HERE}/{number}/publish")
-    await designer.put(f"{AGENTS}/counter/aliases/canary", json={"version": "0.1.0"})
-
-    async def pinned(**query: Any) -> str:
-        accepted = await execute(working, agent_id="counter", **query)
-        number: str = (await working.get(accepted["links"]["self"])).json()["agent_version"]["version_number"]
-        return number
-
-    assert await pinned() == "1.0.0"
-    assert await pinned(alias="canary") == "0.1.0"
-    assert await pinned(version="0.1.0") == "0.1.0"
-    for query, status, code in (
-        ({"alias": "stable"}, 404, "alias_not_found"),
-        ({"version": "9.9.9"}, 404, "version_not_found"),
-        ({"version": "2.0.0"}, 409, "version_not_published"),
-        ({"max_steps": 10}, 422, "limit_exceeds_agent"),
-        ({"version": "1.0.0", "alias": "canary"}, 422, "request_invalid"),
-    ):
-        answer = await working.post(EXECUTE, json={**COUNT, **query})
-        assert_problem(answer, status, code)
-    assert_problem(await working.post(EXECUTE, json={"mission": "x", "version": "1.0.0"}), 422, "request_invalid")
-    profiles = await working.post(EXECUTE, json={"mission": "x", "agent_id": "assistant", "version": "1.0.0"})
-    assert_problem(profiles, 422, "agent_has_no_versions")
-    runs = (await working.get("/api/v1/runs", params={"agent_id": "counter"})).json()["items"]
-    assert [one["agent_version"]["version_number"] for one in runs] == ["0.1.0", "0.1.0", "1.0.0"]
-    by_id = await execute(working, agent_id=agent.agent_id)
-    assert (await working.get(by_id["links"]["self"])).json()["agent_id"] == agent.agent_id
-
-
-async def test_a_version_that_names_its_model_runs_with_no_other(
-    designer: httpx.AsyncClient, working: httpx.AsyncClient, database: Database, tenant: str
-) -> None:
-    await keep_published(database, tenant, model=MODEL)
-    answer = await working.post(EXECUTE, json={**COUNT, "model": "openai/other"})
-    assert_problem(answer, 422, "model_pinned")
-    accepted = await execute(working, agent_id="counter")
-    assert (await working.get(accepted["links"]["self"])).json()["models"] == [MODEL]
 
 
 @pytest.mark.parametrize(
