@@ -48,7 +48,7 @@ def wanted_agents(
     category: Annotated[str | None, Query(max_length=100)] = None,
     tag: Annotated[list[Label] | None, Query(max_length=50, description="Agents with one of these tags")] = None,
     status: Annotated[VersionStatus | None, Query(description="Agents with a version in this status")] = None,
-    owner_id: Annotated[str | None, Query(max_length=200)] = None,
+    owner_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> AgentFilter:
     """Which agents a query asks for."""
     return AgentFilter(category, labels(tag or ()), status, owner_id)

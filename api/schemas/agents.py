@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from taskforce.application.agent_versions import InFlight
 from taskforce.core.domain.agent_definitions import Offered, problems_of
 from taskforce.core.domain.agent_versions import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
+from taskforce.core.domain.api_keys import LONGEST_USER_ID
 from taskforce.core.domain.catalog import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
 from taskforce.core.domain.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.interfaces.catalog_records import Listed
@@ -17,6 +18,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
+UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]
 Tags = Annotated[list[Label], Field(max_length=MOST_TAGS)]
 Document = dict[str, JsonValue]
 Number = Annotated[str, Field(min_length=5, max_length=64)]
@@ -41,7 +43,7 @@ class CloneIn(_Asked):
     description: Text = ""
     category: Label | None = None
     tags: Tags = Field(default_factory=list)
-    owner_id: Label | None = None
+    owner_id: UserId | None = None
 
 
 class AgentIn(CloneIn):
@@ -65,7 +67,7 @@ class AgentChangeIn(_Asked):
     description: Text | None = None
     category: Annotated[str, Field(max_length=LONGEST_LABEL)] | None = None
     tags: Tags | None = None
-    owner_id: Label | None = None
+    owner_id: UserId | None = None
 
 
 class VersionIn(_Asked):

@@ -16,6 +16,7 @@ from taskforce.core.interfaces.stored import AuditEvent, Request
 
 AGENT_PUBLISH = "agent_publish"
 SYSTEM = "system"
+CHANGED = "what was decided on is not this version any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ async def conclude(records: Records, request: Request, status: ApprovalStatus, r
     approved = status is ApprovalStatus.APPROVED and same
     verdict = Verdict.APPROVE if status is ApprovalStatus.APPROVED else Verdict.REJECT
     by = ", ".join(one.approver_id for one in request.approval.decisions if one.verdict is verdict) or SYSTEM
-    act = Act(by, now, (reason or status.value)[:LONGEST_COMMENT])
+    why = (reason or status.value) if same else CHANGED
+    act = Act(by, now, why[:LONGEST_COMMENT])
     changed = agent.approved(version.version_id, act) if approved else agent.rejected(version.version_id, act)
     await records.catalog.save(changed, agent)
     await records.audit.append(_concluded(request, changed, version, act, approved=approved))

@@ -65,6 +65,12 @@ async def test_an_agent_from_its_making_to_its_end(designer: httpx.AsyncClient) 
     assert_problem(await designer.delete(f"{AGENTS}/support"), 404, "agent_not_found")
 
 
+async def test_whoever_may_sign_in_may_make_agents(client_for: ClientFor, tenant: str) -> None:
+    user_id = "auth0|" + "x" * 249
+    made = await make(client_for(tenant, user_id, ["agent_designer"]))
+    assert made["owner_id"] == user_id
+
+
 async def test_what_happens_to_agents_is_audited(
     designer: httpx.AsyncClient, client_for: ClientFor, tenant: str
 ) -> None:

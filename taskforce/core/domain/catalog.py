@@ -9,6 +9,7 @@ from typing import Self
 
 from taskforce.core.domain.agent_definitions import Definition, Offered
 from taskforce.core.domain.agent_versions import FIRST_NUMBER, Act, AgentVersion, VersionStatus
+from taskforce.core.domain.api_keys import LONGEST_USER_ID
 from taskforce.core.domain.errors import Conflict, Invalid, Missing
 from taskforce.core.domain.ids import is_id, missing
 from taskforce.core.domain.roles import display_name
@@ -82,8 +83,8 @@ class Description:
             raise Invalid("category_invalid", f"A category is 1 to {LONGEST_LABEL} printable characters.")
         if len(self.tags) > MOST_TAGS or not all(map(_is_label, self.tags)):
             raise Invalid("tags_invalid", f"At most {MOST_TAGS} tags of 1 to {LONGEST_LABEL} printable characters.")
-        if not _is_label(self.owner_id.replace(" ", "_")):
-            raise Invalid("owner_invalid", f"An owner is named by 1 to {LONGEST_LABEL} printable characters.")
+        if not 0 < len(self.owner_id) <= LONGEST_USER_ID:
+            raise Invalid("owner_invalid", f"An owner is named by a user's id, of 1 to {LONGEST_USER_ID} characters.")
 
 
 def _is_label(text: str) -> bool:

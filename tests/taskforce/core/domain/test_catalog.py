@@ -204,6 +204,7 @@ def test_a_slug_follows_from_the_name(name: str, slug: str | None) -> None:
         ({"tags": frozenset({""})}, "tags_invalid"),
         ({"tags": frozenset(map(str, range(51)))}, "tags_invalid"),
         ({"owner_id": ""}, "owner_invalid"),
+        ({"owner_id": "x" * 256}, "owner_invalid"),
     ],
 )
 def test_what_people_are_told_makes_sense(changes: dict[str, object], code: str) -> None:
