@@ -29,18 +29,22 @@ from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding, found
 from taskforce.application.deletions import start_late_deletions
 from taskforce.application.erasing import Erasing
+from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policy_documents import StoredPolicies
+from taskforce.application.publishing import AGENT_PUBLISH, Publications
 from taskforce.application.retaining import erase_all_expired
 from taskforce.application.running import UNSTARTED_BATCH, Briefs, Running, repeat, settle, sweep
 from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.deletion_records import Executions
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
 from taskforce.infrastructure.access_rules import access_rules, deployment_profile
+from taskforce.infrastructure.approval_rules import definition_rules
 from taskforce.infrastructure.audit_section import audit_section, content_rules
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
@@ -86,7 +90,8 @@ class WorkerParts:
         rules: What the deployment says about rights.
         clock: The time.
         answer_seconds: How long a run waits for a person's answer.
-        subjects: What requests for approval are about, besides tool calls, by their type.
+        subjects: What requests for approval are about, besides tool calls and publications, by their type.
+        definitions: What the deployment says about approvals.
     """
 
     database: Database
@@ -98,6 +103,13 @@ class WorkerParts:
     clock: Clock = utc_now
     answer_seconds: int = ANSWER_SECONDS
     subjects: Mapping[str, Subject] = field(default_factory=dict)
+    definitions: DefinitionRules = field(default_factory=DefinitionRules)
+
+
+def subjects_of(parts: WorkerParts) -> dict[str, Subject]:
+    """What requests for approval are about."""
+    own: dict[str, Subject] = {TOOL_CALL: ToolCalls(parts.tools), AGENT_PUBLISH: Publications(parts.rules)}
+    return {**parts.subjects, **own}
 
 
 def build_activities(parts: WorkerParts, executions: Executions) -> list[Callable[..., Any]]:
@@ -116,8 +128,8 @@ def build_activities(parts: WorkerParts, executions: Executions) -> list[Callabl
         parts.clock,
         conversations=said,
     )
-    subjects: dict[str, Subject] = {**parts.subjects, TOOL_CALL: ToolCalls(parts.tools)}
-    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects)
+    subjects = subjects_of(parts)
+    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects, parts.definitions)
     changing = Changing(parts.database, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding, changing)
@@ -194,6 +206,8 @@ async def sweeping(
     """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
     briefs = Briefs(database)
     running = Running(database, briefs, live, clock)
+    publications = {AGENT_PUBLISH: Publications(AccessRules())}
+    deciding = Deciding(database, briefs, live, clock, AccessRules(), publications)
     settled: set[tuple[str, str]] = set()
 
     async def start(tenant_id: str, run_id: str) -> None:
@@ -217,12 +231,18 @@ async def sweeping(
         await settle(running, sorted(ended))
         settled.update(ended)
 
+    async def withdraw_ended_requests() -> None:
+        for tenant_id, request_id in set(await door.requests_ended_from_outside(clock() - LOOK_BACK)) - settled:
+            await deciding.withdraw(tenant_id, request_id, "an operator ended the request")
+            settled.add((tenant_id, request_id))
+
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
         ask_late_ones: SWEEP_SECONDS,
         lambda: start_late_deletions(database, clock() - LATE, door.start_deletion): SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
+        withdraw_ended_requests: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
         lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
@@ -270,6 +290,7 @@ async def work(settings: Settings) -> None:
             tools=ToolRegistry.discover(secrets=known_secrets(os.environ)),
             http=http,
             rules=access_rules(settings, profile),
+            definitions=definition_rules(profile, schema_problems),
         )
         await stack.enter_async_context(
             sweeping(database, door, live, audit_days=audit_section(profile).retention_days)

@@ -1,13 +1,17 @@
-"""Which agent a request means: the profiles on disk, read again when a file changes."""
+"""Which agent a request means: those of the profiles on disk, read again when a file changes, and of the catalog."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
+from taskforce.application.agent_runs import Startable
+from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import AgentDefinition, Limits
+from taskforce.infrastructure.llm.environment import split_names
 from taskforce.infrastructure.profiles import Profile, list_profiles, load_profile
 
 
@@ -32,11 +36,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The agent as the run will keep it."""
+    """The agent as the run will keep it; `deprecated_at` tells the caller to move on to another version."""
 
     profile: str
     agent: AgentDefinition
     limits: Limits
+    deprecated_at: datetime | None = None
 
 
 class Agents:
@@ -93,6 +98,47 @@ class Agents:
         except (Missing, Invalid):
             return None
 
+    def pinned(self, asked: Asked, found: Startable) -> Chosen:
+        """A version of the catalog as a run will keep it; what it leaves open, the deployment's own profile says.
+
+        Raises:
+            Invalid: `limit_exceeds_agent`; `model_pinned` when another model is asked for than the version names;
+                `profile_invalid`, `model_name_invalid` or `model_not_offered`.
+        """
+        own, says = self._load(self._default), found.instructions
+        if asked.model is not None and says.models and asked.model != ",".join(says.models):
+            raise Invalid("model_pinned", "This version of the agent names its model; it runs with no other.")
+        models = says.models or own.models(self._environ, asked.model)
+        agent = found.definition(models, self._terms(own))
+        return Chosen(own.profile, agent, _limits(says.limits, asked), found.deprecated_at)
+
+    def knows(self, agent_id: str) -> bool:
+        """Whether a profile's agent has this id; it goes before one of the catalog's of the same name."""
+        return agent_id in self.ids()
+
+    def ids(self) -> frozenset[str]:
+        """The ids of the profiles' agents."""
+        return frozenset(profile.agent.id for profile in self._profiles())
+
+    def offered(self, tools: Collection[str]) -> Offered:
+        """What a definition in the catalog may name.
+
+        Args:
+            tools: The tools there are.
+        """
+        return Offered(frozenset(tools), self._offers)
+
+    def terms(self) -> Terms:
+        """How requests are decided that no agent asks, by the deployment's own profile; never by who asks."""
+        return replace(self._load(self._default).terms(), required_approvers=1, self_approval=False)
+
+    def _offers(self, model: str) -> bool:
+        # One model, written as it is called; a name with commas is a list, and one with blanks none.
+        try:
+            return split_names(model) == (model,) == self._load(self._default).models(self._environ, model)
+        except Invalid:
+            return False
+
     def _terms(self, profile: Profile) -> Terms:
         """Who chooses a profile must not thereby choose to approve by himself, or by a claimed name."""
         terms = profile.terms()
@@ -106,16 +152,18 @@ class Agents:
         )
 
     def _by_agent(self, agent_id: str) -> Profile:
+        found = next((profile for profile in self._profiles() if profile.agent.id == agent_id), None)
+        if found is None:
+            raise missing("agent")
+        return found
+
+    def _profiles(self) -> Iterator[Profile]:
         # The default profile first, in case two have an agent of the same id.
-        names = sorted(self._names(), key=lambda name: (name != self._default, name))
-        for name in names:
+        for name in sorted(self._names(), key=lambda name: (name != self._default, name)):
             try:
-                profile = self._load(name)
+                yield self._load(name)
             except Invalid:
                 continue
-            if profile.agent.id == agent_id:
-                return profile
-        raise missing("agent")
 
     def _names(self) -> tuple[str, ...]:
         offered = self._offered

@@ -9,6 +9,8 @@ from api.middleware import BodyGuard, RequestContext
 from api.openapi import describe
 from api.parts import GatewayParts
 from api.routes import (
+    agent_versions,
+    agents,
     api_keys,
     approval_definitions,
     audit,
@@ -26,7 +28,7 @@ from api.routes import (
     users,
 )
 
-ADMIN = (api_keys, approval_definitions, audit, policies, requests, roles, tenants, users)
+ADMIN = (agents, agent_versions, api_keys, approval_definitions, audit, policies, requests, roles, tenants, users)
 """The routers under `/admin`, which answer at the guide's `/v1/admin` too."""
 VERSION = "0.1.0"
 DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."

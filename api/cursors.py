@@ -77,6 +77,29 @@ def parse_text(cursor: str | None) -> str | None:
     return key
 
 
+def rank_cursor(rank: float, item_id: str) -> str:
+    """The place after an item of a list that is ordered by how well it answers, and id."""
+    return _encoded(f"rank|{rank!r}|{item_id}")
+
+
+def parse_rank(cursor: str | None) -> tuple[float, str] | None:
+    """Reads what `rank_cursor` made.
+
+    Raises:
+        Invalid: `cursor_invalid`.
+    """
+    if cursor is None:
+        return None
+    try:
+        kind, rank, item_id = _decoded(cursor).split("|")
+        place = float(rank), str(UUID(item_id))
+    except ValueError:
+        raise _invalid() from None
+    if kind != "rank" or rank_cursor(*place) != cursor:
+        raise _invalid()
+    return place
+
+
 def _encoded(place: str) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 

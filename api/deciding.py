@@ -8,11 +8,12 @@ import structlog
 from api.dependencies import Caller
 from api.parts import GatewayParts
 from api.schemas.requests import RequestOut, request_out
-from models.messages.approvals import ChangeInput, DecisionOutcome
+from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
 from taskforce.application.approvers import approver_of, concerns, ground_for, may_decide
 from taskforce.application.changing import Change
+from taskforce.application.deciding import Attempted
 from taskforce.core.domain.approval_terms import Deciders
-from taskforce.core.domain.approvals import Channel
+from taskforce.core.domain.approvals import ApprovalStatus, Channel
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Missing, Unavailable
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.interfaces.identity import Permission
@@ -110,7 +111,7 @@ def change_of(caller: Caller, request: Request, wish: ChangeInput, now: datetime
 
 async def carry(
     parts: GatewayParts, tenant_id: str, request: Request, act: Callable[[], Awaitable[DecisionOutcome]]
-) -> None:
+) -> DecisionOutcome:
     """Does something to an open request through its workflow, which is started first if that has not happened yet.
 
     Raises:
@@ -127,6 +128,29 @@ async def carry(
         await parts.door.start_request(tenant_id, request)
         outcome = await act()
     require_counted(outcome)
+    return outcome
+
+
+async def say(
+    parts: GatewayParts, caller: Caller, request: Request, approver: Approver, decision: DecisionInput
+) -> ApprovalStatus:
+    """Carries the caller's word to a request.
+
+    Returns:
+        Where the request stands now.
+
+    Raises:
+        DomainError: As `carry`; as `Deciding.authorize`.
+    """
+    require_open(request)
+    require_key_enough(parts, caller, request, approver)
+    request_id = request.approval.request_id
+    # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
+    await parts.deciding().authorize(Attempted(caller.tenant_id, request_id, caller.user_id, Channel.API))
+    outcome = await carry(
+        parts, caller.tenant_id, request, lambda: parts.door.decide(caller.tenant_id, request_id, decision)
+    )
+    return ApprovalStatus(outcome.status)
 
 
 def require_counted(outcome: DecisionOutcome) -> None:

@@ -30,6 +30,7 @@ from taskforce.infrastructure.logging import bind
 
 MOST_PATIENT = 60
 
+_ETAG = re.compile(r'"([1-9][0-9]{0,8})"')
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
@@ -44,6 +45,7 @@ class Caller:
         request_id: The request.
         client: The address that it came from.
         route: The name of the route.
+        thing: The id of what the request is about, where rights on single things matter.
     """
 
     standing: Standing
@@ -51,6 +53,7 @@ class Caller:
     request_id: str | None
     client: str | None
     route: str
+    thing: str | None = None
 
     @property
     def key_id(self) -> str | None:
@@ -132,6 +135,7 @@ class Guard:
         caller = await _Entrance(request, parts).recognise(credentials.credentials if credentials else None, key)
         if self.permission is not None:
             thing = await thing_of(request, parts, caller.standing, self.permission, self.of)
+            caller = replace(caller, thing=thing)
             await require_on(parts, caller, self.permission, thing)
         return caller
 
@@ -264,5 +268,43 @@ def patience(
     return min(int(found[1]), MOST_PATIENT) if found else None
 
 
+def seen_revision(
+    if_match: Annotated[
+        str | None, Header(description="The `ETag` of what you saw last: 412 when it has been changed since")
+    ] = None,
+) -> int | None:
+    """Which revision a change is meant for (RFC 9110); None for any.
+
+    Raises:
+        Invalid: `if_match_invalid`.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(if_match.strip())
+    if found is None:
+        raise Invalid("if_match_invalid", 'If-Match takes one ETag as it came, for example "3", or *.')
+    return int(found[1])
+
+
+async def require_also(
+    parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None, route: str
+) -> None:
+    """Asks for a further right, for what is about two things at once.
+
+    Args:
+        parts: The gateway's parts.
+        caller: Who calls.
+        permission: The right.
+        thing: The id of what it is about.
+        route: The route's name, for policies.
+
+    Raises:
+        Forbidden: `permission_denied` or `policy_denied`.
+    """
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})
+
+
+Seen = Annotated[int | None, Depends(seen_revision)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 Patience = Annotated[int | None, Depends(patience)]

@@ -17,6 +17,9 @@ from taskforce.infrastructure.logging import bind, forget
 MAX_BODY = 1_048_576
 REQUEST_ID = "x-request-id"
 
+YAML_KINDS = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
+
+_TAKES_YAML = "/import"
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SILENT = frozenset({"/health", "/ready"})
 _PAGES = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
@@ -83,14 +86,15 @@ class BodyGuard:
         body = None if _announces_more(headers, self._most) else await self._read(receive)
         if body is None:
             await problems.too_large(self._most, request_id)(scope, receive, send)
-        elif body and not _is_json(headers):
+        elif body and not _is_json(headers) and not _is_yaml(headers, scope):
             await problems.unsupported(request_id)(scope, receive, send)
         else:
             await self._pass_on(body, scope, receive, send, request_id)
 
     async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send, request_id: str | None) -> None:
         try:
-            if body:
+            # YAML is read, as strictly, by the few routes that take it.
+            if body and _is_json(Headers(scope=scope)):
                 check_json(body)
         except DomainError as error:
             await problems.domain_problem(error, request_id)(scope, receive, send)
@@ -161,6 +165,14 @@ def _announces_more(headers: Headers, most: int) -> bool:
     return length.isascii() and length.isdigit() and len(length) < 20 and int(length) > most  # noqa: PLR2004
 
 
+def _is_yaml(headers: Headers, scope: Scope) -> bool:
+    return scope["path"].endswith(_TAKES_YAML) and _kind(headers) in YAML_KINDS
+
+
 def _is_json(headers: Headers) -> bool:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(headers)
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()

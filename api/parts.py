@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from api.agents import Agents
+from taskforce.application.agents import CatalogTags
 from taskforce.application.changing import Changing
 from taskforce.application.deciding import Deciding
 from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policies import PolicyEngine
-from taskforce.application.policy_documents import NoTags, StoredPolicies
+from taskforce.application.policy_documents import StoredPolicies
+from taskforce.application.publishing import AGENT_PUBLISH, Publications
 from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
@@ -28,6 +31,7 @@ from taskforce.infrastructure.live import Listener, Publisher
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.profiles import Profile
 from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
 
@@ -69,6 +73,7 @@ class GatewayParts:
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
         clock: The time.
+        tools: Names of the tools there are.
         closing: Set when the process is about to end: whoever waits, stops waiting.
     """
 
@@ -86,15 +91,21 @@ class GatewayParts:
     temporal_ui: str | None = None
     rhythm: Rhythm = Rhythm()
     clock: Clock = utc_now
+    tools: frozenset[str] = field(default_factory=lambda: frozenset(ToolRegistry.discover().specs()))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        engine = PolicyEngine(StoredPolicies(self.database), NoTags(), self.clock)
+        engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
         object.__setattr__(self, "policies", engine)
+
+    def offered(self) -> Offered:
+        """What a definition in the catalog may name."""
+        return self.agents.offered(self.tools)
 
     def deciding(self) -> Deciding:
         """The use cases of approvals."""
-        return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.rules)
+        subjects = {AGENT_PUBLISH: Publications(self.rules)}
+        return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.rules, subjects)
 
     def changing(self) -> Changing:
         """What else people do to requests."""

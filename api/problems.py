@@ -23,6 +23,7 @@ STATUSES: Mapping[Kind, int] = {
     Kind.FORBIDDEN: 403,
     Kind.MISSING: 404,
     Kind.CONFLICT: 409,
+    Kind.STALE: 412,
     Kind.LIMITED: 429,
     Kind.UNAVAILABLE: 503,
 }

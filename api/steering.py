@@ -1,17 +1,35 @@
 """Carries what people do to runs through the door, whatever state the run's workflow is in."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
+import structlog
+
+from api.dependencies import Caller
 from api.parts import GatewayParts
 from taskforce.application.running import Briefs, Running, require_run
-from taskforce.core.domain.errors import Missing, Unavailable
+from taskforce.application.steering import Steerer, mark
+from taskforce.core.domain.errors import Conflict, Missing, Unavailable
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
+from taskforce.core.interfaces.stored import Request
+
+AT_A_TIME = 20
+
+_log = structlog.get_logger(__name__)
 
 
 async def start(parts: GatewayParts, brief: Brief) -> None:
     """Starts a committed run; when Temporal does not answer, the sweeper starts it later."""
     try:
         await parts.door.start_run(brief)
+    except Unavailable:
+        return
+
+
+async def start_request(parts: GatewayParts, tenant_id: str, request: Request) -> None:
+    """Starts the workflow of a filed request; when Temporal does not answer, the sweeper starts it later."""
+    try:
+        await parts.door.start_request(tenant_id, request)
     except Unavailable:
         return
 
@@ -46,3 +64,28 @@ async def cancel(parts: GatewayParts, run: Run) -> None:
     except Missing:
         running = Running(parts.database, Briefs(parts.database), parts.live, parts.clock)
         await running.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
+
+
+async def cancel_all(parts: GatewayParts, caller: Caller, run_ids: Sequence[str]) -> int:
+    """Asks runs to end; one that has ended meanwhile needs nothing more.
+
+    Returns:
+        How many were asked. The others, where Temporal does not answer, are as they were.
+    """
+    room = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(run_id: str) -> bool:
+        async with room:
+            try:
+                run = await require_run(parts.database, caller.tenant_id, run_id)
+                by = Steerer(caller.user_id, caller.request_id, caller.key_id)
+                await mark(parts.database, run, "run.cancel", by, parts.clock())
+                await cancel(parts, run)
+            except (Conflict, Missing):
+                return False
+            except Unavailable as error:
+                _log.warning("run.not_cancelled", run_id=run_id, code=error.code)
+                return False
+        return True
+
+    return sum(await asyncio.gather(*map(one, run_ids)))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 
 from api.parts import GatewayParts
+from taskforce.application.agents import agent_id_of
 from taskforce.application.rights import needs_thing
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.ids import is_id
@@ -37,10 +38,30 @@ async def thing_of(
     # Of another's tenant only the platform's operator asks, whom no tenant's policy binds.
     if kind is ResourceType.TENANT or not await needs_thing(parts.policies, standing, permission):
         return None
-    if of is not None:
-        return await _of_body(request, parts, kind, of)
-    named = request.path_params.get(f"{kind.value}_id")
-    return named if named is not None else await _behind(request.path_params, parts, standing, kind)
+    named = request.path_params.get(f"{kind.value}_id") if of is None else await _of_body(request, parts, kind, of)
+    if named is None:
+        return await _behind(request.path_params, parts, standing, kind) if of is None else None
+    if kind is not ResourceType.AGENT:
+        return named
+    # What is still to be made is no thing yet, although it may be a copy of one.
+    made = permission is Permission.AGENT_CREATE
+    return None if made else await agent_named(parts, standing.tenant.tenant_id, named)
+
+
+async def agent_named(parts: GatewayParts, tenant_id: str, name: str) -> str:
+    """The id of an agent that is named by its id or, one of the catalog, by its slug.
+
+    Args:
+        parts: The gateway's parts.
+        tenant_id: The tenant.
+        name: By whatever name it is asked for, rights and policies are about the one agent.
+
+    Returns:
+        Its id; the name itself when there is none.
+    """
+    if parts.agents.knows(name):
+        return name
+    return name.lower() if is_id(name) else await agent_id_of(parts.database, tenant_id, name) or name
 
 
 async def _of_body(request: Request, parts: GatewayParts, kind: ResourceType, of: str) -> str | None:

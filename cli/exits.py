@@ -50,6 +50,7 @@ _OF_STATUS: Final = {
     404: Exit.NOT_FOUND,
     409: Exit.CONFLICT,
     410: Exit.CONFLICT,
+    412: Exit.CONFLICT,
     413: Exit.USAGE,
     422: Exit.USAGE,
     429: Exit.UNAVAILABLE,
@@ -63,6 +64,7 @@ _OF_KIND: Final = {
     "forbidden": Exit.REFUSED,
     "missing": Exit.NOT_FOUND,
     "conflict": Exit.CONFLICT,
+    "stale": Exit.CONFLICT,
     "limited": Exit.UNAVAILABLE,
     "unavailable": Exit.UNAVAILABLE,
 }

@@ -9,7 +9,7 @@ from typing import Final, ParamSpec
 
 import typer
 
-from cli import approvals, audit, run, runs, tenants, token
+from cli import agents, approvals, audit, run, runs, tenants, token
 from cli.exits import EXIT_CODES, Exit, Trouble, exit_of_kind
 from cli.options import AsJson
 from cli.terminal import write_json
@@ -18,6 +18,7 @@ from taskforce.core.domain.errors import DomainError
 P = ParamSpec("P")
 _WORK: Final = "Missions"
 _DECISIONS: Final = "Decisions"
+_CATALOG: Final = "The catalog"
 _LOG: Final = "The audit log"
 _PLATFORM: Final = "The platform"
 _HERE: Final = "This machine"
@@ -96,6 +97,7 @@ app.command(rich_help_panel=_WORK)(reported(runs.say))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.approvals))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.approve))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.reject))
+app.add_typer(agents.app, name="agents", rich_help_panel=_CATALOG)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_PLATFORM)
 app.command(rich_help_panel=_HERE)(reported(token.token))

@@ -26,6 +26,11 @@ STATUS_STYLES: Final = {
     "cancelled": "magenta",
     "approved": "green",
     "rejected": "red",
+    "draft": "dim",
+    "pending_approval": "yellow",
+    "published": "green",
+    "deprecated": "magenta",
+    "archived": "dim",
 }
 _TOOL_MARKS: Final = {
     "succeeded": ("✓", "green"),
@@ -78,6 +83,57 @@ def status_text(status: str) -> Text:
     return Text(status, style=STATUS_STYLES.get(status, ""))
 
 
+def agent_of(run: Document) -> str:
+    """The agent of a run: `slug@version` of the catalog's, else its id."""
+    pinned = run.child("agent_version")
+    if pinned.text("slug"):
+        return f"{pinned.text('slug')}@{pinned.text('version_number')}"
+    return run.text("agent_id") or run.text("profile")
+
+
+def agents_table(agents: Iterable[Document]) -> Table:
+    """A table of agents.
+
+    Args:
+        agents: Items of `GET /admin/agents`.
+    """
+    columns = (
+        Column("AGENT", no_wrap=True),
+        Column("CURRENT", no_wrap=True),
+        Column("LATEST", no_wrap=True),
+        Column("CATEGORY", no_wrap=True),
+    )
+    table = Table(*columns, Column("WHAT", overflow="fold"), box=None, pad_edge=False)
+    for agent in agents:
+        latest = Text(f"{agent.text('latest_version')} ").append(status_text(agent.text("latest_status")))
+        what = Text(one_line(agent.text("name")))
+        what.append(f"  {one_line(agent.text('description'), 80)}", style="dim")
+        table.add_row(agent.text("slug"), agent.text("current_version") or "-", latest, agent.text("category"), what)
+    return table
+
+
+def print_agent(console: Console, agent: Document) -> None:
+    """An agent with its versions."""
+    console.print(Text.assemble(("agent ", "dim"), (agent.text("slug"), "bold"), f"  {one_line(agent.text('name'))}"))
+    facts = {
+        "id": agent.text("agent_id"),
+        "about": one_line(agent.text("description"), 300),
+        "category": agent.text("category"),
+        "tags": ", ".join(agent.texts("tags")),
+        "owner": agent.text("owner_id"),
+        "current": agent.text("current_version"),
+        "aliases": agent.arguments("aliases"),
+    }
+    for name, fact in facts.items():
+        if fact:
+            console.print(Text.assemble((f"{name:<9}", "dim"), fact), soft_wrap=True)
+    table = Table(Column("VERSION"), Column("STATUS"), Column("HASH"), Column("BY"), box=None, pad_edge=False)
+    for one in agent.items("versions"):
+        status = status_text(one.text("status"))
+        table.add_row(one.text("version_number"), status, one.text("config_hash")[:12], one.text("created_by"))
+    console.print(table)
+
+
 def runs_table(runs: Iterable[Document], width: int, now: datetime) -> Table:
     """A table of runs.
 
@@ -103,7 +159,7 @@ def runs_table(runs: Iterable[Document], width: int, now: datetime) -> Table:
         ]
         if wide:
             tokens = run.child("tokens").number("total")
-            row += [run.text("agent_id") or run.text("profile"), str(run.number("steps")), f"{tokens:,}"]
+            row += [agent_of(run), str(run.number("steps")), f"{tokens:,}"]
         table.add_row(*row, one_line(run.text("mission")))
     return table
 
@@ -249,7 +305,7 @@ def print_links(console: Console, run: Document, base_url: str) -> None:
 def print_run(console: Console, run: Document) -> None:
     """A run's head: id, who, what for."""
     models = ", ".join(run.texts("models"))
-    agent = run.text("agent_id") or run.text("profile")
+    agent = agent_of(run)
     head = Text.assemble(
         ("run ", "dim"), (run.text("run_id"), "bold"), ("  " + " · ".join(filter(None, [agent, models])), "dim")
     )

@@ -26,7 +26,9 @@ SAMPLE_MISSION: Final = (
 def run(
     mission: Annotated[str, typer.Argument(help="What is to be done; - reads it from stdin.")],
     *,
-    agent: Annotated[str | None, typer.Option("--agent", help="Id of the agent that does it.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Slug or id of the agent that does it.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Number of a version of it.")] = None,
+    alias: Annotated[str | None, typer.Option("--alias", help="Name of a version of it, such as stable.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="Name of the profile instead.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="LiteLLM name; a comma separates fallbacks.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="Go on in this session.")] = None,
@@ -50,6 +52,7 @@ def run(
     text = sys.stdin.read() if mission == "-" else mission
     order: dict[str, object] = {"mission": text, "context": read_context(context or []) or None}
     order |= {"agent_id": agent, "profile": profile, "model": model, "session_id": session, "max_steps": max_steps}
+    order |= {"version": version, "alias": alias}
     gateway = open_gateway(url, token)
     try:
         started = gateway.start({name: value for name, value in order.items() if value is not None})

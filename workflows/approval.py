@@ -1,6 +1,7 @@
 """A durable question to people."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -44,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.errors import Conflict, DomainError
 
 _Ways = Literal["api", "signal"]
+_MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 SUBJECT_CHANGED = "subject_changed"
 _ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
 
@@ -71,7 +73,7 @@ class ApprovalWorkflow:
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
-            await self._close(ApprovalStatus.WITHDRAWN, "the run was cancelled")
+            await self._close(ApprovalStatus.WITHDRAWN, "the run was cancelled" if asked.run_id else None)
             raise
         outcome = await self._close(self._current().status(workflow.now()))
         await self._carry_out(outcome)
@@ -279,7 +281,7 @@ class ApprovalWorkflow:
         )
         await quickly("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
-        workflow.set_current_details(f"**{self._title}** was {status.value}. {reason}")
+        workflow.set_current_details(f"**{_plain(self._title)}** was {status.value}. {_plain(reason)}")
         return ApprovalOutcome(status=end.status)
 
     async def _carry_out(self, outcome: ApprovalOutcome) -> None:
@@ -288,7 +290,7 @@ class ApprovalWorkflow:
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
         carried = await patiently("carry_out_request", ref, CarriedOut, summary="what was approved")
         if carried.done:
-            workflow.set_current_details(f"**{self._title}** was approved. {carried.done}")
+            workflow.set_current_details(f"**{_plain(self._title)}** was approved. {_plain(carried.done)}")
 
     def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
         asked: dict[str, Any] = {
@@ -322,7 +324,7 @@ class ApprovalWorkflow:
         decided = ", ".join(f"{d.approver_id} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
         how = "signals count" if terms.signal_channel else "by the API only"
         workflow.set_current_details(
-            f"**{self._title}**\n\n"
+            f"**{_plain(self._title)}**\n\n"
             f"- asked by: {approval.requester_id}\n"
             f"- may decide: {approval.who} ({terms.required_approvers} needed; {how})\n"
             f"- decided so far: {decided}\n"
@@ -334,6 +336,11 @@ class ApprovalWorkflow:
     def _coming(self) -> str:
         coming, at = self._current().next_action, self._current().next_at()
         return "" if coming is None else f"- next: {coming.kind.value} at {at.isoformat(timespec='seconds')}\n"
+
+
+def _plain(text: str) -> str:
+    """A text that whoever makes agents or decides has written, without what Markdown would make of it."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def _behalf(ground: DecisionGround | None) -> str | None:

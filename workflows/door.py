@@ -1,5 +1,6 @@
 """The one way to Temporal: start, decide, signal, query, and a look at who polls."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -24,6 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
 from models.messages.deletions import DeletionRef
 from models.messages.runs import RunInput, RunProgress
+from taskforce.core.domain.approvals import request_of
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
@@ -39,6 +42,7 @@ from workflows.tenant_deletion import TenantDeletion
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
+CONCLUSION_TIME = timedelta(seconds=5)
 MOST_ENDED = 500
 # A poll lasts a minute at most; who has not come back since is gone.
 POLL_TIME = timedelta(seconds=75)
@@ -139,7 +143,7 @@ class TemporalDoor:
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
-                static_summary=f"{brief.agent.agent_id} for {brief.user_id}",
+                static_summary=f"{brief.agent.label} for {brief.user_id}",
                 rpc_timeout=RPC_TIME,
             )
         except WorkflowAlreadyStartedError:
@@ -188,7 +192,7 @@ class TemporalDoor:
                 task_queue=self._task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
-                static_summary=f"{request.request_type}, asked by {approval.requester_id}",
+                static_summary=f"{request.title}, asked by {approval.requester_id}"[:200],
                 rpc_timeout=RPC_TIME,
             )
         except WorkflowAlreadyStartedError:
@@ -253,6 +257,20 @@ class TemporalDoor:
         except RPCError as error:
             raise _mapped(error, "tenant") from error
 
+    async def concluded(self, tenant_id: str, request_id: str) -> None:
+        """Waits, a few seconds at most, until what follows a decided request is done.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        try:
+            async with asyncio.timeout(CONCLUSION_TIME.total_seconds()):
+                await self._request(tenant_id, request_id).result()
+        except (TimeoutError, WorkflowFailureError):
+            return
+        except RPCError as error:
+            raise _mapped(error, "request") from error
+
     async def pollers(self) -> int:
         """How many workers have polled lately.
 
@@ -283,13 +301,19 @@ class TemporalDoor:
         Raises:
             Unavailable: `temporal_unavailable`.
         """
+        return [run for run in map(run_of, await self._ended("AgentRun", since)) if run is not None]
+
+    async def requests_ended_from_outside(self, since: datetime) -> Sequence[tuple[str, str]]:
+        """(tenant, request) of requests whose workflow was terminated; see `ended_from_outside`."""
+        return [one for one in map(request_of, await self._ended("Approval", since)) if one is not None]
+
+    async def _ended(self, kind: str, since: datetime) -> Sequence[str]:
         ended = "ExecutionStatus IN ('Terminated', 'TimedOut')"
-        query = f"WorkflowType = 'AgentRun' AND {ended} AND CloseTime > '{since.isoformat()}'"
+        query = f"WorkflowType = '{kind}' AND {ended} AND CloseTime > '{since.isoformat()}'"
         try:
-            found = [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
+            return [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
         except RPCError as error:
             raise _mapped(error, "run") from error
-        return [run for run in map(run_of, found) if run is not None]
 
     async def ensure_search_attributes(self) -> Sequence[str]:
         """Registers what is missing of the search attributes.

@@ -9,8 +9,12 @@ from api.agents import Asked, Chosen
 from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, Patience
 from api.parts import GatewayParts
 from api.schemas.runs import PREFIX, AcceptedOut, ExecuteIn, RunOut, run_links, run_out
+from api.things import agent_named
 from api.watching import wait_for_end
+from taskforce.application.agent_runs import Wanted, find_startable
 from taskforce.application.missions import Accepted, Mission, accept
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.ids import is_id, missing
 from taskforce.core.domain.runs import RunStatus
 from taskforce.core.interfaces.identity import Permission
 from taskforce.infrastructure.logging import bind
@@ -33,12 +37,15 @@ async def execute(
     patience: Patience,
 ) -> AcceptedOut | Response:
     """Commits a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
-    accepted = await _accept(parts, caller, asked, await request.json(), key)
+    chosen = await _choose(parts, caller, asked)
+    accepted = await _accept(parts, caller, asked, chosen, await request.json(), key)
     response.headers["location"] = f"{PREFIX}/{accepted.run_id}"
     if accepted.replayed:
         response.headers["idempotency-replayed"] = "true"
     elif accepted.brief is not None:
         await steering.start(parts, accepted.brief)
+    if chosen.deprecated_at is not None:
+        response.headers["deprecation"] = f"@{int(chosen.deprecated_at.timestamp())}"
     if patience:
         response.headers["preference-applied"] = f"wait={patience}"
         run = await wait_for_end(parts, caller.tenant_id, accepted.run_id, patience)
@@ -53,8 +60,9 @@ async def execute(
     )
 
 
-async def _accept(parts: GatewayParts, caller: Caller, asked: ExecuteIn, body: object, key: str | None) -> Accepted:
-    chosen = _choose(parts, asked)
+async def _accept(
+    parts: GatewayParts, caller: Caller, asked: ExecuteIn, chosen: Chosen, body: object, key: str | None
+) -> Accepted:
     mission = Mission(
         tenant_id=caller.tenant_id,
         user_id=caller.user_id,
@@ -75,14 +83,22 @@ async def _accept(parts: GatewayParts, caller: Caller, asked: ExecuteIn, body: o
     return accepted
 
 
-def _choose(parts: GatewayParts, asked: ExecuteIn) -> Chosen:
-    return parts.agents.choose(
-        Asked(
-            agent_id=asked.agent_id,
-            profile=asked.profile,
-            model=asked.model,
-            max_steps=asked.max_steps,
-            max_tokens=asked.max_tokens,
-            max_seconds=asked.max_seconds,
-        )
+async def _choose(parts: GatewayParts, caller: Caller, asked: ExecuteIn) -> Chosen:
+    means = Asked(
+        agent_id=asked.agent_id,
+        profile=asked.profile,
+        model=asked.model,
+        max_steps=asked.max_steps,
+        max_tokens=asked.max_tokens,
+        max_seconds=asked.max_seconds,
     )
+    if asked.agent_id is None or parts.agents.knows(asked.agent_id):
+        if asked.version is not None or asked.alias is not None:
+            raise Invalid("agent_has_no_versions", "The agent of a profile has no versions; leave them out.")
+        return parts.agents.choose(means)
+    # By the id that the caller's rights were looked up for, so that a name that moves meanwhile changes nothing.
+    agent_id = caller.thing or await agent_named(parts, caller.tenant_id, asked.agent_id)
+    if not is_id(agent_id):
+        raise missing("agent")
+    wanted = Wanted(agent_id, asked.version, asked.alias)
+    return parts.agents.pinned(means, await find_startable(parts.database, caller.tenant_id, wanted))

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Response
 from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.pages import ListOut
 from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, policy_out, tried_out
-from taskforce.application.policy_documents import NoTags, Tried, current_document, save_document, try_document
+from taskforce.application.agents import CatalogTags
+from taskforce.application.policy_documents import Tried, current_document, save_document, try_document
 from taskforce.core.interfaces.identity import Permission
 
 router = APIRouter(prefix="/admin/policies", tags=["policies"])
@@ -39,7 +40,9 @@ async def try_policy(asked: DryRunIn, caller: Manager, parts: Parts) -> Response
     Without a document it explains the decisions of now.
     """
     cases = [case.asked() for case in asked.cases]
-    tried = await try_document(parts.database, actor_of(parts, caller), NoTags(), asked.document, cases)
+    tried = await try_document(
+        parts.database, actor_of(parts, caller), CatalogTags(parts.database), asked.document, cases
+    )
     return Response(await asyncio.to_thread(_written, tried), media_type="application/json")
 
 

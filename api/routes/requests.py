@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from fastapi import Request as HttpRequest
 
-from api import deciding
+from api import deciding, steering
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Caller, Parts, SignedIn, actor_of
+from api.dependencies import Caller, IdempotencyKey, Parts, SignedIn, actor_of
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.requests import (
@@ -16,6 +17,7 @@ from api.schemas.requests import (
     HistoryOut,
     ReassignmentIn,
     RejectionIn,
+    RequestIn,
     RequestOut,
     WithdrawalIn,
     history_out,
@@ -23,12 +25,14 @@ from api.schemas.requests import (
 from models.messages.approvals import ChangeInput, DecisionInput
 from taskforce.application import asking
 from taskforce.application.approvers import may_decide
-from taskforce.application.deciding import Attempted, found
-from taskforce.core.domain.approvals import ApprovalStatus, Channel
+from taskforce.application.asking import Deployment, Wish
+from taskforce.application.deciding import found
+from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Approver, Page, Request, RequestFilter
 
-router = APIRouter(prefix="/admin/requests", tags=["approvals"])
+PREFIX = "/admin/requests"
+router = APIRouter(prefix=PREFIX, tags=["approvals"])
 
 Anybody = Annotated[Caller, SignedIn]
 Text = Annotated[str | None, Query(max_length=200)]
@@ -68,6 +72,30 @@ async def list_requests(
     return _page(parts, approver, listed, limit, listed[:limit])
 
 
+@router.post("", name="create_request", status_code=201)
+async def create(
+    asked: RequestIn, caller: Anybody, parts: Parts, http: HttpRequest, response: Response, key: IdempotencyKey
+) -> RequestOut:
+    """Asks people for something, under the tenant's definition of such requests; its workflow waits for them."""
+    says = Deployment(parts.definitions, parts.agents.terms())
+    wish = Wish(
+        asked.request_type,
+        asked.title,
+        asked.description,
+        asked.resource_type,
+        asked.resource_id,
+        asked.payload,
+        asked.workflow_id,
+    )
+    made = await asking.ask(parts.database, actor_of(parts, caller), wish, says, key, await http.json())
+    if made.request is not None:
+        await steering.start_request(parts, caller.tenant_id, made.request)
+    else:
+        response.headers["idempotency-replayed"] = "true"
+    response.headers["location"] = f"/api/v1{PREFIX}/{made.request_id}"
+    return await read_request(made.request_id, caller, parts)
+
+
 @router.get("/{request_id}", name="read_request")
 async def read_request(request_id: str, caller: Anybody, parts: Parts) -> RequestOut:
     """One request, for its requester, for those who may decide it and for auditors."""
@@ -88,9 +116,9 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
     """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
     word = said or DecisionIn()
     request, approver = await deciding.find(parts, caller, request_id)
-    await _authorize(parts, caller, request, approver)
     edit = None
     if word.arguments is not None:
+        deciding.require_open(request)
         edit = await asking.propose(parts.database, actor_of(parts, caller), request, word.arguments)
     decision = DecisionInput.model_validate(
         {
@@ -102,7 +130,8 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
             **({"for_run": True} if word.for_run else {}),
         }
     )
-    return await _decide(parts, caller, request, decision)
+    await deciding.say(parts, caller, request, approver, decision)
+    return await read_request(request_id, caller, parts)
 
 
 @router.post("/{request_id}/reject", name="reject_request")
@@ -110,10 +139,10 @@ async def reject(request_id: str, caller: Anybody, parts: Parts, said: Rejection
     """Rejects a request; the agent is told the comment."""
     word = said or RejectionIn()
     request, approver = await deciding.find(parts, caller, request_id)
-    await _authorize(parts, caller, request, approver)
     seen = word.content_hash or request.approval.content
     decision = DecisionInput(approver_id=caller.user_id, verdict="reject", comment=word.comment, seen=seen)
-    return await _decide(parts, caller, request, decision)
+    await deciding.say(parts, caller, request, approver, decision)
+    return await read_request(request_id, caller, parts)
 
 
 @router.post("/{request_id}/withdraw", name="withdraw_request")
@@ -136,22 +165,6 @@ async def add_comment(request_id: str, caller: Anybody, parts: Parts, said: Comm
     request, _ = await deciding.find(parts, caller, request_id)
     await asking.comment(parts.database, actor_of(parts, caller), request.approval.request_id, said.comment)
     return await read_history(request_id, caller, parts)
-
-
-async def _authorize(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
-    # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
-    deciding.require_open(request)
-    deciding.require_key_enough(parts, caller, request, approver)
-    attempt = Attempted(caller.tenant_id, request.approval.request_id, caller.user_id, Channel.API)
-    await parts.deciding().authorize(attempt)
-
-
-async def _decide(parts: GatewayParts, caller: Caller, request: Request, decision: DecisionInput) -> RequestOut:
-    request_id = request.approval.request_id
-    await deciding.carry(
-        parts, caller.tenant_id, request, lambda: parts.door.decide(caller.tenant_id, request_id, decision)
-    )
-    return await read_request(request_id, caller, parts)
 
 
 async def _change(parts: GatewayParts, caller: Caller, request_id: str, wish: ChangeInput) -> RequestOut:

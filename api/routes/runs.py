@@ -10,6 +10,7 @@ from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, may
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
+from api.things import agent_named
 from taskforce.application.rights import shown
 from taskforce.application.running import require_run
 from taskforce.application.steering import Saying, Steerer, mark, say
@@ -59,7 +60,9 @@ async def list_runs(
 
     A page may be short although there is a next one: sessions that the tenant's policy denies are passed over.
     """
-    wanted = RunFilter(which.status, which.session_id, which.agent_id, caller.user_id if mine else None)
+    # Runs of the catalog's agents stand under the agent's id, which never changes.
+    named = None if which.agent_id is None else await agent_named(parts, caller.tenant_id, which.agent_id)
+    wanted = RunFilter(which.status, which.session_id, named, caller.user_id if mine else None)
     page = Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
         found = list(await records.runs.page(wanted, page))

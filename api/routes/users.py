@@ -12,6 +12,7 @@ from api.cursors import Cursor, Limit, parse_text, text_cursor
 from api.dependencies import Allowed, Caller, Parts, actor_of
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
+from api.things import agent_named
 from taskforce.application import people
 from taskforce.application.people import LONGEST_RESOURCE_ID, NewUser, UserChange
 from taskforce.application.rights import shown
@@ -76,8 +77,11 @@ async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[Gr
 
 @router.post("/{user_id:path}/grants", status_code=201, name="grant_role")
 async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts, response: Response) -> GrantOut:
-    """Gives a user a role on one resource."""
-    grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, asked.resource_id)
+    """Gives a user a role on one resource; an agent of the catalog may be named by its slug, and is kept by its id."""
+    resource_id = asked.resource_id
+    if asked.resource_type is ResourceType.AGENT and not parts.agents.knows(resource_id):
+        resource_id = await agent_named(parts, caller.tenant_id, resource_id)
+    grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
     await people.grant_role(parts.database, actor_of(parts, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)

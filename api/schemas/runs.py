@@ -1,5 +1,6 @@
 """Runs as they travel over HTTP."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
 from urllib.parse import quote
@@ -26,7 +27,9 @@ class ExecuteIn(_Asked):
 
     Attributes:
         mission: What shall be done.
-        agent_id: Which agent; not together with `profile`.
+        agent_id: Which agent, by its id or, of the catalog's, its slug; not together with `profile`.
+        version: The number of a version of it, for example `1.4.0`; without it and `alias` its current version runs.
+        alias: The name of a version of it, for example `stable`.
         profile: The profile whose agent it is; without both, the gateway's own profile counts.
         context: Facts that go along.
         session_id: The session to go on with; left out, a new one begins.
@@ -38,6 +41,8 @@ class ExecuteIn(_Asked):
 
     mission: Words
     agent_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    alias: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     profile: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     context: dict[str, JsonValue] = Field(default_factory=dict)
     session_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -50,6 +55,10 @@ class ExecuteIn(_Asked):
     def _one_agent(self) -> Self:
         if self.agent_id is not None and self.profile is not None:
             raise ValueError("name agent_id or profile, not both")
+        if self.version is not None and self.alias is not None:
+            raise ValueError("name version or alias, not both")
+        if self.agent_id is None and (self.version is not None or self.alias is not None):
+            raise ValueError("version and alias go with an agent_id")
         return self
 
 
@@ -116,13 +125,32 @@ class RunErrorOut(BaseModel):
     message: str
 
 
+class PinnedOut(BaseModel):
+    """The version of the catalog's that the run began with.
+
+    Attributes:
+        config_hash: SHA-256 over its definition's canonical JSON (RFC 8785).
+        slug: The agent's name in addresses at that time.
+    """
+
+    version_id: str
+    version_number: str
+    config_hash: str
+    slug: str
+
+
 class RunOut(BaseModel):
-    """A run."""
+    """A run.
+
+    Attributes:
+        agent_version: The version of the catalog's that it is pinned to; null for the agent of a profile.
+    """
 
     run_id: str
     session_id: str
     status: RunStatus
     agent_id: str
+    agent_version: PinnedOut | None
     profile: str
     user_id: str
     mission: str
@@ -183,13 +211,14 @@ def tokens_out(totals: Totals) -> TokensOut:
 
 def run_out(run: Run, temporal_ui: str | None) -> RunOut:
     """A run as callers see it."""
-    brief, limits = run.brief, run.brief.limits
+    brief, limits, pinned = run.brief, run.brief.limits, run.brief.agent.pinned
     failed = run.error_code is not None
     return RunOut.model_construct(
         run_id=brief.run_id,
         session_id=brief.session_id,
         status=run.status,
         agent_id=brief.agent.agent_id,
+        agent_version=None if pinned is None else PinnedOut.model_construct(**asdict(pinned)),
         profile=brief.profile,
         user_id=brief.user_id,
         mission=brief.mission,

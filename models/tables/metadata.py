@@ -4,6 +4,7 @@ from sqlmodel import SQLModel
 
 from models.tables import (
     access,
+    agents,
     answers,
     approval_definitions,
     approvals,
@@ -15,5 +16,5 @@ from models.tables import (
     users,
 )
 
-MODULES = (access, answers, approval_definitions, approvals, audit, deletions, runs, tenants, usage, users)
+MODULES = (access, agents, answers, approval_definitions, approvals, audit, deletions, runs, tenants, usage, users)
 METADATA = SQLModel.metadata

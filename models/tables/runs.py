@@ -21,6 +21,7 @@ class RunRow(SQLModel, table=True):
     user_id: str = column()
     profile: str = column()
     agent_id: str = column()
+    version_id: str | None = maybe(UUID)
     agent: dict[str, Any] = column(JSONB)
     mission: str = column()
     context: dict[str, Any] = column(JSONB)

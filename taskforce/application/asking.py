@@ -1,24 +1,31 @@
 """Asking people for something that no run waits for, and what is said about a request."""
 
+import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
+from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.deciding import locked
 from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.payload_schemas import check_payload
 from taskforce.application.principals import Actor
 from taskforce.application.subjects import TOOL_CALL, approved_hash
 from taskforce.application.telling import Told, tell
+from taskforce.core.domain.approval_definitions import Definition, DefinitionRules, check_known, choose
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import Approval
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import Json, Request
 
 ROUTE = "requests"
 MAX_PAYLOAD = 65_536
 """Characters of a payload as JSON."""
+_MADE_ELSEWHERE: Final = {TOOL_CALL: "the run that wants the call", "agent_publish": "submitting the version"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,37 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for, before it is known who decides it.
+
+    Attributes:
+        request_type: What kind of request it is.
+        title: For lists.
+        description: Why.
+        resource_type: What kind of thing it is about.
+        resource_id: Which one.
+        payload: Exactly what is asked for.
+        definition_id: The definition, where there are several of the type; None for the one that `choose` finds.
+    """
+
+    request_type: str
+    title: str
+    description: str
+    resource_type: str
+    resource_id: str
+    payload: Json
+    definition_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a deployment says about requests: its definitions, and the usual terms where there is none."""
+
+    rules: DefinitionRules
+    usual: Terms
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A request that is committed; `replayed` tells that an earlier one with the same key asked for it."""
 
@@ -55,31 +93,70 @@ class Asked:
     request: Request | None = None
 
 
-async def ask(store: Store, actor: Actor, wanted: Wanted, key: str | None, body: Mapping[str, object]) -> Asked:
+async def ask(
+    store: Store, actor: Actor, wish: Wish, says: Deployment, key: str | None, body: Mapping[str, object]
+) -> Asked:
     """Commits a request; starting its workflow comes after.
 
     Args:
         store: The door to the tenant's data.
         actor: Who asks.
-        wanted: For what.
+        wish: For what.
+        says: What the deployment says about requests.
         key: The idempotency key, if there is one.
         body: What was sent, to tell a repeated request from another one.
 
     Raises:
-        Invalid: `idempotency_key_reused`, `payload_too_large`, or what `check_document` refuses.
+        Missing: `workflow_not_found`: there is no such definition for requests of this type.
+        Conflict: `request_type_reserved`: such a request is made by what it is about.
+        Invalid: `request_type_unknown`, `payload_invalid`, `payload_too_large`, `idempotency_key_reused`, or what
+            `check_document` refuses.
     """
-    check_document(wanted.payload, "payload")
-    if len(str(wanted.payload)) > MAX_PAYLOAD:
-        raise Invalid("payload_too_large", f"`payload` may hold at most {MAX_PAYLOAD} characters.")
-    standing = actor.standing
-    async with store.tenant(standing.tenant.tenant_id) as records:
-        request_id = new_id()
-        first = await claim(
-            records, Keyed(standing.user.user_id, ROUTE, key, body), {"request_id": request_id}, actor.now
+    if wish.request_type in _MADE_ELSEWHERE:
+        raise Conflict(
+            "request_type_reserved", f"A request of this type is made by {_MADE_ELSEWHERE[wish.request_type]}."
         )
+    check_document(wish.payload, "payload")
+    if len(json.dumps(wish.payload)) > MAX_PAYLOAD:
+        raise Invalid("payload_too_large", f"`payload` may hold at most {MAX_PAYLOAD} characters of JSON.")
+    tenant_id, user_id = actor.standing.tenant.tenant_id, actor.standing.user.user_id
+    async with store.tenant(tenant_id) as records:
+        chosen = await _definition(records, wish, says.rules)
+    if chosen is not None:
+        await asyncio.to_thread(check_payload, chosen.payload_schema, wish.payload)
+    async with store.tenant(tenant_id) as records:
+        request_id = new_id()
+        first = await claim(records, Keyed(user_id, ROUTE, key, body), {"request_id": request_id}, actor.now)
         if first is not None:
             return Asked(str(first["request_id"]), replayed=True)
-        return Asked(request_id, request=await commit(records, actor, wanted, request_id))
+        return Asked(request_id, request=await commit(records, actor, _wanted(wish, chosen, says.usual), request_id))
+
+
+async def _definition(records: Records, wish: Wish, rules: DefinitionRules) -> Definition | None:
+    definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
+    if wish.definition_id is None:
+        chosen = choose(definitions, wish.request_type)
+    else:
+        named = [one for one in definitions if one.definition_id == wish.definition_id]
+        chosen = choose(named, wish.request_type)
+        if chosen is None:
+            raise missing("workflow")
+    check_known(wish.request_type, chosen)
+    return chosen
+
+
+def _wanted(wish: Wish, chosen: Definition | None, usual: Terms) -> Wanted:
+    terms, definition_id = (usual, None) if chosen is None else (chosen.terms, chosen.definition_id)
+    return Wanted(
+        wish.request_type,
+        wish.title,
+        wish.description,
+        wish.resource_type,
+        wish.resource_id,
+        wish.payload,
+        terms,
+        definition_id,
+    )
 
 
 async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str) -> Request:

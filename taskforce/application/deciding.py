@@ -1,19 +1,23 @@
 """Requests for approval while they are decided: opening, deciding, what time brings, closing, what follows."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.approvers import approver_of, ground_for
 from taskforce.application.calls import CallRef, call_payload
 from taskforce.application.running import Briefs
 from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approval_terms import ActionKind
+from taskforce.core.domain.approval_definitions import DefinitionRules, choose
+from taskforce.core.domain.approval_terms import ActionKind, Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict, DomainError
+from taskforce.core.domain.errors import Conflict, DomainError, Missing
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs import Brief
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request
@@ -65,6 +69,7 @@ class Deciding:
         clock: The time.
         rules: What the deployment says about rights.
         subjects: What the requests are about, by their type.
+        definitions: What it says about approvals.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Deciding:
         clock: Clock,
         rules: AccessRules,
         subjects: Mapping[str, Subject] | None = None,
+        definitions: DefinitionRules | None = None,
     ) -> None:
         self._store = store
         self._briefs = briefs
@@ -82,6 +88,7 @@ class Deciding:
         self._clock = clock
         self._rules = rules
         self._subjects = subjects or {}
+        self._definitions = definitions or DefinitionRules()
 
     async def open_call(self, ref: CallRef, request_id: str) -> Request:
         """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
@@ -92,13 +99,21 @@ class Deciding:
             if reply is None:
                 raise missing("step")
             call = reply.tool_calls[ref.call - 1]
-            approval = Approval(request_id, brief.user_id, brief.agent.approval, now)
-            request = _of_call(approval, ref, call, brief.agent.name, reply.text)
+            terms, definition_id = await self._terms(records, brief, call.name)
+            approval = Approval(request_id, brief.user_id, terms, now)
+            request = _of_call(approval, ref, call, brief.agent.name, reply.text, definition_id)
             if not await records.requests.add(request):
                 return await found(records, request_id)
             await tell(records, request, Told("created", brief.user_id, now, outcome="pending"))
         self._tell_run(ref.tenant_id, request)
         return request
+
+    async def _terms(self, records: Records, brief: Brief, tool: str) -> tuple[Terms, str | None]:
+        """Those of the tenant's definition for the tool, else those that the agent brings along."""
+        rules = self._definitions
+        definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
+        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.agent_id)
+        return (brief.agent.approval, None) if chosen is None else (chosen.terms, chosen.definition_id)
 
     async def open(self, tenant_id: str, request_id: str) -> Request:
         """Notes that a workflow waits for a request that somebody has made."""
@@ -200,10 +215,15 @@ class Deciding:
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
             if await records.requests.close(request_id, status, reason, now):
-                await self._subject(request).closed(records, request, status, now)
+                await self._subject(request).closed(records, request, status, reason, now)
                 told = Told(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
                 await tell(records, request, told)
         self._tell_run(tenant_id, request)
+
+    async def withdraw(self, tenant_id: str, request_id: str, reason: str) -> None:
+        """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
+        with suppress(Missing):
+            await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
         """Does what was approved, once; says what was done, None when nothing is to be done."""
@@ -249,7 +269,9 @@ async def locked(records: Records, request_id: str) -> Request:
     return request
 
 
-def _of_call(approval: Approval, ref: CallRef, call: RequestedCall, agent: str, reason: str) -> Request:
+def _of_call(
+    approval: Approval, ref: CallRef, call: RequestedCall, agent: str, reason: str, definition_id: str | None
+) -> Request:
     payload = call_payload(call)
     bound = approved_hash(payload, TOOL_CALL)
     return Request(
@@ -263,6 +285,7 @@ def _of_call(approval: Approval, ref: CallRef, call: RequestedCall, agent: str, 
         title=f"{agent} wants to call {call.name}",
         payload={**payload, "reason": reason[:2_000]},
         content_hash=bound,
+        definition_id=definition_id,
     )
 
 

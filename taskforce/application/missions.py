@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
+from taskforce.application.agent_runs import hold_startable
 from taskforce.application.idempotency import Keyed, claim
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Invalid, Limited
@@ -82,6 +83,7 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
             `context_malformed`.
         Limited: `too_many_sessions`.
+        Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
     """
     _require_session_name(mission)
     check_document(mission.context, "context")
@@ -92,6 +94,7 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         earlier = await _claim(records, mission, brief, now)
         if earlier is not None:
             return earlier
+        await hold_startable(records, brief.agent)
         await _require_room(records, mission, brief)
         await records.runs.add(brief)
         if mission.session_id is not None:
@@ -156,6 +159,11 @@ def _started(mission: Mission, brief: Brief) -> AuditEvent:
         at=brief.created_at,
         request_id=mission.request_id,
         key_id=mission.key_id,
-        details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id},
+        details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id, **_pinned(brief)},
         content={"mission": brief.mission, "context": brief.context},
     )
+
+
+def _pinned(brief: Brief) -> dict[str, object]:
+    pinned = brief.agent.pinned
+    return {} if pinned is None else {"version": pinned.version_number, "config_hash": pinned.config_hash}

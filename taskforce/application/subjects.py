@@ -30,8 +30,10 @@ class Subject(Protocol):
         """
         ...
 
-    async def closed(self, records: Records, request: Request, status: ApprovalStatus, now: datetime) -> None:
-        """Takes note of the end, in the transaction that records it."""
+    async def closed(
+        self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
+    ) -> None:
+        """Takes note of the end, and why it is one, in the transaction that records it."""
         ...
 
     async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
@@ -42,18 +44,20 @@ class Subject(Protocol):
 class Anything:
     """A request whose payload is all there is: nobody edits it, and nothing follows by itself."""
 
-    async def content(self, _: Records, request: Request) -> str | None:
+    async def content(self, records: Records, request: Request) -> str | None:
         """What was asked for; it does not change."""
         return request.content_hash
 
-    async def check_edit(self, _: Request, __: Json) -> None:
+    async def check_edit(self, request: Request, edited: Json) -> None:
         """Refuses every edit."""
         raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")
 
-    async def closed(self, _: Records, __: Request, ___: ApprovalStatus, ____: datetime) -> None:
+    async def closed(
+        self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
+    ) -> None:
         """Nothing else depends on it."""
 
-    async def carry_out(self, _: Records, __: Request, ___: datetime) -> str | None:
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
         """Somebody does it."""
         return None
 

@@ -16,6 +16,7 @@ from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
 
+VERSION = "/admin/agents/{agent_id}/versions/{version_id}"
 READING, RUNNING = Permission.SESSION_READ, Permission.AGENT_EXECUTE
 ANYBODY, EVERYBODY = Guard(None), Unguarded()
 SPECIFIED: Mapping[str, Guard | Unguarded] = {
@@ -33,14 +34,23 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/admin/policies": Guard(Permission.POLICY_MANAGE),
     "/admin/workflows": Guard(Permission.POLICY_MANAGE),
     "/admin/audit": Guard(Permission.AUDIT_READ),
+    "/admin/agents": Guard(Permission.AGENT_UPDATE),
+    "GET /admin/agents": Guard(Permission.AGENT_READ),
+    **{f"POST /admin/agents{end}": Guard(Permission.AGENT_CREATE) for end in ("", "/import", "/{agent_id}/clone")},
+    **{f"POST /admin/agents/{{agent_id}}/{part}": Guard(Permission.AGENT_UPDATE) for part in ("versions", "rollback")},
+    **{f"POST {VERSION}/{verdict}": Guard(Permission.AGENT_READ) for verdict in ("approve", "reject")},
+    "DELETE /admin/agents/{agent_id}": Guard(Permission.AGENT_DELETE),
+    "DELETE /admin/agents/{agent_id}/aliases": Guard(Permission.AGENT_UPDATE),
 }
-"""What the routes under a path take; the longest path counts."""
+"""What the routes under a path take; the longest path counts, and one with a method before one without."""
 PARAMETERS = {"step": "1", "call": "1", "path": "notes.txt", "tenant_id": "absent", "role_id": "custom:absent"}
 
 
-def specified(path: str) -> Guard | Unguarded:
+def specified(path: str, method: str) -> Guard | Unguarded:
     plain = path.removeprefix("/api").removeprefix("/v1")
-    return SPECIFIED[max((one for one in SPECIFIED if f"{plain}/".startswith(f"{one}/")), key=len)]
+    names = (plain, f"{method.upper()} {plain}")
+    fitting = (one for one in SPECIFIED for name in names if f"{name}/".startswith(f"{one}/"))
+    return SPECIFIED[max(fitting, key=len)]
 
 
 def routes(router: Any) -> Iterator[APIRoute]:
@@ -61,8 +71,9 @@ async def test_every_route_states_its_permission(gateway: Gateway) -> None:
     bodies = set()
     for route in routes(gateway.app.router):
         (mark,) = marks(route.dependant)
-        assert plain(mark) == specified(route.path), route.path
-        met.add(specified(route.path))
+        for method in route.methods or ():
+            assert plain(mark) == specified(route.path, method), route.path
+            met.add(specified(route.path, method))
         bodies |= {(route.name, mark.of)} if isinstance(mark, Guard) and mark.of else set()
     assert met == set(SPECIFIED.values())
     assert bodies == {("execute", "agent_id"), ("issue_api_key", "user_id")}
@@ -94,7 +105,7 @@ async def test_each_role_may_what_its_permissions_say(
         for method in operations:
             body = {"mission": "x", "text": "x"} if method in {"post", "put"} else None
             answer = await client.request(method, concrete(path), json=body)
-            mark = specified(path)
+            mark = specified(path, method)
             if isinstance(mark, Guard) and mark.permission is not None and mark.permission not in held:
                 problem = assert_problem(answer, 403, "permission_denied")
                 assert problem["permission"] == mark.permission.value
@@ -155,13 +166,14 @@ async def test_one_permission_opens_its_own_routes_and_no_other(
     only = Role("custom:only", "Only", permissions={permission}, tenant_id=tenant)
     owner = client_for(f"{tenant}-other", "olga", ["admin"])
     theirs = {"run_id": (await execute(owner))["run_id"], "user_id": "olga", "tenant_id": f"{tenant}-other"}
+    theirs["agent_id"] = (await owner.post("/api/v1/admin/agents", json={"name": "Theirs"})).json()["agent_id"]
     client = client_for(tenant, "someone", [only.role_id])
     await client.get("/api/v1/me")
     async with gateway.parts.database.tenant(tenant) as records:
         assert await records.roles.add(only, "test", gateway.parts.clock())
     for path, operations in gateway.app.openapi()["paths"].items():
-        mark = specified(path)
         for method in operations:
+            mark = specified(path, method)
             for ids in ({}, theirs):
                 body = {"mission": "x", "text": "x"} if method in {"post", "put"} else None
                 answer = await client.request(method, filled(path, ids), json=body)

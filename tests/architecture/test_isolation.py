@@ -10,10 +10,12 @@ NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
 CHANGED_IN_PLACE = frozenset(
     {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
-    | {"approval_delegations", "approval_definitions"}
+    | {"approval_delegations", "approval_definitions", "agents", "agent_versions"}
 )
 """The tables in which the application may change rows; all others are append-only."""
-DELETED_FROM = frozenset({"roles", "resource_grants", "approval_delegations", "approval_definitions"})
+DELETED_FROM = frozenset(
+    {"roles", "resource_grants", "approval_delegations", "approval_definitions", "agents", "agent_versions"}
+)
 """The tables from which the application may delete."""
 WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "tenant_deletions"})
 """The tables that the application only reads; a function of `OWNERS_FUNCTIONS` writes them."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.ids import is_id
 
 MAX_COMMENT = 2_000
 
@@ -260,3 +261,9 @@ def content_hash(content: object) -> str:
 def workflow_id(tenant_id: str, request_id: str) -> str:
     """The Temporal workflow id of a request."""
     return f"{tenant_id}:approval:{request_id}"
+
+
+def request_of(workflow: str) -> tuple[str, str] | None:
+    """(tenant, request) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
+    tenant_id, _, request_id = workflow.partition(":approval:")
+    return (tenant_id, request_id) if tenant_id and ":" not in tenant_id and is_id(request_id) else None

@@ -6,6 +6,7 @@ DomainError
 ├── Forbidden        somebody is asking who may not
 ├── Missing          it is not there, or not there for you
 ├── Conflict         it is there, but not in a state that allows this
+├── Stale            it has changed since the caller looked at it
 ├── Limited          too much, too fast; later is fine
 └── Unavailable      a part that we depend on does not answer
 
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     FORBIDDEN = "forbidden"
     MISSING = "missing"
     CONFLICT = "conflict"
+    STALE = "stale"
     LIMITED = "limited"
     UNAVAILABLE = "unavailable"
 
@@ -85,6 +87,12 @@ class Conflict(DomainError):
     """The thing's state does not allow it."""
 
     kind = Kind.CONFLICT
+
+
+class Stale(DomainError):
+    """The thing is not any more what the caller saw, and said so."""
+
+    kind = Kind.STALE
 
 
 class Limited(DomainError):

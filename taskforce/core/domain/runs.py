@@ -89,6 +89,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """The version of the catalog's that a run began with.
+
+    Attributes:
+        version_id: Its id.
+        version_number: Its number.
+        config_hash: SHA-256 over its definition's canonical JSON.
+        slug: The agent's name in addresses at that time.
+    """
+
+    version_id: str
+    version_number: str
+    config_hash: str
+    slug: str
+
+
+@dataclass(frozen=True, slots=True)
 class AgentDefinition:
     """The agent as it was when the run began; a run keeps it to its end.
 
@@ -102,6 +119,7 @@ class AgentDefinition:
         max_reply_tokens: Cap of one reply, if set.
         require_approval: Tools of which each call needs a person's word, besides those that always do.
         approval: The terms of such a request.
+        pinned: The version of the catalog's that it is; None for the agent of a profile.
     """
 
     agent_id: str
@@ -113,6 +131,12 @@ class AgentDefinition:
     max_reply_tokens: int | None = None
     require_approval: tuple[str, ...] = ()
     approval: Terms = field(default_factory=Terms)
+    pinned: Pinned | None = None
+
+    @property
+    def label(self) -> str:
+        """For people who look at many runs."""
+        return self.agent_id if self.pinned is None else f"{self.pinned.slug}@{self.pinned.version_number}"
 
     def may_use(self, tool: str) -> bool:
         """Whether the agent has the tool at all."""

@@ -1,6 +1,7 @@
 """The records of one tenant, within one transaction."""
 
 from taskforce.core.domain.audit_content import ContentRules
+from taskforce.infrastructure.persistence.agents import AgentRows
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.approval_definitions import DefinitionRows
@@ -31,6 +32,7 @@ class TenantRecords:
         self.policies = PolicyRows(connection, tenant_id)
         self.rates = RateRows(connection, tenant_id)
         self.users = UserRows(connection, tenant_id)
+        self.catalog = AgentRows(connection, tenant_id)
         self.runs = RunRows(connection, tenant_id)
         self.transcripts = TranscriptRows(connection, tenant_id)
         self.words = WordRows(connection, tenant_id)

@@ -70,6 +70,13 @@ _OTHER_SESSIONS = Query(
         where(_RUNS), STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
     )
 )
+_OF_AGENT = Query(sa.select(sa.func.count()).where(where(_RUNS, "agent_id"), STILL_OPEN))
+_OF_VERSION = Query(
+    sa.select(_RUNS.c.run_id)
+    .where(where(_RUNS, "version_id"), STILL_OPEN)
+    .order_by(_RUNS.c.run_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
@@ -90,6 +97,7 @@ class RunRows(Repository):
             "user_id": brief.user_id,
             "profile": brief.profile,
             "agent_id": brief.agent.agent_id,
+            "version_id": None if brief.agent.pinned is None else brief.agent.pinned.version_id,
             "agent": storable_json(_AGENT.dump(brief.agent)),
             "mission": storable(brief.mission),
             "context": storable_json(brief.context),
@@ -142,6 +150,15 @@ class RunRows(Repository):
         """How many other sessions have an open run; nobody else starts one before this transaction ends."""
         await self._connection.value(_LOCK_SESSIONS, {"tenant": self._tenant_id})
         return int(await self._connection.value(_OTHER_SESSIONS, {**self._of(), "session": besides}))
+
+    async def open_of_agent(self, agent_id: str) -> int:
+        """How many open runs an agent of the catalog has."""
+        return int(await self._connection.value(_OF_AGENT, self._of(agent_id=agent_id)))
+
+    async def open_of_version(self, version_id: str, most: int) -> Sequence[str]:
+        """The ids of open runs that are pinned to a version, oldest first."""
+        rows = await self._connection.all(_OF_VERSION, {**self._of(version_id=version_id), "most": most})
+        return [row.run_id for row in rows]
 
     async def begin(self, run_id: str, now: datetime) -> bool:
         """Marks a queued run as running."""

@@ -14,6 +14,7 @@ from taskforce.application.deciding import Deciding
 from taskforce.application.missions import Accepted, Mission, accept
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.principals import recognise
+from taskforce.application.publishing import AGENT_PUBLISH, Publications
 from taskforce.application.running import Briefs, Running
 from taskforce.core.domain.access import AccessRules, UserRecord
 from taskforce.core.domain.approval_terms import Terms
@@ -68,7 +69,8 @@ class Stage:
         self.briefs = Briefs(database)
         self.checking = Checking(TOOLS, self.clock, RULES, StoredPolicies(database))
         self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
-        self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES)
+        subjects = {AGENT_PUBLISH: Publications(RULES)}
+        self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES, subjects)
         self.running = Running(database, self.briefs, self.live, self.clock)
 
     def clock(self) -> datetime:

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import sqlalchemy as sa
@@ -12,13 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from models.tables.metadata import METADATA
+from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs import Brief
 from taskforce.core.interfaces.stored import AuditEvent
 from taskforce.infrastructure.persistence.database import Database, StatementError
 from taskforce.infrastructure.persistence.records import TenantRecords
 from tests.fixtures import stack as stacks
-from tests.taskforce.infrastructure.persistence.makers import NOW, SECOND, brief, queued, settled
+from tests.taskforce.infrastructure.persistence.makers import NOW, SECOND, brief, queued, request, settled
 
 TABLES = sorted(METADATA.tables)
 SETTING = sa.text(
@@ -231,7 +232,7 @@ async def test_the_tenant_ends_with_a_cancellation(single: Database, tenant: str
     assert await leftover(single) == ""
 
 
-async def test_the_platform_door_sees_tenants_and_unstarted_runs_only(
+async def test_the_platform_door_sees_tenants_and_what_is_to_be_started_only(
     database: Database, bare: AsyncEngine, tenant: str
 ) -> None:
     waiting, begun = await queued(database, f"{tenant}-a"), await queued(database, f"{tenant}-b")
@@ -240,6 +241,15 @@ async def test_the_platform_door_sees_tenants_and_unstarted_runs_only(
     found = await database.unstarted_runs(NOW + SECOND, 10_000)
     assert (waiting.tenant_id, waiting.run_id) in found
     assert (begun.tenant_id, begun.run_id) not in found
+    filed = [replace(request(waiting.run_id), run_id=None) for _ in range(3)]
+    async with database.tenant(waiting.tenant_id) as records:
+        for one in (*filed, request(waiting.run_id)):
+            await records.requests.add(one)
+        await records.requests.start(filed[1].approval.request_id, NOW)
+        await records.requests.close(filed[2].approval.request_id, ApprovalStatus.WITHDRAWN, "", NOW)
+    late = [one for one in await database.unstarted_requests(NOW + SECOND, 10_000) if one[0] == waiting.tenant_id]
+    assert late == [(waiting.tenant_id, filed[0].approval.request_id)]
+    assert waiting.tenant_id not in {one[0] for one in await database.unstarted_requests(NOW, 10_000)}
     async with bare.begin() as connection:
         await connection.execute(sa.text("SELECT set_config('app.platform', 'on', true)"))
         counted = {
@@ -247,9 +257,13 @@ async def test_the_platform_door_sees_tenants_and_unstarted_runs_only(
         }
         statuses = await connection.execute(sa.text("SELECT DISTINCT status FROM runs"))
         assert [row.status for row in statuses] == ["queued"]
+        others = (
+            "SELECT count(*) FROM approvals WHERE status <> 'pending' OR run_id IS NOT NULL OR started_at IS NOT NULL"
+        )
+        assert (await connection.execute(sa.text(others))).scalar_one() == 0
     seen = {table for table, count in counted.items() if count}
-    readable = {"tenants", "runs", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
-    assert {"tenants", "runs"} <= seen <= readable
+    readable = {"tenants", "runs", "approvals", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
+    assert {"tenants", "runs", "approvals"} <= seen <= readable
 
 
 async def test_the_platform_door_writes_nothing_of_a_tenant(database: Database, bare: AsyncEngine, tenant: str) -> None:

@@ -4,8 +4,8 @@ from alembic import op
 
 from models.migrations.isolation import isolate, open_to_platform
 
-revision = "0008"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,239 @@
+"""The versions of an agent: made, revised, published, taken out of use; a version is named by its id or its number."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+
+from api import deciding, steering
+from api.agent_bodies import YAML_BODY, imported_version, read_body
+from api.dependencies import Allowed, Caller, Parts, Seen, actor_of
+from api.parts import GatewayParts
+from api.routes.agents import PREFIX, etag
+from api.schemas.agents import (
+    CommentIn,
+    RetiredOut,
+    RetirementIn,
+    VersionChangeIn,
+    VersionIn,
+    VersionListedOut,
+    VersionOut,
+    version_listed,
+    version_out,
+)
+from api.schemas.pages import ListOut
+from models.messages.approvals import DecisionInput
+from taskforce.application import agent_versions, agents, publishing
+from taskforce.application.agent_versions import InFlight, NewVersion, Retired, Retirement, Revision
+from taskforce.application.agents import Named
+from taskforce.application.publishing import Submission
+from taskforce.core.domain.agent_versions import AgentVersion
+from taskforce.core.domain.approvals import ApprovalStatus, Verdict
+from taskforce.core.domain.catalog import Agent
+from taskforce.core.interfaces.identity import Permission
+from taskforce.infrastructure.agent_files import write_agent
+
+router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
+
+_AS_YAML: dict[int | str, dict[str, Any]] = {200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}}
+Reader = Annotated[Caller, Allowed(Permission.AGENT_READ)]
+Editor = Annotated[Caller, Allowed(Permission.AGENT_UPDATE)]
+
+
+@router.get("", name="list_versions")
+async def list_versions(agent_id: str, caller: Reader, parts: Parts) -> ListOut[VersionListedOut]:
+    """The versions of an agent as their numbers order them, the highest first."""
+    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    return ListOut[VersionListedOut].model_construct(items=[version_listed(one) for one in agent.ordered()])
+
+
+@router.post("", status_code=201, name="create_version")
+async def create_version(
+    agent_id: str, asked: VersionIn, caller: Editor, parts: Parts, response: Response, seen: Seen
+) -> VersionOut:
+    """Adds a version, a draft; its `problems` say what keeps it from being submitted."""
+    new = NewVersion(asked.version_number, asked.definition, asked.changelog)
+    return await _drafted(parts, caller, Named(agent_id, seen), new, response)
+
+
+@router.post("/import", status_code=201, name="import_version", openapi_extra=YAML_BODY)
+async def import_version(
+    agent_id: str, request: Request, caller: Editor, parts: Parts, response: Response, seen: Seen
+) -> VersionOut:
+    """Adds a version from YAML (or JSON) as `.../export` writes it: its `version`, `definition` and `changelog`."""
+    new = imported_version(await read_body(request))
+    return await _drafted(parts, caller, Named(agent_id, seen), new, response)
+
+
+@router.get("/{version_id}", name="read_version")
+async def read_version(agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response) -> VersionOut:
+    """One version with its definition and its life so far."""
+    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    return _out(parts, response, agent, agent.version(version_id))
+
+
+@router.get("/{version_id}/export", name="export_version", response_class=Response, responses=_AS_YAML)
+async def export_version(agent_id: str, version_id: str, caller: Reader, parts: Parts) -> Response:
+    """One version, with what people are told of its agent, as YAML that `.../import` takes."""
+    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    version = agent.version(version_id)
+    name = f"{agent.about.slug}-{version.version_number}.yaml"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(write_agent(agent, version), headers=headers, media_type="application/yaml")
+
+
+@router.put("/{version_id}", name="change_version")
+async def change_version(
+    agent_id: str,
+    version_id: str,
+    asked: VersionChangeIn,
+    caller: Editor,
+    parts: Parts,
+    response: Response,
+    seen: Seen,
+) -> VersionOut:
+    """Changes a draft; what was submitted does not change any more."""
+    new = Revision(asked.version_number, asked.definition, asked.changelog)
+    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    # Its number may be what is changed: its id stays.
+    known_id = (await agents.find_agent(parts.database, acting, agent_id)).version(version_id).version_id
+    agent = await agent_versions.revise_version(parts.database, acting, named, known_id, new)
+    return _out(parts, response, agent, agent.version(known_id))
+
+
+@router.post("/{version_id}/submit", name="submit_version")
+async def submit_version(
+    agent_id: str,
+    version_id: str,
+    caller: Editor,
+    parts: Parts,
+    response: Response,
+    seen: Seen,
+    said: CommentIn | None = None,
+) -> VersionOut:
+    """Asks for a draft's publication: opens a request, and the version does not change any more; 409 with problems."""
+    terms, comment = parts.agents.terms(), said.comment if said else ""
+    asked = Submission(version_id, parts.offered(), terms, comment, parts.definitions)
+    agent, request = await publishing.submit_version(
+        parts.database, actor_of(parts, caller), Named(agent_id, seen), asked
+    )
+    await steering.start_request(parts, caller.tenant_id, request)
+    return _out(parts, response, agent, agent.version(version_id))
+
+
+@router.post("/{version_id}/approve", name="approve_version")
+async def approve_version(
+    agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response, said: CommentIn | None = None
+) -> VersionOut:
+    """Approves the request for a version, as `/admin/requests/{request_id}/approve` does; then it can be published."""
+    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.APPROVE, said)
+
+
+@router.post("/{version_id}/reject", name="reject_version")
+async def reject_version(
+    agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response, said: CommentIn | None = None
+) -> VersionOut:
+    """Rejects the request for a version, which becomes a draft again."""
+    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.REJECT, said)
+
+
+@router.post("/{version_id}/publish", name="publish_version")
+async def publish_version(
+    agent_id: str,
+    version_id: str,
+    caller: Editor,
+    parts: Parts,
+    response: Response,
+    seen: Seen,
+    said: CommentIn | None = None,
+) -> VersionOut:
+    """Publishes an approved version and makes it the current one; it deprecates nothing."""
+    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    comment = said.comment if said else ""
+    agent = await agent_versions.publish_version(parts.database, acting, named, version_id, comment)
+    return _out(parts, response, agent, agent.version(version_id))
+
+
+@router.post("/{version_id}/deprecate", name="deprecate_version")
+async def deprecate_version(
+    agent_id: str,
+    version_id: str,
+    caller: Editor,
+    parts: Parts,
+    response: Response,
+    seen: Seen,
+    asked: RetirementIn | None = None,
+) -> RetiredOut:
+    """Takes a published version out of use; it says what happens to runs in flight."""
+    how = _how(asked)
+    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    retired = await agent_versions.deprecate_version(parts.database, acting, named, version_id, how)
+    return await _retired(parts, caller, response, retired, version_id, how)
+
+
+@router.post("/{version_id}/archive", name="archive_version")
+async def archive_version(
+    agent_id: str,
+    version_id: str,
+    caller: Editor,
+    parts: Parts,
+    response: Response,
+    seen: Seen,
+    asked: RetirementIn | None = None,
+) -> RetiredOut:
+    """Ends a deprecated version: it never runs again; it says what happens to runs in flight."""
+    how = _how(asked)
+    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    retired = await agent_versions.archive_version(parts.database, acting, named, version_id, how)
+    return await _retired(parts, caller, response, retired, version_id, how)
+
+
+async def _drafted(
+    parts: GatewayParts, caller: Caller, named: Named, new: NewVersion, response: Response
+) -> VersionOut:
+    agent, version = await agent_versions.draft_version(parts.database, actor_of(parts, caller), named, new)
+    response.headers["location"] = f"/api/v1{PREFIX}/{agent.agent_id}/versions/{version.version_id}"
+    return _out(parts, response, agent, version)
+
+
+async def _decided(
+    parts: GatewayParts,
+    caller: Caller,
+    response: Response,
+    names: tuple[str, str],
+    verdict: Verdict,
+    said: CommentIn | None,
+) -> VersionOut:
+    acting, comment = actor_of(parts, caller), said.comment if said else ""
+    request = await publishing.request_for(parts.database, acting, *names, verdict)
+    async with parts.database.tenant(caller.tenant_id) as records:
+        approver = await deciding.who_asks(records, parts, caller)
+    decision = DecisionInput(
+        approver_id=caller.user_id, verdict=verdict.value, comment=comment, seen=request.approval.content
+    )
+    if await deciding.say(parts, caller, request, approver, decision) is not ApprovalStatus.PENDING:
+        await parts.door.concluded(caller.tenant_id, request.approval.request_id)
+    agent = await agents.find_agent(parts.database, acting, names[0])
+    return _out(parts, response, agent, agent.version(names[1]))
+
+
+async def _retired(
+    parts: GatewayParts, caller: Caller, response: Response, retired: Retired, version_id: str, how: Retirement
+) -> RetiredOut:
+    cancels = how.in_flight is InFlight.CANCEL
+    cancelled = await steering.cancel_all(parts, caller, retired.open_runs) if cancels else 0
+    version = retired.agent.version(version_id)
+    return RetiredOut.model_construct(
+        version=_out(parts, response, retired.agent, version),
+        open_runs=len(retired.open_runs),
+        cancelled_runs=cancelled,
+    )
+
+
+def _how(asked: RetirementIn | None) -> Retirement:
+    said = asked or RetirementIn()
+    return Retirement(said.in_flight, said.release, said.comment)
+
+
+def _out(parts: GatewayParts, response: Response, agent: Agent, version: AgentVersion) -> VersionOut:
+    response.headers["etag"] = etag(agent)
+    return version_out(agent, version, parts.offered())

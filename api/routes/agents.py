@@ -1,0 +1,202 @@
+"""The catalog: agents made, found, changed, copied and removed, and the names that lead to their versions."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api.agent_bodies import YAML_BODY, imported_agent, read_body
+from api.cursors import Cursor, Limit, parse_place, parse_rank, place_cursor, rank_cursor
+from api.dependencies import Allowed, Caller, Parts, Seen, actor_of, require_also
+from api.parts import GatewayParts
+from api.schemas.agents import (
+    AgentChangeIn,
+    AgentIn,
+    AgentListedOut,
+    AgentOut,
+    AliasIn,
+    CloneIn,
+    DiffOut,
+    Label,
+    RollbackIn,
+    agent_listed,
+    agent_out,
+    change_out,
+    version_listed,
+)
+from api.schemas.pages import PageOut
+from taskforce.application import agent_versions, agents
+from taskforce.application.agents import AgentChange, Named, NewAgent
+from taskforce.core.domain.agent_versions import VersionStatus
+from taskforce.core.domain.catalog import Agent, labels
+from taskforce.core.domain.definition_diff import differences
+from taskforce.core.interfaces.catalog_records import AgentFilter, Listed
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.stored import Page
+
+PREFIX = "/admin/agents"
+router = APIRouter(prefix=PREFIX, tags=["catalog"])
+
+Creator = Annotated[Caller, Allowed(Permission.AGENT_CREATE)]
+Reader = Annotated[Caller, Allowed(Permission.AGENT_READ)]
+Editor = Annotated[Caller, Allowed(Permission.AGENT_UPDATE)]
+Remover = Annotated[Caller, Allowed(Permission.AGENT_DELETE)]
+Question = Annotated[str | None, Query(max_length=500, description="Words of name, description or tags; beginnings do")]
+VersionName = Annotated[str | None, Query(min_length=1, max_length=64, description="Id or number of a version")]
+
+
+def wanted_agents(
+    category: Annotated[str | None, Query(max_length=100)] = None,
+    tag: Annotated[list[Label] | None, Query(max_length=50, description="Agents with one of these tags")] = None,
+    status: Annotated[VersionStatus | None, Query(description="Agents with a version in this status")] = None,
+    owner_id: Annotated[str | None, Query(max_length=255)] = None,
+) -> AgentFilter:
+    """Which agents a query asks for."""
+    return AgentFilter(category, labels(tag or ()), status, owner_id)
+
+
+Which = Annotated[AgentFilter, Depends(wanted_agents)]
+
+
+@router.get("", name="list_agents")
+async def list_agents(
+    caller: Reader, parts: Parts, which: Which, q: Question = None, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[AgentListedOut]:
+    """Agents, newest first; with a question `q` those that answer it, the best first."""
+    acting = actor_of(parts, caller)
+    if q is None:
+        found = await agents.list_agents(parts.database, acting, which, Page(limit + 1, parse_place(cursor)))
+    else:
+        found = await agents.search_agents(parts.database, acting, which, q, limit + 1, parse_rank(cursor))
+    return PageOut[AgentListedOut].model_construct(
+        items=[agent_listed(one) for one in found[:limit]],
+        next_cursor=_place(found[limit - 1], ranked=q is not None) if len(found) > limit else None,
+    )
+
+
+@router.post("", status_code=201, name="create_agent")
+async def create_agent(asked: AgentIn, caller: Creator, parts: Parts, response: Response) -> AgentOut:
+    """Makes an agent with a first draft, 0.1.0; a tenant has as many agents as its `max_agents` says."""
+    new = _new(asked, asked.definition)
+    return _made(response, await agents.create_agent(parts.database, actor_of(parts, caller), new, parts.agents.ids()))
+
+
+@router.post("/import", status_code=201, name="import_agent", openapi_extra=YAML_BODY)
+async def import_agent(request: Request, caller: Creator, parts: Parts, response: Response) -> AgentOut:
+    """Makes an agent from YAML (or JSON) as `.../export` writes it; its first draft has the number 0.1.0."""
+    new = imported_agent(await read_body(request))
+    return _made(response, await agents.create_agent(parts.database, actor_of(parts, caller), new, parts.agents.ids()))
+
+
+@router.get("/{agent_id}", name="read_agent")
+async def read_agent(agent_id: str, caller: Reader, parts: Parts, response: Response) -> AgentOut:
+    """One agent, by its id or its slug, with its versions; the `ETag` is for `If-Match`."""
+    return _seen(response, await agents.find_agent(parts.database, actor_of(parts, caller), agent_id))
+
+
+@router.put("/{agent_id}", name="change_agent")
+async def change_agent(
+    agent_id: str, asked: AgentChangeIn, caller: Editor, parts: Parts, response: Response, seen: Seen
+) -> AgentOut:
+    """Changes what people are told of an agent, and its slug."""
+    wanted = AgentChange(**asked.model_dump(exclude={"tags"}), tags=None if asked.tags is None else labels(asked.tags))
+    named = Named(agent_id, seen)
+    acting, reserved = actor_of(parts, caller), parts.agents.ids()
+    return _seen(response, await agents.change_agent(parts.database, acting, named, wanted, reserved))
+
+
+@router.delete("/{agent_id}", status_code=204, name="remove_agent")
+async def remove_agent(agent_id: str, caller: Remover, parts: Parts, seen: Seen) -> None:
+    """Removes an agent whose versions are drafts or archived, and of which no run is open."""
+    await agents.remove_agent(parts.database, actor_of(parts, caller), Named(agent_id, seen))
+
+
+@router.post("/{agent_id}/clone", status_code=201, name="clone_agent")
+async def clone_agent(agent_id: str, asked: CloneIn, caller: Creator, parts: Parts, response: Response) -> AgentOut:
+    """Makes an agent whose first draft is this one's current version, or its highest where none is published."""
+    source = await _read_also(parts, caller, agent_id)
+    acting = actor_of(parts, caller)
+    made = await agents.clone_agent(parts.database, acting, source.agent_id, _new(asked, {}), parts.agents.ids())
+    return _made(response, made)
+
+
+@router.get("/{agent_id}/diff", name="diff_versions")
+async def diff_versions(
+    agent_id: str,
+    caller: Reader,
+    parts: Parts,
+    before: Annotated[VersionName, Query(alias="from")] = None,
+    after: Annotated[VersionName, Query(alias="to")] = None,
+) -> DiffOut:
+    """What is different between two versions; without names, between the current one and the highest."""
+    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    first = agent.version(before) if before is not None else agent.current or agent.ordered()[-1]
+    second = agent.version(after) if after is not None else agent.ordered()[0]
+    changes = differences(first.definition, second.definition)
+    return DiffOut.model_construct(
+        before=version_listed(first), after=version_listed(second), changes=[change_out(one) for one in changes]
+    )
+
+
+@router.put("/{agent_id}/aliases/{alias}", name="point_alias")
+async def point_alias(
+    agent_id: str, alias: str, asked: AliasIn, caller: Editor, parts: Parts, response: Response, seen: Seen
+) -> AgentOut:
+    """Lets a name such as `stable` lead to a published version from now on, wherever it led before."""
+    named = Named(agent_id, seen)
+    return _seen(
+        response, await agents.point_alias(parts.database, actor_of(parts, caller), named, alias, asked.version)
+    )
+
+
+@router.delete("/{agent_id}/aliases/{alias}", status_code=204, name="remove_alias")
+async def remove_alias(agent_id: str, alias: str, caller: Editor, parts: Parts, seen: Seen) -> None:
+    """Removes a name."""
+    await agents.remove_alias(parts.database, actor_of(parts, caller), Named(agent_id, seen), alias)
+
+
+@router.post("/{agent_id}/rollback", name="roll_back_agent")
+async def roll_back(
+    agent_id: str, caller: Editor, parts: Parts, response: Response, seen: Seen, asked: RollbackIn | None = None
+) -> AgentOut:
+    """Makes an earlier published version the current one again."""
+    back = asked or RollbackIn()
+    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    agent = await agent_versions.roll_back(parts.database, acting, named, back.version, back.comment)
+    return _seen(response, agent)
+
+
+def etag(agent: Agent) -> str:
+    """Names the state of an agent and all of its versions."""
+    return f'"{agent.revision}"'
+
+
+def _seen(response: Response, agent: Agent) -> AgentOut:
+    response.headers["etag"] = etag(agent)
+    return agent_out(agent)
+
+
+def _made(response: Response, agent: Agent) -> AgentOut:
+    response.headers["location"] = f"/api/v1{PREFIX}/{agent.agent_id}"
+    return _seen(response, agent)
+
+
+def _new(asked: CloneIn, definition: dict[str, Any]) -> NewAgent:
+    return NewAgent(
+        name=asked.name,
+        definition=definition,
+        slug=asked.slug,
+        description=asked.description,
+        category=asked.category,
+        tags=labels(asked.tags),
+        owner_id=asked.owner_id,
+    )
+
+
+async def _read_also(parts: GatewayParts, caller: Caller, name: str) -> Agent:
+    agent = await agents.find_agent(parts.database, actor_of(parts, caller), name)
+    await require_also(parts, caller, Permission.AGENT_READ, agent.agent_id, "clone_agent")
+    return agent
+
+
+def _place(last: Listed, *, ranked: bool) -> str:
+    return rank_cursor(last.rank, last.agent_id) if ranked else place_cursor(last.created_at, last.agent_id)

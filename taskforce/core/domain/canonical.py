@@ -1,0 +1,66 @@
+"""JSON in its one canonical form (RFC 8785), so that equal content has equal hashes wherever it is computed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+
+_MOST_DIGITS = 21
+_LEAST_PLAIN_POINT = -5
+
+
+def canonical_json(value: object) -> str:
+    """Writes JSON-compatible content in canonical form: keys sorted, no spaces, each number in one spelling.
+
+    A whole number that has not been a float keeps all of its digits, where the RFC would round it to a double.
+
+    Args:
+        value: What a JSON parser returned; every number in it is finite.
+    """
+    if isinstance(value, Mapping):
+        members = sorted(value.items(), key=lambda member: _units(member[0]))
+        return "{" + ",".join(f"{_text(name)}:{canonical_json(part)}" for name, part in members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(canonical_json(part) for part in value) + "]"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return _number(value)
+
+
+def canonical_hash(value: object) -> str:
+    """SHA-256 in hex over the canonical form."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _units(name: str) -> bytes:
+    # In the order of UTF-16's code units, as JavaScript sorts.
+    return name.encode("utf-16-be", "surrogatepass")
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _number(value: object) -> str:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    if isinstance(value, int) and abs(value) < 10**_MOST_DIGITS:
+        return str(value)
+    return _as_javascript(float(value))
+
+
+def _as_javascript(number: float) -> str:
+    """The shortest digits that say the number, laid out as ECMAScript does."""
+    sign, figures, exponent = Decimal(repr(number)).normalize().as_tuple()
+    digits, minus = "".join(map(str, figures)), "-" if sign and number else ""
+    point = len(digits) + int(exponent)
+    if len(digits) <= point <= _MOST_DIGITS:
+        return f"{minus}{digits}{'0' * (point - len(digits))}"
+    if _LEAST_PLAIN_POINT <= point <= 0:
+        return f"{minus}0.{'0' * -point}{digits}"
+    if 0 < point < len(digits):
+        return f"{minus}{digits[:point]}.{digits[point:]}"
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{minus}{digits[0]}{fraction}e{point - 1:+d}"

@@ -1,0 +1,176 @@
+"""Every way in which a request for approval ends."""
+
+from models.messages.approvals import ChangeInput
+from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
+from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from tests.fixtures.runs import FLEETING
+from tests.fixtures.scripted_llm import text, tool_calls
+from tests.replay.stage import Stage, scene
+
+
+@scene(run="approved", approval="approved")
+async def approved(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="rejected", approval="rejected")
+async def rejected(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    await stage.decide(request_id, "bob", "reject")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="expired", approval="expired")
+async def expired(stage: Stage) -> str:
+    run_id, _ = await stage.asks_to_pay(expire_seconds=1)
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="withdrawn", approval="withdrawn")
+async def withdrawn(stage: Stage) -> str:
+    run_id, _ = await stage.asks_to_pay()
+    await stage.missions.door.cancel_run(stage.missions.tenant_id, run_id)
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="request_ended_by_an_operator", approval="terminated")
+async def request_ended_by_an_operator(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    name = approval_workflow_id(stage.missions.tenant_id, request_id)
+    await stage.temporal.get_workflow_handle(name).terminate()
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="quorum_of_two")
+async def quorum_of_two(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay(required_approvers=2)
+    await stage.decide(request_id, "nobody", "approve")
+    await stage.decide(request_id, "bob", "approve")
+    await stage.decide(request_id, "carol", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="signalled")
+async def signalled(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    await stage.signal(request_id, "approve", {"approver": "bob", "comment": "by signal"})
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="signalled_malformed")
+async def signalled_malformed(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    payloads: list[tuple[object, ...]] = [(), (None,), ("bob",), ({},), ({"approver": 3},), ({}, {})]
+    for payload in payloads:
+        await stage.signal(request_id, "approve", *payload)
+    await stage.signal(request_id, "reject", {"approver": "bob"})
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="signals_refused")
+async def signals_refused(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay(signal_channel=False)
+    await stage.signal(request_id, "approve", {"approver": "bob"})
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="approved_for_the_run", approval="edited_and_for_the_run")
+async def approved_for_the_run(stage: Stage) -> str:
+    pay = tool_calls([("pay", {"amount": 7})])
+    stage.llm.script([pay, pay, text("So be it.")])
+    run_id = await stage.missions.start()
+    event = await stage.missions.event(run_id, "approval.requested")
+    request_id = str(event.data["request_id"])
+    edit = await stage.missions.propose(request_id, {"amount": 5})
+    await stage.decide(request_id, "bob", "approve", edit=edit, for_run=True)
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="escalated")
+async def escalated(stage: Stage) -> str:
+    actions = (
+        TimedAction(ActionKind.REMIND, 1),
+        TimedAction(ActionKind.WIDEN, 2, Deciders(("operator",))),
+        TimedAction(ActionKind.REASSIGN, 3, Deciders(people=("carol",))),
+    )
+    run_id, request_id = await stage.asks_to_pay(actions=actions)
+    await stage.missions.event(run_id, "approval.escalated", 2)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.decide(request_id, "carol", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="changed")
+async def changed(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    wishes = [
+        ChangeInput(actor_id="bob", kind="reassign", people=("carol",)),
+        ChangeInput(actor_id="nobody", kind="withdraw"),
+        ChangeInput(actor_id="alice", kind="withdraw", comment="never mind"),
+    ]
+    for wish in wishes:
+        await stage.missions.door.change_request(stage.missions.tenant_id, request_id, wish)
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="asked_by_a_person", alone=True)
+async def asked_by_a_person(stage: Stage) -> str:
+    request_id = await stage.missions.ask(carries_out=True)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.closed(request_id)
+    return request_id
+
+
+@scene(approval="voided", alone=True)
+async def voided(stage: Stage) -> str:
+    request_id = await stage.missions.ask(FLEETING)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_approved", alone=True)
+async def publication_approved(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish()
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_rejected", alone=True)
+async def publication_rejected(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish()
+    await stage.signal(request_id, "reject", {"approver": "bob", "comment": "by signal"})
+    await stage.missions.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_expired", alone=True)
+async def publication_expired(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish(expire_seconds=1)
+    await stage.missions.closed(request_id)
+    return request_id
+
+
+@scene(approval="publication_withdrawn", alone=True)
+async def publication_withdrawn(stage: Stage) -> str:
+    request_id = await stage.asks_to_publish()
+    handle = stage.temporal.get_workflow_handle(approval_workflow_id(stage.missions.tenant_id, request_id))
+    await handle.cancel()
+    await stage.missions.closed(request_id)
+    return request_id

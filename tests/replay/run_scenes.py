@@ -1,0 +1,112 @@
+"""Every way in which a run ends."""
+
+import asyncio
+from collections.abc import Mapping
+
+from taskforce.core.domain.runs import Limits
+from tests.fixtures.scripted_llm import hang, status, text, tool_calls
+from tests.replay.stage import Stage, echoes, scene
+
+
+@scene(run="completed")
+async def completed(stage: Stage) -> str:
+    stage.llm.script([tool_calls([("calculator", {"expression": "6*7"})]), text("42.")])
+    return (await stage.missions.finish("What is six times seven?")).brief.run_id
+
+
+@scene(run="tools_in_parallel")
+async def tools_in_parallel(stage: Stage) -> str:
+    plan = {"items": [{"text": "count", "status": "done"}]}
+    calls: list[tuple[str, Mapping[str, object]]] = [
+        ("echo", {"text": "one"}),
+        ("echo_slowly", {"text": "two"}),
+        ("no_such_tool", {}),
+        ("todo_write", plan),
+    ]
+    stage.llm.script([tool_calls(calls), tool_calls([("echo_slowly", {"text": "three"})] * 3), text("Done.")])
+    return (await stage.missions.finish()).brief.run_id
+
+
+@scene(run="incomplete_by_steps")
+async def incomplete_by_steps(stage: Stage) -> str:
+    stage.llm.script([echoes("a"), echoes("b"), text("As far as I got.")])
+    return (await stage.missions.finish(limits=Limits(max_steps=2))).brief.run_id
+
+
+@scene(run="incomplete_by_tokens")
+async def incomplete_by_tokens(stage: Stage) -> str:
+    stage.llm.script([echoes("a")])
+    return (await stage.missions.finish(limits=Limits(max_tokens=25))).brief.run_id
+
+
+@scene(run="incomplete_by_time")
+async def incomplete_by_time(stage: Stage) -> str:
+    stage.llm.reply = lambda _: status(503)
+    return (await stage.missions.finish(limits=Limits(max_seconds=2))).brief.run_id
+
+
+@scene(run="model_retried")
+async def model_retried(stage: Stage) -> str:
+    stage.llm.script([status(500), text("Back again.")])
+    return (await stage.missions.finish()).brief.run_id
+
+
+@scene(run="failed")
+async def failed(stage: Stage) -> str:
+    stage.llm.script([echoes("a"), status(401)])
+    return (await stage.missions.finish()).brief.run_id
+
+
+@scene(run="cancelled")
+async def cancelled(stage: Stage) -> str:
+    stage.llm.script([hang("Thinking")])
+    stage.llm.requests.clear()
+    run_id = await stage.missions.start()
+    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    await stage.missions.door.cancel_run(stage.missions.tenant_id, run_id)
+    return (await stage.missions.ended(run_id)).brief.run_id
+
+
+@scene(run="paused_and_resumed")
+async def paused_and_resumed(stage: Stage) -> str:
+    missions = stage.missions
+    stage.llm.script([echoes("a"), text("Heard.")])
+    run_id = await missions.start()
+    await missions.door.signal_run(missions.tenant_id, run_id, "pause")
+    await missions.event(run_id, "run.paused")
+    await missions.say(run_id, "Mind the gap.")
+    await missions.door.signal_run(missions.tenant_id, run_id, "resume")
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="asked_a_person")
+async def asked_a_person(stage: Stage) -> str:
+    stage.llm.script([tool_calls([("ask_user", {"question": "Which colour?"})]), text("Blue it is.")])
+    run_id = await stage.missions.start()
+    await stage.missions.event(run_id, "run.waiting")
+    await stage.missions.say(run_id, "Blue.")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="continued_as_new")
+async def continued_as_new(stage: Stage) -> str:
+    plan = {"items": [{"text": "go on", "status": "in_progress"}]}
+    steps = [echoes(str(number)) for number in range(18)]
+    stage.llm.script([tool_calls([("todo_write", plan)]), *steps, text("There.")])
+    return (await stage.missions.finish(limits=Limits(max_steps=30))).brief.run_id
+
+
+@scene(run="database_away")
+async def database_away(stage: Stage) -> str:
+    missions = stage.missions
+    stage.llm.script([text("Done.")])
+    run_id = await missions.accepted()
+    brief = await missions.brief(run_id)
+    await asyncio.to_thread(stage.servers.postgres.stop)
+    await missions.door.start_run(brief)
+    await stage.falls_back(run_id, "begin_run")
+    await asyncio.to_thread(stage.servers.postgres.start)
+    await missions.ended(run_id)
+    return run_id

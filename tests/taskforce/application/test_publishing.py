@@ -1,0 +1,95 @@
+"""What the end of a request means for the version that waits for it."""
+
+from dataclasses import replace
+
+import pytest
+
+from taskforce.application.agents import Named, NewAgent, create_agent
+from taskforce.application.deciding import DecisionMade
+from taskforce.application.publishing import CHANGED, Publications, Submission, request_for, submit_version
+from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.agent_definitions import ANYTHING
+from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
+from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.errors import Conflict
+from taskforce.core.interfaces.stored import Request
+from tests.fixtures.agents import GOOD, NOW, make_acting
+from tests.taskforce.application.stage import Stage
+
+HERE = Named("counter")
+PUBLICATIONS = Publications(AccessRules())
+
+
+async def submitted(stage: Stage) -> Request:
+    await stage.database.register_tenant(stage.tenant_id, NOW)
+    acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW, "agent_designer")
+    await create_agent(stage.database, acting, NewAgent("Counter", GOOD))
+    return (await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
+
+
+async def version(stage: Stage) -> AgentVersion:
+    async with stage.database.tenant(stage.tenant_id) as records:
+        agent = await records.catalog.get("counter")
+    assert agent is not None
+    return agent.version("0.1.0")
+
+
+async def test_an_approved_request_approves_once_and_says_by_whom(stage: Stage) -> None:
+    request = await submitted(stage)
+    said = Decision("bob", Verdict.APPROVE, "fine", Channel.API, NOW)
+    request_id = request.approval.request_id
+    await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(said))
+    for _ in range(2):
+        await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    after = await version(stage)
+    assert after.status is VersionStatus.APPROVED
+    assert [(one.now.value, one.by, one.comment) for one in after.transitions] == [
+        ("pending_approval", "dora", ""), ("approved", "bob", "bob: fine"),
+    ]  # fmt: skip
+    assert await stage.audited("agent.version.approve") == [("bob", "allowed", "bob: fine")]
+    assert stage.live.told == set()
+
+
+@pytest.mark.parametrize("status", [ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED, ApprovalStatus.WITHDRAWN])
+async def test_any_other_end_makes_it_a_draft_again(stage: Stage, status: ApprovalStatus) -> None:
+    request = await submitted(stage)
+    await stage.deciding.close(stage.tenant_id, request.approval.request_id, status, "")
+    after = await version(stage)
+    assert (after.status, after.transitions[-1].by, after.transitions[-1].comment) == (
+        VersionStatus.DRAFT, "system", status.value,
+    )  # fmt: skip
+    assert await stage.audited("agent.version.reject") == [("system", "allowed", status.value)]
+
+
+async def test_an_approval_of_something_else_approves_nothing(stage: Stage) -> None:
+    request = await submitted(stage)
+    other = replace(request, payload={**request.payload, "config_hash": "0" * 64})
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await PUBLICATIONS.closed(records, other, ApprovalStatus.APPROVED, "bob: fine", NOW)
+    after = await version(stage)
+    assert (after.status, after.transitions[-1].comment) == (VersionStatus.DRAFT, CHANGED)
+
+
+async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothing(stage: Stage) -> None:
+    first = await submitted(stage)
+    await stage.deciding.close(stage.tenant_id, first.approval.request_id, ApprovalStatus.REJECTED, "no")
+    acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
+    with pytest.raises(Conflict):
+        await request_for(stage.database, acting, "counter", "0.1.0", Verdict.APPROVE)
+    await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms()))
+    gone = replace(first, payload={**first.payload, "version_id": "9.9.9"})
+    missing = replace(first, resource_id="01890000-0000-7000-8000-000000000000")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        for request in (first, gone, missing):
+            await PUBLICATIONS.closed(records, request, ApprovalStatus.APPROVED, "bob: fine", NOW)
+    assert (await version(stage)).status is VersionStatus.PENDING_APPROVAL
+
+
+async def test_no_tool_call_goes_by_a_request_of_another_kind(stage: Stage) -> None:
+    """An approved publication is nobody's permission to call a tool."""
+    request = await submitted(stage)
+    await stage.deciding.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
+    run_id = await stage.asked(("pay", {"amount": 7}))
+    await stage.acting.run(stage.ref(run_id), 1, (), request.approval.request_id)
+    assert "no approval" in await stage.told(run_id)
