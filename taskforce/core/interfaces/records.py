@@ -34,6 +34,7 @@ from taskforce.core.interfaces.stored import (
     StoredAnswer,
 )
 from taskforce.core.interfaces.tools import StoredFile
+from taskforce.core.interfaces.webhook_records import Deliveries, Webhooks
 
 
 class AlreadyThere(Exception):
@@ -325,6 +326,16 @@ class Records(Protocol):
     @property
     def audit(self) -> Audit:
         """See `Audit`."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """See `Webhooks`."""
+        ...
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """See `Deliveries`."""
         ...
 
 
