@@ -20,11 +20,14 @@ from activities.failures import FailureInterceptor
 from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.tools import ToolActivities
+from activities.webhooks import WebhookActivities
 from taskforce.application.acting import Acting
 from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding
+from taskforce.application.delivering import Delivering
+from taskforce.application.delivery_log import starting
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.running import Briefs, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
@@ -32,19 +35,21 @@ from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
-from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
+from taskforce.core.interfaces.tools import ToolRunner
 from taskforce.infrastructure.access_rules import access_rules, audit_days, deployment_profile
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.logging import configure_logging
 from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.infrastructure.opening import open_database
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import Settings
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.webhook_delivery import WebhookDelivery
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
@@ -53,7 +58,7 @@ LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
-WORKFLOWS = (AgentRun, ApprovalWorkflow)
+WORKFLOWS = (AgentRun, ApprovalWorkflow, WebhookDelivery)
 
 _log = structlog.get_logger(__name__)
 
@@ -82,7 +87,7 @@ class WorkerParts:
     live: Live
     model: ChatModel
     tools: ToolRunner
-    http: OutboundHttp
+    http: GuardedHttp
     rules: AccessRules = field(default_factory=AccessRules)
     clock: Clock = utc_now
     answer_seconds: int = ANSWER_SECONDS
@@ -107,6 +112,7 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules)
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding)
+    webhooks = WebhookActivities(Delivering(parts.database, parts.http, parts.clock))
     return [
         runs.begin_run,
         runs.note_status,
@@ -121,6 +127,8 @@ def build_activities(parts: WorkerParts) -> list[Callable[..., Any]]:
         approvals.refuse_decision,
         approvals.record_decision,
         approvals.close_request,
+        webhooks.attempt_delivery,
+        webhooks.stop_delivery,
     ]
 
 
@@ -218,7 +226,7 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile = deployment_profile(settings)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size)
+        database = open_database(settings, profile)
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
@@ -238,6 +246,7 @@ async def work(settings: Settings) -> None:
             rules=access_rules(settings, profile),
         )
         await stack.enter_async_context(sweeping(database, door, live, audit_days=audit_days(profile)))
+        await stack.enter_async_context(starting(database, database.queued, door.start_delivery, utc_now))
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)

@@ -23,7 +23,9 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from models.messages.approvals import DecisionInput, DecisionOutcome
 from models.messages.runs import RunInput, RunProgress
+from models.messages.webhooks import DeliveryInput
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, run_of
@@ -31,6 +33,7 @@ from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from workflows import attributes
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
+from workflows.webhook_delivery import WebhookDelivery
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
@@ -141,6 +144,28 @@ class TemporalDoor:
             return
         except RPCError as error:
             raise _mapped(error, "run") from error
+
+    async def start_delivery(self, tenant_id: str, delivery_id: str, event: str) -> None:
+        """Starts the workflow of a committed delivery; starting it again is harmless.
+
+        Raises:
+            Unavailable: `temporal_unavailable`; the delivery is started later.
+        """
+        try:
+            await self._client.start_workflow(
+                WebhookDelivery.run,
+                DeliveryInput(tenant_id=tenant_id, delivery_id=delivery_id),
+                id=delivery_workflow_id(tenant_id, delivery_id),
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(attributes.TENANT, tenant_id)]),
+                static_summary=f"{event} to a webhook",
+                rpc_timeout=RPC_TIME,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise _mapped(error, "delivery") from error
 
     async def cancel_run(self, tenant_id: str, run_id: str) -> None:
         """Asks the run to end; it tells its model call and its tools."""

@@ -2,7 +2,7 @@
 
 from sqlmodel import SQLModel
 
-from models.tables import access, answers, approvals, audit, runs, tenants, usage, users
+from models.tables import access, answers, approvals, audit, runs, tenants, usage, users, webhooks
 
-MODULES = (access, answers, approvals, audit, runs, tenants, usage, users)
+MODULES = (access, answers, approvals, audit, runs, tenants, usage, users, webhooks)
 METADATA = SQLModel.metadata

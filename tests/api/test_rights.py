@@ -31,6 +31,7 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/admin/api-keys": Guard(Permission.USER_MANAGE),
     "/admin/roles": Guard(Permission.ROLE_MANAGE),
     "/admin/policies": Guard(Permission.POLICY_MANAGE),
+    "/admin/webhooks": Guard(Permission.POLICY_MANAGE),
     "/admin/audit": Guard(Permission.AUDIT_READ),
 }
 """What the routes under a path take; the longest path counts."""

@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
+from taskforce.core.domain.webhooks import FixedWebhooks
 from taskforce.core.interfaces.records import AlreadyThere
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.records import TenantRecords
+from taskforce.infrastructure.persistence.sealing import ColumnSealer
 from taskforce.infrastructure.settings import driver_arguments
 
 if TYPE_CHECKING:
@@ -57,9 +59,25 @@ class Database:
         url: The normalised URL (`postgresql+asyncpg://...`) of the application's role.
         pool_size: Connections held open at most.
         patience: Seconds to wait for a free connection.
+        sealer: Seals and opens encrypted columns; the default can do neither.
+        fixed_webhooks: The deployment's own webhooks.
+
+    Attributes:
+        queued: Set after a commit with which deliveries to webhooks may have been queued.
     """
 
-    def __init__(self, url: str, pool_size: int = 10, patience: float = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        pool_size: int = 10,
+        patience: float = 10,
+        *,
+        sealer: ColumnSealer | None = None,
+        fixed_webhooks: FixedWebhooks | None = None,
+    ) -> None:
+        self.queued = asyncio.Event()
+        self._sealer = sealer or ColumnSealer()
+        self._fixed = fixed_webhooks or {}
         self._where = driver_arguments(url)
         self._size = pool_size
         self._patience = patience
@@ -116,19 +134,27 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
-            yield TenantRecords(connection, tenant_id)
+            records = TenantRecords(connection, tenant_id, self._sealer, self._fixed)
+            yield records
+        if records.deliveries.queued:
+            self.queued.set()
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
         begin = f"BEGIN; SELECT {_tenant(tenant_id)}, set_config('synchronous_commit', 'off', true)"
         async with self._transaction(begin) as connection:
-            yield TenantRecords(connection, tenant_id)
+            yield TenantRecords(connection, tenant_id, self._sealer, self._fixed)
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most)
+
+    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
+        """See `QueuedDeliveries`."""
+        async with self._platform("") as records:
+            return await records.queued_deliveries(before, most)
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""

@@ -10,10 +10,17 @@ from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.connection import Connection, Query
+from taskforce.infrastructure.persistence.deliveries import DELIVERIES
 from taskforce.infrastructure.persistence.rows import table
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _RUNS = table(RunRow)
+_QUEUED = Query(
+    sa.select(DELIVERIES.c.tenant_id, DELIVERIES.c.delivery_id, DELIVERIES.c.event)
+    .where(sa.text("status = 'queued'"), DELIVERIES.c.created_at < sa.bindparam("before"))
+    .order_by(DELIVERIES.c.created_at)
+    .limit(sa.bindparam("most", type_=sa.Integer()))
+)
 _BY_HASH = Query(sa.select(KEYS).where(KEYS.c.hash == sa.bindparam("hash")))
 
 
@@ -32,6 +39,11 @@ class PlatformRecords:
             .limit(most)
         )
         return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
+
+    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
+        """See `QueuedDeliveries`."""
+        rows = await self._connection.all(_QUEUED, {"before": before, "most": most})
+        return [(row.tenant_id, row.delivery_id, row.event) for row in rows]
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """See `Platform`."""

@@ -1,0 +1,31 @@
+"""What every process of the product opens in the same way, from its settings and its profile."""
+
+from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sealing import ColumnSealer
+from taskforce.infrastructure.profiles import Profile
+from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.webhook_sections import fixed_webhooks
+
+
+def webhook_urls(settings: Settings) -> DeploymentUrls:
+    """Which URLs webhooks may have here."""
+    return DeploymentUrls(frozenset(settings.http_allowed_hosts), development=settings.development)
+
+
+def open_database(settings: Settings, profile: Profile) -> Database:
+    """The door to PostgreSQL, with the key of sealed columns and the profile's webhooks.
+
+    Args:
+        settings: What the environment says.
+        profile: The deployment's profile.
+
+    Raises:
+        Invalid: DATABASE_URL is not set, or `profile_invalid`.
+    """
+    return Database(
+        settings.app_url,
+        settings.db_pool_size,
+        sealer=ColumnSealer(settings.master_key),
+        fixed_webhooks=fixed_webhooks(profile, webhook_urls(settings), development=settings.development),
+    )
