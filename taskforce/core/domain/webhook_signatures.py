@@ -61,12 +61,14 @@ def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: 
     keys = [key_of(secret, format_) for secret in secrets]
     seconds = str(int(now.timestamp()))
     if format_ is WebhookFormat.STANDARD:
-        body = canonical({"type": what.event, "timestamp": _written(what.at), "data": what.subject})
+        happened = _written(what.at, "milliseconds")
+        body = canonical({"type": what.event, "timestamp": happened, "data": what.subject})
         signatures = [standard_signature(key, what.event_id, seconds, body) for key in keys]
     else:
-        rest = {"event": what.event, "timestamp": _written(what.at), "payload": what.subject}
+        rest = {"event": what.event, "timestamp": _written(what.at, "seconds"), "payload": what.subject}
         signatures = [guide_signature(key, rest) for key in keys]
-        body = canonical({**rest, "signature": signatures[0]})
+        # In the guide's order, for people who read it.
+        body = json.dumps({**rest, "signature": signatures[0]}, ensure_ascii=False, allow_nan=False).encode()
     headers = {
         "content-type": "application/json",
         "webhook-id": what.event_id,
@@ -88,9 +90,9 @@ def guide_signature(key: bytes, rest: Json) -> str:
 
 
 def canonical(value: Json) -> bytes:
-    """The one way in which a body is written."""
+    """The one way in which JSON is written to be signed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def _written(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _written(at: datetime, precision: str) -> str:
+    return at.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")
