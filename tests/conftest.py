@@ -18,11 +18,10 @@ from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probes
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import DatabaseUrls, Stack, StackAddress, own_database
+from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
-MASTER_KEY = bytes(range(32))
 _STACK = pytest.StashKey[Stack]()
 _ADDRESS = pytest.StashKey[StackAddress]()
 

@@ -117,8 +117,8 @@ class Delivering:
 
     async def _target(self, records: Records, delivery: Delivery, number: int) -> tuple[Webhook, Secrets] | None:
         """Where to send it; None when nothing is to be sent, and the row says why."""
-        kept = await records.deliveries.attempt(delivery.delivery_id, number)
-        if kept is not None or delivery.standing.status.is_final:
+        kept = any(attempt.number == number for attempt in delivery.attempts)
+        if kept or delivery.standing.status.is_final:
             return None
         tenant = await records.tenant.get()
         target = await records.webhooks.target(delivery.webhook_id)

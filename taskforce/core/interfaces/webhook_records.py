@@ -86,11 +86,7 @@ class Deliveries(Protocol):
         ...
 
     async def begin(self, delivery_id: str) -> Delivery | None:
-        """As `get`, without attempts; one that was only queued is under way from now on."""
-        ...
-
-    async def attempt(self, delivery_id: str, number: int) -> Attempt | None:
-        """What came of one attempt."""
+        """As `get`; one that was only queued is under way from now on."""
         ...
 
     async def page(self, webhook_id: str, page: Page) -> Sequence[Delivery]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 
 from models.tables.webhooks import WebhookAttemptRow, WebhookDeliveryRow
 from taskforce.core.domain.deliveries import OPEN, Attempt, Delivery, DeliveryStatus, Standing
@@ -12,10 +12,11 @@ from taskforce.core.domain.webhook_signatures import Happened
 from taskforce.core.domain.webhooks import FixedWebhooks
 from taskforce.core.interfaces.stored import Page
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
-from taskforce.infrastructure.persistence.rows import Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where
 from taskforce.infrastructure.persistence.webhooks import WEBHOOKS
 
 DELIVERIES, _ATTEMPTS = table(WebhookDeliveryRow), table(WebhookAttemptRow)
+_ATTEMPT = Codec(Attempt)
 _UUIDS = ARRAY(DELIVERIES.c.delivery_id.type)
 
 
@@ -35,6 +36,17 @@ def _queueing() -> Query:
     return Query(sa.insert(DELIVERIES).from_select([*made, *said], sa.select(*made.values(), *said.values())))
 
 
+def _tries() -> sa.ColumnElement[object]:
+    """The attempts of a delivery, of the same moment as its row: read apart, they could be ahead of it."""
+    names = ("number", "at", "http_status", "error", "excerpt", "duration_ms")
+    pairs: list[object] = []
+    for name in names:
+        pairs += [sa.literal(name, sa.Text()), _ATTEMPTS.c[name]]
+    mine = sa.and_(_ATTEMPTS.c.tenant_id == DELIVERIES.c.tenant_id, _ATTEMPTS.c.delivery_id == DELIVERIES.c.delivery_id)
+    listed = sa.func.jsonb_agg(aggregate_order_by(sa.func.jsonb_build_object(*pairs), _ATTEMPTS.c.number))
+    return sa.select(listed).where(mine).scalar_subquery().label("attempts")
+
+
 def _named(name: str) -> "sa.BindParameter[object]":
     return sa.bindparam(name, type_=DELIVERIES.c[name].type)
 
@@ -43,7 +55,8 @@ _OF = where(DELIVERIES, "delivery_id")
 _STILL_OPEN = sa.text("status IN ('queued', 'pending')")  # written as the index `webhook_deliveries_open` is
 _QUEUE = Write(announced=_queueing())
 _ADD = Query(sa.insert(DELIVERIES))
-_GET = Query(sa.select(DELIVERIES).where(_OF))
+_LOGGED = sa.select(DELIVERIES, _tries())
+_GET = Query(_LOGGED.where(_OF))
 _BEGIN = Query(sa.update(DELIVERIES).where(_OF, DELIVERIES.c.status == DeliveryStatus.QUEUED.value), sets=("status",))
 _STAND = Query(sa.update(DELIVERIES).where(_OF, _STILL_OPEN), sets=("status", "next_attempt_at", "finished_at"))
 _OF_WEBHOOK = where(DELIVERIES, "webhook_id")
@@ -51,9 +64,6 @@ _STOP_ALL = Query(
     sa.update(DELIVERIES).where(_OF_WEBHOOK, _STILL_OPEN), sets=("status", "next_attempt_at", "finished_at")
 )
 _TRIED = Query(insert(_ATTEMPTS).on_conflict_do_nothing())
-_ATTEMPT = Query(sa.select(_ATTEMPTS).where(where(_ATTEMPTS, "delivery_id", "number")))
-_ASKED = _ATTEMPTS.c.delivery_id == sa.any_(sa.bindparam("deliveries", type_=_UUIDS))
-_ATTEMPTS_OF = Query(sa.select(_ATTEMPTS).where(where(_ATTEMPTS), _ASKED).order_by(_ATTEMPTS.c.number))
 
 
 class DeliveryRows(Repository):
@@ -99,24 +109,18 @@ class DeliveryRows(Repository):
     async def get(self, delivery_id: str) -> Delivery | None:
         """One delivery with its attempts."""
         row = await self._connection.first(_GET, self._of(delivery_id=delivery_id))
-        return None if row is None else _delivery(row, await self._attempts([delivery_id]))
+        return None if row is None else _delivery(row)
 
     async def begin(self, delivery_id: str) -> Delivery | None:
-        """As `get`, without attempts; one that was only queued is under way from now on."""
+        """As `get`; one that was only queued is under way from now on."""
         of = self._of(delivery_id=delivery_id)
         await self._connection.change(_BEGIN, {**of, "status": DeliveryStatus.PENDING.value})
-        row = await self._connection.first(_GET, of)
-        return None if row is None else _delivery(row, {})
-
-    async def attempt(self, delivery_id: str, number: int) -> Attempt | None:
-        """What came of one attempt."""
-        row = await self._connection.first(_ATTEMPT, self._of(delivery_id=delivery_id, number=number))
-        return None if row is None else _attempt(row)
+        return await self.get(delivery_id)
 
     async def page(self, webhook_id: str, page: Page) -> Sequence[Delivery]:
         """A page of a webhook's deliveries with their attempts, newest first."""
         of_webhook = sa.and_(DELIVERIES.c.tenant_id == self._tenant_id, DELIVERIES.c.webhook_id == webhook_id)
-        query = sa.select(DELIVERIES).where(of_webhook)
+        query = _LOGGED.where(of_webhook)
         if page.before is not None:
             at, delivery_id = page.before
             place = sa.tuple_(
@@ -124,9 +128,7 @@ class DeliveryRows(Repository):
             )
             query = query.where(sa.tuple_(DELIVERIES.c.created_at, DELIVERIES.c.delivery_id) < place)
         newest = query.order_by(DELIVERIES.c.created_at.desc(), DELIVERIES.c.delivery_id.desc()).limit(page.limit)
-        rows = await self._connection.all(newest)
-        attempts = await self._attempts([row.delivery_id for row in rows])
-        return [_delivery(row, attempts) for row in rows]
+        return [_delivery(row) for row in await self._connection.all(newest)]
 
     async def tried(self, delivery_id: str, attempt: Attempt, standing: Standing, now: datetime) -> None:
         """Keeps an attempt, and where an open delivery stands after it; what is kept already stays as it is."""
@@ -152,12 +154,6 @@ class DeliveryRows(Repository):
         values = {**self._of(webhook_id=webhook_id), **_standing(_STOPPED, now)}
         return await self._connection.change(_STOP_ALL, values)
 
-    async def _attempts(self, delivery_ids: Sequence[str]) -> dict[str, list[Attempt]]:
-        found: dict[str, list[Attempt]] = {}
-        for row in await self._connection.all(_ATTEMPTS_OF, {**self._of(), "deliveries": list(delivery_ids)}):
-            found.setdefault(row.delivery_id, []).append(_attempt(row))
-        return found
-
 
 _STOPPED = Standing(DeliveryStatus.STOPPED)
 
@@ -174,18 +170,14 @@ def _standing(standing: Standing, now: datetime) -> dict[str, object]:
     }
 
 
-def _attempt(row: Row) -> Attempt:
-    return Attempt(row.number, row.at, row.http_status, row.error, row.excerpt, row.duration_ms)
-
-
-def _delivery(row: Row, attempts: dict[str, list[Attempt]]) -> Delivery:
+def _delivery(row: Row) -> Delivery:
     return Delivery(
         delivery_id=row.delivery_id,
         webhook_id=row.webhook_id,
         what=Happened(row.event_id, row.event, row.subject, row.at),
         created_at=row.created_at,
         standing=Standing(DeliveryStatus(row.status), row.next_attempt_at),
-        attempts=tuple(attempts.get(row.delivery_id, ())),
+        attempts=tuple(_ATTEMPT.load(attempt) for attempt in row.attempts or ()),
         redelivery_of=row.redelivery_of,
         finished_at=row.finished_at,
     )
