@@ -4,10 +4,12 @@ from temporalio import workflow
 
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
+from workflows.webhook_delivery import WebhookDelivery
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.approvals import ApprovalInput, ApprovalOutcome
     from models.messages.runs import RunInput
+    from models.messages.webhooks import DeliveryInput
 
 WAIT_FIRST = "wait-first"
 
@@ -70,5 +72,34 @@ class PatchedApproval(ApprovalWorkflow):
         return await super().run(asked)
 
 
-CHANGED = (ChangedRun, ChangedApproval)
-PATCHED = (PatchedRun, PatchedApproval)
+@workflow.defn(name="WebhookDelivery")
+class ChangedDelivery(WebhookDelivery):
+    """A delivery that begins otherwise."""
+
+    @workflow.init
+    def __init__(self, start: DeliveryInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: DeliveryInput) -> str:
+        await workflow.sleep(1)
+        return await super().run(start)
+
+
+@workflow.defn(name="WebhookDelivery")
+class PatchedDelivery(WebhookDelivery):
+    """The same change made as it should be."""
+
+    @workflow.init
+    def __init__(self, start: DeliveryInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: DeliveryInput) -> str:
+        if workflow.patched(WAIT_FIRST):
+            await workflow.sleep(1)
+        return await super().run(start)
+
+
+CHANGED = (ChangedRun, ChangedApproval, ChangedDelivery)
+PATCHED = (PatchedRun, PatchedApproval, PatchedDelivery)

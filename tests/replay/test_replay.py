@@ -10,6 +10,7 @@ from temporalio.worker import Replayer
 
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.runs import FINAL, RunStatus
+from tests.replay.delivery_scenes import DELIVERIES
 from tests.replay.planted import CHANGED, PATCHED
 from tests.replay.recording import HISTORIES, ending_of, load, readable
 from tests.replay.scenes import SCENES
@@ -24,6 +25,7 @@ ENDINGS = {
     "AgentRun": {str(status) for status in FINAL - {RunStatus.CANCELLED}} | {"canceled", "continued_as_new"},
     "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING, ApprovalStatus.WITHDRAWN}
     | {"canceled", "terminated"},
+    "WebhookDelivery": {"delivered", "failed", "stopped", "canceled"},
 }
 every_history = pytest.mark.parametrize(
     "path", RECORDED + EARLIER, ids=lambda path: "-".join(path.relative_to(HISTORIES).with_suffix("").parts)
@@ -60,7 +62,9 @@ def test_every_ending_of_every_workflow_is_recorded(registered: type) -> None:
 def test_every_scene_is_recorded_and_nothing_else_is() -> None:
     runs = {("AgentRun", scene.run) for scene in SCENES if scene.run}
     approvals = {("Approval", scene.approval) for scene in SCENES if scene.approval}
-    assert {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED} == runs | approvals
+    deliveries = {("WebhookDelivery", name) for name in DELIVERIES}
+    recorded = {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED}
+    assert recorded == runs | approvals | deliveries
 
 
 def test_a_run_that_continues_as_new_is_recorded_part_by_part() -> None:
