@@ -1,7 +1,6 @@
 """What the environment says: read once at the start of a process, never changed afterwards."""
 
 import base64
-import binascii
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
@@ -108,7 +107,7 @@ def _decoded(value: SecretStr) -> bytes:
     plain = value.get_secret_value().strip().translate(_STANDARD_ALPHABET)
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         return b""
 
 

@@ -208,7 +208,7 @@ async def test_the_platform_door_sees_tenants_and_unstarted_runs_only(
         statuses = await connection.execute(sa.text("SELECT DISTINCT status FROM runs"))
         assert [row.status for row in statuses] == ["queued"]
     seen = {table for table, count in counted.items() if count}
-    assert {"tenants", "runs"} <= seen <= {"tenants", "runs", "api_keys"}
+    assert {"tenants", "runs"} <= seen <= {"tenants", "runs", "api_keys", "webhook_deliveries"}
 
 
 async def test_the_platform_door_writes_nothing_of_a_tenant(database: Database, bare: AsyncEngine, tenant: str) -> None:
