@@ -27,7 +27,7 @@ from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding
 from taskforce.application.delivering import Delivering
-from taskforce.application.delivery_log import starting
+from taskforce.application.delivery_log import settle_deliveries, starting
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.running import Briefs, Running, repeat, settle, sweep
 from taskforce.application.thinking import Thinking
@@ -194,10 +194,16 @@ async def sweeping(
         await settle(running, sorted(ended))
         settled.update(ended)
 
+    async def settle_ended_deliveries() -> None:
+        ended = set(await door.deliveries_ended_from_outside(clock() - LOOK_BACK)) - settled
+        await settle_deliveries(database, sorted(ended), clock())
+        settled.update(ended)
+
     failed = partial(_report, "sweep.failed")
     works: dict[Callable[[], Awaitable[object]], float] = {
         start_late_ones: SWEEP_SECONDS,
         settle_ended_ones: SWEEP_SECONDS,
+        settle_ended_deliveries: SWEEP_SECONDS,
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
     }

@@ -25,6 +25,7 @@ from models.messages.approvals import DecisionInput, DecisionOutcome
 from models.messages.runs import RunInput, RunProgress
 from models.messages.webhooks import DeliveryInput
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+from taskforce.core.domain.deliveries import delivery_of
 from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
 from taskforce.core.domain.ids import missing
@@ -239,13 +240,20 @@ class TemporalDoor:
         Raises:
             Unavailable: `temporal_unavailable`.
         """
+        return [run for run in map(run_of, await self._ended("AgentRun", since)) if run is not None]
+
+    async def deliveries_ended_from_outside(self, since: datetime) -> Sequence[tuple[str, str]]:
+        """As `ended_from_outside`, for deliveries to webhooks."""
+        found = map(delivery_of, await self._ended("WebhookDelivery", since))
+        return [delivery for delivery in found if delivery is not None]
+
+    async def _ended(self, kind: str, since: datetime) -> Sequence[str]:
         ended = "ExecutionStatus IN ('Terminated', 'TimedOut')"
-        query = f"WorkflowType = 'AgentRun' AND {ended} AND CloseTime > '{since.isoformat()}'"
+        query = f"WorkflowType = '{kind}' AND {ended} AND CloseTime > '{since.isoformat()}'"
         try:
-            found = [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
+            return [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
         except RPCError as error:
             raise _mapped(error, "run") from error
-        return [run for run in map(run_of, found) if run is not None]
 
     async def ensure_search_attributes(self) -> Sequence[str]:
         """Registers what is missing of the search attributes.

@@ -103,6 +103,13 @@ async def send_test(store: Store, acting: Actor, webhook_id: str) -> Delivery:
     return delivery
 
 
+async def settle_deliveries(store: Store, ended: Sequence[tuple[str, str]], now: datetime) -> None:
+    """Ends the rows of deliveries whose workflow an operator has terminated; one that has ended stays as it is."""
+    for tenant_id, delivery_id in ended:
+        async with store.tenant(tenant_id) as records:
+            await records.deliveries.stop(delivery_id, now)
+
+
 class StartDelivery(Protocol):
     """Starts the workflow of a committed delivery; starting it again is harmless."""
 

@@ -18,7 +18,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.hooks import SUBJECT, Hooks
 from tests.fixtures.receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.runs import now
-from worker import WorkerParts, build_worker
+from worker import WorkerParts, build_worker, sweeping
 from workflows.attributes import STATUS, TENANT
 from workflows.door import TemporalDoor
 
@@ -197,6 +197,18 @@ async def test_an_operator_who_cancels_a_delivery_stops_it(hooks: Hooks, receive
         while (await handle(temporal, hooks, delivery_id).describe()).status is running:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.02)
     assert (await handle(temporal, hooks, delivery_id).describe()).status is WorkflowExecutionStatus.CANCELED
+
+
+async def test_a_delivery_that_an_operator_terminates_is_stopped_by_a_sweep(
+    hooks: Hooks, receiver: Receiver, temporal: Client, post: Post, parts: WorkerParts
+) -> None:
+    receiver.answer(500)
+    webhook, _ = await hooks.make(receiver.url())
+    delivery_id = await hooks.send(webhook)
+    await hooks.after(delivery_id, 1)
+    await handle(temporal, hooks, delivery_id).terminate()
+    async with sweeping(hooks.database, post.door, parts.live):
+        assert (await hooks.ended(delivery_id)).standing.status is DeliveryStatus.STOPPED
 
 
 async def test_nothing_is_sent_for_a_tenant_that_was_disabled(hooks: Hooks, receiver: Receiver) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.domain.webhook_signatures import Happened
 from taskforce.core.domain.webhooks import TEST_EVENT
@@ -169,3 +170,9 @@ class Delivery:
 def workflow_id(tenant_id: str, delivery_id: str) -> str:
     """The Temporal workflow id of a delivery."""
     return f"{tenant_id}:delivery:{delivery_id}"
+
+
+def delivery_of(workflow: str) -> tuple[str, str] | None:
+    """(tenant, delivery) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
+    tenant_id, _, delivery_id = workflow.partition(":delivery:")
+    return (tenant_id, delivery_id) if tenant_id and ":" not in tenant_id and is_id(delivery_id) else None

@@ -1,15 +1,18 @@
 """Receivers that share no code with ours believe what we sign, and nothing that was changed."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskforce.core.domain.webhook_signatures import Happened, signed, standard_signature
 from taskforce.core.domain.webhooks import WebhookFormat, key_of, new_secret
+from taskforce.infrastructure.settings import REPOSITORY
 from tests.fixtures import receivers
 from tests.fixtures.npm import installed
 from tests.fixtures.receivers import Got, Untrue, check_by_npm, check_guide, check_standard
@@ -121,6 +124,32 @@ def test_a_receiver_written_from_the_specification_believes_us_and_no_forger() -
     for got in forged(secret, AT).values():
         with pytest.raises(Untrue):
             check_standard(got, secret, AT.timestamp())
+
+
+def documented(section: str) -> Callable[..., object]:
+    """The receiver that the documentation shows under a heading."""
+    text = (REPOSITORY / "docs" / "webhooks.md").read_text()
+    [code] = re.findall(rf"## {section}\n.*?```python\n(.*?)```", text, re.DOTALL)[:1]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    verify: Callable[..., object] = names["verify"]
+    return verify
+
+
+def test_the_receivers_of_the_documentation_believe_us_and_no_forger() -> None:
+    secret, at = new_secret(), datetime.now(UTC)
+    verify = documented("Receiving: the standard format")
+    good = sent([new_secret(), secret], at=at)
+    verify(secret, good.headers, good.body)
+    for got in forged(secret, at).values():
+        with pytest.raises(ValueError, match=r"not signed by us|too old"):
+            verify(secret, got.headers, got.body)
+
+    verify = documented("Receiving: the guide's format")
+    guided = sent([secret], GUIDE)
+    assert verify(secret, guided.body) == {key: said for key, said in guided.json().items() if key != "signature"}
+    with pytest.raises(ValueError, match="not signed by us"):
+        verify(secret, guided.body.replace(b"bob", b"eve"))
 
 
 async def test_the_library_of_standard_webhooks_believes_us_and_no_forger() -> None:
