@@ -176,7 +176,8 @@ async def _found(records: Records, delivery_id: str) -> Delivery:
 async def _disable(records: Records, webhook: Webhook, now: datetime) -> None:
     """Disables a webhook whose receiver is gone; one of the deployment's own can only be changed in its profile."""
     current = await records.webhooks.locked(webhook.webhook_id)
-    if current is None or not current.enabled:
+    # What was led elsewhere meanwhile is not gone.
+    if current is None or not current.enabled or current.url != webhook.url:
         return
     await records.webhooks.save(current.switched(enabled=False, now=now, by="gone"))
     stopped = await records.deliveries.stop_all(webhook.webhook_id, now)

@@ -1,9 +1,9 @@
 """Webhooks of a tenant: made, changed, rotated and removed by people; told of events by what brings them about."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from taskforce.application.principals import Actor
 from taskforce.application.roles import held_now
@@ -23,6 +23,8 @@ from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent, Page
 from taskforce.core.interfaces.webhook_records import WebhookUrls
+
+_ORIGIN = re.compile(r"[^/?#]*//[^/?#]*")
 
 
 async def announce(
@@ -223,9 +225,9 @@ def webhook_event(acting: Actor, action: str, webhook: Webhook, details: Mapping
 
 
 def destination(webhook: Webhook) -> str:
-    """Where a webhook leads, for logs: a URL's query may be a secret of its receiver's."""
-    parts = urlsplit(webhook.url)
-    return f"{parts.scheme}://{parts.netloc}"
+    """Where a webhook leads, for logs: a URL's path and query may be a secret of its receiver's."""
+    found = _ORIGIN.match(webhook.url)
+    return found[0] if found else ""
 
 
 async def _locked(records: Records, webhook_id: str) -> Webhook:

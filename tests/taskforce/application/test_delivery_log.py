@@ -1,7 +1,7 @@
 """What is queued is started: at once by whoever queued it, and later by anybody else."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from taskforce.application.delivery_log import LATE, REMEMBERED, Starting, start
 from taskforce.core.domain.errors import Limited, Unavailable
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.hooks import Hooks
+from tests.fixtures.runs import now
 
 URL = "https://hooks.example.com/"
 
@@ -31,10 +32,6 @@ class Started:
             raise Unavailable("temporal_unavailable", "Temporal does not answer.")
         self.ids.append(delivery_id)
         self.any.set()
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @pytest.fixture
