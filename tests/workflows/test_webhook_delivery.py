@@ -19,6 +19,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.hooks import SUBJECT, Hooks
 from tests.fixtures.receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.runs import now
+from tests.taskforce.infrastructure.net.test_outbound import Names
 from worker import WorkerParts, build_worker, sweeping
 from workflows.attributes import STATUS, TENANT
 from workflows.door import TemporalDoor
@@ -36,7 +37,7 @@ class Post:
 async def post(temporal: Client, parts: WorkerParts) -> AsyncIterator[Post]:
     queue = f"webhooks-{uuid4().hex[:12]}"
     async with receiving() as receiver:
-        http = GuardedHttp(frozenset({receiver.place, "127.0.0.1:1"}))
+        http = GuardedHttp(frozenset({receiver.place, "127.0.0.1:1"}), resolve=Names(["10.0.0.5"]))
         async with build_worker(temporal, queue, replace(parts, http=http)):
             yield Post(receiver, TemporalDoor(temporal, queue))
         await http.aclose()
@@ -189,9 +190,10 @@ async def test_a_receiver_that_is_not_there_is_tried_again(hooks: Hooks) -> None
 
 
 async def test_a_place_that_is_not_public_is_not_asked(hooks: Hooks) -> None:
-    webhook, _ = await hooks.make("https://10.0.0.5/hook")
-    delivery = await hooks.after(await hooks.send(webhook), 1)
-    assert delivery.attempts[0].error == "10.0.0.5 is not a public internet address, so it may not be asked."
+    for host in ("10.0.0.5", "leads-inside.example.com"):
+        webhook, _ = await hooks.make(f"https://{host}/hook")
+        delivery = await hooks.after(await hooks.send(webhook), 1)
+        assert delivery.attempts[0].error == f"{host} is not a public internet address, so it may not be asked."
 
 
 async def test_while_a_secret_is_rotated_both_are_good(hooks: Hooks, receiver: Receiver) -> None:
