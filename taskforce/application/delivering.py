@@ -150,9 +150,12 @@ class Delivering:
         now = self._clock()
         standing = delivery.after(attempt.number, answered, now)
         async with self._store.tenant(tenant_id) as records:
+            # Before the delivery, as everybody does who locks both: nobody waits for one another in a circle.
+            gone = await records.webhooks.locked(webhook.webhook_id) if answered.gone else None
             await records.deliveries.tried(delivery.delivery_id, attempt, standing, now)
-            if answered.gone:
-                await _disable(records, webhook, now)
+            # One that was led elsewhere meanwhile is not gone; one of the deployment's own is changed in its profile.
+            if gone is not None and gone.enabled and gone.url == webhook.url:
+                await _disable(records, gone, now)
             # Somebody may have disabled the webhook meanwhile, which stands.
             standing = (await _found(records, delivery.delivery_id)).standing
         _tell(tenant_id, delivery, webhook, attempt, standing)
@@ -174,12 +177,8 @@ async def _found(records: Records, delivery_id: str) -> Delivery:
 
 
 async def _disable(records: Records, webhook: Webhook, now: datetime) -> None:
-    """Disables a webhook whose receiver is gone; one of the deployment's own can only be changed in its profile."""
-    current = await records.webhooks.locked(webhook.webhook_id)
-    # What was led elsewhere meanwhile is not gone.
-    if current is None or not current.enabled or current.url != webhook.url:
-        return
-    await records.webhooks.save(current.switched(enabled=False, now=now, by="gone"))
+    """Disables a webhook whose receiver is gone, and stops what waits for it."""
+    await records.webhooks.save(webhook.switched(enabled=False, now=now, by="gone"))
     stopped = await records.deliveries.stop_all(webhook.webhook_id, now)
     event = AuditEvent(
         actor_id="system",

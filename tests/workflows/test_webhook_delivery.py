@@ -10,8 +10,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from taskforce.application import delivering
-from taskforce.application.delivering import Delivering
-from taskforce.core.domain.deliveries import Answered, DeliveryStatus, workflow_id
+from taskforce.core.domain.deliveries import DeliveryStatus, workflow_id
 from taskforce.core.domain.tenants import TenantStatus
 from taskforce.core.domain.webhooks import Secrets, WebhookFormat, new_secret
 from taskforce.infrastructure.net.outbound import GuardedHttp
@@ -138,27 +137,6 @@ async def test_a_receiver_that_is_gone_disables_its_webhook(hooks: Hooks, receiv
     assert event.details == {"destination": f"http://{receiver.place}", "stopped_deliveries": 1}
     await hooks.announce()
     assert len(await hooks.deliveries(webhook)) == 2
-
-
-async def test_a_webhook_that_was_led_elsewhere_meanwhile_is_not_gone(
-    hooks: Hooks, receiver: Receiver, parts: WorkerParts
-) -> None:
-    webhook, _ = await hooks.make(receiver.url())
-    await hooks.announce()
-    [delivery] = await hooks.deliveries(webhook)
-
-    class Moves:
-        """Leads the webhook elsewhere while its old receiver answers."""
-
-        async def post(self, url: str, **_: object) -> Answered:
-            async with hooks.database.tenant(hooks.tenant_id) as records:
-                await records.webhooks.save(replace(webhook, url="https://moved.example.com/"))
-            return Answered(410, {})
-
-    await Delivering(hooks.database, Moves(), now).attempt(hooks.tenant_id, delivery.delivery_id, 1)
-    found = await hooks.webhook(webhook.webhook_id)
-    assert found is not None
-    assert (found.enabled, found.url) == (True, "https://moved.example.com/")
 
 
 async def test_a_redirect_is_a_failure_and_never_followed(hooks: Hooks, receiver: Receiver) -> None:
