@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from activities.failures import FailureInterceptor
 from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.tools import ToolActivities
+from activities.webhooks import WebhookActivities
 from taskforce.application.acting import Acting
 from taskforce.application.auditing import Sealer, drop_all_expired
 from taskforce.application.changing import Changing
@@ -28,6 +29,8 @@ from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
 from taskforce.application.deciding import Deciding, found
 from taskforce.application.deletions import start_late_deletions
+from taskforce.application.delivering import Delivering
+from taskforce.application.delivery_log import settle_deliveries, starting
 from taskforce.application.erasing import Erasing
 from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policy_documents import StoredPolicies
@@ -42,14 +45,15 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.interfaces.deletion_records import Executions
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
-from taskforce.core.interfaces.tools import OutboundHttp, ToolRunner
+from taskforce.core.interfaces.tools import ToolRunner
 from taskforce.infrastructure.access_rules import access_rules, deployment_profile
 from taskforce.infrastructure.approval_rules import definition_rules
-from taskforce.infrastructure.audit_section import audit_section, content_rules
+from taskforce.infrastructure.audit_section import audit_section
 from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.environment import known_secrets
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.infrastructure.opening import open_database
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.process_log import log_as_deployed
 from taskforce.infrastructure.settings import Settings
@@ -58,6 +62,7 @@ from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalAddress, TemporalDoor, connect
 from workflows.tenant_deletion import TenantDeletion
+from workflows.webhook_delivery import WebhookDelivery
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
@@ -67,7 +72,9 @@ LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 ANSWER_SECONDS = 72 * 3_600
-WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion)
+WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, WebhookDelivery)
+
+Work = Callable[[], Awaitable[object]]
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +105,7 @@ class WorkerParts:
     live: Live
     model: ChatModel
     tools: ToolRunner
-    http: OutboundHttp
+    http: GuardedHttp
     rules: AccessRules = field(default_factory=AccessRules)
     clock: Clock = utc_now
     answer_seconds: int = ANSWER_SECONDS
@@ -134,6 +141,7 @@ def build_activities(parts: WorkerParts, executions: Executions) -> list[Callabl
     runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
     approvals = ApprovalActivities(deciding, changing)
     deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
+    webhooks = WebhookActivities(Delivering(parts.database, parts.http, parts.clock))
     return [
         runs.begin_run,
         runs.note_status,
@@ -156,6 +164,8 @@ def build_activities(parts: WorkerParts, executions: Executions) -> list[Callabl
         deletions.erase_tenant,
         deletions.forget_tenant_histories,
         deletions.verify_deletion,
+        webhooks.attempt_delivery,
+        webhooks.stop_delivery,
     ]
 
 
@@ -204,11 +214,26 @@ async def sweeping(
     database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
 ) -> AsyncIterator[None]:
     """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
+    works: dict[Work, float] = {
+        **dict.fromkeys(_starting_late(database, door, clock), SWEEP_SECONDS),
+        **dict.fromkeys(_settling(database, door, live, clock), SWEEP_SECONDS),
+        Sealer(database, database, clock).sweep: SEAL_SECONDS,
+        lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
+        lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
+    }
+    failed = partial(_report, "sweep.failed")
+    tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _starting_late(database: Database, door: TemporalDoor, clock: Clock) -> Sequence[Work]:
+    """What a crash between commit and start has left behind is started."""
     briefs = Briefs(database)
-    running = Running(database, briefs, live, clock)
-    publications = {AGENT_PUBLISH: Publications(AccessRules())}
-    deciding = Deciding(database, briefs, live, clock, AccessRules(), publications)
-    settled: set[tuple[str, str]] = set()
 
     async def start(tenant_id: str, run_id: str) -> None:
         await door.start_run(await briefs.get(tenant_id, run_id))
@@ -218,42 +243,43 @@ async def sweeping(
             request = await found(records, request_id)
         await door.start_request(tenant_id, request)
 
-    async def start_late_ones() -> None:
+    async def start_runs() -> None:
         started = await sweep(await database.unstarted_runs(clock() - LATE, UNSTARTED_BATCH), start)
         if started:
             _log.info("runs.swept", started=started)
 
-    async def ask_late_ones() -> None:
+    async def start_requests() -> None:
         await sweep(await database.unstarted_requests(clock() - LATE, UNSTARTED_BATCH), ask)
 
-    async def settle_ended_ones() -> None:
+    async def start_deletions() -> None:
+        await start_late_deletions(database, clock() - LATE, door.start_deletion)
+
+    return start_runs, start_requests, start_deletions
+
+
+def _settling(database: Database, door: TemporalDoor, live: Live, clock: Clock) -> Sequence[Work]:
+    """Rows whose workflow an operator has terminated are ended, for nobody else is left to do it."""
+    briefs, rules = Briefs(database), AccessRules()
+    running = Running(database, briefs, live, clock)
+    deciding = Deciding(database, briefs, live, clock, rules, {AGENT_PUBLISH: Publications(rules)})
+    settled: set[tuple[str, str]] = set()
+
+    async def settle_runs() -> None:
         ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
         await settle(running, sorted(ended))
         settled.update(ended)
 
-    async def withdraw_ended_requests() -> None:
+    async def withdraw_requests() -> None:
         for tenant_id, request_id in set(await door.requests_ended_from_outside(clock() - LOOK_BACK)) - settled:
             await deciding.withdraw(tenant_id, request_id, "an operator ended the request")
             settled.add((tenant_id, request_id))
 
-    failed = partial(_report, "sweep.failed")
-    works: dict[Callable[[], Awaitable[object]], float] = {
-        start_late_ones: SWEEP_SECONDS,
-        ask_late_ones: SWEEP_SECONDS,
-        lambda: start_late_deletions(database, clock() - LATE, door.start_deletion): SWEEP_SECONDS,
-        settle_ended_ones: SWEEP_SECONDS,
-        withdraw_ended_requests: SWEEP_SECONDS,
-        Sealer(database, database, clock).sweep: SEAL_SECONDS,
-        lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
-        lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
-    }
-    tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def stop_deliveries() -> None:
+        ended = set(await door.deliveries_ended_from_outside(clock() - LOOK_BACK)) - settled
+        await settle_deliveries(database, sorted(ended), clock())
+        settled.update(ended)
+
+    return settle_runs, withdraw_requests, stop_deliveries
 
 
 def _report(event: str, error: Exception) -> None:
@@ -272,7 +298,7 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile = deployment_profile(settings)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size, contents=content_rules(profile, os.environ))
+        database = open_database(settings, profile)
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
@@ -295,6 +321,7 @@ async def work(settings: Settings) -> None:
         await stack.enter_async_context(
             sweeping(database, door, live, audit_days=audit_section(profile).retention_days)
         )
+        await stack.enter_async_context(starting(database, database.queued, door.start_delivery, utc_now))
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)

@@ -26,9 +26,22 @@ from api.routes import (
     steps,
     tenants,
     users,
+    webhooks,
 )
 
-ADMIN = (agents, agent_versions, api_keys, approval_definitions, audit, policies, requests, roles, tenants, users)
+ADMIN = (
+    agents,
+    agent_versions,
+    api_keys,
+    approval_definitions,
+    audit,
+    policies,
+    requests,
+    roles,
+    tenants,
+    users,
+    webhooks,
+)
 """The routers under `/admin`, which answer at the guide's `/v1/admin` too."""
 VERSION = "0.1.0"
 DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."

@@ -11,6 +11,7 @@ from api.agents import Agents
 from taskforce.application.agents import CatalogTags
 from taskforce.application.changing import Changing
 from taskforce.application.deciding import Deciding
+from taskforce.application.delivery_log import starting
 from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policies import PolicyEngine
 from taskforce.application.policy_documents import StoredPolicies
@@ -21,13 +22,15 @@ from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.interfaces.records import Clock, Live
+from taskforce.core.interfaces.webhook_records import WebhookUrls
 from taskforce.infrastructure.access_rules import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.approval_rules import definition_rules
-from taskforce.infrastructure.audit_section import content_rules
 from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
 from taskforce.infrastructure.live import Listener, Publisher
+from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
+from taskforce.infrastructure.opening import open_database, webhook_urls
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.profiles import Profile
 from taskforce.infrastructure.settings import Settings
@@ -70,6 +73,7 @@ class GatewayParts:
         rates: What it says about rates.
         definitions: What it says about approvals.
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
+        webhook_urls: Which URLs webhooks may have.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
         clock: The time.
@@ -87,6 +91,7 @@ class GatewayParts:
     rates: RateRules = field(default_factory=RateRules)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
     trusted_proxies: tuple[str, ...] = ()
+    webhook_urls: WebhookUrls = field(default_factory=DeploymentUrls)
     policies: PolicyEngine = field(init=False)
     temporal_ui: str | None = None
     rhythm: Rhythm = Rhythm()
@@ -126,23 +131,25 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
     profile = deployment_profile(settings)
     issuers = _issuers(settings, profile)
     rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
-    contents = content_rules(profile, os.environ)
     async with AsyncExitStack() as stack:
-        database = Database(settings.app_url, settings.db_pool_size, contents=contents)
+        database = open_database(settings, profile)
         stack.push_async_callback(database.close)
         await database.check()
         where = TemporalAddress(**settings.temporal_connection)
+        door = TemporalDoor(await connect(where), where.task_queue)
+        await stack.enter_async_context(starting(database, database.queued, door.start_delivery, utc_now))
         yield GatewayParts(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.app_url)),
             live=await stack.enter_async_context(Publisher(settings.app_url)),
-            door=TemporalDoor(await connect(where), where.task_queue),
+            door=door,
             identities=issuers,
             agents=_agents(settings),
             rules=rules,
             rates=RateRules(default_rate(profile), profile.rate_limiting.by_tenant),
             definitions=definitions,
             trusted_proxies=settings.trusted_proxies,
+            webhook_urls=webhook_urls(settings),
             temporal_ui=temporal_ui(settings),
         )
 

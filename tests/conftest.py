@@ -13,11 +13,12 @@ from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sealing import ColumnSealer
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probes
 from tests.fixtures.runs import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import DatabaseUrls, Stack, StackAddress, own_database
+from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
 from workflows.door import TemporalAddress, TemporalDoor, connect
 
@@ -71,7 +72,7 @@ def postgres(stack: StackAddress, worker_id: str) -> DatabaseUrls:
 
 @pytest.fixture(scope="session")
 async def database(postgres: DatabaseUrls) -> AsyncIterator[Database]:
-    door = Database(postgres.app, pool_size=20)
+    door = Database(postgres.app, pool_size=20, sealer=ColumnSealer(MASTER_KEY))
     yield door
     await door.close()
 

@@ -26,9 +26,12 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
 from models.messages.deletions import DeletionRef
 from models.messages.runs import RunInput, RunProgress
+from models.messages.webhooks import DeliveryInput
 from taskforce.core.domain.approvals import request_of
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
+from taskforce.core.domain.deliveries import delivery_of
+from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
 from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, run_of
@@ -39,6 +42,7 @@ from workflows import attributes, forgetting
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.tenant_deletion import TenantDeletion
+from workflows.webhook_delivery import WebhookDelivery
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
@@ -150,6 +154,28 @@ class TemporalDoor:
             return
         except RPCError as error:
             raise _mapped(error, "run") from error
+
+    async def start_delivery(self, tenant_id: str, delivery_id: str, event: str) -> None:
+        """Starts the workflow of a committed delivery; starting it again is harmless.
+
+        Raises:
+            Unavailable: `temporal_unavailable`; the delivery is started later.
+        """
+        try:
+            await self._client.start_workflow(
+                WebhookDelivery.run,
+                DeliveryInput(tenant_id=tenant_id, delivery_id=delivery_id),
+                id=delivery_workflow_id(tenant_id, delivery_id),
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(attributes.TENANT, tenant_id)]),
+                static_summary=f"{event} to a webhook",
+                rpc_timeout=RPC_TIME,
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise _mapped(error, "delivery") from error
 
     async def cancel_run(self, tenant_id: str, run_id: str) -> None:
         """Asks the run to end; it tells its model call and its tools."""
@@ -306,6 +332,11 @@ class TemporalDoor:
     async def requests_ended_from_outside(self, since: datetime) -> Sequence[tuple[str, str]]:
         """(tenant, request) of requests whose workflow was terminated; see `ended_from_outside`."""
         return [one for one in map(request_of, await self._ended("Approval", since)) if one is not None]
+
+    async def deliveries_ended_from_outside(self, since: datetime) -> Sequence[tuple[str, str]]:
+        """As `ended_from_outside`, for deliveries to webhooks."""
+        found = map(delivery_of, await self._ended("WebhookDelivery", since))
+        return [delivery for delivery in found if delivery is not None]
 
     async def _ended(self, kind: str, since: datetime) -> Sequence[str]:
         ended = "ExecutionStatus IN ('Terminated', 'TimedOut')"

@@ -29,6 +29,8 @@ LOCAL_TIME = timedelta(seconds=5)
 ROW_TIME = timedelta(seconds=60)
 MODEL_TIME = timedelta(minutes=10)
 MODEL_PATIENCE = timedelta(minutes=30)
+SEND = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
+SEND_TIME = timedelta(minutes=2)
 HEARTBEAT = timedelta(seconds=10)
 MARGIN = timedelta(seconds=15)
 
@@ -135,6 +137,21 @@ async def use_tool(message: BaseModel, result: type[Result], tool: str, time: ti
         retry_policy=PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=tool,
+    )
+    return outcome
+
+
+async def send(message: BaseModel, result: type[Result], summary: str) -> Result:
+    """Makes one attempt to deliver to a webhook. A refusal is a result; only our own parts are retried."""
+    outcome: Result = await workflow.execute_activity(
+        "attempt_delivery",
+        message,
+        result_type=result,
+        start_to_close_timeout=SEND_TIME,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=SEND,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
     )
     return outcome
 

@@ -1,11 +1,12 @@
-"""The directory of the local stack (`.taskforce`): its lock, its state and its development secret."""
+"""The directory of the local stack (`.taskforce`): its lock, its state and its development secrets."""
 
+import base64
 import fcntl
 import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -106,10 +107,20 @@ class StackHome:
 
     def development_secret(self) -> str:
         """The secret that signs development tokens here; made once, readable by this user only."""
+        return self._kept("dev-secret", lambda: secrets.token_hex(_SECRET_BYTES))
+
+    def encryption_key(self) -> str:
+        """The key that seals columns here, in base64; made once, readable by this user only.
+
+        It belongs to the data beside it: without it, what it has sealed opens nowhere.
+        """
+        return self._kept("encryption-key", lambda: base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode())
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
         self._make()
-        path = self.path / "dev-secret"
+        path = self.path / name
         if not path.exists():
-            _write_private(path, secrets.token_hex(_SECRET_BYTES))
+            _write_private(path, make())
         return path.read_text().strip()
 
     def _make(self) -> None:

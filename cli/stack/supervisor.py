@@ -131,6 +131,7 @@ class Stack:
         self._end_leftovers()
         self._check_ports()
         self._decide_secret()
+        self._decide_encryption_key()
         temporal = self._launch_temporal()
         self._start_postgres()
         self._migrate()
@@ -201,6 +202,10 @@ class Stack:
         secret = self._home.development_secret()
         self._environment["JWT_SECRET"] = secret
         self.settings = self.settings.model_copy(update={"jwt_secret": SecretStr(secret)})
+
+    def _decide_encryption_key(self) -> None:
+        if self.settings.development and not self.settings.encryption_key:
+            self._environment["TASKFORCE_ENCRYPTION_KEY"] = self._home.encryption_key()
 
     def _launch_temporal(self) -> TemporalDevServer | None:
         if self.settings.temporal_address:

@@ -14,7 +14,21 @@ from models.tables import (
     tenants,
     usage,
     users,
+    webhooks,
 )
 
-MODULES = (access, agents, answers, approval_definitions, approvals, audit, deletions, runs, tenants, usage, users)
+MODULES = (
+    access,
+    agents,
+    answers,
+    approval_definitions,
+    approvals,
+    audit,
+    deletions,
+    runs,
+    tenants,
+    usage,
+    users,
+    webhooks,
+)
 METADATA = SQLModel.metadata

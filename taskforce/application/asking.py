@@ -146,7 +146,7 @@ async def _definition(records: Records, wish: Wish, rules: DefinitionRules) -> D
 
 
 def _wanted(wish: Wish, chosen: Definition | None, usual: Terms) -> Wanted:
-    terms, definition_id = (usual, None) if chosen is None else (chosen.terms, chosen.definition_id)
+    terms, definition_id = (usual, None) if chosen is None else (chosen.own_terms, chosen.definition_id)
     return Wanted(
         wish.request_type,
         wish.title,

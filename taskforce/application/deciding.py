@@ -113,7 +113,7 @@ class Deciding:
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
         chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.agent_id)
-        return (brief.agent.approval, None) if chosen is None else (chosen.terms, chosen.definition_id)
+        return (brief.agent.approval, None) if chosen is None else (chosen.own_terms, chosen.definition_id)
 
     async def open(self, tenant_id: str, request_id: str) -> Request:
         """Notes that a workflow waits for a request that somebody has made."""

@@ -76,7 +76,7 @@ async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Ter
     chosen = choose(definitions, AGENT_PUBLISH, agent=agent.agent_id)
     if chosen is None:
         return replace(asked.terms, carries_out=False), None
-    return chosen.terms, chosen.definition_id
+    return chosen.own_terms, chosen.definition_id
 
 
 async def request_for(store: Store, acting: Actor, name: str, version_id: str, verdict: Verdict) -> Request:

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from taskforce.application.webhooks import announce
+from taskforce.core.domain.approvals import Verdict
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.webhooks import WebhookEvent
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import AuditEvent, Happening, Json, Request
 
@@ -22,6 +25,17 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "carried_out": "approval.carry_out",
 }
 _CLOSED: Final = "approval.close"
+_WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}
+_EVENTS: Final[Mapping[str, WebhookEvent]] = {
+    "created": WebhookEvent.REQUEST_CREATED,
+    **dict.fromkeys(("approved_by", "rejected_by", "reminded", "commented"), WebhookEvent.REQUEST_ACTION),
+    **dict.fromkeys(("widened", "reassigned"), WebhookEvent.REQUEST_ESCALATED),
+    "approved": WebhookEvent.REQUEST_APPROVED,
+    "rejected": WebhookEvent.REQUEST_REJECTED,
+    "expired": WebhookEvent.REQUEST_EXPIRED,
+    "withdrawn": WebhookEvent.REQUEST_WITHDRAWN,
+    "voided": WebhookEvent.REQUEST_VOIDED,
+}
 _MILESTONES: Final[Mapping[str, str]] = {
     "approval.request": "approval.requested",
     "approval.decide": "approval.decided",
@@ -69,7 +83,35 @@ async def tell(records: Records, request: Request, told: Told) -> None:
             return
         if request.run_id is not None and action in _MILESTONES:
             await records.events.append(request.run_id, _MILESTONES[action], _milestone(request, told, action), told.at)
+        await _announce(records, request, told)
     await records.audit.append(_audit(request, told, action))
+
+
+async def _announce(records: Records, request: Request, told: Told) -> None:
+    event, terms = _EVENTS.get(told.kind), request.approval.terms
+    quiet = {WebhookEvent.REQUEST_CREATED: terms.notify_on_create, WebhookEvent.REQUEST_ACTION: terms.notify_on_action}
+    if event is not None and quiet.get(event, True):
+        about = _subject(request, told)
+        await announce(records, event.value, about, told.at, definition_id=request.definition_id)
+
+
+def _subject(request: Request, told: Told) -> Json:
+    said = request.approval.decisions
+    spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
+    if told.kind in _WORDS:
+        spoken[_WORDS[told.kind]].append(told.actor_id)
+    return {
+        "request_id": request.approval.request_id,
+        "request_type": request.request_type,
+        "resource_type": request.resource_type,
+        "resource_id": request.resource_id[:200],
+        "requester_id": request.approval.requester_id,
+        "title": request.title[:200],
+        "action": told.kind,
+        "actor_id": told.actor_id,
+        "approved_by": spoken[Verdict.APPROVE],
+        "rejected_by": spoken[Verdict.REJECT],
+    }
 
 
 def _milestone(request: Request, told: Told, action: str) -> Json:

@@ -1,5 +1,6 @@
 """What the environment says: read once at the start of a process, never changed afterwards."""
 
+import base64
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
@@ -17,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 """Where the checkout (or the installed tree) stands."""
 
 SHORTEST_SECRET = 32
+ENCRYPTION_KEY_BYTES = 32
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _CACHE = "prepared_statement_cache_size"
 _UNTRANSLATED = {"host", "port", _CACHE}
@@ -93,7 +96,23 @@ def _split(value: object) -> object:
     return value
 
 
+def _key(value: SecretStr) -> SecretStr:
+    if len(_decoded(value)) != ENCRYPTION_KEY_BYTES:
+        raise ValueError(f"is {ENCRYPTION_KEY_BYTES} random bytes in base64; make one with: openssl rand -base64 32")
+    return value
+
+
+def _decoded(value: SecretStr) -> bytes:
+    """The bytes of base64, in either alphabet; nothing where it is none."""
+    plain = value.get_secret_value().strip().translate(_STANDARD_ALPHABET)
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        return b""
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
+EncryptionKey = Annotated[SecretStr, AfterValidator(_key)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -129,6 +148,7 @@ class Settings(BaseSettings):
         claims_max_age_hours: For how many hours claims last seen keep giving rights.
         platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
         trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
+        encryption_key: What columns are sealed with; see `master_key`.
         jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
     """
 
@@ -167,6 +187,8 @@ class Settings(BaseSettings):
 
     platform_tenant: str = Field("platform", alias="TASKFORCE_PLATFORM_TENANT", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     trusted_proxies: Networks = Field((), alias="TASKFORCE_TRUSTED_PROXIES")
+
+    encryption_key: EncryptionKey | None = Field(None, alias="TASKFORCE_ENCRYPTION_KEY")
 
     jwt_secret: SecretStr | None = Field(None, alias="JWT_SECRET")
     jwt_public_key: SecretStr | None = Field(None, alias="JWT_PUBLIC_KEY")
@@ -248,6 +270,11 @@ class Settings(BaseSettings):
             Invalid: `bad_setting`: JWT_AUDIENCE is not set; it has a default in development only.
         """
         return self._said("jwt_audience", self.jwt_audience)
+
+    @property
+    def master_key(self) -> bytes | None:
+        """The 32 bytes from which the keys of sealed columns are derived; None where nothing can be sealed."""
+        return None if self.encryption_key is None else _decoded(self.encryption_key)
 
     @property
     def app_url(self) -> str:

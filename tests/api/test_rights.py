@@ -33,6 +33,7 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/admin/roles": Guard(Permission.ROLE_MANAGE),
     "/admin/policies": Guard(Permission.POLICY_MANAGE),
     "/admin/workflows": Guard(Permission.POLICY_MANAGE),
+    "/admin/webhooks": Guard(Permission.POLICY_MANAGE),
     "/admin/audit": Guard(Permission.AUDIT_READ),
     "/admin/agents": Guard(Permission.AGENT_UPDATE),
     "GET /admin/agents": Guard(Permission.AGENT_READ),

@@ -10,11 +10,12 @@ NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
 CHANGED_IN_PLACE = frozenset(
     {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
-    | {"approval_delegations", "approval_definitions", "agents", "agent_versions"}
+    | {"approval_delegations", "approval_definitions", "agents", "agent_versions", "webhooks", "webhook_deliveries"}
 )
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset(
     {"roles", "resource_grants", "approval_delegations", "approval_definitions", "agents", "agent_versions"}
+    | {"webhooks"}
 )
 """The tables from which the application may delete."""
 WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "tenant_deletions"})
@@ -34,6 +35,7 @@ OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
 READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "webhook_deliveries": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
     "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
     "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND "
     "((status = 'pending'::text) AND (started_at IS NULL)))",

@@ -16,10 +16,11 @@ from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sealing import ColumnSealer
 from taskforce.infrastructure.settings import normalise_database_url
 from taskforce.infrastructure.tools.declaration import Tool
 from taskforce.infrastructure.tools.registry import ToolRegistry
-from tests.fixtures.stack import keep_logs_for
+from tests.fixtures.stack import MASTER_KEY, keep_logs_for
 from worker import WorkerParts, utc_now
 
 
@@ -71,16 +72,21 @@ class OwnServers:
 
 @asynccontextmanager
 async def worker_parts(
-    app_url: str, llm_url: str, more_tools: Sequence[Tool], clock: Clock = utc_now
+    app_url: str,
+    llm_url: str,
+    more_tools: Sequence[Tool],
+    clock: Clock = utc_now,
+    *,
+    allowed: Sequence[str] = (),
 ) -> AsyncIterator[WorkerParts]:
     """What a worker of the product needs, with tools that only tests have and a model server of the test's own."""
     async with AsyncExitStack() as stack:
-        database = Database(app_url, pool_size=20)
+        database = Database(app_url, pool_size=20, sealer=ColumnSealer(MASTER_KEY))
         stack.push_async_callback(database.close)
         live = await stack.enter_async_context(Publisher(app_url))
         model = LiteLLMModel(api_base=llm_url)
         stack.push_async_callback(model.aclose)
-        http = GuardedHttp()
+        http = GuardedHttp(frozenset(allowed))
         stack.push_async_callback(http.aclose)
         tools = ToolRegistry([*ToolRegistry.discover().tools, *more_tools])
         yield WorkerParts(database=database, live=live, model=model, tools=tools, http=http, clock=clock)

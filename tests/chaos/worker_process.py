@@ -27,6 +27,7 @@ class Order:
         task_queue: The queue to poll.
         llm_url: The model server.
         place: Directory of the effects and of the log.
+        allowed: Places on this machine that may be asked.
     """
 
     app_url: str
@@ -34,6 +35,7 @@ class Order:
     task_queue: str
     llm_url: str
     place: str
+    allowed: tuple[str, ...] = ()
 
 
 def serve(order: Order) -> None:
@@ -49,7 +51,7 @@ def serve(order: Order) -> None:
 async def _serve(order: Order) -> None:
     client = await connect(TemporalAddress(order.temporal, task_queue=order.task_queue))
     async with (
-        worker_parts(order.app_url, order.llm_url, TOOLS) as parts,
+        worker_parts(order.app_url, order.llm_url, TOOLS, allowed=order.allowed) as parts,
         build_worker(client, order.task_queue, parts),
     ):
         await asyncio.Event().wait()

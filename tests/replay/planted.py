@@ -5,11 +5,13 @@ from temporalio import workflow
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.tenant_deletion import TenantDeletion
+from workflows.webhook_delivery import WebhookDelivery
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.approvals import ApprovalInput, ApprovalOutcome
     from models.messages.deletions import DeletionRef
     from models.messages.runs import RunInput
+    from models.messages.webhooks import DeliveryInput
 
 WAIT_FIRST = "wait-first"
 
@@ -101,5 +103,34 @@ class PatchedDeletion(TenantDeletion):
         return await super().run(ref)
 
 
-CHANGED = (ChangedRun, ChangedApproval, ChangedDeletion)
-PATCHED = (PatchedRun, PatchedApproval, PatchedDeletion)
+@workflow.defn(name="WebhookDelivery")
+class ChangedDelivery(WebhookDelivery):
+    """A delivery that begins otherwise."""
+
+    @workflow.init
+    def __init__(self, start: DeliveryInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: DeliveryInput) -> str:
+        await workflow.sleep(1)
+        return await super().run(start)
+
+
+@workflow.defn(name="WebhookDelivery")
+class PatchedDelivery(WebhookDelivery):
+    """The same change made as it should be."""
+
+    @workflow.init
+    def __init__(self, start: DeliveryInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: DeliveryInput) -> str:
+        if workflow.patched(WAIT_FIRST):
+            await workflow.sleep(1)
+        return await super().run(start)
+
+
+CHANGED = (ChangedRun, ChangedApproval, ChangedDeletion, ChangedDelivery)
+PATCHED = (PatchedRun, PatchedApproval, PatchedDeletion, PatchedDelivery)

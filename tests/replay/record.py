@@ -15,12 +15,15 @@ from pathlib import Path
 
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
+from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
 from taskforce.core.domain.ids import effect_id
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from tests.chaos.composition import OwnServers, worker_parts
 from tests.fixtures import probes
+from tests.fixtures.receivers import Receiver, receiving
 from tests.fixtures.runs import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
+from tests.replay.delivery_scenes import DELIVERIES, Post
 from tests.replay.recording import HISTORIES, chain, readable, save
 from tests.replay.scenes import SCENES, Scene, Stage
 from worker import build_worker
@@ -37,13 +40,16 @@ async def main(names: Sequence[str]) -> None:
     wanted = [scene for scene in SCENES if _wanted(scene, names)]
     os.environ.setdefault("OPENAI_API_KEY", "unused")
     with tempfile.TemporaryDirectory(prefix="tf-record-") as home:
-        async with OwnServers(Path(home), SETTINGS) as servers, ScriptedLLM() as llm:
+        async with OwnServers(Path(home), SETTINGS) as servers, ScriptedLLM() as llm, receiving() as receiver:
             client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
-            async with worker_parts(servers.app_url, llm.url, probes.TOOLS) as made:
+            allowed = (receiver.place,)
+            async with worker_parts(servers.app_url, llm.url, probes.TOOLS, allowed=allowed) as made:
                 parts = replace(made, subjects=SUBJECTS)
                 missions = Missions(parts.database, TemporalDoor(client, TASK_QUEUE), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):
-                    await _record(wanted, names, Stage(missions, llm, client, servers))
+                    stage = Stage(missions, llm, client, servers)
+                    await _record(wanted, names, stage)
+                    await _record_deliveries(names, stage, receiver)
 
 
 def _wanted(scene: Scene, names: Sequence[str]) -> bool:
@@ -69,6 +75,14 @@ async def _record(scenes: Sequence[Scene], names: Sequence[str], stage: Stage) -
             await _save(stage, "Approval", scene.approval, approval_workflow_id(TENANT, request_id))
         if scene.deletion and _lacks("TenantDeletion", scene.deletion, names):
             await _save(stage, "TenantDeletion", scene.deletion, deletion_workflow_id(tenant_id))
+
+
+async def _record_deliveries(names: Sequence[str], stage: Stage, receiver: Receiver) -> None:
+    for name, play in DELIVERIES.items():
+        if _lacks("WebhookDelivery", name, names):
+            delivery_id = await play(Post(stage, receiver))
+            # A delivery whose webhook was disabled sleeps on until its next attempt would be.
+            await _save(stage, "WebhookDelivery", name, delivery_workflow_id(TENANT, delivery_id))
 
 
 async def _save(stage: Stage, workflow: str, name: str, workflow_id: str) -> None:

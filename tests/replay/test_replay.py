@@ -10,6 +10,7 @@ from temporalio.worker import Replayer
 
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.runs import FINAL, RunStatus
+from tests.replay.delivery_scenes import DELIVERIES
 from tests.replay.planted import CHANGED, PATCHED
 from tests.replay.recording import HISTORIES, ending_of, load, readable
 from tests.replay.scenes import SCENES
@@ -25,6 +26,7 @@ ENDINGS = {
     "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING} | {"canceled", "terminated"},
     # One that is interrupted is asked for again.
     "TenantDeletion": {"done", "canceled"},
+    "WebhookDelivery": {"delivered", "failed", "stopped", "canceled"},
 }
 every_history = pytest.mark.parametrize(
     "path", RECORDED + EARLIER, ids=lambda path: "-".join(path.relative_to(HISTORIES).with_suffix("").parts)
@@ -62,7 +64,9 @@ def test_every_scene_is_recorded_and_nothing_else_is() -> None:
     runs = {("AgentRun", scene.run) for scene in SCENES if scene.run}
     approvals = {("Approval", scene.approval) for scene in SCENES if scene.approval}
     deletions = {("TenantDeletion", scene.deletion) for scene in SCENES if scene.deletion}
-    assert {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED} == runs | approvals | deletions
+    deliveries = {("WebhookDelivery", name) for name in DELIVERIES}
+    recorded = {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED}
+    assert recorded == runs | approvals | deletions | deliveries
 
 
 def test_a_run_that_continues_as_new_is_recorded_part_by_part() -> None:

@@ -34,10 +34,12 @@ class Skipping:
     Attributes:
         env: The server; `env.sleep` lets its time pass.
         door: The product's door to it.
+        parts: Those of its worker, whose clock follows the server's.
     """
 
     env: WorkflowEnvironment
     door: TemporalDoor
+    parts: WorkerParts
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +66,7 @@ async def skipping(server_program: str, parts: WorkerParts) -> AsyncIterator[Ski
         # People here sign in by everybody's clock, which the server has long left behind.
         skipped = replace(parts, clock=clock, rules=AccessRules(claims_age=timedelta(days=3_650)))
         async with build_worker(env.client, TASK_QUEUE, skipped):
-            yield Skipping(env, door)
+            yield Skipping(env, door, skipped)
 
 
 async def _add_search_attributes(env: WorkflowEnvironment) -> None:

@@ -103,6 +103,11 @@ class Definition:
         """The type of the requests that it is for."""
         return type_of(self.request_type, self.metadata)
 
+    @property
+    def own_terms(self) -> Terms:
+        """The terms of its requests, with who is told of them."""
+        return replace(self.terms, notify_on_create=self.notify_on_create, notify_on_action=self.notify_on_action)
+
     def is_for(self, tool: str | None, agent: str | None) -> bool:
         """Whether it is for calls of this tool by this agent."""
         return (not self.tools or tool in self.tools) and (not self.agents or agent in self.agents)

@@ -75,6 +75,8 @@ class Terms:
         comment_required: Whether a decision must say why.
         actions: What happens meanwhile, in the order of time.
         carries_out: Whether what was asked for follows an approval by itself; else somebody does it later.
+        notify_on_create: Whether webhooks are told of the request.
+        notify_on_action: Whether they are told of each word on it.
 
     Raises:
         Invalid: `terms_invalid` when a number is not positive (nobody's word would approve, or close, a request),
@@ -91,6 +93,8 @@ class Terms:
     comment_required: bool = False
     actions: tuple[TimedAction, ...] = ()
     carries_out: bool = True
+    notify_on_create: bool = True
+    notify_on_action: bool = True
 
     def __post_init__(self) -> None:
         problems = list(self._problems())

@@ -27,6 +27,7 @@ from taskforce.core.interfaces.run_records import Effects, Events, Files, Runs, 
 from taskforce.core.interfaces.stored import (
     StoredAnswer,
 )
+from taskforce.core.interfaces.webhook_records import Deliveries, Webhooks
 
 
 class AlreadyThere(Exception):
@@ -162,6 +163,16 @@ class Records(Protocol):
     @property
     def estate(self) -> Estate:
         """See `Estate`."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """See `Webhooks`."""
+        ...
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """See `Deliveries`."""
         ...
 
 

@@ -1,15 +1,13 @@
 """What a provider's failure means to us, told by its class and status and never by its text."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from taskforce.core.domain.redaction import redact
+from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.interfaces.llm import ModelFailure, ModelLimited, ModelRefused, ModelUnavailable
 from taskforce.infrastructure.llm.environment import key_variable
 
-LONGEST_WAIT_SECONDS = 86_400.0
 LONGEST_DETAIL = 300
 
 _TIMEOUT = 408
@@ -147,42 +145,3 @@ def _headers(error: BaseException) -> Mapping[str, str]:
         if isinstance(headers, Mapping) and headers:
             return headers
     return {}
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Reads `Retry-After`, or OpenAI's `retry-after-ms`.
-
-    Args:
-        headers: Response headers; names as httpx compares them, or in lower case.
-        now: The present, to count from when a date was sent.
-
-    Returns:
-        Seconds from now, 0 to a day; None when neither is there or can be read.
-    """
-    milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after")
-    if milliseconds is not None and (exact := _seconds(milliseconds)) is not None:
-        return _bounded(exact / 1000)
-    if text is None:
-        return None
-    seconds = _seconds(text)
-    return _bounded(_until(text, now) if seconds is None else seconds)
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _until(text: str, now: datetime) -> float | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
-
-
-def _bounded(seconds: float | None) -> float | None:
-    return None if seconds is None else min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)

@@ -15,10 +15,12 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import httpx
 
+from taskforce.core.domain.deliveries import Answered
 from taskforce.core.domain.redaction import redact
 from taskforce.core.interfaces.tools import HttpReply, ToolFailure
 from taskforce.infrastructure.net.bodies import decoded, read_body
@@ -62,7 +64,7 @@ async def system_resolver(host: str, port: int) -> tuple[str, ...]:
 
 
 class GuardedHttp:
-    """Fulfils `OutboundHttp`.
+    """Fulfils `OutboundHttp`, for tools, and `WebhookPost`.
 
     Args:
         allowed_hosts: Places exempt from the checks of address and port, written `host:port`.
@@ -121,15 +123,27 @@ class GuardedHttp:
         if method not in _METHODS:
             raise ToolFailure(f"The method must be one of {', '.join(sorted(_METHODS))}.")
         target = read_target(url)
-        try:
+        with _in_words(target, self._timeout):
             async with asyncio.timeout(self._timeout):
                 return await self._followed(method, target, _checked_headers(headers or {}), body)
-        except TimeoutError:
-            raise ToolFailure(f"{target.place} did not answer within {self._timeout:g} seconds.") from None
-        except httpx.TimeoutException:
-            raise ToolFailure(f"{target.place} did not answer in time.") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ToolFailure(f"{target.place} did not answer in HTTP: {_described(error)}") from None
+
+    async def post(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
+    ) -> Answered:
+        """Sends a body, follows no redirect, and keeps the beginning of what comes back; see `WebhookPost`.
+
+        The status alone decides: a body that is broken, or does not end in time, takes nothing from it.
+        """
+        try:
+            target = read_target(url)
+            with _in_words(target, seconds):
+                end = asyncio.get_running_loop().time() + seconds
+                async with asyncio.timeout_at(end):
+                    response = await self._answer("POST", target, _checked_headers(headers), body)
+                excerpt = await _excerpt(response, most_bytes, end)
+        except ToolFailure as failure:
+            return Answered(None, {}, reason=str(failure))
+        return Answered(response.status_code, _lowered(response.headers), excerpt)
 
     async def _followed(self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> HttpReply:
         for _ in range(MAX_REDIRECTS + 1):
@@ -163,11 +177,41 @@ class GuardedHttp:
         body, truncated = await read_body(response.aiter_raw(), encoding, self._max_bytes)
         return HttpReply(
             status=response.status_code,
-            headers={name.lower(): value for name, value in response.headers.items()},
+            headers=_lowered(response.headers),
             body=decoded(body, response.charset_encoding),
             truncated=truncated,
             url=str(target.url),
         )
+
+
+@contextmanager
+def _in_words(target: Target, seconds: float) -> Iterator[None]:
+    """Says what went wrong."""
+    try:
+        yield
+    except TimeoutError:
+        raise ToolFailure(f"{target.place} did not answer within {seconds:g} seconds.") from None
+    except httpx.TimeoutException:
+        raise ToolFailure(f"{target.place} did not answer in time.") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ToolFailure(f"{target.place} did not answer in HTTP: {_described(error)}") from None
+
+
+async def _excerpt(response: httpx.Response, most_bytes: int, end: float) -> str:
+    """The beginning of a body, if it can be had before the time is over."""
+    try:
+        async with asyncio.timeout_at(end):
+            encoding = response.headers.get("content-encoding", "")
+            body, _ = await read_body(response.aiter_raw(), encoding, most_bytes)
+            return decoded(body, response.charset_encoding)
+    except (TimeoutError, httpx.HTTPError, ToolFailure):
+        return ""
+    finally:
+        await response.aclose()
+
+
+def _lowered(headers: httpx.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _pinned(method: str, target: Target, address: str, headers: Mapping[str, str], body: bytes | None) -> httpx.Request:

@@ -100,6 +100,24 @@ def place(text: str) -> str:
     return f"{host.lower().removesuffix('.')}:{int(port)}"
 
 
+def check_place(target: Target, allowed: frozenset[str]) -> None:
+    """Refuses what no look-up would open: other ports, local names, and addresses that are not public.
+
+    Args:
+        target: Where requests shall go.
+        allowed: Places that are exempt, as `place` returns them.
+
+    Raises:
+        ToolFailure: The place must not be asked.
+    """
+    if target.place in allowed:
+        return
+    _check_before_lookup(target)
+    literal = _literal(target.host)
+    if literal is not None and not is_public(literal):
+        raise _refused(target)
+
+
 async def addresses_of(target: Target, allowed: frozenset[str], resolve: Resolver) -> tuple[str, ...]:
     """Looks a target up, once, and checks every answer.
 
@@ -127,7 +145,7 @@ async def addresses_of(target: Target, allowed: frozenset[str], resolve: Resolve
 
 def _check_before_lookup(target: Target) -> None:
     if target.port not in PUBLIC_PORTS:
-        raise ToolFailure(f"Port {target.port} is not open to tools; only 80 and 443 are.")
+        raise ToolFailure(f"Port {target.port} is not open; only 80 and 443 are.")
     if _literal(target.host) is not None:
         return
     if not _NAME.fullmatch(target.host) or target.host.endswith(_LOCAL_NAMES):
@@ -157,4 +175,4 @@ def _unknown(target: Target) -> ToolFailure:
 
 def _refused(target: Target) -> ToolFailure:
     # Says neither to which address a name leads nor why that is refused: both would map the network behind.
-    return ToolFailure(f"{target.host} is not a public internet address, so tools may not ask it.")
+    return ToolFailure(f"{target.host} is not a public internet address, so it may not be asked.")

@@ -15,10 +15,12 @@ from taskforce.core.domain.audit_content import ContentRules
 from taskforce.core.domain.deletions import Deletion
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
+from taskforce.core.domain.webhooks import FixedWebhooks
 from taskforce.core.interfaces.records import AlreadyThere
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.records import TenantRecords
+from taskforce.infrastructure.persistence.sealing import ColumnSealer
 from taskforce.infrastructure.settings import driver_arguments
 
 if TYPE_CHECKING:
@@ -61,11 +63,26 @@ class Database:
         pool_size: Connections held open at most.
         patience: Seconds to wait for a free connection.
         contents: What the audit log keeps of contents.
+        sealer: Seals and opens encrypted columns; the default can do neither.
+        fixed_webhooks: The deployment's own webhooks.
+
+    Attributes:
+        queued: Set after a commit with which deliveries to webhooks may have been queued.
     """
 
     def __init__(
-        self, url: str, pool_size: int = 10, patience: float = 10, contents: ContentRules | None = None
+        self,
+        url: str,
+        pool_size: int = 10,
+        patience: float = 10,
+        contents: ContentRules | None = None,
+        *,
+        sealer: ColumnSealer | None = None,
+        fixed_webhooks: FixedWebhooks | None = None,
     ) -> None:
+        self.queued = asyncio.Event()
+        self._sealer = sealer or ColumnSealer()
+        self._fixed = fixed_webhooks or {}
         self._where = driver_arguments(url)
         self._size = pool_size
         self._patience = patience
@@ -123,13 +140,16 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
-            yield TenantRecords(connection, tenant_id, self._contents)
+            records = self._records(connection, tenant_id)
+            yield records
+        if records.deliveries.queued:
+            self.queued.set()
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
-            yield TenantRecords(connection, tenant_id, self._contents)
+            yield self._records(connection, tenant_id)
 
     async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
@@ -140,6 +160,11 @@ class Database:
         """See `Platform`."""
         async with self._platform("") as records:
             return await records.unstarted_requests(before, most)
+
+    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
+        """See `QueuedDeliveries`."""
+        async with self._platform("") as records:
+            return await records.queued_deliveries(before, most)
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """See `Platform`."""
@@ -156,7 +181,7 @@ class Database:
         """See `Platform`."""
         async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
             key = await PlatformRecords(connection).enter(key_hash)
-            yield None if key is None else (key, TenantRecords(connection, key.tenant_id, self._contents))
+            yield None if key is None else (key, self._records(connection, key.tenant_id))
 
     async def deletion(self, tenant_id: str) -> Deletion | None:
         """See `Platform`."""
@@ -167,6 +192,9 @@ class Database:
         """See `Platform`."""
         async with self._platform("") as records:
             return await records.unstarted_deletions(before, most)
+
+    def _records(self, connection: Connection, tenant_id: str) -> TenantRecords:
+        return TenantRecords(connection, tenant_id, self._contents, self._sealer, self._fixed)
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:

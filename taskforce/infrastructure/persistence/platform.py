@@ -13,10 +13,17 @@ from taskforce.core.domain.tenants import Tenant
 from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.deletions import DELETION, PHASES, UNSTARTED, deletion_of
+from taskforce.infrastructure.persistence.deliveries import DELIVERIES
 from taskforce.infrastructure.persistence.rows import table
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
+_QUEUED = Query(
+    sa.select(DELIVERIES.c.tenant_id, DELIVERIES.c.delivery_id, DELIVERIES.c.event)
+    .where(sa.text("status = 'queued'"), DELIVERIES.c.created_at < sa.bindparam("before"))
+    .order_by(DELIVERIES.c.created_at)
+    .limit(sa.bindparam("most", type_=sa.Integer()))
+)
 # What is found says whose the rest of the transaction is; the platform's sight ends with it.
 _ENTER = Query(
     sa.select(
@@ -52,6 +59,11 @@ class PlatformRecords:
             .limit(most)
         )
         return [(row.tenant_id, row.request_id) for row in await self._connection.all(query)]
+
+    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
+        """See `QueuedDeliveries`."""
+        rows = await self._connection.all(_QUEUED, {"before": before, "most": most})
+        return [(row.tenant_id, row.delivery_id, row.event) for row in rows]
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """See `Platform`."""

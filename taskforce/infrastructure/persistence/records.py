@@ -1,6 +1,7 @@
 """The records of one tenant, within one transaction."""
 
 from taskforce.core.domain.audit_content import ContentRules
+from taskforce.core.domain.webhooks import FixedWebhooks
 from taskforce.infrastructure.persistence.agents import AgentRows
 from taskforce.infrastructure.persistence.answers import AnswerRows
 from taskforce.infrastructure.persistence.api_keys import ApiKeyRows
@@ -10,21 +11,31 @@ from taskforce.infrastructure.persistence.audit import AuditRows
 from taskforce.infrastructure.persistence.connection import Connection
 from taskforce.infrastructure.persistence.delegations import DelegationRows
 from taskforce.infrastructure.persistence.deletions import DeletionRows, EstateRows
+from taskforce.infrastructure.persistence.deliveries import DeliveryRows
 from taskforce.infrastructure.persistence.policies import PolicyRows
 from taskforce.infrastructure.persistence.rates import RateRows
 from taskforce.infrastructure.persistence.roles import RoleRows
 from taskforce.infrastructure.persistence.run_parts import EffectRows, EventRows, FileRows, ResultRows, WordRows
 from taskforce.infrastructure.persistence.runs import RunRows
+from taskforce.infrastructure.persistence.sealing import ColumnSealer
 from taskforce.infrastructure.persistence.tenants import TenantRows
 from taskforce.infrastructure.persistence.transcripts import TranscriptRows
 from taskforce.infrastructure.persistence.usage import UsageRows
 from taskforce.infrastructure.persistence.users import UserRows
+from taskforce.infrastructure.persistence.webhooks import WebhookRows
 
 
 class TenantRecords:
     """See `taskforce.core.interfaces.records.Records`."""
 
-    def __init__(self, connection: Connection, tenant_id: str, contents: ContentRules) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        tenant_id: str,
+        contents: ContentRules,
+        sealer: ColumnSealer,
+        fixed: FixedWebhooks,
+    ) -> None:
         self.tenant_id = tenant_id
         self.tenant = TenantRows(connection, tenant_id)
         self.roles = RoleRows(connection, tenant_id)
@@ -48,3 +59,5 @@ class TenantRecords:
         self.audit = AuditRows(connection, tenant_id, contents)
         self.deletions = DeletionRows(connection, tenant_id)
         self.estate = EstateRows(connection, tenant_id)
+        self.webhooks = WebhookRows(connection, tenant_id, sealer, fixed)
+        self.deliveries = DeliveryRows(connection, tenant_id, fixed)

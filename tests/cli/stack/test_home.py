@@ -1,5 +1,6 @@
 """State, lock and secret of a local stack; ports; processes."""
 
+import base64
 import os
 import socket
 import stat
@@ -92,3 +93,11 @@ def test_a_child_that_ignores_a_polite_request_is_killed(home: Path) -> None:
     assert identity is not None
     assert not identity.alive()
     assert child.exit_code() == -9
+
+
+def test_the_key_of_sealed_columns_is_made_once_and_is_private(home: Path) -> None:
+    key = StackHome(home).encryption_key()
+    assert len(base64.b64decode(key)) == 32
+    assert StackHome(home).encryption_key() == key
+    assert key != StackHome(home).development_secret()
+    assert stat.S_IMODE((home / "encryption-key").stat().st_mode) == 0o600

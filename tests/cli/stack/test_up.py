@@ -33,7 +33,13 @@ class Up:
         self.ports = [free_port() for _ in range(3)]
         names = ("TASKFORCE_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT")
         ports = dict(zip(names, map(str, self.ports), strict=True))
-        cleared = {"TEMPORAL_ADDRESS": "", "DATABASE_URL": "", "JWT_SECRET": "", "TASKFORCE_SAMPLE": "1"}
+        cleared = {
+            "TEMPORAL_ADDRESS": "",
+            "DATABASE_URL": "",
+            "JWT_SECRET": "",
+            "TASKFORCE_ENCRYPTION_KEY": "",
+            "TASKFORCE_SAMPLE": "1",
+        }
         place = {"TASKFORCE_HOME": str(self.home.path), "PYTHONPATH": str(REPOSITORY)}
         self.environment = {**os.environ, **cleared, **ports, **place, **environment}
         self.seen: list[dict[str, object]] = []
@@ -113,6 +119,7 @@ def test_worker_and_gateway_get_what_they_need_and_not_the_owner_of_the_tables(u
     assert "taskforce_app@" in given["DATABASE_URL"]
     assert "MIGRATION_DATABASE_URL" not in given
     assert given["JWT_SECRET"] == up.home.development_secret()
+    assert given["TASKFORCE_ENCRYPTION_KEY"] == up.home.encryption_key()
     assert given["TEMPORAL_ADDRESS"] == f"127.0.0.1:{up.ports[1]}"
 
 

@@ -22,7 +22,7 @@ from taskforce.application.agents import Named, NewAgent
 from taskforce.application.catalog import AgentCatalog
 from taskforce.application.deciding import Deciding
 from taskforce.application.principals import Actor
-from taskforce.application.publishing import Submission
+from taskforce.application.publishing import AGENT_PUBLISH, Publications, Submission
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import Offered
@@ -59,7 +59,9 @@ class Catalogs(RuleBasedStateMachine):
         self.database = Database(self.url, pool_size=2)
         self.tenant = f"agrees-{uuid4().hex[:12]}"
         self.catalog = AgentCatalog(OFFERED, max_agents=None, clock=lambda: NOW)
-        self.deciding = Deciding(self.database, Briefs(self.database), Watchers(), lambda: NOW, AccessRules())
+        rules, briefs = AccessRules(), Briefs(self.database)
+        subjects = {AGENT_PUBLISH: Publications(rules)}
+        self.deciding = Deciding(self.database, briefs, Watchers(), lambda: NOW, rules, subjects)
         self.acting: Actor | None = None
         self.hashes: dict[tuple[str, str], str] = {}
 

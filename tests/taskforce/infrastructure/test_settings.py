@@ -1,5 +1,6 @@
 """What the environment may say."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,32 @@ def test_a_short_secret_is_for_development_only(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Invalid, match="JWT_SECRET") as refused:
         Settings.from_env()
     assert "hidden-word" not in refused.value.message
+
+
+KEY = bytes(range(220, 252))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        base64.b64encode(KEY).decode(),
+        base64.urlsafe_b64encode(KEY).decode(),
+        base64.urlsafe_b64encode(KEY).decode().rstrip("="),
+        f"  {base64.b64encode(KEY).decode()}\n",
+    ],
+)
+def test_the_encryption_key_is_32_bytes_in_base64(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert Settings.from_env().master_key is None
+    monkeypatch.setenv("TASKFORCE_ENCRYPTION_KEY", written)
+    assert Settings.from_env().master_key == KEY
+
+
+@pytest.mark.parametrize(
+    "written", ["change-me", "a" * 32, base64.b64encode(KEY[1:]).decode(), "=" * 44, "\u00fc" * 43]
+)
+def test_another_encryption_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("TASKFORCE_ENCRYPTION_KEY", written)
+    with pytest.raises(Invalid) as refused:
+        Settings.from_env()
+    assert refused.value.message.startswith("TASKFORCE_ENCRYPTION_KEY is 32 random bytes in base64")
+    assert written not in refused.value.message

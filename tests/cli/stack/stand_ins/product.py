@@ -13,7 +13,9 @@ class Gateway(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         shown = {
-            name: value for name, value in os.environ.items() if name.startswith(("DATABASE", "MIGR", "JWT", "TEMP"))
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("DATABASE", "MIGR", "JWT", "TEMP", "TASKFORCE_ENC"))
         }
         body = json.dumps(shown).encode()
         self.send_response(200)

@@ -2,51 +2,19 @@
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import httpx
-import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from cli.stack.binaries import cache_dir
-from cli.stack.home import exclusive
+from tests.fixtures.npm import installed
 from tests.taskforce.infrastructure.auth.forging import b64, ec_jwk, number, rsa_jwk
 
 CLIENT, SECRET = "svc-pipeline", "secret-of-the-tests-own-client"
-PROGRAM = Path(__file__).with_name("oidc")
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH")
-
-
-def installed() -> Path:
-    """Where the provider's program is; skips the test when there is no way to have it."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are needed for a real OpenID provider")
-    digest = sha256(b"".join((PROGRAM / name).read_bytes() for name in ("package-lock.json", "provider.mjs")))
-    place = cache_dir() / f"oidc-provider-{digest.hexdigest()[:16]}"
-    with exclusive(place.with_name(".oidc-provider.lock"), seconds=300):
-        if not place.exists():
-            _install(place)
-    return place / "provider.mjs"
-
-
-def _install(place: Path) -> None:
-    draft = place.with_name(f"{place.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    for name in ("package.json", "package-lock.json", "provider.mjs"):
-        shutil.copy(PROGRAM / name, draft)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000"]
-    done = subprocess.run(command, cwd=draft, capture_output=True, text=True, check=False, timeout=240)
-    if done.returncode and any(code in done.stderr for code in UNREACHABLE):
-        pytest.skip("the package registry of npm cannot be reached, and oidc-provider is not installed yet")
-    assert done.returncode == 0, done.stderr[-2_000:]
-    draft.rename(place)
+PROGRAM = Path(__file__).with_name("oidc") / "provider.mjs"
 
 
 @dataclass(frozen=True)
@@ -94,7 +62,7 @@ async def provider(
     settings = {"port": port, "jwk": jwk, "client": CLIENT, "secret": SECRET, "ttl": ttl, "claims": claims}
     process = await asyncio.create_subprocess_exec(
         "node",
-        str(installed()),
+        str(installed(PROGRAM, "oidc-provider")),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

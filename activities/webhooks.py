@@ -1,0 +1,31 @@
+"""Activities of the `WebhookDelivery` workflow."""
+
+from temporalio import activity
+
+from activities.heartbeats import heartbeating
+from models.messages.webhooks import DeliveryInput, DeliveryOutcome, DeliveryTry
+from taskforce.application.delivering import Delivering
+
+
+class WebhookActivities:
+    """Send, and stop.
+
+    Args:
+        delivering: The use cases.
+    """
+
+    def __init__(self, delivering: Delivering) -> None:
+        self._delivering = delivering
+
+    @activity.defn(name="attempt_delivery")
+    async def attempt_delivery(self, asked: DeliveryTry) -> DeliveryOutcome:
+        """Sends a delivery to its receiver, and says when it is to be tried again."""
+        with heartbeating():
+            made = await self._delivering.attempt(asked.tenant_id, asked.delivery_id, asked.number)
+        waits = {} if made.wait is None else {"wait_seconds": made.wait.total_seconds()}
+        return DeliveryOutcome(status=made.status.value, summary=made.summary, **waits)
+
+    @activity.defn(name="stop_delivery")
+    async def stop_delivery(self, which: DeliveryInput) -> None:
+        """Ends a delivery that an operator has cancelled."""
+        await self._delivering.stop(which.tenant_id, which.delivery_id)

@@ -1,0 +1,135 @@
+"""Webhooks of a tenant, and the log of what was sent to each."""
+
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from api.cursors import Cursor, Limit, parse_place, place_cursor
+from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.parts import GatewayParts
+from api.schemas.pages import PageOut
+from api.schemas.webhooks import (
+    DeliveryOut,
+    RotationIn,
+    ShownWebhookOut,
+    WebhookChangeIn,
+    WebhookIn,
+    WebhookOut,
+    delivery_out,
+    shown_out,
+    webhook_out,
+)
+from taskforce.application import delivery_log, webhooks
+from taskforce.core.domain.deliveries import Delivery
+from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.ids import parse_id
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.stored import Page
+
+PREFIX = "/admin/webhooks"
+router = APIRouter(prefix=PREFIX, tags=["webhooks"])
+
+Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
+
+
+@router.get("", name="list_webhooks")
+async def list_webhooks(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[WebhookOut]:
+    """Webhooks, newest first, without their secrets; the deployment's own, of its profile, are not among them."""
+    page = Page(limit + 1, parse_place(cursor))
+    found = await webhooks.list_webhooks(parts.database, actor_of(parts, caller), page)
+    last = found[limit - 1] if len(found) > limit else None
+    return PageOut[WebhookOut].model_construct(
+        items=[webhook_out(webhook) for webhook in found[:limit]],
+        next_cursor=place_cursor(last.created_at, last.webhook_id) if last else None,
+    )
+
+
+@router.post("", status_code=201, name="create_webhook")
+async def create_webhook(asked: WebhookIn, caller: Manager, parts: Parts, response: Response) -> ShownWebhookOut:
+    """Makes a webhook. `secret` is shown in this answer and never again."""
+    acting = actor_of(parts, caller)
+    shown = await webhooks.create_webhook(parts.database, acting, parts.webhook_urls, asked.wanted())
+    response.headers["location"] = _path(shown.webhook.webhook_id)
+    return shown_out(shown)
+
+
+@router.get("/{webhook_id}", name="read_webhook")
+async def read_webhook(webhook_id: str, caller: Manager, parts: Parts) -> WebhookOut:
+    """One webhook, without its secret."""
+    return webhook_out(await webhooks.find_webhook(parts.database, actor_of(parts, caller), _id(webhook_id)))
+
+
+@router.put("/{webhook_id}", name="change_webhook")
+async def change_webhook(webhook_id: str, asked: WebhookChangeIn, caller: Manager, parts: Parts) -> WebhookOut:
+    """Changes a webhook; what is left out stays as it is."""
+    acting = actor_of(parts, caller)
+    changed = await webhooks.change_webhook(parts.database, acting, parts.webhook_urls, _id(webhook_id), asked.change())
+    return webhook_out(changed)
+
+
+@router.delete("/{webhook_id}", status_code=204, name="delete_webhook")
+async def delete_webhook(webhook_id: str, caller: Manager, parts: Parts) -> None:
+    """Removes a webhook with its secret; what waits for another attempt is not sent any more."""
+    await webhooks.delete_webhook(parts.database, actor_of(parts, caller), _id(webhook_id))
+
+
+@router.post("/{webhook_id}/rotate", name="rotate_webhook_secret")
+async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, parts: Parts) -> ShownWebhookOut:
+    """Gives the webhook another secret, shown in this answer and never again; the old one counts for a while yet."""
+    acting = actor_of(parts, caller)
+    shown = await webhooks.rotate_secret(parts.database, acting, _id(webhook_id), asked.secret, asked.overlap)
+    return shown_out(shown)
+
+
+@router.post("/{webhook_id}/test", status_code=202, name="test_webhook")
+async def test_webhook(webhook_id: str, caller: Manager, parts: Parts, response: Response) -> DeliveryOut:
+    """Sends a `test` event, once; the delivery's own address says what came of it."""
+    sent = await delivery_log.send_test(parts.database, actor_of(parts, caller), _id(webhook_id))
+    return await _sent(sent, caller, parts, response)
+
+
+@router.get("/{webhook_id}/deliveries", name="list_deliveries")
+async def list_deliveries(
+    webhook_id: str, caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[DeliveryOut]:
+    """What was sent to the webhook, newest first, with every attempt."""
+    page, acting = Page(limit + 1, parse_place(cursor)), actor_of(parts, caller)
+    found = await delivery_log.list_deliveries(parts.database, acting, _id(webhook_id), page)
+    last = found[limit - 1] if len(found) > limit else None
+    return PageOut[DeliveryOut].model_construct(
+        items=[delivery_out(delivery) for delivery in found[:limit]],
+        next_cursor=place_cursor(last.created_at, last.delivery_id) if last else None,
+    )
+
+
+@router.get("/{webhook_id}/deliveries/{delivery_id}", name="read_delivery")
+async def read_delivery(webhook_id: str, delivery_id: str, caller: Manager, parts: Parts) -> DeliveryOut:
+    """One delivery with every attempt."""
+    acting, which = actor_of(parts, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
+    return delivery_out(await delivery_log.find_delivery(parts.database, acting, *which))
+
+
+@router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, name="redeliver")
+async def redeliver(
+    webhook_id: str, delivery_id: str, caller: Manager, parts: Parts, response: Response
+) -> DeliveryOut:
+    """Sends the same event once more, with its id and its body, as a delivery of its own."""
+    acting, which = actor_of(parts, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
+    return await _sent(await delivery_log.redeliver(parts.database, acting, *which), caller, parts, response)
+
+
+async def _sent(delivery: Delivery, caller: Caller, parts: GatewayParts, response: Response) -> DeliveryOut:
+    # When Temporal does not answer, the delivery is started later.
+    with suppress(Unavailable):
+        await parts.door.start_delivery(caller.tenant_id, delivery.delivery_id, delivery.what.event)
+    response.headers["location"] = f"{_path(delivery.webhook_id)}/deliveries/{delivery.delivery_id}"
+    return delivery_out(delivery)
+
+
+def _id(webhook_id: str) -> str:
+    return parse_id(webhook_id, "webhook")
+
+
+def _path(webhook_id: str) -> str:
+    return f"/api/v1{PREFIX}/{webhook_id}"

@@ -1,0 +1,250 @@
+"""Webhooks and their deliveries as they travel over HTTP; a secret travels once."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from taskforce.application.webhooks import NewWebhook, Shown, WebhookChange
+from taskforce.core.domain.deliveries import Attempt, Delivery, DeliveryStatus
+from taskforce.core.domain.webhooks import (
+    LONGEST_OVERLAP,
+    MAX_DEFINITION_ID,
+    MAX_DESCRIPTION,
+    DisabledBy,
+    Webhook,
+    WebhookEvent,
+    WebhookFormat,
+)
+
+LONGEST_OVERLAP_HOURS = LONGEST_OVERLAP // timedelta(hours=1)
+
+All = Literal["all"]
+EventName = Annotated[WebhookEvent, Field(strict=False)]
+Events = All | Annotated[list[EventName], Field(min_length=1, max_length=20)]
+Url = Annotated[str, Field(min_length=1, max_length=2_000)]
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
+Secret = Annotated[str, Field(min_length=1, max_length=200)]
+DefinitionId = Annotated[str, Field(min_length=1, max_length=MAX_DEFINITION_ID, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class WebhookIn(_Asked):
+    """A new webhook.
+
+    Attributes:
+        url: Where deliveries go; https outside development.
+        events: `all`, or those that it wants to be told.
+        format: How deliveries look: as Standard Webhooks 1.0.0 says, or as section 9.2 of the guide prints it. It
+            stays.
+        definition_id: The only approval definition whose requests it is told of; left out, any. It stays.
+        enabled: Whether deliveries are made.
+        description: For people.
+        secret: A secret of your own: for `standard` `whsec_` and base64 of 24 to 64 bytes, for `guide` 24 to 128
+            visible ASCII characters. Left out, one is made.
+    """
+
+    url: Url
+    events: Events = "all"
+    format: Annotated[WebhookFormat, Field(strict=False)] = WebhookFormat.STANDARD
+    definition_id: DefinitionId | None = None
+    enabled: bool = True
+    description: Description = ""
+    secret: Annotated[Secret | None, Field(repr=False)] = None
+
+    def wanted(self) -> NewWebhook:
+        """The webhook to be made."""
+        return NewWebhook(
+            url=self.url,
+            format=self.format,
+            events=_named(self.events),
+            definition_id=self.definition_id,
+            enabled=self.enabled,
+            description=self.description,
+            secret=self.secret,
+        )
+
+
+class WebhookChangeIn(_Asked):
+    """What shall be different; what is left out, or null, stays as it is.
+
+    Attributes:
+        url: Where deliveries go, also those that wait for another attempt.
+        events: `all`, or those that it wants to be told from now on.
+        enabled: False sends nothing more and stops what waits; true goes on with what happens from now on.
+        description: For people.
+    """
+
+    url: Url | None = None
+    events: Events | None = None
+    enabled: bool | None = None
+    description: Description | None = None
+
+    def change(self) -> WebhookChange:
+        """The change to be made."""
+        named = None if self.events is None else _named(self.events)
+        return WebhookChange(
+            url=self.url,
+            events=named,
+            all_events=self.events == "all",
+            enabled=self.enabled,
+            description=self.description,
+        )
+
+
+class RotationIn(_Asked):
+    """Another secret.
+
+    Attributes:
+        secret: One of your own, as in a new webhook; left out, one is made.
+        keep_old_hours: For how long deliveries are signed with the old one too; 0 when it has leaked.
+    """
+
+    secret: Annotated[Secret | None, Field(repr=False)] = None
+    keep_old_hours: Annotated[StrictInt, Field(ge=0, le=LONGEST_OVERLAP_HOURS)] = 24
+
+    @property
+    def overlap(self) -> timedelta:
+        """For how long both count."""
+        return timedelta(hours=self.keep_old_hours)
+
+
+class WebhookOut(BaseModel):
+    """A webhook.
+
+    Attributes:
+        disabled_by: Why it is not enabled: a `person` did it, or the receiver answered 410 and is `gone`.
+    """
+
+    webhook_id: str
+    url: str
+    events: Events
+    format: WebhookFormat
+    definition_id: str | None
+    enabled: bool
+    disabled_by: DisabledBy | None
+    description: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ShownWebhookOut(WebhookOut):
+    """A webhook whose secret was just made.
+
+    Attributes:
+        secret: The secret itself, sent now and never again.
+        previous_secret_until: From when deliveries are not signed with the secret before it any more; null without one.
+    """
+
+    secret: Annotated[str, Field(repr=False)]
+    previous_secret_until: datetime | None
+
+
+class AttemptOut(BaseModel):
+    """One try.
+
+    Attributes:
+        http_status: The receiver's answer; null when there was none.
+        error: What was wrong; null when nothing was.
+        excerpt: The first kilobyte of the answer's body.
+    """
+
+    number: int
+    at: datetime
+    http_status: int | None
+    error: str | None
+    excerpt: str
+    duration_ms: int
+
+
+class DeliveryOut(BaseModel):
+    """One event on its way to the webhook.
+
+    Attributes:
+        event_id: Sent as `webhook-id`; the same for every attempt and every redelivery.
+        event: What happened.
+        subject: What it is about.
+        happened_at: When it happened.
+        status: `queued`, `pending` between attempts, `delivered`, `failed` when it was given up, `stopped` when the
+            webhook was disabled or deleted.
+        next_attempt_at: When it is tried again; null when it is not.
+        redelivery_of: The delivery of which somebody wanted another.
+    """
+
+    delivery_id: str
+    webhook_id: str
+    event_id: str
+    event: str
+    subject: Mapping[str, object]
+    happened_at: datetime
+    created_at: datetime
+    status: DeliveryStatus
+    attempts: list[AttemptOut]
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+    redelivery_of: str | None
+
+
+def webhook_out(webhook: Webhook) -> WebhookOut:
+    """The webhook as it is sent."""
+    return WebhookOut.model_construct(
+        webhook_id=webhook.webhook_id,
+        url=webhook.url,
+        events="all" if webhook.events is None else [WebhookEvent(event) for event in webhook.events],
+        format=webhook.format,
+        definition_id=webhook.definition_id,
+        enabled=webhook.enabled,
+        disabled_by=webhook.disabled_by,
+        description=webhook.description,
+        created_by=webhook.created_by,
+        created_at=webhook.created_at,
+        updated_at=webhook.updated_at,
+    )
+
+
+def shown_out(shown: Shown) -> ShownWebhookOut:
+    """The webhook with its secret."""
+    secrets = shown.secrets
+    return ShownWebhookOut(
+        **webhook_out(shown.webhook).model_dump(),
+        secret=secrets.current,
+        previous_secret_until=secrets.previous_until,
+    )
+
+
+def delivery_out(delivery: Delivery) -> DeliveryOut:
+    """The delivery as it is sent."""
+    return DeliveryOut.model_construct(
+        delivery_id=delivery.delivery_id,
+        webhook_id=delivery.webhook_id,
+        event_id=delivery.what.event_id,
+        event=delivery.what.event,
+        subject=delivery.what.subject,
+        happened_at=delivery.what.at,
+        created_at=delivery.created_at,
+        status=delivery.standing.status,
+        attempts=[_attempt(attempt) for attempt in delivery.attempts],
+        next_attempt_at=delivery.standing.next_attempt_at,
+        finished_at=delivery.finished_at,
+        redelivery_of=delivery.redelivery_of,
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptOut:
+    return AttemptOut.model_construct(
+        number=attempt.number,
+        at=attempt.at,
+        http_status=attempt.http_status,
+        error=attempt.error,
+        excerpt=attempt.excerpt,
+        duration_ms=attempt.duration_ms,
+    )
+
+
+def _named(events: Events) -> tuple[str, ...] | None:
+    return None if events == "all" else tuple(event.value for event in dict.fromkeys(events))

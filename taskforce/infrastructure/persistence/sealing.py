@@ -1,0 +1,94 @@
+"""Seals what must not stand in a table in the clear: AES-256-GCM, bound to its place.
+
+A sealed value is `tfs1`, a nonce of twelve bytes, and the ciphertext with its tag. The key is derived from
+`TASKFORCE_ENCRYPTION_KEY`; the place (tenant, table, column, row) is associated data, so that a value that is copied
+into another row or another tenant's table opens nowhere. Another way of sealing gets another prefix.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from taskforce.core.domain.errors import Unavailable
+
+VARIABLE = "TASKFORCE_ENCRYPTION_KEY"
+PREFIX = b"tfs1"
+KEY_BYTES = 32
+
+_NONCE_BYTES = 12
+_PURPOSE = b"taskforce/sealed-column/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed value stands."""
+
+    tenant_id: str
+    table: str
+    column: str
+    row: str
+
+    def associated(self) -> bytes:
+        """The place as associated data; no two places have the same."""
+        return json.dumps([self.tenant_id, self.table, self.column, self.row]).encode()
+
+
+class ColumnSealer:
+    """Seals and opens columns.
+
+    Args:
+        master: The 32 bytes of `TASKFORCE_ENCRYPTION_KEY`; None where it is not set: then nothing can be sealed.
+    """
+
+    def __init__(self, master: bytes | None = None) -> None:
+        self._cipher = None if master is None else AESGCM(_derived(master))
+
+    def seal(self, plaintext: str, place: Place) -> bytes:
+        """Seals a text for a place.
+
+        Raises:
+            Unavailable: `encryption_key_missing`.
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        return PREFIX + nonce + self._ready().encrypt(nonce, plaintext.encode(), PREFIX + place.associated())
+
+    def open(self, sealed: bytes, place: Place) -> str:
+        """Opens what was sealed for the place.
+
+        Raises:
+            Unavailable: `encryption_key_missing`; `encryption_key_wrong`: it was sealed with another key, for another
+                place, or was changed.
+        """
+        cipher, begin = self._ready(), len(PREFIX)
+        nonce, ciphertext = sealed[begin : begin + _NONCE_BYTES], sealed[begin + _NONCE_BYTES :]
+        if not sealed.startswith(PREFIX) or len(nonce) < _NONCE_BYTES:
+            raise _wrong()
+        try:
+            return cipher.decrypt(nonce, ciphertext, PREFIX + place.associated()).decode()
+        except InvalidTag:
+            raise _wrong() from None
+
+    def _ready(self) -> AESGCM:
+        if self._cipher is None:
+            text = (
+                f"Secrets are kept encrypted, and {VARIABLE} is not set. Set it to 32 random bytes in base64 "
+                "(openssl rand -base64 32), the same for every gateway and worker, and start them again."
+            )
+            raise Unavailable("encryption_key_missing", text)
+        return self._cipher
+
+
+def _wrong() -> Unavailable:
+    text = f"A stored secret cannot be opened: {VARIABLE} is not the key that it was sealed with."
+    return Unavailable("encryption_key_wrong", text)
+
+
+def _derived(master: bytes) -> bytes:
+    if len(master) != KEY_BYTES:
+        raise ValueError(f"An encryption key has {KEY_BYTES} bytes.")
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=_PURPOSE).derive(master)

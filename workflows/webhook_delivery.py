@@ -1,0 +1,54 @@
+"""An event on its way to a webhook: one attempt after another, with days between them if need be."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+from workflows.attributes import STATUS
+from workflows.steps import quickly, send
+
+with workflow.unsafe.imports_passed_through():
+    from models.messages.webhooks import DeliveryInput, DeliveryOutcome, DeliveryTry
+
+
+@workflow.defn(name="WebhookDelivery")
+class WebhookDelivery:
+    """Tries until the receiver has taken it, or there is no sense in trying any more."""
+
+    @workflow.init
+    def __init__(self, start: DeliveryInput) -> None:
+        self._start = start
+        self._told: list[str] = []
+
+    @workflow.run
+    async def run(self, start: DeliveryInput) -> str:
+        """Delivers; returns how it ended."""
+        try:
+            outcome = await self._deliver()
+        except (asyncio.CancelledError, FailureError) as error:
+            if is_cancelled_exception(error):
+                await quickly("stop_delivery", start)
+            raise
+        workflow.upsert_search_attributes([STATUS.value_set(outcome.status)])
+        return outcome.status
+
+    async def _deliver(self) -> DeliveryOutcome:
+        number = 1
+        while True:
+            outcome = await send(self._try(number), DeliveryOutcome, f"attempt {number}")
+            if outcome.wait_seconds is None:
+                self._describe(f"{outcome.summary}; {outcome.status}")
+                return outcome
+            wait, number = timedelta(seconds=outcome.wait_seconds), number + 1
+            due = workflow.now() + wait
+            self._describe(f"{outcome.summary}; next at {due.isoformat(timespec='seconds')}")
+            await workflow.sleep(wait, summary=f"until attempt {number}")
+
+    def _try(self, number: int) -> DeliveryTry:
+        return DeliveryTry(tenant_id=self._start.tenant_id, delivery_id=self._start.delivery_id, number=number)
+
+    def _describe(self, line: str) -> None:
+        self._told.append(f"- {line}")
+        workflow.set_current_details("\n".join(self._told))
