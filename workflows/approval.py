@@ -73,7 +73,8 @@ class ApprovalWorkflow:
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
-            await self._close(ApprovalStatus.WITHDRAWN, "the run was cancelled" if asked.run_id else None)
+            why = "the run was cancelled" if asked.run_id else "the request was withdrawn"
+            await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
         outcome = await self._close(self._current().status(workflow.now()))
         await self._carry_out(outcome)

@@ -1,7 +1,7 @@
 """The one way to Temporal: start, decide, signal, query, and a look at who polls."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,14 +14,12 @@ from temporalio.client import (
     Client,
     WorkflowFailureError,
     WorkflowHandle,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, TLSConfig
 
 from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
 from models.messages.deletions import DeletionRef
@@ -32,14 +30,14 @@ from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
 from taskforce.core.domain.deliveries import delivery_of
 from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
-from taskforce.core.domain.errors import Conflict, DomainError, Unavailable
-from taskforce.core.domain.ids import missing
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs import Brief, run_of
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from taskforce.core.interfaces.deletion_records import Forgotten
 from taskforce.core.interfaces.stored import Request
 from workflows import attributes, forgetting
 from workflows.agent_run import AgentRun
+from workflows.answers import carried, mapped
 from workflows.approval import ApprovalWorkflow
 from workflows.tenant_deletion import TenantDeletion
 from workflows.webhook_delivery import WebhookDelivery
@@ -153,7 +151,7 @@ class TemporalDoor:
         except WorkflowAlreadyStartedError:
             return
         except RPCError as error:
-            raise _mapped(error, "run") from error
+            raise mapped(error, "run") from error
 
     async def start_delivery(self, tenant_id: str, delivery_id: str, event: str) -> None:
         """Starts the workflow of a committed delivery; starting it again is harmless.
@@ -175,28 +173,28 @@ class TemporalDoor:
         except WorkflowAlreadyStartedError:
             return
         except RPCError as error:
-            raise _mapped(error, "delivery") from error
+            raise mapped(error, "delivery") from error
 
     async def cancel_run(self, tenant_id: str, run_id: str) -> None:
         """Asks the run to end; it tells its model call and its tools."""
         try:
             await self._run(tenant_id, run_id).cancel(rpc_timeout=RPC_TIME)
         except RPCError as error:
-            raise _mapped(error, "run") from error
+            raise mapped(error, "run") from error
 
     async def signal_run(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
         """Sends `pause`, `resume` or `add_word` to a run."""
         try:
             await self._run(tenant_id, run_id).signal(signal, args=list(arguments), rpc_timeout=RPC_TIME)
         except RPCError as error:
-            raise _mapped(error, "run") from error
+            raise mapped(error, "run") from error
 
     async def progress(self, tenant_id: str, run_id: str) -> RunProgress:
         """Asks the workflow what it is doing; needs a worker."""
         try:
             return await self._run(tenant_id, run_id).query(AgentRun.progress, rpc_timeout=RPC_TIME)
         except RPCError as error:
-            raise _mapped(error, "run") from error
+            raise mapped(error, "run") from error
 
     async def start_request(self, tenant_id: str, request: Request) -> None:
         """Starts the workflow of a committed request that no run waits for; starting it again is harmless.
@@ -224,7 +222,7 @@ class TemporalDoor:
         except WorkflowAlreadyStartedError:
             return
         except RPCError as error:
-            raise _mapped(error, "request") from error
+            raise mapped(error, "request") from error
 
     async def change_request(self, tenant_id: str, request_id: str, wish: ChangeInput) -> DecisionOutcome:
         """Carries a withdrawal or a reassignment to its request.
@@ -235,7 +233,7 @@ class TemporalDoor:
         update = self._request(tenant_id, request_id).execute_update(
             ApprovalWorkflow.change, wish, rpc_timeout=DECISION_TIME
         )
-        return await _carried(update)
+        return await carried(update)
 
     async def decide(self, tenant_id: str, request_id: str, decision: DecisionInput) -> DecisionOutcome:
         """Carries an authenticated decision to its request.
@@ -248,7 +246,7 @@ class TemporalDoor:
         update = self._request(tenant_id, request_id).execute_update(
             ApprovalWorkflow.decide, decision, rpc_timeout=DECISION_TIME
         )
-        return await _carried(update)
+        return await carried(update)
 
     async def start_deletion(self, tenant_id: str) -> None:
         """Starts the deletion of a tenant, or lets one that was ended from outside go on; twice is harmless.
@@ -270,7 +268,7 @@ class TemporalDoor:
         except WorkflowAlreadyStartedError:
             return
         except RPCError as error:
-            raise _mapped(error, "deletion") from error
+            raise mapped(error, "deletion") from error
 
     async def forget_tenant(self, tenant_id: str) -> Forgotten:
         """Deletes the closed executions of a tenant, as far as the server lets us; see `forgetting`.
@@ -281,7 +279,7 @@ class TemporalDoor:
         try:
             return await forgetting.forget_tenant(self._client, tenant_id)
         except RPCError as error:
-            raise _mapped(error, "tenant") from error
+            raise mapped(error, "tenant") from error
 
     async def concluded(self, tenant_id: str, request_id: str) -> None:
         """Waits, a few seconds at most, until what follows a decided request is done.
@@ -295,7 +293,7 @@ class TemporalDoor:
         except (TimeoutError, WorkflowFailureError):
             return
         except RPCError as error:
-            raise _mapped(error, "request") from error
+            raise mapped(error, "request") from error
 
     async def pollers(self) -> int:
         """How many workers have polled lately.
@@ -311,7 +309,7 @@ class TemporalDoor:
         try:
             answer = await self._client.workflow_service.describe_task_queue(request, timeout=RPC_TIME)
         except RPCError as error:
-            raise _mapped(error, "task queue") from error
+            raise mapped(error, "task queue") from error
         lately = datetime.now(UTC) - POLL_TIME
         return sum(poller.last_access_time.ToDatetime(UTC) > lately for poller in answer.pollers)
 
@@ -344,7 +342,7 @@ class TemporalDoor:
         try:
             return [one.id async for one in self._client.list_workflows(query, limit=MOST_ENDED)]
         except RPCError as error:
-            raise _mapped(error, "run") from error
+            raise mapped(error, "run") from error
 
     async def ensure_search_attributes(self) -> Sequence[str]:
         """Registers what is missing of the search attributes.
@@ -378,33 +376,3 @@ class TemporalDoor:
 
     def _run(self, tenant_id: str, run_id: str) -> WorkflowHandle[AgentRun, str]:
         return self._client.get_workflow_handle_for(AgentRun.run, run_workflow_id(tenant_id, run_id))
-
-
-async def _carried(update: Awaitable[DecisionOutcome]) -> DecisionOutcome:
-    try:
-        return await update
-    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-        raise Unavailable(
-            "decision_pending",
-            "No worker has taken this yet; it may still be. Look at the request before you repeat it.",
-            retry_after=5,
-        ) from error
-    except WorkflowUpdateFailedError as error:
-        raise _refused(error) from error
-    except RPCError as error:
-        raise _mapped(error, "request") from error
-
-
-def _refused(error: WorkflowUpdateFailedError) -> DomainError:
-    cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type:
-        return Conflict(cause.type, cause.message)
-    return Conflict("request_closed", "The request has ended; it takes no more decisions.")
-
-
-def _mapped(error: RPCError, what: str) -> DomainError:
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return missing(what)
-    return Unavailable(
-        "temporal_unavailable", f"Temporal does not answer ({error.status.name.lower()}). Try again.", retry_after=2
-    )

@@ -62,6 +62,7 @@ class Startable:
             temperature=says.temperature,
             max_reply_tokens=says.max_reply_tokens,
             require_approval=says.require_approval,
+            approval_roles=says.approval_roles,
             approval=approval,
             pinned=self.pinned,
         )

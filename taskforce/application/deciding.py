@@ -12,7 +12,7 @@ from taskforce.application.running import Briefs
 from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approval_definitions import DefinitionRules, choose
+from taskforce.core.domain.approval_definitions import DefinitionRules, agent_terms, choose
 from taskforce.core.domain.approval_terms import ActionKind, Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.errors import Conflict, DomainError, Missing
@@ -113,7 +113,9 @@ class Deciding:
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
         chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.agent_id)
-        return (brief.agent.approval, None) if chosen is None else (chosen.own_terms, chosen.definition_id)
+        agent = brief.agent
+        says = {"approval_roles": list(agent.approval_roles) or None}
+        return agent_terms(says, chosen, agent.approval), None if chosen is None else chosen.definition_id
 
     async def open(self, tenant_id: str, request_id: str) -> Request:
         """Notes that a workflow waits for a request that somebody has made."""

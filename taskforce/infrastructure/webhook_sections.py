@@ -38,8 +38,8 @@ def fixed_webhooks(profile: Profile, urls: WebhookUrls, *, development: bool) ->
     """
     if any(one.key.split(".")[0] == SECTION for one in profile.missing):
         profile.require(SECTION)
-    section = profile.enterprise.get(SECTION) or (profile.model_extra or {}).get(SECTION)
-    named = section.get("webhooks") if isinstance(section, Mapping) else None
+    section = profile.enterprise.get(SECTION)
+    named = section.get("webhooks") if isinstance(section, Mapping) else profile.workflow_config.webhooks
     if named is not None and not isinstance(named, Mapping):
         raise _invalid(profile, "webhooks", "it is a mapping of on_<event> to url and secret")
     found = [_fixed(profile, str(key), said, urls, development) for key, said in (named or {}).items()]

@@ -124,7 +124,7 @@ async def test_the_request_of_a_submitted_version_shows_exactly_what_is_asked_fo
     )  # fmt: skip
     assert (request["run_id"], request["can_decide"], request["self_approval"]) == (None, True, False)
     assert request["payload"]["definition"] == GOOD
-    assert (request["payload"]["config_hash"], request["payload"]["reason"]) == (version["config_hash"], "Ready.")
+    assert (request["payload"]["config_hash"], request["description"]) == (version["config_hash"], "Ready.")
     own = (await designer.get("/api/v1/admin/requests/pending")).json()["items"]
     assert [(one["request_id"], one["can_decide"]) for one in own] == [(version["request_id"], False)]
 

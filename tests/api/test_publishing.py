@@ -17,6 +17,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 from tests.fixtures.agents import GOOD, keep_published, make_acting
+from tests.fixtures.alone import Alone
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from worker import sweeping
 from workflows.door import TemporalDoor
@@ -151,9 +152,9 @@ async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
 ) -> None:
     version = await submitted(designer)
     await temporal.get_workflow_handle(workflow_id(tenant, version["request_id"])).terminate()
-    async with sweeping(database, door, working_gateway.parts.live):
+    async with sweeping(Alone(database, tenant), door, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
-    assert "operator terminated" in back["transitions"][-1]["comment"]
+    assert "an operator ended" in back["transitions"][-1]["comment"]
     cancelled = (await designer.post(f"{HERE}/0.1.0/submit")).json()
     await temporal.get_workflow_handle(workflow_id(tenant, cancelled["request_id"])).cancel()
     assert (await until(designer, f"{HERE}/0.1.0", "draft"))["transitions"][-1][
@@ -171,7 +172,7 @@ async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(
     acting = await make_acting(database, tenant, "dora", before)
     asked = Submission("0.1.0", ANYTHING, Terms(expire_seconds=21))
     _, request = await submit_version(database, acting, Named("counter"), asked)
-    async with sweeping(database, door, working_gateway.parts.live):
+    async with sweeping(Alone(database, tenant), door, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
     assert (back["transitions"][-1]["by"], back["transitions"][-1]["comment"]) == ("system", "nobody decided in time")
     found = (await designer.get(f"/api/v1/admin/requests/{request.approval.request_id}")).json()

@@ -10,6 +10,7 @@ from taskforce.core.domain.tenants import TenantSettings
 from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.soundness import ended, eventually
 from tests.chaos.worker_process import Crew
+from tests.fixtures.alone import Alone
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from tests.taskforce.application.stage import Stage
@@ -27,7 +28,8 @@ async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
 ) -> None:
     scripted.script([text("Swept.")])
     run_id = await missions.accepted()
-    async with sweeping(database, door, worker.live, soon), sweeping(database, door, worker.live, soon):
+    mine = Alone(database, missions.tenant_id)
+    async with sweeping(mine, door, worker.live, soon), sweeping(mine, door, worker.live, soon):
         run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Swept.")
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
@@ -49,7 +51,7 @@ async def test_the_sweeper_erases_what_its_tenant_keeps_no_longer(
         async with database.tenant(tenant) as records:
             return await records.runs.get(run_id) is None
 
-    async with sweeping(database, door, worker.live):
+    async with sweeping(Alone(database, tenant), door, worker.live):
         await eventually(gone)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-import sqlalchemy as sa
 from temporalio.client import Client, WorkflowHandle
 
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.transcript import CallStatus
 from taskforce.infrastructure.settings import driver_arguments
+from tests.fixtures.alone import Alone
 from tests.fixtures.runs import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, broken_json, empty, hang, status, text, tool_calls
 from tests.fixtures.stack import DatabaseUrls
@@ -212,7 +212,7 @@ async def test_a_run_that_an_operator_terminates_ends_as_failed(
     scripted.reply = lambda _: hang("Thinking")
     run_id = await missions.start()
     await missions.event(run_id, "run.started")
-    async with sweeping(missions.database, missions.door, worker.live):
+    async with sweeping(Alone(missions.database, missions.tenant_id), missions.door, worker.live):
         await temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id)).terminate("enough")
         run = await missions.ended(run_id)
     assert (run.status, run.error_code) == (RunStatus.FAILED, "run_terminated")
@@ -221,14 +221,10 @@ async def test_a_run_that_an_operator_terminates_ends_as_failed(
 async def test_a_run_that_was_committed_but_never_started_is_started_by_the_sweeper(
     missions: Missions, scripted: ScriptedLLM, worker: WorkerParts
 ) -> None:
-    # Other tests' unstarted runs are swept up too, the oldest first, so many at a time: those that nobody ever begins
-    # must not hold up this one.
     scripted.reply = lambda _: text("Late, but here.")
     run_id = await missions.accepted()
-    oldest = sa.text("UPDATE runs SET created_at = '2000-01-01Z' WHERE run_id = :run")
-    async with missions.database.tenant(missions.tenant_id) as records:
-        assert await records.users._connection.change(oldest, {"run": run_id}) == 1
-    async with sweeping(missions.database, missions.door, worker.live, clock=lambda: now() + timedelta(minutes=1)):
+    mine = Alone(missions.database, missions.tenant_id)
+    async with sweeping(mine, missions.door, worker.live, clock=lambda: now() + timedelta(minutes=1)):
         run = await missions.ended(run_id)
     assert run.answer == "Late, but here."
 

@@ -15,6 +15,7 @@ from taskforce.core.domain.tenants import TenantStatus
 from taskforce.core.domain.webhooks import Secrets, WebhookFormat, new_secret
 from taskforce.infrastructure.net.outbound import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.alone import Alone
 from tests.fixtures.hooks import SUBJECT, Hooks
 from tests.fixtures.receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.runs import now
@@ -209,7 +210,7 @@ async def test_a_delivery_that_an_operator_terminates_is_stopped_by_a_sweep(
     delivery_id = await hooks.send(webhook)
     await hooks.after(delivery_id, 1)
     await handle(temporal, hooks, delivery_id).terminate()
-    async with sweeping(hooks.database, post.door, parts.live):
+    async with sweeping(Alone(hooks.database, hooks.tenant_id), post.door, parts.live):
         assert (await hooks.ended(delivery_id)).standing.status is DeliveryStatus.STOPPED
 
 

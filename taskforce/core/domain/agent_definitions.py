@@ -59,6 +59,7 @@ class Instructions:
         system_prompt: What the model is told first.
         tools: Names of the tools that the agent may use.
         require_approval: Those of them of which each call needs a person's word.
+        approval_roles: Roles that decide its calls, of those that may (guide 11.3); none leaves it to them.
         models: LiteLLM names, the preferred first; none leaves the choice to the deployment.
         limits: What stops a run.
         temperature: Sampling temperature, if set.
@@ -68,6 +69,7 @@ class Instructions:
     system_prompt: str
     tools: tuple[str, ...]
     require_approval: tuple[str, ...]
+    approval_roles: tuple[str, ...]
     models: tuple[str, ...]
     limits: Limits
     temperature: float | None
@@ -113,6 +115,7 @@ def instructions_of(definition: Definition) -> Instructions:
         system_prompt=str(definition["system_prompt"]),
         tools=_texts(definition["tools"]),
         require_approval=_texts(definition.get("require_approval")),
+        approval_roles=_texts(definition.get("approval_roles")),
         models=(*((str(model),) if model else ()), *_texts(definition.get("fallbacks"))),
         limits=Limits(
             _whole(definition.get("max_iterations"), DEFAULT_MAX_STEPS),

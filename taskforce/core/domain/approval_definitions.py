@@ -202,7 +202,7 @@ def agent_terms(agent: Mapping[str, object], definition: Definition | None, usua
     Raises:
         Invalid: `definition_invalid`: `approval_roles` is no list of names.
     """
-    terms = usual if definition is None else definition.terms
+    terms = usual if definition is None else definition.own_terms
     if agent.get("approval_roles") is None:
         return terms
     problems = Problems(INVALID, "agent's definition")

@@ -119,6 +119,7 @@ class AgentDefinition:
         max_reply_tokens: Cap of one reply, if set.
         require_approval: Tools of which each call needs a person's word, besides those that always do.
         approval: The terms of such a request.
+        approval_roles: Roles that decide it, of those that the terms allow; none leaves it to the terms.
         pinned: The version of the catalog's that it is; None for the agent of a profile.
     """
 
@@ -132,6 +133,7 @@ class AgentDefinition:
     require_approval: tuple[str, ...] = ()
     approval: Terms = field(default_factory=Terms)
     pinned: Pinned | None = None
+    approval_roles: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

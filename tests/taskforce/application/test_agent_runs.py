@@ -43,7 +43,7 @@ async def test_a_run_keeps_the_definition_that_it_began_with(stage: Stage, count
     assert (run.brief.agent.tools, run.brief.agent.system_prompt) == (("calculator",), "You count.")
     rows = await stage.rows("runs", "version_id::text")
     assert rows == [(counter.pinned.version_id,)]
-    details = await stage.rows("audit_events WHERE action = 'run.start'", "details")
+    details = await stage.rows("audit_events WHERE action = 'run.start'", "details - 'content_sha256'")
     assert details[0][0] == {
         "agent_id": counter.agent_id,
         "session_id": run.brief.session_id,

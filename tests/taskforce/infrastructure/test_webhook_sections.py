@@ -88,7 +88,7 @@ def test_the_guides_own_short_secret_is_for_development_only(tmp_path: Path) -> 
         ("https://your-app.com/webhooks/approval-created", "http://your-app.com/", "https://"),
         ("https://your-app.com/webhooks/approval-created", "https://127.0.0.1/", "not a public"),
         ("      url: https://your-app.com/webhooks/approval-created\n", "", "needs a url"),
-        ("  webhooks:\n", "  webhooks: 3\n  others:\n", "mapping"),
+        ("  webhooks:\n", "  webhooks: 3\n  others:\n", "valid dictionary"),
         ("secret: ${HOOK_SECRET}\n    on_request_a", "format: other\n      secret: x\n    on_request_a", "format"),
     ],
 )
