@@ -296,6 +296,8 @@ async def test_a_role_is_granted_by_the_slug_and_kept_by_the_id(
         await execute(vera, agent_id=name)
     for other in ({}, {"agent_id": "assistant"}, {"agent_id": "absent"}):
         assert_problem(await vera.post(EXECUTE, json={"mission": "x", **other}), 403, "permission_denied")
+    assert (await admin.delete("/api/v1/admin/users/vera/grants", params=grant)).status_code == 204
+    assert_problem(await vera.post(EXECUTE, json={"mission": "x", "agent_id": "counter"}), 403, "permission_denied")
 
 
 async def test_policies_know_the_tags_of_agents(
