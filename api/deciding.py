@@ -131,6 +131,18 @@ async def carry(
     return outcome
 
 
+async def require_word(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
+    """Lets only a caller go on whose decision would count now; a refusal is audited.
+
+    Raises:
+        DomainError: As `require_open`, `require_key_enough` and `Deciding.authorize`.
+    """
+    require_open(request)
+    require_key_enough(parts, caller, request, approver)
+    request_id = request.approval.request_id
+    await parts.deciding().authorize(Attempted(caller.tenant_id, request_id, caller.user_id, Channel.API))
+
+
 async def say(
     parts: GatewayParts, caller: Caller, request: Request, approver: Approver, decision: DecisionInput
 ) -> ApprovalStatus:
@@ -140,13 +152,11 @@ async def say(
         Where the request stands now.
 
     Raises:
-        DomainError: As `carry`; as `Deciding.authorize`.
+        DomainError: As `require_word` and `carry`.
     """
-    require_open(request)
-    require_key_enough(parts, caller, request, approver)
-    request_id = request.approval.request_id
     # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
-    await parts.deciding().authorize(Attempted(caller.tenant_id, request_id, caller.user_id, Channel.API))
+    await require_word(parts, caller, request, approver)
+    request_id = request.approval.request_id
     outcome = await carry(
         parts, caller.tenant_id, request, lambda: parts.door.decide(caller.tenant_id, request_id, decision)
     )

@@ -118,7 +118,8 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
     request, approver = await deciding.find(parts, caller, request_id)
     edit = None
     if word.arguments is not None:
-        deciding.require_open(request)
+        # Nothing is kept of what somebody would rather approve whose word does not count.
+        await deciding.require_word(parts, caller, request, approver)
         edit = await asking.propose(parts.database, actor_of(parts, caller), request, word.arguments)
     decision = DecisionInput.model_validate(
         {

@@ -129,13 +129,11 @@ class Deciding:
         The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or stand for
         somebody who does), not be the requester and not have decided before.
 
-        Returns:
-            In whose place the approver decides; None for their own.
-
         Args:
             attempt: Who would decide what.
-            cut_to: The roles of the credential that speaks: an API key must not decide by a role of its user's that it
-                was not given. None where none is known: a signal, or the workflow that asks once more.
+
+        Returns:
+            In whose place the approver decides; None for their own.
 
         Raises:
             Forbidden: `approver_unknown` or `approver_role_missing`.

@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from taskforce.application.subjects import TOOL_CALL, approved_hash
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
@@ -59,6 +60,20 @@ async def test_an_approver_edits_the_arguments_and_everybody_sees_what_ran(
         ("approved", "system"),
     ]
     assert history[1]["data"]["edited"] is True
+
+
+async def test_nothing_is_kept_of_what_somebody_would_approve_who_may_not(
+    client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    run_id = (await execute(operator))["run_id"]
+    request_id = await ask(database, tenant, run_id, requester="olga", terms=Terms(allowed_roles=("operator",)))
+    edited = {"path": "b.txt", "content": "mine"}
+    path, body = f"{REQUESTS}/{request_id}/approve", {"arguments": edited}
+    assert_problem(await client_for(tenant, "aude", ["auditor"]).post(path, json=body), 403, "approver_role_missing")
+    assert_problem(await client_for(tenant, "olga", ["operator"]).post(path, json=body), 409, "self_approval")
+    bound = approved_hash({"tool": "write_file", "arguments": edited}, TOOL_CALL)
+    async with database.tenant(tenant) as records:
+        assert await records.requests.proposal(request_id, bound) is None
 
 
 async def test_a_request_is_talked_about_handed_on_and_taken_back(
