@@ -175,3 +175,28 @@ async def test_a_key_decides_by_its_own_roles_and_hands_nothing_on(
         assert_problem(await client.post(f"{REQUESTS}/{own}/reassign", json={"roles": ["x"]}), 403, "key_may_not")
         assert_problem(await client.put(DELEGATION, json={"delegate_id": "x", "until": LATER}), 403, "key_may_not")
         assert_problem(await client.post(f"{REQUESTS}/{uuid4()}/approve"), 404, "request_not_found")
+
+
+async def test_the_log_names_the_key_by_which_a_request_was_made_decided_handed_on_or_taken_back(
+    working_client_for: ClientFor, tenant: str
+) -> None:
+    olga, admin = working_client_for(tenant, "olga", ["operator"]), working_client_for(tenant, "ada", ["admin"])
+    made = (await admin.post("/api/v1/admin/api-keys", json={"name": "k", "roles": ["admin"]})).json()
+    wanted = {"request_type": "data_export", "title": "All of it"}
+    of_olga = (await olga.post(REQUESTS, json=wanted)).json()["request_id"]
+    headers = {"x-api-key": made["api_key"]}
+    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False) as key:
+        own = (await key.post(REQUESTS, json=wanted)).json()["request_id"]
+        for path, body in (
+            (f"{of_olga}/comments", {"comment": "Well."}),
+            (f"{of_olga}/reassign", {"roles": ["admin"]}),
+            (f"{of_olga}/approve", {}),
+            (f"{own}/withdraw", {}),
+        ):
+            answer = await key.post(f"{REQUESTS}/{path}", json=body)
+            assert answer.is_success, answer.text
+        assert_problem(await key.post(f"{REQUESTS}/{own}/approve"), 409, "request_closed")
+    by_key = (await admin.get("/api/v1/admin/audit", params={"key_id": made["key_id"]})).json()["items"]
+    assert [one["action"].removeprefix("approval.") for one in reversed(by_key)] == [
+        *("request", "comment", "reassign", "decide", "withdraw"),
+    ]
