@@ -68,14 +68,14 @@ class ApprovalActivities:
         decision = Decision(
             made.approver_id, verdict, made.comment, channel, made.at, made.on_behalf_of, made.content or made.edit
         )
-        await self._deciding.record(made.tenant_id, made.request_id, DecisionMade(decision, made.for_run))
+        await self._deciding.record(made.tenant_id, made.request_id, DecisionMade(decision, made.for_run, made.key_id))
 
     @activity.defn(name="record_change")
     async def record_change(self, made: ChangeRecord) -> None:
         """Withdraws or reassigns, if the person may."""
         said = made.change
         to = Deciders(said.roles, said.people)
-        change = Change(said.actor_id, said.kind, made.at, said.comment, to, said.http_request)
+        change = Change(said.actor_id, said.kind, made.at, said.comment, to, said.http_request, said.key_id)
         await self._changing.record(made.tenant_id, made.request_id, change)
 
     @activity.defn(name="act_on_request")

@@ -76,6 +76,11 @@ def out(parts: GatewayParts, approver: Approver, request: Request) -> RequestOut
     return request_out(request, now, can_decide=may_decide(request, approver, now))
 
 
+def key_of(caller: Caller) -> dict[str, str]:
+    """The API key that speaks, as a message has it: a person's has none."""
+    return {} if caller.key_id is None else {"key_id": caller.key_id}
+
+
 def require_open(request: Request) -> None:
     """Lets nobody decide what has ended.
 
@@ -106,7 +111,7 @@ def change_of(caller: Caller, request: Request, wish: ChangeInput, now: datetime
     if caller.key_id is not None and not own and Permission.POLICY_MANAGE not in caller.permissions:
         raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
     to = Deciders(wish.roles, wish.people)
-    return Change(wish.actor_id, wish.kind, now, wish.comment, to, wish.http_request)
+    return Change(wish.actor_id, wish.kind, now, wish.comment, to, wish.http_request, wish.key_id)
 
 
 async def carry(
@@ -131,6 +136,19 @@ async def carry(
     return outcome
 
 
+async def require_word(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
+    """Lets only a caller go on whose decision would count now; a refusal is audited.
+
+    Raises:
+        DomainError: As `require_open`, `require_key_enough` and `Deciding.authorize`.
+    """
+    require_open(request)
+    require_key_enough(parts, caller, request, approver)
+    request_id = request.approval.request_id
+    attempted = Attempted(caller.tenant_id, request_id, caller.user_id, Channel.API, key_id=caller.key_id)
+    await parts.deciding().authorize(attempted)
+
+
 async def say(
     parts: GatewayParts, caller: Caller, request: Request, approver: Approver, decision: DecisionInput
 ) -> ApprovalStatus:
@@ -140,13 +158,11 @@ async def say(
         Where the request stands now.
 
     Raises:
-        DomainError: As `carry`; as `Deciding.authorize`.
+        DomainError: As `require_word` and `carry`.
     """
-    require_open(request)
-    require_key_enough(parts, caller, request, approver)
-    request_id = request.approval.request_id
     # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
-    await parts.deciding().authorize(Attempted(caller.tenant_id, request_id, caller.user_id, Channel.API))
+    await require_word(parts, caller, request, approver)
+    request_id = request.approval.request_id
     outcome = await carry(
         parts, caller.tenant_id, request, lambda: parts.door.decide(caller.tenant_id, request_id, decision)
     )

@@ -226,7 +226,12 @@ class ApprovalWorkflow:
             "comment": comment,
             "at": now,
         }
-        more = {"on_behalf_of": behalf, "content": said.edit and decided.content, "for_run": said.for_run}
+        more = {
+            "on_behalf_of": behalf,
+            "content": said.edit and decided.content,
+            "for_run": said.for_run,
+            "key_id": said.key_id,
+        }
         made |= {name: value for name, value in more.items() if value}
         await self._keep("record_decision", DecisionRecord.model_validate(made))
         self._approval = decided

@@ -1,4 +1,4 @@
-"""Deletes the closed workflow executions of a tenant, histories and all."""
+"""Ends what is still open of a tenant's workflow executions, and deletes them all, with their histories."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,6 +16,9 @@ RPC_TIME = timedelta(seconds=10)
 DELETION = "TenantDeletion"
 LOOKS = 30
 LOOK_SECONDS = 0.5
+PATIENT_LOOKS = 4
+"""So many times what is open is left to close by itself."""
+ENDED = "Its tenant is deleted."
 
 _Execution = tuple[str, str]
 
@@ -23,7 +26,9 @@ _Execution = tuple[str, str]
 async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
     """Has the server delete what is listed under the tenant, and waits a little for what has not closed yet.
 
-    The server takes a minute for it, and lists what it deletes until then: what it has accepted counts as deleted.
+    What does not close by itself, a request that no run waits for or a delivery between two attempts, is terminated:
+    its rows are gone. The server takes a minute to delete, and lists what it deletes until then: what it has accepted
+    counts as deleted.
 
     Args:
         client: A connected client.
@@ -34,11 +39,15 @@ async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
     """
     deleted: set[_Execution] = set()
     refused: set[_Execution] = set()
+    ended: set[_Execution] = set()
     still_open = 0
-    for _ in range(LOOKS):
+    for look in range(LOOKS):
         still_open = 0
         async for execution, closed in _listed(client, tenant_id):
             still_open += not closed
+            if not closed and look >= PATIENT_LOOKS and execution not in ended:
+                await _end(client, execution)
+                ended.add(execution)
             if closed and execution not in deleted | refused:
                 (deleted if await _delete(client, execution) else refused).add(execution)
         if not still_open:
@@ -52,6 +61,16 @@ async def _listed(client: Client, tenant_id: str) -> AsyncIterator[tuple[_Execut
     query = f"{TENANT.name} = '{tenant_id}' AND WorkflowType != '{DELETION}'"
     async for one in client.list_workflows(query, rpc_timeout=RPC_TIME):
         yield (one.id, one.run_id), one.status is not WorkflowExecutionStatus.RUNNING
+
+
+async def _end(client: Client, execution: _Execution) -> None:
+    """Terminates one, unless it has closed meanwhile, or this client may not."""
+    workflow_id, run_id = execution
+    try:
+        await client.get_workflow_handle(workflow_id, run_id=run_id).terminate(reason=ENDED, rpc_timeout=RPC_TIME)
+    except RPCError as error:
+        if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED}:
+            raise
 
 
 async def _delete(client: Client, execution: _Execution) -> bool:

@@ -207,9 +207,9 @@ async def _decided(
     request = await publishing.request_for(parts.database, acting, *names, verdict)
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
-    decision = DecisionInput(
-        approver_id=caller.user_id, verdict=verdict.value, comment=comment, seen=request.approval.content
-    )
+    seen = request.approval.content
+    word = {"approver_id": caller.user_id, "verdict": verdict.value, "comment": comment, "seen": seen}
+    decision = DecisionInput.model_validate({**word, **deciding.key_of(caller)})
     if await deciding.say(parts, caller, request, approver, decision) is not ApprovalStatus.PENDING:
         await parts.door.concluded(caller.tenant_id, request.approval.request_id)
     agent = await agents.find_agent(parts.database, acting, names[0])

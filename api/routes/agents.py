@@ -26,6 +26,7 @@ from api.schemas.agents import (
 from api.schemas.pages import PageOut
 from taskforce.application import agent_versions, agents
 from taskforce.application.agents import AgentChange, Named, NewAgent
+from taskforce.application.rights import shown
 from taskforce.core.domain.agent_versions import VersionStatus
 from taskforce.core.domain.catalog import Agent, labels
 from taskforce.core.domain.definition_diff import differences
@@ -61,14 +62,25 @@ Which = Annotated[AgentFilter, Depends(wanted_agents)]
 async def list_agents(
     caller: Reader, parts: Parts, which: Which, q: Question = None, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[AgentListedOut]:
-    """Agents, newest first; with a question `q` those that answer it, the best first."""
+    """Agents, newest first; with a question `q` those that answer it, the best first.
+
+    A page may be short although there is a next one: agents that the tenant's policy denies are passed over.
+    """
     acting = actor_of(parts, caller)
     if q is None:
         found = await agents.list_agents(parts.database, acting, which, Page(limit + 1, parse_place(cursor)))
     else:
         found = await agents.search_agents(parts.database, acting, which, q, limit + 1, parse_rank(cursor))
+    known = await shown(
+        parts.policies,
+        caller.standing,
+        Permission.AGENT_READ,
+        found[:limit],
+        lambda agent: agent.agent_id,
+        caller.facts,
+    )
     return PageOut[AgentListedOut].model_construct(
-        items=[agent_listed(one) for one in found[:limit]],
+        items=[agent_listed(one) for one in known],
         next_cursor=_place(found[limit - 1], ranked=q is not None) if len(found) > limit else None,
     )
 

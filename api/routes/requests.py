@@ -118,7 +118,8 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
     request, approver = await deciding.find(parts, caller, request_id)
     edit = None
     if word.arguments is not None:
-        deciding.require_open(request)
+        # Nothing is kept of what somebody would rather approve whose word does not count.
+        await deciding.require_word(parts, caller, request, approver)
         edit = await asking.propose(parts.database, actor_of(parts, caller), request, word.arguments)
     decision = DecisionInput.model_validate(
         {
@@ -128,6 +129,7 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
             "seen": word.content_hash or request.approval.content,
             **({"edit": edit} if edit else {}),
             **({"for_run": True} if word.for_run else {}),
+            **deciding.key_of(caller),
         }
     )
     await deciding.say(parts, caller, request, approver, decision)
@@ -140,7 +142,8 @@ async def reject(request_id: str, caller: Anybody, parts: Parts, said: Rejection
     word = said or RejectionIn()
     request, approver = await deciding.find(parts, caller, request_id)
     seen = word.content_hash or request.approval.content
-    decision = DecisionInput(approver_id=caller.user_id, verdict="reject", comment=word.comment, seen=seen)
+    said_so = {"approver_id": caller.user_id, "verdict": "reject", "comment": word.comment, "seen": seen}
+    decision = DecisionInput.model_validate({**said_so, **deciding.key_of(caller)})
     await deciding.say(parts, caller, request, approver, decision)
     return await read_request(request_id, caller, parts)
 
@@ -182,7 +185,7 @@ async def _change(parts: GatewayParts, caller: Caller, request_id: str, wish: Ch
 
 def _wish(caller: Caller, kind: str, comment: str, **named: tuple[str, ...]) -> ChangeInput:
     said = {"actor_id": caller.user_id, "kind": kind, "comment": comment, "http_request": caller.request_id}
-    return ChangeInput.model_validate({**said, **named})
+    return ChangeInput.model_validate({**said, **named, **deciding.key_of(caller)})
 
 
 def _listed(parts: GatewayParts, caller: Caller, approver: Approver, request: Request) -> bool:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.cursors import Cursor, Limit, parse_text, text_cursor
 from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.parts import GatewayParts
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
 from api.things import agent_named
@@ -78,9 +79,7 @@ async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[Gr
 @router.post("/{user_id:path}/grants", status_code=201, name="grant_role")
 async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts, response: Response) -> GrantOut:
     """Gives a user a role on one resource; an agent of the catalog may be named by its slug, and is kept by its id."""
-    resource_id = asked.resource_id
-    if asked.resource_type is ResourceType.AGENT and not parts.agents.knows(resource_id):
-        resource_id = await agent_named(parts, caller.tenant_id, resource_id)
+    resource_id = await _named(parts, caller, asked.resource_type, asked.resource_id)
     grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
     await people.grant_role(parts.database, actor_of(parts, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
@@ -91,8 +90,9 @@ async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts
 async def withdraw_role(
     user_id: str, role_id: RoleId, resource_type: ResourceType, resource_id: ResourceId, caller: Manager, parts: Parts
 ) -> None:
-    """Takes a role on one resource back."""
-    grant = ResourceGrant(user_id, role_id, resource_type, resource_id)
+    """Takes a role on one resource back, which is named as when it was given."""
+    known_id = await _named(parts, caller, resource_type, resource_id)
+    grant = ResourceGrant(user_id, role_id, resource_type, known_id)
     await people.withdraw_role(parts.database, actor_of(parts, caller), grant)
 
 
@@ -117,6 +117,10 @@ async def deactivate_user(user_id: str, caller: Manager, parts: Parts) -> None:
     The row stays, because runs, requests and the audit log name it; `active: true` gives the rights back.
     """
     await people.deactivate_user(parts.database, actor_of(parts, caller), user_id)
+
+
+async def _named(parts: GatewayParts, caller: Caller, kind: ResourceType, resource_id: str) -> str:
+    return await agent_named(parts, caller.tenant_id, resource_id) if kind is ResourceType.AGENT else resource_id
 
 
 def _path(user_id: str) -> str:

@@ -60,6 +60,7 @@ class DecisionInput(Message):
         seen: Hash of what they were shown.
         edit: Hash of what they would rather approve; what that is, is a row.
         for_run: Whether the approval holds for the tool for the rest of the run.
+        key_id: The API key that speaks for them, if it is one.
     """
 
     approver_id: str
@@ -68,6 +69,7 @@ class DecisionInput(Message):
     seen: str | None = None
     edit: str | None = None
     for_run: bool = False
+    key_id: str | None = None
 
 
 class DecisionCheck(RequestRef):
@@ -101,6 +103,7 @@ class DecisionRecord(DecisionCheck):
     on_behalf_of: str | None = None
     content: str | None = None
     for_run: bool = False
+    key_id: str | None = None
 
 
 class RefusedDecision(RequestRef):
@@ -128,6 +131,7 @@ class ChangeInput(Message):
     roles: tuple[str, ...] = ()
     people: tuple[str, ...] = ()
     http_request: str | None = None
+    key_id: str | None = None
 
 
 class ChangeRecord(RequestRef):

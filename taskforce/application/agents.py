@@ -297,6 +297,7 @@ def event(acting: Actor, action: str, agent: Agent, **details: object) -> AuditE
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details=details,
     )
 

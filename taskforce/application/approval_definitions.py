@@ -200,6 +200,7 @@ def _event(acting: Actor, action: str, before: Definition | None, after: Definit
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details={"before": _told(before), "after": _told(after)},
     )
 

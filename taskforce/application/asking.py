@@ -179,7 +179,7 @@ async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str
     )
     await records.requests.add(request)
     told = Told("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")
-    await tell(records, request, replace(told, channel="api", request_id=actor.request_id))
+    await tell(records, request, _by(actor, told))
     return request
 
 
@@ -192,8 +192,7 @@ async def comment(store: Store, actor: Actor, request_id: str, text: str) -> Non
     user_id = actor.standing.user.user_id
     async with store.tenant(actor.standing.tenant.tenant_id) as records:
         request = await locked(records, request_id)
-        told = Told("commented", user_id, actor.now, comment=text, channel="api", request_id=actor.request_id)
-        await tell(records, request, told)
+        await tell(records, request, _by(actor, Told("commented", user_id, actor.now, comment=text)))
 
 
 async def propose(store: Store, actor: Actor, request: Request, arguments: Mapping[str, object]) -> str:
@@ -214,3 +213,7 @@ async def propose(store: Store, actor: Actor, request: Request, arguments: Mappi
     async with store.tenant(actor.standing.tenant.tenant_id) as records:
         await records.requests.propose(request.approval.request_id, changed, edited, user_id, actor.now)
     return changed
+
+
+def _by(actor: Actor, told: Told) -> Told:
+    return replace(told, channel="api", request_id=actor.request_id, key_id=actor.standing.key_id)

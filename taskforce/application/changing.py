@@ -27,6 +27,7 @@ class Change:
         comment: Why.
         to: Who shall decide.
         http_request: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one, for the same.
     """
 
     actor_id: str
@@ -35,6 +36,7 @@ class Change:
     comment: str = ""
     to: Deciders = NOBODY
     http_request: str | None = None
+    key_id: str | None = None
 
 
 class Changing:
@@ -76,7 +78,8 @@ class Changing:
             if change.kind == "reassign":
                 await records.requests.save(changed)
             told = Told(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
-            await tell(records, before, replace(told, channel="api", request_id=change.http_request, data=data))
+            spoke = replace(told, channel="api", request_id=change.http_request, key_id=change.key_id)
+            await tell(records, before, replace(spoke, data=data))
 
     async def _changed(self, records: Records, request: Request, change: Change) -> Request:
         if change.kind == "withdraw":

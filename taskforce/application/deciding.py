@@ -36,6 +36,7 @@ class Attempted:
         channel: How it reached us.
         edit: Hash of what they would rather approve; None for what is asked for.
         whole: Whether what the row says of decisions counts; else the workflow alone knows of them.
+        key_id: The API key that speaks, where that is known, for the audit log.
     """
 
     tenant_id: str
@@ -44,6 +45,7 @@ class Attempted:
     channel: Channel
     edit: str | None = None
     whole: bool = True
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,12 @@ class DecisionMade:
     Attributes:
         decision: Who said what, and on which content.
         for_run: Whether an approval holds for the tool for the rest of the run.
+        key_id: The API key that spoke, if it was one, for the audit log.
     """
 
     decision: Decision
     for_run: bool = False
+    key_id: str | None = None
 
 
 class Deciding:
@@ -129,13 +133,11 @@ class Deciding:
         The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or stand for
         somebody who does), not be the requester and not have decided before.
 
-        Returns:
-            In whose place the approver decides; None for their own.
-
         Args:
             attempt: Who would decide what.
-            cut_to: The roles of the credential that speaks: an API key must not decide by a role of its user's that it
-                was not given. None where none is known: a signal, or the workflow that asks once more.
+
+        Returns:
+            In whose place the approver decides; None for their own.
 
         Raises:
             Forbidden: `approver_unknown` or `approver_role_missing`.
@@ -175,7 +177,7 @@ class Deciding:
         async with self._store.tenant(attempt.tenant_id) as records:
             request = await found(records, attempt.request_id)
             told = Told("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
-            await tell(records, request, replace(told, channel=attempt.channel.value))
+            await tell(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
 
     async def record(self, tenant_id: str, request_id: str, made: DecisionMade) -> None:
         """Records a decision that counts, with all that is told of it; a second recording changes nothing."""
@@ -187,7 +189,8 @@ class Deciding:
                 return
             request = await _after(records, before, decision, for_run=made.for_run)
             await records.requests.save(request)
-            await tell(records, request, _word(decision, edited=request.approval.content != before.approval.content))
+            word = _word(decision, edited=request.approval.content != before.approval.content)
+            await tell(records, request, replace(word, key_id=made.key_id))
         self._tell_run(tenant_id, request)
 
     async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:

@@ -68,5 +68,6 @@ def _event(actor: Actor, action: str, delegate_id: str, delegation: Delegation) 
         outcome="allowed",
         at=actor.now,
         request_id=actor.request_id,
+        key_id=actor.standing.key_id,
         details={"since": delegation.since.isoformat(), "until": delegation.until.isoformat()},
     )

@@ -7,6 +7,7 @@ from taskforce.application.agents import Named, act_of, event, locked, told, tol
 from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.asking import Wanted, commit
 from taskforce.application.principals import Actor, standing
+from taskforce.application.rights import widened
 from taskforce.application.subjects import Anything
 from taskforce.core.domain.access import AccessRules, require
 from taskforce.core.domain.agent_definitions import Offered
@@ -17,7 +18,7 @@ from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
 from taskforce.core.domain.errors import Forbidden, Missing
 from taskforce.core.domain.ids import missing, new_id
-from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent, Request
 
@@ -143,7 +144,9 @@ class Publications(Anything):
         if agent is None or version is None or version.status is not VersionStatus.APPROVED:
             return "It was not published: the version is not there any more, or was published meanwhile."
         try:
-            require((await standing(records, requester, self._rules, now)).permissions, Permission.AGENT_UPDATE)
+            who = await standing(records, requester, self._rules, now)
+            there = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
+            require(there.permissions, Permission.AGENT_UPDATE)
         except Forbidden:
             return f"It was not published: {requester} may not change agents any more. Somebody who may can do it."
         act = Act(requester, now, "approved")

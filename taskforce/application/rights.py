@@ -11,7 +11,7 @@ from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.policies import Base, Explained
 from taskforce.core.domain.roles import permissions_on
 from taskforce.core.interfaces.identity import Permission, ResourceType, UserContext
-from taskforce.core.interfaces.records import Store
+from taskforce.core.interfaces.records import Records, Store
 
 Thing = TypeVar("Thing")
 
@@ -46,8 +46,15 @@ async def on_resource(
         return standing
     kind = ResourceType(permission.value.partition(":")[0])
     async with store.tenant(standing.tenant.tenant_id) as records:
-        grants = await records.roles.grants(standing.user.user_id)
-        known = await known_roles(records, {grant.role_id for grant in grants}, rules)
+        return await widened(records, standing, kind, resource_id, rules)
+
+
+async def widened(
+    records: Records, standing: Standing, kind: ResourceType, resource_id: str, rules: AccessRules
+) -> Standing:
+    """Somebody with the rights that roles on one resource add there; for a user, never for what is cut to a key."""
+    grants = await records.roles.grants(standing.user.user_id)
+    known = await known_roles(records, {grant.role_id for grant in grants}, rules)
     return replace(standing, permissions=permissions_on(kind, resource_id, standing.permissions, grants, known))
 
 

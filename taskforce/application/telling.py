@@ -59,6 +59,7 @@ class Told:
         reason: For the audit log; the comment of an end.
         channel: How it reached us.
         request_id: The HTTP request, if it was one.
+        key_id: The API key that spoke, if it was one.
         data: More about it.
     """
 
@@ -71,6 +72,7 @@ class Told:
     reason: str | None = None
     channel: str = "worker"
     request_id: str | None = None
+    key_id: str | None = None
     data: Json = field(default_factory=dict)
 
 
@@ -139,6 +141,7 @@ def _audit(request: Request, told: Told, action: str) -> AuditEvent:
         reason=told.reason or (told.comment or None if action == _CLOSED else None),
         channel=told.channel,
         request_id=told.request_id,
+        key_id=told.key_id,
         at=told.at,
         details={**about, **told.data},
     )

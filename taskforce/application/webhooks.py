@@ -220,6 +220,7 @@ def webhook_event(acting: Actor, action: str, webhook: Webhook, details: Mapping
         outcome="allowed",
         at=acting.now,
         request_id=acting.request_id,
+        key_id=acting.standing.key_id,
         details=details,
     )
 

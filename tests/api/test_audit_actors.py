@@ -52,6 +52,10 @@ async def test_what_a_key_does_names_the_key(
         ("put", "/api/v1/admin/policies", {"version": 1, "rules": []}),
         ("put", f"/api/v1/admin/tenants/{tenant}", {"name": "Renamed"}),
         ("get", "/api/v1/admin/audit/export", None),
+        ("post", "/api/v1/admin/agents", {"name": "Agent", "definition": {}}),
+        ("put", "/api/v1/admin/agents/agent", {"description": "Changed."}),
+        ("post", "/api/v1/admin/webhooks", {"url": "https://hooks.example.com/x"}),
+        ("post", "/api/v1/admin/requests", {"request_type": "data_export", "title": "All of it"}),
     ]
     for method, path, body in acts:
         answer = await bearer.request(method, path, json=body)
@@ -61,6 +65,7 @@ async def test_what_a_key_does_names_the_key(
     assert by_key == {
         *("run.start", "run.message", "run.cancel", "user.create", "role.create", "api_key.create"),
         *("policy.save", "tenant.change", "audit.export", "access.denied"),
+        *("agent.create", "agent.change", "webhook.create", "approval.request"),
     }
     by_hand = await listed(admin, actor_id="ada")
     assert [one["key_id"] for one in by_hand if one["action"] == "api_key.create"] == [key_id, None]

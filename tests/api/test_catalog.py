@@ -296,6 +296,8 @@ async def test_a_role_is_granted_by_the_slug_and_kept_by_the_id(
         await execute(vera, agent_id=name)
     for other in ({}, {"agent_id": "assistant"}, {"agent_id": "absent"}):
         assert_problem(await vera.post(EXECUTE, json={"mission": "x", **other}), 403, "permission_denied")
+    assert (await admin.delete("/api/v1/admin/users/vera/grants", params=grant)).status_code == 204
+    assert_problem(await vera.post(EXECUTE, json={"mission": "x", "agent_id": "counter"}), 403, "permission_denied")
 
 
 async def test_policies_know_the_tags_of_agents(
@@ -320,3 +322,23 @@ async def test_policies_know_the_tags_of_agents(
     plain = await designer.put(f"{AGENTS}/plain", json={"tags": ["other"]})
     assert plain.status_code == 200
     await execute(olga, agent_id="plain")
+
+
+async def test_lists_leave_out_agents_that_a_rule_denies(
+    designer: httpx.AsyncClient, client_for: ClientFor, tenant: str
+) -> None:
+    admin, vic = client_for(tenant, "ada", ["admin"]), client_for(tenant, "vic", ["viewer"])
+    hidden = (await make(designer, name="Secret support"))["agent_id"]
+    other = (await make(designer, name="Open support"))["agent_id"]
+    resources = [{"type": "agent", "ids": [hidden]}]
+    rule = {"id": "hidden", "effect": "deny", "actions": ["agent:read"], "resources": resources}
+    saved = await admin.put("/api/v1/admin/policies", json={"version": 1, "rules": [rule]})
+    assert saved.status_code == 200, saved.text
+    async with asyncio.timeout(10):  # within which the policy counts
+        while True:
+            if (await vic.get(f"{AGENTS}/secret-support")).status_code == 403:
+                break
+            await asyncio.sleep(0.05)
+    for query in ({}, {"q": "support"}):
+        listed = (await vic.get(AGENTS, params=query)).json()["items"]
+        assert [one["agent_id"] for one in listed] == [other]

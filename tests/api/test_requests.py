@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from taskforce.application.subjects import TOOL_CALL, approved_hash
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
@@ -59,6 +60,20 @@ async def test_an_approver_edits_the_arguments_and_everybody_sees_what_ran(
         ("approved", "system"),
     ]
     assert history[1]["data"]["edited"] is True
+
+
+async def test_nothing_is_kept_of_what_somebody_would_approve_who_may_not(
+    client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    run_id = (await execute(operator))["run_id"]
+    request_id = await ask(database, tenant, run_id, requester="olga", terms=Terms(allowed_roles=("operator",)))
+    edited = {"path": "b.txt", "content": "mine"}
+    path, body = f"{REQUESTS}/{request_id}/approve", {"arguments": edited}
+    assert_problem(await client_for(tenant, "aude", ["auditor"]).post(path, json=body), 403, "approver_role_missing")
+    assert_problem(await client_for(tenant, "olga", ["operator"]).post(path, json=body), 409, "self_approval")
+    bound = approved_hash({"tool": "write_file", "arguments": edited}, TOOL_CALL)
+    async with database.tenant(tenant) as records:
+        assert await records.requests.proposal(request_id, bound) is None
 
 
 async def test_a_request_is_talked_about_handed_on_and_taken_back(
@@ -160,3 +175,28 @@ async def test_a_key_decides_by_its_own_roles_and_hands_nothing_on(
         assert_problem(await client.post(f"{REQUESTS}/{own}/reassign", json={"roles": ["x"]}), 403, "key_may_not")
         assert_problem(await client.put(DELEGATION, json={"delegate_id": "x", "until": LATER}), 403, "key_may_not")
         assert_problem(await client.post(f"{REQUESTS}/{uuid4()}/approve"), 404, "request_not_found")
+
+
+async def test_the_log_names_the_key_by_which_a_request_was_made_decided_handed_on_or_taken_back(
+    working_client_for: ClientFor, tenant: str
+) -> None:
+    olga, admin = working_client_for(tenant, "olga", ["operator"]), working_client_for(tenant, "ada", ["admin"])
+    made = (await admin.post("/api/v1/admin/api-keys", json={"name": "k", "roles": ["admin"]})).json()
+    wanted = {"request_type": "data_export", "title": "All of it"}
+    of_olga = (await olga.post(REQUESTS, json=wanted)).json()["request_id"]
+    headers = {"x-api-key": made["api_key"]}
+    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False) as key:
+        own = (await key.post(REQUESTS, json=wanted)).json()["request_id"]
+        for path, body in (
+            (f"{of_olga}/comments", {"comment": "Well."}),
+            (f"{of_olga}/reassign", {"roles": ["admin"]}),
+            (f"{of_olga}/approve", {}),
+            (f"{own}/withdraw", {}),
+        ):
+            answer = await key.post(f"{REQUESTS}/{path}", json=body)
+            assert answer.is_success, answer.text
+        assert_problem(await key.post(f"{REQUESTS}/{own}/approve"), 409, "request_closed")
+    by_key = (await admin.get("/api/v1/admin/audit", params={"key_id": made["key_id"]})).json()["items"]
+    assert [one["action"].removeprefix("approval.") for one in reversed(by_key)] == [
+        *("request", "comment", "reassign", "decide", "withdraw"),
+    ]

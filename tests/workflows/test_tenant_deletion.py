@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from taskforce.application.principals import standing
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approvals import workflow_id as request_workflow_id
 from taskforce.core.domain.deletions import Deletion, DeletionOrder, DeletionStatus, Phase, workflow_id
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.runs import Brief, RunStatus
@@ -107,6 +108,19 @@ async def test_runs_are_cancelled_and_everything_goes_but_the_report(
     assert report.log_end is not None
     assert report.log_end.seq == report.erased["audit_events"]
     handle = temporal.get_workflow_handle(run_workflow_id(missions.tenant_id, paying))
+    await eventually(lambda: _is_gone(handle))
+
+
+async def test_a_request_that_no_run_waits_for_leaves_no_workflow_behind(
+    deletions: Deletions, missions: Missions, temporal: Client
+) -> None:
+    request_id = await missions.ask()
+    handle = temporal.get_workflow_handle(request_workflow_id(missions.tenant_id, request_id))
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    await deletions.start()
+    report = await deletions.result()
+    assert report.erased["approvals"] == 1
+    assert report.facts(Phase.HISTORIES_DELETED) == {"deleted": 1, "left": 0}
     await eventually(lambda: _is_gone(handle))
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.application.agents import Named, NewAgent, create_agent
+from taskforce.application.agents import Named, NewAgent, act_of, create_agent
 from taskforce.application.deciding import DecisionMade
 from taskforce.application.publishing import CHANGED, Publications, Submission, request_for, submit_version
 from taskforce.core.domain.access import AccessRules
@@ -13,6 +13,8 @@ from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.roles import ResourceGrant
+from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.stored import Request
 from tests.fixtures.agents import GOOD, NOW, make_acting
 from tests.taskforce.application.stage import Stage
@@ -93,3 +95,22 @@ async def test_no_tool_call_goes_by_a_request_of_another_kind(stage: Stage) -> N
     run_id = await stage.asked(("pay", {"amount": 7}))
     await stage.acting.run(stage.ref(run_id), 1, (), request.approval.request_id)
     assert "no approval" in await stage.told(run_id)
+
+
+async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nobody_who_may_not(stage: Stage) -> None:
+    await submitted(stage)
+    acting = await make_acting(stage.database, stage.tenant_id, "vera", NOW, "viewer")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        agent = await records.catalog.get("counter")
+        assert agent is not None
+        await records.catalog.save(agent.rejected("0.1.0", act_of(acting)), agent)
+    request = (await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
+    await stage.deciding.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        refused = await PUBLICATIONS.carry_out(records, request, NOW)
+    assert refused == "It was not published: vera may not change agents any more. Somebody who may can do it."
+    grant = ResourceGrant("vera", "agent_designer", ResourceType.AGENT, request.resource_id)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.roles.grant(grant, "ada", NOW)
+        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
+    assert (await version(stage)).status is VersionStatus.PUBLISHED
