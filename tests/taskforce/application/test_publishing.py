@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from taskforce.application.agents import Named, NewAgent, create_agent
-from taskforce.application.deciding import DecisionMade
+from taskforce.application.deciding import Attempted, DecisionMade
 from taskforce.application.publishing import CHANGED, Publications, Submission, request_for, submit_version
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import ANYTHING
@@ -13,6 +13,7 @@ from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import Request
 from tests.fixtures.agents import GOOD, NOW, make_acting
 from tests.taskforce.application.stage import Stage
@@ -93,3 +94,29 @@ async def test_no_tool_call_goes_by_a_request_of_another_kind(stage: Stage) -> N
     run_id = await stage.asked(("pay", {"amount": 7}))
     await stage.acting.run(stage.ref(run_id), 1, (), request.approval.request_id)
     assert "no approval" in await stage.told(run_id)
+
+
+async def test_what_another_request_has_approved_is_not_published_by_this_one(stage: Stage) -> None:
+    request = await submitted(stage)
+    request_id = request.approval.request_id
+    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    others = (
+        replace(request, approval=replace(request.approval, request_id=new_id())),
+        replace(request, payload={**request.payload, "config_hash": "0" * 64}),
+    )
+    for other in others:
+        async with stage.database.tenant(stage.tenant_id) as records:
+            assert "not published" in str(await PUBLICATIONS.carry_out(records, other, NOW))
+    assert (await version(stage)).status is VersionStatus.APPROVED
+    async with stage.database.tenant(stage.tenant_id) as records:
+        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
+
+
+async def test_a_request_that_was_voided_is_void_when_the_workflow_asks_once_more(stage: Stage) -> None:
+    """Its task that has ended the row may fail, and be done again."""
+    request_id = (await submitted(stage)).approval.request_id
+    await stage.person("bob", "admin")
+    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.VOIDED, "changed")
+    with pytest.raises(Conflict) as refused:
+        await stage.deciding.authorize(Attempted(stage.tenant_id, request_id, "bob", Channel.API))
+    assert refused.value.code == "subject_changed"
