@@ -1,6 +1,7 @@
 """Carries what people do to requests through the door, and finds those that a caller may know of."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import structlog
@@ -11,7 +12,7 @@ from api.schemas.requests import RequestOut, request_out
 from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
 from taskforce.application.approvers import approver_of, concerns, ground_for, may_decide
 from taskforce.application.changing import Change
-from taskforce.application.deciding import Attempted
+from taskforce.application.deciding import SUBJECT_CHANGED, Attempted
 from taskforce.core.domain.approval_terms import Deciders
 from taskforce.core.domain.approvals import ApprovalStatus, Channel
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Missing, Unavailable
@@ -45,7 +46,7 @@ async def who_asks(records: Records, parts: GatewayParts, caller: Caller) -> App
     """The caller as an approver, with the roles that count for this request, and those whose place they take."""
     if caller.key_id is not None:
         # A key is cut to its roles, and a delegation is for the person.
-        return Approver(caller.user_id, caller.roles)
+        return Approver(caller.user_id, caller.roles, in_person=False)
     return await approver_of(records, caller.user_id, parts.rules, parts.clock(), caller.roles)
 
 
@@ -136,37 +137,64 @@ async def carry(
     return outcome
 
 
-async def require_word(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
-    """Lets only a caller go on whose decision would count now; a refusal is audited.
-
-    Raises:
-        DomainError: As `require_open`, `require_key_enough` and `Deciding.authorize`.
-    """
-    require_open(request)
-    require_key_enough(parts, caller, request, approver)
-    request_id = request.approval.request_id
-    attempted = Attempted(caller.tenant_id, request_id, caller.user_id, Channel.API, key_id=caller.key_id)
-    await parts.deciding().authorize(attempted)
-
-
 async def say(
-    parts: GatewayParts, caller: Caller, request: Request, approver: Approver, decision: DecisionInput
+    parts: GatewayParts,
+    caller: Caller,
+    request: Request,
+    approver: Approver,
+    decision: DecisionInput,
+    propose: Callable[[], Awaitable[str]] | None = None,
 ) -> ApprovalStatus:
     """Carries the caller's word to a request.
+
+    Args:
+        parts: What the gateway is made of.
+        caller: Who decides.
+        request: The request.
+        approver: The caller as an approver.
+        decision: Their word.
+        propose: Keeps what they would rather approve, and returns its hash; asked only of who may decide.
 
     Returns:
         Where the request stands now.
 
     Raises:
-        DomainError: As `require_word` and `carry`.
+        DomainError: As `require_open`, `require_key_enough`, `Deciding.authorize` and `carry`; a refusal is audited.
     """
-    # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
-    await require_word(parts, caller, request, approver)
-    request_id = request.approval.request_id
-    outcome = await carry(
-        parts, caller.tenant_id, request, lambda: parts.door.decide(caller.tenant_id, request_id, decision)
-    )
+    tenant_id, request_id = caller.tenant_id, request.approval.request_id
+    attempt = Attempted(tenant_id, request_id, caller.user_id, Channel.API, key_id=caller.key_id)
+    async with _noted(parts, attempt):
+        require_open(request)
+        require_key_enough(parts, caller, request, approver)
+    await _authorize(parts, attempt)
+    said = decision if propose is None else decision.model_copy(update={"edit": await propose()})
+    outcome = await carry(parts, tenant_id, request, lambda: _update(parts, attempt, said))
     return ApprovalStatus(outcome.status)
+
+
+async def _authorize(parts: GatewayParts, attempt: Attempted) -> None:
+    # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
+    try:
+        await parts.deciding().authorize(attempt)
+    except Conflict as conflict:
+        # The request of something that has changed is ended by its workflow.
+        if conflict.code != SUBJECT_CHANGED:
+            raise
+
+
+async def _update(parts: GatewayParts, attempt: Attempted, said: DecisionInput) -> DecisionOutcome:
+    async with _noted(parts, attempt):
+        return await parts.door.decide(attempt.tenant_id, attempt.request_id, said)
+
+
+@asynccontextmanager
+async def _noted(parts: GatewayParts, attempt: Attempted) -> AsyncIterator[None]:
+    """Audits what is refused here or by the workflow's validator; what the use case refuses it audits itself."""
+    try:
+        yield
+    except (Conflict, Forbidden) as refused:
+        await parts.deciding().refuse(attempt, refused.code)
+        raise
 
 
 def require_counted(outcome: DecisionOutcome) -> None:

@@ -76,7 +76,7 @@ class ApprovalWorkflow:
             why = "the run was cancelled" if asked.run_id else "the request was withdrawn"
             await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
-        outcome = await self._close(self._current().status(workflow.now()))
+        outcome = await self._close(await self._settled())
         await self._carry_out(outcome)
         return outcome
 
@@ -178,6 +178,11 @@ class ApprovalWorkflow:
                 # A decision that was being checked when the time ran out is heard to its end.
                 async with self._deciding:
                     await self._act()
+
+    async def _settled(self) -> ApprovalStatus:
+        # Time may be up while a word that came in time is being written: it is heard to its end.
+        async with self._deciding:
+            return self._current().status(workflow.now())
 
     def _moved_on(self, coming: TimedAction | None) -> Callable[[], bool]:
         return lambda: self._is_decided() or self._current().next_action is not coming

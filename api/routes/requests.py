@@ -1,6 +1,7 @@
 """Requests for approval: made, read, decided."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -116,23 +117,19 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
     """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
     word = said or DecisionIn()
     request, approver = await deciding.find(parts, caller, request_id)
-    edit = None
-    if word.arguments is not None:
-        # Nothing is kept of what somebody would rather approve whose word does not count.
-        await deciding.require_word(parts, caller, request, approver)
-        edit = await asking.propose(parts.database, actor_of(parts, caller), request, word.arguments)
+    actor, arguments = actor_of(parts, caller), word.arguments
+    propose = None if arguments is None else partial(asking.propose, parts.database, actor, request, arguments)
     decision = DecisionInput.model_validate(
         {
             "approver_id": caller.user_id,
             "verdict": "approve",
             "comment": word.comment,
             "seen": word.content_hash or request.approval.content,
-            **({"edit": edit} if edit else {}),
             **({"for_run": True} if word.for_run else {}),
             **deciding.key_of(caller),
         }
     )
-    await deciding.say(parts, caller, request, approver, decision)
+    await deciding.say(parts, caller, request, approver, decision, propose)
     return await read_request(request_id, caller, parts)
 
 

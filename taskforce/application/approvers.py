@@ -54,11 +54,13 @@ def ground_for(request: Request, approver: Approver, channel: Channel, now: date
     """Why somebody may decide a request, their own right first.
 
     Raises:
-        Forbidden: `approver_role_missing`.
+        Forbidden: `approver_role_missing`; `key_may_not`: the request names its user, and the key has no role for it.
         Conflict: As `Approval.check`.
     """
     request.approval.check(approver.user_id, channel, now)
     if includes(request, approver):
+        if not approver.in_person and approver.roles.isdisjoint(request.approval.who.roles):
+            raise Forbidden("key_may_not", "Whoever is named decides in person: the key has no role that decides this.")
         return Ground()
     refused: Conflict | None = None
     for away in approver.stands_for:

@@ -9,6 +9,7 @@ from taskforce.application.deciding import locked
 from taskforce.application.principals import standing
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approval_definitions import follows
 from taskforce.core.domain.approval_terms import NOBODY, Deciders
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.interfaces.identity import Permission
@@ -72,14 +73,12 @@ class Changing:
         """
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
+            # Told first: whoever has handed it on by an attempt whose result was lost may not hand it on any more.
+            if not await tell(records, before, _told(change)):
+                return
             changed = await self._changed(records, before, change)
-            kind = "reassigned" if change.kind == "reassign" else "withdrawn_by"
-            data = {"roles": list(change.to.roles), "people": list(change.to.people)} if change.to else {}
             if change.kind == "reassign":
                 await records.requests.save(changed)
-            told = Told(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
-            spoke = replace(told, channel="api", request_id=change.http_request, key_id=change.key_id)
-            await tell(records, before, replace(spoke, data=data))
 
     async def _changed(self, records: Records, request: Request, change: Change) -> Request:
         if change.kind == "withdraw":
@@ -93,9 +92,10 @@ class Changing:
             raise _not_yours()
 
     async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
-        """Whoever decides may ask others who could; only who makes the rules may let in somebody else."""
+        """Whoever decides may ask others who could; only who could make the definition may let in somebody else."""
         named = [await self._known(records, person, change) for person in change.to.people]
-        if await self._manages(records, change):
+        held = await self._held(records, change)
+        if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
         if not concerns(request, actor) or actor.user_id == request.approval.requester_id:
@@ -113,8 +113,17 @@ class Changing:
             raise Invalid("deciders_unknown", f"No active user {user_id[:80]!r} is known in this tenant.") from None
 
     async def _manages(self, records: Records, change: Change) -> bool:
-        held = (await standing(records, change.actor_id, self._rules, change.at)).permissions
-        return Permission.POLICY_MANAGE in held
+        return Permission.POLICY_MANAGE in await self._held(records, change)
+
+    async def _held(self, records: Records, change: Change) -> frozenset[Permission]:
+        return (await standing(records, change.actor_id, self._rules, change.at)).permissions
+
+
+def _told(change: Change) -> Told:
+    kind = "reassigned" if change.kind == "reassign" else "withdrawn_by"
+    data = {"roles": list(change.to.roles), "people": list(change.to.people)} if change.to else {}
+    told = Told(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
+    return replace(told, channel="api", request_id=change.http_request, key_id=change.key_id, data=data)
 
 
 def _not_yours() -> Forbidden:

@@ -22,6 +22,7 @@ from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request
 
+SUBJECT_CHANGED = "subject_changed"
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
@@ -159,10 +160,13 @@ class Deciding:
         if not attempt.whole:
             # Words whose workflow task failed after they were written are said again, and must count as before.
             request = replace(request, approval=replace(request.approval, decisions=()))
+        if request.status is ApprovalStatus.VOIDED:
+            # Asked once more, when the workflow's task that ended the request failed: it must end as before.
+            raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         request.approval.check(attempt.approver_id, attempt.channel, now)
         subject = self._subject(request)
         if await subject.content(records, request) != request.content_hash:
-            raise Conflict("subject_changed", "What was asked for has changed since. Ask again.")
+            raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         approver = await approver_of(records, attempt.approver_id, self._rules, now)
         ground = ground_for(request, approver, attempt.channel, now)
         if attempt.edit is not None:

@@ -141,7 +141,7 @@ class Publications(Anything):
         requester = request.approval.requester_id
         agent = await records.catalog.locked(request.resource_id)
         version = None if agent is None else _named(agent, request)
-        if agent is None or version is None or version.status is not VersionStatus.APPROVED:
+        if agent is None or version is None or not _approved_by(request, version):
             return "It was not published: the version is not there any more, or was published meanwhile."
         try:
             who = await standing(records, requester, self._rules, now)
@@ -190,6 +190,12 @@ def _waiting(agent: Agent | None, request: Request) -> AgentVersion | None:
     version = None if agent is None else _named(agent, request)
     waits = version is not None and version.status is VersionStatus.PENDING_APPROVAL
     return version if waits and version and version.request_id == request.approval.request_id else None
+
+
+def _approved_by(request: Request, version: AgentVersion) -> bool:
+    """Whether it is this very request that has approved the version, as it was asked for."""
+    asked = (request.approval.request_id, request.payload.get("config_hash"))
+    return version.status is VersionStatus.APPROVED and (version.request_id, version.config_hash) == asked
 
 
 def _concluded(action: str, request: Request, agent: Agent, version: AgentVersion, act: Act) -> AuditEvent:

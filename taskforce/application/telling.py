@@ -76,17 +76,22 @@ class Told:
     data: Json = field(default_factory=dict)
 
 
-async def tell(records: Records, request: Request, told: Told) -> None:
-    """Tells all who shall know. What was told before, by its name, is not told again; a refusal is audited only."""
+async def tell(records: Records, request: Request, told: Told) -> bool:
+    """Tells all who shall know; a refusal is audited only.
+
+    Returns:
+        False for what was told before, by its name, and is not told again.
+    """
     action = _ACTIONS.get(told.kind, _CLOSED)
     if told.kind != "refused":
         happening = Happening(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
         if not await records.requests.happened(request.approval.request_id, happening):
-            return
+            return False
         if request.run_id is not None and action in _MILESTONES:
             await records.events.append(request.run_id, _MILESTONES[action], _milestone(request, told, action), told.at)
         await _announce(records, request, told)
     await records.audit.append(_audit(request, told, action))
+    return True
 
 
 async def _announce(records: Records, request: Request, told: Told) -> None:

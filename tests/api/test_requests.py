@@ -7,12 +7,16 @@ import httpx
 import pytest
 
 from taskforce.application.subjects import TOOL_CALL, approved_hash
+from taskforce.core.domain.agent_versions import Act
 from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals import ApprovalStatus, content_hash
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
 from tests.api.test_approvals import ask
+from tests.fixtures.agents import GOOD
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
+from workflows.door import TemporalDoor
 
 REQUESTS = "/api/v1/admin/requests"
 DELEGATION = "/api/v1/me/delegation"
@@ -197,6 +201,63 @@ async def test_the_log_names_the_key_by_which_a_request_was_made_decided_handed_
             assert answer.is_success, answer.text
         assert_problem(await key.post(f"{REQUESTS}/{own}/approve"), 409, "request_closed")
     by_key = (await admin.get("/api/v1/admin/audit", params={"key_id": made["key_id"]})).json()["items"]
+    # The last is the refusal.
     assert [one["action"].removeprefix("approval.") for one in reversed(by_key)] == [
-        *("request", "comment", "reassign", "decide", "withdraw"),
+        *("request", "comment", "reassign", "decide", "withdraw", "decide"),
     ]
+
+
+async def test_a_key_does_not_decide_what_names_its_user_in_person(
+    gateway: Gateway, client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    """Else a key that may only read would approve whatever asks for its user by name."""
+    admin = client_for(tenant, "ada", ["admin", "viewer"])
+    await admin.get("/api/v1/me")
+    made = await admin.post("/api/v1/admin/api-keys", json={"name": "narrow", "user_id": "ada", "roles": ["viewer"]})
+    assert made.status_code == 201, made.text
+    run_id = (await execute(operator))["run_id"]
+    named = await ask(database, tenant, run_id, terms=Terms(allowed_roles=(), allowed_people=("ada",)))
+    headers = {"x-api-key": made.json()["api_key"]}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+        assert (await client.get(f"{REQUESTS}/{named}")).json()["can_decide"] is False
+        assert_problem(await client.post(f"{REQUESTS}/{named}/approve"), 403, "key_may_not")
+    assert (await admin.get(f"{REQUESTS}/{named}")).json()["can_decide"] is True
+
+
+async def test_a_word_after_the_end_is_audited_and_who_may_not_decide_proposes_nothing(
+    client_for: ClientFor, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    ada = client_for(tenant, "ada", ["admin"])
+    request_id = await ask(database, tenant, (await execute(operator))["run_id"])
+    own = await operator.post(f"{REQUESTS}/{request_id}/approve", json={"arguments": {"path": "b.txt", "content": ""}})
+    assert_problem(own, 409, "self_approval")
+    async with database.tenant(tenant) as records:
+        edited = {"tool": "write_file", "arguments": {"path": "b.txt", "content": ""}}
+        assert await records.requests.proposal(request_id, content_hash(edited)) is None
+        await records.requests.close(request_id, ApprovalStatus.REJECTED, "no", datetime.now(UTC))
+    assert_problem(await ada.post(f"{REQUESTS}/{request_id}/approve"), 409, "request_closed")
+    log = (await ada.get("/api/v1/admin/audit", params={"action": "approval.decide"})).json()["items"]
+    assert sorted((one["actor_id"], one["outcome"], one["reason"]) for one in log) == [
+        ("ada", "denied", "request_closed"),
+        ("olga", "denied", "self_approval"),
+    ]
+
+
+async def test_what_has_changed_is_void_also_when_the_word_comes_over_http(
+    working_client_for: ClientFor, door: TemporalDoor, database: Database, tenant: str
+) -> None:
+    dora, ada = working_client_for(tenant, "dora", ["agent_designer"]), working_client_for(tenant, "ada", ["admin"])
+    await dora.get("/api/v1/me")
+    agent = await dora.post("/api/v1/admin/agents", json={"name": "Counter", "definition": GOOD})
+    assert agent.status_code == 201, agent.text
+    version = (await dora.post("/api/v1/admin/agents/counter/versions/0.1.0/submit")).json()
+    async with database.tenant(tenant) as records:
+        found = await records.catalog.locked("counter")
+        assert found is not None
+        # As nobody can over HTTP: it waits no more, and its request knows nothing of it.
+        now = datetime.now(UTC)
+        await records.catalog.save(found.rejected("0.1.0", Act("nobody", now, "")), found)
+    path = f"{REQUESTS}/{version['request_id']}"
+    assert_problem(await ada.post(f"{path}/approve"), 409, "subject_changed")
+    await door.concluded(tenant, version["request_id"])
+    assert (await ada.get(path)).json()["status"] == "voided"

@@ -172,6 +172,11 @@ def _order(one: Definition) -> tuple[int, bool, str]:
     return -2 * bool(one.tools) - bool(one.agents), one.source is Source.PROFILE, one.definition_id
 
 
+def follows(request_type: str) -> frozenset[Permission]:
+    """What an approval of a type brings about, as the permissions that the thing itself takes."""
+    return _FOLLOWS.get(request_type, frozenset())
+
+
 def check_author(held: Collection[Permission], *definitions: Definition) -> None:
     """Lets only somebody say who decides about a thing who may do the thing.
 
@@ -182,7 +187,7 @@ def check_author(held: Collection[Permission], *definitions: Definition) -> None
     Raises:
         Forbidden: `permission_denied`, naming a permission that an approval brings into play.
     """
-    needed = {permission for one in definitions for permission in _FOLLOWS.get(one.decides, frozenset())}
+    needed = {permission for one in definitions for permission in follows(one.decides)}
     for permission in sorted(needed, key=lambda one: one.value):
         require(held, permission)
 

@@ -225,8 +225,13 @@ class Approval:
             raise Conflict("request_closed", f"The request is {status.value}; it takes no more decisions.")
 
     def _standing(self) -> tuple[Decision, ...]:
-        """The decisions that count: rejections, and approvals of what is asked for now."""
-        return tuple(d for d in self.decisions if d.verdict is Verdict.REJECT or d.content in {None, self.content})
+        """The decisions that count: rejections, and approvals of what is asked for now by who has not rejected it."""
+        against = {person for d in self.decisions if d.verdict is Verdict.REJECT for person in d.people}
+        return tuple(
+            d
+            for d in self.decisions
+            if d.verdict is Verdict.REJECT or (d.content in {None, self.content} and against.isdisjoint(d.people))
+        )
 
     def _said(self, verdict: Verdict) -> tuple[Decision, ...]:
         return tuple(decision for decision in self._standing() if decision.verdict is verdict)

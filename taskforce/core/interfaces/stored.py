@@ -277,11 +277,13 @@ class Approver:
         user_id: Who.
         roles: Their roles.
         stands_for: Those who are away and have asked this person to decide, with their roles.
+        in_person: Whether it is the person who speaks, and not an API key of theirs.
     """
 
     user_id: str
     roles: frozenset[str]
     stands_for: "tuple[Approver, ...]" = ()
+    in_person: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from taskforce.application.agents import Named, NewAgent, act_of, create_agent
-from taskforce.application.deciding import DecisionMade
+from taskforce.application.deciding import Attempted, DecisionMade
 from taskforce.application.publishing import CHANGED, Publications, Submission, request_for, submit_version
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import ANYTHING
@@ -13,6 +13,7 @@ from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.stored import Request
@@ -114,3 +115,29 @@ async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nob
         await records.roles.grant(grant, "ada", NOW)
         assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
     assert (await version(stage)).status is VersionStatus.PUBLISHED
+
+
+async def test_what_another_request_has_approved_is_not_published_by_this_one(stage: Stage) -> None:
+    request = await submitted(stage)
+    request_id = request.approval.request_id
+    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    others = (
+        replace(request, approval=replace(request.approval, request_id=new_id())),
+        replace(request, payload={**request.payload, "config_hash": "0" * 64}),
+    )
+    for other in others:
+        async with stage.database.tenant(stage.tenant_id) as records:
+            assert "not published" in str(await PUBLICATIONS.carry_out(records, other, NOW))
+    assert (await version(stage)).status is VersionStatus.APPROVED
+    async with stage.database.tenant(stage.tenant_id) as records:
+        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
+
+
+async def test_a_request_that_was_voided_is_void_when_the_workflow_asks_once_more(stage: Stage) -> None:
+    """Its task that has ended the row may fail, and be done again."""
+    request_id = (await submitted(stage)).approval.request_id
+    await stage.person("bob", "admin")
+    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.VOIDED, "changed")
+    with pytest.raises(Conflict) as refused:
+        await stage.deciding.authorize(Attempted(stage.tenant_id, request_id, "bob", Channel.API))
+    assert refused.value.code == "subject_changed"

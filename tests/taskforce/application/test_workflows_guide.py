@@ -1,63 +1,14 @@
-"""Approvals in a program that embeds the library: the blocks of the guide's 4.2 and 9.3, run together.
+"""Catalog and approvals in a program of one's own: the blocks of the guide's 4.1, 4.2 and 9.3, run together."""
 
-TO BE SWAPPED: `RecordedCatalog` stands in for `taskforce.application.catalog.AgentCatalog` (guide 4.1) and does no
-more than write down what the blocks ask of a catalog. Where that class is there, make the agent and its version with
-it as 4.1 shows, take `catalog`, `entry` and `new_version` from there, and drop `RecordedCatalog` and its `asked`.
-"""
-
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 import pytest
 
+from taskforce.application.catalog import AgentCatalog, CatalogEntry, CatalogVersion, VersionStatus
 from taskforce.application.workflows import ApprovalStatus, WorkflowManager
 from taskforce.application.workflows.approval import ApprovalRequest, ApprovalWorkflow, RequestType
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
-
-
-class VersionStatus(StrEnum):
-    DRAFT = "draft"
-    PENDING_APPROVAL = "pending_approval"
-    APPROVED = "approved"
-    PUBLISHED = "published"
-
-
-@dataclass
-class RecordedVersion:
-    version_id: str = "version-1"
-    version_number: str = "1.0.0"
-    changelog: str = "Added ticket creation capability and improved RAG integration"
-    status: VersionStatus = VersionStatus.DRAFT
-
-
-@dataclass
-class RecordedEntry:
-    agent_id: str = "agent-1"
-    current_version: str | None = None
-
-
-@dataclass
-class RecordedCatalog:
-    """Stands in for the catalog; see above."""
-
-    entry: RecordedEntry = field(default_factory=RecordedEntry)
-    version: RecordedVersion = field(default_factory=RecordedVersion)
-    asked: list[tuple[object, ...]] = field(default_factory=list)
-
-    def submit_for_approval(self, agent_id: str, version_id: str) -> None:
-        self.asked.append(("submit", agent_id, version_id))
-        self.version.status = VersionStatus.PENDING_APPROVAL
-
-    def approve_version(self, agent_id: str, version_id: object, approved_by: str) -> None:
-        self.asked.append(("approve", agent_id, version_id, approved_by))
-        self.version.status = VersionStatus.APPROVED
-
-    def publish_version(self, agent_id: str, version_id: object) -> None:
-        self.asked.append(("publish", agent_id, version_id))
-        self.version.status = VersionStatus.PUBLISHED
-        self.entry.current_version = self.version.version_number
 
 
 class Printed(list[str]):
@@ -88,8 +39,43 @@ def register(manager: WorkflowManager) -> None:
     manager.register_workflow(strict_workflow)
 
 
-def ask(manager: WorkflowManager, catalog: RecordedCatalog) -> ApprovalRequest:
-    entry, new_version = catalog.entry, catalog.version
+def make(catalog: AgentCatalog) -> CatalogEntry:
+    return catalog.create_agent(
+        tenant_id="acme-corp",
+        name="Customer Support Agent",
+        description="Handles customer inquiries via email and chat",
+        category="support",
+        tags={"production", "nlp", "customer-facing"},
+        owner_id="alice",
+        initial_definition={
+            "tools": ["semantic_search", "send_email"],
+            "system_prompt": "You are a helpful customer support agent for Acme Corp.",
+            "max_iterations": 10,
+            "temperature": 0.7,
+        },
+    )
+
+
+def enhance(catalog: AgentCatalog, entry: CatalogEntry) -> CatalogVersion:
+    return catalog.create_version(
+        agent_id=entry.agent_id,
+        version_number="1.0.0",
+        definition={
+            "tools": ["semantic_search", "send_email", "create_ticket"],
+            "system_prompt": """You are a helpful customer support agent for Acme Corp.
+
+When you cannot resolve an issue directly, create a support ticket for escalation.
+Always cite sources when referencing documentation.""",
+            "max_iterations": 15,
+            "temperature": 0.5,
+            "rag_config": {"index": "support-docs", "max_results": 5},
+        },
+        created_by="alice",
+        changelog="Added ticket creation capability and improved RAG integration",
+    )
+
+
+def ask(manager: WorkflowManager, entry: CatalogEntry, new_version: CatalogVersion) -> ApprovalRequest:
     return manager.create_request(
         tenant_id="acme-corp",
         request_type=RequestType.AGENT_PUBLISH,
@@ -107,8 +93,29 @@ def ask(manager: WorkflowManager, catalog: RecordedCatalog) -> ApprovalRequest:
 
 
 def test_the_complete_workflow_of_the_guide_prints_what_it_says(manager: WorkflowManager) -> None:
-    catalog, show = RecordedCatalog(), Printed()
-    entry, new_version = catalog.entry, catalog.version
+    catalog, show = AgentCatalog(clock=lambda: NOW), Printed()
+
+    # Create a new agent in the catalog, and version 1.0.0 with enhanced capabilities
+    entry = make(catalog)
+    show(f"Agent created: {entry.name}")
+    show(f"Agent ID: {entry.agent_id}")
+    show(f"Initial version: {entry.versions[0].version_number}")
+    new_version = enhance(catalog, entry)
+    show(f"Version created: {new_version.version_number}")
+    show(f"Status: {new_version.status.value}")
+    show(f"Config hash: {new_version.config_hash}")
+
+    # Search by category, by tags (any match), and across name, description and tags
+    assert catalog.list_agents(tenant_id="acme-corp", category="support") == [entry]
+    assert catalog.list_agents(tenant_id="acme-corp", tags={"nlp", "natural-language"}) == [entry]
+
+    def search() -> None:
+        for agent in catalog.search_agents(tenant_id="acme-corp", query="customer support", limit=10):
+            current = agent.get_current_version()
+            show(f"  {agent.name} v{current.version_number if current else 'N/A'}")
+            show(f"    Category: {agent.category}")
+
+    search()
     register(manager)
 
     # Step 1: Submit version for approval
@@ -116,7 +123,7 @@ def test_the_complete_workflow_of_the_guide_prints_what_it_says(manager: Workflo
     show(f"Submitted: {new_version.status.value}")
 
     # Step 2: Create approval request
-    request = ask(manager, catalog)
+    request = ask(manager, entry, new_version)
     show(f"Request ID: {request.request_id[:8]}...")
     show(f"Status: {request.status.value}")
     show(f"Expires: {request.expires_at}")
@@ -150,8 +157,17 @@ def test_the_complete_workflow_of_the_guide_prints_what_it_says(manager: Workflo
     catalog.publish_version(entry.agent_id, new_version.version_id)
     show(f"Final status: {new_version.status.value}")
     show(f"Current version: {entry.current_version}")
+    search()
 
     assert show == [
+        "Agent created: Customer Support Agent",
+        f"Agent ID: {entry.agent_id}",
+        "Initial version: 0.1.0",
+        "Version created: 1.0.0",
+        "Status: draft",
+        f"Config hash: {new_version.config_hash}",
+        "  Customer Support Agent vN/A",
+        "    Category: support",
         "Submitted: pending_approval",
         f"Request ID: {request.request_id[:8]}...",
         "Status: pending",
@@ -166,13 +182,19 @@ def test_the_complete_workflow_of_the_guide_prints_what_it_says(manager: Workflo
         "Status: approved",
         "Final status: published",
         "Current version: 1.0.0",
+        "  Customer Support Agent v1.0.0",
+        "    Category: support",
     ]
     assert request.status is ApprovalStatus.APPROVED
     assert request.expires_at == NOW + timedelta(hours=48)
 
 
 def test_the_callbacks_of_the_guide(manager: WorkflowManager) -> None:
-    catalog, slack, mail = RecordedCatalog(), Printed(), Printed()
+    catalog, slack, mail = AgentCatalog(clock=lambda: NOW), Printed(), Printed()
+    entry = make(catalog)
+    first, second = entry.versions[0], enhance(catalog, entry)
+    for version in (first, second):
+        catalog.submit_for_approval(entry.agent_id, version.version_id)
 
     def notify_slack(channel: str, message: str) -> None:
         slack(f"{channel}: {message}")
@@ -184,7 +206,7 @@ def test_the_callbacks_of_the_guide(manager: WorkflowManager) -> None:
         """Called when a request is fully approved."""
         # Automatically publish the approved version
         if request.request_type == RequestType.AGENT_PUBLISH:
-            version_id = request.payload.get("version_id")
+            version_id = str(request.payload.get("version_id"))
             catalog.approve_version(request.resource_id, version_id, approved_by="system")
             catalog.publish_version(request.resource_id, version_id)
 
@@ -206,14 +228,14 @@ def test_the_callbacks_of_the_guide(manager: WorkflowManager) -> None:
     manager.on_event("request_rejected", on_request_rejected)
 
     register(manager)
-    wanted, unwanted = ask(manager, catalog), ask(manager, catalog)
+    wanted, unwanted = ask(manager, entry, second), ask(manager, entry, first)
     manager.approve_request(wanted.request_id, "bob")
-    assert (slack, catalog.asked) == ([], [])
+    assert (slack, second.status) == ([], VersionStatus.PENDING_APPROVAL)
     manager.approve_request(wanted.request_id, "carol")
     manager.reject_request(unwanted.request_id, "bob", comment="Not before the audit")
 
-    assert catalog.asked == [("approve", "agent-1", "version-1", "system"), ("publish", "agent-1", "version-1")]
-    assert slack == ["#agent-releases: Agent agent-1 has been approved and published!"]
+    assert (second.status, first.status) == (VersionStatus.PUBLISHED, VersionStatus.PENDING_APPROVAL)
+    assert slack == [f"#agent-releases: Agent {entry.agent_id} has been approved and published!"]
     subject = "Request Rejected: Publish Customer Support Agent v1.0.0"
     assert mail == [f"alice: {subject}: Your request was rejected. Reason: Not before the audit"]
 

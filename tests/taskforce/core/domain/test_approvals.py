@@ -332,3 +332,11 @@ def test_the_hash_is_over_canonical_json() -> None:
 def test_any_text_that_json_can_carry_can_be_hashed() -> None:
     assert content_hash("\ud800") != content_hash("?")
     assert content_hash("\x00") != content_hash("")
+
+
+def test_who_rejects_has_approved_nothing_also_when_an_edit_is_taken_back() -> None:
+    approval = replace(request(required_approvers=2, rejections_to_close=2), content="first")
+    approval = approval.decide(says("bob")).decide(replace(says("carol"), content="second"))
+    approval = approval.decide(says("bob", Verdict.REJECT)).decide(replace(says("dan"), content="first"))
+    assert approval.status(NOW) is ApprovalStatus.PENDING
+    assert approval.decide(says("erin")).status(NOW) is ApprovalStatus.APPROVED

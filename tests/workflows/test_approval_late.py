@@ -1,0 +1,67 @@
+"""A word that came in time, and was still being written when time was up."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+
+from activities.failures import FailureInterceptor
+from models.messages.approvals import DecisionInput, DecisionOutcome
+from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
+from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.runs import Missions
+from worker import WorkerParts, build_activities, build_worker
+from workflows.approval import ApprovalWorkflow
+from workflows.door import TemporalDoor
+
+WRITING, EXPIRED = "record_decision", "the timer has fired"
+
+
+async def happens(client: Client, name: str, what: str) -> None:
+    """Waits until something is history: that an activity is to be done, or that time is up."""
+    async with asyncio.timeout(30):
+        while True:
+            events = (await client.get_workflow_handle(name).fetch_history()).events
+            scheduled = {event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
+            fired = any(event.HasField("timer_fired_event_attributes") for event in events)
+            if (what == EXPIRED and fired) or what in scheduled:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def is_open(handle: WorkflowHandle[Any, Any]) -> None:
+    async with asyncio.timeout(30):
+        while (await handle.query(ApprovalWorkflow.state)).status != "pending":  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+
+
+async def test_it_counts_also_when_other_news_comes_with_the_end_of_the_time(
+    temporal: Client, parts: WorkerParts, database: Database, tenant: str
+) -> None:
+    queue = f"late-{uuid4().hex[:8]}"
+    door = TemporalDoor(temporal, queue)
+    missions = Missions(database, door, tenant)
+    only_decides: dict[str, Any] = {"no_remote_activities": True, "max_cached_workflows": 0}
+    await missions.person("bob", "admin")
+    activities = build_activities(parts, door)
+    async with Worker(temporal, task_queue=queue, activities=activities, interceptors=[FailureInterceptor()]):
+        async with database.tenant(tenant) as records:
+            async with build_worker(temporal, queue, parts, **only_decides):
+                request_id = await missions.ask(expire_seconds=4)
+                name = workflow_id(tenant, request_id)
+                handle = temporal.get_workflow_handle(name)
+                await is_open(handle)
+                await records.requests.locked(request_id)
+                said = DecisionInput(approver_id="bob", verdict="approve")
+                deciding = asyncio.create_task(handle.execute_update("decide", said, result_type=DecisionOutcome))
+                await happens(temporal, name, WRITING)
+            # While nobody decides, time is up, and somebody else says something.
+            await happens(temporal, name, EXPIRED)
+            await handle.signal("approve", "nonsense")
+        async with build_worker(temporal, queue, parts, **only_decides):
+            outcome = await deciding
+            closed = await missions.closed(request_id)
+    assert (outcome.status, outcome.code) == ("approved", None)
+    assert (closed.status, closed.reason) == (ApprovalStatus.APPROVED, "bob")
