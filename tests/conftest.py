@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from temporalio.client import Client
 
 from taskforce.infrastructure.live import Publisher
@@ -28,6 +29,9 @@ _ADDRESS = pytest.StashKey[StackAddress]()
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["TASKFORCE_PROFILE"] = "test"
+    # By default a traceback shows the variables of each frame; those of the gateway take half a minute to write.
+    rendered = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], rendered])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background, everything below would inherit a deaf ear to Ctrl-C, which some tests press.
         signal.signal(signal.SIGINT, signal.default_int_handler)

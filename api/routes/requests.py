@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
@@ -60,12 +61,13 @@ async def list_requests(
     status: ApprovalStatus | None = None,
     request_type: Text = None,
     requester_id: Text = None,
-    run_id: Annotated[str | None, Query(pattern=r"^[0-9a-f-]{36}$")] = None,
+    run_id: UUID | None = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[RequestOut]:
     """Requests that the caller has made or may decide, whatever became of them; all of them for auditors."""
-    which, page = RequestFilter(status, request_type, requester_id, run_id), Page(limit + 1, parse_place(cursor))
+    run = None if run_id is None else str(run_id)
+    which, page = RequestFilter(status, request_type, requester_id, run), Page(limit + 1, parse_place(cursor))
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
         everything = Permission.AUDIT_READ in caller.permissions

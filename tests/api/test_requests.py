@@ -1,6 +1,7 @@
 """Requests over HTTP besides the verdict: lists, history, edits, comments, handing on, taking back, standing in."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -179,6 +180,16 @@ async def test_a_key_decides_by_its_own_roles_and_hands_nothing_on(
         assert_problem(await client.post(f"{REQUESTS}/{own}/reassign", json={"roles": ["x"]}), 403, "key_may_not")
         assert_problem(await client.put(DELEGATION, json={"delegate_id": "x", "until": LATER}), 403, "key_may_not")
         assert_problem(await client.post(f"{REQUESTS}/{uuid4()}/approve"), 404, "request_not_found")
+
+
+@pytest.mark.parametrize("filter_", ["run_id", "request_type", "requester_id", "status", "cursor"])
+@pytest.mark.parametrize("value", ["828442638ff1c73-190ef46ded7f05874191", "\x00", "\ud800"])
+async def test_a_filter_that_can_match_nothing_is_refused_or_finds_nothing(
+    operator: httpx.AsyncClient, filter_: str, value: str
+) -> None:
+    query = f"{filter_}={quote(value, errors='surrogatepass')}"
+    answer = await operator.get(f"{REQUESTS}?{query}")
+    assert answer.status_code == 422 or answer.json()["items"] == []
 
 
 async def test_the_log_names_the_key_by_which_a_request_was_made_decided_handed_on_or_taken_back(

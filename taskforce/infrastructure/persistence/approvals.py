@@ -91,7 +91,7 @@ class RequestRows(Repository):
         query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id)
         for name in ("status", "request_type", "requester_id", "run_id"):
             wanted = getattr(which, name)
-            query = query if wanted is None else query.where(_REQUESTS.c[name] == wanted)
+            query = query if wanted is None else query.where(_REQUESTS.c[name] == storable(wanted))
         if known_to is not None:
             own = _REQUESTS.c.requester_id == known_to.user_id
             query = query.where(sa.or_(own, *(_decides(one) for one in (known_to, *known_to.stands_for))))
