@@ -1,10 +1,11 @@
 """The one way to Temporal: start, decide, signal, query, and a look at who polls."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
@@ -15,11 +16,12 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
 from temporalio.converter import DataConverter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, TLSConfig
+from temporalio.types import MethodAsyncSingleParam
 
 from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
 from models.messages.deletions import DeletionRef
@@ -41,6 +43,10 @@ from workflows.answers import carried, mapped
 from workflows.approval import ApprovalWorkflow
 from workflows.tenant_deletion import TenantDeletion
 from workflows.webhook_delivery import WebhookDelivery
+
+Workflow = TypeVar("Workflow")
+Given = TypeVar("Given")
+Outcome = TypeVar("Outcome")
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
@@ -137,21 +143,14 @@ class TemporalDoor:
             attributes.AGENT: brief.agent.agent_id,
             attributes.USER: brief.user_id,
         }
-        try:
-            await self._client.start_workflow(
-                AgentRun.run,
-                RunInput(tenant_id=tenant_id, run_id=run_id),
-                id=run_workflow_id(tenant_id, run_id),
-                task_queue=self._task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
-                static_summary=f"{brief.agent.label} for {brief.user_id}",
-                rpc_timeout=RPC_TIME,
-            )
-        except WorkflowAlreadyStartedError:
-            return
-        except RPCError as error:
-            raise mapped(error, "run") from error
+        await self._start(
+            AgentRun.run,
+            RunInput(tenant_id=tenant_id, run_id=run_id),
+            run_workflow_id(tenant_id, run_id),
+            values,
+            f"{brief.agent.label} for {brief.user_id}",
+            "run",
+        )
 
     async def start_delivery(self, tenant_id: str, delivery_id: str, event: str) -> None:
         """Starts the workflow of a committed delivery; starting it again is harmless.
@@ -159,21 +158,40 @@ class TemporalDoor:
         Raises:
             Unavailable: `temporal_unavailable`; the delivery is started later.
         """
+        await self._start(
+            WebhookDelivery.run,
+            DeliveryInput(tenant_id=tenant_id, delivery_id=delivery_id),
+            delivery_workflow_id(tenant_id, delivery_id),
+            {attributes.TENANT: tenant_id},
+            f"{event} to a webhook",
+            "delivery",
+        )
+
+    async def _start(
+        self,
+        run: MethodAsyncSingleParam[Workflow, Given, Outcome],
+        given: Given,
+        workflow_id: str,
+        values: Mapping[SearchAttributeKey[str], str],
+        summary: str,
+        noun: str,
+        reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    ) -> None:
         try:
             await self._client.start_workflow(
-                WebhookDelivery.run,
-                DeliveryInput(tenant_id=tenant_id, delivery_id=delivery_id),
-                id=delivery_workflow_id(tenant_id, delivery_id),
+                run,
+                given,
+                id=workflow_id,
                 task_queue=self._task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(attributes.TENANT, tenant_id)]),
-                static_summary=f"{event} to a webhook",
+                id_reuse_policy=reuse,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
+                static_summary=summary,
                 rpc_timeout=RPC_TIME,
             )
         except WorkflowAlreadyStartedError:
             return
         except RPCError as error:
-            raise mapped(error, "delivery") from error
+            raise mapped(error, noun) from error
 
     async def cancel_run(self, tenant_id: str, run_id: str) -> None:
         """Asks the run to end; it tells its model call and its tools."""
@@ -208,21 +226,14 @@ class TemporalDoor:
             attributes.USER: approval.requester_id,
             attributes.APPROVAL_TYPE: request.request_type,
         }
-        try:
-            await self._client.start_workflow(
-                ApprovalWorkflow.run,
-                ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
-                id=approval_workflow_id(tenant_id, approval.request_id),
-                task_queue=self._task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
-                static_summary=f"{request.title}, asked by {approval.requester_id}"[:200],
-                rpc_timeout=RPC_TIME,
-            )
-        except WorkflowAlreadyStartedError:
-            return
-        except RPCError as error:
-            raise mapped(error, "request") from error
+        await self._start(
+            ApprovalWorkflow.run,
+            ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
+            approval_workflow_id(tenant_id, approval.request_id),
+            values,
+            f"{request.title}, asked by {approval.requester_id}"[:200],
+            "request",
+        )
 
     async def change_request(self, tenant_id: str, request_id: str, wish: ChangeInput) -> DecisionOutcome:
         """Carries a withdrawal or a reassignment to its request.
@@ -254,21 +265,15 @@ class TemporalDoor:
         Raises:
             Unavailable: `temporal_unavailable`; the sweeper starts it later.
         """
-        try:
-            await self._client.start_workflow(
-                TenantDeletion.run,
-                DeletionRef(tenant_id=tenant_id),
-                id=deletion_workflow_id(tenant_id),
-                task_queue=self._task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(attributes.TENANT, tenant_id)]),
-                static_summary=f"Deletes the tenant {tenant_id}",
-                rpc_timeout=RPC_TIME,
-            )
-        except WorkflowAlreadyStartedError:
-            return
-        except RPCError as error:
-            raise mapped(error, "deletion") from error
+        await self._start(
+            TenantDeletion.run,
+            DeletionRef(tenant_id=tenant_id),
+            deletion_workflow_id(tenant_id),
+            {attributes.TENANT: tenant_id},
+            f"Deletes the tenant {tenant_id}",
+            "deletion",
+            WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )
 
     async def forget_tenant(self, tenant_id: str) -> Forgotten:
         """Deletes the closed executions of a tenant, as far as the server lets us; see `forgetting`.
