@@ -7,6 +7,7 @@ when asked, for else the looks would fall on the places that give it up by thems
 receive. Linux only, as CPU clocks of threads are.
 """
 
+import gc
 import json
 import os
 import sys
@@ -72,7 +73,7 @@ class Sampler:
                 self._write()
 
     def _look(self, own: int) -> None:
-        for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the only way there is
+        for ident, frame in _frames().items():
             used = self._used(ident)
             self._python_seconds += used
             if used and ident != own:
@@ -95,6 +96,18 @@ class Sampler:
         draft = self._path.with_suffix(".new")
         draft.write_text(json.dumps(found))
         draft.replace(self._path)
+
+
+def _frames() -> dict[int, FrameType]:
+    # A collection in the middle of it runs finalizers while the interpreter's list of threads is locked: a thread that
+    # comes or goes just then waits for ever, and all others with it (Python's issue 106883, not mended in 3.11).
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001 - the only way there is
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _part_of(frame: FrameType | None) -> tuple[str, str]:
