@@ -1,6 +1,7 @@
 """The worker, `python -m worker`: builds the activities, polls Temporal, drains on SIGTERM. Run any number of them."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -71,7 +72,7 @@ ERASE_SECONDS = 3_600.0
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
-ANSWER_SECONDS = 72 * 3_600
+COLLECT_AFTER = (5_000, 20, 50)
 WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, WebhookDelivery)
 
 Work = Callable[[], Awaitable[object]]
@@ -96,7 +97,6 @@ class WorkerParts:
         http: The guarded way out.
         rules: What the deployment says about rights.
         clock: The time.
-        answer_seconds: How long a run waits for a person's answer.
         subjects: What requests for approval are about, besides tool calls and publications, by their type.
         definitions: What the deployment says about approvals.
     """
@@ -108,7 +108,6 @@ class WorkerParts:
     http: GuardedHttp
     rules: AccessRules = field(default_factory=AccessRules)
     clock: Clock = utc_now
-    answer_seconds: int = ANSWER_SECONDS
     subjects: Mapping[str, Subject] = field(default_factory=dict)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
 
@@ -138,7 +137,7 @@ def build_activities(parts: WorkerParts, executions: Executions) -> list[Callabl
     subjects = subjects_of(parts)
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects, parts.definitions)
     changing = Changing(parts.database, parts.rules)
-    runs, tools = RunActivities(running, parts.answer_seconds), ToolActivities(acting)
+    runs, tools = RunActivities(running), ToolActivities(acting)
     approvals = ApprovalActivities(deciding, changing)
     deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
     webhooks = WebhookActivities(Delivering(parts.database, parts.http, parts.clock))
@@ -329,10 +328,17 @@ async def work(settings: Settings) -> None:
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         # Importing LiteLLM takes seconds; what needs no model is served meanwhile.
         async with asyncio.TaskGroup() as group:
-            preparing = group.create_task(model.prepare())
+            preparing = group.create_task(_prepare(model))
             await stop.wait()
             preparing.cancel()
         _log.info("worker.draining", seconds=DRAIN.total_seconds())
+
+
+async def _prepare(model: LiteLLMModel) -> None:
+    await model.prepare()
+    # What is loaded by now stays for good: the collector need not walk it, which stops everything for a quarter second.
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def main() -> int:

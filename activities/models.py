@@ -28,9 +28,12 @@ class ModelActivities:
             attempt=activity.info().attempt,
             words=turn.words,
             closing=turn.closing,
+            told=turn.told,
         )
         with heartbeating():
             thought = await self._thinking.think(asked)
+        if thought.ended:
+            return ModelOutcome(calls=0, tokens=thought.tokens, ended=True)
         if not thought.calls:
             return ModelOutcome(calls=0, tokens=thought.tokens)
         if thought.allowed is None:

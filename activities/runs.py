@@ -13,25 +13,15 @@ class RunActivities:
 
     Args:
         running: The use cases.
-        answer_seconds: How long a run waits for a person's answer.
     """
 
-    def __init__(self, running: Running, answer_seconds: int) -> None:
+    def __init__(self, running: Running) -> None:
         self._running = running
-        self._answer_seconds = answer_seconds
 
     @activity.defn(name="begin_run")
     async def begin_run(self, ref: RunRef) -> RunPlan:
-        """Marks the run as running and tells the workflow what it needs to steer it."""
-        brief = await self._running.begin(ref.tenant_id, ref.run_id)
-        return RunPlan(
-            agent_id=brief.agent.agent_id,
-            user_id=brief.user_id,
-            max_steps=brief.limits.max_steps,
-            max_tokens=brief.limits.max_tokens,
-            max_seconds=brief.limits.max_seconds,
-            answer_seconds=self._answer_seconds,
-        )
+        """Begins a run that was started without its plan, and tells it what it needs."""
+        return RunPlan.of(await self._running.begin(ref.tenant_id, ref.run_id))
 
     @activity.defn(name="note_status")
     async def note_status(self, note: RunNote) -> None:

@@ -50,19 +50,24 @@ _Final = Literal["completed", "incomplete", "failed", "cancelled"]
 class AgentRun:
     """One run, from its mission to its end."""
 
+    _plan: RunPlan
+
     @workflow.init
     def __init__(self, start: RunInput) -> None:
         carried = start.carried
         self._tenant_id = start.tenant_id
         self._run_id = start.run_id
+        self._given = start.plan
         self._part = carried.part
         self._step = carried.step
         self._tokens = carried.tokens
         self._worked_before = carried.worked_seconds
         self._todo = carried.todo
         self._words = list(carried.words)
+        self._told = carried.told
         self._paused = carried.paused
         self._status: str = "running"
+        self._row_ended = False
         self._waiting_for: str | None = None
         self._holds: list[str] = []
         self._held_since = workflow.now()
@@ -77,7 +82,7 @@ class AgentRun:
     async def run(self, start: RunInput) -> str:
         """Works until the run has ended; returns its status."""
         try:
-            self._plan = await quickly("begin_run", self._ref(), RunPlan)
+            self._plan = self._given if self._given is not None else await quickly("begin_run", self._ref(), RunPlan)
             end = await self._work()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
@@ -106,6 +111,7 @@ class AgentRun:
         word = word_id[0] if len(word_id) == 1 else None
         if isinstance(word, str) and is_id(word) and word not in self._words and len(self._words) < MOST_WORDS:
             self._words.append(word)
+            self._told += 1
 
     @workflow.query
     def progress(self) -> RunProgress:
@@ -124,7 +130,7 @@ class AgentRun:
             left = self._left()
             try:
                 if reached is StopReason.MAX_STEPS:
-                    await self._think(closing=True)
+                    self._row_ended = (await self._think(closing=True)).ended
                     return self._incomplete(reached)
                 answered = await self._take_step()
             except FailureError as error:
@@ -134,12 +140,13 @@ class AgentRun:
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
             # A word that came while the model was answering is heard before the run ends.
-            if answered and not self._words:
+            if self._row_ended or (answered and not self._words):
                 return self._end("completed")
             await self._continue_as_new()
 
     async def _take_step(self) -> bool:
         outcome = await self._think()
+        self._row_ended = outcome.ended
         if outcome.calls:
             await self._while_paused()
             await self._act(outcome)
@@ -152,6 +159,8 @@ class AgentRun:
         turn: dict[str, Any] = {"words": words} if words else {}
         if closing:
             turn["closing"] = True
+        if self._given is not None:
+            turn["told"] = self._told
         asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
         outcome = await ask_model(asked, ModelOutcome, self._left())
         self._tokens += outcome.tokens
@@ -278,8 +287,10 @@ class AgentRun:
             todo=self._todo,
             words=tuple(self._words),
             paused=self._paused,
+            told=self._told,
         )
-        workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried))
+        given: dict[str, Any] = {} if self._given is None else {"plan": self._given}
+        workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried, **given))
 
     async def _finish(self, end: RunEnd) -> None:
         finishing = asyncio.create_task(self._write_end(end))
@@ -292,7 +303,8 @@ class AgentRun:
     async def _write_end(self, end: RunEnd) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._status, self._waiting_for = end.status, None
-        await quickly("finish_run", end)
+        if not self._row_ended:
+            await quickly("finish_run", end)
         self._mark(end.status, None)
         self._describe()
 

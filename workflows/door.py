@@ -25,7 +25,7 @@ from temporalio.types import MethodAsyncSingleParam
 
 from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
 from models.messages.deletions import DeletionRef
-from models.messages.runs import RunInput, RunProgress
+from models.messages.runs import RunInput, RunPlan, RunProgress
 from models.messages.webhooks import DeliveryInput
 from taskforce.core.domain.approvals import request_of
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
@@ -145,7 +145,7 @@ class TemporalDoor:
         }
         await self._start(
             AgentRun.run,
-            RunInput(tenant_id=tenant_id, run_id=run_id),
+            RunInput(tenant_id=tenant_id, run_id=run_id, plan=RunPlan.of(brief)),
             run_workflow_id(tenant_id, run_id),
             values,
             f"{brief.agent.label} for {brief.user_id}",

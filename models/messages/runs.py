@@ -1,8 +1,9 @@
 """Messages of the `AgentRun` workflow and its activities: ids, counters and verdicts, never content."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from models.messages.frame import Message, RunRef
+from taskforce.core.domain.runs import ANSWER_SECONDS, Brief
 
 Todo = tuple[tuple[str, str], ...]
 
@@ -18,6 +19,7 @@ class Carried(Message):
         todo: The plan, as (text, status).
         words: Ids of words that the model has not heard yet.
         paused: Whether a person has paused the run.
+        told: Words of which the run has been told so far.
     """
 
     step: int = 0
@@ -27,12 +29,7 @@ class Carried(Message):
     todo: Todo = ()
     words: tuple[str, ...] = ()
     paused: bool = False
-
-
-class RunInput(RunRef):
-    """Starts a run, or its next part."""
-
-    carried: Carried = Carried()
+    told: int = 0
 
 
 class RunPlan(Message):
@@ -54,6 +51,31 @@ class RunPlan(Message):
     max_seconds: int
     answer_seconds: int
 
+    @classmethod
+    def of(cls, brief: Brief) -> Self:
+        """The plan of a run."""
+        return cls(
+            agent_id=brief.agent.agent_id,
+            user_id=brief.user_id,
+            max_steps=brief.limits.max_steps,
+            max_tokens=brief.limits.max_tokens,
+            max_seconds=brief.limits.max_seconds,
+            answer_seconds=ANSWER_SECONDS,
+        )
+
+
+class RunInput(RunRef):
+    """Starts a run, or its next part.
+
+    Attributes:
+        carried: What the part before hands over.
+        plan: What it needs to steer the run, whose model's turns begin and end it; a run without, from before 2026-12,
+            asks for it by an activity of its own, and ends so.
+    """
+
+    carried: Carried = Carried()
+    plan: RunPlan | None = None
+
 
 class ModelTurn(RunRef):
     """Asks the model for one step.
@@ -62,11 +84,14 @@ class ModelTurn(RunRef):
         step: The step, from 1.
         words: Ids of a person's words to hear first.
         closing: No tools are offered: the model shall answer with what it has.
+        told: Words of which the run has been told so far; a reply that answers ends the run unless there are others.
+            None leaves the end, and the beginning, to the workflow.
     """
 
     step: int
     words: tuple[str, ...] = ()
     closing: bool = False
+    told: int | None = None
 
 
 class Permit(Message):
@@ -96,11 +121,13 @@ class ModelOutcome(Message):
         calls: How many tool calls it asks for.
         tokens: Its price.
         permits: Those of the calls that may go on; None from before `call_model` checked them.
+        ended: The reply has ended the run, whose row says so.
     """
 
     calls: int = 0
     tokens: int = 0
     permits: tuple[Permit, ...] | None = None
+    ended: bool = False
 
 
 class StepRef(RunRef):

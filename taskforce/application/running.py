@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from taskforce.application.kept import Kept
 from taskforce.application.lines import COMPLETED, STARTED, names_of
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
+from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
@@ -69,13 +70,10 @@ class Running:
 
     async def begin(self, tenant_id: str, run_id: str) -> Brief:
         """Marks the run as running; a second begin changes nothing."""
-        now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             brief = await self._briefs.read(records, tenant_id, run_id)
-            if await records.runs.begin(run_id, now):
-                await records.events.append(run_id, "run.started", {}, now)
+            await begin(records, brief, self._clock())
         self._live.changed(tenant_id, run_id)
-        _log.info(STARTED, **names_of(brief))
         return brief
 
     async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
@@ -93,27 +91,72 @@ class Running:
 
     async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
         """Ends the run: totals, answer, milestone and audit in one transaction; a second end changes nothing."""
-        now = self._clock()
-        told: dict[str, object] = {}
         async with self._store.tenant(tenant_id) as records:
+            brief = await self._briefs.read(records, tenant_id, run_id)
             answer = await _answer(records, run_id, ending)
-            totals = await records.runs.close(run_id, ending, answer, now)
-            if totals is not None:
-                tokens = totals.input_tokens + totals.output_tokens
-                data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": tokens}
-                await records.events.append(run_id, "run.finished", data, now)
-                brief = await self._briefs.read(records, tenant_id, run_id)
-                await records.audit.append(_ended(brief, ending, now))
-                told = {
-                    **names_of(brief),
-                    "total_steps": totals.steps,
-                    "tokens_used": tokens,
-                    "status": ending.status.value,
-                }
-                told["duration_seconds"] = round((now - brief.created_at).total_seconds(), 3)
+            ended = await close(records, brief, ending, answer, self._clock())
         self._live.changed(tenant_id, run_id)
-        if told:
-            _log.info(COMPLETED, success=ending.status is RunStatus.COMPLETED, **told)
+        if ended is not None:
+            ended.log()
+
+
+async def begin(records: Records, brief: Brief, now: datetime) -> None:
+    """Marks a run as running, within a transaction that is open already; a second begin changes nothing."""
+    await records.runs.begin(brief.run_id, "run.started", now)
+    _log.info(STARTED, **names_of(brief))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has just ended."""
+
+    brief: Brief
+    ending: Ending
+    totals: Totals
+    at: datetime
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it used."""
+        return self.totals.input_tokens + self.totals.output_tokens
+
+    def log(self) -> None:
+        """Tells the process's log, after the commit."""
+        _log.info(
+            COMPLETED,
+            success=self.ending.status is RunStatus.COMPLETED,
+            **names_of(self.brief),
+            total_steps=self.totals.steps,
+            tokens_used=self.tokens,
+            status=self.ending.status.value,
+            duration_seconds=round((self.at - self.brief.created_at).total_seconds(), 3),
+        )
+
+
+async def close(
+    records: Records, brief: Brief, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+) -> Ended | None:
+    """Ends a run within a transaction that is open already: totals, answer, milestone and audit.
+
+    Args:
+        records: The tenant's records.
+        brief: What the run is about.
+        ending: How it ends.
+        answer: What it says.
+        now: When.
+        words: Ends it only if people have added so many words to it.
+
+    Returns:
+        None when it had ended before, or has other words: then nothing was changed.
+    """
+    totals = await records.runs.close(brief.run_id, ending, answer, now, words=words)
+    if totals is None:
+        return None
+    ended = Ended(brief, ending, totals, now)
+    data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": ended.tokens}
+    await records.events.append(brief.run_id, "run.finished", data, now)
+    await records.audit.append(_audited(brief, ending, now))
+    return ended
 
 
 async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
@@ -124,7 +167,7 @@ async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
     return reply.text if reply is not None else ""
 
 
-def _ended(brief: Brief, ending: Ending, now: datetime) -> AuditEvent:
+def _audited(brief: Brief, ending: Ending, now: datetime) -> AuditEvent:
     return AuditEvent(
         actor_id=f"agent:{brief.agent.agent_id}",
         on_behalf_of=brief.user_id,

@@ -86,7 +86,8 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         earlier = await _earlier(records, run, saying, word_id, now)
         if earlier is not None:
             return earlier
-        run.require_open()
+        # The run ends only if it has heard all words, which its last reply looks up under the same lock.
+        replace(run, status=await records.runs.lock(run_id)).require_open()
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)

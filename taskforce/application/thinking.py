@@ -9,11 +9,11 @@ from taskforce.application.checking import Allowed, Checked, Checking, offered
 from taskforce.application.conversations import Conversations
 from taskforce.application.kept import Kept
 from taskforce.application.lasting import to_its_end
-from taskforce.application.running import Briefs
+from taskforce.application.running import Briefs, Ended, begin, close
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.policies import Policy
-from taskforce.core.domain.runs import TOKENS_USED_UP, Brief
+from taskforce.core.domain.runs import TOKENS_USED_UP, Brief, Ending, RunStatus, StopReason
 from taskforce.core.domain.transcript import Entry, EntryKind, Exchange, conversation
 from taskforce.core.interfaces.llm import (
     ChatMessage,
@@ -49,6 +49,8 @@ class Turn:
         attempt: Temporal's attempt, from 1.
         words: Ids of a person's words to hear first.
         closing: The model must answer in words.
+        told: Words of which the run has been told; the first turn begins the run, and the last ends it unless there are
+            others. None leaves both to whoever runs the loop.
     """
 
     tenant_id: str
@@ -57,6 +59,11 @@ class Turn:
     attempt: int
     words: tuple[str, ...] = ()
     closing: bool = False
+    told: int | None = None
+
+    def ends(self, reply: Entry) -> bool:
+        """Whether the reply is the run's last, as far as the model goes."""
+        return self.told is not None and (self.closing or not reply.tool_calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,13 @@ class Thought:
         calls: Tool calls that it asks for.
         tokens: What it cost.
         allowed: Those that may go on; None when that could not be found out, and is to be asked for.
+        ended: The run has ended with it.
     """
 
     calls: int
     tokens: int
     allowed: tuple[Allowed, ...] | None = ()
+    ended: bool = False
 
 
 class Thinking:
@@ -126,6 +135,8 @@ class Thinking:
             known = past.reply(turn.step)
             if known is not None:
                 return await self._known(records, brief, policy, turn, known)
+            if turn.told is not None and turn.step == 1:
+                await begin(records, brief, self._clock())
             who = await self._checking.user(records, brief)
             if turn.attempt > 1:
                 await _require_tokens(records, brief, turn)
@@ -145,6 +156,9 @@ class Thinking:
     async def _known(self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry) -> Thought:
         """The thought behind a reply that an earlier attempt has stored."""
         tokens = await _used(records, turn)
+        if turn.ends(reply):
+            run = await records.runs.get(turn.run_id)
+            return Thought(0, tokens, ended=run is not None and run.status.is_final)
         told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
         return _thought(turn, reply, tokens, await self._checked(records, brief, policy, turn, reply, told))
 
@@ -235,10 +249,22 @@ class Thinking:
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
             checked = await self._checked(records, brief, policy, turn, reply)
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
+            ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
+        if ended is not None:
+            ended.log()
+            return Thought(0, tokens, ended=True)
         self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
         return _thought(turn, reply, tokens, checked)
+
+    async def _ended(self, records: Records, brief: Brief, turn: Turn, reply: Entry) -> Ended | None:
+        """Ends the run with the reply; not if somebody has added a word that it has not heard."""
+        if turn.closing:
+            limited = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS)
+            return await close(records, brief, limited, reply.text, self._clock())
+        done = Ending(RunStatus.COMPLETED)
+        return await close(records, brief, done, reply.text, self._clock(), words=turn.told)
 
     async def _store_late(self, brief: Brief, policy: Policy, turn: Turn, calls: tuple[ModelCall, ...]) -> Thought:
         """An attempt that was given up for dead has stored its reply first: that one is the reply."""

@@ -101,12 +101,12 @@ async def continued_as_new(stage: Stage) -> str:
 @scene(run="database_away")
 async def database_away(stage: Stage) -> str:
     missions = stage.missions
-    stage.llm.script([text("Done.")])
-    run_id = await missions.accepted()
-    brief = await missions.brief(run_id)
+    stage.llm.script([tool_calls([("ask_user", {"question": "Which colour?"})])])
+    run_id = await missions.start()
+    await missions.event(run_id, "run.waiting")
     await asyncio.to_thread(stage.servers.postgres.stop)
-    await missions.door.start_run(brief)
-    await stage.falls_back(run_id, "begin_run")
+    await missions.door.cancel_run(missions.tenant_id, run_id)
+    await stage.falls_back(run_id, "finish_run")
     await asyncio.to_thread(stage.servers.postgres.start)
     await missions.ended(run_id)
     return run_id

@@ -10,6 +10,8 @@ from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import is_id
 
 TOKENS_USED_UP = "tokens_used_up"
+ANSWER_SECONDS = 72 * 3_600
+"""How long a run waits for a person's answer."""
 DEFAULT_MAX_STEPS = 15
 DEFAULT_MAX_TOKENS = 1_000_000
 DEFAULT_MAX_SECONDS = 3_600
@@ -159,7 +161,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What never changes about a run: workflow inputs do not repeat it.
+    """What never changes about a run: workflow inputs repeat only what steers it.
 
     Attributes:
         tenant_id: Its tenant.

@@ -49,8 +49,16 @@ class Runs(Protocol):
         """The ids of open runs that are pinned to a version, oldest first."""
         ...
 
-    async def begin(self, run_id: str, now: datetime) -> bool:
-        """Marks a queued run as running; False when it already was."""
+    async def lock(self, run_id: str) -> RunStatus:
+        """Its status, which nobody else changes before this transaction ends.
+
+        Raises:
+            LookupError: There is no such run.
+        """
+        ...
+
+    async def begin(self, run_id: str, milestone: str, now: datetime) -> None:
+        """Marks a run that has not begun as running, and tells it; what has begun, or ended, stays as it is."""
         ...
 
     async def set_status(self, run_id: str, status: RunStatus, waiting_for: str | None) -> bool:
@@ -61,8 +69,21 @@ class Runs(Protocol):
         """Adds up the usage records into the run's row."""
         ...
 
-    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
-        """Ends an open run and adds up its usage records; None when it had already ended."""
+    async def close(
+        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+    ) -> Totals | None:
+        """Ends an open run and adds up its usage records.
+
+        Args:
+            run_id: The run.
+            ending: How it ends.
+            answer: What it says.
+            now: When.
+            words: Ends it only if people have added so many words to it.
+
+        Returns:
+            What it used; None when it had already ended, or has other words.
+        """
         ...
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:

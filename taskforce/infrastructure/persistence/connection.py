@@ -78,11 +78,17 @@ class Write:
     """A change whose outcome nobody waits for.
 
     Args:
+        updates: The row that it updates, by any name: of two that update the same row, a statement would do only one.
         parts: Its statements by name; one may select from what an earlier one returns.
     """
 
-    def __init__(self, **parts: Query) -> None:
+    def __init__(self, updates: str | None = None, **parts: Query) -> None:
+        self.updates = updates
         self.parts = parts
+
+    def collides(self, other: "Write") -> bool:
+        """Whether the two must not be sent as one statement."""
+        return self is other or (self.updates is not None and self.updates == other.updates)
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
         """The parameters of all parts."""
@@ -106,7 +112,7 @@ class Connection:
 
     async def later(self, write: Write, values: Mapping[str, object]) -> None:
         """Writes before the next statement, or before the commit; all that waits is sent as one."""
-        if write in self._later:
+        if any(write.collides(other) for other in self._later):
             await self.flush()
         self._later[write] = write.arguments(values)
 

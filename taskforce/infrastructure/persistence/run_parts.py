@@ -17,15 +17,25 @@ _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
 INT = sa.Integer()
 
 
-def _append() -> Write:
-    step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
-    counted = sa.update(_RUNS).where(where(_RUNS, "run_id")).values(event_seq=_RUNS.c.event_seq + 1, steps=step)
+def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
+    """Changes a run's row and appends a milestone: with parameters `kind`, `content`, `now` and those that are set.
+
+    Args:
+        of_run: The change; where it finds no row, nothing is told.
+        sets: As of a `Query`.
+    """
     key = (_RUNS.c.tenant_id, _RUNS.c.run_id, _RUNS.c.event_seq)
+    counted = of_run.values(event_seq=_RUNS.c.event_seq + 1).returning(*key)
     found = sa.table("counted", *(sa.column(column.name, column.type) for column in key))
     content = {"type": "kind", "data": "content", "at": "now"}
     said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
     told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
-    return Write(counted=Query(counted.returning(*key)), told=Query(told))
+    return Write(updates="run", counted=Query(counted, sets), told=Query(told))
+
+
+def _append() -> Write:
+    step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
+    return milestone(sa.update(_RUNS).where(where(_RUNS, "run_id")).values(steps=step))
 
 
 def _write() -> sa.ClauseElement:

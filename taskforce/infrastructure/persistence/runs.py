@@ -7,18 +7,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from models.tables.runs import RunRow, SessionRow
+from models.tables.runs import RunRow, RunWordRow, SessionRow
 from models.tables.usage import UsageRow
 from taskforce.core.domain.runs import FINAL, AgentDefinition, Brief, Ending, Limits, Run, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
 from taskforce.core.interfaces.stored import Erased, Page, RunFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.rows import Codec, Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.run_parts import milestone
 
 ERASED_ROWS = 20_000
 """A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
 
-_RUNS, _SESSIONS, _USAGE = table(RunRow), table(SessionRow), table(UsageRow)
+_RUNS, _SESSIONS, _USAGE, _WORDS = table(RunRow), table(SessionRow), table(UsageRow), table(RunWordRow)
 _AGENT = Codec(AgentDefinition)
 _OPEN = sa.and_(*(_RUNS.c.status != status.value for status in sorted(FINAL)))
 _COUNTERS = ("steps", "tool_calls", "input_tokens", "output_tokens", "cached_tokens", "wasted_tokens", "event_seq")
@@ -59,8 +60,9 @@ _OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id
 _ADD = Query(sa.insert(_RUNS))
 _GET = Query(sa.select(_RUNS).where(_OF_RUN))
 _EXCHANGES = Query(_exchanges())
-_QUEUED = _RUNS.c.status == RunStatus.QUEUED.value
-_BEGIN = Query(sa.update(_RUNS).where(_OF_RUN, _QUEUED), sets=("status", "started_at"))
+_LOCK = Query(sa.select(_RUNS.c.status).where(_OF_RUN).with_for_update())
+_BEGUN = {"status": RunStatus.RUNNING.value, "started_at": sa.bindparam("now", type_=_RUNS.c.started_at.type)}
+_BEGIN = milestone(sa.update(_RUNS).where(_OF_RUN, _OPEN, _RUNS.c.started_at.is_(None)).values(_BEGUN))
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
 _TOTAL = Query(_totalled())
 # Written as the index `runs_open` is.
@@ -80,6 +82,8 @@ _OF_VERSION = Query(
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
+_SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
+_CLOSE_HEARD = Query(_totalled(_OPEN, sa.bindparam("words", type_=sa.Integer) == _SAID, sets=_ENDING))
 _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
 
@@ -160,9 +164,14 @@ class RunRows(Repository):
         rows = await self._connection.all(_OF_VERSION, {**self._of(version_id=version_id), "most": most})
         return [row.run_id for row in rows]
 
-    async def begin(self, run_id: str, now: datetime) -> bool:
-        """Marks a queued run as running."""
-        return await self._update(_BEGIN, run_id, status=RunStatus.RUNNING.value, started_at=now)
+    async def lock(self, run_id: str) -> RunStatus:
+        """Its status; the row is locked until the commit."""
+        return RunStatus((await self._connection.one(_LOCK, self._of(run_id=run_id))).status)
+
+    async def begin(self, run_id: str, milestone: str, now: datetime) -> None:
+        """Marks a run that has not begun as running, and tells it."""
+        values = {"kind": milestone, "content": {}, "now": now}
+        await self._connection.later(_BEGIN, {**self._of(run_id=run_id), **values})
 
     async def set_status(self, run_id: str, status: RunStatus, waiting_for: str | None) -> bool:
         """Changes the status of an open run."""
@@ -172,8 +181,10 @@ class RunRows(Repository):
         """Adds up the usage records into the run's row; doing it again gives the same."""
         await self._connection.change(_TOTAL, self._of(run_id=run_id))
 
-    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
-        """Ends an open run and adds up its usage records; None when it had already ended."""
+    async def close(
+        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+    ) -> Totals | None:
+        """Ends an open run and adds up its usage records, if it has so many words."""
         values = {
             "status": ending.status.value,
             "stop_reason": ending.stop_reason,
@@ -183,7 +194,8 @@ class RunRows(Repository):
             "waiting_for": None,
             "finished_at": now,
         }
-        row = await self._connection.first(_CLOSE, {**self._of(run_id=run_id), **values})
+        closing = _CLOSE if words is None else _CLOSE_HEARD
+        row = await self._connection.first(closing, {**self._of(run_id=run_id), **values, "words": words})
         return None if row is None else _totals(row)
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:

@@ -3,7 +3,8 @@
 import pytest
 
 from taskforce.application.steering import Saying, say
-from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.runs import Ending, RunStatus
 from tests.taskforce.application.stage import NOW, RULES, Stage
 
 
@@ -39,3 +40,12 @@ async def test_words_without_a_key_are_all_kept(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
     words = [await say(stage.database, run, Saying("alice", "Go on.", None, None), RULES, NOW) for _ in range(2)]
     assert words[0].word_id != words[1].word_id
+
+
+async def test_a_run_that_has_ended_since_it_was_looked_at_takes_no_word(stage: Stage) -> None:
+    run = await stage.run((await stage.accepted()).run_id)
+    await stage.running.end(stage.tenant_id, run.brief.run_id, Ending(RunStatus.COMPLETED))
+    with pytest.raises(Conflict) as refused:
+        await say(stage.database, run, Saying("alice", "Wait.", None, None), RULES, NOW)
+    assert refused.value.code == "run_finished"
+    assert await stage.rows("run_words", "text") == []

@@ -237,7 +237,7 @@ async def test_the_platform_door_sees_tenants_and_what_is_to_be_started_only(
 ) -> None:
     waiting, begun = await queued(database, f"{tenant}-a"), await queued(database, f"{tenant}-b")
     async with database.tenant(begun.tenant_id) as records:
-        await records.runs.begin(begun.run_id, NOW)
+        await records.runs.begin(begun.run_id, "run.started", NOW)
     found = await database.unstarted_runs(NOW + SECOND, 10_000)
     assert (waiting.tenant_id, waiting.run_id) in found
     assert (begun.tenant_id, begun.run_id) not in found

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import FINAL, Ending, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
 from taskforce.core.interfaces.llm import ModelCall
@@ -75,8 +76,12 @@ async def test_a_run_begins_once_and_ends_once(database: Database, tenant: str) 
     first, second = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS), Ending(RunStatus.FAILED, error_code="x")
     async with database.tenant(tenant) as records:
         runs = records.runs
-        assert await runs.begin(asked.run_id, NOW)
-        assert not await runs.begin(asked.run_id, NOW + SECOND)
+        await runs.begin(asked.run_id, "run.started", NOW)
+        await runs.begin(asked.run_id, "run.started", NOW + SECOND)
+        begun = await runs.get(asked.run_id)
+        assert begun is not None
+        assert (begun.status, begun.started_at) == (RunStatus.RUNNING, NOW)
+        assert [event.type for event in await records.events.after(asked.run_id, 0, 10)] == ["run.started"]
         assert await runs.set_status(asked.run_id, RunStatus.WAITING, "approval")
         assert await runs.close(asked.run_id, first, "", NOW + SECOND) is not None
         assert await runs.close(asked.run_id, second, "late", NOW + SECOND) is None
@@ -87,6 +92,39 @@ async def test_a_run_begins_once_and_ends_once(database: Database, tenant: str) 
     # An empty answer is an answer.
     assert (run.answer, run.waiting_for) == ("", None)
     assert (run.started_at, run.finished_at) == (NOW, NOW + SECOND)
+
+
+async def test_a_run_that_was_paused_before_it_began_begins(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    async with database.tenant(tenant) as records:
+        await records.runs.set_status(asked.run_id, RunStatus.PAUSED, None)
+        await records.runs.begin(asked.run_id, "run.started", NOW)
+        run = await records.runs.get(asked.run_id)
+    assert run is not None
+    assert (run.status, run.started_at) == (RunStatus.RUNNING, NOW)
+
+
+async def test_a_run_ends_only_with_the_words_that_it_has_heard(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    done = Ending(RunStatus.COMPLETED)
+    async with database.tenant(tenant) as records:
+        await records.words.add(asked.run_id, new_id(), "alice", "Wait.", NOW)
+        assert await records.runs.close(asked.run_id, done, "", NOW, words=0) is None
+        assert await records.runs.lock(asked.run_id) is RunStatus.QUEUED
+        assert await records.runs.close(asked.run_id, done, "", NOW, words=1) is not None
+
+
+async def test_changes_of_a_runs_row_are_all_made_in_one_transaction(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    async with database.tenant(tenant) as records:
+        await records.runs.begin(asked.run_id, "run.started", NOW)
+        await records.events.append(asked.run_id, "step.replied", {}, NOW, step=1)
+    async with database.tenant(tenant) as records:
+        told = [(event.seq, event.type) for event in await records.events.after(asked.run_id, 0, 10)]
+        run = await records.runs.get(asked.run_id)
+    assert told == [(1, "run.started"), (2, "step.replied")]
+    assert run is not None
+    assert (run.status, run.totals.steps) == (RunStatus.RUNNING, 1)
 
 
 async def test_steps_never_go_back(database: Database, tenant: str) -> None:
@@ -198,7 +236,7 @@ async def test_a_page_shows_what_was_asked_for(database: Database, tenant: str, 
         agent=replace(AGENT, agent_id="other"),
     )
     async with database.tenant(tenant) as records:
-        await records.runs.begin(other.run_id, NOW)
+        await records.runs.begin(other.run_id, "run.started", NOW)
         wanted = {
             "status": RunStatus.RUNNING,
             "session_id": other.session_id,

@@ -99,7 +99,7 @@ async def test_who_catches_the_error_of_a_second_entry_commits_nothing(database:
 
     async def catch() -> None:
         async with database.tenant(tenant) as records:
-            await records.runs.begin(run.run_id, NOW)
+            await records.runs.begin(run.run_id, "run.started", NOW)
             await records.transcripts.append(run.run_id, observation(1, 0))
             with pytest.raises(asyncpg.UniqueViolationError):
                 # Read together with what waits to be written.
