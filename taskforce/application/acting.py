@@ -1,6 +1,7 @@
 """The tool calls of a step, and what came of them."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -87,7 +88,7 @@ class Acting:
         if self._checking.just_cleared(brief, ref, call):
             return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
         policy = await self._checking.policy(brief)
-        async with self._store.tenant(ref.tenant_id) as records:
+        async with self._looking(ref, call) as records:
             known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
                 return _observed_before(call, known)
@@ -106,6 +107,12 @@ class Acting:
     async def _call(self, ref: CallRef) -> RequestedCall:
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         return reply.tool_calls[ref.call - 1]
+
+    def _looking(self, ref: CallRef, call: RequestedCall) -> AbstractAsyncContextManager[Records]:
+        # Only the beginning of what must not happen twice is written down first.
+        spec = self._tools.specs().get(call.name)
+        once = spec is not None and not spec.idempotent
+        return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
 
     async def _begin(self, records: Records, ref: CallRef, call: RequestedCall) -> bool:
         spec = self._tools.specs()[call.name]

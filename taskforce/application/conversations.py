@@ -59,7 +59,7 @@ class Conversations:
         kept = self._steps.get((tenant_id, run_id, step))
         if kept is not None:
             return kept.reply
-        async with self._store.tenant(tenant_id) as records:
+        async with self._store.reading(tenant_id) as records:
             reply = await records.transcripts.entry(run_id, step, 0)
         if reply is None:
             raise missing("step")

@@ -81,7 +81,7 @@ class StoredPolicies:
     async def _read(self, tenant_id: str) -> _Read:
         # The second begins before the question: what is saved while it is on its way must not wait for longer.
         until, kept = self._seconds() + KEPT_FOR, self._kept.get(tenant_id)
-        async with self._store.tenant(tenant_id) as records:
+        async with self._store.reading(tenant_id) as records:
             mark = await records.policies.latest()
             same = kept is not None and kept.mark == mark
             version = None if same or mark is None else await records.policies.current()

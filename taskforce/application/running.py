@@ -40,7 +40,7 @@ class Briefs:
         """
         kept = self._kept.get((tenant_id, run_id))
         if kept is None:
-            async with self._store.tenant(tenant_id) as records:
+            async with self._store.reading(tenant_id) as records:
                 kept = await self.read(records, tenant_id, run_id)
         return kept
 
@@ -188,7 +188,7 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
     Raises:
         Missing: `run_not_found`.
     """
-    async with store.tenant(tenant_id) as records:
+    async with store.reading(tenant_id) as records:
         run = await records.runs.get(run_id)
     if run is None:
         raise missing("run")

@@ -1,6 +1,7 @@
 """One turn of the model: what it is shown, and what is kept of its reply."""
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -60,6 +61,11 @@ class Turn:
     words: tuple[str, ...] = ()
     closing: bool = False
     told: int | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether the run begins with this turn."""
+        return self.told is not None and self.step == 1
 
     def ends(self, reply: Entry) -> bool:
         """Whether the reply is the run's last, as far as the model goes."""
@@ -130,20 +136,13 @@ class Thinking:
         """
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
         policy = await self._checking.policy(brief)
-        async with self._store.tenant(turn.tenant_id) as records:
-            past = await self._read(records, brief, turn)
-            known = past.reply(turn.step)
-            if known is not None:
-                return await self._known(records, brief, policy, turn, known)
-            if turn.told is not None and turn.step == 1:
-                await begin(records, brief, self._clock())
-            who = await self._checking.user(records, brief)
-            if turn.attempt > 1:
-                await _require_tokens(records, brief, turn)
-            heard = await self._heard(records, turn)
-        messages = _messages(brief, turn, past, heard)
+        seen = await self._look(brief, turn)
+        if isinstance(seen, Entry):
+            async with self._store.tenant(turn.tenant_id) as records:
+                return await self._known(records, brief, policy, turn, seen)
+        heard, messages = seen.heard, _messages(brief, turn, seen.past, seen.heard)
         try:
-            reply = await self._model.complete(self._request(brief, who, turn, messages), self._stream(turn))
+            reply = await self._model.complete(self._request(brief, seen.who, turn, messages), self._stream(turn))
         except ModelFailure as error:
             await self._spend(brief, turn, error.calls, error)
             raise
@@ -152,6 +151,23 @@ class Thinking:
             raise
         # What was paid for is kept, also when the caller is cancelled at this moment.
         return await to_its_end(self._keep(brief, turn, heard, reply))
+
+    async def _look(self, brief: Brief, turn: Turn) -> "_Seen | Entry":
+        """Reads what is new, and the rights of now; only the reply, if an earlier attempt has stored one."""
+        async with self._looking(turn) as records:
+            past = await self._read(records, brief, turn)
+            known = past.reply(turn.step)
+            if known is not None:
+                return known
+            if turn.begins:
+                await begin(records, brief, self._clock())
+            who = await self._checking.user(records, brief)
+            if turn.attempt > 1:
+                await _require_tokens(records, brief, turn)
+            return _Seen(past, who, await self._heard(records, turn))
+
+    def _looking(self, turn: Turn) -> AbstractAsyncContextManager[Records]:
+        return self._store.tenant(turn.tenant_id) if turn.begins else self._store.reading(turn.tenant_id)
 
     async def _known(self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry) -> Thought:
         """The thought behind a reply that an earlier attempt has stored."""
@@ -324,6 +340,15 @@ class _Past:
     def reply(self, step: int) -> Entry | None:
         """The reply of a step, from an attempt that died after it was stored."""
         return next((one for one in reversed(self.entries) if (one.step, one.call) == (step, 0)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a turn needs to know before it asks the model."""
+
+    past: _Past
+    who: Standing
+    heard: Sequence[Entry]
 
 
 async def _used(records: Records, turn: Turn) -> int:

@@ -183,6 +183,10 @@ class Store(Protocol):
         """Opens a transaction in which nothing but the tenant's rows exists."""
         ...
 
+    def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        """As `tenant`, for looks that change nothing, lock nothing, and need not agree with one another."""
+        ...
+
     def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
         """As `tenant`, for what may be lost with the server's last moment: counts, not facts."""
         ...

@@ -7,7 +7,7 @@ docs/decisions/0008-asyncpg-executes.md).
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeVar, cast
 
 import asyncpg
@@ -60,6 +60,17 @@ class Query:
     def numbered_after(self, before: int) -> str:
         """The text with parameters numbered from `before` + 1."""
         return _NUMBER.sub(lambda found: f"${int(found[1]) + before}", self.text)
+
+    @cached_property
+    def entering(self) -> str:
+        """The text of a SELECT that says itself to which tenant it belongs, by a first parameter before its own.
+
+        What is asked depends on that, row by row, so that PostgreSQL sets the tenant before it looks for the first row.
+        """
+        enters = "SELECT set_config('app.tenant_id', $1, true) AS tenant OFFSET 0"
+        asked = self.numbered_after(1)
+        once = f"SELECT asked.* FROM ({asked}) asked WHERE entered.tenant IS NOT NULL OFFSET 0"  # noqa: S608 - our text
+        return f"SELECT found.* FROM ({enters}) entered CROSS JOIN LATERAL ({once}) found"  # noqa: S608 - our text
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
         """The parameters in the order in which they are sent.
@@ -169,6 +180,33 @@ class Connection:
         result = await send(_together(tuple(writes), query), *before, *arguments)
         self.broken = False
         return result
+
+
+class Look(Connection):
+    """The way to PostgreSQL without a transaction: each statement is one of its own, and reads.
+
+    Args:
+        driver: The driver's connection, in no transaction.
+        tenant_id: Whose rows are read.
+    """
+
+    def __init__(self, driver: "PoolConnectionProxy[Row]", tenant_id: str) -> None:
+        super().__init__(driver)
+        self._tenant_id = tenant_id
+
+    async def later(self, write: Write, values: Mapping[str, object]) -> None:
+        """Refuses to write."""
+        raise TypeError("A look changes nothing.")
+
+    async def change(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> int:
+        """Refuses to write."""
+        raise TypeError("A look changes nothing.")
+
+    async def _send(
+        self, send: Callable[..., Awaitable[Result]], statement: Statement, values: Mapping[str, object]
+    ) -> Result:
+        query = statement if isinstance(statement, Query) else Query(statement)
+        return await send(query.entering, self._tenant_id, *query.arguments(values))
 
 
 async def prepare(connection: "asyncpg.Connection[Row]") -> None:

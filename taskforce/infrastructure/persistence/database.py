@@ -17,7 +17,7 @@ from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.tenants import Tenant
 from taskforce.core.domain.webhooks import FixedWebhooks
 from taskforce.core.interfaces.records import AlreadyThere
-from taskforce.infrastructure.persistence.connection import Connection, Query, Row, prepare
+from taskforce.infrastructure.persistence.connection import Connection, Look, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.records import TenantRecords
 from taskforce.infrastructure.persistence.sealing import ColumnSealer
@@ -146,6 +146,17 @@ class Database:
             self.queued.set()
 
     @asynccontextmanager
+    async def reading(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
+        """Reads this tenant's rows; each statement is one round trip, and sees what is committed when it is sent.
+
+        Raises:
+            TypeError: Somebody writes.
+            Unavailable: `database_unavailable` when PostgreSQL does not answer.
+        """
+        async with _telling(), self._connection() as driver:
+            yield self._records(Look(driver, tenant_id), tenant_id)
+
+    @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
@@ -203,25 +214,16 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
-        try:
-            async with self._connection() as driver:
-                try:
-                    await driver.execute(begin)
-                    connection = Connection(driver)
-                    yield connection
-                    await connection.flush()
-                except BaseException:
-                    await _roll_back(driver)
-                    raise
-                await _commit(driver, connection)
-        except asyncpg.ClientConfigurationError as error:
-            raise Invalid("bad_setting", f"DATABASE_URL cannot be used: {error}") from None
-        except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
-            raise _unavailable(error) from error
-        except asyncpg.PostgresError as error:
-            if (error.sqlstate or "")[:2] in _OUTAGES:
-                raise _unavailable(error) from None
-            raise _refused(error) from None
+        async with _telling(), self._connection() as driver:
+            try:
+                await driver.execute(begin)
+                connection = Connection(driver)
+                yield connection
+                await connection.flush()
+            except BaseException:
+                await _roll_back(driver)
+                raise
+            await _commit(driver, connection)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["PoolConnectionProxy[Row]"]:
@@ -253,6 +255,21 @@ class Database:
             )
             await self._pool
         return self._pool
+
+
+@asynccontextmanager
+async def _telling() -> AsyncIterator[None]:
+    """Says what became of PostgreSQL in the product's words."""
+    try:
+        yield
+    except asyncpg.ClientConfigurationError as error:
+        raise Invalid("bad_setting", f"DATABASE_URL cannot be used: {error}") from None
+    except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
+        raise _unavailable(error) from error
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "")[:2] in _OUTAGES:
+            raise _unavailable(error) from None
+        raise _refused(error) from None
 
 
 def _tenant(tenant_id: str) -> str:

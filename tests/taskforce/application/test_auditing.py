@@ -119,6 +119,9 @@ class Breaking:
             raise RuntimeError("this tenant's log is broken")
         return self._database.tenant(tenant_id)
 
+    def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        return self._database.reading(tenant_id)
+
     def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
         return self._database.counting(tenant_id)
 

@@ -59,6 +59,9 @@ class Breaking:
             raise RuntimeError("this tenant's runs are broken")
         return self._database.tenant(tenant_id)
 
+    def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        return self._database.reading(tenant_id)
+
     def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
         return self._database.counting(tenant_id)
 

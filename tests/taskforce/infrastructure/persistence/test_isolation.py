@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from models.tables.metadata import METADATA
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.errors import Unavailable
-from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.runs import Brief, RunStatus
 from taskforce.core.interfaces.stored import AuditEvent
 from taskforce.infrastructure.persistence.database import Database, StatementError
 from taskforce.infrastructure.persistence.records import TenantRecords
@@ -57,12 +57,22 @@ class Crowd:
 
     async def glance(self) -> None:
         mine, other = self.chance.sample(list(self.asked), 2)
+        if self.chance.random() < 0.3:
+            await self.look(mine, other)
+            return
         async with self.door.tenant(mine) as records:
             seen = await records.users._connection.all(sa.text("SELECT tenant_id, run_id FROM runs"))
             assert [tuple(row) for row in seen] == [(mine, self.asked[mine].run_id)]
             if self.chance.random() < 0.1:
                 assert await records.runs.get(self.asked[other].run_id) is None
             await self.stumble(records)
+
+    async def look(self, mine: str, other: str) -> None:
+        async with self.door.reading(mine) as records:
+            assert await records.runs.get(self.asked[other].run_id) is None
+            run = await records.runs.get(self.asked[mine].run_id)
+            assert run is not None
+            assert (run.brief.tenant_id, run.brief.run_id) == (mine, self.asked[mine].run_id)
 
     async def stumble(self, records: TenantRecords) -> None:
         if self.chance.random() < 0.05:
@@ -312,3 +322,40 @@ async def test_whatever_a_tenant_is_called_its_name_is_a_text_and_no_statement(
             assert await connection.value(sa.text("SHOW standard_conforming_strings")) == conforming
             assert await connection.value(TOLD) == name
     await door.close()
+
+
+async def test_a_look_reads_its_own_tenants_rows_and_leaves_no_tenant_behind(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    async with database.reading(tenant) as records:
+        found = await records.runs.get(asked.run_id)
+        left = await records.runs._connection._driver.fetchval(str(SETTING))
+    assert found is not None
+    assert (found.brief.run_id, left) == (asked.run_id, "")
+    async with database.reading(f"{tenant}-b") as records:
+        assert await records.runs.get(asked.run_id) is None
+
+
+@pytest.mark.parametrize("setting", ["force_generic_plan", "force_custom_plan"])
+async def test_a_look_sets_the_tenant_before_it_looks_whatever_plan_is_made(
+    narrow: Database, tenant: str, setting: str
+) -> None:
+    asked = await queued(narrow, tenant)
+    async with narrow.reading(tenant) as records:
+        driver = records.runs._connection._driver
+        await driver.execute(f"SET plan_cache_mode = {setting}")
+        for _ in range(8):
+            assert await records.runs.get(asked.run_id) is not None
+            assert (await records.users.standing("alice"))[0] is not None
+            assert await records.transcripts.latest(asked.run_id, 0, 10) == []
+        await driver.execute("RESET plan_cache_mode")
+
+
+async def test_a_look_changes_nothing(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    async with database.reading(tenant) as records:
+        for write in (
+            records.runs.set_status(asked.run_id, RunStatus.FAILED, None),
+            records.events.append(asked.run_id, "x", {}, NOW),
+        ):
+            with pytest.raises(TypeError, match="changes nothing"):
+                await write
