@@ -337,6 +337,7 @@ async def work(settings: Settings) -> None:
 async def _prepare(model: LiteLLMModel) -> None:
     await model.prepare()
     # What is loaded by now stays for good: the collector need not walk it, which stops everything for a quarter second.
+    gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
 

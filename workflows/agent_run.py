@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
 
 PAUSE = "pause"
 MOST_WORDS = 1_000
+LATE_WORD = timedelta(seconds=10)
 # 2026-11: runs that began without the status attribute set it only for what Temporal's own status does not tell.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
@@ -64,7 +65,9 @@ class AgentRun:
         self._worked_before = carried.worked_seconds
         self._todo = carried.todo
         self._words = list(carried.words)
-        self._told = carried.told
+        # Ids are counted once: a signal may come twice, the second time when the model has heard the word already.
+        self._told_before = carried.told - len(carried.words)
+        self._told_of = set(carried.words)
         self._paused = carried.paused
         self._status: str = "running"
         self._row_ended = False
@@ -111,7 +114,7 @@ class AgentRun:
         word = word_id[0] if len(word_id) == 1 else None
         if isinstance(word, str) and is_id(word) and word not in self._words and len(self._words) < MOST_WORDS:
             self._words.append(word)
-            self._told += 1
+            self._told_of.add(word)
 
     @workflow.query
     def progress(self) -> RunProgress:
@@ -140,7 +143,7 @@ class AgentRun:
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
             # A word that came while the model was answering is heard before the run ends.
-            if self._row_ended or (answered and not self._words):
+            if self._row_ended or (answered and not await self._has_words()):
                 return self._end("completed")
             await self._continue_as_new()
 
@@ -160,11 +163,21 @@ class AgentRun:
         if closing:
             turn["closing"] = True
         if self._given is not None:
-            turn["told"] = self._told
+            turn["told"] = self._told()
         asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
         outcome = await ask_model(asked, ModelOutcome, self._left())
         self._tokens += outcome.tokens
         return outcome
+
+    async def _has_words(self) -> bool:
+        if self._given is not None and not self._words:
+            # The row has stayed open for a word that is stored, and of which the run is about to be told.
+            with suppress(asyncio.TimeoutError):
+                await workflow.wait_condition(lambda: bool(self._words), timeout=LATE_WORD)
+        return bool(self._words)
+
+    def _told(self) -> int:
+        return self._told_before + len(self._told_of)
 
     async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:
         if outcome.permits is not None:
@@ -287,7 +300,7 @@ class AgentRun:
             todo=self._todo,
             words=tuple(self._words),
             paused=self._paused,
-            told=self._told,
+            told=self._told(),
         )
         given: dict[str, Any] = {} if self._given is None else {"plan": self._given}
         workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried, **given))

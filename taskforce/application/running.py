@@ -10,7 +10,7 @@ import structlog
 
 from taskforce.application.kept import Kept
 from taskforce.application.lines import COMPLETED, STARTED, names_of
-from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
 from taskforce.core.interfaces.records import Clock, Live, Records, Store
@@ -73,7 +73,7 @@ class Running:
         async with self._store.tenant(tenant_id) as records:
             brief = await self._briefs.read(records, tenant_id, run_id)
             await begin(records, brief, self._clock())
-        self._live.changed(tenant_id, run_id)
+        begun(self._live, brief)
         return brief
 
     async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
@@ -90,9 +90,15 @@ class Running:
             await records.runs.total(run_id)
 
     async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
-        """Ends the run: totals, answer, milestone and audit in one transaction; a second end changes nothing."""
+        """Ends the run: totals, answer, milestone and audit in one transaction.
+
+        A second end changes nothing, nor does that of a run that is erased: its workflow may outlive its row.
+        """
         async with self._store.tenant(tenant_id) as records:
-            brief = await self._briefs.read(records, tenant_id, run_id)
+            try:
+                brief = await self._briefs.read(records, tenant_id, run_id)
+            except Missing:
+                return
             answer = await _answer(records, run_id, ending)
             ended = await close(records, brief, ending, answer, self._clock())
         self._live.changed(tenant_id, run_id)
@@ -103,6 +109,11 @@ class Running:
 async def begin(records: Records, brief: Brief, now: datetime) -> None:
     """Marks a run as running, within a transaction that is open already; a second begin changes nothing."""
     await records.runs.begin(brief.run_id, "run.started", now)
+
+
+def begun(live: Live, brief: Brief) -> None:
+    """Tells watchers and the process's log that a run works, after the commit."""
+    live.changed(brief.tenant_id, brief.run_id)
     _log.info(STARTED, **names_of(brief))
 
 

@@ -10,7 +10,7 @@ from taskforce.application.checking import Allowed, Checked, Checking, offered
 from taskforce.application.conversations import Conversations
 from taskforce.application.kept import Kept
 from taskforce.application.lasting import to_its_end
-from taskforce.application.running import Briefs, Ended, begin, close
+from taskforce.application.running import Briefs, Ended, begin, begun, close
 from taskforce.core.domain.access import Standing
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.policies import Policy
@@ -137,6 +137,8 @@ class Thinking:
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
         policy = await self._checking.policy(brief)
         seen = await self._look(brief, turn)
+        if turn.begins and turn.attempt == 1:
+            begun(self._live, brief)
         if isinstance(seen, Entry):
             async with self._store.tenant(turn.tenant_id) as records:
                 return await self._known(records, brief, policy, turn, seen)
@@ -289,6 +291,9 @@ class Thinking:
             reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
             if reply is None:
                 raise AlreadyThere(f"Something of step {turn.step} is stored already, but no reply.")
+            if turn.ends(reply):
+                # It has ended the run, and added up, without what this attempt has cost.
+                await records.runs.total(turn.run_id)
             return await self._known(records, brief, policy, turn, reply)
 
     async def _spend(

@@ -229,6 +229,42 @@ async def test_a_run_that_was_committed_but_never_started_is_started_by_the_swee
     assert run.answer == "Late, but here."
 
 
+async def test_a_word_of_which_the_run_is_told_late_is_heard_before_it_ends(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.script([text("Done."), text("Both done.")])
+    run_id = await missions.accepted()
+    word_id = await missions.word(run_id, "Both?")
+    await missions.door.start_run(await missions.brief(run_id))
+    await missions.event(run_id, "step.replied")
+    await missions.tell(run_id, word_id)
+    assert (await missions.ended(run_id)).answer == "Both done."
+
+
+async def test_a_word_that_is_told_twice_does_not_stand_for_another(missions: Missions, scripted: ScriptedLLM) -> None:
+    asks = tool_calls([("ask_user", {"question": "Which colour?"})])
+    scripted.script([asks, asks, text("Blue it is."), text("Or red.")])
+    run_id = await missions.start()
+    first, second = [await missions.word(run_id, text) for text in ("Blue.", "Or red?")]
+    for times in (1, 2):
+        await missions.event(run_id, "run.waiting", times)
+        await missions.tell(run_id, first)
+    await missions.event(run_id, "step.replied", 3)
+    await missions.tell(run_id, second)
+    assert (await missions.ended(run_id)).answer == "Or red."
+
+
+async def test_a_word_of_which_the_run_is_never_told_does_not_keep_it_open(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.script([text("Done.")])
+    run_id = await missions.accepted()
+    await missions.word(run_id, "Lost.")
+    await missions.door.start_run(await missions.brief(run_id))
+    run = await missions.ended(run_id)
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+
+
 @pytest.mark.parametrize("rubbish", [(), ("not-an-id",), (7,), ({"text": "hello"},), ("a", "b")])
 async def test_a_malformed_word_breaks_nothing(
     missions: Missions, scripted: ScriptedLLM, temporal: Client, rubbish: tuple[object, ...]

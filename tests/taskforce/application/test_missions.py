@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.missions import MAX_CONTEXT, Accepted, accept
-from taskforce.application.running import UNSTARTED_BATCH, sweep
+from taskforce.application.running import UNSTARTED_BATCH, settle, sweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
+from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import RunStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.application.stage import NOW, Stage
@@ -98,3 +99,9 @@ async def test_the_sweeper_starts_what_was_left_behind(stage: Stage) -> None:
     assert await sweep(await stage.database.unstarted_runs(stage.now, UNSTARTED_BATCH), start) == len(started)
     mine = [run_id for tenant_id, run_id in started if tenant_id == stage.tenant_id]
     assert (mine, fresh in mine, begun in mine) == ([late], False, False)
+
+
+async def test_a_terminated_run_that_is_erased_meanwhile_does_not_keep_the_rows_of_others_open(stage: Stage) -> None:
+    terminated = (await stage.accepted()).run_id
+    await settle(stage.running, [(stage.tenant_id, new_id()), (stage.tenant_id, terminated)])
+    assert (await stage.run(terminated)).error_code == "run_terminated"
