@@ -37,7 +37,7 @@ from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.publishing import AGENT_PUBLISH, Publications
 from taskforce.application.retaining import erase_all_expired
-from taskforce.application.running import UNSTARTED_BATCH, Briefs, Running, repeat, settle, sweep
+from taskforce.application.running import UNSTARTED_BATCH, Briefs, LateRuns, Running, repeat, settle, sweep
 from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
@@ -234,16 +234,18 @@ def _starting_late(database: Database, door: TemporalDoor, clock: Clock) -> Sequ
     """What a crash between commit and start has left behind is started."""
     briefs = Briefs(database)
 
-    async def start(tenant_id: str, run_id: str) -> None:
-        await door.start_run(await briefs.get(tenant_id, run_id))
+    async def start(tenant_id: str, run_id: str) -> bool:
+        return await door.start_run(await briefs.get(tenant_id, run_id))
 
-    async def ask(tenant_id: str, request_id: str) -> None:
+    async def ask(tenant_id: str, request_id: str) -> bool:
         async with database.tenant(tenant_id) as records:
             request = await found(records, request_id)
-        await door.start_request(tenant_id, request)
+        return await door.start_request(tenant_id, request)
+
+    late = LateRuns(database, start)
 
     async def start_runs() -> None:
-        started = await sweep(await database.unstarted_runs(clock() - LATE, UNSTARTED_BATCH), start)
+        started = await late.sweep(clock() - LATE)
         if started:
             _log.info("runs.swept", started=started)
 

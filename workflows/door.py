@@ -131,8 +131,11 @@ class TemporalDoor:
         self._client = client
         self._task_queue = task_queue
 
-    async def start_run(self, brief: Brief) -> None:
+    async def start_run(self, brief: Brief) -> bool:
         """Starts the workflow of a committed run; starting it again is harmless.
+
+        Returns:
+            False when it was started before.
 
         Raises:
             Unavailable: `temporal_unavailable`; the sweeper starts the run later.
@@ -143,7 +146,7 @@ class TemporalDoor:
             attributes.AGENT: brief.agent.agent_id,
             attributes.USER: brief.user_id,
         }
-        await self._start(
+        return await self._start(
             AgentRun.run,
             RunInput(tenant_id=tenant_id, run_id=run_id, plan=RunPlan.of(brief)),
             run_workflow_id(tenant_id, run_id),
@@ -176,7 +179,7 @@ class TemporalDoor:
         summary: str,
         noun: str,
         reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
-    ) -> None:
+    ) -> bool:
         try:
             await self._client.start_workflow(
                 run,
@@ -189,9 +192,10 @@ class TemporalDoor:
                 rpc_timeout=RPC_TIME,
             )
         except WorkflowAlreadyStartedError:
-            return
+            return False
         except RPCError as error:
             raise mapped(error, noun) from error
+        return True
 
     async def cancel_run(self, tenant_id: str, run_id: str) -> None:
         """Asks the run to end; it tells its model call and its tools."""
@@ -214,8 +218,11 @@ class TemporalDoor:
         except RPCError as error:
             raise mapped(error, "run") from error
 
-    async def start_request(self, tenant_id: str, request: Request) -> None:
+    async def start_request(self, tenant_id: str, request: Request) -> bool:
         """Starts the workflow of a committed request that no run waits for; starting it again is harmless.
+
+        Returns:
+            False when it was started before.
 
         Raises:
             Unavailable: `temporal_unavailable`; the sweeper starts the workflow later.
@@ -226,7 +233,7 @@ class TemporalDoor:
             attributes.USER: approval.requester_id,
             attributes.APPROVAL_TYPE: request.request_type,
         }
-        await self._start(
+        return await self._start(
             ApprovalWorkflow.run,
             ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
             approval_workflow_id(tenant_id, approval.request_id),

@@ -44,10 +44,15 @@ class Conversations:
                 self._keep(tenant_id, run_id, _Step(step.reply, step.words, {**step.observations, one.call: one}))
 
     def whole(self, tenant_id: str, run_id: str, step: int) -> tuple[Entry, ...] | None:
-        """All entries of a step that is over, in their order; None when not all of them are kept."""
+        """All entries of a step that is over, in their order; None when not all of them are kept.
+
+        They are handed out once: who comes to the same step again, as a run that is reset does, looks at the table, which
+        may know what follows.
+        """
         kept = self._steps.get((tenant_id, run_id, step))
         if kept is None or kept.words is None or len(kept.observations) < len(kept.reply.tool_calls):
             return None
+        self._steps.take((tenant_id, run_id, step))
         return (*kept.words, kept.reply, *(one for _, one in sorted(kept.observations.items())))
 
     async def reply(self, tenant_id: str, run_id: str, step: int) -> Entry:

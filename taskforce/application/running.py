@@ -13,7 +13,7 @@ from taskforce.application.lines import COMPLETED, STARTED, names_of
 from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
-from taskforce.core.interfaces.records import Clock, Live, Records, Store
+from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
 _log = structlog.get_logger(__name__)
@@ -209,9 +209,36 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
 class Start(Protocol):
     """Starts the workflow of something that is committed; starting it again is harmless."""
 
-    def __call__(self, tenant_id: str, thing_id: str, /) -> Awaitable[None]:
-        """Starts it by its ids."""
+    def __call__(self, tenant_id: str, thing_id: str, /) -> Awaitable[bool]:
+        """Starts it by its ids; False when it was started before."""
         ...
+
+
+class LateRuns:
+    """Starts the runs that a crash between commit and start has left behind.
+
+    Runs that have a workflow, and wait for a worker to begin them, look the same: each sweep goes on where the last one
+    ended, so that many of these do not keep one of those waiting.
+
+    Args:
+        platform: The door that sees them.
+        start: Starts one.
+    """
+
+    def __init__(self, platform: Platform, start: Start) -> None:
+        self._platform = platform
+        self._start = start
+        self._after: str | None = None
+
+    async def sweep(self, before: datetime, most: int = UNSTARTED_BATCH) -> int:
+        """Looks at the next of those that were committed before a time; returns how many were started.
+
+        Raises:
+            DomainError: As `sweep`.
+        """
+        late = await self._platform.unstarted_runs(before, most, self._after)
+        self._after = late[-1][1] if len(late) == most else None
+        return await sweep(late, self._start)
 
 
 async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
@@ -230,8 +257,7 @@ async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
     started, refused = 0, None
     for tenant_id, thing_id in late:
         try:
-            await start(tenant_id, thing_id)
-            started += 1
+            started += await start(tenant_id, thing_id)
         except DomainError as error:
             # One that cannot be started must not keep the others waiting.
             refused = error

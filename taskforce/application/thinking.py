@@ -137,11 +137,11 @@ class Thinking:
         brief = await self._briefs.get(turn.tenant_id, turn.run_id)
         policy = await self._checking.policy(brief)
         seen = await self._look(brief, turn)
-        if turn.begins and turn.attempt == 1:
-            begun(self._live, brief)
         if isinstance(seen, Entry):
             async with self._store.tenant(turn.tenant_id) as records:
                 return await self._known(records, brief, policy, turn, seen)
+        if turn.begins and turn.attempt == 1:
+            begun(self._live, brief)
         heard, messages = seen.heard, _messages(brief, turn, seen.past, seen.heard)
         try:
             reply = await self._model.complete(self._request(brief, seen.who, turn, messages), self._stream(turn))

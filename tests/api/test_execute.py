@@ -143,7 +143,7 @@ async def test_whoever_waits_too_short_gets_202(operator: httpx.AsyncClient) -> 
 
 
 class _TemporalIsDown(TemporalDoor):
-    async def start_run(self, brief: Brief) -> None:
+    async def start_run(self, brief: Brief) -> bool:
         raise Unavailable("temporal_unavailable", "Temporal does not answer.")
 
 

@@ -5,9 +5,12 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
@@ -263,6 +266,28 @@ async def test_a_word_of_which_the_run_is_never_told_does_not_keep_it_open(
     await missions.door.start_run(await missions.brief(run_id))
     run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+
+
+async def test_a_run_that_is_reset_after_its_row_was_closed_says_and_pays_nothing_anew(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    scripted.requests.clear()
+    scripted.script([tool_calls([("echo_slowly", {"text": "a"})]), text("Done.")])
+    run = await missions.finish()
+    before = await missions.events(run.brief.run_id)
+    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run.brief.run_id))
+    assert await handle.result() == "completed"
+    again = ResetWorkflowExecutionRequest(
+        namespace=temporal.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=handle.id),
+        reason="a test",
+        request_id=str(uuid4()),
+        workflow_task_finish_event_id=4,
+    )
+    await temporal.workflow_service.reset_workflow_execution(again)
+    assert await temporal.get_workflow_handle(handle.id).result() == "completed"
+    assert (await missions.run(run.brief.run_id), await missions.events(run.brief.run_id)) == (run, before)
+    assert len(scripted.requests) == 2
 
 
 @pytest.mark.parametrize("rubbish", [(), ("not-an-id",), (7,), ({"text": "hello"},), ("a", "b")])

@@ -199,8 +199,8 @@ class Platform(Protocol):
         """(tenant, request) of requests, opened before a time, for which no workflow waits yet."""
         ...
 
-    async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of runs that were committed before a time and have not begun."""
+    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """(tenant, run) of runs that were committed before a time and have not begun, by the run's id, after an id."""
         ...
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves dialects untyped
 _NUMBER = re.compile(r"\$(\d+)")
+_LOCK = re.compile(r"\bFOR (NO KEY )?(UPDATE|SHARE)\b|\bFOR KEY SHARE\b|\bpg_advisory_")
 _NOTHING: Mapping[str, object] = {}
 Result = TypeVar("Result")
 
@@ -66,7 +67,12 @@ class Query:
         """The text of a SELECT that says itself to which tenant it belongs, by a first parameter before its own.
 
         What is asked depends on that, row by row, so that PostgreSQL sets the tenant before it looks for the first row.
+
+        Raises:
+            TypeError: It locks something, which nothing would hold on to.
         """
+        if _LOCK.search(self.text):
+            raise TypeError("A look locks nothing.")
         enters = "SELECT set_config('app.tenant_id', $1, true) AS tenant OFFSET 0"
         asked = self.numbered_after(1)
         once = f"SELECT asked.* FROM ({asked}) asked WHERE entered.tenant IS NOT NULL OFFSET 0"  # noqa: S608 - our text

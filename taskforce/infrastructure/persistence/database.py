@@ -162,10 +162,10 @@ class Database:
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
             yield self._records(connection, tenant_id)
 
-    async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
         async with self._platform("") as records:
-            return await records.unstarted_runs(before, most)
+            return await records.unstarted_runs(before, most, after)
 
     async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         """See `Platform`."""

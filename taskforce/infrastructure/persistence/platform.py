@@ -40,14 +40,12 @@ class PlatformRecords:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+    async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
-        query = (
-            sa.select(_RUNS.c.tenant_id, _RUNS.c.run_id)
-            .where(_RUNS.c.status == "queued", _RUNS.c.created_at < before)
-            .order_by(_RUNS.c.created_at)
-            .limit(most)
+        late = sa.select(_RUNS.c.tenant_id, _RUNS.c.run_id).where(
+            _RUNS.c.status == "queued", _RUNS.c.created_at < before
         )
+        query = (late if after is None else late.where(_RUNS.c.run_id > after)).order_by(_RUNS.c.run_id).limit(most)
         return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
 
     async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:

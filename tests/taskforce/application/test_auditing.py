@@ -80,7 +80,7 @@ class SomeTenants:
     async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
         raise NotImplementedError
 
-    async def unstarted_runs(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
         raise NotImplementedError
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:

@@ -34,6 +34,16 @@ class Asked:
         return ModelReply(f"{NASTY} {len(self.messages)}", self.calls, (SPENT,))
 
 
+class Watched(Conversations):
+    """Keeps what it hands out."""
+
+    handed: tuple[Entry, ...] | None = None
+
+    def whole(self, tenant_id: str, run_id: str, step: int) -> tuple[Entry, ...] | None:
+        self.handed = super().whole(tenant_id, run_id, step)
+        return self.handed
+
+
 def thinking(stage: Stage, model: Asked, said: Conversations | None = None) -> Thinking:
     return Thinking(stage.database, stage.briefs, stage.checking, model, TOOLS, stage.live, stage.clock, said)
 
@@ -48,7 +58,7 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
     run_id, word_id = (await stage.accepted()).run_id, new_id()
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.words.add(run_id, word_id, "alice", NASTY, stage.now)
-    said = Conversations(stage.database)
+    said = Watched(stage.database)
     kept = Asked(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", NASTY, "{}"))
     here = thinking(stage, kept, said)
     await here.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, words=(word_id,)))
@@ -64,7 +74,7 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
     async with stage.database.tenant(stage.tenant_id) as records:
         read = await records.transcripts.latest(run_id, 0, 100)
     assert [(one.step, one.call) for one in read[:5]] == [(0, 0), (1, -1), (1, 0), (1, 1), (1, 2)]
-    assert said.whole(stage.tenant_id, run_id, 1) == tuple(read[1:5])
+    assert said.handed == tuple(read[1:5])
     assert [message.role for message in kept.messages[-1]] == ["system", "user", "user", "assistant", "tool", "tool"]
 
 
@@ -99,8 +109,16 @@ def test_a_step_is_whole_only_with_its_opening_and_every_observation(database: D
     said.opened("t", "r", [WORD], REPLY)
     assert said.whole("t", "r", 1) is None
     said.observed("t", "r", [TOLD])
-    assert said.whole("t", "r", 1) == (WORD, REPLY, TOLD)
     assert said.whole("other", "r", 1) is None
+    assert said.whole("t", "r", 1) == (WORD, REPLY, TOLD)
+
+
+def test_a_step_is_handed_out_once_for_who_comes_to_it_again_must_look_what_follows(database: Database) -> None:
+    said = Conversations(database)
+    said.opened("t", "r", [WORD], REPLY)
+    said.observed("t", "r", [TOLD])
+    assert said.whole("t", "r", 1) is not None
+    assert said.whole("t", "r", 1) is None
 
 
 async def test_a_reply_that_was_read_does_not_make_a_step_whole(stage: Stage) -> None:

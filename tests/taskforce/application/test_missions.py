@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.missions import MAX_CONTEXT, Accepted, accept
-from taskforce.application.running import UNSTARTED_BATCH, settle, sweep
+from taskforce.application.running import UNSTARTED_BATCH, LateRuns, settle, sweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import RunStatus
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.alone import Alone
 from tests.taskforce.application.stage import NOW, Stage
 
 
@@ -93,12 +94,26 @@ async def test_the_sweeper_starts_what_was_left_behind(stage: Stage) -> None:
     fresh = (await stage.accepted()).run_id
     started: list[tuple[str, str]] = []
 
-    async def start(tenant_id: str, run_id: str) -> None:
+    async def start(tenant_id: str, run_id: str) -> bool:
         started.append((tenant_id, run_id))
+        return True
 
     assert await sweep(await stage.database.unstarted_runs(stage.now, UNSTARTED_BATCH), start) == len(started)
     mine = [run_id for tenant_id, run_id in started if tenant_id == stage.tenant_id]
     assert (mine, fresh in mine, begun in mine) == ([late], False, False)
+
+
+async def test_runs_that_have_a_workflow_already_do_not_keep_one_without_waiting(stage: Stage) -> None:
+    late = sorted([(await stage.accepted()).run_id for _ in range(3)])
+    looked_at: list[str] = []
+
+    async def start(tenant_id: str, run_id: str) -> bool:
+        looked_at.append(run_id)
+        return run_id == late[2]
+
+    runs = LateRuns(Alone(stage.database, stage.tenant_id), start)
+    assert [await runs.sweep(stage.now + timedelta(minutes=1), most=1) for _ in range(5)] == [0, 0, 1, 0, 0]
+    assert looked_at == [*late, late[0]]
 
 
 async def test_a_terminated_run_that_is_erased_meanwhile_does_not_keep_the_rows_of_others_open(stage: Stage) -> None:

@@ -350,7 +350,7 @@ async def test_a_look_sets_the_tenant_before_it_looks_whatever_plan_is_made(
         await driver.execute("RESET plan_cache_mode")
 
 
-async def test_a_look_changes_nothing(database: Database, tenant: str) -> None:
+async def test_a_look_changes_nothing_and_locks_nothing(database: Database, tenant: str) -> None:
     asked = await queued(database, tenant)
     async with database.reading(tenant) as records:
         for write in (
@@ -359,3 +359,6 @@ async def test_a_look_changes_nothing(database: Database, tenant: str) -> None:
         ):
             with pytest.raises(TypeError, match="changes nothing"):
                 await write
+        for lock in (records.runs.lock(asked.run_id), records.users.locked("alice"), records.runs.open_sessions("x")):
+            with pytest.raises(TypeError, match="locks nothing"):
+                await lock
