@@ -46,8 +46,8 @@ class Conversations:
     def whole(self, tenant_id: str, run_id: str, step: int) -> tuple[Entry, ...] | None:
         """All entries of a step that is over, in their order; None when not all of them are kept.
 
-        They are handed out once: who comes to the same step again, as a run that is reset does, looks at the table, which
-        may know what follows.
+        They are handed out once: who comes to the same step again, as a run that is reset does, looks at the table,
+        which may know what follows.
         """
         kept = self._steps.get((tenant_id, run_id, step))
         if kept is None or kept.words is None or len(kept.observations) < len(kept.reply.tool_calls):

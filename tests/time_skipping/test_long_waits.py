@@ -12,6 +12,7 @@ from taskforce.core.domain.transcript import CallStatus
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from tests.time_skipping.conftest import Skipping
+from workflows.agent_run import LATE_WORD
 
 pytestmark = pytest.mark.time_skipping
 
@@ -120,3 +121,17 @@ async def test_a_question_that_nobody_answers_is_given_up_after_three_days_and_t
     assert unanswered.status is CallStatus.FAILED
     assert unanswered.text == "The tool failed: Nobody has answered."
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "I chose blue.")
+
+
+async def test_a_word_of_which_a_run_is_never_told_does_not_keep_it_open(
+    missions: Missions, skipping: Skipping, scripted: ScriptedLLM
+) -> None:
+    scripted.script([text("Done.")])
+    run_id = await missions.accepted()
+    await missions.word(run_id, "Lost.")
+    await missions.door.start_run(await missions.brief(run_id))
+    await missions.event(run_id, "step.replied")
+    assert not (await missions.run(run_id)).status.is_final
+    await skipping.env.sleep(LATE_WORD + A_SECOND)
+    run = await missions.ended(run_id)
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")

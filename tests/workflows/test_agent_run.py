@@ -13,6 +13,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
+from models.messages.runs import RunInput, RunPlan
 from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.transcript import CallStatus
 from taskforce.infrastructure.settings import driver_arguments
@@ -257,15 +258,38 @@ async def test_a_word_that_is_told_twice_does_not_stand_for_another(missions: Mi
     assert (await missions.ended(run_id)).answer == "Or red."
 
 
-async def test_a_word_of_which_the_run_is_never_told_does_not_keep_it_open(
-    missions: Missions, scripted: ScriptedLLM
-) -> None:
-    scripted.script([text("Done.")])
+async def start_paused(missions: Missions, temporal: Client) -> tuple[str, WorkflowHandle[Any, Any]]:
+    """A run whose first task finds it paused."""
     run_id = await missions.accepted()
-    await missions.word(run_id, "Lost.")
-    await missions.door.start_run(await missions.brief(run_id))
+    brief = await missions.brief(run_id)
+    start = RunInput(tenant_id=missions.tenant_id, run_id=run_id, plan=RunPlan.of(brief))
+    known = workflow_id(missions.tenant_id, run_id)
+    queue = missions.door._task_queue
+    handle = await temporal.start_workflow("AgentRun", start, id=known, task_queue=queue, start_signal="pause")
+    await missions.event(run_id, "run.paused")
+    return run_id, handle
+
+
+async def test_a_run_that_is_paused_before_its_first_turn_begins_when_it_goes_on(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    scripted.script([text("Rested.")])
+    run_id, handle = await start_paused(missions, temporal)
+    assert (await missions.run(run_id)).started_at is None
+    await handle.signal("resume")
     run = await missions.ended(run_id)
-    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+    assert (run.status, run.answer, run.started_at is None) == (RunStatus.COMPLETED, "Rested.", False)
+    told = [event.type for event in await missions.events(run_id)]
+    assert told == ["run.queued", "run.paused", "run.running", "run.started", "step.replied", "run.finished"]
+
+
+async def test_a_run_that_is_cancelled_before_its_first_turn_has_never_begun(
+    missions: Missions, temporal: Client
+) -> None:
+    run_id, handle = await start_paused(missions, temporal)
+    await handle.cancel()
+    run = await missions.ended(run_id)
+    assert (run.status, run.started_at) == (RunStatus.CANCELLED, None)
 
 
 async def test_a_run_that_is_reset_after_its_row_was_closed_says_and_pays_nothing_anew(
