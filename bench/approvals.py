@@ -1,11 +1,13 @@
 """Thousands of requests that wait for people: what they cost the worker, and those who list and decide them.
 
-Everything is measured twice in the same run, with next to nothing pending and with all of it.
+What people wait for is measured by turns on two stacks: one where next to nothing is pending, and one with all of it.
 """
 
 import asyncio
+import os
+import signal
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any, Final
 import httpx
 
 from bench.cpu import CpuMeter, resident_mb
-from bench.stack import GATEWAY_SECRET, BenchStack, Say
+from bench.stack import GATEWAY_SECRET, BenchStack, Say, running
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from taskforce.infrastructure.settings import Settings
 
@@ -24,7 +26,7 @@ PATH = "/api/v1/admin/requests"
 TENANT = "bench-approvals"
 ASKERS = 20
 PAGE = 20
-RESTARTS = 3
+NEWEST, OLDEST = "asked last", "asked first"
 OPEN_SECONDS = 0.2
 SAY_SECONDS = 2
 SETTLE_SECONDS = 2
@@ -36,7 +38,7 @@ _REQUEST: Final = {
     "payload": {"sessions": [f"session-{number}" for number in range(5)], "format": "csv", "to": "auditors"},
 }
 
-Times = Mapping[str, list[float]]
+Times = defaultdict[str, list[float]]
 """Milliseconds, by what was done."""
 
 Once = Callable[[], Awaitable[object]]
@@ -48,22 +50,24 @@ class ApprovalsPlan:
 
     Attributes:
         pending: Requests that wait.
-        few: Requests that wait where lists are measured with few of them: three pages.
-        decisions: Decisions of a kind.
-        lists: Readings of a page.
+        few: Requests that wait on the other stack: three pages.
+        rounds: How often the two stacks take turns.
+        decisions: Decisions of a kind in a round.
+        lists: Readings of a page in a round.
         at_a_time: Decisions at a time under load.
         idle_seconds: How long nobody does anything.
     """
 
     pending: int = 10_000
     few: int = 3 * PAGE
-    decisions: int = 300
-    lists: int = 200
+    rounds: int = 5
+    decisions: int = 60
+    lists: int = 60
     at_a_time: int = 10
     idle_seconds: float = 60
 
 
-QUICK_APPROVALS = ApprovalsPlan(pending=1_000, decisions=60, lists=60, idle_seconds=10)
+QUICK_APPROVALS = ApprovalsPlan(pending=1_000, rounds=2, decisions=30, lists=30, idle_seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +92,12 @@ class Waiting:
 
     Attributes:
         pending: How many.
-        more: How many more than before.
         asked_per_second: Requests made over HTTP, until the last workflow waits.
-        before_mb, open_mb, idle_mb: Resident memory of the worker: with few, with all of them, and a while later.
+        before_mb, open_mb, idle_mb: Resident memory of the worker: with none, with all of them, and a while later.
         idle_cpu: Share of a core that the worker uses while nobody does anything.
     """
 
     pending: int
-    more: int
     asked_per_second: float
     before_mb: float
     open_mb: float
@@ -105,19 +107,12 @@ class Waiting:
     @property
     def kb_per_request(self) -> float:
         """What one more adds to the worker's memory."""
-        return (self.open_mb - self.before_mb) * 1_024 / self.more
+        return (self.open_mb - self.before_mb) * 1_024 / self.pending
 
     @property
     def idle_kb_per_request(self) -> float:
         """The same, a while later."""
-        return (self.idle_mb - self.before_mb) * 1_024 / self.more
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    decisions: Times
-    restarts: Times
-    lists: Times
+        return (self.idle_mb - self.before_mb) * 1_024 / self.pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,27 +124,28 @@ class Approvals:
 
 
 async def measure_approvals(stack: BenchStack, plan: ApprovalsPlan, say: Say) -> Approvals:
-    """Measures with next to nothing pending, lets many requests wait, measures again.
+    """Lets many requests wait, then asks, lists and decides by turns there and where few wait.
 
     Args:
-        stack: What runs; worker and gateway are started here.
+        stack: What runs; workers and gateways are started here, and another stack for the few.
         plan: How much.
         say: Hears what is being done.
     """
-    async with _office(stack, plan, say) as office:
-        few = _Taken(await office.decisions(newest=True), await office.restarts(), await office.lists(plan.few))
-        waiting = await office.fill()
-        lists, newest = await office.lists(plan.pending), await office.decisions(newest=True)
-        oldest, restarts = await office.decisions(newest=False), await office.restarts()
-    return Approvals(
-        waiting,
-        [
-            *_compared("list: {}", few.lists, lists),
-            *_compared("decide: {}, asked last", few.decisions, newest),
-            *_compared("decide: {}, asked first", few.decisions, oldest),
-            *_compared("worker restarted: {}", few.restarts, restarts),
-        ],
-    )
+    async with _office(stack, plan, say) as many:
+        waiting = await many.fill()
+        async with running(say) as beside, _office(beside, plan, say) as few:
+            await few.ask(plan.few)
+            return Approvals(waiting, await _by_turns(few, many, plan.rounds))
+
+
+async def _by_turns(few: "_Office", many: "_Office", rounds: int) -> list[Compared]:
+    with_few: Times = defaultdict(list)
+    with_many: Times = defaultdict(list)
+    turns = [(few, with_few), (many, with_many)]
+    for number in range(rounds):
+        for office, found in turns if number % 2 == 0 else turns[::-1]:
+            await office.work(found)
+    return [Compared(what, *_ends(with_few[what]), *_ends(times)) for what, times in with_many.items()]
 
 
 @asynccontextmanager
@@ -193,54 +189,57 @@ class _Office:
 
     async def warm_up(self) -> None:
         """Lets every process have done everything once."""
-        await self._ask(_WARM)
+        await self.ask(_WARM)
         await _times(self._each(_WARM, newest=True), self._plan.at_a_time)
 
-    async def decisions(self, *, newest: bool) -> Times:
-        """Decides requests, one at a time and some at a time: those that were asked for last, or first."""
-        plan, found = self._plan, {}
-        for name, at_a_time in (("one at a time", 1), (f"{plan.at_a_time} at a time", plan.at_a_time)):
-            # As many are asked for as will be decided: the number of pending ones stays.
-            await self._ask(plan.decisions)
-            self._say(f"deciding, {name}, {len(self._asked)} pending")
-            found[name] = await _times(self._each(plan.decisions, newest=newest), at_a_time)
-        return found
+    async def work(self, found: Times) -> None:
+        """Reads lists, decides, restarts the worker and kills it; adds what each took."""
+        await self._lists(found)
+        await self._decisions(found, NEWEST)
+        await self._decisions(found, OLDEST)
+        for name, number in (("restarted", signal.SIGTERM), ("killed", signal.SIGKILL)):
+            await self._restart(found, name, number)
 
-    async def lists(self, pending: int) -> Times:
-        """Reads a page of what is pending for the approver, when so many are."""
-        await self._ask(pending - len(self._asked))
+    async def _lists(self, found: Times) -> None:
         self._say(f"reading lists, {len(self._asked)} pending")
         first: dict[str, str | int] = {"limit": PAGE}
-        pages = {"first page": first, "middle page": {**first, "cursor": await self._middle()}}
-        return {name: await _times([partial(self._page, page)] * self._plan.lists, 1) for name, page in pages.items()}
+        for name, page in (("first", first), ("middle", {**first, "cursor": await self._middle()})):
+            found[f"list: {name} page"] += await _times([partial(self._page, page)] * self._plan.lists, 1)
+
+    async def _decisions(self, found: Times, which: str) -> None:
+        plan = self._plan
+        for at_a_time in (1, plan.at_a_time):
+            # As many are asked for as will be decided: the number of pending ones stays.
+            await self.ask(plan.decisions)
+            self._say(f"deciding those {which}, {at_a_time} at a time, {len(self._asked)} pending")
+            each = self._each(plan.decisions, newest=which == NEWEST)
+            found[f"decide: {which}, {at_a_time} at a time"] += await _times(each, at_a_time)
+
+    async def _restart(self, found: Times, name: str, number: signal.Signals) -> None:
+        """Ends the worker, starts another, and decides a request that the one before knew."""
+        await self.ask(1)
+        self._say(f"restarting the worker, {name}, {len(self._asked)} pending")
+        os.kill(self._stack.pids["worker"], number)
+        await self._worker.aclose()
+        found[f"worker {name}: until it polls"] += await _times([self._start_worker], 1)
+        found[f"worker {name}: first decision"] += await _times(self._each(1, newest=True), 1)
 
     async def fill(self) -> Waiting:
-        """Asks for so many requests that the plan's number is pending, and looks at the worker."""
-        before, began, more = await self._settled_mb(), time.perf_counter(), self._plan.pending - len(self._asked)
-        await self._ask(more)
+        """Asks for as many requests as the plan says, and looks at the worker."""
+        plan, before, began = self._plan, await self._settled_mb(), time.perf_counter()
+        await self.ask(plan.pending)
         seconds = time.perf_counter() - began
         opened, meter = await self._settled_mb(), CpuMeter({"worker": self._stack.pids["worker"]})
         used = meter.read()
-        self._say(f"leaving {len(self._asked)} pending requests alone for {self._plan.idle_seconds:.0f} s")
-        await asyncio.sleep(self._plan.idle_seconds)
-        idle_cpu = meter.since(used)["worker"] / self._plan.idle_seconds
-        return Waiting(self._plan.pending, more, more / seconds, before, opened, self._memory(), idle_cpu)
-
-    async def restarts(self) -> Times:
-        """Restarts the worker, and decides the request that has waited longest; some times."""
-        ready, decided = [], []
-        for number in range(RESTARTS):
-            await self._ask(1)
-            await self._worker.aclose()
-            self._say(f"restarting the worker, {len(self._asked)} pending, {number + 1} of {RESTARTS}")
-            ready += await _times([self._start_worker], 1)
-            decided += await _times(self._each(1, newest=False), 1)
-        return {"until it polls": ready, "first decision": decided}
+        self._say(f"leaving {len(self._asked)} pending requests alone for {plan.idle_seconds:.0f} s")
+        await asyncio.sleep(plan.idle_seconds)
+        idle_cpu = meter.since(used)["worker"] / plan.idle_seconds
+        return Waiting(plan.pending, plan.pending / seconds, before, opened, self._memory(), idle_cpu)
 
     async def _start_worker(self) -> None:
         await self._worker.enter_async_context(self._stack.product_worker(self._say))
 
-    async def _ask(self, count: int) -> None:
+    async def ask(self, count: int) -> None:
         """Makes requests, and waits until the workflow of each waits for a decision."""
         numbers, due = iter(range(count)), time.monotonic()
 
@@ -256,7 +255,8 @@ class _Office:
         await asyncio.gather(*(work() for _ in range(ASKERS)))
         while (opened := await self._open()) < len(self._asked):
             self._say(f"asked: {opened} of {len(self._asked)} workflows wait for a decision")
-            await asyncio.sleep(OPEN_SECONDS)
+            # Counting takes the server a while when there are many.
+            await asyncio.sleep(OPEN_SECONDS if len(self._asked) - opened < 100 else SAY_SECONDS)
 
     async def _open(self) -> int:
         wanted = f"ApprovalStatus = 'pending' AND TaskforceTenant = '{TENANT}' AND ExecutionStatus = 'Running'"
@@ -324,10 +324,6 @@ def _body(answer: httpx.Response, status: int) -> dict[str, Any]:
         raise RuntimeError(f"the gateway answered {answer.status_code}: {answer.text[:300]}")
     body: dict[str, Any] = answer.json()
     return body
-
-
-def _compared(what: str, few: Times, many: Times) -> list[Compared]:
-    return [Compared(what.format(name), *_ends(few[name]), *_ends(times)) for name, times in many.items()]
 
 
 def _ends(times: Sequence[float]) -> tuple[float, float]:

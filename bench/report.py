@@ -133,7 +133,7 @@ def _waiting_table(waiting: Waiting) -> Table:
     table = Table(title=f"{waiting.pending} pending requests: the worker's resident memory")
     for name in ("", "MB", "KB a pending request"):
         table.add_column(name, justify="left" if not name else "right")
-    table.add_row(f"{waiting.pending - waiting.more} pending", f"{waiting.before_mb:.0f}", "")
+    table.add_row("none pending", f"{waiting.before_mb:.0f}", "")
     table.add_row(f"{waiting.pending} pending", f"{waiting.open_mb:.0f}", f"{waiting.kb_per_request:.1f}")
     table.add_row("the same, left alone", f"{waiting.idle_mb:.0f}", f"{waiting.idle_kb_per_request:.1f}")
     table.add_section()
@@ -144,7 +144,9 @@ def _waiting_table(waiting: Waiting) -> Table:
 
 def _compared_table(found: Approvals) -> Table:
     pending = found.waiting.pending
-    table = Table(title=f"Milliseconds with next to nothing pending, and with {pending} requests, over HTTP")
+    table = Table(
+        title=f"Milliseconds over HTTP, by turns on a stack with few pending requests and on one with {pending}"
+    )
     for name in ("", "few: p50", "p99", f"{pending}: p50", "p99", "ratio of p50", "of p99"):
         table.add_column(name, justify="left" if not name else "right")
     for row in found.compared:
