@@ -71,6 +71,7 @@ ERASE_SECONDS = 3_600.0
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
+STICKY = timedelta(seconds=3)
 ANSWER_SECONDS = 72 * 3_600
 WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, WebhookDelivery)
 
@@ -196,6 +197,9 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         # A cancellation reaches an activity with its next heartbeat, which the SDK would otherwise hold back.
         "max_heartbeat_throttle_interval": timedelta(seconds=1),
         "graceful_shutdown_timeout": DRAIN,
+        # What a worker that was killed has kept is taken up by another one only after this, be it a person's decision.
+        # A busy worker may lose a workflow by it, whose history is then read again.
+        "sticky_queue_schedule_to_start_timeout": STICKY,
         "workflow_runner": workflow_runner(),
         **options,
     }
