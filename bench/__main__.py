@@ -53,7 +53,7 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
         results.access = await measure_access(stack, rounds, 50, say)
     elif part == "approvals":
         plan = QUICK_APPROVALS if arguments.quick else ApprovalsPlan()
-        plan = replace(plan, pending=arguments.pending or plan.pending)
+        plan = replace(plan, pending=arguments.pending or plan.pending, rounds=arguments.rounds or plan.rounds)
         results.approvals = await measure_approvals(stack, plan, say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)

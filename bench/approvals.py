@@ -301,7 +301,9 @@ async def _client(url: str, user: str, role: str) -> AsyncIterator[httpx.AsyncCl
     defaults = {name: str(Settings.model_fields[f"jwt_{name}"].default) for name in ("issuer", "audience")}
     token = mint_development_token(GATEWAY_SECRET, TENANT, user, [role], 36_000, **defaults)
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+    # The gateway closes what has been idle for five seconds, as httpx does by default: one of the two must be first.
+    limits = httpx.Limits(keepalive_expiry=2)
+    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, trust_env=False, timeout=60) as client:
         yield client
 
 
