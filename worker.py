@@ -73,6 +73,7 @@ LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 DRAIN = timedelta(seconds=20)
 COLLECT_AFTER = (5_000, 20, 50)
+STICKY = timedelta(seconds=3)
 WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, WebhookDelivery)
 
 Work = Callable[[], Awaitable[object]]
@@ -195,6 +196,9 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         # A cancellation reaches an activity with its next heartbeat, which the SDK would otherwise hold back.
         "max_heartbeat_throttle_interval": timedelta(seconds=1),
         "graceful_shutdown_timeout": DRAIN,
+        # What a worker that was killed has kept is taken up by another one only after this, be it a person's decision.
+        # A busy worker may lose a workflow by it, whose history is then read again.
+        "sticky_queue_schedule_to_start_timeout": STICKY,
         "workflow_runner": workflow_runner(),
         **options,
     }

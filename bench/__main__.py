@@ -1,4 +1,4 @@
-"""`make bench`, `python -m bench [runs|where|history|access]... [--quick] [--steps 1000] [--json FILE]`."""
+"""`make bench`, `python -m bench [runs|where|history|access|approvals]... [--quick] [--steps 1000] [--json FILE]`."""
 
 import argparse
 import asyncio
@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.status import Status
 
 from bench.access import measure_access
+from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
 from bench.history import measure_history, measure_long_run
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 from bench.where import measure_where
 
-PARTS = ("runs", "where", "history", "access")
+PARTS = ("runs", "where", "history", "access", "approvals")
 WIDTH = 120
 
 
@@ -50,6 +51,10 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "access":
         rounds = arguments.rounds or (4 if arguments.quick else 20)
         results.access = await measure_access(stack, rounds, 50, say)
+    elif part == "approvals":
+        plan = QUICK_APPROVALS if arguments.quick else ApprovalsPlan()
+        plan = replace(plan, pending=arguments.pending or plan.pending, rounds=arguments.rounds or plan.rounds)
+        results.approvals = await measure_approvals(stack, plan, say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):
@@ -69,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="how often product and baselines take turns")
     parser.add_argument("--at-a-time", type=int, default=40, help="runs at a time under load")
     parser.add_argument("--steps", type=int, help="steps of the long run")
+    parser.add_argument("--pending", type=int, help="requests that wait for people")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     return parser
 

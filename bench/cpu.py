@@ -25,6 +25,15 @@ class CpuMeter:
         return {name: max(0.0, seconds - before[name]) for name, seconds in self.read().items()}
 
 
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process, in MB.
+
+    Args:
+        pid: Which one.
+    """
+    return float(psutil.Process(pid).memory_info().rss) / 1_048_576
+
+
 def _seconds(process: psutil.Process) -> float:
     total = 0.0
     # The caller has started all others: its children are counted by their own names.

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.access import AccessRow
+from bench.approvals import Approvals, Waiting
 from bench.history import HistoryRow, LongRun
 from bench.runs import Row
 from bench.where import Where
@@ -21,6 +22,7 @@ class Results:
     history: list[HistoryRow] = field(default_factory=list)
     long_run: LongRun | None = None
     access: list[AccessRow] = field(default_factory=list)
+    approvals: Approvals | None = None
 
     def add(self, other: "Results") -> None:
         """Takes in what another part has measured."""
@@ -29,6 +31,7 @@ class Results:
         self.history += other.history
         self.access += other.access
         self.long_run = other.long_run or self.long_run
+        self.approvals = other.approvals or self.approvals
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -48,6 +51,9 @@ def show(results: Results, console: Console) -> None:
         console.print(_long_table(results.long_run))
     if results.access:
         console.print(_access_table(results.access))
+    if results.approvals:
+        console.print(_waiting_table(results.approvals.waiting))
+        console.print(_compared_table(results.approvals))
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:
@@ -120,4 +126,31 @@ def _access_table(rows: Sequence[AccessRow]) -> Table:
         middle = (row.open_p50_ms, row.p50_ms, row.added_ms, row.ratio)
         numbers = (*middle, row.open_p99_ms, row.p99_ms)
         table.add_row(row.credential, row.tenant, *(f"{one:.2f}" for one in numbers), f"{row.statements:.1f}")
+    return table
+
+
+def _waiting_table(waiting: Waiting) -> Table:
+    table = Table(title=f"{waiting.pending} pending requests: the worker's resident memory")
+    for name in ("", "MB", "KB a pending request"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("none pending", f"{waiting.before_mb:.0f}", "")
+    table.add_row(f"{waiting.pending} pending", f"{waiting.open_mb:.0f}", f"{waiting.kb_per_request:.1f}")
+    table.add_row("the same, left alone", f"{waiting.idle_mb:.0f}", f"{waiting.idle_kb_per_request:.1f}")
+    table.add_section()
+    table.add_row("requests asked for a second", f"{waiting.asked_per_second:.0f}", "")
+    table.add_row("CPU of the worker, left alone", f"{waiting.idle_cpu:.1%}", "")
+    return table
+
+
+def _compared_table(found: Approvals) -> Table:
+    pending = found.waiting.pending
+    table = Table(
+        title=f"Milliseconds over HTTP, by turns on a stack with few pending requests and on one with {pending}"
+    )
+    for name in ("", "few: p50", "p99", f"{pending}: p50", "p99", "ratio of p50", "of p99"):
+        table.add_column(name, justify="left" if not name else "right")
+    for row in found.compared:
+        numbers = (row.few_p50, row.few_p99, row.p50, row.p99)
+        ratios = (row.ratio, row.p99 / row.few_p99)
+        table.add_row(row.what, *(f"{one:.1f}" for one in numbers), *(f"{one:.2f}" for one in ratios))
     return table

@@ -12,6 +12,9 @@ from types import MappingProxyType
 
 import asyncpg
 import httpx
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from bench.baseline import TABLE
@@ -61,8 +64,8 @@ class BenchStack:
         """Runs a worker while the block lasts; yields its pid once it polls."""
         environment = {**self.environment, "TEMPORAL_TASK_QUEUE": task_queue}
         with _process(name, command, environment, self.directory) as child:
-            await _until(child, lambda: _polls(self.door(task_queue)))
             self.pids[name] = _pid(child)
+            await _until(child, lambda: _polls(self.client, task_queue, self.pids[name]))
             yield self.pids[name]
         self.pids.pop(name)
 
@@ -193,8 +196,15 @@ async def _until(child: Child, ready: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _polls(door: TemporalDoor) -> bool:
-    return await door.pollers() > 0
+async def _polls(client: Client, task_queue: str, pid: int) -> bool:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    answer = await client.workflow_service.describe_task_queue(request)
+    # The server knows of workers that are gone for some minutes; by default they call themselves `<pid>@<host>`.
+    return any(poller.identity.startswith(f"{pid}@") for poller in answer.pollers)
 
 
 async def _answers(url: str) -> bool:

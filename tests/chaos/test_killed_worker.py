@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Mapping
 
+from temporalio.client import Client
+
 from models.messages.approvals import DecisionInput
 from taskforce.core.domain.runs import Run, RunStatus
 from taskforce.core.domain.transcript import CallStatus
@@ -11,6 +13,8 @@ from tests.chaos.soundness import assert_sound, ended, eventually
 from tests.chaos.worker_process import Crew
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, hang, text, tool_calls
+from worker import WorkerParts, build_worker
+from workflows.door import DECISION_TIME
 
 CALLS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "file": ("file_away", {"text": "a"}),
@@ -98,3 +102,8 @@ async def check_that_the_other_tool_did_not_run_again_and_the_model_was_told(
 async def check_that_the_approved_call_ran_once(run: Run, missions: Missions, crew: Crew) -> None:
     assert [entry.text for entry in await missions.observations(run.brief.run_id)] == ["paid 7"]
     assert crew.effects.count("pay", run.brief.run_id, "done") == [1]
+
+
+async def test_a_decision_can_wait_for_two_dead_workers_in_turn(temporal: Client, parts: WorkerParts) -> None:
+    worker = build_worker(temporal, "nobody-polls", parts)
+    assert 2 * worker.config()["sticky_queue_schedule_to_start_timeout"] < DECISION_TIME
