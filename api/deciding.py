@@ -9,13 +9,14 @@ import structlog
 from api.dependencies import Caller
 from api.parts import GatewayParts
 from api.schemas.requests import RequestOut, request_out
+from api.steering import reach
 from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
 from taskforce.application.approvers import approver_of, concerns, ground_for, may_decide
 from taskforce.application.changing import Change
 from taskforce.application.deciding import SUBJECT_CHANGED, Attempted
 from taskforce.core.domain.approval_terms import Deciders
-from taskforce.core.domain.approvals import ApprovalStatus, Channel
-from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Missing, Unavailable
+from taskforce.core.domain.approvals import ApprovalStatus, Channel, Verdict
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Unavailable
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Records
@@ -82,6 +83,25 @@ def key_of(caller: Caller) -> dict[str, str]:
     return {} if caller.key_id is None else {"key_id": caller.key_id}
 
 
+def decision_of(
+    caller: Caller, request: Request, verdict: Verdict, comment: str, seen: str | None = None, *, for_run: bool = False
+) -> DecisionInput:
+    """The caller's word on a request, as the workflow takes it.
+
+    Args:
+        caller: Who decides.
+        request: The request.
+        verdict: What they say.
+        comment: Why.
+        seen: Hash of what they were shown; None for what is asked for now.
+        for_run: Whether an approval holds for the tool for the rest of the run.
+    """
+    said = {"approver_id": caller.user_id, "verdict": verdict.value, "comment": comment}
+    more = {"for_run": True} if for_run else {}
+    seen = seen or request.approval.content
+    return DecisionInput.model_validate({**said, "seen": seen, **more, **key_of(caller)})
+
+
 def require_open(request: Request) -> None:
     """Lets nobody decide what has ended.
 
@@ -123,16 +143,16 @@ async def carry(
     Raises:
         DomainError: As `require_counted`; what the door raises.
     """
-    require_open(request)
-    try:
-        outcome = await act()
-    except Missing:
+
+    async def start() -> None:
         # A request whose workflow is over, or was ended by an operator, takes no more decisions; one that a crash has
         # left without has one now.
         if request.run_id is not None:
-            raise Conflict("request_closed", "The request has ended; it takes no more decisions.") from None
+            raise Conflict("request_closed", "The request has ended; it takes no more decisions.")
         await parts.door.start_request(tenant_id, request)
-        outcome = await act()
+
+    require_open(request)
+    outcome = await reach(act, start)
     require_counted(outcome)
     return outcome
 

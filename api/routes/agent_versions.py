@@ -1,5 +1,6 @@
 """The versions of an agent: made, revised, published, taken out of use; a version is named by its id or its number."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -21,15 +22,16 @@ from api.schemas.agents import (
     version_out,
 )
 from api.schemas.pages import ListOut
-from models.messages.approvals import DecisionInput
 from taskforce.application import agent_versions, agents, publishing
 from taskforce.application.agent_versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.agents import Named
+from taskforce.application.principals import Actor
 from taskforce.application.publishing import Submission
 from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
 from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.records import Store
 from taskforce.infrastructure.agent_files import write_agent
 
 router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
@@ -164,10 +166,8 @@ async def deprecate_version(
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
     """Takes a published version out of use; it says what happens to runs in flight."""
-    how = _how(asked)
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
-    retired = await agent_versions.deprecate_version(parts.database, acting, named, version_id, how)
-    return await _retired(parts, caller, response, retired, version_id, how)
+    named = Named(agent_id, seen)
+    return await _retired(parts, caller, response, agent_versions.deprecate_version, named, version_id, asked)
 
 
 @router.post("/{version_id}/archive", name="archive_version")
@@ -181,10 +181,8 @@ async def archive_version(
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
     """Ends a deprecated version: it never runs again; it says what happens to runs in flight."""
-    how = _how(asked)
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
-    retired = await agent_versions.archive_version(parts.database, acting, named, version_id, how)
-    return await _retired(parts, caller, response, retired, version_id, how)
+    named = Named(agent_id, seen)
+    return await _retired(parts, caller, response, agent_versions.archive_version, named, version_id, asked)
 
 
 async def _drafted(
@@ -207,9 +205,7 @@ async def _decided(
     request = await publishing.request_for(parts.database, acting, *names, verdict)
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
-    seen = request.approval.content
-    word = {"approver_id": caller.user_id, "verdict": verdict.value, "comment": comment, "seen": seen}
-    decision = DecisionInput.model_validate({**word, **deciding.key_of(caller)})
+    decision = deciding.decision_of(caller, request, verdict, comment)
     if await deciding.say(parts, caller, request, approver, decision) is not ApprovalStatus.PENDING:
         await parts.door.concluded(caller.tenant_id, request.approval.request_id)
     agent = await agents.find_agent(parts.database, acting, names[0])
@@ -217,8 +213,17 @@ async def _decided(
 
 
 async def _retired(
-    parts: GatewayParts, caller: Caller, response: Response, retired: Retired, version_id: str, how: Retirement
+    parts: GatewayParts,
+    caller: Caller,
+    response: Response,
+    retire: Callable[[Store, Actor, Named, str, Retirement], Awaitable[Retired]],
+    named: Named,
+    version_id: str,
+    asked: RetirementIn | None,
 ) -> RetiredOut:
+    said = asked or RetirementIn()
+    how = Retirement(said.in_flight, said.release, said.comment)
+    retired = await retire(parts.database, actor_of(parts, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
     cancelled = await steering.cancel_all(parts, caller, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
@@ -227,11 +232,6 @@ async def _retired(
         open_runs=len(retired.open_runs),
         cancelled_runs=cancelled,
     )
-
-
-def _how(asked: RetirementIn | None) -> Retirement:
-    said = asked or RetirementIn()
-    return Retirement(said.in_flight, said.release, said.comment)
 
 
 def _out(parts: GatewayParts, response: Response, agent: Agent, version: AgentVersion) -> VersionOut:

@@ -24,12 +24,12 @@ from api.schemas.requests import (
     WithdrawalIn,
     history_out,
 )
-from models.messages.approvals import ChangeInput, DecisionInput
+from models.messages.approvals import ChangeInput
 from taskforce.application import asking
 from taskforce.application.approvers import may_decide
 from taskforce.application.asking import Deployment, Wish
 from taskforce.application.deciding import found
-from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Approver, Page, Request, RequestFilter
 
@@ -121,15 +121,8 @@ async def approve(request_id: str, caller: Anybody, parts: Parts, said: Decision
     request, approver = await deciding.find(parts, caller, request_id)
     actor, arguments = actor_of(parts, caller), word.arguments
     propose = None if arguments is None else partial(asking.propose, parts.database, actor, request, arguments)
-    decision = DecisionInput.model_validate(
-        {
-            "approver_id": caller.user_id,
-            "verdict": "approve",
-            "comment": word.comment,
-            "seen": word.content_hash or request.approval.content,
-            **({"for_run": True} if word.for_run else {}),
-            **deciding.key_of(caller),
-        }
+    decision = deciding.decision_of(
+        caller, request, Verdict.APPROVE, word.comment, word.content_hash, for_run=word.for_run
     )
     await deciding.say(parts, caller, request, approver, decision, propose)
     return await read_request(request_id, caller, parts)
@@ -140,9 +133,7 @@ async def reject(request_id: str, caller: Anybody, parts: Parts, said: Rejection
     """Rejects a request; the agent is told the comment."""
     word = said or RejectionIn()
     request, approver = await deciding.find(parts, caller, request_id)
-    seen = word.content_hash or request.approval.content
-    said_so = {"approver_id": caller.user_id, "verdict": "reject", "comment": word.comment, "seen": seen}
-    decision = DecisionInput.model_validate({**said_so, **deciding.key_of(caller)})
+    decision = deciding.decision_of(caller, request, Verdict.REJECT, word.comment, word.content_hash)
     await deciding.say(parts, caller, request, approver, decision)
     return await read_request(request_id, caller, parts)
 
