@@ -1,13 +1,14 @@
 """The versions of an agent: made, revised, published, taken out of use; a version is named by its id or its number."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
 from api import deciding, steering
 from api.agent_bodies import YAML_BODY, imported_version, read_body
-from api.dependencies import Allowed, Caller, Parts, Seen, actor_of
+from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, Seen, actor_of
 from api.parts import GatewayParts
 from api.routes.agents import PREFIX, etag
 from api.schemas.agents import (
@@ -30,6 +31,7 @@ from taskforce.application.publishing import Submission
 from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
+from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Store
 from taskforce.infrastructure.agent_files import write_agent
@@ -124,18 +126,30 @@ async def submit_version(
 
 @router.post("/{version_id}/approve", name="approve_version")
 async def approve_version(
-    agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response, said: CommentIn | None = None
+    agent_id: str,
+    version_id: str,
+    caller: Reader,
+    parts: Parts,
+    response: Response,
+    key: IdempotencyKey,
+    said: CommentIn | None = None,
 ) -> VersionOut:
     """Approves the request for a version, as `/admin/requests/{request_id}/approve` does; then it can be published."""
-    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.APPROVE, said)
+    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.APPROVE, said, key)
 
 
 @router.post("/{version_id}/reject", name="reject_version")
 async def reject_version(
-    agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response, said: CommentIn | None = None
+    agent_id: str,
+    version_id: str,
+    caller: Reader,
+    parts: Parts,
+    response: Response,
+    key: IdempotencyKey,
+    said: CommentIn | None = None,
 ) -> VersionOut:
     """Rejects the request for a version, which becomes a draft again."""
-    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.REJECT, said)
+    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.REJECT, said, key)
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -199,15 +213,23 @@ async def _decided(
     response: Response,
     names: tuple[str, str],
     verdict: Verdict,
-    said: CommentIn | None,
+    sent: CommentIn | None,
+    key: str | None,
 ) -> VersionOut:
-    acting, comment = actor_of(parts, caller), said.comment if said else ""
-    request = await publishing.request_for(parts.database, acting, *names, verdict)
+    acting, comment = actor_of(parts, caller), sent.comment if sent else ""
+    agent, request = await publishing.request_for(parts.database, acting, *names)
+    check = partial(publishing.require_waiting, acting, agent, names[1], verdict)
+    if request is None:
+        check()
+        raise missing("request")
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
     decision = deciding.decision_of(caller, request, verdict, comment)
-    if await deciding.say(parts, caller, request, approver, decision) is not ApprovalStatus.PENDING:
+    word = deciding.Word(decision, key, {"verdict": verdict.value, "comment": comment}, check=check)
+    said = await deciding.say(parts, caller, request, approver, word)
+    if said.status is not ApprovalStatus.PENDING:
         await parts.door.concluded(caller.tenant_id, request.approval.request_id)
+    deciding.mark_replayed(response, said)
     agent = await agents.find_agent(parts.database, acting, names[0])
     return _out(parts, response, agent, agent.version(names[1]))
 

@@ -80,25 +80,27 @@ async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Ter
     return chosen.own_terms, chosen.definition_id
 
 
-async def request_for(store: Store, acting: Actor, name: str, version_id: str, verdict: Verdict) -> Request:
-    """The request that a version waits for, if a verdict makes sense now.
+async def request_for(store: Store, acting: Actor, name: str, version_id: str) -> tuple[Agent, Request | None]:
+    """An agent, and the request that was made last for one of its versions.
 
     Raises:
-        Missing: `agent_not_found`, `version_not_found` or `request_not_found`.
-        Conflict: `transition_not_allowed`: it does not wait for one.
+        Missing: `agent_not_found` or `version_not_found`.
     """
-    act = act_of(acting)
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         agent = await records.catalog.get(name)
         if agent is None:
             raise missing("agent")
         version = agent.version(version_id)
-        # The rule says whether it could; the request's own end does it.
-        (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act)
-        request = await records.requests.get(version.request_id) if version.request_id else None
-    if request is None:
-        raise missing("request")
-    return request
+        return agent, await records.requests.get(version.request_id) if version.request_id else None
+
+
+def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdict) -> None:
+    """Refuses a verdict on a version that waits for none; the rule says whether it could, the request's end does it.
+
+    Raises:
+        Conflict: `transition_not_allowed`.
+    """
+    (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(acting))
 
 
 class Publications(Anything):

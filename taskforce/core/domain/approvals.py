@@ -268,6 +268,11 @@ def workflow_id(tenant_id: str, request_id: str) -> str:
     return f"{tenant_id}:approval:{request_id}"
 
 
+def update_id(tenant_id: str, request_id: str, user_id: str, key: str) -> str:
+    """Names the decision that a user sends with an idempotency key, and tells nobody the key."""
+    return content_hash([tenant_id, request_id, user_id, key])
+
+
 def request_of(workflow: str) -> tuple[str, str] | None:
     """(tenant, request) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
     tenant_id, _, request_id = workflow.partition(":approval:")

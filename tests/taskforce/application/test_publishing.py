@@ -6,7 +6,14 @@ import pytest
 
 from taskforce.application.agents import Named, NewAgent, act_of, create_agent
 from taskforce.application.deciding import Attempted, DecisionMade
-from taskforce.application.publishing import CHANGED, Publications, Submission, request_for, submit_version
+from taskforce.application.publishing import (
+    CHANGED,
+    Publications,
+    Submission,
+    request_for,
+    require_waiting,
+    submit_version,
+)
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import ANYTHING
 from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
@@ -78,8 +85,9 @@ async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothi
     first = await submitted(stage)
     await stage.deciding.close(stage.tenant_id, first.approval.request_id, ApprovalStatus.REJECTED, "no")
     acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
+    agent, _ = await request_for(stage.database, acting, "counter", "0.1.0")
     with pytest.raises(Conflict):
-        await request_for(stage.database, acting, "counter", "0.1.0", Verdict.APPROVE)
+        require_waiting(acting, agent, "0.1.0", Verdict.APPROVE)
     await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms()))
     gone = replace(first, payload={**first.payload, "version_id": "9.9.9"})
     missing = replace(first, resource_id="01890000-0000-7000-8000-000000000000")
