@@ -60,6 +60,7 @@ class ApprovalWorkflow:
         self._title = ""
         self._carries_out = False
         self._lasting = False
+        self._hears_late = False
         self._approval: Approval | None = None
         self._over = False
         self._deciding = asyncio.Lock()
@@ -67,6 +68,14 @@ class ApprovalWorkflow:
     @workflow.run
     async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
         """Opens the request, waits, closes it, and does what follows."""
+        try:
+            return await self._lived(asked)
+        finally:
+            if self._hears_late:
+                # Whoever spoke after the end is refused before the workflow goes.
+                await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _lived(self, asked: ApprovalInput) -> ApprovalOutcome:
         try:
             self._open(await quickly("open_request", asked, OpenedRequest))
             await self._wait()
@@ -154,6 +163,7 @@ class ApprovalWorkflow:
 
     def _open(self, opened: OpenedRequest) -> None:
         self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
+        self._hears_late = opened.hears_late
         self._approval = Approval(
             self._asked.request_id, opened.requester_id, _terms(opened), opened.opened_at, content=opened.content
         )
@@ -205,7 +215,7 @@ class ApprovalWorkflow:
         await workflow.wait_condition(self._is_open_or_over)
         async with self._deciding:
             if self._over:
-                return _ENDED
+                return await self._too_late(decision.approver_id, channel)
             try:
                 self._current().check(decision.approver_id, Channel(channel), workflow.now())
                 ground = await quickly("authorize_decision", self._check(decision, channel), DecisionGround)
@@ -274,6 +284,15 @@ class ApprovalWorkflow:
             await self._refuse("unknown", "signal", "signal_malformed")
             return
         await self._decide(DecisionInput(approver_id=approver[:200], verdict=verdict, comment=comment), "signal")
+
+    async def _too_late(self, approver_id: str, channel: _Ways) -> DecisionOutcome:
+        # Requests that began before 2026-11-25 hear nothing after their end: `hears_late` is what they never recorded.
+        if self._hears_late:
+            try:
+                await self._refuse(approver_id, channel, "request_closed")
+            except FailureError as error:
+                workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
+        return _ENDED
 
     async def _refuse(self, approver_id: str, channel: _Ways, code: str) -> None:
         asked = self._asked
