@@ -4,7 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.application.agents import Named, NewAgent, act_of, create_agent
+from taskforce.application.agent_versions import (
+    Retirement,
+    Revision,
+    archive_version,
+    deprecate_version,
+    publish_version,
+    revise_version,
+    roll_back,
+)
+from taskforce.application.agents import (
+    AgentChange,
+    Named,
+    NewAgent,
+    act_of,
+    change_agent,
+    create_agent,
+    point_alias,
+    remove_agent,
+)
 from taskforce.application.deciding import Attempted, DecisionMade
 from taskforce.application.publishing import (
     CHANGED,
@@ -79,6 +97,29 @@ async def test_an_approval_of_something_else_approves_nothing(stage: Stage) -> N
         await PUBLICATIONS.closed(records, other, ApprovalStatus.APPROVED, "bob: fine", NOW)
     after = await version(stage)
     assert (after.status, after.transitions[-1].comment) == (VersionStatus.DRAFT, CHANGED)
+
+
+async def test_nothing_about_a_version_changes_while_it_waits(stage: Stage) -> None:
+    """Else its request would have to be told: see ADR 14."""
+    request = await submitted(stage)
+    acting = await make_acting(stage.database, stage.tenant_id, "ada", NOW, "admin")
+    here, how = (stage.database, acting, HERE), Retirement(release=True)
+    for attempt in (
+        revise_version(*here, "0.1.0", Revision(definition={**GOOD, "system_prompt": "You lie."})),
+        revise_version(*here, "0.1.0", Revision(number="9.9.9")),
+        submit_version(*here, Submission("0.1.0", ANYTHING, Terms())),
+        publish_version(*here, "0.1.0"),
+        deprecate_version(*here, "0.1.0", how),
+        archive_version(*here, "0.1.0", how),
+        roll_back(*here, "0.1.0"),
+        point_alias(*here, "live", "0.1.0"),
+        remove_agent(*here),
+    ):
+        with pytest.raises(Conflict):
+            await attempt
+    await change_agent(*here, AgentChange(name="Reckoner", slug="reckoner"))
+    async with stage.database.tenant(stage.tenant_id) as records:
+        assert await PUBLICATIONS.content(records, request) == request.content_hash
 
 
 async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothing(stage: Stage) -> None:
