@@ -176,6 +176,7 @@ async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str
         content_hash=bound,
         definition_id=wanted.definition_id,
         description=wanted.description,
+        key_id=actor.standing.key_id,
     )
     await records.requests.add(request)
     told = Told("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")

@@ -9,7 +9,7 @@ from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.approvers import approver_of, ground_for
 from taskforce.application.calls import CallRef, call_payload
 from taskforce.application.running import Briefs
-from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
+from taskforce.application.subjects import TOOL_CALL, Anything, Followed, Subject, approved_hash
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules, agent_terms, choose
@@ -23,6 +23,7 @@ from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request
 
 SUBJECT_CHANGED = "subject_changed"
+_CARRIED_OUT = "carried_out"
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
@@ -235,16 +236,20 @@ class Deciding:
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once; says what was done, None when nothing is to be done."""
+        """Does what was approved, once; says what was done, or why it was not, None when nothing is to be done."""
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
             if request.status is not ApprovalStatus.APPROVED:
                 raise Conflict("not_approved", "Only what was approved is carried out.")
-            done = await self._subject(request).carry_out(records, request, now)
-            if done is not None:
-                await tell(records, request, Told("carried_out", "system", now, name="carried_out", comment=done))
-            return done
+            for earlier in await records.requests.history(request_id):
+                if earlier.name == _CARRIED_OUT:
+                    return earlier.comment
+            followed = await self._subject(request).carry_out(records, request, now)
+            if followed is None:
+                return None
+            await tell(records, request, _followed(followed, now))
+            return followed.text
 
     def _subject(self, request: Request) -> Subject:
         return self._subjects.get(request.request_type) or Anything()
@@ -314,6 +319,14 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
         # It holds for the rest of the run only if all who approve it say so.
         for_run=for_run and (first or before.for_run),
     )
+
+
+def _followed(followed: Followed, now: datetime) -> Told:
+    told = Told("carried_out", "system", now, name=_CARRIED_OUT, comment=followed.text)
+    if followed.code is None:
+        return told
+    data = {"code": followed.code}
+    return replace(told, kind="not_carried_out", outcome="denied", reason=followed.code, data=data)
 
 
 def _word(decision: Decision, *, edited: bool) -> Told:

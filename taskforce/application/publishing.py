@@ -1,15 +1,18 @@
 """The way of a version from its draft to its approval: asked for here, decided as a request, concluded with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskforce.application.agents import Named, act_of, event, locked, told, told_version
 from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.asking import Wanted, commit
-from taskforce.application.principals import Actor, standing
-from taskforce.application.rights import widened
-from taskforce.application.subjects import Anything
-from taskforce.core.domain.access import AccessRules, require
+from taskforce.application.deciding import SUBJECT_CHANGED
+from taskforce.application.policy_documents import policy_now
+from taskforce.application.principals import Actor, standing_by
+from taskforce.application.rights import context_of, judge, widened
+from taskforce.application.subjects import Anything, Followed
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.domain.agent_versions import LONGEST_COMMENT, Act, AgentVersion, VersionStatus
 from taskforce.core.domain.approval_definitions import DefinitionRules, choose
@@ -18,12 +21,14 @@ from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
 from taskforce.core.domain.errors import Forbidden, Missing
 from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.policies import Resource, evaluate
 from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent, Request
 
 AGENT_PUBLISH = "agent_publish"
 SYSTEM = "system"
+_FACTS: Mapping[str, object] = {"channel": "worker"}
 CHANGED = "what was decided on is not this version any more"
 
 
@@ -138,24 +143,33 @@ class Publications(Anything):
         action = "agent.version.approve" if approved else "agent.version.reject"
         await records.audit.append(_concluded(action, request, changed, version, act))
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> Followed | None:
         """Publishes the version with its requester's rights of now; without them it waits for somebody else."""
-        requester = request.approval.requester_id
         agent = await records.catalog.locked(request.resource_id)
         version = None if agent is None else _named(agent, request)
         if agent is None or version is None or not _approved_by(request, version):
-            return "It was not published: the version is not there any more, or was published meanwhile."
+            return Followed("It was not published: it is not there any more, or was meanwhile.", SUBJECT_CHANGED)
+        requester = request.approval.requester_id
         try:
-            who = await standing(records, requester, self._rules, now)
-            there = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
-            require(there.permissions, Permission.AGENT_UPDATE)
-        except Forbidden:
-            return f"It was not published: {requester} may not change agents any more. Somebody who may can do it."
+            await self._require_right(records, request, agent, now)
+        except Forbidden as refused:
+            text = f"It was not published for {requester}: {refused.message} Somebody who may can do it."
+            return Followed(text, refused.code)
         act = Act(requester, now, "approved")
         changed = agent.published(version.version_id, act)
         await records.catalog.save(changed, agent)
-        await records.audit.append(_concluded("agent.version.publish", request, changed, version, act))
-        return f"Version {version.version_number} was published."
+        audited = _concluded("agent.version.publish", request, changed, version, act)
+        await records.audit.append(replace(audited, key_id=request.key_id))
+        return Followed(f"Version {version.version_number} was published.")
+
+    async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
+        """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
+        who = await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        if not who.is_cut:
+            who = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
+        policy, needed = await policy_now(records), Permission.AGENT_UPDATE
+        what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
+        judge(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)
 
 
 def _wanted(agent: Agent, version: AgentVersion, act: Act, terms: Terms, definition_id: str | None) -> Wanted:

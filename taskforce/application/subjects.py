@@ -1,6 +1,7 @@
 """What a request is about: whether it is still the same, what may be edited, and what follows the decision."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -12,6 +13,19 @@ from taskforce.core.interfaces.stored import Json, Request
 from taskforce.core.interfaces.tools import ToolRunner
 
 TOOL_CALL = "tool_call"
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What has followed an approval.
+
+    Attributes:
+        text: What was done, or why it was not, for people.
+        code: What it was refused for; None when it was done.
+    """
+
+    text: str
+    code: str | None = None
 
 
 class Subject(Protocol):
@@ -36,8 +50,8 @@ class Subject(Protocol):
         """Takes note of the end, and why it is one, in the transaction that records it."""
         ...
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Does what was approved; says what was done, None when nothing is to be done."""
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> Followed | None:
+        """Does what was approved, if its requester still may; None when nothing is to be done."""
         ...
 
 
@@ -57,7 +71,7 @@ class Anything:
     ) -> None:
         """Nothing else depends on it."""
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> Followed | None:
         """Somebody does it."""
         return None
 
