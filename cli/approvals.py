@@ -84,6 +84,8 @@ def _decide(gateway: "Gateway", path: str, comment: str | None, said: Mapping[st
 def _object(text: str) -> dict[str, object]:
     try:
         found = json.loads(text)
+        # Half of a character and 1e400 are read, but cannot be sent.
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         found = None
     if not isinstance(found, dict):

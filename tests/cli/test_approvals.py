@@ -76,7 +76,7 @@ def test_other_arguments_for_the_rest_of_the_run(gateway: Serve, taskforce: Cli)
     assert stub.posted("/approve") == [
         {"arguments": {"url": "https://example.com"}, "content_hash": HASH, "for_run": True}
     ]
-    for wrong in ("[1]", "{"):
+    for wrong in ("[1]", "{", '{"amount": 1e400}', '{"to": "\\ud800"}'):
         done = taskforce("approve", REQUEST, "--arguments", wrong, "--json")
         assert (done.code, json.loads(done.out)["error"]["code"]) == (2, "arguments_invalid")
     assert len(stub.posted("/approve")) == 1

@@ -128,24 +128,21 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_shows_nothing(
 
 
 @pytest.mark.parametrize("program", [("worker",), ("api",), ("cli", "doctor", "--json"), ("cli", "up")])
-@pytest.mark.parametrize(
-    ("variable", "value", "like"),
-    [
-        ("DATABASE_URL", "postgresql://u:hidden-word@h:99999/d", "postgresql://user:password@host:5432/database"),
-        ("TASKFORCE_HTTP_ALLOWED_HOSTS", "hidden-word", "wiki.example.com:8443"),
-    ],
-)
-def test_no_process_starts_with_it_and_each_says_what_it_should_look_like(
-    tmp_path: Path, program: tuple[str, ...], variable: str, value: str, like: str
+def test_no_process_starts_with_them_and_each_says_what_they_should_look_like(
+    tmp_path: Path, program: tuple[str, ...]
 ) -> None:
     kept = {name: said for name, said in os.environ.items() if not name.startswith(("TASKFORCE_", "TEMPORAL_"))}
-    environment = {**kept, variable: value, "TASKFORCE_HOME": str(tmp_path), "COLUMNS": "1000"}
-    done = subprocess.run(
-        [sys.executable, "-m", *program], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
+    wrong = {
+        "DATABASE_URL": "postgresql://u:hidden-word@h:99999/d",
+        "TASKFORCE_HTTP_ALLOWED_HOSTS": "hidden-word",
+        "TASKFORCE_HOME": str(tmp_path),
+    }
+    command, environment = [sys.executable, "-m", *program], {**kept, **wrong, "COLUMNS": "1000"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
-    assert (variable in said, like in said) == (True, True), said
+    for part in ("DATABASE_URL", "postgresql://user:password@host", "TASKFORCE_HTTP_ALLOWED_HOSTS", "wiki.example.com"):
+        assert part in said, said
     assert ("Traceback" in said, "hidden-word" in said) == (False, False), said
 
 
