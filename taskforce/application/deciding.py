@@ -9,13 +9,13 @@ from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.approvers import approver_of, ground_for
 from taskforce.application.calls import CallRef, call_payload
 from taskforce.application.running import Briefs
-from taskforce.application.subjects import TOOL_CALL, Anything, Followed, Subject, approved_hash
+from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules, agent_terms, choose
 from taskforce.core.domain.approval_terms import ActionKind, Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict, DomainError, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Kind, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief
 from taskforce.core.interfaces.llm import RequestedCall
@@ -24,6 +24,8 @@ from taskforce.core.interfaces.stored import Request
 
 SUBJECT_CHANGED = "subject_changed"
 _CARRIED_OUT = "carried_out"
+"""The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
+_MAY_PASS = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.STALE})
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
@@ -236,7 +238,13 @@ class Deciding:
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once; says what was done, or why it was not, None when nothing is to be done."""
+        """Does what was approved, once; says what was done, or why it was not, None when nothing is to be done.
+
+        Raises:
+            Missing: `request_not_found`.
+            Conflict: `not_approved`.
+            DomainError: Something is in the way that may pass.
+        """
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
@@ -245,11 +253,17 @@ class Deciding:
             for earlier in await records.requests.history(request_id):
                 if earlier.name == _CARRIED_OUT:
                     return earlier.comment
-            followed = await self._subject(request).carry_out(records, request, now)
-            if followed is None:
+            try:
+                done = await self._subject(request).carry_out(records, request, now)
+                told = _followed(done, now)
+            except DomainError as refused:
+                if refused.kind in _MAY_PASS:
+                    raise
+                told = _not_followed(refused, now)
+            if told is None:
                 return None
-            await tell(records, request, _followed(followed, now))
-            return followed.text
+            await tell(records, request, told)
+            return told.comment
 
     def _subject(self, request: Request) -> Subject:
         return self._subjects.get(request.request_type) or Anything()
@@ -321,12 +335,13 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
     )
 
 
-def _followed(followed: Followed, now: datetime) -> Told:
-    told = Told("carried_out", "system", now, name=_CARRIED_OUT, comment=followed.text)
-    if followed.code is None:
-        return told
-    data = {"code": followed.code}
-    return replace(told, kind="not_carried_out", outcome="denied", reason=followed.code, data=data)
+def _followed(done: str | None, now: datetime) -> Told | None:
+    return None if done is None else Told("carried_out", "system", now, name=_CARRIED_OUT, comment=done)
+
+
+def _not_followed(refused: DomainError, now: datetime) -> Told:
+    told = Told("not_carried_out", "system", now, name=_CARRIED_OUT, outcome="denied", reason=refused.code)
+    return replace(told, comment=f"It was not carried out: {refused.message}", data={"code": refused.code})
 
 
 def _word(decision: Decision, *, edited: bool) -> Told:

@@ -11,7 +11,7 @@ from taskforce.application.deciding import SUBJECT_CHANGED
 from taskforce.application.policy_documents import policy_now
 from taskforce.application.principals import Actor, standing_by
 from taskforce.application.rights import context_of, judge, widened
-from taskforce.application.subjects import Anything, Followed
+from taskforce.application.subjects import Anything
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.domain.agent_versions import LONGEST_COMMENT, Act, AgentVersion, VersionStatus
@@ -19,7 +19,7 @@ from taskforce.core.domain.approval_definitions import DefinitionRules, choose
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
-from taskforce.core.domain.errors import Forbidden, Missing
+from taskforce.core.domain.errors import Conflict, Missing
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.policies import Resource, evaluate
 from taskforce.core.interfaces.identity import Permission, ResourceType
@@ -143,24 +143,24 @@ class Publications(Anything):
         action = "agent.version.approve" if approved else "agent.version.reject"
         await records.audit.append(_concluded(action, request, changed, version, act))
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> Followed | None:
-        """Publishes the version with its requester's rights of now; without them it waits for somebody else."""
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Publishes the version with its requester's rights of now; without them it waits for somebody else.
+
+        Raises:
+            Forbidden: The requester, or the key that submitted it, may not do that any more.
+            Conflict: `subject_changed`.
+        """
         agent = await records.catalog.locked(request.resource_id)
         version = None if agent is None else _named(agent, request)
         if agent is None or version is None or not _approved_by(request, version):
-            return Followed("It was not published: it is not there any more, or was meanwhile.", SUBJECT_CHANGED)
-        requester = request.approval.requester_id
-        try:
-            await self._require_right(records, request, agent, now)
-        except Forbidden as refused:
-            text = f"It was not published for {requester}: {refused.message} Somebody who may can do it."
-            return Followed(text, refused.code)
-        act = Act(requester, now, "approved")
+            raise Conflict(SUBJECT_CHANGED, "The version is not there any more, or was published meanwhile.")
+        await self._require_right(records, request, agent, now)
+        act = Act(request.approval.requester_id, now, "approved")
         changed = agent.published(version.version_id, act)
         await records.catalog.save(changed, agent)
         audited = _concluded("agent.version.publish", request, changed, version, act)
         await records.audit.append(replace(audited, key_id=request.key_id))
-        return Followed(f"Version {version.version_number} was published.")
+        return f"Version {version.version_number} was published."
 
     async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
         """Asks anew what a route would ask: an approval of days ago gives its requester no right."""

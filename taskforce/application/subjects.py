@@ -1,7 +1,6 @@
 """What a request is about: whether it is still the same, what may be edited, and what follows the decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -13,19 +12,6 @@ from taskforce.core.interfaces.stored import Json, Request
 from taskforce.core.interfaces.tools import ToolRunner
 
 TOOL_CALL = "tool_call"
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What has followed an approval.
-
-    Attributes:
-        text: What was done, or why it was not, for people.
-        code: What it was refused for; None when it was done.
-    """
-
-    text: str
-    code: str | None = None
 
 
 class Subject(Protocol):
@@ -50,8 +36,15 @@ class Subject(Protocol):
         """Takes note of the end, and why it is one, in the transaction that records it."""
         ...
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> Followed | None:
-        """Does what was approved, if its requester still may; None when nothing is to be done."""
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Does what was approved, in the transaction that tells of it.
+
+        Returns:
+            What was done; None when nothing is to be done.
+
+        Raises:
+            DomainError: It cannot be done, and nothing of it was.
+        """
         ...
 
 
@@ -71,7 +64,7 @@ class Anything:
     ) -> None:
         """Nothing else depends on it."""
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> Followed | None:
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
         """Somebody does it."""
         return None
 

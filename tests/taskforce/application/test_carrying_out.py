@@ -101,7 +101,7 @@ async def test_without_the_right_of_now_nothing_is_published_and_the_history_and
     request = await approved(stage)
     await lose(stage, request)
     for _ in range(2):
-        assert str(await carried_out(stage, request)).startswith("It was not published for dora: ")
+        assert str(await carried_out(stage, request)).startswith("It was not carried out: ")
     assert (await version(stage)).status is VersionStatus.APPROVED
     last = await told(stage, request)
     assert (last.kind, last.data) == ("not_carried_out", {"code": code})

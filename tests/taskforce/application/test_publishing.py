@@ -32,13 +32,12 @@ from taskforce.application.publishing import (
     require_waiting,
     submit_version,
 )
-from taskforce.application.subjects import Followed
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import ANYTHING
 from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.identity import ResourceType
@@ -158,13 +157,12 @@ async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nob
     request = (await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
     await stage.deciding.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
     async with stage.database.tenant(stage.tenant_id) as records:
-        refused = await PUBLICATIONS.carry_out(records, request, NOW)
-    assert refused is not None
-    assert (refused.code, "vera" in refused.text) == ("permission_denied", True)
+        with pytest.raises(Forbidden):
+            await PUBLICATIONS.carry_out(records, request, NOW)
     grant = ResourceGrant("vera", "agent_designer", ResourceType.AGENT, request.resource_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.roles.grant(grant, "ada", NOW)
-        assert await PUBLICATIONS.carry_out(records, request, NOW) == Followed("Version 0.1.0 was published.")
+        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
     assert (await version(stage)).status is VersionStatus.PUBLISHED
 
 
@@ -178,12 +176,12 @@ async def test_what_another_request_has_approved_is_not_published_by_this_one(st
     )
     for other in others:
         async with stage.database.tenant(stage.tenant_id) as records:
-            refused = await PUBLICATIONS.carry_out(records, other, NOW)
-            assert refused is not None
-            assert refused.code == "subject_changed"
+            with pytest.raises(Conflict) as refused:
+                await PUBLICATIONS.carry_out(records, other, NOW)
+        assert refused.value.code == "subject_changed"
     assert (await version(stage)).status is VersionStatus.APPROVED
     async with stage.database.tenant(stage.tenant_id) as records:
-        assert await PUBLICATIONS.carry_out(records, request, NOW) == Followed("Version 0.1.0 was published.")
+        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
 
 
 async def test_a_request_that_was_voided_is_void_when_the_workflow_asks_once_more(stage: Stage) -> None:
