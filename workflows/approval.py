@@ -1,7 +1,6 @@
 """A durable question to people."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
+from workflows.approval_details import described, plain
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 from workflows.steps import last_failure, patiently, quickly
 
@@ -45,7 +45,6 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.errors import Conflict, DomainError
 
 _Ways = Literal["api", "signal"]
-_MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 SUBJECT_CHANGED = "subject_changed"
 _ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
 
@@ -311,7 +310,7 @@ class ApprovalWorkflow:
         )
         await quickly("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
-        workflow.set_current_details(f"**{_plain(self._title)}** was {status.value}. {_plain(reason)}")
+        workflow.set_current_details(f"**{plain(self._title)}** was {status.value}. {plain(reason)}")
         return ApprovalOutcome(status=end.status)
 
     async def _carry_out(self, outcome: ApprovalOutcome) -> None:
@@ -320,7 +319,7 @@ class ApprovalWorkflow:
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
         carried = await patiently("carry_out_request", ref, CarriedOut, summary="what was approved")
         if carried.done:
-            workflow.set_current_details(f"**{_plain(self._title)}** was approved. {_plain(carried.done)}")
+            workflow.set_current_details(f"**{plain(self._title)}** was approved. {plain(carried.done)}")
 
     def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
         asked: dict[str, Any] = {
@@ -349,28 +348,7 @@ class ApprovalWorkflow:
         return self._current().status(workflow.now()) is not ApprovalStatus.PENDING
 
     def _describe(self) -> None:
-        approval = self._current()
-        terms = approval.terms
-        decided = ", ".join(f"{d.approver_id} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
-        how = "signals count" if terms.signal_channel else "by the API only"
-        workflow.set_current_details(
-            f"**{_plain(self._title)}**\n\n"
-            f"- asked by: {approval.requester_id}\n"
-            f"- may decide: {approval.who} ({terms.required_approvers} needed; {how})\n"
-            f"- decided so far: {decided}\n"
-            f"{self._coming()}"
-            f"- expires: {approval.expires_at.isoformat(timespec='seconds')}\n\n"
-            'Signal `approve` or `reject` with `{"approver": "<user id>", "comment": "..."}`.'
-        )
-
-    def _coming(self) -> str:
-        coming, at = self._current().next_action, self._current().next_at()
-        return "" if coming is None else f"- next: {coming.kind.value} at {at.isoformat(timespec='seconds')}\n"
-
-
-def _plain(text: str) -> str:
-    """A text that whoever makes agents or decides has written, without what Markdown would make of it."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+        workflow.set_current_details(described(self._title, self._current()))
 
 
 def _behalf(ground: DecisionGround | None) -> str | None:
