@@ -116,6 +116,7 @@ def _opened(request: Request) -> OpenedRequest:
             "self_approval": terms.self_approval,
             "signal_channel": terms.signal_channel,
             "content": request.content_hash,
+            "hears_late": True,
             **{name: value for name, value in said.items() if value},
         }
     )

@@ -2,20 +2,24 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
+from fastapi import Response
 
 from api.dependencies import Caller
 from api.parts import GatewayParts
 from api.schemas.requests import RequestOut, request_out
+from api.steering import reach
 from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
 from taskforce.application.approvers import approver_of, concerns, ground_for, may_decide
 from taskforce.application.changing import Change
 from taskforce.application.deciding import SUBJECT_CHANGED, Attempted
+from taskforce.application.idempotency import Keyed, claim
 from taskforce.core.domain.approval_terms import Deciders
-from taskforce.core.domain.approvals import ApprovalStatus, Channel
-from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Missing, Unavailable
+from taskforce.core.domain.approvals import ApprovalStatus, Channel, Verdict, update_id
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Unavailable
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Records
@@ -40,6 +44,37 @@ _REFUSALS: Mapping[str, type[DomainError]] = {
     "not_editable": Conflict,
 }
 """What the workflow may answer; any other code says that something went wrong behind the gateway."""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a caller says about a request.
+
+    Attributes:
+        decision: The word.
+        key: The idempotency key, if there is one.
+        body: What was sent, to tell a repeated call from another one.
+        propose: Keeps what they would rather approve, and returns its hash; asked only of who may decide.
+        check: Refuses what makes no sense now; a repeated call is past that.
+    """
+
+    decision: DecisionInput
+    key: str | None = None
+    body: Mapping[str, object] = field(default_factory=dict)
+    propose: Callable[[], Awaitable[str]] | None = None
+    check: Callable[[], object] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Where a request stands since a word; `replayed` tells that an earlier call with the same key has said it."""
+
+    status: ApprovalStatus
+    replayed: bool = False
 
 
 async def who_asks(records: Records, parts: GatewayParts, caller: Caller) -> Approver:
@@ -80,6 +115,25 @@ def out(parts: GatewayParts, approver: Approver, request: Request) -> RequestOut
 def key_of(caller: Caller) -> dict[str, str]:
     """The API key that speaks, as a message has it: a person's has none."""
     return {} if caller.key_id is None else {"key_id": caller.key_id}
+
+
+def decision_of(
+    caller: Caller, request: Request, verdict: Verdict, comment: str, seen: str | None = None, *, for_run: bool = False
+) -> DecisionInput:
+    """The caller's word on a request, as the workflow takes it.
+
+    Args:
+        caller: Who decides.
+        request: The request.
+        verdict: What they say.
+        comment: Why.
+        seen: Hash of what they were shown; None for what is asked for now.
+        for_run: Whether an approval holds for the tool for the rest of the run.
+    """
+    said = {"approver_id": caller.user_id, "verdict": verdict.value, "comment": comment}
+    more = {"for_run": True} if for_run else {}
+    seen = seen or request.approval.content
+    return DecisionInput.model_validate({**said, "seen": seen, **more, **key_of(caller)})
 
 
 def require_open(request: Request) -> None:
@@ -123,53 +177,70 @@ async def carry(
     Raises:
         DomainError: As `require_counted`; what the door raises.
     """
-    require_open(request)
-    try:
-        outcome = await act()
-    except Missing:
+
+    async def start() -> None:
         # A request whose workflow is over, or was ended by an operator, takes no more decisions; one that a crash has
         # left without has one now.
         if request.run_id is not None:
-            raise Conflict("request_closed", "The request has ended; it takes no more decisions.") from None
+            raise Conflict("request_closed", "The request has ended; it takes no more decisions.")
         await parts.door.start_request(tenant_id, request)
-        outcome = await act()
+
+    require_open(request)
+    outcome = await reach(act, start)
     require_counted(outcome)
     return outcome
 
 
-async def say(
-    parts: GatewayParts,
-    caller: Caller,
-    request: Request,
-    approver: Approver,
-    decision: DecisionInput,
-    propose: Callable[[], Awaitable[str]] | None = None,
-) -> ApprovalStatus:
-    """Carries the caller's word to a request.
+async def say(parts: GatewayParts, caller: Caller, request: Request, approver: Approver, word: Word) -> Said:
+    """Carries the caller's word to a request, once for each idempotency key.
 
     Args:
         parts: What the gateway is made of.
         caller: Who decides.
         request: The request.
         approver: The caller as an approver.
-        decision: Their word.
-        propose: Keeps what they would rather approve, and returns its hash; asked only of who may decide.
+        word: Their word.
 
     Returns:
-        Where the request stands now.
+        Where the request stands since.
 
     Raises:
+        Invalid: `idempotency_key_reused`.
         DomainError: As `require_open`, `require_key_enough`, `Deciding.authorize` and `carry`; a refusal is audited.
     """
     tenant_id, request_id = caller.tenant_id, request.approval.request_id
+    first = await _first(parts, caller, request, word)
+    if first is not None:
+        require_counted(first)
+        return Said(ApprovalStatus(first.status), replayed=True)
+    word.check()
     attempt = Attempted(tenant_id, request_id, caller.user_id, Channel.API, key_id=caller.key_id)
     async with _noted(parts, attempt):
         require_open(request)
         require_key_enough(parts, caller, request, approver)
     await _authorize(parts, attempt)
-    said = decision if propose is None else decision.model_copy(update={"edit": await propose()})
-    outcome = await carry(parts, tenant_id, request, lambda: _update(parts, attempt, said))
-    return ApprovalStatus(outcome.status)
+    said = word.decision if word.propose is None else word.decision.model_copy(update={"edit": await word.propose()})
+    named = None if word.key is None else update_id(tenant_id, request_id, caller.user_id, word.key)
+    outcome = await carry(parts, tenant_id, request, lambda: _update(parts, attempt, said, named))
+    return Said(ApprovalStatus(outcome.status))
+
+
+def mark_replayed(response: Response, said: Said) -> None:
+    """Says in the answer's header that it repeats an earlier one."""
+    if said.replayed:
+        response.headers["idempotency-replayed"] = "true"
+
+
+async def _first(parts: GatewayParts, caller: Caller, request: Request, word: Word) -> DecisionOutcome | None:
+    """What an earlier call with the same key has brought; None where there was none, or nothing came of it."""
+    tenant_id, request_id = caller.tenant_id, request.approval.request_id
+    if word.key is None:
+        return None
+    keyed = Keyed(caller.user_id, f"decision:{request_id}", word.key, word.body)
+    async with parts.database.tenant(tenant_id) as records:
+        if await claim(records, keyed, {}, parts.clock()) is None:
+            return None
+    return await parts.door.decided(tenant_id, request_id, update_id(tenant_id, request_id, caller.user_id, word.key))
 
 
 async def _authorize(parts: GatewayParts, attempt: Attempted) -> None:
@@ -182,9 +253,9 @@ async def _authorize(parts: GatewayParts, attempt: Attempted) -> None:
             raise
 
 
-async def _update(parts: GatewayParts, attempt: Attempted, said: DecisionInput) -> DecisionOutcome:
+async def _update(parts: GatewayParts, attempt: Attempted, said: DecisionInput, named: str | None) -> DecisionOutcome:
     async with _noted(parts, attempt):
-        return await parts.door.decide(attempt.tenant_id, attempt.request_id, said)
+        return await parts.door.decide(attempt.tenant_id, attempt.request_id, said, named)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -14,6 +15,7 @@ from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
 from taskforce.core.interfaces.stored import Request
 
 AT_A_TIME = 20
+Outcome = TypeVar("Outcome")
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +36,24 @@ async def start_request(parts: GatewayParts, tenant_id: str, request: Request) -
         return
 
 
+async def reach(act: Callable[[], Awaitable[Outcome]], begin: Callable[[], Awaitable[None]]) -> Outcome:
+    """Reaches a workflow, starting it first if that has not happened yet.
+
+    Args:
+        act: What is done to it.
+        begin: Starts it; raises why not, where it has ended.
+
+    Raises:
+        Missing: Its workflow was ended from outside.
+        DomainError: What the two raise.
+    """
+    try:
+        return await act()
+    except Missing:
+        await begin()
+        return await act()
+
+
 async def steer(parts: GatewayParts, run: Run, act: Callable[[], Awaitable[None]]) -> None:
     """Reaches the run's workflow, starting it first if that has not happened yet.
 
@@ -42,13 +62,13 @@ async def steer(parts: GatewayParts, run: Run, act: Callable[[], Awaitable[None]
         Unavailable: Temporal does not answer.
         Missing: `run_not_found`: its workflow was ended from outside; only `cancel` makes sense then.
     """
-    try:
-        await act()
-    except Missing:
+
+    async def begin() -> None:
         current = await require_run(parts.database, run.brief.tenant_id, run.brief.run_id)
         current.require_open()
         await parts.door.start_run(run.brief)
-        await act()
+
+    await reach(act, begin)
 
 
 async def cancel(parts: GatewayParts, run: Run) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.documents import Document
 from cli.exits import Trouble
 from cli.progress import StepView, ToolView
-from cli.terminal import Safe, clean, complain, is_plain, one_line
+from cli.terminal import Safe, clean, complain, exact_json, is_plain, one_line
 
 STATUS_STYLES: Final = {
     "queued": "dim",
@@ -321,6 +321,16 @@ def print_request(console: Console, request: Document) -> None:
     line = Text.assemble(status_text(request.text("status")), f"  {one_line(request.text('title'))}")
     line.append(f"  ({len(decisions)} of {request.number('required_approvers') or 1} decisions)", style="dim")
     console.print(line, soft_wrap=True)
+
+
+def tell_content(request: Document) -> None:
+    """What a decision is about, whole, on stderr: of a tool call its arguments, else all that is asked for."""
+    now_asked = request.child("edited") if request.raw.get("edited") else request.child("payload")
+    tool = now_asked.text("tool")
+    complain(f"{one_line(request.text('title'))}, asked by {one_line(request.text('requester_id'))}", "bold")
+    if tool:
+        complain(f"tool: {tool}")
+    complain(exact_json(now_asked.raw.get("arguments", {}) if tool else now_asked.raw))
 
 
 def complain_of(trouble: Trouble) -> None:

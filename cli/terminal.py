@@ -87,6 +87,16 @@ def write_json(document: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
+def exact_json(value: object) -> str:
+    """JSON for a person who must see all of it: what `clean` would take out is there as an escape.
+
+    Args:
+        value: What a JSON parser returned.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 class Safe:
     """Shows something rich whose renderer may bring control characters of its own, such as Markdown's entities.
 

@@ -1,7 +1,6 @@
 """A durable question to people."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
+from workflows.approval_details import described, plain
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 from workflows.steps import last_failure, patiently, quickly
 
@@ -45,7 +45,6 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.errors import Conflict, DomainError
 
 _Ways = Literal["api", "signal"]
-_MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 SUBJECT_CHANGED = "subject_changed"
 _ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
 
@@ -60,6 +59,7 @@ class ApprovalWorkflow:
         self._title = ""
         self._carries_out = False
         self._lasting = False
+        self._hears_late = False
         self._approval: Approval | None = None
         self._over = False
         self._deciding = asyncio.Lock()
@@ -67,6 +67,14 @@ class ApprovalWorkflow:
     @workflow.run
     async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
         """Opens the request, waits, closes it, and does what follows."""
+        try:
+            return await self._lived(asked)
+        finally:
+            if self._hears_late:
+                # Whoever spoke after the end is refused before the workflow goes.
+                await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _lived(self, asked: ApprovalInput) -> ApprovalOutcome:
         try:
             self._open(await quickly("open_request", asked, OpenedRequest))
             await self._wait()
@@ -154,6 +162,7 @@ class ApprovalWorkflow:
 
     def _open(self, opened: OpenedRequest) -> None:
         self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
+        self._hears_late = opened.hears_late
         self._approval = Approval(
             self._asked.request_id, opened.requester_id, _terms(opened), opened.opened_at, content=opened.content
         )
@@ -205,7 +214,7 @@ class ApprovalWorkflow:
         await workflow.wait_condition(self._is_open_or_over)
         async with self._deciding:
             if self._over:
-                return _ENDED
+                return await self._too_late(decision.approver_id, channel)
             try:
                 self._current().check(decision.approver_id, Channel(channel), workflow.now())
                 ground = await quickly("authorize_decision", self._check(decision, channel), DecisionGround)
@@ -275,6 +284,15 @@ class ApprovalWorkflow:
             return
         await self._decide(DecisionInput(approver_id=approver[:200], verdict=verdict, comment=comment), "signal")
 
+    async def _too_late(self, approver_id: str, channel: _Ways) -> DecisionOutcome:
+        # Requests that began before 2026-11-25 hear nothing after their end: `hears_late` is what they never recorded.
+        if self._hears_late:
+            try:
+                await self._refuse(approver_id, channel, "request_closed")
+            except FailureError as error:
+                workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
+        return _ENDED
+
     async def _refuse(self, approver_id: str, channel: _Ways, code: str) -> None:
         asked = self._asked
         refused = RefusedDecision(
@@ -292,7 +310,7 @@ class ApprovalWorkflow:
         )
         await quickly("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
-        workflow.set_current_details(f"**{_plain(self._title)}** was {status.value}. {_plain(reason)}")
+        workflow.set_current_details(f"**{plain(self._title)}** was {status.value}. {plain(reason)}")
         return ApprovalOutcome(status=end.status)
 
     async def _carry_out(self, outcome: ApprovalOutcome) -> None:
@@ -301,7 +319,7 @@ class ApprovalWorkflow:
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
         carried = await patiently("carry_out_request", ref, CarriedOut, summary="what was approved")
         if carried.done:
-            workflow.set_current_details(f"**{_plain(self._title)}** was approved. {_plain(carried.done)}")
+            workflow.set_current_details(f"**{plain(self._title)}** was approved. {plain(carried.done)}")
 
     def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
         asked: dict[str, Any] = {
@@ -330,28 +348,7 @@ class ApprovalWorkflow:
         return self._current().status(workflow.now()) is not ApprovalStatus.PENDING
 
     def _describe(self) -> None:
-        approval = self._current()
-        terms = approval.terms
-        decided = ", ".join(f"{d.approver_id} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
-        how = "signals count" if terms.signal_channel else "by the API only"
-        workflow.set_current_details(
-            f"**{_plain(self._title)}**\n\n"
-            f"- asked by: {approval.requester_id}\n"
-            f"- may decide: {approval.who} ({terms.required_approvers} needed; {how})\n"
-            f"- decided so far: {decided}\n"
-            f"{self._coming()}"
-            f"- expires: {approval.expires_at.isoformat(timespec='seconds')}\n\n"
-            'Signal `approve` or `reject` with `{"approver": "<user id>", "comment": "..."}`.'
-        )
-
-    def _coming(self) -> str:
-        coming, at = self._current().next_action, self._current().next_at()
-        return "" if coming is None else f"- next: {coming.kind.value} at {at.isoformat(timespec='seconds')}\n"
-
-
-def _plain(text: str) -> str:
-    """A text that whoever makes agents or decides has written, without what Markdown would make of it."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+        workflow.set_current_details(described(self._title, self._current()))
 
 
 def _behalf(ground: DecisionGround | None) -> str | None:

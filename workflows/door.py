@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
 from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
 from taskforce.core.domain.deliveries import delivery_of
 from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
-from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.errors import Missing, Unavailable
 from taskforce.core.domain.runs import Brief, run_of
 from taskforce.core.domain.runs import workflow_id as run_workflow_id
 from taskforce.core.interfaces.deletion_records import Forgotten
@@ -253,8 +254,10 @@ class TemporalDoor:
         )
         return await carried(update)
 
-    async def decide(self, tenant_id: str, request_id: str, decision: DecisionInput) -> DecisionOutcome:
-        """Carries an authenticated decision to its request.
+    async def decide(
+        self, tenant_id: str, request_id: str, decision: DecisionInput, update_id: str | None = None
+    ) -> DecisionOutcome:
+        """Carries an authenticated decision to its request; one that is known by the update's id is not made again.
 
         Raises:
             Conflict: The request refuses it; the code says why.
@@ -262,9 +265,20 @@ class TemporalDoor:
             Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`.
         """
         update = self._request(tenant_id, request_id).execute_update(
-            ApprovalWorkflow.decide, decision, rpc_timeout=DECISION_TIME
+            ApprovalWorkflow.decide, decision, id=update_id, rpc_timeout=DECISION_TIME
         )
         return await carried(update)
+
+    async def decided(self, tenant_id: str, request_id: str, update_id: str) -> DecisionOutcome | None:
+        """What a decision has brought, waiting for it if need be; None where no such one is known, or not any more.
+
+        Raises:
+            Conflict, Unavailable: As `decide`.
+        """
+        update = self._request(tenant_id, request_id).get_update_handle_for(ApprovalWorkflow.decide, update_id)
+        with suppress(Missing):
+            return await carried(update.result(rpc_timeout=DECISION_TIME))
+        return None
 
     async def start_deletion(self, tenant_id: str) -> None:
         """Starts the deletion of a tenant, or lets one that was ended from outside go on; twice is harmless.

@@ -1,12 +1,14 @@
 """The versions of an agent: made, revised, published, taken out of use; a version is named by its id or its number."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
 from api import deciding, steering
 from api.agent_bodies import YAML_BODY, imported_version, read_body
-from api.dependencies import Allowed, Caller, Parts, Seen, actor_of
+from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, Seen, actor_of
 from api.parts import GatewayParts
 from api.routes.agents import PREFIX, etag
 from api.schemas.agents import (
@@ -21,15 +23,17 @@ from api.schemas.agents import (
     version_out,
 )
 from api.schemas.pages import ListOut
-from models.messages.approvals import DecisionInput
 from taskforce.application import agent_versions, agents, publishing
 from taskforce.application.agent_versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.agents import Named
+from taskforce.application.principals import Actor
 from taskforce.application.publishing import Submission
 from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
+from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.records import Store
 from taskforce.infrastructure.agent_files import write_agent
 
 router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
@@ -122,18 +126,30 @@ async def submit_version(
 
 @router.post("/{version_id}/approve", name="approve_version")
 async def approve_version(
-    agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response, said: CommentIn | None = None
+    agent_id: str,
+    version_id: str,
+    caller: Reader,
+    parts: Parts,
+    response: Response,
+    key: IdempotencyKey,
+    said: CommentIn | None = None,
 ) -> VersionOut:
     """Approves the request for a version, as `/admin/requests/{request_id}/approve` does; then it can be published."""
-    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.APPROVE, said)
+    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.APPROVE, said, key)
 
 
 @router.post("/{version_id}/reject", name="reject_version")
 async def reject_version(
-    agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response, said: CommentIn | None = None
+    agent_id: str,
+    version_id: str,
+    caller: Reader,
+    parts: Parts,
+    response: Response,
+    key: IdempotencyKey,
+    said: CommentIn | None = None,
 ) -> VersionOut:
     """Rejects the request for a version, which becomes a draft again."""
-    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.REJECT, said)
+    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.REJECT, said, key)
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -164,10 +180,8 @@ async def deprecate_version(
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
     """Takes a published version out of use; it says what happens to runs in flight."""
-    how = _how(asked)
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
-    retired = await agent_versions.deprecate_version(parts.database, acting, named, version_id, how)
-    return await _retired(parts, caller, response, retired, version_id, how)
+    named = Named(agent_id, seen)
+    return await _retired(parts, caller, response, agent_versions.deprecate_version, named, version_id, asked)
 
 
 @router.post("/{version_id}/archive", name="archive_version")
@@ -181,10 +195,8 @@ async def archive_version(
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
     """Ends a deprecated version: it never runs again; it says what happens to runs in flight."""
-    how = _how(asked)
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
-    retired = await agent_versions.archive_version(parts.database, acting, named, version_id, how)
-    return await _retired(parts, caller, response, retired, version_id, how)
+    named = Named(agent_id, seen)
+    return await _retired(parts, caller, response, agent_versions.archive_version, named, version_id, asked)
 
 
 async def _drafted(
@@ -201,24 +213,39 @@ async def _decided(
     response: Response,
     names: tuple[str, str],
     verdict: Verdict,
-    said: CommentIn | None,
+    sent: CommentIn | None,
+    key: str | None,
 ) -> VersionOut:
-    acting, comment = actor_of(parts, caller), said.comment if said else ""
-    request = await publishing.request_for(parts.database, acting, *names, verdict)
+    acting, comment = actor_of(parts, caller), sent.comment if sent else ""
+    agent, request = await publishing.request_for(parts.database, acting, *names)
+    check = partial(publishing.require_waiting, acting, agent, names[1], verdict)
+    if request is None:
+        check()
+        raise missing("request")
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
-    seen = request.approval.content
-    word = {"approver_id": caller.user_id, "verdict": verdict.value, "comment": comment, "seen": seen}
-    decision = DecisionInput.model_validate({**word, **deciding.key_of(caller)})
-    if await deciding.say(parts, caller, request, approver, decision) is not ApprovalStatus.PENDING:
+    decision = deciding.decision_of(caller, request, verdict, comment)
+    word = deciding.Word(decision, key, {"verdict": verdict.value, "comment": comment}, check=check)
+    said = await deciding.say(parts, caller, request, approver, word)
+    if said.status is not ApprovalStatus.PENDING:
         await parts.door.concluded(caller.tenant_id, request.approval.request_id)
+    deciding.mark_replayed(response, said)
     agent = await agents.find_agent(parts.database, acting, names[0])
     return _out(parts, response, agent, agent.version(names[1]))
 
 
 async def _retired(
-    parts: GatewayParts, caller: Caller, response: Response, retired: Retired, version_id: str, how: Retirement
+    parts: GatewayParts,
+    caller: Caller,
+    response: Response,
+    retire: Callable[[Store, Actor, Named, str, Retirement], Awaitable[Retired]],
+    named: Named,
+    version_id: str,
+    asked: RetirementIn | None,
 ) -> RetiredOut:
+    said = asked or RetirementIn()
+    how = Retirement(said.in_flight, said.release, said.comment)
+    retired = await retire(parts.database, actor_of(parts, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
     cancelled = await steering.cancel_all(parts, caller, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
@@ -227,11 +254,6 @@ async def _retired(
         open_runs=len(retired.open_runs),
         cancelled_runs=cancelled,
     )
-
-
-def _how(asked: RetirementIn | None) -> Retirement:
-    said = asked or RetirementIn()
-    return Retirement(said.in_flight, said.release, said.comment)
 
 
 def _out(parts: GatewayParts, response: Response, agent: Agent, version: AgentVersion) -> VersionOut:

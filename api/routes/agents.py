@@ -88,7 +88,7 @@ async def list_agents(
 @router.post("", status_code=201, name="create_agent")
 async def create_agent(asked: AgentIn, caller: Creator, parts: Parts, response: Response) -> AgentOut:
     """Makes an agent with a first draft, 0.1.0; a tenant has as many agents as its `max_agents` says."""
-    new = _new(asked, asked.definition)
+    new = _new(asked, asked.defined)
     return _made(response, await agents.create_agent(parts.database, actor_of(parts, caller), new, parts.agents.ids()))
 
 

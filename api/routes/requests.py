@@ -1,6 +1,6 @@
 """Requests for approval: made, read, decided."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -24,12 +24,13 @@ from api.schemas.requests import (
     WithdrawalIn,
     history_out,
 )
-from models.messages.approvals import ChangeInput, DecisionInput
+from models.messages.approvals import ChangeInput
 from taskforce.application import asking
 from taskforce.application.approvers import may_decide
 from taskforce.application.asking import Deployment, Wish
 from taskforce.application.deciding import found
-from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.approvals import ApprovalStatus, Verdict
+from taskforce.core.domain.documents import check_document
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Approver, Page, Request, RequestFilter
 
@@ -115,35 +116,43 @@ async def read_history(request_id: str, caller: Anybody, parts: Parts) -> Histor
 
 
 @router.post("/{request_id}/approve", name="approve_request")
-async def approve(request_id: str, caller: Anybody, parts: Parts, said: DecisionIn | None = None) -> RequestOut:
+async def approve(
+    request_id: str,
+    caller: Anybody,
+    parts: Parts,
+    response: Response,
+    key: IdempotencyKey,
+    said: DecisionIn | None = None,
+) -> RequestOut:
     """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
-    word = said or DecisionIn()
+    sent = said or DecisionIn()
     request, approver = await deciding.find(parts, caller, request_id)
-    actor, arguments = actor_of(parts, caller), word.arguments
+    actor, arguments = actor_of(parts, caller), sent.arguments
+    check_document(arguments, "arguments")
     propose = None if arguments is None else partial(asking.propose, parts.database, actor, request, arguments)
-    decision = DecisionInput.model_validate(
-        {
-            "approver_id": caller.user_id,
-            "verdict": "approve",
-            "comment": word.comment,
-            "seen": word.content_hash or request.approval.content,
-            **({"for_run": True} if word.for_run else {}),
-            **deciding.key_of(caller),
-        }
+    decision = deciding.decision_of(
+        caller, request, Verdict.APPROVE, sent.comment, sent.content_hash, for_run=sent.for_run
     )
-    await deciding.say(parts, caller, request, approver, decision, propose)
+    word = deciding.Word(decision, key, _body(sent, Verdict.APPROVE), propose)
+    deciding.mark_replayed(response, await deciding.say(parts, caller, request, approver, word))
     return await read_request(request_id, caller, parts)
 
 
 @router.post("/{request_id}/reject", name="reject_request")
-async def reject(request_id: str, caller: Anybody, parts: Parts, said: RejectionIn | None = None) -> RequestOut:
+async def reject(
+    request_id: str,
+    caller: Anybody,
+    parts: Parts,
+    response: Response,
+    key: IdempotencyKey,
+    said: RejectionIn | None = None,
+) -> RequestOut:
     """Rejects a request; the agent is told the comment."""
-    word = said or RejectionIn()
+    sent = said or RejectionIn()
     request, approver = await deciding.find(parts, caller, request_id)
-    seen = word.content_hash or request.approval.content
-    said_so = {"approver_id": caller.user_id, "verdict": "reject", "comment": word.comment, "seen": seen}
-    decision = DecisionInput.model_validate({**said_so, **deciding.key_of(caller)})
-    await deciding.say(parts, caller, request, approver, decision)
+    decision = deciding.decision_of(caller, request, Verdict.REJECT, sent.comment, sent.content_hash)
+    word = deciding.Word(decision, key, _body(sent, Verdict.REJECT))
+    deciding.mark_replayed(response, await deciding.say(parts, caller, request, approver, word))
     return await read_request(request_id, caller, parts)
 
 
@@ -185,6 +194,10 @@ async def _change(parts: GatewayParts, caller: Caller, request_id: str, wish: Ch
 def _wish(caller: Caller, kind: str, comment: str, **named: tuple[str, ...]) -> ChangeInput:
     said = {"actor_id": caller.user_id, "kind": kind, "comment": comment, "http_request": caller.request_id}
     return ChangeInput.model_validate({**said, **named, **deciding.key_of(caller)})
+
+
+def _body(sent: DecisionIn | RejectionIn, verdict: Verdict) -> Mapping[str, object]:
+    return {"verdict": verdict.value, **sent.model_dump()}
 
 
 def _listed(parts: GatewayParts, caller: Caller, approver: Approver, request: Request) -> bool:

@@ -48,8 +48,8 @@ async def list_webhooks(caller: Manager, parts: Parts, limit: Limit = 20, cursor
 @router.post("", status_code=201, name="create_webhook")
 async def create_webhook(asked: WebhookIn, caller: Manager, parts: Parts, response: Response) -> ShownWebhookOut:
     """Makes a webhook. `secret` is shown in this answer and never again."""
-    acting = actor_of(parts, caller)
-    shown = await webhooks.create_webhook(parts.database, acting, parts.webhook_urls, asked.wanted())
+    acting, wanted = actor_of(parts, caller), asked.wanted()
+    shown = await webhooks.create_webhook(parts.database, acting, parts.webhook_urls, wanted, parts.definitions)
     response.headers["location"] = _path(shown.webhook.webhook_id)
     return shown_out(shown)
 

@@ -1,10 +1,11 @@
 """The catalog's agents and versions as they travel over HTTP."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from taskforce.application.agent_versions import InFlight
 from taskforce.core.domain.agent_definitions import Offered, problems_of
@@ -24,6 +25,9 @@ Document = dict[str, JsonValue]
 Number = Annotated[str, Field(min_length=5, max_length=64)]
 Changelog = Annotated[str, Field(max_length=LONGEST_CHANGELOG)]
 Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
+
+
+_DEFINED = frozenset({"definition", "initial_definition"})
 
 
 class _Asked(BaseModel):
@@ -54,9 +58,25 @@ class AgentIn(CloneIn):
         slug: For addresses; derived from the name when left out.
         owner_id: Who answers for it; the caller when left out.
         definition: What the agent is. A draft takes any; its `problems` say what keeps it from being submitted.
+        initial_definition: The same, by the name that Python's `create_agent` has for it.
     """
 
     definition: Document = Field(default_factory=dict)
+    initial_definition: Document = Field(
+        default_factory=dict, description="The same as `definition`; give one of them."
+    )
+
+    @model_validator(mode="after")
+    def _one_definition(self) -> Self:
+        given = [json.dumps(getattr(self, name), sort_keys=True) for name in _DEFINED & self.model_fields_set]
+        if len(set(given)) > 1:
+            raise ValueError("`definition` and `initial_definition` are the same; give one of them")
+        return self
+
+    @property
+    def defined(self) -> Document:
+        """What the agent is, by whichever name it came."""
+        return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
 
 class AgentChangeIn(_Asked):

@@ -31,7 +31,11 @@ class DueAction(Message):
 
 
 class OpenedRequest(Message):
-    """What the workflow must know to decide by the rules; what is asked for stays in its row."""
+    """What the workflow must know to decide by the rules; what is asked for stays in its row.
+
+    Attributes:
+        hears_late: Whether words that come after the end are audited, as those before it are.
+    """
 
     title: str
     requester_id: str
@@ -48,6 +52,7 @@ class OpenedRequest(Message):
     actions: tuple[DueAction, ...] = ()
     carries_out: bool = False
     content: str = ""
+    hears_late: bool = False
 
 
 class DecisionInput(Message):

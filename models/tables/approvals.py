@@ -41,6 +41,7 @@ class ApprovalRow(SQLModel, table=True):
     people: list[str] = column(TEXTS)
     acted: int = column(sa.Integer)
     started_at: datetime | None = maybe(TIME)
+    key_id: str | None = maybe(UUID)
 
 
 class ApprovalDecisionRow(SQLModel, table=True):

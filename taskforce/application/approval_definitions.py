@@ -81,7 +81,16 @@ async def find_definition(store: Store, acting: Actor, rules: DefinitionRules, d
         Missing: `workflow_not_found`.
     """
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        found = await records.definitions.get(definition_id) or _of_profile(rules, definition_id)
+        return await known(records, rules, definition_id)
+
+
+async def known(records: Records, rules: DefinitionRules, definition_id: str) -> Definition:
+    """A definition that somebody names: the tenant's own, else the profile's.
+
+    Raises:
+        Missing: `workflow_not_found`.
+    """
+    found = await records.definitions.get(definition_id) or _of_profile(rules, definition_id)
     if found is None:
         raise missing("workflow")
     return found

@@ -16,7 +16,7 @@ from taskforce.application.telling import Told, tell
 from taskforce.core.domain.approval_definitions import Definition, DefinitionRules, check_known, choose
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import Approval
-from taskforce.core.domain.documents import check_document
+from taskforce.core.domain.documents import check_document, check_texts
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.records import Records, Store
@@ -176,6 +176,7 @@ async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str
         content_hash=bound,
         definition_id=wanted.definition_id,
         description=wanted.description,
+        key_id=actor.standing.key_id,
     )
     await records.requests.add(request)
     told = Told("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")
@@ -203,11 +204,12 @@ async def propose(store: Store, actor: Actor, request: Request, arguments: Mappi
 
     Raises:
         Conflict: `not_editable`: it is no tool call.
-        Invalid: What `check_document` refuses.
+        Invalid: What `check_document` and `check_texts` refuse: the call would not run with what was approved.
     """
     if request.request_type != TOOL_CALL:
         raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")
     check_document(arguments, "arguments")
+    check_texts(arguments, "arguments")
     edited = {"tool": request.resource_id, "arguments": dict(arguments)}
     changed, user_id = approved_hash(edited, TOOL_CALL), actor.standing.user.user_id
     async with store.tenant(actor.standing.tenant.tenant_id) as records:

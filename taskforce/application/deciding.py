@@ -15,7 +15,7 @@ from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules, agent_terms, choose
 from taskforce.core.domain.approval_terms import ActionKind, Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict, DomainError, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Kind, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief
 from taskforce.core.interfaces.llm import RequestedCall
@@ -23,6 +23,9 @@ from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request
 
 SUBJECT_CHANGED = "subject_changed"
+_CARRIED_OUT = "carried_out"
+"""The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
+_MAY_PASS = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.STALE})
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
@@ -235,16 +238,32 @@ class Deciding:
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once; says what was done, None when nothing is to be done."""
+        """Does what was approved, once; says what was done, or why it was not, None when nothing is to be done.
+
+        Raises:
+            Missing: `request_not_found`.
+            Conflict: `not_approved`.
+            DomainError: Something is in the way that may pass.
+        """
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
             if request.status is not ApprovalStatus.APPROVED:
                 raise Conflict("not_approved", "Only what was approved is carried out.")
-            done = await self._subject(request).carry_out(records, request, now)
-            if done is not None:
-                await tell(records, request, Told("carried_out", "system", now, name="carried_out", comment=done))
-            return done
+            for earlier in await records.requests.history(request_id):
+                if earlier.name == _CARRIED_OUT:
+                    return earlier.comment
+            try:
+                done = await self._subject(request).carry_out(records, request, now)
+                told = _followed(done, now)
+            except DomainError as refused:
+                if refused.kind in _MAY_PASS:
+                    raise
+                told = _not_followed(refused, now)
+            if told is None:
+                return None
+            await tell(records, request, told)
+            return told.comment
 
     def _subject(self, request: Request) -> Subject:
         return self._subjects.get(request.request_type) or Anything()
@@ -314,6 +333,15 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
         # It holds for the rest of the run only if all who approve it say so.
         for_run=for_run and (first or before.for_run),
     )
+
+
+def _followed(done: str | None, now: datetime) -> Told | None:
+    return None if done is None else Told("carried_out", "system", now, name=_CARRIED_OUT, comment=done)
+
+
+def _not_followed(refused: DomainError, now: datetime) -> Told:
+    told = Told("not_carried_out", "system", now, name=_CARRIED_OUT, outcome="denied", reason=refused.code)
+    return replace(told, comment=f"It was not carried out: {refused.message}", data={"code": refused.code})
 
 
 def _word(decision: Decision, *, edited: bool) -> Told:

@@ -92,6 +92,18 @@ class StoredPolicies:
         return found
 
 
+async def policy_now(records: Records) -> Policy:
+    """The policy that holds in a transaction, of which nothing is kept: for what happens rarely, with rows locked.
+
+    Raises:
+        Unavailable: `policy_unreadable`.
+    """
+    found = await _made(await records.policies.current(), 0)
+    if found.policy is None:
+        raise _unreadable()
+    return found.policy
+
+
 async def _made(version: PolicyVersion | None, until: float) -> _Read:
     if version is None:
         return _Read(None, Policy(), 1, until)

@@ -1,29 +1,34 @@
 """The way of a version from its draft to its approval: asked for here, decided as a request, concluded with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from taskforce.application.agents import Named, act_of, event, locked, told, told_version
 from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.asking import Wanted, commit
-from taskforce.application.principals import Actor, standing
-from taskforce.application.rights import widened
+from taskforce.application.deciding import SUBJECT_CHANGED
+from taskforce.application.policy_documents import policy_now
+from taskforce.application.principals import Actor, standing_by
+from taskforce.application.rights import context_of, judge, widened
 from taskforce.application.subjects import Anything
-from taskforce.core.domain.access import AccessRules, require
+from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import Offered
 from taskforce.core.domain.agent_versions import LONGEST_COMMENT, Act, AgentVersion, VersionStatus
 from taskforce.core.domain.approval_definitions import DefinitionRules, choose
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
-from taskforce.core.domain.errors import Forbidden, Missing
+from taskforce.core.domain.errors import Conflict, Missing
 from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.policies import Resource, evaluate
 from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent, Request
 
 AGENT_PUBLISH = "agent_publish"
 SYSTEM = "system"
+_FACTS: Mapping[str, object] = {"channel": "worker"}
 CHANGED = "what was decided on is not this version any more"
 
 
@@ -80,25 +85,27 @@ async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Ter
     return chosen.own_terms, chosen.definition_id
 
 
-async def request_for(store: Store, acting: Actor, name: str, version_id: str, verdict: Verdict) -> Request:
-    """The request that a version waits for, if a verdict makes sense now.
+async def request_for(store: Store, acting: Actor, name: str, version_id: str) -> tuple[Agent, Request | None]:
+    """An agent, and the request that was made last for one of its versions.
 
     Raises:
-        Missing: `agent_not_found`, `version_not_found` or `request_not_found`.
-        Conflict: `transition_not_allowed`: it does not wait for one.
+        Missing: `agent_not_found` or `version_not_found`.
     """
-    act = act_of(acting)
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         agent = await records.catalog.get(name)
         if agent is None:
             raise missing("agent")
         version = agent.version(version_id)
-        # The rule says whether it could; the request's own end does it.
-        (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act)
-        request = await records.requests.get(version.request_id) if version.request_id else None
-    if request is None:
-        raise missing("request")
-    return request
+        return agent, await records.requests.get(version.request_id) if version.request_id else None
+
+
+def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdict) -> None:
+    """Refuses a verdict on a version that waits for none; the rule says whether it could, the request's end does it.
+
+    Raises:
+        Conflict: `transition_not_allowed`.
+    """
+    (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(acting))
 
 
 class Publications(Anything):
@@ -137,23 +144,32 @@ class Publications(Anything):
         await records.audit.append(_concluded(action, request, changed, version, act))
 
     async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Publishes the version with its requester's rights of now; without them it waits for somebody else."""
-        requester = request.approval.requester_id
+        """Publishes the version with its requester's rights of now; without them it waits for somebody else.
+
+        Raises:
+            Forbidden: The requester, or the key that submitted it, may not do that any more.
+            Conflict: `subject_changed`.
+        """
         agent = await records.catalog.locked(request.resource_id)
         version = None if agent is None else _named(agent, request)
         if agent is None or version is None or not _approved_by(request, version):
-            return "It was not published: the version is not there any more, or was published meanwhile."
-        try:
-            who = await standing(records, requester, self._rules, now)
-            there = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
-            require(there.permissions, Permission.AGENT_UPDATE)
-        except Forbidden:
-            return f"It was not published: {requester} may not change agents any more. Somebody who may can do it."
-        act = Act(requester, now, "approved")
+            raise Conflict(SUBJECT_CHANGED, "The version is not there any more, or was published meanwhile.")
+        await self._require_right(records, request, agent, now)
+        act = Act(request.approval.requester_id, now, "approved")
         changed = agent.published(version.version_id, act)
         await records.catalog.save(changed, agent)
-        await records.audit.append(_concluded("agent.version.publish", request, changed, version, act))
+        audited = _concluded("agent.version.publish", request, changed, version, act)
+        await records.audit.append(replace(audited, key_id=request.key_id))
         return f"Version {version.version_number} was published."
+
+    async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
+        """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
+        who = await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        if not who.is_cut:
+            who = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
+        policy, needed = await policy_now(records), Permission.AGENT_UPDATE
+        what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
+        judge(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)
 
 
 def _wanted(agent: Agent, version: AgentVersion, act: Act, terms: Terms, definition_id: str | None) -> Wanted:

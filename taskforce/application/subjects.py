@@ -37,7 +37,14 @@ class Subject(Protocol):
         ...
 
     async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Does what was approved; says what was done, None when nothing is to be done."""
+        """Does what was approved, in the transaction that tells of it.
+
+        Returns:
+            What was done; None when nothing is to be done.
+
+        Raises:
+            DomainError: It cannot be done, and nothing of it was.
+        """
         ...
 
 

@@ -23,6 +23,7 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "commented": "approval.comment",
     "withdrawn_by": "approval.withdraw",
     "carried_out": "approval.carry_out",
+    "not_carried_out": "approval.carry_out",
 }
 _CLOSED: Final = "approval.close"
 _WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from taskforce.application.approval_definitions import known
 from taskforce.application.principals import Actor
 from taskforce.application.roles import held_now
+from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.webhook_signatures import Happened
@@ -99,10 +101,20 @@ class Shown:
     secrets: Secrets = field(repr=False)
 
 
-async def create_webhook(store: Store, acting: Actor, urls: WebhookUrls, wanted: NewWebhook) -> Shown:
+async def create_webhook(
+    store: Store, acting: Actor, urls: WebhookUrls, wanted: NewWebhook, rules: DefinitionRules
+) -> Shown:
     """Makes a webhook.
 
+    Args:
+        store: The door to the tenant's data.
+        acting: Who makes it.
+        urls: Where webhooks may lead.
+        wanted: The webhook.
+        rules: What the deployment says about approvals.
+
     Raises:
+        Missing: `workflow_not_found`: there is no such definition.
         Invalid: `webhook_url_invalid`, `webhook_secret_invalid`, `events_unknown`, `definition_id_invalid` or
             `description_invalid`.
         Conflict: `webhooks_too_many`.
@@ -126,6 +138,8 @@ async def create_webhook(store: Store, acting: Actor, urls: WebhookUrls, wanted:
     )
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         await held_now(records, acting, Permission.POLICY_MANAGE)
+        if made.definition_id is not None:
+            await known(records, rules, made.definition_id)
         if await records.webhooks.count() >= MOST_WEBHOOKS:
             raise Conflict("webhooks_too_many", f"A tenant has at most {MOST_WEBHOOKS} webhooks.")
         await records.webhooks.add(made, Secrets(secret))

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskforce.core.domain.errors import Invalid
+from taskforce.infrastructure.net.addresses import HIGHEST_PORT
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -21,6 +22,7 @@ SHORTEST_SECRET = 32
 ENCRYPTION_KEY_BYTES = 32
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
+_URL = "postgresql://user:password@host:5432/database"
 _CACHE = "prepared_statement_cache_size"
 _UNTRANSLATED = {"host", "port", _CACHE}
 
@@ -45,11 +47,26 @@ def normalise_database_url(url: str) -> str:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise ValueError("is not a URL like postgresql://user:password@host:5432/database") from None
+        raise ValueError(f"is not a URL like {_URL}") from None
     if parsed.drivername.partition("+")[0] not in _POSTGRES_SCHEMES:
-        raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host:5432/database")
+        raise ValueError(f"must be a PostgreSQL URL: {_URL}")
     translated = parsed.set(drivername="postgresql+asyncpg", query=_asyncpg_query(parsed))
-    return translated.render_as_string(hide_password=False)
+    normalised = translated.render_as_string(hide_password=False)
+    _check_arguments(normalised, named_port=parsed.port)
+    return normalised
+
+
+def _check_arguments(url: str, named_port: int | None) -> None:
+    """Finds out now what the driver would only say, with a traceback, when it connects."""
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        found = driver_arguments(url).get("port")
+    except (ArgumentError, ValueError):
+        raise ValueError("has a port, a host or a cache size that cannot be used; it is a URL like " + _URL) from None
+    ports = found if isinstance(found, list) else [found]
+    if named_port == 0 or any(port is not None and not 0 < port <= HIGHEST_PORT for port in ports):
+        raise ValueError(f"has a port that is not one of 1 to {HIGHEST_PORT}; it is a URL like {_URL}")
 
 
 def _asyncpg_query(url: "URL") -> dict[str, str | tuple[str, ...]]:
@@ -90,6 +107,23 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError("is a list of networks like 10.0.0.0/8, separated by commas") from None
 
 
+def _places(values: tuple[str, ...]) -> tuple[str, ...]:
+    # Imported here as SQLAlchemy is: only who names places waits for it.
+    from taskforce.infrastructure.net.targets import place
+
+    try:
+        return tuple(place(value) for value in values)
+    except ValueError:
+        raise ValueError("is a list of places like wiki.example.com:8443 or [::1]:8000, separated by commas") from None
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= HIGHEST_PORT:
+        raise ValueError(f"is host:port, for example temporal.example.com:7233, with a port of 1 to {HIGHEST_PORT}")
+    return value
+
+
 def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(one for one in (part.strip() for part in value.split(",")) if one)
@@ -115,7 +149,9 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_key)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_places)]
+Address = Annotated[str, Field(pattern=r"^[^\s/]+$"), AfterValidator(_address)]
+Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 
 
 class TemporalConnection(TypedDict):
@@ -144,7 +180,7 @@ class Settings(BaseSettings):
         profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
         offered_profiles: The other profiles that a request may name; None means that nothing was said.
         home: Where the local stack keeps its data.
-        http_allowed_hosts: Hosts that the guarded outbound client may reach although they are not public.
+        http_allowed_hosts: Places (`host:port`) that the guarded client may reach although they are not public.
         claims_max_age_hours: For how many hours claims last seen keep giving rights.
         platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
         trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
@@ -158,7 +194,7 @@ class Settings(BaseSettings):
     migration_database_url: DatabaseUrl | None = Field(None, alias="MIGRATION_DATABASE_URL")
     db_pool_size: int = Field(10, alias="TASKFORCE_DB_POOL_SIZE", ge=1, le=1000)
 
-    temporal_address: str | None = Field(None, alias="TEMPORAL_ADDRESS", pattern=r"^[^\s/]+:\d{1,5}$")
+    temporal_address: Address | None = Field(None, alias="TEMPORAL_ADDRESS")
     temporal_namespace: str = Field("default", alias="TEMPORAL_NAMESPACE")
     temporal_tls: bool = Field(default=False, alias="TEMPORAL_TLS")
     temporal_tls_ca: Path | None = Field(None, alias="TEMPORAL_TLS_CA")
@@ -179,7 +215,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".taskforce"), alias="TASKFORCE_HOME")
     sample: bool = Field(default=True, alias="TASKFORCE_SAMPLE")
     model: str | None = Field(None, alias="TASKFORCE_MODEL")
-    http_allowed_hosts: Listed = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
+    http_allowed_hosts: Places = Field((), alias="TASKFORCE_HTTP_ALLOWED_HOSTS")
     log_level: str | None = Field(
         None, alias="TASKFORCE_LOG_LEVEL", pattern=r"^(?i:debug|info|warning|error|critical)$"
     )

@@ -65,6 +65,25 @@ async def test_an_agent_from_its_making_to_its_end(designer: httpx.AsyncClient) 
     assert_problem(await designer.delete(f"{AGENTS}/support"), 404, "agent_not_found")
 
 
+async def test_the_definition_has_the_guides_name_too(designer: httpx.AsyncClient, gateway: Gateway) -> None:
+    """Python's `create_agent` calls it `initial_definition` (guide 4.2)."""
+    new = {name: value for name, value in NEW.items() if name != "definition"}
+    for number, given in enumerate(
+        ({"initial_definition": GOOD}, {"definition": GOOD}, {"definition": GOOD, "initial_definition": GOOD})
+    ):
+        made = await designer.post(AGENTS, json={**new, **given, "slug": f"agent-{number}"})
+        assert made.status_code == 201, made.text
+        draft = await designer.get(f"{AGENTS}/agent-{number}/versions/0.1.0")
+        assert draft.json()["definition"] == GOOD
+    differing: tuple[dict[str, object], ...] = ({}, {**GOOD, "max_iterations": 6}, {**GOOD, "max_iterations": True})
+    for other in differing:
+        both = {**new, "definition": {**GOOD, "max_iterations": 1}, "initial_definition": other}
+        assert_problem(await designer.post(AGENTS, json=both), 422, "request_invalid")
+    assert_problem(await designer.post(AGENTS, json={**new, "initial_definition": None}), 422, "request_invalid")
+    body = gateway.app.openapi()["components"]["schemas"]["AgentIn"]["properties"]
+    assert "`definition`" in body["initial_definition"]["description"]
+
+
 async def test_whoever_may_sign_in_may_make_agents(client_for: ClientFor, tenant: str) -> None:
     user_id = "auth0|" + "x" * 249
     made = await make(client_for(tenant, user_id, ["agent_designer"]))

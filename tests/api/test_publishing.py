@@ -142,6 +142,32 @@ async def test_the_log_tells_a_versions_whole_way(
     assert len(told) == 7
 
 
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_what_a_key_has_submitted_is_published_after_the_approval_if_the_key_still_stands(
+    designer: httpx.AsyncClient, admin: httpx.AsyncClient, revoked: bool
+) -> None:
+    definition = {"workflow_id": "publish", "name": "Publish", "request_type": "agent_publish"}
+    assert (await admin.post("/api/v1/admin/workflows", json=definition)).status_code == 201
+    wanted = {"name": "ci", "user_id": "dora", "roles": ["agent_designer"]}
+    issued = (await admin.post("/api/v1/admin/api-keys", json=wanted)).json()
+    headers = {"x-api-key": issued["api_key"]}
+    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False, timeout=30) as key:
+        version = await submitted(key)
+    if revoked:
+        assert (await admin.delete(f"/api/v1/admin/api-keys/{issued['key_id']}")).status_code == 204
+    request = f"/api/v1/admin/requests/{version['request_id']}"
+    after = (await admin.post(f"{HERE}/0.1.0/approve")).json()
+    assert after["status"] == ("approved" if revoked else "published")
+    assert (await admin.get(request)).json()["status"] == "approved"
+    told = (await admin.get(f"{request}/history")).json()["items"]
+    followed = next(one for one in told if one["kind"].endswith("carried_out"))
+    wanted_end = ("not_carried_out", {"code": "api_key_ended"}) if revoked else ("carried_out", {})
+    assert (followed["kind"], followed["data"]) == wanted_end
+    # Whoever may publish it still can.
+    if revoked:
+        assert (await designer.post(f"{HERE}/0.1.0/publish")).json()["status"] == "published"
+
+
 async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
     designer: httpx.AsyncClient,
     database: Database,

@@ -1,5 +1,6 @@
 """Webhooks over HTTP: their secret is shown once, what is done to them is audited, what was sent is logged."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,9 @@ import pytest
 from temporalio.client import Client
 
 from api.parts import GatewayParts
+from taskforce.application.payload_schemas import schema_problems
+from taskforce.core.domain.approval_definition_documents import parse
+from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.domain.deliveries import workflow_id
 from taskforce.core.domain.webhooks import MOST_WEBHOOKS
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
@@ -113,8 +117,37 @@ async def test_what_a_webhook_cannot_be(admin: httpx.AsyncClient, changes: dict[
     assert_problem(await admin.post(PATH, json={"url": URL, **changes}), 422, "request_invalid")
 
 
+async def defined(admin: httpx.AsyncClient, definition_id: str) -> str:
+    wanted = {"workflow_id": definition_id, "name": "Exports", "request_type": "data_export"}
+    answer = await admin.post("/api/v1/admin/workflows", json=wanted)
+    assert answer.status_code == 201, answer.text
+    return definition_id
+
+
+async def test_a_webhook_is_bound_to_a_definition_that_exists(
+    admin: httpx.AsyncClient, client_for: ClientFor, tenant: str
+) -> None:
+    stranger = client_for(f"{tenant}-other", "eve", ["admin"])
+    await defined(stranger, "exports")
+    wanted = {"url": URL, "definition_id": "exports"}
+    assert_problem(await admin.post(PATH, json=wanted), 404, "workflow_not_found")
+    assert (await admin.get(PATH)).json()["items"] == []
+    await defined(admin, "exports")
+    assert (await made(admin, definition_id="exports"))["definition_id"] == "exports"
+
+
+async def test_a_webhook_is_bound_to_a_definition_of_the_profile(gateway_parts: GatewayParts, tenant: str) -> None:
+    document = {"workflow_id": "of-all", "name": "Exports", "request_type": "data_export"}
+    exports = parse(document, schema_problems, signals=False)
+    parts = replace(gateway_parts, definitions=DefinitionRules((exports,)), closing=asyncio.Event())
+    async with serving(parts) as gateway, gateway.clients() as client_for:
+        admin = client_for(tenant, "ada", ["admin"])
+        assert (await made(admin, definition_id="of-all"))["definition_id"] == "of-all"
+
+
 async def test_what_is_left_out_stays_and_the_secret_does_too(admin: httpx.AsyncClient, hooks: Hooks) -> None:
-    webhook = await made(admin, events=["request_created"], definition_id="data-export", description="before")
+    of = await defined(admin, "data-export")
+    webhook = await made(admin, events=["request_created"], definition_id=of, description="before")
     place = f"{PATH}/{webhook['webhook_id']}"
     changed = (await admin.put(place, json={"events": "all", "description": "after"})).json()
     kept = {key: webhook[key] for key in ("url", "definition_id", "format", "enabled", "created_at")}

@@ -194,6 +194,7 @@ class StubGateway:
             f"/runs/{RUN}/steps": {"items": list(self.steps.values()), "next_cursor": None},
             f"/runs/{RUN}/messages": {"word_id": RUN},
             "/admin/requests/pending": {"items": self.pending, "next_cursor": None},
+            **({f"/admin/requests/{REQUEST}": self.pending[0]} if self.pending else {}),
             **{f"/runs/{RUN}{verb}": self.run for verb in ("", "/cancel", "/pause", "/resume")},
         }
         if path not in known:

@@ -3,7 +3,7 @@
 from models.messages.approvals import ChangeInput
 from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
 from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
-from tests.fixtures.runs import FLEETING
+from tests.fixtures.runs import FLEETING, HELD, RELEASED
 from tests.fixtures.scripted_llm import text, tool_calls
 from tests.replay.stage import Stage, scene
 
@@ -75,6 +75,18 @@ async def signalled_malformed(stage: Stage) -> str:
     await stage.signal(request_id, "reject", {"approver": "bob"})
     await stage.missions.ended(run_id)
     return run_id
+
+
+@scene(approval="signalled_after_the_end", alone=True)
+async def signalled_after_the_end(stage: Stage) -> str:
+    request_id = await stage.missions.ask(HELD, carries_out=True)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.begins(approval_workflow_id(stage.missions.tenant_id, request_id), "carry_out_request")
+    await stage.signal(request_id, "approve", {"approver": "carol"})
+    await stage.signal(request_id, "reject")
+    RELEASED[request_id].set()
+    await stage.missions.closed(request_id)
+    return request_id
 
 
 @scene(approval="signals_refused")

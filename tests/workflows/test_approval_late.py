@@ -1,17 +1,19 @@
-"""A word that came in time, and was still being written when time was up."""
+"""Words that came in time and were still being written when time was up, and words that came after the end."""
 
 import asyncio
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.failures import FailureInterceptor
 from models.messages.approvals import DecisionInput, DecisionOutcome
 from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
+from taskforce.core.interfaces.stored import AuditFilter, Page
 from taskforce.infrastructure.persistence.database import Database
-from tests.fixtures.runs import Missions
+from tests.fixtures.runs import HELD, RELEASED, Missions
 from worker import WorkerParts, build_activities, build_worker
 from workflows.approval import ApprovalWorkflow
 from workflows.door import TemporalDoor
@@ -65,3 +67,27 @@ async def test_it_counts_also_when_other_news_comes_with_the_end_of_the_time(
             closed = await missions.closed(request_id)
     assert (outcome.status, outcome.code) == ("approved", None)
     assert (closed.status, closed.reason) == (ApprovalStatus.APPROVED, "bob")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_signal_after_the_end_is_refused_and_audited_while_what_follows_is_still_being_done(
+    temporal: Client, missions: Missions
+) -> None:
+    await missions.person("bob", "admin")
+    request_id = await missions.ask(HELD, carries_out=True)
+    name = workflow_id(missions.tenant_id, request_id)
+    handle = temporal.get_workflow_handle(name)
+    await missions.door.decide(missions.tenant_id, request_id, DecisionInput(approver_id="bob", verdict="approve"))
+    await happens(temporal, name, "carry_out_request")
+    await handle.signal("approve", {"approver": "carol"})
+    await handle.signal("reject", "nonsense")
+    RELEASED[request_id].set()
+    assert await handle.result() == {"status": "approved"}
+    assert await refused(missions) == [("carol", "request_closed", "signal"), ("unknown", "signal_malformed", "signal")]
+
+
+async def refused(missions: Missions) -> list[tuple[str, str | None, str | None]]:
+    """Who was refused what, as the log tells it."""
+    async with missions.database.tenant(missions.tenant_id) as records:
+        page = await records.audit.page(AuditFilter(action="approval.decide", outcome="denied"), Page(100))
+    return sorted((one.actor_id, one.reason, one.channel) for one in page)

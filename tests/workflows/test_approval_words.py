@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflows.approval import _plain
+from workflows.approval_details import plain
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from workflows.approval import _plain
     ],
 )
 def test_no_word_is_markup(text: str, shown: str) -> None:
-    assert _plain(text) == shown
+    assert plain(text) == shown

@@ -3,13 +3,12 @@
 The workflow that waits for the decision, and the use cases that look up the people, ask these same methods.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import is_id
 
@@ -256,16 +255,19 @@ def content_hash(content: object) -> str:
         content: JSON-compatible content.
 
     Returns:
-        SHA-256 in hex over its canonical JSON (sorted keys, no spaces).
+        SHA-256 in hex over its canonical JSON, which is the same before and after it was stored.
     """
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    # A lone surrogate, which JSON can carry as an escape, is content like any other.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return canonical_hash(content)
 
 
 def workflow_id(tenant_id: str, request_id: str) -> str:
     """The Temporal workflow id of a request."""
     return f"{tenant_id}:approval:{request_id}"
+
+
+def update_id(tenant_id: str, request_id: str, user_id: str, key: str) -> str:
+    """Names the decision that a user sends with an idempotency key, and tells nobody the key."""
+    return content_hash([tenant_id, request_id, user_id, key])
 
 
 def request_of(workflow: str) -> tuple[str, str] | None:

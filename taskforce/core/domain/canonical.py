@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from math import isfinite
 
 _MOST_DIGITS = 21
 _LEAST_PLAIN_POINT = -5
@@ -32,6 +33,20 @@ def canonical_json(value: object) -> str:
 def canonical_hash(value: object) -> str:
     """SHA-256 in hex over the canonical form."""
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_exact(number: float) -> bool:
+    """Whether the canonical form says exactly this number, so that no other number has the same.
+
+    Args:
+        number: A whole number, or a float.
+    """
+    if not isinstance(number, int) or abs(number) < 10**_MOST_DIGITS:
+        return isfinite(number)
+    try:
+        return Decimal(repr(float(number))) == number
+    except OverflowError:
+        return False
 
 
 def _units(name: str) -> bytes:

@@ -1,11 +1,13 @@
 """JSON that came from outside: what of it can be kept, hashed and walked through."""
 
-from collections.abc import Mapping
-from math import isfinite
+import re
+from collections.abc import Iterator, Mapping
 
+from taskforce.core.domain.canonical import is_exact
 from taskforce.core.domain.errors import Invalid
 
 MAX_DEPTH = 60
+_NOT_KEPT = re.compile("[\x00\ud800-\udfff]")
 
 
 def check_document(value: object, what: str) -> None:
@@ -16,14 +18,40 @@ def check_document(value: object, what: str) -> None:
         what: The noun for the error, for example `context`.
 
     Raises:
-        Invalid: `<what>_malformed`: it is nested deeper than 60 levels, or holds a number without a finite value.
+        Invalid: `<what>_malformed`: it is nested deeper than 60 levels, or holds a number that canonical JSON does not
+            say exactly: an infinite one, or a whole one of so many digits that a float says another.
     """
+    for part, depth in _parts(value):
+        if depth > MAX_DEPTH or (isinstance(part, int | float) and not is_exact(part)):
+            text = (
+                f"The {what} must not be nested deeper than {MAX_DEPTH} levels, and every number must be finite, and "
+                "have no more digits than a float if it is larger than 10^21."
+            )
+            raise Invalid(f"{what}_malformed", text)
+
+
+def check_texts(value: object, what: str) -> None:
+    """Refuses texts that PostgreSQL keeps as others, where exactly what was sent must be kept.
+
+    Args:
+        value: What `check_document` has passed.
+        what: The noun for the error.
+
+    Raises:
+        Invalid: `<what>_malformed`: a text holds NUL, or half of a character.
+    """
+    for part, _ in _parts(value):
+        names = [str(name) for name in part] if isinstance(part, Mapping) else []
+        if any(map(_NOT_KEPT.search, [part, *names] if isinstance(part, str) else names)):
+            raise Invalid(f"{what}_malformed", f"No text in the {what} may hold NUL or a lone surrogate.")
+
+
+def _parts(value: object) -> Iterator[tuple[object, int]]:
+    """Everything in a document, with its depth; whoever walks stops where it is too deep."""
     waiting = [(value, 0)]
     while waiting:
         part, depth = waiting.pop()
-        if depth > MAX_DEPTH or (isinstance(part, float) and not isfinite(part)):
-            text = f"The {what} must not be nested deeper than {MAX_DEPTH} levels, and every number must be finite."
-            raise Invalid(f"{what}_malformed", text)
+        yield part, depth
         if isinstance(part, Mapping):
             waiting += [(child, depth + 1) for child in part.values()]
         elif isinstance(part, list | tuple):

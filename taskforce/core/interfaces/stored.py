@@ -108,6 +108,7 @@ class Request:
         description: Why it is asked for.
         edited: What is asked for since an approver has changed it; None while nobody has.
         for_run: Whether the approval holds for this tool for the rest of the run.
+        key_id: The API key that asked for it; None for a person, and for a run, which knows its own.
     """
 
     approval: Approval
@@ -127,6 +128,7 @@ class Request:
     description: str = ""
     edited: Json | None = None
     for_run: bool = False
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ one of two conditions; the other is this list, after the IANA special-purpose re
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
+HIGHEST_PORT = 65_535
 _NOT_PUBLIC_4 = tuple(
     ip_network(network)
     for network in (

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import httpx
 
 from taskforce.core.interfaces.tools import ToolFailure
-from taskforce.infrastructure.net.addresses import is_public
+from taskforce.infrastructure.net.addresses import HIGHEST_PORT, is_public
 
 MAX_URL = 8_000
 PUBLIC_PORTS = frozenset({80, 443})
@@ -22,6 +22,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?i)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#\\\x00-\x20\x7f]*)[^\\\x00-\x20\x7f]*")
+_NO_HOST = re.compile(r"[\s/@?#\[\]\\]")
 _NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LOCAL_NAMES = (
     ".localhost",
@@ -92,10 +93,12 @@ def place(text: str) -> str:
         The same as `Target.place` writes it.
 
     Raises:
-        ValueError: It has no host or no port.
+        ValueError: It has no host or no port, or is more than these.
     """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    named = bool(bare) and not _NO_HOST.search(bare) and (":" in bare) == (bare != host)
+    if not named or not port.isdecimal() or not 0 < int(port) <= HIGHEST_PORT:
         raise ValueError(f"An allowed host is written host:port, not {text!r}.")
     return f"{host.lower().removesuffix('.')}:{int(port)}"
 

@@ -69,6 +69,7 @@ class RequestRows(Repository):
             "reason": None,
             "definition_id": request.definition_id,
             "description": storable(request.description),
+            "key_id": request.key_id,
             "started_at": None if request.run_id is None else approval.opened_at,
             **_stands(request),
         }
@@ -262,4 +263,5 @@ def _request(row: Row, decisions: dict[str, list[Decision]]) -> Request:
         description=row.description,
         edited=row.edited,
         for_run=row.for_run,
+        key_id=row.key_id,
     )

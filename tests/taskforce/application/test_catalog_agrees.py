@@ -126,7 +126,9 @@ class Catalogs(RuleBasedStateMachine):
         decide = self.catalog.approve_version if verdict is Verdict.APPROVE else self.catalog.reject_version
 
         async def close(acting: Actor) -> None:
-            request = await publishing.request_for(self.database, acting, slug, which, verdict)
+            agent, request = await publishing.request_for(self.database, acting, slug, which)
+            publishing.require_waiting(acting, agent, which, verdict)
+            assert request is not None
             status = ApprovalStatus.APPROVED if verdict is Verdict.APPROVE else ApprovalStatus.REJECTED
             await self.deciding.close(self.tenant, request.approval.request_id, status, "as I say")
 

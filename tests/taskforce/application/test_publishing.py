@@ -4,15 +4,40 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.application.agents import Named, NewAgent, act_of, create_agent
+from taskforce.application.agent_versions import (
+    Retirement,
+    Revision,
+    archive_version,
+    deprecate_version,
+    publish_version,
+    revise_version,
+    roll_back,
+)
+from taskforce.application.agents import (
+    AgentChange,
+    Named,
+    NewAgent,
+    act_of,
+    change_agent,
+    create_agent,
+    point_alias,
+    remove_agent,
+)
 from taskforce.application.deciding import Attempted, DecisionMade
-from taskforce.application.publishing import CHANGED, Publications, Submission, request_for, submit_version
+from taskforce.application.publishing import (
+    CHANGED,
+    Publications,
+    Submission,
+    request_for,
+    require_waiting,
+    submit_version,
+)
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.agent_definitions import ANYTHING
 from taskforce.core.domain.agent_versions import AgentVersion, VersionStatus
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.identity import ResourceType
@@ -74,12 +99,36 @@ async def test_an_approval_of_something_else_approves_nothing(stage: Stage) -> N
     assert (after.status, after.transitions[-1].comment) == (VersionStatus.DRAFT, CHANGED)
 
 
+async def test_nothing_about_a_version_changes_while_it_waits(stage: Stage) -> None:
+    """Else its request would have to be told: see ADR 14."""
+    request = await submitted(stage)
+    acting = await make_acting(stage.database, stage.tenant_id, "ada", NOW, "admin")
+    here, how = (stage.database, acting, HERE), Retirement(release=True)
+    for attempt in (
+        revise_version(*here, "0.1.0", Revision(definition={**GOOD, "system_prompt": "You lie."})),
+        revise_version(*here, "0.1.0", Revision(number="9.9.9")),
+        submit_version(*here, Submission("0.1.0", ANYTHING, Terms())),
+        publish_version(*here, "0.1.0"),
+        deprecate_version(*here, "0.1.0", how),
+        archive_version(*here, "0.1.0", how),
+        roll_back(*here, "0.1.0"),
+        point_alias(*here, "live", "0.1.0"),
+        remove_agent(*here),
+    ):
+        with pytest.raises(Conflict):
+            await attempt
+    await change_agent(*here, AgentChange(name="Reckoner", slug="reckoner"))
+    async with stage.database.tenant(stage.tenant_id) as records:
+        assert await PUBLICATIONS.content(records, request) == request.content_hash
+
+
 async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothing(stage: Stage) -> None:
     first = await submitted(stage)
     await stage.deciding.close(stage.tenant_id, first.approval.request_id, ApprovalStatus.REJECTED, "no")
     acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
+    agent, _ = await request_for(stage.database, acting, "counter", "0.1.0")
     with pytest.raises(Conflict):
-        await request_for(stage.database, acting, "counter", "0.1.0", Verdict.APPROVE)
+        require_waiting(acting, agent, "0.1.0", Verdict.APPROVE)
     await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms()))
     gone = replace(first, payload={**first.payload, "version_id": "9.9.9"})
     missing = replace(first, resource_id="01890000-0000-7000-8000-000000000000")
@@ -108,8 +157,8 @@ async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nob
     request = (await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
     await stage.deciding.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
     async with stage.database.tenant(stage.tenant_id) as records:
-        refused = await PUBLICATIONS.carry_out(records, request, NOW)
-    assert refused == "It was not published: vera may not change agents any more. Somebody who may can do it."
+        with pytest.raises(Forbidden):
+            await PUBLICATIONS.carry_out(records, request, NOW)
     grant = ResourceGrant("vera", "agent_designer", ResourceType.AGENT, request.resource_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.roles.grant(grant, "ada", NOW)
@@ -127,7 +176,9 @@ async def test_what_another_request_has_approved_is_not_published_by_this_one(st
     )
     for other in others:
         async with stage.database.tenant(stage.tenant_id) as records:
-            assert "not published" in str(await PUBLICATIONS.carry_out(records, other, NOW))
+            with pytest.raises(Conflict) as refused:
+                await PUBLICATIONS.carry_out(records, other, NOW)
+        assert refused.value.code == "subject_changed"
     assert (await version(stage)).status is VersionStatus.APPROVED
     async with stage.database.tenant(stage.tenant_id) as records:
         assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."

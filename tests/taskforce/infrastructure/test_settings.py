@@ -1,13 +1,16 @@
 """What the environment may say."""
 
 import base64
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from taskforce.core.domain.errors import Invalid
-from taskforce.infrastructure.settings import Settings, normalise_database_url
+from taskforce.infrastructure.settings import REPOSITORY, Settings, normalise_database_url
 from workflows.door import TemporalAddress
 
 
@@ -39,8 +42,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASKFORCE_HTTP_ALLOWED_HOSTS", "intranet, wiki.local:8080,")
-    assert Settings.from_env().http_allowed_hosts == ("intranet", "wiki.local:8080")
+    monkeypatch.setenv("TASKFORCE_HTTP_ALLOWED_HOSTS", "Intranet:80, wiki.local:8080, [::1]:8000,")
+    assert Settings.from_env().http_allowed_hosts == ("intranet:80", "wiki.local:8080", "[::1]:8000")
 
 
 def test_offered_profiles_are_a_list_or_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +96,22 @@ def test_any_usual_database_url_is_understood(given: str, wanted: str) -> None:
         ("DATABASE_URL", "hidden-word"),
         ("DATABASE_URL", "postgresql://u:hidden-word@h/d?sslcert=x"),
         ("MIGRATION_DATABASE_URL", "postgresql://u:hidden-word@h:port/d"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@h:99999/d"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@h:0/d"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@/d?host=h&port=99999"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@/d?host=h&port=many"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@/d?host=a:5432&host=b:99999"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@h/d?prepared_statement_cache_size=few"),
+        ("TASKFORCE_HTTP_ALLOWED_HOSTS", "wiki.local:8080, hidden-word"),
+        ("TASKFORCE_HTTP_ALLOWED_HOSTS", "https://u:hidden-word@wiki.local:8080"),
+        ("TASKFORCE_HTTP_ALLOWED_HOSTS", "wiki.local:99999"),
+        ("TASKFORCE_HTTP_ALLOWED_HOSTS", "::1:8000"),
+        ("TASKFORCE_HTTP_ALLOWED_HOSTS", ":8000"),
         ("TASKFORCE_PORT", "hidden-word"),
         ("TASKFORCE_PORT", "70000"),
         ("TEMPORAL_ADDRESS", "no-port"),
+        ("TEMPORAL_ADDRESS", "h:99999"),
+        ("TEMPORAL_ADDRESS", "http://h:7233"),
         ("TASKFORCE_DB_POOL_SIZE", "0"),
         ("TASKFORCE_LOG_LEVEL", "loud"),
     ],
@@ -106,8 +122,28 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_shows_nothing(
     monkeypatch.setenv(variable, value)
     with pytest.raises(Invalid) as refused:
         Settings.from_env()
-    assert variable in refused.value.message
+    assert refused.value.message.startswith(f"{variable} ")
+    assert "\n" not in refused.value.message
     assert "hidden-word" not in refused.value.message
+
+
+@pytest.mark.parametrize("program", [("worker",), ("api",), ("cli", "doctor", "--json"), ("cli", "up")])
+def test_no_process_starts_with_them_and_each_says_what_they_should_look_like(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    kept = {name: said for name, said in os.environ.items() if not name.startswith(("TASKFORCE_", "TEMPORAL_"))}
+    wrong = {
+        "DATABASE_URL": "postgresql://u:hidden-word@h:99999/d",
+        "TASKFORCE_HTTP_ALLOWED_HOSTS": "hidden-word",
+        "TASKFORCE_HOME": str(tmp_path),
+    }
+    command, environment = [sys.executable, "-m", *program], {**kept, **wrong, "COLUMNS": "1000"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    for part in ("DATABASE_URL", "postgresql://user:password@host", "TASKFORCE_HTTP_ALLOWED_HOSTS", "wiki.example.com"):
+        assert part in said, said
+    assert ("Traceback" in said, "hidden-word" in said) == (False, False), said
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """Canonical JSON, by the examples of RFC 8785 and by properties."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskforce.core.domain.canonical import canonical_hash, canonical_json
+from taskforce.core.domain.canonical import canonical_hash, canonical_json, is_exact
 
 JSON = st.recursive(
     st.none()
@@ -73,3 +74,9 @@ def test_the_order_of_keys_and_the_spelling_of_whole_numbers_do_not_count(value:
     shuffled = dict(reversed(value.items()))
     assert canonical_hash(shuffled) == canonical_hash(value)
     assert canonical_hash({"a": 1.0, "b": 2}) == canonical_hash({"b": 2.0, "a": 1})
+
+
+@given(st.integers(10**20, 10**24) | st.integers(0, 400).map(lambda digits: 10**digits + 1))
+def test_what_it_says_of_a_number_exactly_it_says_of_no_other(number: int) -> None:
+    said = Decimal(canonical_json(number)) if number < 10**308 else None
+    assert is_exact(number) == (said == number)
