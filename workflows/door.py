@@ -138,11 +138,8 @@ class TemporalDoor:
             Unavailable: `temporal_unavailable`; the sweeper starts the run later.
         """
         tenant_id, run_id = brief.tenant_id, brief.run_id
-        values = {
-            attributes.TENANT: tenant_id,
-            attributes.AGENT: brief.agent.agent_id,
-            attributes.USER: brief.user_id,
-        }
+        about = {attributes.AGENT: brief.agent.agent_id, attributes.USER: brief.user_id}
+        values = {attributes.TENANT: tenant_id, **about}
         return await self._start(
             AgentRun.run,
             RunInput(tenant_id=tenant_id, run_id=run_id, plan=RunPlan.of(brief)),
