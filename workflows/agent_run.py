@@ -133,7 +133,7 @@ class AgentRun:
             left = self._left()
             try:
                 if reached is StopReason.MAX_STEPS:
-                    self._row_ended = (await self._think(closing=True)).ended
+                    await self._think(closing=True)
                     return self._incomplete(reached)
                 answered = await self._take_step()
             except FailureError as error:
@@ -149,7 +149,6 @@ class AgentRun:
 
     async def _take_step(self) -> bool:
         outcome = await self._think()
-        self._row_ended = outcome.ended
         if outcome.calls:
             await self._while_paused()
             await self._act(outcome)
@@ -167,6 +166,7 @@ class AgentRun:
         asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
         outcome = await ask_model(asked, ModelOutcome, self._left())
         self._tokens += outcome.tokens
+        self._row_ended = outcome.ended
         return outcome
 
     async def _has_words(self) -> bool:

@@ -16,7 +16,7 @@ from taskforce.core.domain.approval_definitions import (
     check_author,
     merged,
 )
-from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import Permission
@@ -220,4 +220,4 @@ def _told(definition: Definition | None) -> dict[str, object] | None:
     document = as_document(definition)
     told = {name: value for name, value in document.items() if name not in _UNTOLD}
     about = {"decides": definition.decides, "source": definition.source.value, "version": definition.version}
-    return {**told, **about, "content_hash": content_hash(document)}
+    return {**told, **about, "content_hash": canonical_hash(document)}

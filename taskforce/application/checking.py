@@ -11,7 +11,8 @@ from taskforce.application.policies import Policies
 from taskforce.application.principals import standing_by
 from taskforce.application.rights import context_of, judge
 from taskforce.core.domain.access import AccessRules, Standing
-from taskforce.core.domain.approvals import ApprovalStatus, content_hash
+from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.policies import Policy, Resource, evaluate
 from taskforce.core.domain.runs import Brief
@@ -220,5 +221,5 @@ def _has_feature(settings: TenantSettings, spec: ToolSpec) -> bool:
 def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:
     # One approval is good for one effect: that of another call, even with the same arguments, is none for this.
     same_call = (request.run_id, request.step, request.call) == (ref.run_id, ref.step, ref.call)
-    same_content = request.approval.content == content_hash(call_payload(call))
+    same_content = request.approval.content == canonical_hash(call_payload(call))
     return request.status is ApprovalStatus.APPROVED and same_call and same_content

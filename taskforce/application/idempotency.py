@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.interfaces.records import Records
 from taskforce.core.interfaces.stored import StoredAnswer
@@ -48,7 +48,7 @@ async def claim(
     """
     if keyed.key is None:
         return None
-    mine = StoredAnswer(content_hash(keyed.body), _ACCEPTED, answer)
+    mine = StoredAnswer(canonical_hash(keyed.body), _ACCEPTED, answer)
     first = await records.answers.claim(keyed.user_id, keyed.route, keyed.key, mine, now)
     if first is not None and first.body_hash != mine.body_hash:
         raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")

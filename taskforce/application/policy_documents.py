@@ -16,7 +16,7 @@ from taskforce.application.principals import Actor, known_roles, standing
 from taskforce.application.rights import context_of
 from taskforce.application.roles import held_now
 from taskforce.core.domain.access import permissions_of
-from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid, Unavailable
 from taskforce.core.domain.policies import Explained, Policy, Resource, check_author, evaluate
 from taskforce.core.domain.policy_documents import MAX_CHARACTERS, canonical, document_of, parse
@@ -193,7 +193,7 @@ def _event(acting: Actor, before: PolicyVersion | None, after: PolicyVersion) ->
 
 
 def _told(version: PolicyVersion) -> dict[str, object]:
-    return {"version": version.version, "content_hash": content_hash(version.document)}
+    return {"version": version.version, "content_hash": canonical_hash(version.document)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.approvals import ApprovalStatus, content_hash
+from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.interfaces.records import Records
@@ -102,5 +103,5 @@ def approved_hash(payload: Json, request_type: str) -> str:
         request_type: What kind of request it is.
     """
     if request_type == TOOL_CALL:
-        return content_hash({"tool": payload["tool"], "arguments": payload["arguments"]})
-    return content_hash(dict(payload))
+        return canonical_hash({"tool": payload["tool"], "arguments": payload["arguments"]})
+    return canonical_hash(dict(payload))

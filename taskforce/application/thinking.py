@@ -277,12 +277,10 @@ class Thinking:
         return _thought(turn, reply, tokens, checked)
 
     async def _ended(self, records: Records, brief: Brief, turn: Turn, reply: Entry) -> Ended | None:
-        """Ends the run with the reply; not if somebody has added a word that it has not heard."""
-        if turn.closing:
-            limited = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS)
-            return await close(records, brief, limited, reply.text, self._clock())
-        done = Ending(RunStatus.COMPLETED)
-        return await close(records, brief, done, reply.text, self._clock(), words=turn.told)
+        """Ends the run with the reply; an answer not if somebody has added a word that the run has not heard."""
+        ending = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS) if turn.closing else Ending(RunStatus.COMPLETED)
+        words = None if turn.closing else turn.told
+        return await close(records, brief, ending, reply.text, self._clock(), words=words)
 
     async def _store_late(self, brief: Brief, policy: Policy, turn: Turn, calls: tuple[ModelCall, ...]) -> Thought:
         """An attempt that was given up for dead has stored its reply first: that one is the reply."""

@@ -9,7 +9,8 @@ import pytest
 from api.deciding import require_counted
 from models.messages.approvals import DecisionOutcome
 from taskforce.core.domain.approval_terms import Terms
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict, content_hash
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
 from taskforce.core.interfaces.stored import Request
 from taskforce.infrastructure.persistence.database import Database
@@ -36,7 +37,7 @@ async def ask(
         resource_id="write_file",
         title="Assistant wants to call write_file",
         payload={**payload, "reason": "because"},
-        content_hash=content_hash(payload),
+        content_hash=canonical_hash(payload),
     )
     async with database.tenant(tenant) as records:
         await records.requests.add(request)

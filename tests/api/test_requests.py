@@ -10,7 +10,8 @@ import pytest
 from taskforce.application.subjects import TOOL_CALL, approved_hash
 from taskforce.core.domain.agent_versions import Act
 from taskforce.core.domain.approval_terms import Terms
-from taskforce.core.domain.approvals import ApprovalStatus, content_hash
+from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
@@ -244,7 +245,7 @@ async def test_a_word_after_the_end_is_audited_and_who_may_not_decide_proposes_n
     assert_problem(own, 409, "self_approval")
     async with database.tenant(tenant) as records:
         edited = {"tool": "write_file", "arguments": {"path": "b.txt", "content": ""}}
-        assert await records.requests.proposal(request_id, content_hash(edited)) is None
+        assert await records.requests.proposal(request_id, canonical_hash(edited)) is None
         await records.requests.close(request_id, ApprovalStatus.REJECTED, "no", datetime.now(UTC))
     assert_problem(await ada.post(f"{REQUESTS}/{request_id}/approve"), 409, "request_closed")
     log = (await ada.get("/api/v1/admin/audit", params={"action": "approval.decide"})).json()["items"]

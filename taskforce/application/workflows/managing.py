@@ -12,7 +12,8 @@ from taskforce.application.payload_schemas import check_payload
 from taskforce.application.workflows.approval import ApprovalAction, ApprovalRequest, ApprovalWorkflow, Kept
 from taskforce.core.domain.approval_definitions import Definition, check_known, choose, merged, type_of
 from taskforce.core.domain.approval_terms import ActionKind, Terms
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict, content_hash
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.identity import checked_tenant_id
@@ -162,7 +163,7 @@ class WorkflowManager:
     ) -> Approval:
         self._latest = at = max(self._latest, now or self._clock())
         terms = Terms() if definition is None else definition.terms
-        return Approval(new_id(), requester_id, terms, at, content=content_hash(content))
+        return Approval(new_id(), requester_id, terms, at, content=canonical_hash(content))
 
     def get_request(self, request_id: str, *, tenant_id: str | None = None) -> ApprovalRequest:
         """Finds a request.

@@ -248,18 +248,6 @@ _REASONS = {
 }
 
 
-def content_hash(content: object) -> str:
-    """Binds an approval to what is approved.
-
-    Args:
-        content: JSON-compatible content.
-
-    Returns:
-        SHA-256 in hex over its canonical JSON, which is the same before and after it was stored.
-    """
-    return canonical_hash(content)
-
-
 def workflow_id(tenant_id: str, request_id: str) -> str:
     """The Temporal workflow id of a request."""
     return f"{tenant_id}:approval:{request_id}"
@@ -267,7 +255,7 @@ def workflow_id(tenant_id: str, request_id: str) -> str:
 
 def update_id(tenant_id: str, request_id: str, user_id: str, key: str) -> str:
     """Names the decision that a user sends with an idempotency key, and tells nobody the key."""
-    return content_hash([tenant_id, request_id, user_id, key])
+    return canonical_hash([tenant_id, request_id, user_id, key])
 
 
 def request_of(workflow: str) -> tuple[str, str] | None:

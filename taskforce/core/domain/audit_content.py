@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.redaction import redact_document
 
 MAX_TEXT = 4_000
@@ -35,7 +35,7 @@ class ContentRules:
             `content_sha256`, over the canonical JSON of the whole, by which it can be proven later what was asked; and,
             where contents are included, `content`: without secrets, its texts cut, and all of it cut when it is large.
         """
-        facts: dict[str, object] = {"content_sha256": content_hash(content)}
+        facts: dict[str, object] = {"content_sha256": canonical_hash(content)}
         if self.included:
             facts["content"] = _bounded(redact_document(content, self.secrets))
         return facts

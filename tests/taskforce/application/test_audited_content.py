@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from taskforce.application.steering import Saying, say
-from taskforce.core.domain.approvals import content_hash
 from taskforce.core.domain.audit_content import ContentRules
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, Page
 from taskforce.infrastructure.persistence.database import Database
@@ -52,7 +52,7 @@ ASKED: tuple[Mapping[str, object], ...] = (
 
 async def test_by_its_hash_alone(stage: Stage) -> None:
     details = await told(stage)
-    assert set(details) == {content_hash(one) for one in ASKED}
+    assert set(details) == {canonical_hash(one) for one in ASKED}
     assert [one for one in details.values() if "content" in one] == []
     everything = await stage.rows("audit_events", "to_jsonb(audit_events)::text")
     assert len(everything) == len(ASKED)
@@ -65,7 +65,7 @@ async def test_by_its_hash_alone(stage: Stage) -> None:
 
 async def test_and_itself_without_secrets_where_the_deployment_wants_that(keeping: Stage) -> None:
     details = await told(keeping)
-    assert [details[content_hash(one)]["content"] for one in ASKED] == [
+    assert [details[canonical_hash(one)]["content"] for one in ASKED] == [
         {"mission": "Log in with *** and count.", "context": {"größe": 1}},
         {"text": "Hurry."},
         {"tool": "echo", "arguments": {"text": 70707, "password": "***"}},

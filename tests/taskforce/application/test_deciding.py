@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.deciding import Attempted, DecisionMade
-from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict, content_hash
+from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.ids import new_id
 from tests.taskforce.application.stage import AGENT, CLAIMS_AGE, Stage
@@ -32,7 +33,7 @@ async def test_a_request_shows_exactly_what_is_approved(stage: Stage) -> None:
     request = await stage.deciding.open_call(stage.ref(run_id), new_id())
     payload = {"tool": "pay", "arguments": {"amount": 3}}
     assert request.payload == {**payload, "reason": "Let me see."}
-    assert request.content_hash == content_hash(payload)
+    assert request.content_hash == canonical_hash(payload)
     assert (request.approval.requester_id, request.title) == ("alice", "Assistant wants to call pay")
 
 

@@ -11,8 +11,7 @@ from taskforce.application.asking import propose
 from taskforce.application.calls import as_approved, call_payload
 from taskforce.application.principals import Actor, standing
 from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approvals import content_hash
-from taskforce.core.domain.canonical import is_exact
+from taskforce.core.domain.canonical import canonical_hash, is_exact
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.llm import RequestedCall
@@ -47,7 +46,7 @@ async def after_its_row(stage: Stage, actor: Actor, request: Request, arguments:
         edited = await records.requests.proposal(request.approval.request_id, bound)
     assert edited is not None
     runs = as_approved(RequestedCall("1", "pay", "{}"), replace(request, edited=edited))
-    return bound, content_hash(call_payload(runs))
+    return bound, canonical_hash(call_payload(runs))
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,7 +19,7 @@ from taskforce.application.policy_documents import (
 )
 from taskforce.application.principals import Actor, standing
 from taskforce.application.roles import RoleChange, create_role, update_role
-from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import DomainError, Forbidden, Invalid, Unavailable
 from taskforce.core.domain.policies import Base, Policy
 from taskforce.core.domain.policy_documents import parse
@@ -173,7 +173,7 @@ async def test_the_log_tells_versions_and_hashes_and_not_the_rules(stage: Stage)
     rows = await stage.rows(
         "audit_events WHERE action = 'policy.save' ORDER BY audit_id", "actor_id, outcome, request_id, details"
     )
-    hashes = [{"version": one.version, "content_hash": content_hash(one.document)} for one in (first, second)]
+    hashes = [{"version": one.version, "content_hash": canonical_hash(one.document)} for one in (first, second)]
     assert rows == [
         ("ada", "allowed", "request-1", {"before": None, "after": hashes[0]}),
         ("ada", "allowed", "request-1", {"before": hashes[0], "after": hashes[1]}),

@@ -13,7 +13,8 @@ from taskforce.application.workflows import WorkflowManager
 from taskforce.application.workflows.approval import ApprovalRequest, ApprovalWorkflow
 from taskforce.application.workflows.managing import EventName
 from taskforce.core.domain.approval_terms import ActionKind, Terms
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict, content_hash
+from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import DomainError, Forbidden
 from taskforce.core.domain.ids import missing
 
@@ -111,7 +112,7 @@ class Agreement(RuleBasedStateMachine):
             title="Export",
         )
         terms = self.terms.get(tenant_id, Terms())
-        approval = Approval(request.request_id, requester, terms, self.now, content=content_hash({}))
+        approval = Approval(request.request_id, requester, terms, self.now, content=canonical_hash({}))
         self.models[request.request_id] = Model(tenant_id, approval)
         self.expected.append(("request_created", request.request_id))
         return request

@@ -6,8 +6,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskforce.core.domain.approvals import content_hash
 from taskforce.core.domain.audit_content import MAX_CONTENT, MAX_TEXT, ContentRules
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.redaction import redact_document
 
 SECRET = "hunter2-hunter2"
@@ -22,7 +22,7 @@ def test_a_hash_stands_in_the_contents_place() -> None:
 
 def test_the_hash_of_a_call_is_the_one_that_its_approval_binds_to() -> None:
     call = {"tool": "pay", "arguments": {"amount": 3}}
-    assert ContentRules().told(call)["content_sha256"] == content_hash(call)
+    assert ContentRules().told(call)["content_sha256"] == canonical_hash(call)
 
 
 def test_a_content_that_is_included_has_no_secrets() -> None:
@@ -31,7 +31,7 @@ def test_a_content_that_is_included_has_no_secrets() -> None:
         "context": {"Password": 1234, "deep": [{"apiKey": ["a", "b"], "note": f"x{SECRET}"}], SECRET: "named so"},
     }
     told = INCLUDED.told(content)
-    assert told["content_sha256"] == content_hash(content)
+    assert told["content_sha256"] == canonical_hash(content)
     assert told["content"] == {
         "mission": "Log in with ***, or ***.",
         "context": {"Password": "***", "deep": [{"apiKey": "***", "note": "x***"}], "***": "named so"},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskforce.core.domain.approvals import content_hash
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.policy_documents import canonical, document_of, parse
 from tests.taskforce.core.domain.policy_makers import DOCUMENTS, Document, policy, rule
@@ -34,7 +34,7 @@ def test_the_canonical_form_is_one_for_all_that_means_the_same() -> None:
     assert canonical(policy(rule(when=[]))) == (
         '{"rules":[{"actions":["agent:execute"],"effect":"deny","id":"it"}],"version":1}'
     )
-    assert content_hash(document_of(policy(one))) == content_hash(json.loads(canonical(policy(other))))
+    assert canonical_hash(document_of(policy(one))) == canonical_hash(json.loads(canonical(policy(other))))
 
 
 def problems(document: object) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from taskforce.core.domain.access import UserRecord
 from taskforce.core.domain.approval_terms import Terms
-from taskforce.core.domain.approvals import Approval, content_hash
+from taskforce.core.domain.approvals import Approval
+from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import AgentDefinition, Brief, Limits
 from taskforce.core.interfaces.llm import ModelCall
@@ -68,7 +69,7 @@ async def queued(database: Database, tenant_id: str, **changes: Any) -> Brief:
 def request(run_id: str, **changes: Any) -> Request:
     """A request for approval."""
     payload = {"tool": "pay", "arguments": {"amount": 3}}
-    bound = content_hash(payload)
+    bound = canonical_hash(payload)
     asked = Request(
         approval=Approval(new_id(), "alice", Terms(expire_seconds=90, signal_channel=True), NOW, content=bound),
         run_id=run_id,
