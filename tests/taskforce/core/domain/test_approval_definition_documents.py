@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from taskforce.core.domain.approval_definition_documents import as_document, parse
 from taskforce.core.domain.approval_definitions import BUILT_IN, Definition
 from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
+from taskforce.core.domain.canonical import is_exact
 from taskforce.core.domain.errors import Invalid
 
 Document = dict[str, Any]
@@ -108,6 +109,8 @@ ACTIONS = st.builds(
     st.sampled_from(["remind", "widen", "reassign"]),
     NAMES,
 )
+# Others are refused, for no float says them exactly.
+NUMBERS = st.integers().filter(is_exact)
 DOCUMENTS = st.fixed_dictionaries(
     {
         "workflow_id": st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z"),
@@ -123,7 +126,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "on_approved": st.sampled_from(["carry_out", "wait"]),
         "enabled": st.booleans(),
         "comment_required": st.booleans(),
-        "metadata": st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
+        "metadata": st.dictionaries(st.text(max_size=5), NUMBERS | st.text(max_size=5), max_size=3),
     },
 )
 
