@@ -50,7 +50,9 @@ async def test_of_the_answer_only_the_beginning_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "body"), [("br", b"whatever"), ("gzip", b"not gzip"), ("gzip", gzip.compress(b"")[:5])]
+    ("encoding", "body"),
+    # Without the time of packing, which would be part of the test's name.
+    [("br", b"whatever"), ("gzip", b"not gzip"), ("gzip", gzip.compress(b"", mtime=0)[:5])],
 )
 async def test_a_body_that_cannot_be_read_takes_nothing_from_the_status(encoding: str, body: bytes) -> None:
     wire = Wire(httpx.Response(200, headers={"content-encoding": encoding}, stream=httpx.ByteStream(body)))
