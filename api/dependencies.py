@@ -147,7 +147,7 @@ async def require_on(parts: GatewayParts, caller: Caller, permission: Permission
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
     await require_right(parts.policies, here, permission, thing, caller.facts)
 
 
@@ -301,7 +301,7 @@ async def require_also(
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
     """
-    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
     await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})
 
 

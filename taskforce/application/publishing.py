@@ -145,7 +145,7 @@ class Publications(Anything):
             return "It was not published: the version is not there any more, or was published meanwhile."
         try:
             who = await standing(records, requester, self._rules, now)
-            there = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
+            there = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
             require(there.permissions, Permission.AGENT_UPDATE)
         except Forbidden:
             return f"It was not published: {requester} may not change agents any more. Somebody who may can do it."
