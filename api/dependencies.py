@@ -162,13 +162,23 @@ async def may(parts: GatewayParts, caller: Caller, permission: Permission, thing
 
 async def may_still(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
     """Whether a caller may go on with what lasts: credential, address, rights and policy are looked at anew."""
+    who = await _anew(parts, caller)
+    return who is not None and await may(parts, replace(caller, standing=who), permission, thing)
+
+
+async def is_still_known(parts: GatewayParts, caller: Caller) -> bool:
+    """Whether a caller who needs no right may go on with what lasts: credential and address are looked at anew."""
+    return await _anew(parts, caller) is not None
+
+
+async def _anew(parts: GatewayParts, caller: Caller) -> Standing | None:
     now = parts.clock()
     try:
         who = await anew(parts.database, caller.standing, parts.rules, now)
         _check_address(who, caller.client)
     except (Forbidden, Unauthenticated):
-        return False
-    return now < caller.expires_at and await may(parts, replace(caller, standing=who), permission, thing)
+        return None
+    return who if now < caller.expires_at else None
 
 
 @dataclass(frozen=True, slots=True)

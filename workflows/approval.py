@@ -3,14 +3,14 @@
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
-from workflows.steps import last_failure, patiently, quickly
+from workflows.steps import HEARTBEAT, PATIENT, last_failure, patiently, quickly
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
@@ -47,6 +47,7 @@ with workflow.unsafe.imports_passed_through():
 _Ways = Literal["api", "signal"]
 _MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 SUBJECT_CHANGED = "subject_changed"
+CARRY_TIME = timedelta(hours=24)
 _ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
 
 
@@ -299,7 +300,16 @@ class ApprovalWorkflow:
         if not self._carries_out or outcome.status != "approved":
             return
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
-        carried = await patiently("carry_out_request", ref, CarriedOut, summary="what was approved")
+        # An export takes as long as it takes; a worker that dies meanwhile is noticed by its silence.
+        carried = await workflow.execute_activity(
+            "carry_out_request",
+            ref,
+            result_type=CarriedOut,
+            start_to_close_timeout=CARRY_TIME,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=PATIENT,
+            summary="what was approved",
+        )
         if carried.done:
             workflow.set_current_details(f"**{_plain(self._title)}** was approved. {_plain(carried.done)}")
 

@@ -1,4 +1,4 @@
-"""Requests for approval while they are decided: opening, deciding, what time brings, closing, what follows."""
+"""Requests for approval while they are decided: opening, deciding, what time brings, closing."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -233,18 +233,6 @@ class Deciding:
         """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
         with suppress(Missing):
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
-
-    async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once; says what was done, None when nothing is to be done."""
-        now = self._clock()
-        async with self._store.tenant(tenant_id) as records:
-            request = await locked(records, request_id)
-            if request.status is not ApprovalStatus.APPROVED:
-                raise Conflict("not_approved", "Only what was approved is carried out.")
-            done = await self._subject(request).carry_out(records, request, now)
-            if done is not None:
-                await tell(records, request, Told("carried_out", "system", now, name="carried_out", comment=done))
-            return done
 
     def _subject(self, request: Request) -> Subject:
         return self._subjects.get(request.request_type) or Anything()

@@ -246,6 +246,10 @@ class Audit(Protocol):
         """Events in their places, after a number and up to another one."""
         ...
 
+    async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+        """The numbers of the first and the last sealed event of a time, its end left out; None when there is none."""
+        ...
+
     async def drop(self, older_than: datetime, most: int) -> int:
         """Drops sealed events from the chain's beginning on, and keeps the anchor after them.
 
