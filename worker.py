@@ -24,7 +24,9 @@ from activities.runs import RunActivities
 from activities.tools import ToolActivities
 from activities.webhooks import WebhookActivities
 from taskforce.application.acting import Acting
+from taskforce.application.all_subjects import all_subjects
 from taskforce.application.auditing import Sealer, drop_all_expired
+from taskforce.application.carrying import Carrying
 from taskforce.application.changing import Changing
 from taskforce.application.checking import Checking
 from taskforce.application.conversations import Conversations
@@ -35,10 +37,10 @@ from taskforce.application.delivery_log import settle_deliveries, starting
 from taskforce.application.erasing import Erasing
 from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policy_documents import StoredPolicies
-from taskforce.application.publishing import AGENT_PUBLISH, Publications
+from taskforce.application.results import erase_all_old_results
 from taskforce.application.retaining import erase_all_expired
 from taskforce.application.running import UNSTARTED_BATCH, Briefs, LateRuns, Running, repeat, settle, sweep
-from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
+from taskforce.application.subjects import Subject
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules
@@ -98,7 +100,7 @@ class WorkerParts:
         http: The guarded way out.
         rules: What the deployment says about rights.
         clock: The time.
-        subjects: What requests for approval are about, besides tool calls and publications, by their type.
+        subjects: What requests for approval are about, besides those of `all_subjects`, by their type.
         definitions: What the deployment says about approvals.
     """
 
@@ -115,8 +117,7 @@ class WorkerParts:
 
 def subjects_of(parts: WorkerParts) -> dict[str, Subject]:
     """What requests for approval are about."""
-    own: dict[str, Subject] = {TOOL_CALL: ToolCalls(parts.tools), AGENT_PUBLISH: Publications(parts.rules)}
-    return {**parts.subjects, **own}
+    return {**parts.subjects, **all_subjects(parts.rules, parts.tools)}
 
 
 def build_activities(parts: WorkerParts, executions: Executions) -> list[Callable[..., Any]]:
@@ -139,7 +140,7 @@ def build_activities(parts: WorkerParts, executions: Executions) -> list[Callabl
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects, parts.definitions)
     changing = Changing(parts.database, parts.rules)
     runs, tools = RunActivities(running), ToolActivities(acting)
-    approvals = ApprovalActivities(deciding, changing)
+    approvals = ApprovalActivities(deciding, changing, Carrying(parts.database, parts.clock, subjects))
     deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
     webhooks = WebhookActivities(Delivering(parts.database, parts.http, parts.clock))
     return [
@@ -223,6 +224,7 @@ async def sweeping(
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
         lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
+        lambda: erase_all_old_results(database, database, clock()): ERASE_SECONDS,
     }
     failed = partial(_report, "sweep.failed")
     tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
@@ -266,7 +268,7 @@ def _settling(database: Database, door: TemporalDoor, live: Live, clock: Clock) 
     """Rows whose workflow an operator has terminated are ended, for nobody else is left to do it."""
     briefs, rules = Briefs(database), AccessRules()
     running = Running(database, briefs, live, clock)
-    deciding = Deciding(database, briefs, live, clock, rules, {AGENT_PUBLISH: Publications(rules)})
+    deciding = Deciding(database, briefs, live, clock, rules, all_subjects(rules))
     settled: set[tuple[str, str]] = set()
 
     async def settle_runs() -> None:

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.heartbeats import heartbeating
 from models.messages.approvals import (
     ApprovalInput,
     CarriedOut,
@@ -17,6 +18,7 @@ from models.messages.approvals import (
     TimedRecord,
 )
 from taskforce.application.calls import CallRef
+from taskforce.application.carrying import Carrying
 from taskforce.application.changing import Change, Changing
 from taskforce.application.deciding import Attempted, Deciding, DecisionMade
 from taskforce.core.domain.approval_terms import Deciders, TimedAction
@@ -30,11 +32,13 @@ class ApprovalActivities:
     Args:
         deciding: The use cases of the decision.
         changing: The use cases of other changes.
+        carrying: What follows an approval.
     """
 
-    def __init__(self, deciding: Deciding, changing: Changing) -> None:
+    def __init__(self, deciding: Deciding, changing: Changing, carrying: Carrying) -> None:
         self._deciding = deciding
         self._changing = changing
+        self._carrying = carrying
 
     @activity.defn(name="open_request")
     async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
@@ -90,8 +94,9 @@ class ApprovalActivities:
 
     @activity.defn(name="carry_out_request")
     async def carry_out_request(self, ref: RequestRef) -> CarriedOut:
-        """Does what was approved."""
-        return CarriedOut(done=await self._deciding.carry_out(ref.tenant_id, ref.request_id))
+        """Does what was approved; that may take long."""
+        with heartbeating():
+            return CarriedOut(done=await self._carrying.carry_out(ref.tenant_id, ref.request_id))
 
 
 def _opened(request: Request) -> OpenedRequest:

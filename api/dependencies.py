@@ -147,7 +147,7 @@ async def require_on(parts: GatewayParts, caller: Caller, permission: Permission
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
     await require_right(parts.policies, here, permission, thing, caller.facts)
 
 
@@ -162,13 +162,23 @@ async def may(parts: GatewayParts, caller: Caller, permission: Permission, thing
 
 async def may_still(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
     """Whether a caller may go on with what lasts: credential, address, rights and policy are looked at anew."""
+    who = await _anew(parts, caller)
+    return who is not None and await may(parts, replace(caller, standing=who), permission, thing)
+
+
+async def is_still_known(parts: GatewayParts, caller: Caller) -> bool:
+    """Whether a caller who needs no right may go on with what lasts: credential and address are looked at anew."""
+    return await _anew(parts, caller) is not None
+
+
+async def _anew(parts: GatewayParts, caller: Caller) -> Standing | None:
     now = parts.clock()
     try:
         who = await anew(parts.database, caller.standing, parts.rules, now)
         _check_address(who, caller.client)
     except (Forbidden, Unauthenticated):
-        return False
-    return now < caller.expires_at and await may(parts, replace(caller, standing=who), permission, thing)
+        return None
+    return who if now < caller.expires_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +311,7 @@ async def require_also(
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
     """
-    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules)
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
     await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})
 
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 
 from api.agents import Agents
 from taskforce.application.agents import CatalogTags
+from taskforce.application.all_subjects import all_subjects
 from taskforce.application.changing import Changing
 from taskforce.application.deciding import Deciding
 from taskforce.application.delivery_log import starting
 from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policies import PolicyEngine
 from taskforce.application.policy_documents import StoredPolicies
-from taskforce.application.publishing import AGENT_PUBLISH, Publications
 from taskforce.application.rates import RateRules
 from taskforce.application.running import Briefs
 from taskforce.core.domain.access import AccessRules
@@ -109,8 +109,9 @@ class GatewayParts:
 
     def deciding(self) -> Deciding:
         """The use cases of approvals."""
-        subjects = {AGENT_PUBLISH: Publications(self.rules)}
-        return Deciding(self.database, Briefs(self.database), self.live, self.clock, self.rules, subjects)
+        return Deciding(
+            self.database, Briefs(self.database), self.live, self.clock, self.rules, all_subjects(self.rules)
+        )
 
     def changing(self) -> Changing:
         """What else people do to requests."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 
 from workflows.approval_details import described, plain
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
-from workflows.steps import last_failure, patiently, quickly
+from workflows.steps import HEARTBEAT, PATIENT, last_failure, patiently, quickly
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
@@ -46,6 +46,7 @@ with workflow.unsafe.imports_passed_through():
 
 _Ways = Literal["api", "signal"]
 SUBJECT_CHANGED = "subject_changed"
+CARRY_TIME = timedelta(hours=24)
 _ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
 
 
@@ -317,7 +318,16 @@ class ApprovalWorkflow:
         if not self._carries_out or outcome.status != "approved":
             return
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
-        carried = await patiently("carry_out_request", ref, CarriedOut, summary="what was approved")
+        # An export takes as long as it takes; a worker that dies meanwhile is noticed by its silence.
+        carried = await workflow.execute_activity(
+            "carry_out_request",
+            ref,
+            result_type=CarriedOut,
+            start_to_close_timeout=CARRY_TIME,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=PATIENT,
+            summary="what was approved",
+        )
         if carried.done:
             workflow.set_current_details(f"**{plain(self._title)}** was approved. {plain(carried.done)}")
 

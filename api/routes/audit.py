@@ -1,32 +1,24 @@
 """The audit log: looking into it, exporting it, and the anchor that an export is checked against."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import structlog
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
-from starlette.responses import StreamingResponse
-from starlette.types import Send
 
 from api.cursors import Cursor, Limit, parse_place, place_cursor
 from api.dependencies import Allowed, Caller, Parts, may_still
-from api.parts import GatewayParts
+from api.lines import ANCHOR, MEDIA_TYPE, LinesResponse, still
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
 from api.schemas.pages import PageOut
 from taskforce.application.auditing import Asking, begin_export, current_anchor, export_lines, parse_after
-from taskforce.core.domain.errors import DomainError, Invalid
+from taskforce.core.domain.errors import Invalid
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import AuditFilter, Page
 
 router = APIRouter(prefix="/admin/audit", tags=["audit"])
 
-MEDIA_TYPE = "application/x-ndjson"
-ANCHOR = "Audit-Anchor"
 Documented = dict[int | str, dict[str, Any]]
 Auditor = Annotated[Caller, Allowed(Permission.AUDIT_READ)]
 Exactly = Annotated[str | None, Query(min_length=1, max_length=500)]
@@ -36,26 +28,6 @@ _EXPORT: Documented = {
         "headers": {ANCHOR: {"schema": {"type": "string"}, "description": "Where the export must end"}},
     }
 }
-
-_log = structlog.get_logger(__name__)
-
-
-class LinesResponse(StreamingResponse):
-    """JSON Lines out of a source that is closed at once, whoever ends it."""
-
-    media_type = MEDIA_TYPE
-
-    def __init__(self, source: AsyncGenerator[str, None], headers: dict[str, str]) -> None:
-        super().__init__(source, headers={"x-accel-buffering": "no", **headers})
-        self._source = source
-
-    async def stream_response(self, send: Send) -> None:
-        """Sends what the source gives. Where it fails the answer has no end: the server closes the connection."""
-        try:
-            async with aclosing(self._source):
-                await super().stream_response(send)
-        except DomainError as error:
-            _log.warning("audit.export_broken", code=error.code, detail=error.message)
 
 
 def audit_filter(
@@ -112,28 +84,14 @@ async def export_audit_log(
     export = await begin_export(parts.database, asking, place, parts.clock())
     name = f"audit-{caller.tenant_id}-{export.begin.seq + 1}-{export.end.seq}.jsonl"
     headers = {ANCHOR: str(export.end), "content-disposition": f'attachment; filename="{name}"'}
-    return LinesResponse(export_lines(parts.database, export, _reading(parts, caller)), headers)
+    reading = still(parts, lambda: may_still(parts, caller, Permission.AUDIT_READ, None))
+    return LinesResponse(export_lines(parts.database, export, reading), headers)
 
 
 @router.get("/anchor", name="read_audit_anchor")
 async def read_audit_anchor(caller: Auditor, parts: Parts) -> AnchorOut:
     """Where the chain ends now; an event is sealed into it within seconds."""
     return anchor_out(*await current_anchor(parts.database, caller.tenant_id))
-
-
-def _reading(parts: GatewayParts, caller: Caller) -> Callable[[], Awaitable[bool]]:
-    """Whether the reader may read on, looked at anew as often as for a stream."""
-    seconds = asyncio.get_running_loop().time
-    checked_at = seconds()
-
-    async def may_go_on() -> bool:
-        nonlocal checked_at
-        if seconds() - checked_at < parts.rhythm.recheck:
-            return True
-        checked_at = seconds()
-        return await may_still(parts, caller, Permission.AUDIT_READ, None)
-
-    return may_go_on
 
 
 def _plain(key_id: UUID | None) -> str | None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from api.dependencies import Caller, Parts, SignedIn, actor_of
 from api.parts import GatewayParts
 from api.schemas.identity import MeOut, MyGrantOut, MyPermissionsOut
-from taskforce.application.people import own_grants
+from taskforce.application.granting import own_grants
 from taskforce.core.domain.tenants import FEATURES
 
 router = APIRouter(tags=["identity"])
@@ -52,6 +52,7 @@ async def _grants(parts: GatewayParts, caller: Caller) -> Sequence[MyGrantOut]:
             role_id=grant.role_id,
             resource_type=grant.resource_type,
             resource_id=grant.resource_id,
+            expires_at=grant.expires_at,
             permissions=sorted(one.value for one in allowed),
         )
         for grant, allowed in await own_grants(parts.database, acting)

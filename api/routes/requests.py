@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -10,7 +10,8 @@ from fastapi import Request as HttpRequest
 
 from api import deciding, steering
 from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Caller, IdempotencyKey, Parts, SignedIn, actor_of
+from api.dependencies import Caller, IdempotencyKey, Parts, SignedIn, actor_of, is_still_known
+from api.lines import ANCHOR, MEDIA_TYPE, LinesResponse, still
 from api.parts import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.requests import (
@@ -24,11 +25,15 @@ from api.schemas.requests import (
     WithdrawalIn,
     history_out,
 )
+from api.things import agent_named
 from models.messages.approvals import ChangeInput
 from taskforce.application import asking
+from taskforce.application.all_subjects import all_subjects
 from taskforce.application.approvers import may_decide
 from taskforce.application.asking import Deployment, Wish
 from taskforce.application.deciding import found
+from taskforce.application.results import begin_download, pieces
+from taskforce.core.domain.approval_definitions import PERMISSION_ESCALATION
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.documents import check_document
 from taskforce.core.interfaces.identity import Permission
@@ -37,6 +42,12 @@ from taskforce.core.interfaces.stored import Approver, Page, Request, RequestFil
 PREFIX = "/admin/requests"
 router = APIRouter(prefix=PREFIX, tags=["approvals"])
 
+_RESULT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "headers": {ANCHOR: {"schema": {"type": "string"}, "description": "Where an export of the log must end"}},
+    }
+}
 Anybody = Annotated[Caller, SignedIn]
 Text = Annotated[str | None, Query(max_length=200)]
 
@@ -81,14 +92,14 @@ async def create(
     asked: RequestIn, caller: Anybody, parts: Parts, http: HttpRequest, response: Response, key: IdempotencyKey
 ) -> RequestOut:
     """Asks people for something, under the tenant's definition of such requests; its workflow waits for them."""
-    says = Deployment(parts.definitions, parts.agents.terms())
+    says = Deployment(parts.definitions, parts.agents.terms(), all_subjects(parts.rules))
     wish = Wish(
         asked.request_type,
         asked.title,
         asked.description,
         asked.resource_type,
         asked.resource_id,
-        asked.payload,
+        await _meant(parts, caller, asked),
         asked.workflow_id,
     )
     made = await asking.ask(parts.database, actor_of(parts, caller), wish, says, key, await http.json())
@@ -113,6 +124,26 @@ async def read_history(request_id: str, caller: Anybody, parts: Parts) -> Histor
     request, _ = await deciding.find(parts, caller, request_id)
     async with parts.database.tenant(caller.tenant_id) as records:
         return history_out(list(await records.requests.history(request.approval.request_id)))
+
+
+@router.get("/{request_id}/result", response_class=Response, responses=_RESULT, name="download_request_result")
+async def download_result(request_id: str, caller: Anybody, parts: Parts) -> LinesResponse:
+    """What came of an approved request, for its requester and nobody else; it is kept for seven days.
+
+    409 while it is not approved (`not_approved`) or still being made (`result_not_ready`), and 404 where there is
+    nothing to be had (any more).
+    """
+    request, _ = await deciding.find(parts, caller, request_id)
+    actor = actor_of(parts, caller)
+    download = await begin_download(parts.database, actor, request.approval.request_id)
+    result, anchor = download.result, download.result.state.get("end")
+    headers = {
+        "content-disposition": f'attachment; filename="{result.file_name}"',
+        "content-length": str(result.size),
+        **({ANCHOR: anchor} if isinstance(anchor, str) else {}),
+    }
+    reading = still(parts, lambda: is_still_known(parts, caller))
+    return LinesResponse(pieces(parts.database, download, reading), headers)
 
 
 @router.post("/{request_id}/approve", name="approve_request")
@@ -176,6 +207,15 @@ async def add_comment(request_id: str, caller: Anybody, parts: Parts, said: Comm
     request, _ = await deciding.find(parts, caller, request_id)
     await asking.comment(parts.database, actor_of(parts, caller), request.approval.request_id, said.comment)
     return await read_history(request_id, caller, parts)
+
+
+async def _meant(parts: GatewayParts, caller: Caller, asked: RequestIn) -> Mapping[str, object]:
+    """The payload, in which an agent is named by its id: whoever takes a slug must not inherit what is approved."""
+    named = asked.payload.get("resource_id")
+    of_agent = asked.request_type == PERMISSION_ESCALATION and asked.payload.get("resource_type") == "agent"
+    if not of_agent or not isinstance(named, str):
+        return asked.payload
+    return {**asked.payload, "resource_id": await agent_named(parts, caller.tenant_id, named)}
 
 
 async def _change(parts: GatewayParts, caller: Caller, request_id: str, wish: ChangeInput) -> RequestOut:

@@ -14,8 +14,9 @@ from api.parts import GatewayParts
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
 from api.things import agent_named
-from taskforce.application import people
-from taskforce.application.people import LONGEST_RESOURCE_ID, NewUser, UserChange
+from taskforce.application import granting, people
+from taskforce.application.granting import LONGEST_RESOURCE_ID
+from taskforce.application.people import NewUser, UserChange
 from taskforce.application.rights import shown
 from taskforce.core.domain.access import UserKind
 from taskforce.core.domain.roles import ResourceGrant
@@ -54,7 +55,7 @@ async def list_users(
         caller.facts,
     )
     return PageOut[UserOut].model_construct(
-        items=[user_out(user) for user in managed],
+        items=[user_out(user, parts.clock()) for user in managed],
         next_cursor=text_cursor(found[limit - 1].user_id) if len(found) > limit else None,
     )
 
@@ -65,14 +66,14 @@ async def create_user(asked: UserIn, caller: Manager, parts: Parts, response: Re
     wanted = NewUser(asked.kind, asked.user_id, asked.username, asked.email, frozenset(asked.roles), asked.attributes)
     made = await people.create_user(parts.database, actor_of(parts, caller), wanted)
     response.headers["location"] = _path(made.user_id)
-    return user_out(made)
+    return user_out(made, parts.clock())
 
 
 # Before the routes of users: an id may have slashes, so theirs would take these too.
 @router.get("/{user_id:path}/grants", name="list_grants")
 async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[GrantOut]:
     """The roles that a user holds on single resources."""
-    found = await people.list_grants(parts.database, actor_of(parts, caller), user_id)
+    found = await granting.list_grants(parts.database, actor_of(parts, caller), user_id)
     return ListOut[GrantOut].model_construct(items=[grant_out(grant) for grant in found])
 
 
@@ -81,7 +82,7 @@ async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts
     """Gives a user a role on one resource; an agent of the catalog may be named by its slug, and is kept by its id."""
     resource_id = await _named(parts, caller, asked.resource_type, asked.resource_id)
     grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
-    await people.grant_role(parts.database, actor_of(parts, caller), grant)
+    await granting.grant_role(parts.database, actor_of(parts, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)
 
@@ -93,21 +94,22 @@ async def withdraw_role(
     """Takes a role on one resource back, which is named as when it was given."""
     known_id = await _named(parts, caller, resource_type, resource_id)
     grant = ResourceGrant(user_id, role_id, resource_type, known_id)
-    await people.withdraw_role(parts.database, actor_of(parts, caller), grant)
+    await granting.withdraw_role(parts.database, actor_of(parts, caller), grant)
 
 
 @router.get("/{user_id:path}", name="read_user")
 async def read_user(user_id: str, caller: Manager, parts: Parts) -> UserOut:
     """One user."""
-    return user_out(await people.find_user(parts.database, actor_of(parts, caller), user_id))
+    return user_out(await people.find_user(parts.database, actor_of(parts, caller), user_id), parts.clock())
 
 
 @router.put("/{user_id:path}", name="change_user")
 async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, parts: Parts) -> UserOut:
     """Changes a user; what is left out stays as it is."""
     roles = None if asked.roles is None else frozenset(asked.roles)
-    change = UserChange(asked.username, asked.email, roles, asked.active, asked.attributes)
-    return user_out(await people.change_user(parts.database, actor_of(parts, caller), user_id, change))
+    lent = None if asked.lent_roles is None else frozenset(asked.lent_roles)
+    change = UserChange(asked.username, asked.email, roles, asked.active, asked.attributes, lent)
+    return user_out(await people.change_user(parts.database, actor_of(parts, caller), user_id, change), parts.clock())
 
 
 @router.delete("/{user_id:path}", status_code=204, name="deactivate_user")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from taskforce.application.people import LONGEST_EMAIL, LONGEST_RESOURCE_ID
+from taskforce.application.granting import LONGEST_RESOURCE_ID
+from taskforce.application.people import LONGEST_EMAIL
 from taskforce.core.domain.access import UserKind, UserRecord
 from taskforce.core.domain.api_keys import LONGEST_USER_ID
 from taskforce.core.domain.roles import MAX_NAME, ResourceGrant
@@ -51,6 +52,7 @@ class UserChangeIn(BaseModel):
         roles: All roles granted here; those that a person's tokens name are not changed.
         active: False takes every right away, true gives them back.
         attributes: All of a service account's plain facts for policies.
+        lent_roles: Those of the user's `lent_roles` that stay; the others end at once.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -60,6 +62,7 @@ class UserChangeIn(BaseModel):
     roles: RoleNames | None = None
     active: bool | None = None
     attributes: Document | None = None
+    lent_roles: RoleNames | None = None
 
 
 class UserOut(BaseModel):
@@ -69,6 +72,8 @@ class UserOut(BaseModel):
         roles: Roles granted here; they count until they are taken back.
         claimed_roles: Roles that the last token named; they count while it was seen not too long ago.
         claims_seen_at: When that token was seen last; null when there was none.
+        lent_roles: Roles that an approved request gave until a time, each with its end; those that are over are left
+            out.
     """
 
     user_id: str
@@ -80,6 +85,7 @@ class UserOut(BaseModel):
     claimed_roles: list[str]
     claims_seen_at: datetime | None
     attributes: Mapping[str, object]
+    lent_roles: Mapping[str, datetime]
 
 
 class GrantIn(BaseModel):
@@ -93,14 +99,19 @@ class GrantIn(BaseModel):
 
 
 class GrantOut(BaseModel):
-    """A role on one resource: what it allows about that kind of thing counts there, and nowhere else."""
+    """A role on one resource: what it allows about that kind of thing counts there, and nowhere else.
+
+    Attributes:
+        expires_at: When it ends; null for never.
+    """
 
     role_id: str
     resource_type: ResourceType
     resource_id: str
+    expires_at: datetime | None
 
 
-def user_out(user: UserRecord) -> UserOut:
+def user_out(user: UserRecord, now: datetime) -> UserOut:
     """The user as it is sent."""
     return UserOut.model_construct(
         user_id=user.user_id,
@@ -112,9 +123,15 @@ def user_out(user: UserRecord) -> UserOut:
         claimed_roles=sorted(user.claimed_roles),
         claims_seen_at=user.claims_seen_at,
         attributes=user.attributes,
+        lent_roles=user.lent_now(now),
     )
 
 
 def grant_out(grant: ResourceGrant) -> GrantOut:
     """The grant as it is sent."""
-    return GrantOut(role_id=grant.role_id, resource_type=grant.resource_type, resource_id=grant.resource_id)
+    return GrantOut(
+        role_id=grant.role_id,
+        resource_type=grant.resource_type,
+        resource_id=grant.resource_id,
+        expires_at=grant.expires_at,
+    )

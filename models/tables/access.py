@@ -38,6 +38,7 @@ class ResourceGrantRow(SQLModel, table=True):
     resource_id: str = key()
     granted_by: str = column()
     at: datetime = column(TIME)
+    expires_at: datetime | None = maybe(TIME)
 
 
 class ApiKeyRow(SQLModel, table=True):

@@ -28,3 +28,4 @@ class UserRow(SQLModel, table=True):
     created_at: datetime = column(TIME)
     updated_at: datetime = column(TIME)
     kind: str = column()
+    lent_roles: dict[str, Any] = column(JSONB)

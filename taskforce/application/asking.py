@@ -11,7 +11,7 @@ from taskforce.application.deciding import locked
 from taskforce.application.idempotency import Keyed, claim
 from taskforce.application.payload_schemas import check_payload
 from taskforce.application.principals import Actor
-from taskforce.application.subjects import TOOL_CALL, approved_hash
+from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.approval_definitions import Definition, DefinitionRules, check_known, choose
 from taskforce.core.domain.approval_terms import Terms
@@ -78,10 +78,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a deployment says about requests: its definitions, and the usual terms where there is none."""
+    """What a deployment says about requests.
+
+    Attributes:
+        rules: Its definitions.
+        usual: The terms where there is no definition.
+        subjects: What requests are about, by their type.
+    """
 
     rules: DefinitionRules
     usual: Terms
+    subjects: Mapping[str, Subject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +129,19 @@ async def ask(
     tenant_id, user_id = actor.standing.tenant.tenant_id, actor.standing.user.user_id
     async with store.tenant(tenant_id) as records:
         chosen = await _definition(records, wish, says.rules)
+        subject = says.subjects.get(wish.request_type) or Anything()
+        asked = await subject.checked(records, wish.payload, actor.now)
     if chosen is not None:
-        await asyncio.to_thread(check_payload, chosen.payload_schema, wish.payload)
+        await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
     async with store.tenant(tenant_id) as records:
         request_id = new_id()
         first = await claim(records, Keyed(user_id, ROUTE, key, body), {"request_id": request_id}, actor.now)
         if first is not None:
             return Asked(str(first["request_id"]), replayed=True)
-        return Asked(request_id, request=await commit(records, actor, _wanted(wish, chosen, says.usual), request_id))
+        return Asked(
+            request_id,
+            request=await commit(records, actor, _wanted(replace(wish, payload=asked), chosen, says.usual), request_id),
+        )
 
 
 async def _definition(records: Records, wish: Wish, rules: DefinitionRules) -> Definition | None:

@@ -271,17 +271,25 @@ async def _begin(records: Records, after: Anchor | int | None) -> Anchor:
     return place
 
 
+async def next_page(records: Records, export: Export, seq: int) -> list[Sealed]:
+    """The events of an export that follow a place; none at its end.
+
+    Raises:
+        Conflict: `audit_dropped`: they are kept no more.
+    """
+    page = list(await records.audit.sealed(seq, export.end.seq, EXPORT_BATCH))
+    if seq < export.end.seq and not (page and page[0].seq == seq + 1) and (await records.audit.start()).seq > seq:
+        raise Conflict("audit_dropped", "Retention has dropped what was still to be exported; begin anew.")
+    # Somebody may have taken events away. The file says what there is, and its check finds what is missing.
+    return page
+
+
 async def _pages(store: Store, export: Export) -> AsyncIterator[list[Sealed]]:
     seq = export.begin.seq
     while seq < export.end.seq:
         async with store.tenant(export.begin.tenant_id) as records:
-            page = list(await records.audit.sealed(seq, export.end.seq, EXPORT_BATCH))
-            whole = bool(page) and page[0].seq == seq + 1
-            start = None if whole else await records.audit.start()
-        if start is not None and start.seq > seq:
-            raise Conflict("audit_dropped", "Retention has dropped what was still to be exported; begin anew.")
+            page = await next_page(records, export, seq)
         if not page:
-            # Somebody has taken events away. The file says what there is, and its check finds what is missing.
             return
         yield page
         seq = page[-1].seq

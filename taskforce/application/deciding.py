@@ -1,4 +1,4 @@
-"""Requests for approval while they are decided: opening, deciding, what time brings, closing, what follows."""
+"""Requests for approval while they are decided: opening, deciding, what time brings, closing."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -236,34 +236,6 @@ class Deciding:
         """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
         with suppress(Missing):
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
-
-    async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once; says what was done, or why it was not, None when nothing is to be done.
-
-        Raises:
-            Missing: `request_not_found`.
-            Conflict: `not_approved`.
-            DomainError: Something is in the way that may pass.
-        """
-        now = self._clock()
-        async with self._store.tenant(tenant_id) as records:
-            request = await locked(records, request_id)
-            if request.status is not ApprovalStatus.APPROVED:
-                raise Conflict("not_approved", "Only what was approved is carried out.")
-            for earlier in await records.requests.history(request_id):
-                if earlier.name == _CARRIED_OUT:
-                    return earlier.comment
-            try:
-                done = await self._subject(request).carry_out(records, request, now)
-                told = _followed(done, now)
-            except DomainError as refused:
-                if refused.kind in _MAY_PASS:
-                    raise
-                told = _not_followed(refused, now)
-            if told is None:
-                return None
-            await tell(records, request, told)
-            return told.comment
 
     def _subject(self, request: Request) -> Subject:
         return self._subjects.get(request.request_type) or Anything()

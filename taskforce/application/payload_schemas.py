@@ -69,13 +69,25 @@ def check_payload(schema: Mapping[str, object] | None, payload: Mapping[str, obj
     most = min(MOST_VALUES, MOST_WORK // _values(schema or {}))
     if len(text) > MAX_CHARACTERS or _values(payload) > most:
         raise Invalid("payload_invalid", f"The payload has at most {MAX_CHARACTERS} characters and {most} values here.")
-    if schema is None:
-        return
-    errors = _validator(json.dumps(schema)).iter_errors(json.loads(text))
-    problems = [_sentence(error) for error in islice(errors, MOST_PROBLEMS)]
+    if schema is not None:
+        refuse_payload(payload_problems(schema, json.loads(text)))
+
+
+def payload_problems(schema: Mapping[str, object], payload: object) -> Sequence[str]:
+    """Says what of a payload does not fit, in at most ten sentences."""
+    errors = _validator(json.dumps(schema)).iter_errors(payload)
+    return [_sentence(error) for error in islice(errors, MOST_PROBLEMS)]
+
+
+def refuse_payload(problems: Sequence[str]) -> None:
+    """Refuses a payload of which something is wrong.
+
+    Raises:
+        Invalid: `payload_invalid`, whose `details["problems"]` lists it.
+    """
     if problems:
         text = f"The payload does not fit its definition. The first problem: {problems[0]}"
-        raise Invalid("payload_invalid", text, details={"problems": problems})
+        raise Invalid("payload_invalid", text, details={"problems": list(problems)})
 
 
 def _problems(schema: object) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""People and service accounts: who makes, changes and deactivates whom, and the roles that they hold on one resource.
+"""People and service accounts: who makes, changes and deactivates whom.
 
 Nobody gives away what they may not do themselves, nobody touches somebody who may do more, and nobody takes their own
 place away: so whoever is the last to manage users stays.
@@ -6,21 +6,21 @@ place away: so whoever is the last to manage users stays.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from taskforce.application.principals import Actor, known_roles, standing
-from taskforce.core.domain.access import AccessRules, UserKind, UserRecord, permissions_of, require
+from taskforce.core.domain.access import UserKind, UserRecord, permissions_of, require
 from taskforce.core.domain.api_keys import checked_user_id
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing, new_id
-from taskforce.core.domain.roles import ResourceGrant, check_held, check_no_wider, display_name, permissions_on
+from taskforce.core.domain.roles import ResourceGrant, allowed_by, check_held, check_no_wider, display_name
 from taskforce.core.interfaces.access_records import UserFilter
 from taskforce.core.interfaces.identity import Permission, Role
 from taskforce.core.interfaces.records import Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
 LONGEST_EMAIL = 320
-LONGEST_RESOURCE_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,17 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What shall be different; None stays as it is. `roles` and `attributes` replace all that there are."""
+    """What shall be different; None stays as it is. `roles` and `attributes` replace all that there are.
+
+    `lent_roles` are those of the roles lent to the user that stay; there is no lending this way.
+    """
 
     username: str | None = None
     email: str | None = None
     roles: frozenset[str] | None = None
     active: bool | None = None
     attributes: Mapping[str, object] | None = field(default=None, hash=False)
+    lent_roles: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Dealing:
         Raises:
             Forbidden: `user_stands_higher`; its message and `details["permissions"]` name what is missing.
         """
-        reach = _reach(self.met(), self.grants, self.known, self.acting.rules)
+        reach = _reach(self.met(), self.grants, self.known, self.acting)
         lacking = sorted(one.value for one in reach if one not in self.held)
         if lacking:
             text = f"This user may do more than you; you lack: {', '.join(lacking)}."
@@ -108,8 +112,25 @@ class Dealing:
         Raises:
             Invalid, Forbidden: As `check_no_wider` and `check_held`.
         """
-        check_no_wider(roles, self.held, self.known)
-        check_held(roles, self.roles, self.held)
+        roles_held, held = self._to_hand_on()
+        check_no_wider(roles, held, self.known)
+        check_held(roles, roles_held, held)
+
+    def check_no_wider(self, role: str) -> None:
+        """Lets only a role pass that exists and allows no more than whoever acts may do.
+
+        Raises:
+            Invalid, Forbidden: As `check_no_wider`.
+        """
+        check_no_wider((role,), self._to_hand_on()[1], self.known)
+
+    def _to_hand_on(self) -> tuple[frozenset[str], frozenset[Permission]]:
+        """Roles and permissions of whoever acts; nobody makes their own for good what they were lent."""
+        now, rules = self.acting.now, self.acting.rules
+        if not self.with_oneself or not self.met().lent_now(now):
+            return self.roles, self.held
+        lasting = replace(self.met(), lent_roles={}).effective_roles(now, rules.claims_age)
+        return self.roles & lasting, self.held & permissions_of(lasting, self.known)
 
 
 async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[str] = ()) -> Dealing:
@@ -133,8 +154,8 @@ async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[
     if Permission.USER_MANAGE in acting.standing.permissions:
         require(held, Permission.USER_MANAGE)
     subject = locked[user_id]
-    grants = () if subject is None else await records.roles.grants(user_id)
-    of_subject = () if subject is None else subject.granted_roles | subject.claimed_roles
+    grants = () if subject is None else [one for one in await records.roles.grants(user_id) if one.holds(acting.now)]
+    of_subject = () if subject is None else subject.all_roles
     names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
     # Nobody deletes one of these roles while it is being handed out.
     await records.roles.shared(names)
@@ -196,7 +217,7 @@ async def change_user(store: Store, acting: Actor, user_id: str, change: UserCha
 
     Raises:
         Missing: `user_not_found`.
-        Invalid: As `create_user`.
+        Invalid: As `create_user`; `roles_not_lent`.
         Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `deal`.
         Conflict: `not_yourself` for deactivating oneself, or taking an own role away.
     """
@@ -204,7 +225,7 @@ async def change_user(store: Store, acting: Actor, user_id: str, change: UserCha
         dealing = await deal(records, acting, user_id, change.roles or ())
         user = dealing.met()
         dealing.check_not_higher()
-        changed = _changed(user, change)
+        changed = _lent(_changed(user, change), change.lent_roles, acting.now)
         if dealing.with_oneself and (not changed.active or not user.granted_roles <= changed.granted_roles):
             raise Conflict("not_yourself", "You cannot deactivate yourself or take a role from yourself; ask another.")
         dealing.check_handing_on(changed.granted_roles - user.granted_roles)
@@ -225,76 +246,16 @@ async def deactivate_user(store: Store, acting: Actor, user_id: str) -> None:
     await change_user(store, acting, user_id, UserChange(active=False))
 
 
-async def list_grants(store: Store, acting: Actor, user_id: str) -> Sequence[ResourceGrant]:
-    """The roles that a user holds on single resources.
-
-    Raises:
-        Missing: `user_not_found`.
-    """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        if await records.users.get(user_id) is None:
-            raise missing("user")
-        return await records.roles.grants(user_id)
-
-
-async def grant_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
-    """Gives a user a role on one resource.
-
-    Raises:
-        Missing: `user_not_found`.
-        Invalid: `resource_id_invalid` or `roles_unknown`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `deal`.
-        Conflict: `grant_exists`.
-    """
-    _check_resource_id(grant.resource_id)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        dealing = await deal(records, acting, grant.user_id, (grant.role_id,))
-        dealing.check_not_higher()
-        # On one resource a role gives its permissions, and its name decides nothing.
-        check_no_wider((grant.role_id,), dealing.held, dealing.known)
-        if not await records.roles.grant(grant, acting.standing.user.user_id, acting.now):
-            raise Conflict("grant_exists", "The user holds this role on this resource already.")
-        await records.audit.append(_grant_event(acting, "user.grant", None, grant))
-
-
-async def withdraw_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
-    """Takes a role on one resource back.
-
-    Raises:
-        Missing: `user_not_found` or `grant_not_found`.
-        Invalid: `resource_id_invalid`.
-        Forbidden: `user_stands_higher`, or as `deal`.
-    """
-    _check_resource_id(grant.resource_id)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        dealing = await deal(records, acting, grant.user_id)
-        dealing.check_not_higher()
-        if not await records.roles.withdraw(grant):
-            raise missing("grant")
-        await records.audit.append(_grant_event(acting, "user.withdraw", grant, None))
-
-
-async def own_grants(store: Store, acting: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
-    """The roles that whoever asks holds on single resources, each with what it allows there."""
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        grants = await records.roles.grants(acting.standing.user.user_id)
-        known = await known_roles(records, {grant.role_id for grant in grants}, acting.rules)
-    return [(grant, _allowed_by(grant, known)) for grant in grants]
-
-
 def _reach(
-    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], rules: AccessRules
+    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], acting: Actor
 ) -> frozenset[Permission]:
     """What a user may do, or could again: a deactivated one once active, one with stale claims at the next token."""
     found: set[Permission] = set()
-    for roles in (user.granted_roles, user.granted_roles | user.claimed_roles):
+    rules, own = acting.rules, user.granted_roles | user.lent_now(acting.now).keys()
+    for roles in (own, own | user.claimed_roles):
         nothing_known = rules.default_role is not None and roles.isdisjoint(known)
         found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)
-    return frozenset(found).union(*(_allowed_by(grant, known) for grant in grants))
-
-
-def _allowed_by(grant: ResourceGrant, known: Mapping[str, Role]) -> frozenset[Permission]:
-    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], known)
+    return frozenset(found).union(*(allowed_by(grant, known, acting.now) for grant in grants))
 
 
 def _new_user(tenant_id: str, wanted: NewUser) -> UserRecord:
@@ -319,16 +280,21 @@ def _changed(user: UserRecord, change: UserChange) -> UserRecord:
     )
 
 
+def _lent(user: UserRecord, staying: frozenset[str] | None, now: datetime) -> UserRecord:
+    lent = user.lent_now(now)
+    if staying is None or staying == lent.keys():
+        return user
+    unknown = sorted(staying - lent.keys())
+    if unknown:
+        raise Invalid("roles_not_lent", f"The user was not lent: {', '.join(unknown)}. Roles are lent by a request.")
+    return replace(user, lent_roles={role: lent[role] for role in staying})
+
+
 def _checked_email(value: str) -> str:
     name, at, domain = value.rpartition("@")
     if name and at and domain and len(value) <= LONGEST_EMAIL and value.isprintable() and " " not in value:
         return value
     raise Invalid("email_invalid", f"A mail address is name@domain, at most {LONGEST_EMAIL} printable characters.")
-
-
-def _check_resource_id(value: str) -> None:
-    if not 0 < len(value) <= LONGEST_RESOURCE_ID or not value.isprintable():
-        raise Invalid("resource_id_invalid", f"A resource's id is 1 to {LONGEST_RESOURCE_ID} printable characters.")
 
 
 def _action(before: UserRecord, after: UserRecord) -> str:
@@ -338,16 +304,8 @@ def _action(before: UserRecord, after: UserRecord) -> str:
 
 
 def _event(acting: Actor, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
-    told = {"before": None if before is None else _told(before), "after": _told(after)}
+    told = {"before": None if before is None else told_user(before), "after": told_user(after)}
     return user_event(acting, action, "user", after.user_id, told)
-
-
-def _grant_event(acting: Actor, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
-    one = after or before
-    assert one is not None
-    told = {"role": one.role_id, "resource_type": one.resource_type.value, "resource_id": one.resource_id}
-    sides = {"before": None if before is None else told, "after": None if after is None else told}
-    return user_event(acting, action, "user", one.user_id, sides)
 
 
 def user_event(acting: Actor, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
@@ -373,7 +331,8 @@ def user_event(acting: Actor, action: str, kind: str, thing_id: str, details: Ma
     )
 
 
-def _told(user: UserRecord) -> dict[str, object]:
+def told_user(user: UserRecord) -> dict[str, object]:
+    """A user as the audit log tells of one."""
     told: dict[str, object] = {
         "kind": user.kind,
         "username": user.username,
@@ -381,5 +340,7 @@ def _told(user: UserRecord) -> dict[str, object]:
         "active": user.active,
         "roles": sorted(user.granted_roles),
     }
+    if user.lent_roles:
+        told["lent_roles"] = {role: until.isoformat() for role, until in sorted(user.lent_roles.items())}
     # A person's are claims of somebody else's making, and none of our changes.
     return {**told, "attributes": dict(user.attributes)} if user.kind == "service" else told

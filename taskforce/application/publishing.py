@@ -166,7 +166,7 @@ class Publications(Anything):
         """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
         who = await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
         if not who.is_cut:
-            who = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules)
+            who = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
         judge(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)

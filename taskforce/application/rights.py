@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 from taskforce.application.policies import PolicyEngine
@@ -31,7 +32,12 @@ def context_of(standing: Standing) -> UserContext:
 
 
 async def on_resource(
-    store: Store, standing: Standing, permission: Permission, resource_id: str | None, rules: AccessRules
+    store: Store,
+    standing: Standing,
+    permission: Permission,
+    resource_id: str | None,
+    rules: AccessRules,
+    now: datetime,
 ) -> Standing:
     """Somebody with the rights that roles on one resource add there; a key's rights are never widened.
 
@@ -41,21 +47,22 @@ async def on_resource(
         permission: What it takes; what is held anyway is not looked for.
         resource_id: Which thing; None for all of the kind.
         rules: What the deployment says about rights.
+        now: The time, UTC.
     """
     if resource_id is None or standing.is_cut or permission in standing.permissions:
         return standing
     kind = ResourceType(permission.value.partition(":")[0])
     async with store.tenant(standing.tenant.tenant_id) as records:
-        return await widened(records, standing, kind, resource_id, rules)
+        return await widened(records, standing, kind, resource_id, rules, now)
 
 
 async def widened(
-    records: Records, standing: Standing, kind: ResourceType, resource_id: str, rules: AccessRules
+    records: Records, standing: Standing, kind: ResourceType, resource_id: str, rules: AccessRules, now: datetime
 ) -> Standing:
     """Somebody with the rights that roles on one resource add there; for a user, never for what is cut to a key."""
     grants = await records.roles.grants(standing.user.user_id)
     known = await known_roles(records, {grant.role_id for grant in grants}, rules)
-    return replace(standing, permissions=permissions_on(kind, resource_id, standing.permissions, grants, known))
+    return replace(standing, permissions=permissions_on(kind, resource_id, standing.permissions, grants, now, known))
 
 
 async def require_right(

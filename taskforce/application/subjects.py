@@ -8,7 +8,7 @@ from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.records import Clock, Records, Store
 from taskforce.core.interfaces.stored import Json, Request
 from taskforce.core.interfaces.tools import ToolRunner
 
@@ -17,6 +17,14 @@ TOOL_CALL = "tool_call"
 
 class Subject(Protocol):
     """One kind of thing that people are asked about."""
+
+    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+        """What somebody asks for as it will be decided: with ids in the place of names.
+
+        Raises:
+            Invalid: `payload_invalid`, whose `details["problems"]` lists all that is wrong.
+        """
+        ...
 
     async def content(self, records: Records, request: Request) -> str | None:
         """The hash of what is asked for as it is now; None when it is gone."""
@@ -37,6 +45,14 @@ class Subject(Protocol):
         """Takes note of the end, and why it is one, in the transaction that records it."""
         ...
 
+    async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
+        """Does what takes long of what was approved, in transactions of its own; asked again, it goes on from there.
+
+        Raises:
+            DomainError: It cannot be done.
+        """
+        ...
+
     async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
         """Does what was approved, in the transaction that tells of it.
 
@@ -52,6 +68,10 @@ class Subject(Protocol):
 class Anything:
     """A request whose payload is all there is: nobody edits it, and nothing follows by itself."""
 
+    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+        """Whatever its definition lets pass."""
+        return payload
+
     async def content(self, records: Records, request: Request) -> str | None:
         """What was asked for; it does not change."""
         return request.content_hash
@@ -64,6 +84,9 @@ class Anything:
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
     ) -> None:
         """Nothing else depends on it."""
+
+    async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
+        """Nothing takes long."""
 
     async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
         """Somebody does it."""

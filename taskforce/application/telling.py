@@ -24,6 +24,8 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "withdrawn_by": "approval.withdraw",
     "carried_out": "approval.carry_out",
     "not_carried_out": "approval.carry_out",
+    "downloaded": "approval.download",
+    "result_erased": "approval.erase_result",
 }
 _CLOSED: Final = "approval.close"
 _WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.routes.audit import ANCHOR, MEDIA_TYPE
+from api.lines import ANCHOR, MEDIA_TYPE
 from cli.exits import Exit
 from cli.main import app
 from taskforce.application import auditing

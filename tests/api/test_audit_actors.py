@@ -55,7 +55,7 @@ async def test_what_a_key_does_names_the_key(
         ("post", "/api/v1/admin/agents", {"name": "Agent", "definition": {}}),
         ("put", "/api/v1/admin/agents/agent", {"description": "Changed."}),
         ("post", "/api/v1/admin/webhooks", {"url": "https://hooks.example.com/x"}),
-        ("post", "/api/v1/admin/requests", {"request_type": "data_export", "title": "All of it"}),
+        ("post", "/api/v1/admin/requests", {"request_type": "budget_raise", "title": "More of it"}),
     ]
     for method, path, body in acts:
         answer = await bearer.request(method, path, json=body)

@@ -198,7 +198,7 @@ async def test_the_log_names_the_key_by_which_a_request_was_made_decided_handed_
 ) -> None:
     olga, admin = working_client_for(tenant, "olga", ["operator"]), working_client_for(tenant, "ada", ["admin"])
     made = (await admin.post("/api/v1/admin/api-keys", json={"name": "k", "roles": ["admin"]})).json()
-    wanted = {"request_type": "data_export", "title": "All of it"}
+    wanted = {"request_type": "data_export", "title": "All of it", "payload": {"what": "audit"}}
     of_olga = (await olga.post(REQUESTS, json=wanted)).json()["request_id"]
     headers = {"x-api-key": made["api_key"]}
     async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False) as key:

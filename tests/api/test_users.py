@@ -15,6 +15,7 @@ USERS = "/api/v1/admin/users"
 ME = "/api/v1/me"
 SERVICE = {"kind": "service", "user_id": "svc-etl", "roles": ["operator"], "attributes": {"department": "data"}}
 GRANT = {"role_id": "operator", "resource_type": "agent", "resource_id": "a1"}
+GRANTED = {**GRANT, "expires_at": None}
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ async def test_users_are_made_read_changed_and_deactivated(admin: httpx.AsyncCli
         "claimed_roles": [],
         "claims_seen_at": None,
         "attributes": {"department": "data"},
+        "lent_roles": {},
     }
     assert_problem(await admin.post(USERS, json=SERVICE), 409, "user_exists")
     changed = await admin.put(f"{USERS}/svc-etl", json={"roles": ["viewer"], "email": None})
@@ -72,7 +74,7 @@ async def test_an_id_is_whatever_the_identity_provider_says(
     path = f"{USERS}/{quote(user_id, safe='')}"
     assert (await admin.get(path)).json()["user_id"] == user_id
     assert (await admin.post(f"{path}/grants", json=GRANT)).status_code == 201
-    assert (await admin.get(f"{path}/grants")).json() == {"items": [GRANT]}
+    assert (await admin.get(f"{path}/grants")).json() == {"items": [GRANTED]}
     assert (await admin.delete(path)).status_code == 204
     assert_problem(await client.get(ME), 403, "user_deactivated")
 
@@ -166,13 +168,13 @@ async def test_a_role_on_one_resource(admin: httpx.AsyncClient, client_for: Clie
     await bob.get(ME)
     grants = f"{USERS}/bob/grants"
     given = await admin.post(grants, json=GRANT)
-    assert (given.status_code, given.headers["location"], given.json()) == (201, grants, GRANT)
+    assert (given.status_code, given.headers["location"], given.json()) == (201, grants, GRANTED)
     assert_problem(await admin.post(grants, json=GRANT), 409, "grant_exists")
     assert_problem(await admin.post(grants, json={**GRANT, "resource_type": "car"}), 422, "request_invalid")
     assert_problem(await admin.post(grants, json={**GRANT, "role_id": "boss"}), 422, "roles_unknown")
     assert_problem(await admin.post(f"{USERS}/nobody/grants", json=GRANT), 404, "user_not_found")
     mine = (await bob.get(f"{ME}/permissions")).json()["grants"]
-    assert mine == [{**GRANT, "permissions": ["agent:execute", "agent:read"]}]
+    assert mine == [{**GRANTED, "permissions": ["agent:execute", "agent:read"]}]
     assert_problem(await admin.delete(grants), 422, "request_invalid")
     assert_problem(await admin.delete(grants, params={**GRANT, "role_id": "\x00"}), 422, "request_invalid")
     assert (await admin.delete(grants, params=GRANT)).status_code == 204

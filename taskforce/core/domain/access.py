@@ -106,6 +106,7 @@ class UserRecord:
         claims_issued_at: When that token was issued, UTC; None when that is not known.
         kind: A person or a service account; a service account signs in by API keys.
         attributes: Plain facts for policies, for example `department`.
+        lent_roles: Roles granted here until a time, UTC; from that moment on they give nothing.
 
     Raises:
         Invalid: `tenant_id_invalid`.
@@ -122,6 +123,7 @@ class UserRecord:
     claims_issued_at: datetime | None = None
     kind: UserKind = "person"
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
+    lent_roles: Mapping[str, datetime] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         checked_tenant_id(self.tenant_id)
@@ -166,12 +168,39 @@ class UserRecord:
             max_claims_age: How long claims count after they were seen last.
 
         Returns:
-            Local grants and, while fresh, claimed roles; nothing for a deactivated user.
+            Local grants, those that were lent and are not over and, while fresh, claimed roles; nothing for a
+            deactivated user.
         """
         if not self.active:
             return frozenset()
         fresh = self.claims_seen_at is not None and now - self.claims_seen_at <= max_claims_age
-        return self.granted_roles | self.claimed_roles if fresh else self.granted_roles
+        own = self.granted_roles | self.lent_now(now).keys()
+        return own | self.claimed_roles if fresh else own
+
+    @property
+    def all_roles(self) -> frozenset[str]:
+        """Every role that it was given, whether or not it counts now."""
+        return self.granted_roles | self.claimed_roles | self.lent_roles.keys()
+
+    def lent_now(self, now: datetime) -> Mapping[str, datetime]:
+        """Returns the roles that are lent at this moment, each with its end."""
+        return {role: until for role, until in self.lent_roles.items() if now < until}
+
+    def given(self, role: str, until: datetime | None, now: datetime) -> Self:
+        """Returns the record of somebody who was given a role, for good or until a time; what is held is never cut.
+
+        Args:
+            role: The role.
+            until: When it ends, UTC; None for never.
+            now: The time, UTC. Loans that are over go.
+        """
+        lent = dict(self.lent_now(now))
+        if until is None:
+            lent.pop(role, None)
+            return replace(self, granted_roles=self.granted_roles | {role}, lent_roles=lent)
+        if role not in self.granted_roles:
+            lent[role] = max(until, lent.get(role, until))
+        return replace(self, lent_roles=lent)
 
     def permissions(
         self, now: datetime, max_claims_age: timedelta, known: Mapping[str, Role] = SYSTEM_ROLES

@@ -39,7 +39,7 @@ _FOLLOWS: Final[Mapping[str, frozenset[Permission]]] = {
     AGENT_PUBLISH: frozenset({Permission.AGENT_UPDATE}),
     TOOL_CALL: frozenset({Permission.TOOL_EXECUTE}),
     BUDGET_RAISE: frozenset({Permission.SYSTEM_CONFIG}),
-    DATA_EXPORT: frozenset({Permission.SESSION_READ, Permission.MEMORY_READ}),
+    DATA_EXPORT: frozenset({Permission.AUDIT_READ, Permission.SESSION_READ, Permission.MEMORY_READ}),
     PERMISSION_ESCALATION: frozenset({Permission.USER_MANAGE, Permission.ROLE_MANAGE}),
 }
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from taskforce.core.domain.canonical import is_exact
 from taskforce.core.domain.errors import Invalid
 
 MAX_DEPTH = 60
 _NOT_KEPT = re.compile("[\x00\ud800-\udfff]")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def check_document(value: object, what: str) -> None:
@@ -56,3 +58,20 @@ def _parts(value: object) -> Iterator[tuple[object, int]]:
             waiting += [(child, depth + 1) for child in part.values()]
         elif isinstance(part, list | tuple):
             waiting += [(child, depth + 1) for child in part]
+
+
+def moment(value: object) -> datetime | None:
+    """Reads a time as RFC 3339 writes it, with its zone; None for anything else.
+
+    Args:
+        value: Parsed JSON.
+
+    Returns:
+        The time, UTC.
+    """
+    if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
+        return None
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

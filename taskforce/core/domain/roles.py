@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from taskforce.core.domain.access import permissions_of
 from taskforce.core.domain.documents import check_document
@@ -322,12 +323,18 @@ class ResourceGrant:
         role_id: The role.
         resource_type: What kind of thing it is held on.
         resource_id: Which one.
+        expires_at: When it ends, UTC; from that moment on it gives nothing. None for never.
     """
 
     user_id: str
     role_id: str
     resource_type: ResourceType
     resource_id: str
+    expires_at: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it gives anything at this moment."""
+        return self.expires_at is None or now < self.expires_at
 
 
 def permissions_on(
@@ -335,6 +342,7 @@ def permissions_on(
     resource_id: str,
     user_permissions: Collection[Permission],
     grants: Iterable[ResourceGrant],
+    now: datetime,
     roles: Mapping[str, Role] = SYSTEM_ROLES,
 ) -> frozenset[Permission]:
     """Returns what a user may do where one resource is concerned.
@@ -346,7 +354,8 @@ def permissions_on(
         resource_type: The kind of the resource.
         resource_id: Which one.
         user_permissions: What the user may do anyway; nothing for a deactivated user, whose grants must be left out.
-        grants: Grants of this one user, on whatever resources.
+        grants: Grants of this one user, on whatever resources; those that are over give nothing.
+        now: The time, UTC.
         roles: The roles that exist in the tenant.
 
     Raises:
@@ -355,6 +364,12 @@ def permissions_on(
     given = tuple(grants)
     if len({grant.user_id for grant in given}) > 1:
         raise Invalid("grants_mixed", "Rights on a resource are computed for one user at a time.")
-    here = (one.role_id for one in given if (one.resource_type, one.resource_id) == (resource_type, resource_id))
+    meant = (resource_type, resource_id)
+    here = (one.role_id for one in given if (one.resource_type, one.resource_id) == meant and one.holds(now))
     kind = f"{resource_type.value}:"
     return frozenset(user_permissions) | {one for one in permissions_of(here, roles) if one.value.startswith(kind)}
+
+
+def allowed_by(grant: ResourceGrant, known: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
+    """Returns what one grant allows on its resource, at this moment."""
+    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now, known)

@@ -28,9 +28,9 @@ class RoleUse:
     """How often a role's name is held, so that removing or making the role would change what somebody may do.
 
     Attributes:
-        users: Users who hold it by a local grant, deactivated ones too: they could come back.
+        users: Users who hold it by a local grant that is not over, deactivated ones too: they could come back.
         api_keys: API keys that are neither expired nor revoked.
-        resource_grants: Grants on single resources.
+        resource_grants: Grants on single resources that are not over.
         claims: Users whose last token claims it. What a token claims is its issuer's word and makes no name taken: an
             issuer may name a role before the tenant makes it.
     """
@@ -143,11 +143,11 @@ class Roles(Protocol):
         ...
 
     async def grants(self, user_id: str) -> Sequence[ResourceGrant]:
-        """The roles that a user holds on single resources."""
+        """The roles that a user was given on single resources; some may be over."""
         ...
 
     async def grant(self, grant: ResourceGrant, granted_by: str, now: datetime) -> bool:
-        """Grants a role on one resource; False when it was granted before."""
+        """Grants a role on one resource; False when it was granted before, for at least as long."""
         ...
 
     async def withdraw(self, grant: ResourceGrant) -> bool:
@@ -244,6 +244,10 @@ class Audit(Protocol):
 
     async def sealed(self, after: int, until: int, most: int) -> Sequence[Sealed]:
         """Events in their places, after a number and up to another one."""
+        ...
+
+    async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+        """The numbers of the first and the last sealed event of a time, its end left out; None when there is none."""
         ...
 
     async def drop(self, older_than: datetime, most: int) -> int:

@@ -14,6 +14,7 @@ from taskforce.core.interfaces.stored import (
     Page,
     Request,
     RequestFilter,
+    RequestResult,
 )
 
 
@@ -64,6 +65,10 @@ class Requests(Protocol):
         """Adds to the history; False when it is there already."""
         ...
 
+    async def happening(self, request_id: str, name: str) -> Happening | None:
+        """What happened under a name; None when it has not."""
+        ...
+
     async def history(self, request_id: str) -> Sequence[Happening]:
         """What has happened, oldest first."""
         ...
@@ -74,6 +79,46 @@ class Requests(Protocol):
 
     async def start(self, request_id: str, now: datetime) -> bool:
         """Notes that a workflow waits for the decision; False when one did before."""
+        ...
+
+
+class RequestResults(Protocol):
+    """What came of requests and is kept for a while for who asked, in pieces."""
+
+    async def begin(self, result: RequestResult) -> bool:
+        """Adds a result without a piece; False when there is one of that request already."""
+        ...
+
+    async def get(self, request_id: str) -> RequestResult | None:
+        """What is kept of a request's result."""
+        ...
+
+    async def locked(self, request_id: str) -> RequestResult | None:
+        """As `get`; nobody else adds to it before this transaction ends."""
+        ...
+
+    async def add(self, result: RequestResult, content: bytes, state: Json) -> None:
+        """Adds the next piece to a result that was read `locked`, and keeps how far it has come."""
+        ...
+
+    async def finish(self, request_id: str, now: datetime, kept_until: datetime) -> None:
+        """Notes that a result is whole, and how long it is kept."""
+        ...
+
+    async def piece(self, request_id: str, number: int) -> bytes | None:
+        """One piece, from 1 on."""
+        ...
+
+    async def erase(self, now: datetime, most: int) -> tuple[int, Sequence[str]]:
+        """Erases results that are kept no longer, some pieces at a time.
+
+        Args:
+            now: The time, UTC.
+            most: Pieces at most.
+
+        Returns:
+            How many pieces went, and the requests of which nothing is left.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ from taskforce.core.interfaces.access_records import (
     Roles,
     Users,
 )
-from taskforce.core.interfaces.approval_records import Definitions, Delegations, Requests
+from taskforce.core.interfaces.approval_records import Definitions, Delegations, RequestResults, Requests
 from taskforce.core.interfaces.catalog_records import Catalog
 from taskforce.core.interfaces.deletion_records import Deletions, Estate
 from taskforce.core.interfaces.run_records import Effects, Events, Files, Runs, Transcripts, Usage, WholeResults, Words
@@ -133,6 +133,11 @@ class Records(Protocol):
     @property
     def requests(self) -> Requests:
         """See `Requests`."""
+        ...
+
+    @property
+    def request_results(self) -> RequestResults:
+        """See `RequestResults`."""
         ...
 
     @property

@@ -264,6 +264,33 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestResult:
+    """What came of a request and is kept for a while for who asked.
+
+    Attributes:
+        request_id: The request.
+        media_type: What it is.
+        file_name: What it is called when it is downloaded.
+        begun_at: When it was begun, UTC.
+        kept_until: From when on it is kept no longer, UTC.
+        state: How far it has come, for whoever goes on, and facts about it.
+        pieces: How many there are.
+        size: Bytes of them all.
+        finished_at: When it was whole, UTC; None while it is not.
+    """
+
+    request_id: str
+    media_type: str
+    file_name: str
+    begun_at: datetime
+    kept_until: datetime
+    state: Json = field(default_factory=dict, hash=False)
+    pieces: int = 0
+    size: int = 0
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A place in a list that is ordered by (time, id), newest first."""
 

@@ -39,6 +39,7 @@ _HISTORY = Query(
     .order_by(_HAPPENINGS.c.at, _HAPPENINGS.c.happening)
     .limit(sa.literal(2_000))
 )
+_ONE_HAPPENING = Query(sa.select(_HAPPENINGS).where(where(_HAPPENINGS, "request_id", "happening")))
 _APPROVED_FOR_RUN = sa.and_(_REQUESTS.c.for_run, _REQUESTS.c.status == ApprovalStatus.APPROVED.value)
 _GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
 
@@ -170,10 +171,15 @@ class RequestRows(Repository):
         }
         return await self._connection.change(_HAPPENED, values) > 0
 
+    async def happening(self, request_id: str, name: str) -> Happening | None:
+        """What happened under a name; None when it has not."""
+        row = await self._connection.first(_ONE_HAPPENING, self._of(request_id=request_id, happening=name))
+        return None if row is None else _happening(row)
+
     async def history(self, request_id: str) -> Sequence[Happening]:
         """What has happened, oldest first."""
         rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
-        return [Happening(r.happening, r.kind, r.actor_id, r.at, r.comment, r.data) for r in rows]
+        return [_happening(row) for row in rows]
 
     async def granted_for_run(self, run_id: str) -> frozenset[str]:
         """The tools that were approved for the rest of a run."""
@@ -216,6 +222,10 @@ def _stands(request: Request) -> dict[str, object]:
         "edited": None if request.edited is None else storable_json(request.edited),
         "for_run": request.for_run,
     }
+
+
+def _happening(row: Row) -> Happening:
+    return Happening(row.happening, row.kind, row.actor_id, row.at, row.comment, row.data)
 
 
 def _decision(row: Row) -> Decision:

@@ -50,6 +50,11 @@ _SEALED = Query(
     .order_by(_CHAIN.c.seq)
     .limit(_MOST)
 )
+_PLACES = Query(
+    sa.select(sa.func.min(_CHAIN.c.seq).label("first"), sa.func.max(_CHAIN.c.seq).label("last"))
+    .join(_EVENTS, _PLACED)
+    .where(where(_CHAIN), _EVENTS.c.at >= sa.bindparam("since"), _EVENTS.c.at < sa.bindparam("until"))
+)
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
 # Two sealers at once: the second waits, and then finds what the first has placed. A plan that was kept from when the
@@ -167,6 +172,13 @@ class AuditRows(Repository):
         """Events in their places, after a number and up to another one."""
         rows = await self._connection.all(_SEALED, {**self._of(), "after": after, "until": until, "most": most})
         return [Sealed(row.seq, row.hash, _record(row).event()) for row in rows]
+
+    async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+        """The numbers of the first and the last event of a time; None when there is none."""
+        ever = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        values = {**self._of(), "since": since or ever[0], "until": until or ever[1]}
+        row = await self._connection.one(_PLACES, values)
+        return None if row.first is None else (row.first, row.last)
 
     async def drop(self, older_than: datetime, most: int) -> int:
         """Drops the beginning of the chain, as far as its events are older, and keeps its anchor; says how many."""

@@ -14,6 +14,7 @@ from taskforce.infrastructure.persistence.deletions import DeletionRows, EstateR
 from taskforce.infrastructure.persistence.deliveries import DeliveryRows
 from taskforce.infrastructure.persistence.policies import PolicyRows
 from taskforce.infrastructure.persistence.rates import RateRows
+from taskforce.infrastructure.persistence.request_results import RequestResultRows
 from taskforce.infrastructure.persistence.roles import RoleRows
 from taskforce.infrastructure.persistence.run_parts import EffectRows, EventRows, FileRows, ResultRows, WordRows
 from taskforce.infrastructure.persistence.runs import RunRows
@@ -53,6 +54,7 @@ class TenantRecords:
         self.events = EventRows(connection, tenant_id)
         self.usage = UsageRows(connection, tenant_id)
         self.requests = RequestRows(connection, tenant_id)
+        self.request_results = RequestResultRows(connection, tenant_id)
         self.definitions = DefinitionRows(connection, tenant_id)
         self.delegations = DelegationRows(connection, tenant_id)
         self.answers = AnswerRows(connection, tenant_id)

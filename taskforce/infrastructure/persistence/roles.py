@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.access import ApiKeyRow, ResourceGrantRow, RoleRow
-from models.tables.columns import TEXTS
+from models.tables.columns import TEXTS, TIME
 from models.tables.users import UserRow
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.interfaces.access_records import RoleUse
@@ -27,8 +27,13 @@ _CHANGED = ("name", "description", "permissions", "metadata", "updated_at")
 _SAVE = Query(sa.update(_ROLES).where(where(_ROLES, "role_id")), sets=_CHANGED)
 _REMOVE = Query(sa.delete(_ROLES).where(where(_ROLES, "role_id")))
 _NAMED = sa.bindparam("named", type_=TEXTS)
-_ACTIVE = sa.and_(_KEYS.c.revoked_at.is_(None), _KEYS.c.expires_at > sa.bindparam("now", type_=_KEYS.c.expires_at.type))
-_GRANTED = _GRANTS.c.role_id == sa.any_(_NAMED)
+_NOW = sa.bindparam("now", type_=TIME)
+_ACTIVE = sa.and_(_KEYS.c.revoked_at.is_(None), _KEYS.c.expires_at > _NOW)
+_GRANTED = sa.and_(
+    _GRANTS.c.role_id == sa.any_(_NAMED), sa.or_(_GRANTS.c.expires_at.is_(None), _GRANTS.c.expires_at > _NOW)
+)
+_LENT_UNTIL = sa.cast(_USERS.c.lent_roles[sa.bindparam("lent", type_=sa.Text)].astext, TIME)
+_HELD = sa.or_(_USERS.c.granted_roles.op("@>")(_NAMED), _LENT_UNTIL > _NOW)
 
 
 def _count(source: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
@@ -37,13 +42,17 @@ def _count(source: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.ScalarSe
 
 _USE = Query(
     sa.select(
-        _count(_USERS, _USERS.c.granted_roles.op("@>")(_NAMED)).label("users"),
+        _count(_USERS, _HELD).label("users"),
         _count(_KEYS, _KEYS.c.roles.op("@>")(_NAMED), _ACTIVE).label("api_keys"),
         _count(_GRANTS, _GRANTED).label("resource_grants"),
         _count(_USERS, _USERS.c.claimed_roles.op("@>")(_NAMED)).label("claims"),
     )
 )
 _GRANTS_OF = Query(sa.select(_GRANTS).where(where(_GRANTS, "user_id")).order_by(*(_GRANTS.c[name] for name in _KEY)))
+
+_UNTIL = sa.bindparam("of_until", type_=TIME)
+_SOONER = sa.or_(_UNTIL.is_(None), _GRANTS.c.expires_at < _UNTIL)
+_OUTLAST = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY), _GRANTS.c.expires_at.is_not(None), _SOONER))
 _GRANT = Query(insert(_GRANTS).on_conflict_do_nothing())
 _WITHDRAW = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY)))
 
@@ -70,7 +79,7 @@ class RoleRows(Repository):
 
     async def use(self, role_id: str, now: datetime) -> RoleUse:
         """Who holds this name, whether or not there is such a role."""
-        row = await self._connection.one(_USE, {**self._of(), "named": [role_id], "now": now})
+        row = await self._connection.one(_USE, {**self._of(), "named": [role_id], "lent": role_id, "now": now})
         return RoleUse(row.users, row.api_keys, row.resource_grants, row.claims)
 
     async def add(self, role: Role, maker_id: str, now: datetime) -> bool:
@@ -89,13 +98,17 @@ class RoleRows(Repository):
     async def grants(self, user_id: str) -> Sequence[ResourceGrant]:
         """The roles that a user holds on single resources."""
         rows = await self._connection.all(_GRANTS_OF, self._of(user_id=user_id))
-        return [
-            ResourceGrant(row.user_id, row.role_id, ResourceType(row.resource_type), row.resource_id) for row in rows
-        ]
+        return [_grant(row) for row in rows]
 
     async def grant(self, grant: ResourceGrant, granted_by: str, now: datetime) -> bool:
-        """Grants a role on one resource; False when it was granted before."""
-        made = {"tenant_id": self._tenant_id, "granted_by": granted_by, "at": now}
+        """Grants a role on one resource; False when it was granted before, for at least as long."""
+        made = {
+            "tenant_id": self._tenant_id,
+            "granted_by": granted_by,
+            "at": now,
+            "expires_at": grant.expires_at,
+        }
+        await self._connection.change(_OUTLAST, self._of(**_key(grant), until=grant.expires_at))
         return await self._connection.change(_GRANT, {**made, **_key(grant)}) > 0
 
     async def withdraw(self, grant: ResourceGrant) -> bool:
@@ -110,6 +123,10 @@ def _key(grant: ResourceGrant) -> dict[str, object]:
         "resource_type": grant.resource_type.value,
         "resource_id": storable(grant.resource_id),
     }
+
+
+def _grant(row: Row) -> ResourceGrant:
+    return ResourceGrant(row.user_id, row.role_id, ResourceType(row.resource_type), row.resource_id, row.expires_at)
 
 
 def _values(role: Role, now: datetime) -> dict[str, object]:

@@ -98,6 +98,7 @@ class UserRows(Repository):
             "updated_at": now,
             "kind": user.kind,
             "attributes": storable_json(user.attributes),
+            "lent_roles": {role: until.isoformat() for role, until in sorted(user.lent_roles.items())},
         }
 
 
@@ -114,4 +115,5 @@ def _user(row: Row) -> UserRecord:
         claims_issued_at=row.claims_issued_at,
         kind=row.kind,
         attributes=row.attributes,
+        lent_roles={role: datetime.fromisoformat(until) for role, until in row.lent_roles.items()},
     )

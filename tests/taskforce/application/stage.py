@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from taskforce.application.acting import Acting
+from taskforce.application.all_subjects import all_subjects
 from taskforce.application.calls import CallRef
+from taskforce.application.carrying import Carrying
 from taskforce.application.checking import Checking
 from taskforce.application.deciding import Deciding
 from taskforce.application.missions import Accepted, Mission, accept
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.principals import recognise
-from taskforce.application.publishing import AGENT_PUBLISH, Publications
 from taskforce.application.running import Briefs, Running
 from taskforce.core.domain.access import AccessRules, UserRecord
 from taskforce.core.domain.approval_terms import Terms
@@ -69,8 +70,9 @@ class Stage:
         self.briefs = Briefs(database)
         self.checking = Checking(TOOLS, self.clock, RULES, StoredPolicies(database))
         self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
-        subjects = {AGENT_PUBLISH: Publications(RULES)}
+        subjects = all_subjects(RULES)
         self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES, subjects)
+        self.carrying = Carrying(database, self.clock, subjects)
         self.running = Running(database, self.briefs, self.live, self.clock)
 
     def clock(self) -> datetime:

@@ -180,10 +180,10 @@ async def test_whoever_says_who_decides_must_be_able_to_do_the_thing(stage: Stag
     escalate = up | {"allowed_approvers": ["dan"], "allow_self_approval": True}
     for attempt, permission in (
         (create_definition(stage.database, dan, NONE, escalate), "role:manage"),
-        (change_definition(stage.database, dan, NONE, "exports", DefinitionChange(OWN_EXPORT)), "memory:read"),
-        (delete_definition(stage.database, dan, NONE, "exports"), "memory:read"),
+        (change_definition(stage.database, dan, NONE, "exports", DefinitionChange(OWN_EXPORT)), "audit:read"),
+        (delete_definition(stage.database, dan, NONE, "exports"), "audit:read"),
         # What it replaces is taken away, which counts as well.
-        (create_definition(stage.database, dan, PROFILE, PUBLISH | {"workflow_id": "exports"}), "memory:read"),
+        (create_definition(stage.database, dan, PROFILE, PUBLISH | {"workflow_id": "exports"}), "audit:read"),
         (
             change_definition(
                 stage.database,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskforce.application import people
+from taskforce.application import granting, people
 from taskforce.application.keys import Issued, NewKey, find_key, issue_key, list_keys, revoke_key
 from taskforce.application.missions import accept
 from taskforce.application.people import NewUser, UserChange
@@ -119,7 +119,7 @@ async def test_a_key_allows_no_more_than_its_maker_may_do(stage: Stage) -> None:
 async def test_nobody_deals_with_the_keys_of_somebody_who_may_do_more(stage: Stage) -> None:
     mia, ada = await manager(stage), await acting(stage, "ada")
     await service(stage, ada)
-    await people.grant_role(stage.database, ada, ResourceGrant("svc-etl", "agent_designer", ResourceType.AGENT, "a1"))
+    await granting.grant_role(stage.database, ada, ResourceGrant("svc-etl", "agent_designer", ResourceType.AGENT, "a1"))
     wanted = NewKey("ada", "Mine", frozenset({"viewer"}))
     theirs = await issue_key(stage.database, ada, replace(wanted, user_id=None))
     for attempt in (

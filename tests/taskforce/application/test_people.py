@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application import people
+from taskforce.application import granting, people
 from taskforce.application.people import NewUser, UserChange
 from taskforce.application.principals import Actor, standing
 from taskforce.core.domain.access import AccessRules, UserRecord
@@ -133,7 +133,7 @@ async def _by_changing(stage: Stage, who: Actor, name: str) -> object:
 
 
 async def _on_one_resource(stage: Stage, who: Actor, name: str) -> object:
-    await people.grant_role(stage.database, who, ResourceGrant("bob", name, ResourceType.AGENT, "a1"))
+    await granting.grant_role(stage.database, who, ResourceGrant("bob", name, ResourceType.AGENT, "a1"))
     return None
 
 
@@ -195,7 +195,7 @@ async def _deactivated_admin(stage: Stage) -> Actor:
 async def _designer_of_one_agent(stage: Stage) -> Actor:
     await stage.person("bob")
     grant = ResourceGrant("bob", "agent_designer", ResourceType.AGENT, "a1")
-    await people.grant_role(stage.database, await acting(stage, "ada"), grant)
+    await granting.grant_role(stage.database, await acting(stage, "ada"), grant)
     return await acting(stage, "mia")
 
 
@@ -232,8 +232,8 @@ async def test_somebody_who_may_do_more_is_out_of_reach(
         people.change_user(stage.database, mia, "bob", UserChange(username="Robert")),
         people.change_user(stage.database, mia, "bob", UserChange(active=True)),
         people.deactivate_user(stage.database, mia, "bob"),
-        people.grant_role(stage.database, mia, grant),
-        people.withdraw_role(stage.database, mia, grant),
+        granting.grant_role(stage.database, mia, grant),
+        granting.withdraw_role(stage.database, mia, grant),
     ):
         error = await refusal(attempt)
         assert (type(error), error.code) == (Forbidden, "user_stands_higher")
@@ -328,14 +328,14 @@ async def test_a_role_on_one_resource_comes_and_goes(stage: Stage) -> None:
     ada = await admin(stage)
     await stage.person("bob")
     grant = ResourceGrant("bob", "operator", ResourceType.AGENT, "a1")
-    await people.grant_role(stage.database, ada, grant)
-    assert await code(people.grant_role(stage.database, ada, grant)) == "grant_exists"
-    assert await people.list_grants(stage.database, ada, "bob") == [grant]
-    ((own, allowed),) = await people.own_grants(stage.database, await acting(stage, "bob"))
+    await granting.grant_role(stage.database, ada, grant)
+    assert await code(granting.grant_role(stage.database, ada, grant)) == "grant_exists"
+    assert await granting.list_grants(stage.database, ada, "bob") == [grant]
+    ((own, allowed),) = await granting.own_grants(stage.database, await acting(stage, "bob"))
     assert (own, set(allowed)) == (grant, {Permission.AGENT_READ, Permission.AGENT_EXECUTE})
-    await people.withdraw_role(stage.database, ada, grant)
-    assert await code(people.withdraw_role(stage.database, ada, grant)) == "grant_not_found"
-    assert await people.list_grants(stage.database, ada, "bob") == []
+    await granting.withdraw_role(stage.database, ada, grant)
+    assert await code(granting.withdraw_role(stage.database, ada, grant)) == "grant_not_found"
+    assert await granting.list_grants(stage.database, ada, "bob") == []
     assert len(await stage.audited("user.grant")) == len(await stage.audited("user.withdraw")) == 1
 
 
@@ -348,8 +348,8 @@ async def test_grants_that_make_no_sense_are_refused(stage: Stage) -> None:
         (ResourceGrant("bob", "viewer", ResourceType.AGENT, ""), "resource_id_invalid"),
         (ResourceGrant("bob", "viewer", ResourceType.AGENT, "a\x00"), "resource_id_invalid"),
     ):
-        assert await code(people.grant_role(stage.database, ada, grant)) == expected
-    assert await code(people.list_grants(stage.database, ada, "nobody")) == "user_not_found"
+        assert await code(granting.grant_role(stage.database, ada, grant)) == expected
+    assert await code(granting.list_grants(stage.database, ada, "nobody")) == "user_not_found"
 
 
 async def test_users_are_listed_by_id_and_by_what_they_are(stage: Stage) -> None:

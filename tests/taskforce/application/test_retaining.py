@@ -21,7 +21,7 @@ from taskforce.core.domain.runs import FINAL, Ending, RunStatus
 from taskforce.core.domain.tenants import Tenant, TenantSettings
 from taskforce.core.interfaces.llm import ModelCall
 from taskforce.core.interfaces.records import Records
-from taskforce.core.interfaces.stored import AuditFilter, Erased, Happening, Page
+from taskforce.core.interfaces.stored import AuditFilter, Erased, Happening, Page, RequestResult
 from taskforce.infrastructure.persistence import runs as run_rows
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import driver_arguments
@@ -109,6 +109,9 @@ async def full(stage: Stage, at: datetime) -> str:
         await records.requests.propose(asked.approval.request_id, "hash", {"tool": "pay"}, "vera", stage.now)
         await records.requests.happened(asked.approval.request_id, Happening("x", "created", "alice", stage.now))
         await records.requests.close(asked.approval.request_id, ApprovalStatus.APPROVED, "vera", stage.now)
+        came = RequestResult(asked.approval.request_id, "text/plain", "x.txt", stage.now, stage.now)
+        await records.request_results.begin(came)
+        await records.request_results.add(came, b"secret", {})
     stage.now = at
     await stage.running.end(stage.tenant_id, run_id, DONE)
     stage.now = NOW

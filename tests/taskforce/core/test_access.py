@@ -123,3 +123,23 @@ def test_claims_of_somebody_else_are_refused(changes: dict[str, str]) -> None:
         user.seen(identity({"admin"}, NOW, **changes), NOW)
 
     assert refusal.value.code == "identity_mismatch"
+
+
+def test_a_lent_role_counts_until_its_end_and_not_a_moment_longer() -> None:
+    user = UserRecord("acme", "alice", "alice").given("operator", NOW + DAY, NOW)
+    assert user.effective_roles(NOW + DAY - timedelta(microseconds=1), DAY) == {"operator"}
+    assert user.effective_roles(NOW + DAY, DAY) == frozenset()
+    assert user.permissions(NOW + 2 * DAY, DAY) == frozenset()
+    assert replace(user, active=False).effective_roles(NOW, DAY) == frozenset()
+
+
+def test_what_is_given_never_cuts_what_is_held() -> None:
+    user = UserRecord("acme", "alice", "alice").given("operator", NOW + 2 * DAY, NOW)
+    assert user.given("operator", NOW + DAY, NOW) == user
+    for_good = user.given("operator", None, NOW)
+    assert for_good.granted_roles == {"operator"}
+    assert not for_good.lent_roles
+    assert for_good.given("operator", NOW + DAY, NOW) == for_good
+    # A loan that is over says nothing about the next one.
+    again = user.given("operator", NOW + 4 * DAY, NOW + 3 * DAY)
+    assert again.lent_roles == {"operator": NOW + 4 * DAY}

@@ -1,10 +1,11 @@
 """JSON from outside."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
-from taskforce.core.domain.documents import MAX_DEPTH, check_document, check_texts
+from taskforce.core.domain.documents import MAX_DEPTH, check_document, check_texts, moment
 from taskforce.core.domain.errors import Invalid
 
 
@@ -46,3 +47,22 @@ def test_texts_that_would_be_kept_as_others_are_refused_where_that_counts(value:
     with pytest.raises(Invalid) as refused:
         check_texts(value, "arguments")
     assert refused.value.code == "arguments_malformed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-01-31T18:00:00Z", "2026-01-31t19:00:00+01:00", "2026-01-31 18:00:00.000z", "2026-01-31T12:30:00-05:30"],
+)
+def test_a_time_is_read_in_utc(text: str) -> None:
+    assert moment(text) == datetime(2026, 1, 31, 18, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 7, "", "tomorrow", "2026-01-31", "2026-01-31T18:00:00", "2026-02-31T18:00:00Z"),
+        *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-W05-6T18:00:00Z", "2026-01-31T18:00:00Z\n"),
+    ],
+)
+def test_what_is_no_time_is_none(value: object) -> None:
+    assert moment(value) is None

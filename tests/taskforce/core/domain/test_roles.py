@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,8 @@ from taskforce.core.domain.roles import (
     role_id_of,
 )
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType, Role
+
+NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 EVERYTHING = frozenset(Permission)
 ANALYST = frozenset({Permission.AGENT_READ, Permission.AGENT_EXECUTE, Permission.MEMORY_READ})
@@ -253,26 +256,29 @@ def grant(role_id: str, resource_id: str = "a1", kind: ResourceType = ResourceTy
 def test_a_role_on_one_agent_counts_for_that_agent_and_for_agents_only() -> None:
     grants = [grant("operator")]
 
-    assert permissions_on(ResourceType.AGENT, "a1", (), grants) == {Permission.AGENT_READ, Permission.AGENT_EXECUTE}
-    assert permissions_on(ResourceType.AGENT, "a2", (), grants) == frozenset()
-    assert permissions_on(ResourceType.SESSION, "a1", (), grants) == frozenset()
+    assert permissions_on(ResourceType.AGENT, "a1", (), grants, NOW) == {
+        Permission.AGENT_READ,
+        Permission.AGENT_EXECUTE,
+    }
+    assert permissions_on(ResourceType.AGENT, "a2", (), grants, NOW) == frozenset()
+    assert permissions_on(ResourceType.SESSION, "a1", (), grants, NOW) == frozenset()
 
 
 def test_a_grant_adds_to_what_the_user_may_do_anyway() -> None:
     held = {Permission.AUDIT_READ}
 
-    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("agent_designer")]) == held | {
+    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("agent_designer")], NOW) == held | {
         Permission.AGENT_CREATE,
         Permission.AGENT_READ,
         Permission.AGENT_UPDATE,
         Permission.AGENT_DELETE,
     }
-    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("custom:gone")]) == held
+    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("custom:gone")], NOW) == held
 
 
 def test_the_grants_of_two_users_are_never_added_up() -> None:
     with pytest.raises(Invalid) as refusal:
-        permissions_on(ResourceType.AGENT, "a1", (), [grant("viewer"), replace(grant("admin"), user_id="bob")])
+        permissions_on(ResourceType.AGENT, "a1", (), [grant("viewer"), replace(grant("admin"), user_id="bob")], NOW)
     assert refusal.value.code == "grants_mixed"
 
 
@@ -286,6 +292,14 @@ def test_the_grants_of_two_users_are_never_added_up() -> None:
 def test_a_grant_never_reaches_beyond_its_kind(
     kind: ResourceType, held: frozenset[Permission], grants: list[ResourceGrant]
 ) -> None:
-    gained = permissions_on(kind, "a", held, grants) - held
+    gained = permissions_on(kind, "a", held, grants, NOW) - held
     assert {one.value.partition(":")[0] for one in gained} <= {kind.value}
     assert not gained or any((one.resource_type, one.resource_id) == (kind, "a") for one in grants)
+
+
+def test_a_role_on_one_resource_gives_nothing_from_its_end_on() -> None:
+    lent = [replace(grant("agent_designer"), expires_at=NOW)]
+    before, after = NOW - timedelta(microseconds=1), NOW + timedelta(days=1)
+    assert Permission.AGENT_UPDATE in permissions_on(ResourceType.AGENT, "a1", (), lent, before)
+    assert permissions_on(ResourceType.AGENT, "a1", (), lent, NOW) == frozenset()
+    assert permissions_on(ResourceType.AGENT, "a1", (), lent, after) == frozenset()

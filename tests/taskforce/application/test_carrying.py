@@ -51,7 +51,7 @@ async def approved(stage: Stage, *, by_key: bool = True) -> Request:
 
 
 async def carried_out(stage: Stage, request: Request) -> str | None:
-    return await stage.deciding.carry_out(stage.tenant_id, request.approval.request_id)
+    return await stage.carrying.carry_out(stage.tenant_id, request.approval.request_id)
 
 
 async def told(stage: Stage, request: Request) -> Happening:

@@ -1,0 +1,24 @@
+"""The subjects of the types of which the product knows what follows; a new kind of request is registered here."""
+
+from taskforce.application.escalating import Escalations
+from taskforce.application.exporting import Exports
+from taskforce.application.publishing import AGENT_PUBLISH, Publications
+from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
+from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approval_definitions import DATA_EXPORT, PERMISSION_ESCALATION
+from taskforce.core.interfaces.tools import ToolRunner
+
+
+def all_subjects(rules: AccessRules, tools: ToolRunner | None = None) -> dict[str, Subject]:
+    """What requests are about, by their type.
+
+    Args:
+        rules: What the deployment says about rights.
+        tools: The tools there are; None where none is called, and no call edited.
+    """
+    subjects: dict[str, Subject] = {
+        AGENT_PUBLISH: Publications(rules),
+        PERMISSION_ESCALATION: Escalations(rules),
+        DATA_EXPORT: Exports(rules),
+    }
+    return subjects if tools is None else {**subjects, TOOL_CALL: ToolCalls(tools)}

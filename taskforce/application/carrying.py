@@ -1,0 +1,92 @@
+"""What follows an approval: done once, whoever repeats it, and told in the request's history, as is why it was not."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from taskforce.application.deciding import found, locked
+from taskforce.application.subjects import Anything, Subject
+from taskforce.application.telling import Told, tell
+from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.errors import Conflict, DomainError, Kind
+from taskforce.core.interfaces.records import Clock, Records, Store
+from taskforce.core.interfaces.stored import Request
+
+CARRIED_OUT: Final = "carried_out"
+"""The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
+_MAY_PASS: Final = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.STALE})
+
+
+class Carrying:
+    """The use case behind the activity `carry_out_request`.
+
+    Args:
+        store: The tenants' data.
+        clock: The time.
+        subjects: What the requests are about, by their type.
+    """
+
+    def __init__(self, store: Store, clock: Clock, subjects: Mapping[str, Subject]) -> None:
+        self._store = store
+        self._clock = clock
+        self._subjects = subjects
+
+    async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
+        """Does what was approved, once.
+
+        Returns:
+            What was done, or why it was not; None when nothing is to be done.
+
+        Raises:
+            Missing: `request_not_found`.
+            Conflict: `not_approved`.
+            DomainError: Something is in the way that may pass.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            request = await found(records, request_id)
+            told = await _told(records, request_id)
+        if told is not None:
+            return told
+        if request.status is not ApprovalStatus.APPROVED:
+            raise Conflict("not_approved", "Only what was approved is carried out.")
+        try:
+            return await self._do(tenant_id, request)
+        except DomainError as error:
+            if error.kind in _MAY_PASS:
+                raise
+            return await self._refuse(tenant_id, request, error)
+
+    async def _do(self, tenant_id: str, request: Request) -> str | None:
+        subject = self._subjects.get(request.request_type) or Anything()
+        await subject.prepare(self._store, tenant_id, request, self._clock)
+        request_id, now = request.approval.request_id, self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            current = await locked(records, request_id)
+            told = await _told(records, request_id)
+            if told is not None:
+                return told
+            done = await subject.carry_out(records, current, now)
+            if done is not None:
+                await tell(records, current, Told(CARRIED_OUT, "system", now, name=CARRIED_OUT, comment=done))
+            return done
+
+    async def _refuse(self, tenant_id: str, request: Request, error: DomainError) -> str:
+        now, comment = self._clock(), f"It was not carried out: {error.message}"
+        async with self._store.tenant(tenant_id) as records:
+            current = await locked(records, request.approval.request_id)
+            refused = Told(
+                "not_carried_out",
+                "system",
+                now,
+                name=CARRIED_OUT,
+                comment=comment,
+                outcome="denied",
+                reason=error.code,
+                data={"code": error.code},
+            )
+            await tell(records, current, refused)
+            return await _told(records, request.approval.request_id) or comment
+
+
+async def _told(records: Records, request_id: str) -> str | None:
+    happening = await records.requests.happening(request_id, CARRIED_OUT)
+    return None if happening is None else happening.comment
