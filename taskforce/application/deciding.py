@@ -23,6 +23,7 @@ from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request
 
 SUBJECT_CHANGED = "subject_changed"
+_CARRIED_OUT = "carried_out"
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
@@ -235,15 +236,18 @@ class Deciding:
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once; says what was done, None when nothing is to be done."""
+        """Does what was approved, once; says what was done, also when asked again, None when nothing is to be done."""
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
             if request.status is not ApprovalStatus.APPROVED:
                 raise Conflict("not_approved", "Only what was approved is carried out.")
+            if (before := await records.requests.happening(request_id, _CARRIED_OUT)) is not None:
+                # By an attempt whose result was lost.
+                return before.comment
             done = await self._subject(request).carry_out(records, request, now)
             if done is not None:
-                await tell(records, request, Told("carried_out", "system", now, name="carried_out", comment=done))
+                await tell(records, request, Told("carried_out", "system", now, name=_CARRIED_OUT, comment=done))
             return done
 
     def _subject(self, request: Request) -> Subject:

@@ -64,6 +64,10 @@ class Requests(Protocol):
         """Adds to the history; False when it is there already."""
         ...
 
+    async def happening(self, request_id: str, name: str) -> Happening | None:
+        """One thing that has happened, by its name."""
+        ...
+
     async def history(self, request_id: str) -> Sequence[Happening]:
         """What has happened, oldest first."""
         ...

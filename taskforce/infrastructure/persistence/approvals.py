@@ -33,6 +33,7 @@ _CLOSE = Query(sa.update(_REQUESTS).where(_OPEN), sets=("status", "reason", "clo
 _UNSTARTED = _REQUESTS.c.started_at.is_(None)
 _START = Query(sa.update(_REQUESTS).where(_OPEN, _UNSTARTED), sets=("started_at",))
 _PROPOSAL = Query(sa.select(_EDITS.c.payload).where(where(_EDITS, "request_id", "content_hash")))
+_HAPPENING = Query(sa.select(_HAPPENINGS).where(where(_HAPPENINGS, "request_id", "happening")))
 _HISTORY = Query(
     sa.select(_HAPPENINGS)
     .where(where(_HAPPENINGS, "request_id"))
@@ -169,10 +170,14 @@ class RequestRows(Repository):
         }
         return await self._connection.change(_HAPPENED, values) > 0
 
+    async def happening(self, request_id: str, name: str) -> Happening | None:
+        """One thing that has happened, by its name."""
+        row = await self._connection.first(_HAPPENING, self._of(request_id=request_id, happening=name))
+        return None if row is None else _happening(row)
+
     async def history(self, request_id: str) -> Sequence[Happening]:
         """What has happened, oldest first."""
-        rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
-        return [Happening(r.happening, r.kind, r.actor_id, r.at, r.comment, r.data) for r in rows]
+        return [_happening(row) for row in await self._connection.all(_HISTORY, self._of(request_id=request_id))]
 
     async def granted_for_run(self, run_id: str) -> frozenset[str]:
         """The tools that were approved for the rest of a run."""
@@ -215,6 +220,10 @@ def _stands(request: Request) -> dict[str, object]:
         "edited": None if request.edited is None else storable_json(request.edited),
         "for_run": request.for_run,
     }
+
+
+def _happening(row: Row) -> Happening:
+    return Happening(row.happening, row.kind, row.actor_id, row.at, row.comment, row.data)
 
 
 def _decision(row: Row) -> Decision:

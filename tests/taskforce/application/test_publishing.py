@@ -117,6 +117,16 @@ async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nob
     assert (await version(stage)).status is VersionStatus.PUBLISHED
 
 
+async def test_what_follows_an_approval_happens_once_and_says_the_same_to_whoever_asks_again(stage: Stage) -> None:
+    """A worker may die after it has published a version and before its workflow knows."""
+    request_id = (await submitted(stage)).approval.request_id
+    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    said = [await stage.deciding.carry_out(stage.tenant_id, request_id) for _ in range(2)]
+    assert said == ["Version 0.1.0 was published."] * 2
+    assert len(await stage.audited("agent.version.publish")) == 1
+    assert len(await stage.audited("approval.carry_out")) == 1
+
+
 async def test_what_another_request_has_approved_is_not_published_by_this_one(stage: Stage) -> None:
     request = await submitted(stage)
     request_id = request.approval.request_id
