@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approvals import ApprovalActivities
 from activities.deletions import DeletionActivities
 from activities.failures import FailureInterceptor
+from activities.heartbeats import HeartbeatInterceptor
 from activities.models import ModelActivities
 from activities.runs import RunActivities
 from activities.tools import ToolActivities
@@ -208,7 +209,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         task_queue=task_queue,
         workflows=WORKFLOWS,
         activities=build_activities(parts, TemporalDoor(client, task_queue)),
-        interceptors=[FailureInterceptor()],
+        interceptors=[FailureInterceptor(), HeartbeatInterceptor()],
         **chosen,
     )
 

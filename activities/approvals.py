@@ -2,7 +2,6 @@
 
 from temporalio import activity
 
-from activities.heartbeats import heartbeating
 from models.messages.approvals import (
     ApprovalInput,
     CarriedOut,
@@ -95,8 +94,7 @@ class ApprovalActivities:
     @activity.defn(name="carry_out_request")
     async def carry_out_request(self, ref: RequestRef) -> CarriedOut:
         """Does what was approved; that may take long."""
-        with heartbeating():
-            return CarriedOut(done=await self._carrying.carry_out(ref.tenant_id, ref.request_id))
+        return CarriedOut(done=await self._carrying.carry_out(ref.tenant_id, ref.request_id))
 
 
 def _opened(request: Request) -> OpenedRequest:

@@ -2,7 +2,6 @@
 
 from temporalio import activity
 
-from activities.heartbeats import heartbeating
 from models.messages.deletions import DeletionPlan, DeletionRef, EndedRuns, ErasedRows, ForgottenHistories
 from taskforce.application.erasing import Erasing
 
@@ -28,14 +27,12 @@ class DeletionActivities:
     @activity.defn(name="end_tenant_runs")
     async def end_tenant_runs(self, ref: DeletionRef) -> EndedRuns:
         """Waits for the runs to end, and cancels those whose time is over."""
-        with heartbeating():
-            return EndedRuns(runs=await self._erasing.end_runs(ref.tenant_id))
+        return EndedRuns(runs=await self._erasing.end_runs(ref.tenant_id))
 
     @activity.defn(name="erase_tenant")
     async def erase_tenant(self, ref: DeletionRef) -> ErasedRows:
         """Erases what may go now."""
-        with heartbeating():
-            erased = await self._erasing.erase(ref.tenant_id)
+        erased = await self._erasing.erase(ref.tenant_id)
         if erased.log_kept_until is None:
             return ErasedRows(rows=erased.rows)
         return ErasedRows(rows=erased.rows, log_kept_until=erased.log_kept_until)
@@ -43,12 +40,10 @@ class DeletionActivities:
     @activity.defn(name="forget_tenant_histories")
     async def forget_tenant_histories(self, ref: DeletionRef) -> ForgottenHistories:
         """Deletes the histories of the tenant's workflows."""
-        with heartbeating():
-            forgotten = await self._erasing.forget(ref.tenant_id)
+        forgotten = await self._erasing.forget(ref.tenant_id)
         return ForgottenHistories(deleted=forgotten.deleted, left=forgotten.left)
 
     @activity.defn(name="verify_deletion")
     async def verify_deletion(self, ref: DeletionRef) -> None:
         """Makes sure that nothing is left, and closes the report."""
-        with heartbeating():
-            await self._erasing.verify(ref.tenant_id)
+        await self._erasing.verify(ref.tenant_id)

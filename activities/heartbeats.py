@@ -1,28 +1,34 @@
-"""Heartbeats while an activity waits, so that a dead worker is noticed and a cancellation arrives."""
+"""Heartbeats while an activity works, so that a dead worker is noticed and a cancellation arrives."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import copy_context
+from typing import Any
 
 from temporalio import activity
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 EVERY_SECONDS = 2.0
 # What is done sooner is told nobody: each heartbeat is a call to the server, and by it alone a cancellation arrives.
 FIRST_SECONDS = 0.5
 
 
-@contextmanager
-def heartbeating() -> Iterator[None]:
-    """Heartbeats until the block ends; a local activity has no heartbeat and needs none."""
-    if activity.info().is_local:
-        yield
-        return
-    beats = _Beats()
-    try:
-        yield
-    finally:
-        beats.stop()
+class HeartbeatInterceptor(Interceptor):
+    """Every activity that is given a time for its heartbeats heartbeats, as long as it works."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        """Wraps each activity."""
+        return _Beating(next)
+
+
+class _Beating(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
+        if activity.info().heartbeat_timeout is None:
+            return await self.next.execute_activity(input)
+        beats = _Beats()
+        try:
+            return await self.next.execute_activity(input)
+        finally:
+            beats.stop()
 
 
 class _Beats:

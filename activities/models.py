@@ -2,7 +2,6 @@
 
 from temporalio import activity
 
-from activities.heartbeats import heartbeating
 from activities.tools import permits
 from models.messages.runs import ModelOutcome, ModelTurn
 from taskforce.application.thinking import Thinking, Turn
@@ -30,8 +29,7 @@ class ModelActivities:
             closing=turn.closing,
             told=turn.told,
         )
-        with heartbeating():
-            thought = await self._thinking.think(asked)
+        thought = await self._thinking.think(asked)
         if thought.ended:
             return ModelOutcome(calls=0, tokens=thought.tokens, ended=True)
         if not thought.calls:

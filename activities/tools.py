@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from temporalio import activity
 
-from activities.heartbeats import heartbeating
 from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
 from taskforce.application.acting import Acting, Observed
 from taskforce.application.calls import CallRef
@@ -29,8 +28,7 @@ class ToolActivities:
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
         """Runs one call; the result is a row."""
-        with heartbeating():
-            observed = await self._acting.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
+        observed = await self._acting.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
         return _outcome(observed)
 
     @activity.defn(name="record_denial")

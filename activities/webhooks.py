@@ -2,7 +2,6 @@
 
 from temporalio import activity
 
-from activities.heartbeats import heartbeating
 from models.messages.webhooks import DeliveryInput, DeliveryOutcome, DeliveryTry
 from taskforce.application.delivering import Delivering
 
@@ -20,8 +19,7 @@ class WebhookActivities:
     @activity.defn(name="attempt_delivery")
     async def attempt_delivery(self, asked: DeliveryTry) -> DeliveryOutcome:
         """Sends a delivery to its receiver, and says when it is to be tried again."""
-        with heartbeating():
-            made = await self._delivering.attempt(asked.tenant_id, asked.delivery_id, asked.number)
+        made = await self._delivering.attempt(asked.tenant_id, asked.delivery_id, asked.number)
         waits = {} if made.wait is None else {"wait_seconds": made.wait.total_seconds()}
         return DeliveryOutcome(status=made.status.value, summary=made.summary, **waits)
 

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 
 from workflows.approval_details import described, plain
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
-from workflows.steps import HEARTBEAT, PATIENT, last_failure, patiently, quickly
+from workflows.steps import last_failure, patiently, quickly
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
@@ -318,16 +318,7 @@ class ApprovalWorkflow:
         if not self._carries_out or outcome.status != "approved":
             return
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
-        # An export takes as long as it takes; a worker that dies meanwhile is noticed by its silence.
-        carried = await workflow.execute_activity(
-            "carry_out_request",
-            ref,
-            result_type=CarriedOut,
-            start_to_close_timeout=CARRY_TIME,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=PATIENT,
-            summary="what was approved",
-        )
+        carried = await patiently("carry_out_request", ref, CarriedOut, time=CARRY_TIME, summary="what was approved")
         if carried.done:
             workflow.set_current_details(f"**{plain(self._title)}** was approved. {plain(carried.done)}")
 

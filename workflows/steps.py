@@ -79,15 +79,19 @@ async def patiently(
     message: BaseModel,
     result: type[Result] | None = None,
     *,
+    time: timedelta = ROW_TIME,
     patience: timedelta | None = None,
     summary: str | None = None,
 ) -> Result:
     """Runs an idempotent activity that may take as long as it takes, seen in the Temporal UI.
 
+    A worker that dies meanwhile is noticed by its silence, long before the time of the attempt is over.
+
     Args:
         activity: Its name.
         message: Its input.
         result: The type of what it returns; None for nothing.
+        time: Time for each attempt.
         patience: Time for all attempts; None waits for as long as it takes.
         summary: What the Temporal UI calls it.
 
@@ -98,8 +102,9 @@ async def patiently(
         activity,
         message,
         result_type=result,
-        start_to_close_timeout=ROW_TIME,
+        start_to_close_timeout=time,
         schedule_to_close_timeout=patience,
+        heartbeat_timeout=HEARTBEAT,
         retry_policy=PATIENT,
         summary=summary,
     )

@@ -6,11 +6,9 @@ from typing import TypeVar
 from temporalio import workflow
 
 from workflows.attributes import STATUS, WAITING_FOR, value
-from workflows.steps import HEARTBEAT, PATIENT
+from workflows.steps import patiently
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import BaseModel
-
     from models.messages.deletions import DeletionPlan, DeletionRef, EndedRuns, ErasedRows, ForgottenHistories
     from taskforce.core.domain.deletions import LONGEST_DRAIN, DeletionStatus
 
@@ -71,16 +69,7 @@ class TenantDeletion:
         self._mark(None)
 
     async def _do(self, activity: str, result: type[Result] | None = None) -> Result:
-        message: BaseModel = self._ref
-        done: Result = await workflow.execute_activity(
-            activity,
-            message,
-            result_type=result,
-            start_to_close_timeout=PHASE_TIME,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=PATIENT,
-        )
-        return done
+        return await patiently(activity, self._ref, result, time=PHASE_TIME)
 
     def _mark(self, waiting_for: str | None) -> None:
         status = None if waiting_for is None else "waiting"

@@ -15,7 +15,7 @@ from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules, agent_terms, choose
 from taskforce.core.domain.approval_terms import ActionKind, Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict, DomainError, Kind, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief
 from taskforce.core.interfaces.llm import RequestedCall
@@ -23,9 +23,6 @@ from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import Request
 
 SUBJECT_CHANGED = "subject_changed"
-_CARRIED_OUT = "carried_out"
-"""The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
-_MAY_PASS = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.STALE})
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
 
 
@@ -305,15 +302,6 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
         # It holds for the rest of the run only if all who approve it say so.
         for_run=for_run and (first or before.for_run),
     )
-
-
-def _followed(done: str | None, now: datetime) -> Told | None:
-    return None if done is None else Told("carried_out", "system", now, name=_CARRIED_OUT, comment=done)
-
-
-def _not_followed(refused: DomainError, now: datetime) -> Told:
-    told = Told("not_carried_out", "system", now, name=_CARRIED_OUT, outcome="denied", reason=refused.code)
-    return replace(told, comment=f"It was not carried out: {refused.message}", data={"code": refused.code})
 
 
 def _word(decision: Decision, *, edited: bool) -> Told:

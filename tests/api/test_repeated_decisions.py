@@ -17,7 +17,8 @@ KEY = {"idempotency-key": "once-and-no-more"}
 @pytest.fixture
 async def asked(working_client_for: ClientFor, tenant: str) -> str:
     olga = working_client_for(tenant, "olga", ["operator"])
-    made = await olga.post(REQUESTS, json={"request_type": "data_export", "title": "All of it"})
+    wanted = {"request_type": "data_export", "title": "All of it", "payload": {"what": "audit"}}
+    made = await olga.post(REQUESTS, json=wanted)
     return str(made.json()["request_id"])
 
 

@@ -1,6 +1,8 @@
 """Servers and workers that belong to one test, so that it may stop and kill them."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -30,10 +32,16 @@ class OwnServers:
     Args:
         home: An empty directory.
         dynamic_config: Further settings of the Temporal server.
+        postgres_settings: Further settings of PostgreSQL.
     """
 
-    def __init__(self, home: Path, dynamic_config: Mapping[str, str] | None = None) -> None:
-        self.postgres = EmbeddedPostgres(home / "pg", durable=False)
+    def __init__(
+        self,
+        home: Path,
+        dynamic_config: Mapping[str, str] | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.postgres = EmbeddedPostgres(home / "pg", durable=False, settings=postgres_settings)
         self.temporal = TemporalDevServer(
             temporal_binary(print),
             log=home / "temporal.log",
@@ -55,6 +63,24 @@ class OwnServers:
     ) -> None:
         await asyncio.to_thread(self.temporal.stop)
         await asyncio.to_thread(self.postgres.stop)
+
+    async def kill_temporal(self) -> None:
+        """Kills Temporal, as `kill -9` does."""
+        identity = self.temporal.identity()
+        assert identity is not None
+        os.kill(identity.pid, signal.SIGKILL)
+        await asyncio.to_thread(self.temporal.stop)
+
+    async def restart_temporal(self) -> None:
+        """Starts it again, over the same file."""
+        self.temporal.launch()
+        await asyncio.to_thread(self.temporal.wait_ready)
+
+    def kill_postgres(self) -> None:
+        """Kills PostgreSQL; its other processes see that, and end."""
+        pid = self.postgres.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
     async def keep_logs_for(self, grace: str) -> None:
         """Says how long the audit log of a tenant that is deleted is kept."""

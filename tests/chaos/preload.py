@@ -2,7 +2,7 @@
 
 import asyncio
 
-import worker  # noqa: F401 - for what it imports
+import tests.chaos.deployment  # noqa: F401 - for what it imports
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 
 

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs import Run
 from taskforce.core.domain.transcript import EntryKind
+from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import driver_arguments
 from tests.fixtures.runs import Missions
 
@@ -29,6 +31,15 @@ async def ended(missions: Missions, run_id: str, seconds: float = 240.0) -> Run:
 
     await eventually(is_over, seconds)
     return await missions.run(run_id)
+
+
+async def answers(database: Database) -> bool:
+    """Whether PostgreSQL answers; asking also drops connections that died with its restart."""
+    try:
+        await database.ping()
+    except Unavailable:
+        return False
+    return True
 
 
 async def assert_sound(missions: Missions, admin_url: str, run_id: str) -> None:

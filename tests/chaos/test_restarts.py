@@ -1,8 +1,6 @@
 """PostgreSQL and Temporal go away in the middle of runs and come back; the runs end as if they had not."""
 
 import asyncio
-import os
-import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs import RunStatus
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.settings import normalise_database_url
 from tests.chaos.composition import OwnServers
-from tests.chaos.soundness import assert_sound, ended, eventually
+from tests.chaos.soundness import answers, assert_sound, ended, eventually
 from tests.chaos.worker_process import Crew, Order
 from tests.fixtures.runs import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, call_until, text, tool_calls
@@ -81,23 +78,9 @@ async def test_runs_outlive_a_restart_of_postgresql(site: Site) -> None:
 
 async def test_runs_outlive_a_kill_of_temporal(site: Site) -> None:
     runs = await site.under_way()
-    temporal = site.servers.temporal
-    identity = temporal.identity()
-    assert identity is not None
-    os.kill(identity.pid, signal.SIGKILL)
-    await asyncio.to_thread(temporal.stop)
-    temporal.launch()
-    await asyncio.to_thread(temporal.wait_ready)
+    await site.servers.kill_temporal()
+    await site.servers.restart_temporal()
     await site.end_well(runs)
-
-
-async def answers(database: Database) -> bool:
-    """Whether PostgreSQL answers; asking also drops connections that died with its restart."""
-    try:
-        await database.ping()
-    except Unavailable:
-        return False
-    return True
 
 
 async def test_a_tool_that_is_not_idempotent_is_not_run_again_when_the_database_was_away_for_its_outcome(

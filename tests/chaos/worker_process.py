@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -28,6 +29,7 @@ class Order:
         llm_url: The model server.
         place: Directory of the effects and of the log.
         allowed: Places on this machine that may be asked.
+        gateway_port: Where a gateway listens, if there is one.
     """
 
     app_url: str
@@ -36,13 +38,19 @@ class Order:
     llm_url: str
     place: str
     allowed: tuple[str, ...] = ()
+    gateway_port: int = 0
+
+
+def log_to(file: Path) -> None:
+    """From now on what this process writes goes to the end of a file."""
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
 
 
 def serve(order: Order) -> None:
     """Works until it is killed."""
-    log = os.open(Path(order.place) / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    log_to(Path(order.place) / "worker.log")
     os.environ[PLACE] = order.place
     os.environ["OPENAI_API_KEY"] = "unused"
     asyncio.run(_serve(order))
@@ -67,14 +75,16 @@ def _context() -> "ForkServerContext | SpawnContext":
 
 
 class Crew:
-    """The worker processes of a test.
+    """The worker processes of a test, or others that are killed as they are.
 
     Args:
         order: What each is told.
+        job: What each does.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, job: Callable[[Order], None] = serve) -> None:
         self._order = order
+        self._job = job
         self._context = _context()
         self._working: list[BaseProcess] = []
 
@@ -85,7 +95,7 @@ class Crew:
 
     async def hire(self) -> None:
         """Starts one more worker."""
-        process = self._context.Process(target=serve, args=(self._order,), daemon=True)
+        process = self._context.Process(target=self._job, args=(self._order,), daemon=True)
         # The process that workers are forked from starts with the first and takes its time.
         await asyncio.to_thread(process.start)
         self._working.append(process)
@@ -108,5 +118,5 @@ class Crew:
             sys.stderr.write(self.last_words())
 
     def last_words(self) -> str:
-        log = Path(self._order.place) / "worker.log"
-        return log.read_text()[-8_000:] if log.exists() else ""
+        logs = sorted(Path(self._order.place).glob("*.log"))
+        return "".join(f"{log.name}:\n{log.read_text()[-8_000:]}" for log in logs)

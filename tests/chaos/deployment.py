@@ -1,0 +1,79 @@
+"""The processes of a deployment, worker and gateway, each to be killed and started again."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+from api.__main__ import run as run_gateway
+from taskforce.application.delivery_log import starting
+from taskforce.core.interfaces.records import Records
+from taskforce.core.interfaces.stored import Request
+from tests.chaos.composition import worker_parts
+from tests.chaos.tools import PLACE, TOOLS, Effects
+from tests.chaos.worker_process import Order, log_to
+from tests.fixtures.runs import CARRIED, Carried
+from worker import build_worker, sweeping, utc_now
+from workflows.door import TemporalAddress, TemporalDoor, connect
+
+SECRET = "a-secret-that-only-tests-know-0123456789"
+ISSUER = "tests"
+
+
+class HeldBack(Carried):
+    """What follows an approval, which may be held in the middle.
+
+    Args:
+        effects: Where it is noted that one has begun.
+    """
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        self._effects.had(CARRIED, request.approval.request_id, "begun")
+        await self._effects.released()
+        return await super().carry_out(records, request, now)
+
+
+def serve_worker(order: Order) -> None:
+    """Works as `python -m worker` does, until it is killed."""
+    log_to(Path(order.place) / "worker.log")
+    os.environ |= {PLACE: order.place, "OPENAI_API_KEY": "unused"}
+    asyncio.run(_work(order))
+
+
+async def _work(order: Order) -> None:
+    client = await connect(TemporalAddress(order.temporal, task_queue=order.task_queue))
+    door = TemporalDoor(client, order.task_queue)
+    async with AsyncExitStack() as stack:
+        made = worker_parts(order.app_url, order.llm_url, TOOLS, allowed=order.allowed)
+        parts = await stack.enter_async_context(made)
+        parts = replace(parts, subjects={CARRIED: HeldBack(Effects(Path(order.place)))})
+        await stack.enter_async_context(sweeping(parts.database, door, parts.live))
+        await stack.enter_async_context(starting(parts.database, parts.database.queued, door.start_delivery, utc_now))
+        runner = UnsandboxedWorkflowRunner()
+        await stack.enter_async_context(build_worker(client, order.task_queue, parts, workflow_runner=runner))
+        await asyncio.Event().wait()
+
+
+def serve_gateway(order: Order) -> None:
+    """Is `python -m api`, until it is killed."""
+    log_to(Path(order.place) / "gateway.log")
+    for name in [name for name in os.environ if name.startswith(("TASKFORCE_", "TEMPORAL_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "DATABASE_URL": order.app_url,
+        "TEMPORAL_ADDRESS": order.temporal,
+        "TEMPORAL_TASK_QUEUE": order.task_queue,
+        "TASKFORCE_PORT": str(order.gateway_port),
+        "TASKFORCE_PROFILE": "dev",
+        "JWT_SECRET": SECRET,
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": ISSUER,
+    }
+    run_gateway()
