@@ -46,7 +46,6 @@ from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.domain.errors import DomainError
-from taskforce.core.interfaces.deletion_records import Executions
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import ToolRunner
@@ -121,7 +120,7 @@ def subjects_of(parts: WorkerParts) -> dict[str, Subject]:
     return {**parts.subjects, **all_subjects(parts.rules, parts.tools)}
 
 
-def build_activities(parts: WorkerParts, executions: Executions) -> list[Callable[..., Any]]:
+def build_activities(parts: WorkerParts, door: TemporalDoor) -> list[Callable[..., Any]]:
     """Builds every activity from its parts, and the workflows that some of them end."""
     briefs, said = Briefs(parts.database), Conversations(parts.database)
     running = Running(parts.database, briefs, parts.live, parts.clock)
@@ -139,13 +138,14 @@ def build_activities(parts: WorkerParts, executions: Executions) -> list[Callabl
     )
     subjects = subjects_of(parts)
     deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects, parts.definitions)
-    changing = Changing(parts.database, parts.rules)
+    carrying = Carrying(parts.database, parts.clock, subjects, door, parts.live)
     runs, tools = RunActivities(running), ToolActivities(acting)
-    approvals = ApprovalActivities(deciding, changing, Carrying(parts.database, parts.clock, subjects))
-    deletions = DeletionActivities(Erasing(parts.database, parts.database, executions, running, parts.clock))
+    approvals = ApprovalActivities(deciding, Changing(parts.database, parts.rules), carrying)
+    deletions = DeletionActivities(Erasing(parts.database, parts.database, door, running, parts.clock))
     webhooks = WebhookActivities(Delivering(parts.database, parts.http, parts.clock))
     return [
         runs.begin_run,
+        runs.read_plan,
         runs.note_status,
         runs.record_usage,
         runs.finish_run,

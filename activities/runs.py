@@ -23,6 +23,11 @@ class RunActivities:
         """Begins a run that was started without its plan, and tells it what it needs."""
         return RunPlan.of(await self._running.begin(ref.tenant_id, ref.run_id))
 
+    @activity.defn(name="read_plan")
+    async def read_plan(self, ref: RunRef) -> RunPlan:
+        """Tells a run whose limits were raised what it may use."""
+        return RunPlan.of(await self._running.reread(ref.tenant_id, ref.run_id))
+
     @activity.defn(name="note_status")
     async def note_status(self, note: RunNote) -> None:
         """Records that the run waits, is paused, or goes on."""

@@ -116,6 +116,10 @@ class PlainView:
             self.note(f"{data.text('author_id')} says: {data.text('text')}")
         elif kind == "run.paused":
             self.note("paused")
+        elif kind == "run.limits_raised":
+            raised = {name: data.maybe_number(name) for name in ("max_steps", "max_tokens", "max_seconds")}
+            said = [f"{name} {limit:,}" for name, limit in raised.items() if limit is not None]
+            self.note(f"it may use more: {', '.join(said)}")
 
     def show(self, progress: Progress) -> None:
         """See `View`."""

@@ -69,6 +69,7 @@ class AgentRun:
         self._told_before = carried.told - len(carried.words)
         self._told_of = set(carried.words)
         self._paused = carried.paused
+        self._has_new_limits = False
         self._status: str = "running"
         self._row_ended = False
         self._waiting_for: str | None = None
@@ -109,6 +110,11 @@ class AgentRun:
         self._paused = False
 
     @workflow.signal
+    def limits_raised(self, *_: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+        """Tells the run that its row lets it use more, before its next step."""
+        self._has_new_limits = True
+
+    @workflow.signal
     def add_word(self, *word_id: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Tells the run that a person has added a word; the word itself is a row."""
         word = word_id[0] if len(word_id) == 1 else None
@@ -124,9 +130,10 @@ class AgentRun:
         )
 
     async def _work(self) -> RunEnd:
-        limits = Limits(self._plan.max_steps, self._plan.max_tokens, self._plan.max_seconds)
         while True:
             await self._while_paused()
+            await self._read_new_limits()
+            limits = Limits(self._plan.max_steps, self._plan.max_tokens, self._plan.max_seconds)
             reached = limits.reached(self._step, self._tokens, self._worked())
             if reached in {StopReason.MAX_TOKENS, StopReason.MAX_SECONDS}:
                 return self._incomplete(reached)
@@ -146,6 +153,12 @@ class AgentRun:
             if self._row_ended or (answered and not await self._has_words()):
                 return self._end("completed")
             await self._continue_as_new()
+
+    async def _read_new_limits(self) -> None:
+        while self._has_new_limits:
+            self._has_new_limits = False
+            self._plan = await quickly("read_plan", self._ref(), RunPlan)
+            self._given = None if self._given is None else self._plan
 
     async def _take_step(self) -> bool:
         outcome = await self._think()
@@ -291,6 +304,7 @@ class AgentRun:
         if not workflow.info().is_continue_as_new_suggested():
             return
         await quickly("record_usage", self._ref())
+        await self._read_new_limits()
         await workflow.wait_condition(workflow.all_handlers_finished)
         carried = Carried(
             step=self._step,

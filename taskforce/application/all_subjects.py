@@ -3,9 +3,10 @@
 from taskforce.application.escalating import Escalations
 from taskforce.application.exporting import Exports
 from taskforce.application.publishing import AGENT_PUBLISH, Publications
+from taskforce.application.raising import Raises
 from taskforce.application.subjects import TOOL_CALL, Subject, ToolCalls
 from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approval_definitions import DATA_EXPORT, PERMISSION_ESCALATION
+from taskforce.core.domain.approval_definitions import BUDGET_RAISE, DATA_EXPORT, PERMISSION_ESCALATION
 from taskforce.core.interfaces.tools import ToolRunner
 
 
@@ -20,5 +21,6 @@ def all_subjects(rules: AccessRules, tools: ToolRunner | None = None) -> dict[st
         AGENT_PUBLISH: Publications(rules),
         PERMISSION_ESCALATION: Escalations(rules),
         DATA_EXPORT: Exports(rules),
+        BUDGET_RAISE: Raises(rules),
     }
     return subjects if tools is None else {**subjects, TOOL_CALL: ToolCalls(tools)}

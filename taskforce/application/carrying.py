@@ -8,7 +8,7 @@ from taskforce.application.subjects import Anything, Subject
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.errors import Conflict, DomainError, Kind
-from taskforce.core.interfaces.records import Clock, Records, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, RunSignals, Store
 from taskforce.core.interfaces.stored import Request
 
 CARRIED_OUT: Final = "carried_out"
@@ -23,12 +23,18 @@ class Carrying:
         store: The tenants' data.
         clock: The time.
         subjects: What the requests are about, by their type.
+        runs: The way to runs that must be told.
+        live: Who watches.
     """
 
-    def __init__(self, store: Store, clock: Clock, subjects: Mapping[str, Subject]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, subjects: Mapping[str, Subject], runs: RunSignals, live: Live
+    ) -> None:
         self._store = store
         self._clock = clock
         self._subjects = subjects
+        self._runs = runs
+        self._live = live
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
         """Does what was approved, once.
@@ -44,19 +50,21 @@ class Carrying:
         async with self._store.tenant(tenant_id) as records:
             request = await found(records, request_id)
             told = await _told(records, request_id)
-        if told is not None:
-            return told
         if request.status is not ApprovalStatus.APPROVED:
             raise Conflict("not_approved", "Only what was approved is carried out.")
-        try:
-            return await self._do(tenant_id, request)
-        except DomainError as error:
-            if error.kind in _MAY_PASS:
-                raise
-            return await self._refuse(tenant_id, request, error)
-
-    async def _do(self, tenant_id: str, request: Request) -> str | None:
         subject = self._subjects.get(request.request_type) or Anything()
+        if told is None:
+            try:
+                told = await self._do(tenant_id, request, subject)
+            except DomainError as error:
+                if error.kind in _MAY_PASS:
+                    raise
+                return await self._refuse(tenant_id, request, error)
+        # Also by an attempt that finds it done: the one that did it may have died before it came to this.
+        await subject.announce(self._store, tenant_id, request, self._runs, self._live)
+        return told
+
+    async def _do(self, tenant_id: str, request: Request, subject: Subject) -> str | None:
         await subject.prepare(self._store, tenant_id, request, self._clock)
         request_id, now = request.approval.request_id, self._clock()
         async with self._store.tenant(tenant_id) as records:

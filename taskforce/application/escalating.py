@@ -14,9 +14,8 @@ from taskforce.application.granting import told_grant
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.people import told_user
 from taskforce.application.principals import known_roles, standing
-from taskforce.application.subjects import Anything
+from taskforce.application.subjects import Anything, approvers_of
 from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approvals import Verdict
 from taskforce.core.domain.documents import moment
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
 from taskforce.core.domain.roles import CUSTOM_PREFIX, ResourceGrant, check_held, check_no_wider
@@ -104,7 +103,7 @@ class Escalations(Anything):
             Forbidden: `user_deactivated`: the requester is; `tenant_disabled`; `approver_holds_less`.
         """
         wish, requester = escalation_of(request.payload), request.approval.requester_id
-        until, approvers = wish.ends(now), _approvers(request)
+        until, approvers = wish.ends(now), approvers_of(request)
         # In one order for all, as where users are changed: rights that are taken meanwhile are not handed on.
         for user_id in sorted({requester, *approvers}):
             await records.users.locked(user_id)
@@ -164,12 +163,6 @@ def _passed(payload: Json, now: datetime) -> Sequence[str]:
     return ["until: this time is past."] if until is not None and until <= now else []
 
 
-def _approvers(request: Request) -> Sequence[str]:
-    """In whose right it was approved, the last one last."""
-    said = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
-    return list(dict.fromkeys(one.on_behalf_of or one.approver_id for one in said))
-
-
 async def _lend(records: Records, request: Request, role: str, until: datetime | None, now: datetime) -> str:
     user = await records.users.locked(request.approval.requester_id)
     assert user is not None
@@ -206,7 +199,7 @@ def _event(request: Request, action: str, before: object, after: object, now: da
         at=now,
         details={
             "approval_id": request.approval.request_id,
-            "approved_by": list(_approvers(request)),
+            "approved_by": list(approvers_of(request)),
             "before": before,
             "after": after,
         },

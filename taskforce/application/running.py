@@ -22,7 +22,7 @@ UNSTARTED_BATCH = 200
 
 
 class Briefs:
-    """The briefs of the runs that this process works on; they never change, so they may be kept.
+    """The briefs of the runs that this process works on, kept, for they do not change but for the limits.
 
     Args:
         store: Where they come from.
@@ -46,7 +46,15 @@ class Briefs:
 
     async def read(self, records: Records, tenant_id: str, run_id: str) -> Brief:
         """The brief of a run, within a transaction that is open already."""
-        brief = self._kept.get((tenant_id, run_id)) or await records.runs.brief(run_id)
+        return self._kept.get((tenant_id, run_id)) or await self.reread(records, tenant_id, run_id)
+
+    async def reread(self, records: Records, tenant_id: str, run_id: str) -> Brief:
+        """The brief of a run with the limits that it has now.
+
+        Raises:
+            Missing: `run_not_found`.
+        """
+        brief = await records.runs.brief(run_id)
         if brief is None:
             raise missing("run")
         self._kept.keep((tenant_id, run_id), brief, brief.size())
@@ -71,10 +79,19 @@ class Running:
     async def begin(self, tenant_id: str, run_id: str) -> Brief:
         """Marks the run as running; a second begin changes nothing."""
         async with self._store.tenant(tenant_id) as records:
-            brief = await self._briefs.read(records, tenant_id, run_id)
+            brief = await self._briefs.reread(records, tenant_id, run_id)
             await begin(records, brief, self._clock())
         begun(self._live, brief)
         return brief
+
+    async def reread(self, tenant_id: str, run_id: str) -> Brief:
+        """The brief of a run whose limits were raised.
+
+        Raises:
+            Missing: `run_not_found`.
+        """
+        async with self._store.reading(tenant_id) as records:
+            return await self._briefs.reread(records, tenant_id, run_id)
 
     async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
         """Records that the run waits, is paused, or goes on."""

@@ -7,7 +7,7 @@ from taskforce.application.idempotency import Keyed, claim
 from taskforce.application.principals import standing_by
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Forbidden
-from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.runs import Run
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.records import Records, Store
@@ -73,6 +73,7 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
     runs that may do no more than it may.
 
     Raises:
+        Missing: `run_not_found`: it was erased meanwhile.
         Forbidden: `not_your_run`; `run_may_more`, which names what the key lacks.
         Conflict: `run_finished`.
         Invalid: `idempotency_key_reused`.
@@ -87,7 +88,10 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         if earlier is not None:
             return earlier
         # The run ends only if it has heard all words, which its last reply looks up under the same lock.
-        replace(run, status=await records.runs.lock(run_id)).require_open()
+        current = await records.runs.locked(run_id)
+        if current is None:
+            raise missing("run")
+        current.require_open()
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)

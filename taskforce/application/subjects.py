@@ -1,14 +1,14 @@
 """What a request is about: whether it is still the same, what may be edited, and what follows the decision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.interfaces.records import Clock, Records, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, RunSignals, Store
 from taskforce.core.interfaces.stored import Json, Request
 from taskforce.core.interfaces.tools import ToolRunner
 
@@ -64,6 +64,14 @@ class Subject(Protocol):
         """
         ...
 
+    async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
+        """Tells of what was done whoever must know, after it is committed; asked again, it tells again.
+
+        Raises:
+            Unavailable: They cannot be told at the moment.
+        """
+        ...
+
 
 class Anything:
     """A request whose payload is all there is: nobody edits it, and nothing follows by itself."""
@@ -92,6 +100,9 @@ class Anything:
         """Somebody does it."""
         return None
 
+    async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
+        """Nobody must know."""
+
 
 class ToolCalls(Anything):
     """One call of a tool, whose arguments an approver may edit within the tool's schema.
@@ -116,6 +127,12 @@ class ToolCalls(Anything):
         problems = self._tools.problems(request.resource_id, arguments)
         if problems:
             raise Invalid("arguments_invalid", "The arguments do not fit: " + "; ".join(problems))
+
+
+def approvers_of(request: Request) -> Sequence[str]:
+    """In whose right a request was approved, the last one last."""
+    said = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
+    return list(dict.fromkeys(one.on_behalf_of or one.approver_id for one in said))
 
 
 def approved_hash(payload: Json, request_type: str) -> str:

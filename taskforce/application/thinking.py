@@ -165,8 +165,14 @@ class Thinking:
                 await begin(records, brief, self._clock())
             who = await self._checking.user(records, brief)
             if turn.attempt > 1:
-                await _require_tokens(records, brief, turn)
+                await self._require_tokens(records, turn)
             return _Seen(past, who, await self._heard(records, turn))
+
+    async def _require_tokens(self, records: Records, turn: Turn) -> None:
+        used = await records.usage.of_steps(turn.run_id, 1, turn.step)
+        limits = (await self._briefs.reread(records, turn.tenant_id, turn.run_id)).limits
+        if sum(one.input_tokens + one.output_tokens for one in used) >= limits.max_tokens:
+            raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
 
     def _looking(self, turn: Turn) -> AbstractAsyncContextManager[Records]:
         return self._store.tenant(turn.tenant_id) if turn.begins else self._store.reading(turn.tenant_id)
@@ -357,12 +363,6 @@ class _Seen:
 async def _used(records: Records, turn: Turn) -> int:
     used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
     return sum(one.input_tokens + one.output_tokens for one in used)
-
-
-async def _require_tokens(records: Records, brief: Brief, turn: Turn) -> None:
-    used = await records.usage.of_steps(turn.run_id, 1, turn.step)
-    if sum(one.input_tokens + one.output_tokens for one in used) >= brief.limits.max_tokens:
-        raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
 
 
 def _shown(entries: Sequence[Entry]) -> tuple[Entry, ...]:

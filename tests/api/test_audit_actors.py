@@ -18,6 +18,7 @@ from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, servi
 from tests.api.test_audit import append, listed
 
 KEYS, USERS = "/api/v1/admin/api-keys", "/api/v1/admin/users"
+MORE = {"title": "More of it", "payload": {"role": "viewer"}}
 
 
 @pytest.fixture
@@ -55,7 +56,11 @@ async def test_what_a_key_does_names_the_key(
         ("post", "/api/v1/admin/agents", {"name": "Agent", "definition": {}}),
         ("put", "/api/v1/admin/agents/agent", {"description": "Changed."}),
         ("post", "/api/v1/admin/webhooks", {"url": "https://hooks.example.com/x"}),
-        ("post", "/api/v1/admin/requests", {"request_type": "budget_raise", "title": "More of it"}),
+        (
+            "post",
+            "/api/v1/admin/requests",
+            {"request_type": "data_export", "title": "All of it", "payload": {"what": "audit"}},
+        ),
     ]
     for method, path, body in acts:
         answer = await bearer.request(method, path, json=body)

@@ -7,13 +7,17 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from temporalio.client import Client
 
 from api.lines import ANCHOR, MEDIA_TYPE
 from taskforce.application.results import erase_old_results
+from taskforce.core.domain.approvals import workflow_id
 from taskforce.core.domain.audit_chain import Anchor, verify
 from taskforce.infrastructure.persistence.database import Database
-from tests.api.gateway import ClientFor, assert_problem
+from tests.api.events import follow
+from tests.api.gateway import ClientFor, assert_problem, execute
 from tests.fixtures.agents import GOOD
+from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 
 REQUESTS = "/api/v1/admin/requests"
 
@@ -88,6 +92,27 @@ async def test_a_role_on_one_agent_is_asked_for_by_slug_and_given_by_id(
     grant = {"role_id": "agent_designer", **on_agent, "resource_id": made["agent_id"], "expires_at": None}
     assert (await ada.get("/api/v1/admin/users/olga/grants")).json()["items"] == [grant]
     assert (await olga.put(agent, json={"description": "Mine."})).is_success
+
+
+async def test_a_run_that_was_allowed_more_tells_its_watchers_and_goes_on(
+    working_client_for: ClientFor, tenant: str, ada: httpx.AsyncClient, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    asks = tool_calls([("ask_user", {"question": "How far?"})])
+    scripted.script([asks, tool_calls([("calculator", {"expression": "6*7"})]), text("All the way.")])
+    otto = working_client_for(tenant, "otto", ["operator"])
+    links = (started := await execute(otto, max_steps=1))["links"]
+    told = {}
+    async for kind, data in follow(otto, links["events"]):
+        told[kind] = data
+        if kind == "run.waiting":
+            path = await asked(otto, "budget_raise", run_id=started["run_id"], max_steps=5)
+            await approved(ada, path)
+            assert (await outcome(otto, path))["comment"] == "The run may use more: max_steps 5."
+            await temporal.get_workflow_handle(workflow_id(tenant, path.rpartition("/")[2])).result()
+            assert (await otto.post(links["messages"], json={"text": "All the way."})).is_success
+    assert told["run.limits_raised"]["max_steps"] == 5
+    run = (await otto.get(links["self"])).json()
+    assert (run["status"], run["limits"]["max_steps"], run["steps"]) == ("completed", 5, 3)
 
 
 async def test_an_approver_who_holds_less_hands_nothing_on(

@@ -80,6 +80,19 @@ async def paused_and_resumed(stage: Stage) -> str:
     return run_id
 
 
+@scene(run="limits_raised")
+async def limits_raised(stage: Stage) -> str:
+    missions = stage.missions
+    asks = tool_calls([("ask_user", {"question": "How far?"})])
+    stage.llm.script([asks, *(echoes(str(number)) for number in range(9)), text("There.")])
+    run_id = await missions.start(limits=Limits(max_steps=2))
+    await missions.event(run_id, "run.waiting")
+    await missions.raise_limits(run_id, max_steps=30)
+    await missions.say(run_id, "All the way.")
+    await missions.ended(run_id)
+    return run_id
+
+
 @scene(run="asked_a_person")
 async def asked_a_person(stage: Stage) -> str:
     stage.llm.script([tool_calls([("ask_user", {"question": "Which colour?"})]), text("Blue it is.")])

@@ -1,7 +1,7 @@
 """What a run is, which states it knows, and what always stops it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -18,6 +18,8 @@ DEFAULT_MAX_SECONDS = 3_600
 HARD_MAX_STEPS = 10_000
 HARD_MAX_TOKENS = 10**12
 HARD_MAX_SECONDS = 366 * 86_400
+HARD_LIMITS = {"max_steps": HARD_MAX_STEPS, "max_tokens": HARD_MAX_TOKENS, "max_seconds": HARD_MAX_SECONDS}
+"""What the product carries, by the names of `Limits`."""
 
 
 class RunStatus(StrEnum):
@@ -67,8 +69,7 @@ class Limits:
     max_seconds: int = DEFAULT_MAX_SECONDS
 
     def __post_init__(self) -> None:
-        most = {"max_steps": HARD_MAX_STEPS, "max_tokens": HARD_MAX_TOKENS, "max_seconds": HARD_MAX_SECONDS}
-        for name, limit in most.items():
+        for name, limit in HARD_LIMITS.items():
             if not 1 <= getattr(self, name) <= limit:
                 raise Invalid("limits_invalid", f"{name} must be from 1 to {limit}.")
 
@@ -88,6 +89,17 @@ class Limits:
         if seconds >= self.max_seconds:
             return StopReason.MAX_SECONDS
         return StopReason.MAX_STEPS if steps >= self.max_steps else None
+
+    def raised(self, to: Mapping[str, int]) -> "Limits":
+        """These limits, of which some are raised and none is lowered.
+
+        Args:
+            to: The new ones by their names.
+
+        Raises:
+            Invalid: `limits_invalid`.
+        """
+        return replace(self, **{name: max(limit, getattr(self, name)) for name, limit in to.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +173,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What never changes about a run: workflow inputs repeat only what steers it.
+    """What never changes about a run but its limits, which may be raised: workflow inputs repeat only what steers it.
 
     Attributes:
         tenant_id: Its tenant.
@@ -172,7 +184,7 @@ class Brief:
         agent: The agent's definition, pinned.
         mission: What it shall do.
         context: Facts that the caller gave along.
-        limits: What it may use.
+        limits: What it may use, as its row said when it was read.
         created_at: When it was asked for.
         key_id: The API key that asked for it, to which its rights are cut; None when its user did.
     """

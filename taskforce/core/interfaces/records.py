@@ -232,6 +232,19 @@ class Platform(Protocol):
         ...
 
 
+class RunSignals(Protocol):
+    """The way to the workflows of runs."""
+
+    async def signal_run(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
+        """Tells a run that something has changed.
+
+        Raises:
+            Missing: It has no workflow.
+            Unavailable: Temporal does not answer.
+        """
+        ...
+
+
 class Live(Protocol):
     """Tells those who watch a run that something happened; losing a message loses nothing durable."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
+from taskforce.core.domain.runs import Brief, Ending, Limits, Run, RunStatus, Totals
 from taskforce.core.domain.transcript import Entry, Exchange
 from taskforce.core.interfaces.stored import Erased, Event, Json, Page, RunFilter, Spending, StepUsage
 from taskforce.core.interfaces.tools import StoredFile
@@ -22,7 +22,7 @@ class Runs(Protocol):
         ...
 
     async def brief(self, run_id: str) -> Brief | None:
-        """What never changes about the run."""
+        """What the run is about."""
         ...
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
@@ -49,12 +49,12 @@ class Runs(Protocol):
         """The ids of open runs that are pinned to a version, oldest first."""
         ...
 
-    async def lock(self, run_id: str) -> RunStatus:
-        """Its status, which nobody else changes before this transaction ends.
+    async def locked(self, run_id: str) -> Run | None:
+        """The run, which nobody else changes before this transaction ends."""
+        ...
 
-        Raises:
-            LookupError: There is no such run.
-        """
+    async def set_limits(self, run_id: str, limits: Limits) -> None:
+        """Changes what a run may use."""
         ...
 
     async def begin(self, run_id: str, milestone: str, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Runs in PostgreSQL."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,18 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.runs import RunRow, RunWordRow, SessionRow
 from models.tables.usage import UsageRow
-from taskforce.core.domain.runs import FINAL, AgentDefinition, Brief, Ending, Limits, Run, RunStatus, StopReason, Totals
+from taskforce.core.domain.runs import (
+    FINAL,
+    HARD_LIMITS,
+    AgentDefinition,
+    Brief,
+    Ending,
+    Limits,
+    Run,
+    RunStatus,
+    StopReason,
+    Totals,
+)
 from taskforce.core.domain.transcript import Exchange
 from taskforce.core.interfaces.stored import Erased, Page, RunFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
@@ -60,7 +72,8 @@ _OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id
 _ADD = Query(sa.insert(_RUNS))
 _GET = Query(sa.select(_RUNS).where(_OF_RUN))
 _EXCHANGES = Query(_exchanges())
-_LOCK = Query(sa.select(_RUNS.c.status).where(_OF_RUN).with_for_update())
+_LOCKED = Query(sa.select(_RUNS).where(_OF_RUN).with_for_update())
+_SET_LIMITS = Query(sa.update(_RUNS).where(_OF_RUN), sets=tuple(HARD_LIMITS))
 _BEGUN = {"status": RunStatus.RUNNING.value, "started_at": sa.bindparam("now", type_=_RUNS.c.started_at.type)}
 _BEGIN = milestone(sa.update(_RUNS).where(_OF_RUN, _OPEN, _RUNS.c.started_at.is_(None)).values(_BEGUN))
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
@@ -121,7 +134,7 @@ class RunRows(Repository):
         return None if row is None else _run(row)
 
     async def brief(self, run_id: str) -> Brief | None:
-        """What never changes about the run."""
+        """What the run is about."""
         run = await self.get(run_id)
         return None if run is None else run.brief
 
@@ -164,9 +177,14 @@ class RunRows(Repository):
         rows = await self._connection.all(_OF_VERSION, {**self._of(version_id=version_id), "most": most})
         return [row.run_id for row in rows]
 
-    async def lock(self, run_id: str) -> RunStatus:
-        """Its status; the row is locked until the commit."""
-        return RunStatus((await self._connection.one(_LOCK, self._of(run_id=run_id))).status)
+    async def locked(self, run_id: str) -> Run | None:
+        """The run; its row is locked until the commit."""
+        row = await self._connection.first(_LOCKED, self._of(run_id=run_id))
+        return None if row is None else _run(row)
+
+    async def set_limits(self, run_id: str, limits: Limits) -> None:
+        """Changes what a run may use."""
+        await self._update(_SET_LIMITS, run_id, **asdict(limits))
 
     async def begin(self, run_id: str, milestone: str, now: datetime) -> None:
         """Marks a run that has not begun as running, and tells it."""

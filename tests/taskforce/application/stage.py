@@ -19,6 +19,7 @@ from taskforce.application.principals import recognise
 from taskforce.application.running import Briefs, Running
 from taskforce.core.domain.access import AccessRules, UserRecord
 from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.runs import AgentDefinition, Limits, Run
 from taskforce.core.domain.transcript import Entry, EntryKind
 from taskforce.core.interfaces.identity import Identity
@@ -59,6 +60,19 @@ class Watchers:
         self.told.add((tenant_id, run_id))
 
 
+@dataclass
+class Workflows:
+    """Where the workflows of runs would be: keeps what it is told, and may refuse."""
+
+    told: list[tuple[str, ...]] = field(default_factory=list)
+    refusal: DomainError | None = None
+
+    async def signal_run(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.told.append((tenant_id, run_id, signal, *arguments))
+
+
 class Stage:
     """A tenant in a test; `now` is the time."""
 
@@ -67,12 +81,13 @@ class Stage:
         self.tenant_id = tenant_id
         self.now = NOW
         self.live = Watchers()
+        self.workflows = Workflows()
         self.briefs = Briefs(database)
         self.checking = Checking(TOOLS, self.clock, RULES, StoredPolicies(database))
         self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
         subjects = all_subjects(RULES)
         self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES, subjects)
-        self.carrying = Carrying(database, self.clock, subjects)
+        self.carrying = Carrying(database, self.clock, subjects, self.workflows, self.live)
         self.running = Running(database, self.briefs, self.live, self.clock)
 
     def clock(self) -> datetime:

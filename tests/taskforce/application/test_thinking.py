@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from taskforce.application.thinking import CLOSING, Thinking, Thought, Turn
-from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.ids import new_id
-from taskforce.core.domain.runs import Brief, Ending, RunStatus
+from taskforce.core.domain.runs import Brief, Ending, Limits, RunStatus
 from taskforce.core.domain.transcript import Entry
 from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -101,6 +101,22 @@ async def test_tokens_of_a_failed_attempt_are_wasted_and_recorded(
     codes = [event.data["code"] for event in await stage.events(run_id) if event.type == "model.failed"]
     assert codes[0] == "model_reply_invalid"
     assert len(codes) == 2
+
+
+async def test_failed_attempts_may_use_what_the_runs_row_says_by_now(
+    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+) -> None:
+    """The brief that this process has kept is from before somebody was allowed more."""
+    run_id = (await stage.accepted(limits=Limits(max_tokens=20))).run_id
+    scripted.script([empty(), empty(), text("At last.")])
+    with pytest.raises(ModelFailure):
+        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+    with pytest.raises(Conflict, match="used up"):
+        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.runs.set_limits(run_id, Limits(max_tokens=1_000))
+    assert (await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=3))).calls == 0
+    assert scripted.requests[2:]
 
 
 async def test_the_closing_turn_has_no_tools_and_ends_in_words(

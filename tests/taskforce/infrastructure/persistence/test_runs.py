@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from taskforce.core.domain.ids import new_id
-from taskforce.core.domain.runs import FINAL, Ending, RunStatus, StopReason, Totals
+from taskforce.core.domain.runs import FINAL, Ending, Limits, RunStatus, StopReason, Totals
 from taskforce.core.domain.transcript import Exchange
 from taskforce.core.interfaces.llm import ModelCall
 from taskforce.core.interfaces.records import Records
@@ -104,13 +104,24 @@ async def test_a_run_that_was_paused_before_it_began_begins(database: Database, 
     assert (run.status, run.started_at) == (RunStatus.RUNNING, NOW)
 
 
+async def test_what_a_run_may_use_can_be_changed(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    more = Limits(max_steps=77, max_tokens=10**11, max_seconds=99)
+    async with database.tenant(tenant) as records:
+        await records.runs.set_limits(asked.run_id, more)
+        brief = await records.runs.brief(asked.run_id)
+    assert brief == replace(asked, limits=more)
+
+
 async def test_a_run_ends_only_with_the_words_that_it_has_heard(database: Database, tenant: str) -> None:
     asked = await queued(database, tenant)
     done = Ending(RunStatus.COMPLETED)
     async with database.tenant(tenant) as records:
         await records.words.add(asked.run_id, new_id(), "alice", "Wait.", NOW)
         assert await records.runs.close(asked.run_id, done, "", NOW, words=0) is None
-        assert await records.runs.lock(asked.run_id) is RunStatus.QUEUED
+        current = await records.runs.locked(asked.run_id)
+        assert current is not None
+        assert current.status is RunStatus.QUEUED
         assert await records.runs.close(asked.run_id, done, "", NOW, words=1) is not None
 
 
