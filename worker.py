@@ -40,7 +40,7 @@ from taskforce.application.payload_schemas import schema_problems
 from taskforce.application.policy_documents import StoredPolicies
 from taskforce.application.results import erase_all_old_results
 from taskforce.application.retaining import erase_all_expired
-from taskforce.application.running import UNSTARTED_BATCH, Briefs, LateRuns, Running, repeat, settle, sweep
+from taskforce.application.running import Briefs, Late, Running, repeat, settle
 from taskforce.application.subjects import Subject
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
@@ -249,15 +249,17 @@ def _starting_late(database: Database, door: TemporalDoor, clock: Clock) -> Sequ
             request = await found(records, request_id)
         return await door.start_request(tenant_id, request)
 
-    late = LateRuns(database, start)
+    runs, requests = Late(database.unstarted_runs, start), Late(database.unstarted_requests, ask)
 
     async def start_runs() -> None:
-        started = await late.sweep(clock() - LATE)
+        started = await runs.sweep(clock() - LATE)
         if started:
             _log.info("runs.swept", started=started)
 
     async def start_requests() -> None:
-        await sweep(await database.unstarted_requests(clock() - LATE, UNSTARTED_BATCH), ask)
+        started = await requests.sweep(clock() - LATE)
+        if started:
+            _log.info("requests.swept", started=started)
 
     async def start_deletions() -> None:
         await start_late_deletions(database, clock() - LATE, door.start_deletion)

@@ -13,7 +13,7 @@ from taskforce.application.lines import COMPLETED, STARTED, names_of
 from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus, Totals
-from taskforce.core.interfaces.records import Clock, Live, Platform, Records, Store
+from taskforce.core.interfaces.records import Clock, Live, Records, Store
 from taskforce.core.interfaces.stored import AuditEvent
 
 _log = structlog.get_logger(__name__)
@@ -231,19 +231,27 @@ class Start(Protocol):
         ...
 
 
-class LateRuns:
-    """Starts the runs that a crash between commit and start has left behind.
+class Unstarted(Protocol):
+    """Sees what was committed before a time and has not begun, in the order of its ids."""
 
-    Runs that have a workflow, and wait for a worker to begin them, look the same: each sweep goes on where the last one
+    def __call__(self, before: datetime, most: int, after: str | None, /) -> Awaitable[Sequence[tuple[str, str]]]:
+        """A page of (tenant, id), after an id."""
+        ...
+
+
+class Late:
+    """Starts what a crash between commit and start has left behind.
+
+    What has a workflow, and waits for a worker to begin it, looks the same: each sweep goes on where the last one
     ended, so that many of these do not keep one of those waiting.
 
     Args:
-        platform: The door that sees them.
+        unstarted: Sees it.
         start: Starts one.
     """
 
-    def __init__(self, platform: Platform, start: Start) -> None:
-        self._platform = platform
+    def __init__(self, unstarted: Unstarted, start: Start) -> None:
+        self._unstarted = unstarted
         self._start = start
         self._after: str | None = None
 
@@ -253,7 +261,7 @@ class LateRuns:
         Raises:
             DomainError: As `sweep`.
         """
-        late = await self._platform.unstarted_runs(before, most, self._after)
+        late = await self._unstarted(before, most, self._after)
         self._after = late[-1][1] if len(late) == most else None
         return await sweep(late, self._start)
 

@@ -200,8 +200,10 @@ class Store(Protocol):
 class Platform(Protocol):
     """The door to what must be known before a tenant is."""
 
-    async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
-        """(tenant, request) of requests, opened before a time, for which no workflow waits yet."""
+    async def unstarted_requests(
+        self, before: datetime, most: int, after: str | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """(tenant, request) of requests, opened before a time, for which no workflow waits yet, as `unstarted_runs`."""
         ...
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:

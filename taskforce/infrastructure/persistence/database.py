@@ -167,10 +167,12 @@ class Database:
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most, after)
 
-    async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+    async def unstarted_requests(
+        self, before: datetime, most: int, after: str | None = None
+    ) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
         async with self._platform("") as records:
-            return await records.unstarted_requests(before, most)
+            return await records.unstarted_requests(before, most, after)
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
         """See `QueuedDeliveries`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -42,21 +43,21 @@ class PlatformRecords:
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
-        late = sa.select(_RUNS.c.tenant_id, _RUNS.c.run_id).where(
-            _RUNS.c.status == "queued", _RUNS.c.created_at < before
-        )
-        query = (late if after is None else late.where(_RUNS.c.run_id > after)).order_by(_RUNS.c.run_id).limit(most)
-        return [(row.tenant_id, row.run_id) for row in await self._connection.all(query)]
+        late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before)
+        return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
-    async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+    async def unstarted_requests(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
-        query = (
-            sa.select(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id)
-            .where(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None), _REQUESTS.c.opened_at < before)
-            .order_by(_REQUESTS.c.opened_at)
-            .limit(most)
-        )
-        return [(row.tenant_id, row.request_id) for row in await self._connection.all(query)]
+        waits = sa.and_(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None))
+        late = sa.and_(waits, _REQUESTS.c.opened_at < before)
+        return await self._late(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id, late, most, after)
+
+    async def _late(
+        self, tenant: sa.Column[Any], thing: sa.Column[Any], late: sa.ColumnElement[bool], most: int, after: str | None
+    ) -> Sequence[tuple[str, str]]:
+        page = late if after is None else sa.and_(late, thing > after)
+        rows = await self._connection.all(sa.select(tenant, thing).where(page).order_by(thing).limit(most))
+        return [(found[0], found[1]) for found in map(tuple, rows)]
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
         """See `QueuedDeliveries`."""

@@ -77,7 +77,9 @@ class SomeTenants:
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         return [Tenant(one, one, NOW, NOW) for one in self._ids if after is None or one > after][:1]
 
-    async def unstarted_requests(self, before: datetime, most: int) -> Sequence[tuple[str, str]]:
+    async def unstarted_requests(
+        self, before: datetime, most: int, after: str | None = None
+    ) -> Sequence[tuple[str, str]]:
         raise NotImplementedError
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.missions import MAX_CONTEXT, Accepted, accept
-from taskforce.application.running import UNSTARTED_BATCH, LateRuns, settle, sweep
+from taskforce.application.running import UNSTARTED_BATCH, Late, settle, sweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs import RunStatus
@@ -113,7 +113,7 @@ async def test_runs_that_have_a_workflow_already_do_not_keep_one_without_waiting
         looked_at.append(run_id)
         return run_id == late[2]
 
-    runs = LateRuns(Alone(stage.database, stage.tenant_id), start)
+    runs = Late(Alone(stage.database, stage.tenant_id).unstarted_runs, start)
     assert [await runs.sweep(stage.now + timedelta(minutes=1), most=1) for _ in range(5)] == [0, 0, 1, 0, 0]
     assert looked_at == [*late, late[0]]
 

@@ -260,6 +260,8 @@ async def test_the_platform_door_sees_tenants_and_what_is_to_be_started_only(
     late = [one for one in await database.unstarted_requests(NOW + SECOND, 10_000) if one[0] == waiting.tenant_id]
     assert late == [(waiting.tenant_id, filed[0].approval.request_id)]
     assert waiting.tenant_id not in {one[0] for one in await database.unstarted_requests(NOW, 10_000)}
+    after = await database.unstarted_requests(NOW + SECOND, 10_000, late[0][1])
+    assert waiting.tenant_id not in {one[0] for one in after}
     async with bare.begin() as connection:
         await connection.execute(sa.text("SELECT set_config('app.platform', 'on', true)"))
         counted = {
