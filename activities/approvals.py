@@ -69,9 +69,16 @@ class ApprovalActivities:
         """Records a decision that counts."""
         verdict, channel = Verdict(made.verdict), Channel(made.channel)
         decision = Decision(
-            made.approver_id, verdict, made.comment, channel, made.at, made.on_behalf_of, made.content or made.edit
+            made.approver_id,
+            verdict,
+            made.comment,
+            channel,
+            made.at,
+            made.on_behalf_of,
+            made.content or made.edit,
+            made.key_id,
         )
-        await self._deciding.record(made.tenant_id, made.request_id, DecisionMade(decision, made.for_run, made.key_id))
+        await self._deciding.record(made.tenant_id, made.request_id, DecisionMade(decision, made.for_run))
 
     @activity.defn(name="record_change")
     async def record_change(self, made: ChangeRecord) -> None:

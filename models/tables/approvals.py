@@ -58,6 +58,7 @@ class ApprovalDecisionRow(SQLModel, table=True):
     channel: str = column()
     at: datetime = column(TIME)
     on_behalf_of: str | None = maybe()
+    key_id: str | None = maybe(UUID)
 
 
 class ApprovalEditRow(SQLModel, table=True):

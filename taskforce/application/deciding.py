@@ -56,12 +56,10 @@ class DecisionMade:
     Attributes:
         decision: Who said what, and on which content.
         for_run: Whether an approval holds for the tool for the rest of the run.
-        key_id: The API key that spoke, if it was one, for the audit log.
     """
 
     decision: Decision
     for_run: bool = False
-    key_id: str | None = None
 
 
 class Deciding:
@@ -194,7 +192,7 @@ class Deciding:
             request = await _after(records, before, decision, for_run=made.for_run)
             await records.requests.save(request)
             word = _word(decision, edited=request.approval.content != before.approval.content)
-            await tell(records, request, replace(word, key_id=made.key_id))
+            await tell(records, request, replace(word, key_id=decision.key_id))
         self._tell_run(tenant_id, request)
 
     async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:

@@ -2,7 +2,8 @@
 
 Nobody hands on more than they may do: whoever has approved must hold, at the moment when it is carried out, what the
 role gives and, where it counts everywhere, its name. That is asked of each of them, and of a word that was said in
-somebody's place it is asked of the one who was away, for theirs is the right that was used.
+somebody's place it is asked of the one who was away, for theirs is the right that was used; an API key's word hands on
+no more than the key holds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ from typing import Final
 from taskforce.application.granting import told_grant
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.people import told_user
-from taskforce.application.principals import known_roles, standing
+from taskforce.application.principals import known_roles, standing, standing_by
 from taskforce.application.subjects import Anything, approvers_of
 from taskforce.core.domain.access import AccessRules
+from taskforce.core.domain.approvals import Decision, Verdict
 from taskforce.core.domain.documents import moment
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
 from taskforce.core.domain.roles import CUSTOM_PREFIX, ResourceGrant, check_held, check_no_wider
@@ -110,18 +112,20 @@ class Escalations(Anything):
         await standing(records, requester, self._rules, now)
         await records.roles.shared({wish.role})
         known = await known_roles(records, {wish.role}, self._rules)
-        for approver in approvers:
-            await self._check_approver(records, approver, wish, known, now)
+        for word in request.approval.decisions:
+            if word.verdict is Verdict.APPROVE:
+                await self._check_approver(records, word, wish, known, now)
         if wish.on is None:
             return await _lend(records, request, wish.role, until, now)
         grant = ResourceGrant(requester, wish.role, *wish.on, until)
         return await _grant(records, request, grant, approvers[-1], now)
 
     async def _check_approver(
-        self, records: Records, approver: str, wish: Escalation, known: Mapping[str, Role], now: datetime
+        self, records: Records, word: Decision, wish: Escalation, known: Mapping[str, Role], now: datetime
     ) -> None:
+        approver = word.on_behalf_of or word.approver_id
         try:
-            who = await standing(records, approver, self._rules, now)
+            who = await standing_by(records, approver, word.key_id, self._rules, now)
             check_no_wider((wish.role,), who.permissions, known)
             if wish.on is None:
                 check_held((wish.role,), who.roles, who.permissions)

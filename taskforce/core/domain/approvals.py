@@ -52,6 +52,7 @@ class Decision:
         at: When, UTC.
         on_behalf_of: Who has asked the approver to decide in their place, while they are away.
         content: Hash of what was decided on; None until it is known.
+        key_id: The API key that spoke for the approver, if it was one, to which what they hand on is cut.
     """
 
     approver_id: str
@@ -61,6 +62,7 @@ class Decision:
     at: datetime
     on_behalf_of: str | None = None
     content: str | None = None
+    key_id: str | None = None
 
     @property
     def people(self) -> frozenset[str]:

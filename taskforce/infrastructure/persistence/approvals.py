@@ -128,6 +128,7 @@ class RequestRows(Repository):
             "channel": decision.channel.value,
             "at": decision.at,
             "on_behalf_of": decision.on_behalf_of,
+            "key_id": decision.key_id,
         }
         return await self._connection.change(_DECIDED, values) > 0
 
@@ -237,6 +238,7 @@ def _decision(row: Row) -> Decision:
         row.at,
         row.on_behalf_of,
         row.content_hash or None,
+        row.key_id,
     )
 
 

@@ -8,6 +8,7 @@ from taskforce.application import escalating, exporting, granting
 from taskforce.application.all_subjects import all_subjects
 from taskforce.application.asking import Asked, Deployment, Wanted, Wish, ask, commit
 from taskforce.application.deciding import Attempted, DecisionMade
+from taskforce.application.keys import NewKey, issue_key
 from taskforce.application.payload_schemas import schema_problems
 from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.domain.approval_terms import Terms
@@ -31,10 +32,12 @@ async def asked(stage: Stage, request_type: str = "permission_escalation", **pay
     return made.request_id
 
 
-async def approved(stage: Stage, request_id: str, *approvers: str, on_behalf_of: str | None = None) -> None:
+async def approved(
+    stage: Stage, request_id: str, *approvers: str, on_behalf_of: str | None = None, key_id: str | None = None
+) -> None:
     """Some approve a request, and it ends so."""
     for approver in approvers:
-        said = Decision(approver, Verdict.APPROVE, "", Channel.API, stage.now, on_behalf_of)
+        said = Decision(approver, Verdict.APPROVE, "", Channel.API, stage.now, on_behalf_of, key_id=key_id)
         await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(said))
     await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "")
 
@@ -131,6 +134,23 @@ async def test_an_approver_must_hold_it_when_it_is_carried_out(stage: Stage) -> 
     await approved(stage, request_id, "ada")
     await stage.deactivate("ada")
     assert await why_not(stage, request_id) == "approver_holds_less"
+
+
+async def test_a_key_hands_on_no_more_than_it_holds_and_nothing_once_it_is_revoked(stage: Stage) -> None:
+    ada = await admin(stage)
+    for roles, revoked in (({"viewer"}, False), ({"admin"}, True)):
+        key = (await issue_key(stage.database, ada, NewKey("ada", "ci", frozenset(roles)))).key
+        request_id = await asked(stage, role="operator")
+        await approved(stage, request_id, "ada", key_id=key.key_id)
+        if revoked:
+            async with stage.database.tenant(stage.tenant_id) as records:
+                assert await records.keys.revoke(key.key_id, stage.now)
+        refused = await carried_out(stage, request_id)
+        assert (refused.kind, refused.data["code"]) == ("not_carried_out", "approver_holds_less")
+    key = (await issue_key(stage.database, ada, NewKey("ada", "ci", frozenset({"admin"})))).key
+    request_id = await asked(stage, role="operator")
+    await approved(stage, request_id, "ada", key_id=key.key_id)
+    assert (await carried_out(stage, request_id)).kind == "carried_out"
 
 
 async def test_a_role_that_gives_no_permission_is_a_name_that_one_must_hold(stage: Stage) -> None:
