@@ -2,6 +2,7 @@
 
 import base64
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Annotated
 from uuid import UUID
 
@@ -95,7 +96,7 @@ def parse_rank(cursor: str | None) -> tuple[float, str] | None:
         place = float(rank), str(UUID(item_id))
     except ValueError:
         raise _invalid() from None
-    if kind != "rank" or rank_cursor(*place) != cursor:
+    if kind != "rank" or not isfinite(place[0]) or rank_cursor(*place) != cursor:
         raise _invalid()
     return place
 

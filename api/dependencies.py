@@ -30,7 +30,9 @@ from taskforce.infrastructure.logging import bind
 
 MOST_PATIENT = 60
 
-_ETAG = re.compile(r'"([1-9][0-9]{0,8})"')
+_ETAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_ETAGS = re.compile(rf"{_ETAG}(?:[ \t]*,[ \t]*{_ETAG})*")
+_REVISION = re.compile(r'(?<!W/)"([1-9][0-9]{0,8})"')
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE | re.ASCII)
 
@@ -282,18 +284,19 @@ def seen_revision(
     if_match: Annotated[
         str | None, Header(description="The `ETag` of what you saw last: 412 when it has been changed since")
     ] = None,
-) -> int | None:
-    """Which revision a change is meant for (RFC 9110); None for any.
+) -> frozenset[int] | None:
+    """Which revisions a change is meant for (RFC 9110, section 13.1.1); None for any.
+
+    A tag that is not one of ours, or a weak one, is none that anything has.
 
     Raises:
         Invalid: `if_match_invalid`.
     """
     if if_match is None or if_match.strip() == "*":
         return None
-    found = _ETAG.fullmatch(if_match.strip())
-    if found is None:
-        raise Invalid("if_match_invalid", 'If-Match takes one ETag as it came, for example "3", or *.')
-    return int(found[1])
+    if not _ETAGS.fullmatch(if_match.strip()):
+        raise Invalid("if_match_invalid", 'If-Match takes ETags as they came, for example "3", or *.')
+    return frozenset(int(one) for one in _REVISION.findall(if_match))
 
 
 async def require_also(
@@ -315,6 +318,6 @@ async def require_also(
     await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})
 
 
-Seen = Annotated[int | None, Depends(seen_revision)]
+Seen = Annotated[frozenset[int] | None, Depends(seen_revision)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 Patience = Annotated[int | None, Depends(patience)]

@@ -15,6 +15,7 @@ from api.schemas.agents import (
     CommentIn,
     RetiredOut,
     RetirementIn,
+    VerdictIn,
     VersionChangeIn,
     VersionIn,
     VersionListedOut,
@@ -27,7 +28,7 @@ from taskforce.application import agent_versions, agents, publishing
 from taskforce.application.agent_versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.agents import Named
 from taskforce.application.principals import Actor
-from taskforce.application.publishing import Submission
+from taskforce.application.publishing import Read, Submission
 from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.approvals import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog import Agent
@@ -132,10 +133,15 @@ async def approve_version(
     parts: Parts,
     response: Response,
     key: IdempotencyKey,
-    said: CommentIn | None = None,
+    seen: Seen,
+    said: VerdictIn | None = None,
 ) -> VersionOut:
-    """Approves the request for a version, as `/admin/requests/{request_id}/approve` does; then it can be published."""
-    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.APPROVE, said, key)
+    """Approves the request for a version, as `/admin/requests/{request_id}/approve` does; then it can be published.
+
+    Send the `ETag` or the `config_hash` that you were shown: without, what is asked for at this moment is approved.
+    """
+    named = Named(agent_id, seen)
+    return await _decided(parts, caller, response, named, version_id, Verdict.APPROVE, said or VerdictIn(), key)
 
 
 @router.post("/{version_id}/reject", name="reject_version")
@@ -146,10 +152,12 @@ async def reject_version(
     parts: Parts,
     response: Response,
     key: IdempotencyKey,
-    said: CommentIn | None = None,
+    seen: Seen,
+    said: VerdictIn | None = None,
 ) -> VersionOut:
     """Rejects the request for a version, which becomes a draft again."""
-    return await _decided(parts, caller, response, (agent_id, version_id), Verdict.REJECT, said, key)
+    named = Named(agent_id, seen)
+    return await _decided(parts, caller, response, named, version_id, Verdict.REJECT, said or VerdictIn(), key)
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -211,27 +219,30 @@ async def _decided(
     parts: GatewayParts,
     caller: Caller,
     response: Response,
-    names: tuple[str, str],
+    named: Named,
+    version_id: str,
     verdict: Verdict,
-    sent: CommentIn | None,
+    sent: VerdictIn,
     key: str | None,
 ) -> VersionOut:
-    acting, comment = actor_of(parts, caller), sent.comment if sent else ""
-    agent, request = await publishing.request_for(parts.database, acting, *names)
-    check = partial(publishing.require_waiting, acting, agent, names[1], verdict)
+    acting = actor_of(parts, caller)
+    agent, request = await publishing.request_for(parts.database, acting, named.name, version_id)
+    seen = Read(named.seen, sent.config_hash)
+    check = partial(publishing.require_waiting, acting, agent, version_id, verdict, seen)
     if request is None:
         check()
         raise missing("request")
     async with parts.database.tenant(caller.tenant_id) as records:
         approver = await deciding.who_asks(records, parts, caller)
-    decision = deciding.decision_of(caller, request, verdict, comment)
-    word = deciding.Word(decision, key, {"verdict": verdict.value, "comment": comment}, check=check)
+    decision = deciding.decision_of(caller, request, verdict, sent.comment)
+    body = {"verdict": verdict.value, **sent.model_dump(exclude_none=True)}
+    word = deciding.Word(decision, key, body, check=check)
     said = await deciding.say(parts, caller, request, approver, word)
     if said.status is not ApprovalStatus.PENDING:
         await parts.door.concluded(caller.tenant_id, request.approval.request_id)
     deciding.mark_replayed(response, said)
-    agent = await agents.find_agent(parts.database, acting, names[0])
-    return _out(parts, response, agent, agent.version(names[1]))
+    agent = await agents.find_agent(parts.database, acting, named.name)
+    return _out(parts, response, agent, agent.version(version_id))
 
 
 async def _retired(

@@ -116,6 +116,16 @@ class CommentIn(_Asked):
     comment: Comment = ""
 
 
+class VerdictIn(CommentIn):
+    """A word on a version.
+
+    Attributes:
+        config_hash: That of the version as it was shown; anything else is not decided on.
+    """
+
+    config_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
 class RollbackIn(CommentIn):
     """A way back.
 

@@ -1,6 +1,6 @@
 """The versions of an agent: drafted, revised, published, taken out of use, and what becomes of the runs of one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -85,7 +85,9 @@ async def draft_version(store: Store, acting: Actor, named: Named, new: NewVersi
     def drafted(agent: Agent) -> Agent:
         return agent.drafted(version_id, new.number, new.definition, new.changelog, act)
 
-    details = {"version_id": version_id, "version_number": new.number}
+    def details(_: Agent, after: Agent) -> Mapping[str, object]:
+        return {"version": told_version(after.version(version_id))}
+
     agent = await changing(store, acting, named, "agent.version.create", drafted, details)
     return agent, agent.version(version_id)
 
@@ -103,7 +105,12 @@ async def revise_version(store: Store, acting: Actor, named: Named, version_id: 
     def revised(agent: Agent) -> Agent:
         return agent.revised(version_id, act, number=new.number, definition=new.definition, changelog=new.changelog)
 
-    return await changing(store, acting, named, "agent.version.change", revised, {"version_id": version_id})
+    def details(before: Agent, after: Agent) -> Mapping[str, object]:
+        # Its number may be what has changed.
+        was = before.version(version_id)
+        return {"version": told_version(after.version(was.version_id)), "version_before": told_version(was)}
+
+    return await changing(store, acting, named, "agent.version.change", revised, details)
 
 
 async def publish_version(store: Store, acting: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
@@ -115,7 +122,10 @@ async def publish_version(store: Store, acting: Actor, named: Named, version_id:
         Conflict: `transition_not_allowed`.
     """
     act = act_of(acting, comment)
-    details = {"version_id": version_id, "comment": comment}
+
+    def details(_: Agent, after: Agent) -> Mapping[str, object]:
+        return {"version": told_version(after.version(version_id)), "comment": comment}
+
     return await changing(
         store, acting, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
     )
@@ -132,7 +142,12 @@ async def roll_back(
     """
     act = act_of(acting, comment)
     return await changing(
-        store, acting, named, "agent.rollback", lambda agent: agent.rolled_back(act, version_id), {"comment": comment}
+        store,
+        acting,
+        named,
+        "agent.rollback",
+        lambda agent: agent.rolled_back(act, version_id),
+        lambda *_: {"comment": comment},
     )
 
 

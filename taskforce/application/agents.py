@@ -54,11 +54,11 @@ class Named:
 
     Attributes:
         name: Its id or its slug.
-        revision: What the caller saw last; None does not care.
+        seen: The revisions of which the caller would change one; None does not care.
     """
 
     name: str
-    revision: int | None = None
+    seen: frozenset[int] | None = None
 
 
 class CatalogTags:
@@ -220,7 +220,10 @@ async def point_alias(store: Store, acting: Actor, named: Named, alias: str, ver
         Missing, Invalid, Conflict: As `Agent.pointed`.
         Stale: `revision_changed`.
     """
-    details = {"alias": alias, "version_id": version_id}
+
+    def details(_: Agent, pointed: Agent) -> Mapping[str, object]:
+        return {"alias": alias, "version": told_version(pointed.version(version_id))}
+
     return await changing(
         store, acting, named, "agent.alias.point", lambda agent: agent.pointed(alias, version_id, acting.now), details
     )
@@ -234,7 +237,12 @@ async def remove_alias(store: Store, acting: Actor, named: Named, alias: str) ->
         Stale: `revision_changed`.
     """
     return await changing(
-        store, acting, named, "agent.alias.remove", lambda agent: agent.unpointed(alias, acting.now), {"alias": alias}
+        store,
+        acting,
+        named,
+        "agent.alias.remove",
+        lambda agent: agent.unpointed(alias, acting.now),
+        lambda *_: {"alias": alias},
     )
 
 
@@ -244,9 +252,9 @@ async def changing(
     named: Named,
     action: str,
     change: Callable[[Agent], Agent],
-    details: Mapping[str, object],
+    details: Callable[[Agent, Agent], Mapping[str, object]],
 ) -> Agent:
-    """Applies a rule to an agent that nobody else changes meanwhile, and keeps and audits what came of it.
+    """Applies a rule to an agent that nobody else changes meanwhile, and keeps and audits what came of it, if anything.
 
     Args:
         store: The door to the tenant's data.
@@ -254,7 +262,7 @@ async def changing(
         named: Which agent.
         action: For the audit log.
         change: The rule.
-        details: For the audit log, besides what the agent was and is.
+        details: For the audit log, besides what the agent was and is, out of both.
 
     Raises:
         Missing: `agent_not_found`.
@@ -264,10 +272,11 @@ async def changing(
     async with store.tenant(acting.standing.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = change(agent)
+        if changed is agent:
+            return agent
         await records.catalog.save(changed, agent)
-        await records.audit.append(
-            event(acting, action, changed, **details, before=told(agent), after=told(changed)),
-        )
+        more = details(agent, changed)
+        await records.audit.append(event(acting, action, changed, **more, before=told(agent), after=told(changed)))
     return changed
 
 
@@ -281,10 +290,19 @@ async def locked(records: Records, named: Named) -> Agent:
     agent = await records.catalog.locked(named.name)
     if agent is None:
         raise missing("agent")
-    if named.revision is not None and named.revision != agent.revision:
+    require_seen(agent, named.seen)
+    return agent
+
+
+def require_seen(agent: Agent, seen: frozenset[int] | None) -> None:
+    """Lets only somebody go on who has seen an agent as it is.
+
+    Raises:
+        Stale: `revision_changed`: it is not any more what the caller saw.
+    """
+    if seen is not None and agent.revision not in seen:
         text = "The agent has been changed since you looked at it. Read it again, and repeat your change if it holds."
         raise Stale("revision_changed", text, details={"revision": agent.revision})
-    return agent
 
 
 def event(acting: Actor, action: str, agent: Agent, **details: object) -> AuditEvent:

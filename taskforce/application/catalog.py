@@ -12,7 +12,7 @@ from taskforce.core.domain.agent_definitions import ANYTHING, Offered, Problem, 
 from taskforce.core.domain.agent_versions import Act, AgentVersion, VersionStatus
 from taskforce.core.domain.catalog import Agent, Description, labels, slug_of
 from taskforce.core.domain.catalog_search import rank
-from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.identity import checked_tenant_id
 
@@ -146,11 +146,18 @@ class AgentCatalog:
         return self._kept(self.agent(agent_id).published(version_id, act), version_id)
 
     def deprecate_version(
-        self, agent_id: str, version_id: str, deprecated_by: str = SYSTEM, comment: str = "", *, release: bool = False
+        self,
+        agent_id: str,
+        version_id: str,
+        deprecated_by: str = SYSTEM,
+        comment: str = "",
+        *,
+        draining: bool = False,
+        release: bool = False,
     ) -> CatalogVersion:
-        """Takes a published version out of use. Raises as `Agent.deprecated`."""
-        act = self._act(deprecated_by, comment)
-        return self._kept(self.agent(agent_id).deprecated(version_id, act, release=release), version_id)
+        """Takes a published version out of use. Arguments and errors as those of `Agent.deprecated`."""
+        act, agent = self._act(deprecated_by, comment), self.agent(agent_id)
+        return self._kept(agent.deprecated(version_id, act, draining=draining, release=release), version_id)
 
     def archive_version(
         self, agent_id: str, version_id: str, archived_by: str = SYSTEM, comment: str = ""
@@ -218,7 +225,12 @@ class AgentCatalog:
             tenant_id: Whose.
             query: Words, or beginnings of words.
             limit: Agents at most.
+
+        Raises:
+            Invalid: `limit_invalid`.
         """
+        if limit < 0:
+            raise Invalid("limit_invalid", "A limit is 0 or more.")
         ranked = [(rank(one.about, query), one.agent_id) for one in self._of(tenant_id)]
         best = sorted((place for place in ranked if place[0] > 0), reverse=True)
         return [CatalogEntry(self, agent_id) for _, agent_id in best[:limit]]

@@ -1,6 +1,7 @@
 """Views of what a program keeps in its catalog: each shows what is there now."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import datetime
 from typing import Protocol
 
@@ -138,8 +139,8 @@ class CatalogVersion:
 
     @property
     def definition(self) -> Mapping[str, object]:
-        """What the agent is."""
-        return self._now.definition
+        """What the agent is; a copy, for what was submitted does not change."""
+        return deepcopy(dict(self._now.definition))
 
     @property
     def changelog(self) -> str:

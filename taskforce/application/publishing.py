@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from taskforce.application.agents import Named, act_of, event, locked, told, told_version
+from taskforce.application.agents import Named, act_of, event, locked, require_seen, told, told_version
 from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.asking import Wanted, commit
 from taskforce.application.deciding import SUBJECT_CHANGED
@@ -99,12 +99,31 @@ async def request_for(store: Store, acting: Actor, name: str, version_id: str) -
         return agent, await records.requests.get(version.request_id) if version.request_id else None
 
 
-def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdict) -> None:
-    """Refuses a verdict on a version that waits for none; the rule says whether it could, the request's end does it.
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What an approver has read; None does not say.
+
+    Attributes:
+        revisions: Of which one is the agent's.
+        config_hash: The version's.
+    """
+
+    revisions: frozenset[int] | None = None
+    config_hash: str | None = None
+
+
+def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdict, read: Read) -> None:
+    """Refuses a verdict on what the approver has not read, or on a version that waits for none.
+
+    The rule says whether it could be; the request's end does it.
 
     Raises:
-        Conflict: `transition_not_allowed`.
+        Stale: `revision_changed`.
+        Conflict: `content_changed`; `transition_not_allowed`.
     """
+    require_seen(agent, read.revisions)
+    if read.config_hash not in (None, agent.version(version_id).config_hash):
+        raise Conflict("content_changed", "The version is not what you were shown. Read it again.")
     (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(acting))
 
 

@@ -84,7 +84,10 @@ async def test_versions_come_in_the_order_of_their_numbers(designer: httpx.Async
         assert_problem(answer, 422, "version_number_invalid")
 
 
-async def test_a_draft_is_revised_and_its_hash_follows(designer: httpx.AsyncClient, here: str) -> None:
+async def test_a_draft_is_revised_and_its_hash_follows(
+    designer: httpx.AsyncClient, here: str, client_for: ClientFor, tenant: str
+) -> None:
+    auditor = client_for(tenant, "aud", ["auditor"])
     first = (await designer.get(f"{here}/0.1.0")).json()
     assert first["config_hash"] == canonical_hash(GOOD)
     wanted = {"definition": {**GOOD, "temperature": 1.0}, "changelog": "Warmer.", "version_number": "0.2.0"}
@@ -92,6 +95,14 @@ async def test_a_draft_is_revised_and_its_hash_follows(designer: httpx.AsyncClie
     assert (changed["version_id"], changed["version_number"]) == (first["version_id"], "0.2.0")
     assert changed["config_hash"] == canonical_hash({**GOOD, "temperature": 1})
     assert [(one["was"], one["now"], one["by"]) for one in changed["transitions"]] == [("draft", "draft", "dora")]
+    again = await designer.put(f"{here}/0.2.0", json={"changelog": "Warmer."})
+    assert (again.json()["transitions"], again.headers["etag"]) == (changed["transitions"], '"2"')
+    which = {"action": "agent.version.change"}
+    # What changed nothing is not told.
+    (change,) = (await auditor.get("/api/v1/admin/audit", params=which)).json()["items"]
+    names = ("version_id", "version_number", "status", "config_hash")
+    assert change["details"]["version_before"] == {name: first[name] for name in names}
+    assert change["details"]["version"] == {name: changed[name] for name in names}
     assert_problem(await designer.get(f"{here}/0.1.0"), 404, "version_not_found")
 
 

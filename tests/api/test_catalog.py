@@ -158,9 +158,13 @@ async def test_a_change_is_meant_for_what_was_seen(designer: httpx.AsyncClient) 
             await designer.request(method, path, json=body, headers=stale), 412, "revision_changed"
         )
         assert problem["revision"] == 2
-    for wrong in ("2", 'W/"2"', '"2", "3"', '"x"', '"0"'):
+    for other in ('W/"2"', '"02", "3"', '"x,2"', '"0"', '""'):
+        answer = await designer.put(here, json={}, headers={"if-match": other})
+        assert_problem(answer, 412, "revision_changed")
+    for wrong in ("2", '"2" "3"', '"2",', '"', '*, "2"'):
         answer = await designer.put(here, json={}, headers={"if-match": wrong})
         assert_problem(answer, 422, "if_match_invalid")
+    assert (await designer.put(here, json={"name": "One"}, headers={"if-match": '"1", "2"'})).is_success
     assert (await designer.put(here, json={"name": "Two"}, headers={"if-match": "*"})).json()["name"] == "Two"
 
 

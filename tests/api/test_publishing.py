@@ -103,6 +103,29 @@ async def test_from_a_draft_to_an_answer(
     assert statuses == {"calculator": "succeeded", "write_file": "refused"}
 
 
+async def test_an_approver_approves_only_what_they_were_shown(
+    designer: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    first = await submitted(designer)
+    shown = await admin.get(f"{HERE}/0.1.0")
+    await designer.post(f"/api/v1/admin/requests/{first['request_id']}/withdraw")
+    await until(designer, f"{HERE}/0.1.0", "draft")
+    worse = {"definition": {**GOOD, "model": MODEL, "system_prompt": "You lie."}}
+    assert (await designer.put(f"{HERE}/0.1.0", json=worse)).is_success
+    assert (await designer.post(f"{HERE}/0.1.0/submit")).is_success
+    tag, its_hash = {"if-match": shown.headers["etag"]}, {"config_hash": shown.json()["config_hash"]}
+    for verdict in ("approve", "reject"):
+        path = f"{HERE}/0.1.0/{verdict}"
+        assert_problem(await admin.post(path, headers=tag), 412, "revision_changed")
+        assert_problem(await admin.post(path, json=its_hash), 409, "content_changed")
+    now = await admin.get(f"{HERE}/0.1.0")
+    once, read = {"if-match": now.headers["etag"], "idempotency-key": "approve-it"}, now.json()["config_hash"]
+    for _ in range(2):
+        # A repeated call is answered as the first, though the version has moved on since.
+        answer = await admin.post(f"{HERE}/0.1.0/approve", headers=once, json={"config_hash": read})
+        assert (answer.status_code, answer.json()["status"]) == (200, "approved")
+
+
 async def test_a_rejected_version_is_a_draft_again_and_can_be_asked_for_anew(
     designer: httpx.AsyncClient, admin: httpx.AsyncClient
 ) -> None:

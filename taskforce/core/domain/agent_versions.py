@@ -67,6 +67,11 @@ class Transition:
     at: datetime
     comment: str
 
+    @property
+    def is_revision(self) -> bool:
+        """Whether a draft was changed, and stayed one."""
+        return (self.was, self.now) == (VersionStatus.DRAFT, VersionStatus.DRAFT)
+
 
 @dataclass(frozen=True, slots=True)
 class AgentVersion:
@@ -81,7 +86,7 @@ class AgentVersion:
         created_at: When, UTC.
         config_hash: SHA-256 over the definition's canonical JSON.
         status: Where it stands.
-        transitions: Each step of its life, oldest first.
+        transitions: Each step of its life, oldest first; of revisions in a row the last.
         draining: Whether no new runs are started although it is not archived yet.
         request_id: The request for its publication that was opened last, if any.
     """
@@ -143,6 +148,8 @@ class AgentVersion:
     def revised(self, act: Act, number: str | None, definition: Definition | None, changelog: str | None) -> Self:
         """Changes a draft, which stays one; what is None stays.
 
+        Of several revisions in a row its life tells the last. One that changes nothing is none.
+
         Raises:
             Conflict: `version_immutable`: it was submitted.
             Invalid: As `drafted`.
@@ -157,14 +164,22 @@ class AgentVersion:
             self.changelog if changelog is None else changelog,
             act,
         )
-        same = replace(
+        if (new.version_number, new.config_hash, new.changelog) == (
+            self.version_number,
+            self.config_hash,
+            self.changelog,
+        ):
+            return self
+        before = self.transitions
+        revised = replace(
             self,
             version_number=new.version_number,
             definition=new.definition,
             changelog=new.changelog,
             config_hash=new.config_hash,
+            transitions=before[:-1] if before and before[-1].is_revision else before,
         )
-        return same.moved(VersionStatus.DRAFT, act)
+        return revised.moved(VersionStatus.DRAFT, act)
 
     def submitted(self, act: Act, offered: Offered, request_id: str | None) -> Self:
         """Asks for its publication.

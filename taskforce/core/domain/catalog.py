@@ -185,6 +185,8 @@ class Agent:
         """
         was = self.version(version_id)
         new = was.revised(act, number, definition, changelog)
+        if new is was:
+            return self
         if new.number != was.number:
             self._require_free(new.number)
         return self._with(new, act)
@@ -217,8 +219,8 @@ class Agent:
             # From draft to draft leads a revision only.
             raise Conflict(
                 "transition_not_allowed",
-                "This version is draft; only one that waits for approval can be rejected.",
-                details={"version_status": "draft", "allowed": [VersionStatus.PENDING_APPROVAL.value]},
+                "This version is draft; from there it goes to draft or pending_approval, and is not rejected.",
+                details={"version_status": "draft", "allowed": [status.value for status in version.allowed]},
             )
         return self._with(version.moved(VersionStatus.DRAFT, act), act)
 

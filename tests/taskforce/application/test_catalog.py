@@ -220,6 +220,25 @@ def test_what_a_program_changes_afterwards_changes_nothing_here() -> None:
     entry = catalog.create_agent("acme", "Counter", initial_definition=definition)
     definition["tools"] = ["b"]
     assert entry.versions[0].definition["tools"] == ["a"]
+    got = entry.versions[0].definition
+    assert isinstance(got, dict)
+    got["system_prompt"] = "y"
+    got["tools"].append("c")
+    assert entry.versions[0].definition == {"tools": ["a"], "system_prompt": "x"}
+
+
+def test_a_version_drains_where_a_program_says_so_and_a_limit_is_no_negative_one() -> None:
+    catalog = AgentCatalog()
+    entry = catalog.create_agent("acme", "Counter", initial_definition=GOOD)
+    catalog.submit_for_approval(entry.agent_id, "0.1.0")
+    catalog.approve_version(entry.agent_id, "0.1.0", "bob")
+    catalog.publish_version(entry.agent_id, "0.1.0")
+    catalog.deprecate_version(entry.agent_id, "0.1.0", draining=True, release=True)
+    assert catalog.agent(entry.agent_id).version("0.1.0").draining
+    assert catalog.search_agents("acme", "counter", limit=0) == []
+    with pytest.raises(DomainError) as refused:
+        catalog.search_agents("acme", "counter", limit=-1)
+    assert refused.value.code == "limit_invalid"
 
 
 def test_a_catalog_that_knows_its_tools_refuses_others() -> None:

@@ -127,7 +127,7 @@ class Catalogs(RuleBasedStateMachine):
 
         async def close(acting: Actor) -> None:
             agent, request = await publishing.request_for(self.database, acting, slug, which)
-            publishing.require_waiting(acting, agent, which, verdict)
+            publishing.require_waiting(acting, agent, which, verdict, publishing.Read())
             assert request is not None
             status = ApprovalStatus.APPROVED if verdict is Verdict.APPROVE else ApprovalStatus.REJECTED
             await self.deciding.close(self.tenant, request.approval.request_id, status, "as I say")

@@ -27,6 +27,7 @@ from taskforce.application.deciding import Attempted, DecisionMade
 from taskforce.application.publishing import (
     CHANGED,
     Publications,
+    Read,
     Submission,
     request_for,
     require_waiting,
@@ -128,7 +129,7 @@ async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothi
     acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
     agent, _ = await request_for(stage.database, acting, "counter", "0.1.0")
     with pytest.raises(Conflict):
-        require_waiting(acting, agent, "0.1.0", Verdict.APPROVE)
+        require_waiting(acting, agent, "0.1.0", Verdict.APPROVE, Read())
     await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms()))
     gone = replace(first, payload={**first.payload, "version_id": "9.9.9"})
     missing = replace(first, resource_id="01890000-0000-7000-8000-000000000000")

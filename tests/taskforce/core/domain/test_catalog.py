@@ -71,7 +71,7 @@ def test_a_version_goes_the_ways_of_the_picture_and_no_other(status: VersionStat
         STEPS[step](agent)
     if step == "revise":
         assert refused.value.code == "version_immutable"
-    elif (step, status) != ("reject", VersionStatus.DRAFT):
+    else:
         assert refused.value.code == "transition_not_allowed"
         assert refused.value.details["allowed"] == [one.value for one in ALLOWED[status]]
         assert all(one.value in refused.value.message for one in ALLOWED[status])
@@ -85,6 +85,20 @@ def test_every_change_counts_and_says_who_when_and_why() -> None:
     with pytest.raises(Invalid) as refused:
         Act("alice", NOW, "x" * 2_001)
     assert refused.value.code == "comment_too_long"
+
+
+def test_of_revisions_in_a_row_the_last_is_told_and_one_of_nothing_is_none() -> None:
+    agent = made().submitted("0.1.0", act(), ANYTHING).rejected("0.1.0", act())
+    for second in range(5):
+        agent = agent.revised("0.1.0", later(second), changelog=f"{second}")
+        assert agent.revised("0.1.0", later(9), changelog=f"{second}", definition=dict(GOOD)) is agent
+    steps = agent.version("0.1.0").transitions
+    assert [(one.was.value, one.now.value) for one in steps] == [
+        ("draft", "pending_approval"),
+        ("pending_approval", "draft"),
+        ("draft", "draft"),
+    ]
+    assert (steps[-1].at, agent.revision) == (later(4).at, 8)
 
 
 def test_publishing_makes_current_and_deprecates_nothing() -> None:
