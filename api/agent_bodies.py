@@ -70,6 +70,7 @@ def imported_agent(file: AgentFile) -> NewAgent:
         description=file.description,
         category=file.category,
         tags=labels(file.tags),
+        changelog=file.changelog,
     )
 
 

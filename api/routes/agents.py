@@ -199,7 +199,7 @@ def _new(asked: CloneIn, definition: dict[str, Any]) -> NewAgent:
         slug=asked.slug,
         description=asked.description,
         category=asked.category,
-        tags=labels(asked.tags),
+        tags=None if asked.tags is None else labels(asked.tags),
         owner_id=asked.owner_id,
     )
 

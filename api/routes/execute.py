@@ -11,9 +11,9 @@ from api.parts import GatewayParts
 from api.schemas.runs import PREFIX, AcceptedOut, ExecuteIn, RunOut, run_links, run_out
 from api.things import agent_named
 from api.watching import wait_for_end
-from taskforce.application.agent_runs import Wanted, find_startable
+from taskforce.application.agent_runs import MOVED_ON, Wanted, find_startable
 from taskforce.application.missions import Accepted, Mission, accept
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.errors import DomainError, Invalid
 from taskforce.core.domain.ids import is_id, missing
 from taskforce.core.domain.runs import RunStatus
 from taskforce.core.interfaces.identity import Permission
@@ -37,8 +37,7 @@ async def execute(
     patience: Patience,
 ) -> AcceptedOut | Response:
     """Commits a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
-    chosen = await _choose(parts, caller, asked)
-    accepted = await _accept(parts, caller, asked, chosen, await request.json(), key)
+    chosen, accepted = await _start(parts, caller, asked, await request.json(), key)
     response.headers["location"] = f"{PREFIX}/{accepted.run_id}"
     if accepted.replayed:
         response.headers["idempotency-replayed"] = "true"
@@ -58,6 +57,20 @@ async def execute(
         status=RunStatus.QUEUED,
         links=run_links(caller.tenant_id, accepted.run_id, parts.temporal_ui),
     )
+
+
+async def _start(
+    parts: GatewayParts, caller: Caller, asked: ExecuteIn, body: object, key: str | None
+) -> tuple[Chosen, Accepted]:
+    chosen = await _choose(parts, caller, asked)
+    try:
+        return chosen, await _accept(parts, caller, asked, chosen, body, key)
+    except DomainError as error:
+        if asked.version is not None or error.code not in MOVED_ON:
+            raise
+    # The name that led to this version a moment ago leads to another one by now, or to none.
+    chosen = await _choose(parts, caller, asked)
+    return chosen, await _accept(parts, caller, asked, chosen, body, key)
 
 
 async def _accept(

@@ -40,13 +40,14 @@ class CloneIn(_Asked):
     Attributes:
         name: For people.
         slug: For addresses; derived from the name when left out.
+        category: An empty one is none.
     """
 
     name: Name
     slug: Slug | None = None
-    description: Text = ""
-    category: Label | None = None
-    tags: Tags = Field(default_factory=list)
+    description: Text | None = None
+    category: Annotated[str, Field(max_length=LONGEST_LABEL)] | None = None
+    tags: Tags | None = None
     owner_id: UserId | None = None
 
 

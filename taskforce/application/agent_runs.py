@@ -11,6 +11,9 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs import AgentDefinition, Pinned
 from taskforce.core.interfaces.records import Records, Store
 
+MOVED_ON = frozenset({"version_not_found", "version_not_published", "version_draining"})
+"""Codes of `hold_startable` after which a version that was not named by its number is looked for once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

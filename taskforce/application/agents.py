@@ -23,17 +23,19 @@ class NewAgent:
         name: For people.
         definition: What its first version is.
         slug: For addresses; derived from the name when left out.
-        description, category, tags: See `Description`.
+        description, category, tags: See `Description`; what is None a clone has of its source, and another agent not.
         owner_id: Who answers for it; its maker when left out.
+        changelog: What is new about its first version.
     """
 
     name: str
     definition: Definition = field(default_factory=dict, hash=False)
     slug: str | None = None
-    description: str = ""
+    description: str | None = None
     category: str | None = None
-    tags: frozenset[str] = frozenset()
+    tags: frozenset[str] | None = None
     owner_id: str | None = None
+    changelog: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,10 @@ async def create_agent(store: Store, acting: Actor, new: NewAgent, reserved: Col
     """
     slug = slug_of(new.name) if new.slug is None else new.slug
     owner = new.owner_id or acting.standing.user.user_id
-    about = Description(new.name, slug, new.description, new.category, new.tags, owner)
+    about = Description(new.name, slug, new.description or "", new.category or None, new.tags or frozenset(), owner)
     tenant_id = acting.standing.tenant.tenant_id
-    agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act_of(acting))
+    act = act_of(acting)
+    agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act, changelog=new.changelog)
     async with store.tenant(tenant_id) as records:
         await _require_room(records)
         await _require_free(records, slug, reserved)
@@ -134,9 +137,9 @@ async def clone_agent(store: Store, acting: Actor, source: str, new: NewAgent, r
     wanted = replace(
         new,
         definition=copied,
-        description=new.description or about.description,
-        category=new.category or about.category,
-        tags=new.tags or about.tags,
+        description=about.description if new.description is None else new.description,
+        category=about.category if new.category is None else new.category,
+        tags=about.tags if new.tags is None else new.tags,
     )
     return await create_agent(store, acting, wanted, reserved)
 

@@ -11,7 +11,8 @@ from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.catalog import Agent
 from taskforce.core.domain.errors import Invalid
 
-LARGEST: Final = 100_000
+LARGEST: Final = 200_000
+"""Characters: the longest definition, description and changelog, with what YAML adds to them."""
 DEEPEST: Final = 40
 LARGEST_INTEGER: Final = 2**63 - 1
 
@@ -38,6 +39,10 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             # A few of them, one within another, are a file without end.
             raise _invalid("it uses an alias (*name); write out what it stands for")
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it open
+        if getattr(event, "tag", None) is not None:
+            # What is read is what JSON would say of it; a tag may say another thing, or nothing that can be read.
+            raise _invalid(f"it uses a tag, near line {event.start_mark.line + 1}")
         self.depth += 1
         if self.depth > DEEPEST:
             raise _invalid(f"it is nested deeper than {DEEPEST} levels")
@@ -99,10 +104,10 @@ def read_document(text: str | bytes) -> Mapping[str, object]:
         Invalid: `yaml_invalid`: it is no YAML, too large or too deep, uses aliases or tags, has a key twice, or says
             what JSON cannot.
     """
-    if len(text) > LARGEST:
-        raise _invalid(f"it is larger than {LARGEST} bytes")
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        if len(decoded) > LARGEST:
+            raise _invalid(f"it is longer than {LARGEST} characters")
         found: object = yaml.load(decoded, Loader=_Loader)  # noqa: S506 - a safe loader, narrower than SafeLoader
     except UnicodeDecodeError:
         raise _invalid("it is not UTF-8") from None

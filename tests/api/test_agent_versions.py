@@ -45,14 +45,15 @@ async def test_a_draft_takes_anything_and_lists_all_of_its_problems(designer: ht
         "model": "nobody/knows",
         "limits": {"max_tokens": -1},
         "require_approval": ["http_post"],
+        "approval_roles": "cfo",
         "rag_config": {"index": "support-docs"},
     }
     answer = await designer.post(here, json={"version_number": "1.0.0", "definition": wrong})
     made = answer.json()
     assert answer.status_code == 201
     assert [one["path"] for one in made["problems"]] == [
-        "system_prompt", "tools[1]", "require_approval[0]", "model", "max_iterations", "limits.max_tokens",
-        "temperature",
+        "system_prompt", "tools[1]", "require_approval[0]", "approval_roles", "model", "max_iterations",
+        "limits.max_tokens", "temperature",
     ]  # fmt: skip
     assert made["definition"] == wrong
     refused = assert_problem(await designer.post(f"{here}/1.0.0/submit"), 409, "definition_has_problems")
@@ -241,6 +242,7 @@ async def test_a_version_goes_out_and_comes_in_as_yaml(designer: httpx.AsyncClie
     made = await designer.post(f"{AGENTS}/import", content=other, headers=YAML)
     assert made.status_code == 201, made.text
     (first,) = made.json()["versions"]
+    assert (await designer.get(f"{AGENTS}/second/versions/0.1.0")).json()["changelog"] == "More."
     assert (made.json()["slug"], first["version_number"], first["config_hash"]) == (
         "second",
         "0.1.0",
@@ -257,7 +259,15 @@ async def test_a_version_goes_out_and_comes_in_as_yaml(designer: httpx.AsyncClie
         ("!!python/object/apply:os.getcwd []", "yaml_invalid"),
         ("name: x\nname: y", "yaml_invalid"),
         ("{" * 100, "yaml_invalid"),
-        ("x" * 100_001, "yaml_invalid"),
+        ("x" * 200_001, "yaml_invalid"),
+        ("a: !!bool foo", "yaml_invalid"),
+        ("a: !!timestamp foo", "yaml_invalid"),
+        ('a: !!int ""', "yaml_invalid"),
+        ('a: !!float "_"', "yaml_invalid"),
+        ('a: !!int "1:30"', "yaml_invalid"),
+        ("a: !!null x", "yaml_invalid"),
+        ('? !!merge "<<"\n: {a: 1}', "yaml_invalid"),
+        ("a: ! x", "yaml_invalid"),
         ('name: "\\0"', "yaml_invalid"),
         ("definition: {a: !!set {x}}", "yaml_invalid"),
         ("definition: {a: 1e999}", "yaml_invalid"),

@@ -282,6 +282,9 @@ async def test_a_copy_of_an_agent(
     assert [one["status"] for one in copy["versions"]] == ["draft"]
     assert copy["versions"][0]["config_hash"] == source.versions[0].config_hash
     assert copy["current_version"] is None
+    bare = {"name": "Third counter", "description": "", "category": "", "tags": []}
+    copy = (await designer.post(f"{AGENTS}/second-counter/clone", json=bare)).json()
+    assert (copy["description"], copy["category"], copy["tags"]) == ("", None, [])
     assert_problem(await designer.post(f"{AGENTS}/absent/clone", json={"name": "x"}), 404, "agent_not_found")
     stranger = client_for(f"{tenant}-other", "dora", ["agent_designer"])
     foreign = await stranger.post(f"{AGENTS}/{source.agent_id}/clone", json={"name": "x"})

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from api.routes import execute as execute_route
+from taskforce.application.agent_runs import Startable, find_startable
 from taskforce.application.agents import Named
 from taskforce.application.publishing import Submission, submit_version
 from taskforce.core.domain.agent_definitions import ANYTHING
@@ -16,7 +18,7 @@ from taskforce.core.domain.approvals import workflow_id
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
-from tests.fixtures.agents import GOOD, keep_published, make_acting
+from tests.fixtures.agents import GOOD, keep_approved, keep_published, make_acting
 from tests.fixtures.alone import Alone
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from worker import sweeping
@@ -226,6 +228,37 @@ async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(
     assert (back["transitions"][-1]["by"], back["transitions"][-1]["comment"]) == ("system", "nobody decided in time")
     found = (await designer.get(f"/api/v1/admin/requests/{request.approval.request_id}")).json()
     assert found["status"] == "expired"
+
+
+async def test_a_name_that_moves_while_a_run_is_started_leads_to_where_it_has_moved(
+    designer: httpx.AsyncClient,
+    working: httpx.AsyncClient,
+    database: Database,
+    scripted: ScriptedLLM,
+    tenant: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await keep_published(database, tenant, model=MODEL)
+    await designer.post(HERE, json={"version_number": "1.0.0", "definition": {**GOOD, "model": MODEL}})
+    assert (await designer.put(f"{AGENTS}/counter/aliases/stable", json={"version": "0.1.0"})).is_success
+    await keep_approved(database, tenant, "counter", "1.0.0")
+
+    async def meanwhile(*wanted: Any) -> Startable:
+        found = await find_startable(*wanted)
+        if found.pinned.version_number == "0.1.0":
+            assert (await designer.post(f"{HERE}/1.0.0/publish")).is_success
+            assert (await designer.put(f"{AGENTS}/counter/aliases/stable", json={"version": "1.0.0"})).is_success
+            assert (await designer.post(f"{HERE}/0.1.0/deprecate", json={"in_flight": "drain"})).is_success
+        return found
+
+    monkeypatch.setattr(execute_route, "find_startable", meanwhile)
+    scripted.script([text("42.")])
+    started = await working.post(EXECUTE, json={**COUNT, "alias": "stable"})
+    assert started.status_code == 202, started.text
+    run = await ended(working, started.json()["links"]["self"])
+    assert (run["answer"], run["agent_version"]["version_number"]) == ("42.", "1.0.0")
+    # Who names the version itself means that one.
+    assert_problem(await working.post(EXECUTE, json={**COUNT, "version": "0.1.0"}), 409, "version_draining")
 
 
 @pytest.mark.parametrize(

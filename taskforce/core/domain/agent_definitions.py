@@ -144,6 +144,9 @@ def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
     if not isinstance(prompt, str) or not prompt.strip():
         yield Problem("system_prompt", "says what the model is told first, and is missing.")
     yield from _tools(definition, offered)
+    roles = definition.get("approval_roles")
+    if roles is not None and not (_is_names(roles) and roles):
+        yield Problem("approval_roles", f"lists the roles that decide, from one to {MOST_NAMES}.")
     yield from _models(definition, offered)
     yield from _in_range(definition, "max_iterations", HARD_MAX_STEPS)
     yield from _in_range(definition, "max_tokens", MOST_REPLY_TOKENS)

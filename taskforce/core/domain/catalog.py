@@ -119,14 +119,22 @@ class Agent:
 
     @classmethod
     def made(
-        cls, tenant_id: str, agent_id: str, about: Description, version_id: str, definition: Definition, act: Act
+        cls,
+        tenant_id: str,
+        agent_id: str,
+        about: Description,
+        version_id: str,
+        definition: Definition,
+        act: Act,
+        *,
+        changelog: str = "",
     ) -> Self:
         """Makes an agent, whose first version is a draft with the number 0.1.0.
 
         Raises:
             Invalid: As `AgentVersion.drafted`.
         """
-        first = AgentVersion.drafted(version_id, FIRST_NUMBER, definition, "", act)
+        first = AgentVersion.drafted(version_id, FIRST_NUMBER, definition, changelog, act)
         return cls(tenant_id, agent_id, about, (first,), act.at, act.at)
 
     @property

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from taskforce.core.domain.catalog import Description
 
 MOST_WORDS = 10
+SEARCHED = 3_000
+"""Characters of a description that are searched: what a search costs grows with the words that each agent has."""
 LONGEST_WORD = 60
 WEIGHTS = {"A": 1.0, "B": 0.4, "C": 0.2}
 """What a word counts in the name, in a tag, in the description; the first three of PostgreSQL's weights."""
@@ -36,7 +38,7 @@ def stem(word: str) -> str:
 def index_of(about: Description) -> tuple[tuple[str, str], ...]:
     """The words by which an agent is found, each with the weight of where it stands best, in alphabetical order."""
     found: dict[str, str] = {}
-    for weight, text in (("C", about.description), ("B", " ".join(sorted(about.tags))), ("A", about.name)):
+    for weight, text in (("C", about.description[:SEARCHED]), ("B", " ".join(sorted(about.tags))), ("A", about.name)):
         for word in words(text):
             found |= {word: weight, stem(word): weight}
     return tuple(sorted(found.items()))

@@ -136,7 +136,8 @@ class AgentRows(Repository):
         if row is None:
             return None
         rows = await self._connection.all(_VERSIONS_OF, self._of(agent_id=row.agent_id))
-        return _agent(row, tuple(map(_version, rows)))
+        # An agent has a version: one without was removed between the two looks.
+        return _agent(row, tuple(map(_version, rows))) if rows else None
 
     async def _keep(self, agent: Agent, known: Sequence[AgentVersion]) -> None:
         before = {one.version_id: one for one in known}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ JSON = st.recursive(
     max_leaves=15,
 )
 AWKWARD = ["yes", "no", "on", "~", "null", "0777", "0x1f", "1:30", "1e3", "2026-01-15", "<<", "=", "- a", "a: b", "#"]
-PIECES = [*"{}[]&*!|>-:,#?'\"\n ", "a", "1", "true", "<<", "!!set", "? "]
+PIECES = [*"{}[]&*!|>-:,#?'\"\n ", "a", "1", "true", "<<", "!!set", "!!int", "!!merge", "! ", "? "]
 
 
 @given(st.dictionaries(TEXTS | st.sampled_from(AWKWARD), JSON | st.sampled_from(AWKWARD), max_size=6))
@@ -29,6 +30,12 @@ def test_what_is_written_is_read_as_it_was(definition: dict[str, object]) -> Non
     read = read_document(text.encode())
     assert read["definition"] == definition
     assert (read["name"], read["slug"], read["version"]) == ("Counter", "counter", "0.1.0")
+
+
+@pytest.mark.parametrize("text", ["数" * 59_900, "\u2028" * 59_900, "\n \n" * 11_000, "\\" * 29_000])
+def test_the_longest_definition_comes_in_again(text: str) -> None:
+    agent = made(definition={"system_prompt": text})
+    assert read_document(write_agent(agent, agent.versions[0]).encode())["definition"] == {"system_prompt": text}
 
 
 @given(st.text(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=40).map("".join))

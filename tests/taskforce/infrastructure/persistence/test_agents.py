@@ -4,6 +4,7 @@ import re
 import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from taskforce.core.domain.catalog_search import rank
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.catalog_records import AgentFilter, Listed
 from taskforce.core.interfaces.stored import Page
+from taskforce.infrastructure.persistence.connection import Connection, Row
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.agents import GOOD, NOW, act, keep, made, published
 
@@ -25,25 +27,28 @@ WORDS = re.findall(
     hiring interview training course lesson exam grade school library book search answer question""",
 )
 MOST_MS = 50
+LENGTH = 420
+"""Words of a description besides the first dozen, which make it as long as it is searched."""
 
 
-def described(number: int) -> Description:
-    """Agent number n of many: words of a vocabulary, each by its own stride, and one that no other has."""
+def described(number: int, more: int = 0) -> Description:
+    """Agent number n of many: words of a vocabulary, each by its own stride, one that no other has, and many more."""
     picked = [WORDS[(number * stride + stride) % len(WORDS)] for stride in (1, 3, 7, 11, 13, 17, 19, 23)]
     name = f"{picked[0].title()} {picked[1]} agent {number}"
     text = f"Handles {', '.join(picked[2:])} for unit u{number} of department d{number % 100}."
+    text += "".join(f" {WORDS[(number + place) % len(WORDS)]}{number * place % 97}" for place in range(more))
     return Description(
         name, f"agent-{number}", text, picked[3], frozenset({picked[4], f"team:{number % 50}"}), f"user-{number % 20}"
     )
 
 
-async def fill(database: Database, tenant: str, count: int) -> list[Agent]:
+async def fill(database: Database, tenant: str, count: int, more: int = 0) -> list[Agent]:
     await database.register_tenant(tenant, NOW)
     agents: list[Agent] = []
     async with database.tenant(tenant) as records:
         for number in range(count):
             at = NOW + timedelta(seconds=number)
-            agent = Agent.made(tenant, new_id(), described(number), new_id(), GOOD, replace(act(), at=at))
+            agent = Agent.made(tenant, new_id(), described(number, more), new_id(), GOOD, replace(act(), at=at))
             if number % 3 == 0:
                 agent = published(agent, "0.1.0")
             await records.catalog.add(agent)
@@ -66,6 +71,24 @@ async def test_an_agent_comes_back_as_it_was(database: Database, tenant: str) ->
         await records.catalog.remove(third.agent_id)
         assert await records.catalog.get(third.agent_id) is None
         assert await records.catalog.alone() == 0
+
+
+async def test_an_agent_that_is_removed_while_it_is_read_is_not_there(
+    database: Database, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.register_tenant(tenant, NOW)
+    agent = await keep(database, made(tenant))
+    first = Connection.first
+
+    async def and_removed(connection: Connection, *asked: Any) -> Row | None:
+        row = await first(connection, *asked)
+        async with database.tenant(tenant) as records:
+            await records.catalog.remove(agent.agent_id)
+        return row
+
+    async with database.tenant(tenant) as records:
+        monkeypatch.setattr(Connection, "first", and_removed)
+        assert await records.catalog.get(agent.agent_id) is None
 
 
 async def test_where_names_lead(database: Database, tenant: str) -> None:
@@ -142,9 +165,10 @@ async def test_filters_and_a_question_together(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 async def many(database: Database) -> str:
-    """Ten thousand agents in one tenant, and nine other tenants with five hundred each beside them."""
-    for number in range(10):
-        await fill(database, f"catalog-{number}", 10_000 if number == 0 else 500)
+    """Ten thousand agents in one tenant, described at length, and nine other tenants with five hundred each."""
+    await fill(database, "catalog-0", 10_000, more=LENGTH)
+    for number in range(1, 10):
+        await fill(database, f"catalog-{number}", 500)
     return "catalog-0"
 
 
