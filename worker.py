@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -45,7 +45,7 @@ from taskforce.application.subjects import Subject
 from taskforce.application.thinking import Thinking
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import DefinitionRules
-from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.records import Clock, Live
 from taskforce.core.interfaces.tools import ToolRunner
@@ -221,6 +221,7 @@ async def sweeping(
     """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
     works: dict[Work, float] = {
         **dict.fromkeys(_starting_late(database, door, clock), SWEEP_SECONDS),
+        _cancelling(database, door, clock): SWEEP_SECONDS,
         **dict.fromkeys(_settling(database, door, live, clock), SWEEP_SECONDS),
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
@@ -265,6 +266,30 @@ def _starting_late(database: Database, door: TemporalDoor, clock: Clock) -> Sequ
         await start_late_deletions(database, clock() - LATE, door.start_deletion)
 
     return start_runs, start_requests, start_deletions
+
+
+def _cancelling(database: Database, door: TemporalDoor, clock: Clock) -> Work:
+    """Runs that were to be cancelled, which whoever wanted it did not live to do, are."""
+    briefs = Briefs(database)
+
+    async def cancel(tenant_id: str, run_id: str) -> bool:
+        try:
+            await door.cancel_run(tenant_id, run_id)
+        except Missing:
+            # Not started yet; the row of one that was ended from outside is settled elsewhere.
+            await door.start_run(await briefs.get(tenant_id, run_id))
+            with suppress(Missing):
+                await door.cancel_run(tenant_id, run_id)
+        return True
+
+    late = Late(database.runs_to_cancel, cancel)
+
+    async def cancel_runs() -> None:
+        cancelled = await late.sweep(clock() - LATE)
+        if cancelled:
+            _log.info("runs.cancelled", asked=cancelled)
+
+    return cancel_runs
 
 
 def _settling(database: Database, door: TemporalDoor, live: Live, clock: Clock) -> Sequence[Work]:

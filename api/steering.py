@@ -6,15 +6,15 @@ from typing import TypeVar
 
 import structlog
 
-from api.dependencies import Caller
 from api.parts import GatewayParts
 from taskforce.application.running import Briefs, Running, require_run
-from taskforce.application.steering import Steerer, mark
 from taskforce.core.domain.errors import Conflict, Missing, Unavailable
 from taskforce.core.domain.runs import Brief, Ending, Run, RunStatus
 from taskforce.core.interfaces.stored import Request
 
 AT_A_TIME = 20
+MOST_AT_ONCE = 500
+"""Runs that a caller waits for; the others are asked within seconds."""
 Outcome = TypeVar("Outcome")
 
 _log = structlog.get_logger(__name__)
@@ -86,21 +86,18 @@ async def cancel(parts: GatewayParts, run: Run) -> None:
         await running.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
 
 
-async def cancel_all(parts: GatewayParts, caller: Caller, run_ids: Sequence[str]) -> int:
-    """Asks runs to end; one that has ended meanwhile needs nothing more.
+async def cancel_all(parts: GatewayParts, tenant_id: str, run_ids: Sequence[str]) -> int:
+    """Asks runs to end that are noted to be cancelled; one that has ended meanwhile needs nothing more.
 
     Returns:
-        How many were asked. The others, where Temporal does not answer, are as they were.
+        How many were asked. The others, where Temporal does not answer or there are too many, a sweeper asks.
     """
     room = asyncio.Semaphore(AT_A_TIME)
 
     async def one(run_id: str) -> bool:
         async with room:
             try:
-                run = await require_run(parts.database, caller.tenant_id, run_id)
-                by = Steerer(caller.user_id, caller.request_id, caller.key_id)
-                await mark(parts.database, run, "run.cancel", by, parts.clock())
-                await cancel(parts, run)
+                await cancel(parts, await require_run(parts.database, tenant_id, run_id))
             except (Conflict, Missing):
                 return False
             except Unavailable as error:
@@ -108,4 +105,4 @@ async def cancel_all(parts: GatewayParts, caller: Caller, run_ids: Sequence[str]
                 return False
         return True
 
-    return sum(await asyncio.gather(*map(one, run_ids)))
+    return sum(await asyncio.gather(*map(one, run_ids[:MOST_AT_ONCE])))

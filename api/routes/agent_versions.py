@@ -258,7 +258,7 @@ async def _retired(
     how = Retirement(said.in_flight, said.release, said.comment)
     retired = await retire(parts.database, actor_of(parts, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
-    cancelled = await steering.cancel_all(parts, caller, retired.open_runs) if cancels else 0
+    cancelled = await steering.cancel_all(parts, caller.tenant_id, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
     return RetiredOut.model_construct(
         version=_out(parts, response, retired.agent, version),

@@ -45,6 +45,7 @@ class RunRow(SQLModel, table=True):
     started_at: datetime | None = maybe(TIME)
     finished_at: datetime | None = maybe(TIME)
     key_id: str | None = maybe(UUID)
+    cancel_at: datetime | None = maybe(TIME)
 
 
 class TranscriptRow(SQLModel, table=True):

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from taskforce.application.agents import Named, act_of, changing, event, locked, told, told_version
 from taskforce.application.principals import Actor
+from taskforce.application.steering import Steerer, steered
 from taskforce.core.domain.agent_definitions import Definition
 from taskforce.core.domain.agent_versions import AgentVersion
 from taskforce.core.domain.catalog import Agent
@@ -152,7 +153,7 @@ async def roll_back(
 
 
 async def deprecate_version(store: Store, acting: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
-    """Takes a published version out of use; its runs are cancelled after the commit, by whoever called.
+    """Takes a published version out of use; its runs are cancelled after the commit, by whoever called or a sweeper.
 
     Raises:
         Missing, Conflict: As `Agent.deprecated`.
@@ -163,11 +164,11 @@ async def deprecate_version(store: Store, acting: Actor, named: Named, version_i
         agent = await locked(records, named)
         changed = agent.deprecated(version_id, act, draining=draining, release=how.release)
         await _keep(records, acting, "agent.version.deprecate", agent, changed, version_id, how)
-        return Retired(changed, await _open_runs(records, changed, version_id))
+        return Retired(changed, await _open_runs(records, acting, changed, version_id, how))
 
 
 async def archive_version(store: Store, acting: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
-    """Ends a deprecated version; its runs are cancelled after the commit, by whoever called.
+    """Ends a deprecated version; its runs are cancelled after the commit, by whoever called or a sweeper.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
@@ -180,15 +181,22 @@ async def archive_version(store: Store, acting: Actor, named: Named, version_id:
         changed = agent.archived(version_id, act)
         await _keep(records, acting, "agent.version.archive", agent, changed, version_id, how)
         # Only now: who starts a run holds the version until the run is committed.
-        found = await _open_runs(records, changed, version_id)
+        found = await _open_runs(records, acting, changed, version_id, how)
         if found and how.in_flight is InFlight.DRAIN:
             text = "Runs of this version are still open; archive it when they have ended, or cancel them."
             raise Conflict("runs_in_flight", text, details={"open_runs": len(found)})
         return Retired(changed, found)
 
 
-async def _open_runs(records: Records, agent: Agent, version_id: str) -> Sequence[str]:
-    return await records.runs.open_of_version(agent.version(version_id).version_id, MOST_RUNS)
+async def _open_runs(records: Records, acting: Actor, agent: Agent, version_id: str, how: Retirement) -> Sequence[str]:
+    known_id = agent.version(version_id).version_id
+    if how.in_flight is not InFlight.CANCEL:
+        return await records.runs.open_of_version(known_id, MOST_RUNS)
+    found = await records.runs.to_cancel(known_id, acting.now)
+    by = Steerer(acting.standing.user.user_id, acting.request_id, acting.standing.key_id)
+    for run_id in found:
+        await records.audit.append(steered(run_id, "run.cancel", by, acting.now))
+    return found
 
 
 async def _keep(

@@ -96,7 +96,7 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
         by = Steerer(saying.author_id, saying.request_id, saying.key_id)
-        told = _event(run, "run.message", by, now)
+        told = steered(run_id, "run.message", by, now)
         await records.audit.append(replace(told, content={"text": saying.text}))
     return Said(word_id)
 
@@ -136,15 +136,16 @@ async def mark(store: Store, run: Run, action: str, by: Steerer, now: datetime) 
     """
     run.require_open()
     async with store.tenant(run.brief.tenant_id) as records:
-        await records.audit.append(_event(run, action, by, now))
+        await records.audit.append(steered(run.brief.run_id, action, by, now))
 
 
-def _event(run: Run, action: str, by: Steerer, now: datetime) -> AuditEvent:
+def steered(run_id: str, action: str, by: Steerer, now: datetime) -> AuditEvent:
+    """What somebody did to a run, for the audit log."""
     return AuditEvent(
         actor_id=by.user_id,
         action=action,
         resource_type="run",
-        resource_id=run.brief.run_id,
+        resource_id=run_id,
         outcome="allowed",
         at=now,
         request_id=by.request_id,

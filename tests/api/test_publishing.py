@@ -1,13 +1,14 @@
 """From a draft to a run of it, with a worker behind the gateway; and what becomes of runs in flight."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from temporalio.client import Client
 
+from api import steering
 from api.routes import execute as execute_route
 from taskforce.application.agent_runs import Startable, find_startable
 from taskforce.application.agents import Named
@@ -15,13 +16,16 @@ from taskforce.application.publishing import Submission, submit_version
 from taskforce.core.domain.agent_definitions import ANYTHING
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import workflow_id
+from taskforce.core.domain.errors import Unavailable
+from taskforce.core.interfaces.stored import AuditFilter, Page
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.events import follow
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 from tests.fixtures.agents import GOOD, keep_approved, keep_published, make_acting
 from tests.fixtures.alone import Alone
-from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
-from worker import sweeping
+from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
+from tests.taskforce.application.stage import Watchers
+from worker import sweeping, utc_now
 from workflows.door import TemporalDoor
 
 AGENTS = "/api/v1/admin/agents"
@@ -259,6 +263,51 @@ async def test_a_name_that_moves_while_a_run_is_started_leads_to_where_it_has_mo
     assert (run["answer"], run["agent_version"]["version_number"]) == ("42.", "1.0.0")
     # Who names the version itself means that one.
     assert_problem(await working.post(EXECUTE, json={**COUNT, "version": "0.1.0"}), 409, "version_draining")
+
+
+@pytest.mark.parametrize("act", ["deprecate", "archive"])
+async def test_runs_are_cancelled_though_the_gateway_could_not(
+    designer: httpx.AsyncClient,
+    working: httpx.AsyncClient,
+    database: Database,
+    scripted: ScriptedLLM,
+    door: TemporalDoor,
+    monkeypatch: pytest.MonkeyPatch,
+    tenant: str,
+    act: str,
+) -> None:
+    """As when it dies between the commit and the act, or Temporal is away at that moment."""
+    await keep_published(database, tenant, tools=["ask_user"])
+    scripted.script([tool_calls([("ask_user", {"question": "Go on?"})]), hang("Let me")])
+    waiting = (await execute(working, agent_id="counter"))["links"]["self"]
+    await until(working, waiting, "waiting")
+    # Committed by a gateway that died before it could start the workflow.
+    monkeypatch.setattr(steering, "start", nothing)
+    unstarted = (await execute(working, agent_id="counter"))["links"]["self"]
+    if act == "archive":
+        assert (await designer.post(f"{HERE}/0.1.0/deprecate", json={"release": True})).is_success
+    monkeypatch.setattr(steering, "cancel", away)
+    how = {"in_flight": "cancel", "release": True}
+    retired = (await designer.post(f"{HERE}/0.1.0/{act}", json=how)).json()
+    assert (retired["open_runs"], retired["cancelled_runs"]) == (2, 0)
+    async with sweeping(Alone(database, tenant), door, Watchers(), later):
+        for run in (waiting, unstarted):
+            assert (await until(working, run, "cancelled"))["status"] == "cancelled"
+    async with database.tenant(tenant) as records:
+        told = await records.audit.page(AuditFilter(action="run.cancel"), Page(10))
+    assert [one.actor_id for one in told] == ["dora", "dora"]
+
+
+def later() -> datetime:
+    return utc_now() + timedelta(seconds=20)
+
+
+async def nothing(*_: object) -> None:
+    """Is not done."""
+
+
+async def away(*_: object) -> None:
+    raise Unavailable("temporal_unavailable", "Temporal does not answer.")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,10 @@ from typing import Any
 
 import asyncpg
 
+TO_START_OR_CANCEL = (
+    "(status = 'queued'::text) OR ((cancel_at IS NOT NULL) AND (status = ANY "
+    "(ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'paused'::text])))"
+)
 APP = "taskforce_app"
 NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
@@ -37,7 +41,7 @@ READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "webhook_deliveries": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
-    "runs": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
+    "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({TO_START_OR_CANCEL}))",
     "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND "
     "((status = 'pending'::text) AND (started_at IS NULL)))",
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",

@@ -210,6 +210,10 @@ class Platform(Protocol):
         """(tenant, run) of runs that were committed before a time and have not begun, by the run's id, after an id."""
         ...
 
+    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """(tenant, run) of open runs that were to be cancelled before a time, as `unstarted_runs`."""
+        ...
+
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """Makes the tenant's row if it is new."""
         ...

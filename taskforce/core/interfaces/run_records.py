@@ -49,6 +49,10 @@ class Runs(Protocol):
         """The ids of open runs that are pinned to a version, oldest first."""
         ...
 
+    async def to_cancel(self, version_id: str, now: datetime) -> Sequence[str]:
+        """Notes that the open runs of a version shall be cancelled; returns their ids, oldest first."""
+        ...
+
     async def locked(self, run_id: str) -> Run | None:
         """The run, which nobody else changes before this transaction ends."""
         ...

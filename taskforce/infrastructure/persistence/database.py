@@ -174,6 +174,11 @@ class Database:
         async with self._platform("") as records:
             return await records.unstarted_requests(before, most, after)
 
+    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """See `Platform`."""
+        async with self._platform("") as records:
+            return await records.runs_to_cancel(before, most, after)
+
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
         """See `QueuedDeliveries`."""
         async with self._platform("") as records:

@@ -16,6 +16,7 @@ from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.deletions import DELETION, PHASES, UNSTARTED, deletion_of
 from taskforce.infrastructure.persistence.deliveries import DELIVERIES
 from taskforce.infrastructure.persistence.rows import table
+from taskforce.infrastructure.persistence.runs import STILL_OPEN
 from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
 
 _RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
@@ -43,7 +44,7 @@ class PlatformRecords:
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
         """See `Platform`."""
-        late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before)
+        late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before, _RUNS.c.cancel_at.is_(None))
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def unstarted_requests(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
@@ -51,6 +52,11 @@ class PlatformRecords:
         waits = sa.and_(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None))
         late = sa.and_(waits, _REQUESTS.c.opened_at < before)
         return await self._late(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id, late, most, after)
+
+    async def runs_to_cancel(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
+        """See `Platform`."""
+        late = sa.and_(_RUNS.c.cancel_at < before, STILL_OPEN)
+        return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def _late(
         self, tenant: sa.Column[Any], thing: sa.Column[Any], late: sa.ColumnElement[bool], most: int, after: str | None

@@ -92,6 +92,12 @@ _OF_VERSION = Query(
     .order_by(_RUNS.c.run_id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
+_CANCEL = Query(
+    sa.update(_RUNS)
+    .where(where(_RUNS, "version_id"), STILL_OPEN)
+    .values(cancel_at=sa.bindparam("now", type_=_RUNS.c.created_at.type))
+    .returning(_RUNS.c.run_id)
+)
 # Two who start at once: the second waits, and then counts the first's session.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
@@ -176,6 +182,11 @@ class RunRows(Repository):
         """The ids of open runs that are pinned to a version, oldest first."""
         rows = await self._connection.all(_OF_VERSION, {**self._of(version_id=version_id), "most": most})
         return [row.run_id for row in rows]
+
+    async def to_cancel(self, version_id: str, now: datetime) -> Sequence[str]:
+        """Notes that the open runs of a version shall be cancelled; returns their ids, oldest first."""
+        rows = await self._connection.all(_CANCEL, {**self._of(version_id=version_id), "now": now})
+        return sorted(row.run_id for row in rows)
 
     async def locked(self, run_id: str) -> Run | None:
         """The run; its row is locked until the commit."""

@@ -85,6 +85,9 @@ class SomeTenants:
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
         raise NotImplementedError
 
+    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        raise NotImplementedError
+
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         raise NotImplementedError
 
