@@ -45,7 +45,7 @@ async def read_body(request: Request) -> AgentFile:
     body = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     found: Mapping[str, object] | object
-    # The largest file takes most of a second, which is not the event loop's.
+    # The largest file takes two seconds, which are not the event loop's.
     found = await asyncio.to_thread(read_document, body) if kind in YAML_KINDS else json.loads(body or b"{}")
     try:
         return AgentFile.model_validate(found)

@@ -14,7 +14,7 @@ from typing import Final
 from taskforce.application.granting import told_grant
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.people import told_user
-from taskforce.application.principals import known_roles, standing, standing_by
+from taskforce.application.principals import known_roles, standing_by
 from taskforce.application.subjects import Anything, approvers_of
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approvals import Decision, Verdict
@@ -102,14 +102,14 @@ class Escalations(Anything):
         Raises:
             Invalid: `payload_invalid`: it was asked for before such payloads were checked.
             Conflict: `escalation_over`.
-            Forbidden: `user_deactivated`: the requester is; `tenant_disabled`; `approver_holds_less`.
+            Forbidden: As `standing_by` for who asks; `approver_holds_less`.
         """
         wish, requester = escalation_of(request.payload), request.approval.requester_id
         until, approvers = wish.ends(now), approvers_of(request)
         # In one order for all, as where users are changed: rights that are taken meanwhile are not handed on.
         for user_id in sorted({requester, *approvers}):
             await records.users.locked(user_id)
-        await standing(records, requester, self._rules, now)
+        await standing_by(records, requester, request.key_id, self._rules, now)
         await records.roles.shared({wish.role})
         known = await known_roles(records, {wish.role}, self._rules)
         for word in request.approval.decisions:

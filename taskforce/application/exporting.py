@@ -11,7 +11,7 @@ from typing import Final
 
 from taskforce.application.auditing import Export, next_page, seal_tenant
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
-from taskforce.application.principals import standing
+from taskforce.application.principals import standing_by
 from taskforce.application.subjects import Anything
 from taskforce.core.domain import audit_chain
 from taskforce.core.domain.access import AccessRules
@@ -64,7 +64,7 @@ class Exports(Anything):
 
         Raises:
             Invalid: `payload_invalid`: it was asked for before such payloads were checked.
-            Forbidden: `user_deactivated`: the requester is; `tenant_disabled`.
+            Forbidden: As `standing_by` for who asks.
             Conflict: `audit_dropped`: what was still to come was dropped in the meantime.
         """
         wish, now = _wish(request.payload), clock()
@@ -79,7 +79,7 @@ class Exports(Anything):
         Raises:
             Forbidden: As `prepare`.
         """
-        await standing(records, request.approval.requester_id, self._rules, now)
+        await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
         request_id, until = request.approval.request_id, now + KEPT
         result = await records.request_results.locked(request_id)
         if result is None:
@@ -94,7 +94,7 @@ class Exports(Anything):
         request_id = request.approval.request_id
         name = f"audit-{tenant_id}-{request_id}.jsonl"
         async with store.tenant(tenant_id) as records:
-            await standing(records, request.approval.requester_id, self._rules, now)
+            await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
             if await records.request_results.begin(RequestResult(request_id, MEDIA_TYPE, name, now, now + KEPT)):
                 await records.audit.append(_exported(tenant_id, request, now))
                 return True

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
-from taskforce.application.principals import standing
+from taskforce.application.principals import standing_by
 from taskforce.application.subjects import Anything, approvers_of
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Conflict, Missing, Unavailable
@@ -76,10 +76,10 @@ class Raises(Anything):
             Invalid: `payload_invalid`: it was asked for before such payloads were checked.
             Missing: `run_not_found`.
             Conflict: `run_finished`; `not_a_raise`: the run has as much by now.
-            Forbidden: `user_deactivated`: the requester is; `tenant_disabled`.
+            Forbidden: As `standing_by` for who asks.
         """
         wish = raise_of(request.payload)
-        await standing(records, request.approval.requester_id, self._rules, now)
+        await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
         run = await records.runs.locked(wish.run_id)
         if run is None:
             raise missing("run")

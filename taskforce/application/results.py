@@ -40,14 +40,14 @@ async def begin_download(store: Store, actor: Actor, request_id: str) -> Downloa
         request_id: The request.
 
     Raises:
-        Missing: `request_not_found`; `result_not_found`: somebody else has asked for it, nothing comes of it to be
-            had, or it is kept no longer.
+        Missing: `request_not_found`; `result_not_found`: somebody else, or another key, has asked for it, nothing comes
+            of it to be had, or it is kept no longer.
         Conflict: `not_approved`; `result_not_ready`: it is still being made.
     """
     tenant_id = actor.standing.tenant.tenant_id
     async with store.tenant(tenant_id) as records:
         request = await found(records, request_id)
-        if request.approval.requester_id != actor.standing.user.user_id:
+        if not _asked_by(request, actor):
             raise missing("result")
         result = await _result(records, request, actor.now)
         told = Told("downloaded", actor.standing.user.user_id, actor.now, channel="api")
@@ -110,6 +110,12 @@ async def erase_all_old_results(platform: Platform, store: Store, now: datetime)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's results, those of the others go
             _log.error("results.not_erased", tenant_id=tenant.tenant_id, error=type(error).__name__)
     return total
+
+
+def _asked_by(request: Request, actor: Actor) -> bool:
+    """Whether it is the requester who asks; an API key of theirs has only what it has asked for itself."""
+    own = request.approval.requester_id == actor.standing.user.user_id
+    return own and actor.standing.key_id in (None, request.key_id)
 
 
 async def _result(records: Records, request: Request, now: datetime) -> RequestResult:

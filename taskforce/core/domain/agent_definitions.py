@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from taskforce.core.domain.canonical import canonical_json
+from taskforce.core.domain.document_parts import Part, Problems
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.runs import (
@@ -144,9 +145,7 @@ def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
     if not isinstance(prompt, str) or not prompt.strip():
         yield Problem("system_prompt", "says what the model is told first, and is missing.")
     yield from _tools(definition, offered)
-    roles = definition.get("approval_roles")
-    if roles is not None and not (_is_names(roles) and roles):
-        yield Problem("approval_roles", f"lists the roles that decide, from one to {MOST_NAMES}.")
+    yield from _approval_roles(definition.get("approval_roles"))
     yield from _models(definition, offered)
     yield from _in_range(definition, "max_iterations", HARD_MAX_STEPS)
     yield from _in_range(definition, "max_tokens", MOST_REPLY_TOKENS)
@@ -172,6 +171,14 @@ def _tools(definition: Definition, offered: Offered) -> Iterator[Problem]:
     for place, name in enumerate(_texts(asked)):
         if name not in _texts(listed):
             yield Problem(f"require_approval[{place}]", f"{name[:80]} is none of the agent's tools.")
+
+
+def _approval_roles(value: object) -> Iterator[Problem]:
+    # Read as the terms of its calls read it: taken for nothing, a slip would leave them to the usual approvers.
+    if value is not None:
+        problems = Problems("definition_invalid", "definition")
+        Part(value, "approval_roles", problems).names(least=1)
+        yield from (Problem(one["path"], one["problem"]) for one in problems.found)
 
 
 def _models(definition: Definition, offered: Offered) -> Iterator[Problem]:

@@ -1,15 +1,19 @@
 """An export that was asked for: whole, once, and for a while."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from taskforce.application.auditing import EXPORT_BATCH, drop_expired, seal_tenant
 from taskforce.application.exporting import KEPT
+from taskforce.application.keys import NewKey, issue_key
+from taskforce.application.principals import Actor
 from taskforce.application.results import begin_download, erase_all_old_results, erase_old_results, pieces
 from taskforce.core.domain.audit_chain import Anchor, Verified, verify
 from taskforce.core.domain.errors import DomainError, Forbidden, Missing
+from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.stored import AuditEvent, RequestResult
 from tests.taskforce.application.stage import NOW, Stage
 from tests.taskforce.application.test_escalating import approved, asked, carried_out
@@ -69,6 +73,36 @@ async def checked(stage: Stage, request_id: str) -> Verified:
     """What is downloaded, checked as an export is."""
     text, end = await downloaded(stage, request_id)
     return verify(text.split("\n")[:-1], end)
+
+
+async def asked_by_key(stage: Stage, request_id: str) -> tuple[Actor, str]:
+    """Asks by an API key of Bob's as he has asked himself; returns the key as who acts, and the approved request."""
+    key = (await issue_key(stage.database, await admin(stage), NewKey("bob", "ci", frozenset({"viewer"})))).key
+    async with stage.database.tenant(stage.tenant_id) as records:
+        request = await records.requests.get(request_id)
+        assert request is not None
+        approval = replace(request.approval, request_id=new_id(), decisions=())
+        await records.requests.add(replace(request, approval=approval, key_id=key.key_id))
+    await approved(stage, approval.request_id, "ada")
+    bob = await acting(stage, "bob")
+    return replace(bob, standing=replace(bob.standing, key_id=key.key_id)), approval.request_id
+
+
+async def test_a_key_has_only_what_it_has_asked_for_itself(stage: Stage) -> None:
+    """What its user was allowed to have is more than the key may read."""
+    in_person = await wanted(stage)
+    by_key, own = await asked_by_key(stage, in_person)
+    for request_id in (in_person, own):
+        await carried_out(stage, request_id)
+    assert await code(begin_download(stage.database, by_key, in_person)) == "result_not_found"
+    assert (await begin_download(stage.database, by_key, own)).result.size > 0
+
+
+async def test_for_a_key_that_was_revoked_nothing_is_exported(stage: Stage) -> None:
+    by_key, own = await asked_by_key(stage, await wanted(stage))
+    async with stage.database.tenant(stage.tenant_id) as records:
+        assert await records.keys.revoke(str(by_key.standing.key_id), stage.now)
+    assert (await carried_out(stage, own)).data == {"code": "api_key_ended"}
 
 
 async def test_the_log_is_exported_once_with_the_record_of_its_own_export(stage: Stage) -> None:

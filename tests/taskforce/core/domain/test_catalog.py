@@ -252,6 +252,22 @@ def test_all_problems_of_a_definition_are_listed_at_once() -> None:
     assert [one.path for one in problems_of(GOOD, Offered(frozenset()))] == ["tools[0]"]
 
 
+@pytest.mark.parametrize(
+    "roles", ["cfo", [], [""], ["cfo", 1], [["cfo"]], ["a\nb"], ["x" * 10_000], {"cfo": 1}, 1, False, ["cfo"] * 201]
+)
+def test_who_decides_is_said_right_or_not_at_all(roles: object) -> None:
+    wrong = {**GOOD, "approval_roles": roles}
+    assert {one.path.partition("[")[0] for one in problems_of(wrong)} == {"approval_roles"}
+    with pytest.raises(Invalid) as refused:
+        instructions_of(wrong)
+    assert refused.value.code == "definition_invalid"
+
+
+@pytest.mark.parametrize(("roles", "read"), [(["cfo", "admin"], ("cfo", "admin")), (None, ())])
+def test_who_decides_is_read_as_it_was_said(roles: object, read: tuple[str, ...]) -> None:
+    assert instructions_of({**GOOD, "approval_roles": roles}).approval_roles == read
+
+
 def test_what_a_definition_says_and_leaves_open() -> None:
     says = instructions_of({**GOOD, "model": "a/b", "fallbacks": ["c/d"], "limits": {"max_seconds": 60}, "other": {}})
     assert says.limits == Limits(max_steps=5, max_seconds=60)
