@@ -9,10 +9,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from taskforce.core.domain.errors import DomainError, Kind
+from taskforce.core.domain.errors import MAY_PASS, DomainError
 
-# What may succeed when it is done again; everything else is told to the workflow at once.
-RETRYABLE = frozenset({Kind.LIMITED, Kind.UNAVAILABLE})
 INTERNAL = "internal"
 
 _log = structlog.get_logger(__name__)
@@ -30,7 +28,7 @@ def to_failure(error: DomainError) -> ApplicationError:
     return ApplicationError(
         error.message,
         type=error.code,
-        non_retryable=error.kind not in RETRYABLE,
+        non_retryable=error.kind not in MAY_PASS,
         next_retry_delay=None if error.retry_after is None else timedelta(seconds=error.retry_after),
     )
 

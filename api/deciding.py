@@ -85,8 +85,16 @@ async def who_asks(records: Records, parts: GatewayParts, caller: Caller) -> App
     return await approver_of(records, caller.user_id, parts.rules, parts.clock(), caller.roles)
 
 
-async def find(parts: GatewayParts, caller: Caller, request_id: str) -> tuple[Request, Approver]:
+async def find(
+    parts: GatewayParts, caller: Caller, request_id: str, *, decides: bool = False
+) -> tuple[Request, Approver]:
     """A request that the caller may know of, and the caller as an approver.
+
+    Args:
+        parts: What the gateway is made of.
+        caller: Who asks.
+        request_id: The request.
+        decides: Whether the caller would decide it: then it is audited that they may not.
 
     Raises:
         Missing: `request_not_found`: there is none, or it is none of the caller's business.
@@ -96,6 +104,10 @@ async def find(parts: GatewayParts, caller: Caller, request_id: str) -> tuple[Re
         request = await records.requests.get(known_id)
         approver = await who_asks(records, parts, caller)
     if request is None or not _may_know(caller, approver, request):
+        if request is not None and decides:
+            # Somebody who may have decided once is told no more than a stranger, but the log is.
+            attempt = Attempted(caller.tenant_id, known_id, caller.user_id, Channel.API, key_id=caller.key_id)
+            await parts.deciding().refuse(attempt, "approver_role_missing")
         raise missing("request")
     return request, approver
 
@@ -218,6 +230,8 @@ async def say(parts: GatewayParts, caller: Caller, request: Request, approver: A
     async with _noted(parts, attempt):
         require_open(request)
         require_key_enough(parts, caller, request, approver)
+        # What the workflow would refuse takes none of its limited number of updates.
+        request.approval.check_word(word.decision.comment, word.decision.seen)
     await _authorize(parts, attempt)
     said = word.decision if word.propose is None else word.decision.model_copy(update={"edit": await word.propose()})
     named = None if word.key is None else update_id(tenant_id, request_id, caller.user_id, word.key)

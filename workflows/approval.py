@@ -100,6 +100,7 @@ class ApprovalWorkflow:
         if self._approval is not None:
             try:
                 self._approval.check(decision.approver_id, Channel.API, workflow.now())
+                self._approval.check_word(decision.comment, decision.seen)
             except Conflict as conflict:
                 raise ApplicationError(conflict.message, type=conflict.code, non_retryable=True) from None
 

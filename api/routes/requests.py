@@ -157,7 +157,7 @@ async def approve(
 ) -> RequestOut:
     """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
     sent = said or DecisionIn()
-    request, approver = await deciding.find(parts, caller, request_id)
+    request, approver = await deciding.find(parts, caller, request_id, decides=True)
     actor, arguments = actor_of(parts, caller), sent.arguments
     check_document(arguments, "arguments")
     propose = None if arguments is None else partial(asking.propose, parts.database, actor, request, arguments)
@@ -180,7 +180,7 @@ async def reject(
 ) -> RequestOut:
     """Rejects a request; the agent is told the comment."""
     sent = said or RejectionIn()
-    request, approver = await deciding.find(parts, caller, request_id)
+    request, approver = await deciding.find(parts, caller, request_id, decides=True)
     decision = deciding.decision_of(caller, request, Verdict.REJECT, sent.comment, sent.content_hash)
     word = deciding.Word(decision, key, _body(sent, Verdict.REJECT))
     deciding.mark_replayed(response, await deciding.say(parts, caller, request, approver, word))

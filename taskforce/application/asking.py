@@ -8,7 +8,7 @@ from typing import Final
 
 from taskforce.application.approval_definitions import definitions_of
 from taskforce.application.deciding import locked
-from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.idempotency import Keyed, claim, earlier
 from taskforce.application.payload_schemas import check_payload
 from taskforce.application.principals import Actor
 from taskforce.application.subjects import TOOL_CALL, Anything, Subject, approved_hash
@@ -127,7 +127,11 @@ async def ask(
     if len(json.dumps(wish.payload)) > MAX_PAYLOAD:
         raise Invalid("payload_too_large", f"`payload` may hold at most {MAX_PAYLOAD} characters of JSON.")
     tenant_id, user_id = actor.standing.tenant.tenant_id, actor.standing.user.user_id
+    keyed = Keyed(user_id, ROUTE, key, body)
     async with store.tenant(tenant_id) as records:
+        first = await earlier(records, keyed)
+        if first is not None:
+            return Asked(str(first["request_id"]), replayed=True)
         chosen = await _definition(records, wish, says.rules)
         subject = says.subjects.get(wish.request_type) or Anything()
         asked = await subject.checked(records, wish.payload, actor.now)
@@ -135,7 +139,7 @@ async def ask(
         await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
     async with store.tenant(tenant_id) as records:
         request_id = new_id()
-        first = await claim(records, Keyed(user_id, ROUTE, key, body), {"request_id": request_id}, actor.now)
+        first = await claim(records, keyed, {"request_id": request_id}, actor.now)
         if first is not None:
             return Asked(str(first["request_id"]), replayed=True)
         return Asked(

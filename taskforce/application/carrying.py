@@ -7,13 +7,12 @@ from taskforce.application.deciding import found, locked
 from taskforce.application.subjects import Anything, Subject
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.approvals import ApprovalStatus
-from taskforce.core.domain.errors import Conflict, DomainError, Kind
+from taskforce.core.domain.errors import MAY_PASS, Conflict, DomainError
 from taskforce.core.interfaces.records import Clock, Live, Records, RunSignals, Store
 from taskforce.core.interfaces.stored import Request
 
 CARRIED_OUT: Final = "carried_out"
 """The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
-_MAY_PASS: Final = frozenset({Kind.UNAVAILABLE, Kind.LIMITED, Kind.STALE})
 
 
 class Carrying:
@@ -57,7 +56,7 @@ class Carrying:
             try:
                 told = await self._do(tenant_id, request, subject)
             except DomainError as error:
-                if error.kind in _MAY_PASS:
+                if error.kind in MAY_PASS:
                     raise
                 return await self._refuse(tenant_id, request, error)
         # Also by an attempt that finds it done: the one that did it may have died before it came to this.

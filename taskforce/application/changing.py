@@ -6,7 +6,7 @@ from typing import Literal
 
 from taskforce.application.approvers import approver_of, concerns
 from taskforce.application.deciding import locked
-from taskforce.application.principals import standing
+from taskforce.application.principals import standing, standing_by
 from taskforce.application.telling import Told, tell
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approval_definitions import follows
@@ -28,7 +28,7 @@ class Change:
         comment: Why.
         to: Who shall decide.
         http_request: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one, for the same.
+        key_id: The API key that spoke, if it was one: what it manages is what counts.
     """
 
     actor_id: str
@@ -116,7 +116,7 @@ class Changing:
         return Permission.POLICY_MANAGE in await self._held(records, change)
 
     async def _held(self, records: Records, change: Change) -> frozenset[Permission]:
-        return (await standing(records, change.actor_id, self._rules, change.at)).permissions
+        return (await standing_by(records, change.actor_id, change.key_id, self._rules, change.at)).permissions
 
 
 def _told(change: Change) -> Told:

@@ -115,7 +115,7 @@ class Deciding:
         """Those of the tenant's definition for the tool, else those that the agent brings along."""
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
-        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.agent_id)
+        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.names)
         agent = brief.agent
         says = {"approval_roles": list(agent.approval_roles) or None}
         return agent_terms(says, chosen, agent.approval), None if chosen is None else chosen.definition_id

@@ -3,7 +3,7 @@
 Nobody hands on more than they may do: whoever has approved must hold, at the moment when it is carried out, what the
 role gives and, where it counts everywhere, its name. That is asked of each of them, and of a word that was said in
 somebody's place it is asked of the one who was away, for theirs is the right that was used; an API key's word hands on
-no more than the key holds.
+no more than the key holds, and what somebody was lent is not theirs to hand on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Final
 from taskforce.application.granting import told_grant
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.people import told_user
-from taskforce.application.principals import known_roles, standing_by
+from taskforce.application.principals import known_roles, lasting, standing_by
 from taskforce.application.subjects import Anything, approvers_of
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approvals import Decision, Verdict
@@ -125,7 +125,8 @@ class Escalations(Anything):
     ) -> None:
         approver = word.on_behalf_of or word.approver_id
         try:
-            who = await standing_by(records, approver, word.key_id, self._rules, now)
+            speaks = await standing_by(records, approver, word.key_id, self._rules, now)
+            who = await lasting(records, speaks, self._rules, now)
             check_no_wider((wish.role,), who.permissions, known)
             if wish.on is None:
                 check_held((wish.role,), who.roles, who.permissions)

@@ -49,7 +49,21 @@ async def claim(
     if keyed.key is None:
         return None
     mine = StoredAnswer(canonical_hash(keyed.body), _ACCEPTED, answer)
-    first = await records.answers.claim(keyed.user_id, keyed.route, keyed.key, mine, now)
-    if first is not None and first.body_hash != mine.body_hash:
+    return _same(mine.body_hash, await records.answers.claim(keyed.user_id, keyed.route, keyed.key, mine, now))
+
+
+async def earlier(records: Records, keyed: Keyed) -> Mapping[str, object] | None:
+    """The body of the first answer, before anything is looked at that may have changed since; None without one.
+
+    Raises:
+        Invalid: As `claim`.
+    """
+    if keyed.key is None:
+        return None
+    return _same(canonical_hash(keyed.body), await records.answers.first(keyed.user_id, keyed.route, keyed.key))
+
+
+def _same(body_hash: str, first: StoredAnswer | None) -> Mapping[str, object] | None:
+    if first is not None and first.body_hash != body_hash:
         raise Invalid("idempotency_key_reused", "This Idempotency-Key was used with another body. Use a new key.")
-    return first.body if first is not None else None
+    return None if first is None else first.body

@@ -218,6 +218,15 @@ async def standing(
     return await _standing(records, tenant, user, rules, now)
 
 
+async def lasting(records: Records, who: Standing, rules: AccessRules, now: datetime) -> Standing:
+    """Somebody without what they were lent: with it nobody gives, to themselves or others, what outlasts it."""
+    if not who.user.lent_now(now):
+        return who
+    roles = who.roles & replace(who.user, lent_roles={}).effective_roles(now, rules.claims_age)
+    held = permissions_of(roles, await known_roles(records, roles, rules))
+    return replace(who, roles=roles, permissions=who.permissions & held)
+
+
 async def known_roles(records: Records, names: Collection[str], rules: AccessRules) -> Mapping[str, Role]:
     """The roles that exist for a tenant; its own are read only where one of the names may be among them."""
     if not any(name.startswith(CUSTOM_PREFIX) and name not in rules.roles for name in names):

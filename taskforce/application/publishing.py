@@ -79,7 +79,7 @@ async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Ter
     """Those of the tenant's definition; without one the usual ones, under which an approved version waits."""
     rules = asked.rules
     definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
-    chosen = choose(definitions, AGENT_PUBLISH, agent=agent.agent_id)
+    chosen = choose(definitions, AGENT_PUBLISH, agent=(agent.agent_id, agent.about.slug))
     if chosen is None:
         return replace(asked.terms, carries_out=False), None
     return chosen.own_terms, chosen.definition_id

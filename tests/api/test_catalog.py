@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from taskforce.core.domain.agent_definitions import MOST_VALUES
 from taskforce.core.domain.roles import ResourceGrant
 from taskforce.core.domain.tenants import TenantSettings
 from taskforce.core.interfaces.identity import ResourceType
@@ -136,6 +137,19 @@ async def test_slugs_are_unique_within_a_tenant_and_no_profiles_agent(
 )
 async def test_an_agent_that_makes_no_sense(designer: httpx.AsyncClient, changes: dict[str, Any], code: str) -> None:
     assert_problem(await designer.post(AGENTS, json=NEW | changes), 422, code)
+
+
+async def test_a_definition_holds_so_many_values_and_no_more(designer: httpx.AsyncClient) -> None:
+    """Reading an agent costs by the values of all its versions, however short they are."""
+    made = await make(designer)
+    here = f"{AGENTS}/{made['agent_id']}/versions"
+    most = {"a": [0] * (MOST_VALUES - 2)}
+    added = await designer.post(here, json={"version_number": "1.0.0", "definition": most})
+    assert (added.status_code, added.json()["definition"]) == (201, most)
+    more = {"a": [*most["a"], 0]}
+    refused = await designer.post(here, json={"version_number": "2.0.0", "definition": more})
+    assert_problem(refused, 422, "definition_too_large")
+    assert_problem(await designer.put(f"{here}/1.0.0", json={"definition": more}), 422, "definition_too_large")
 
 
 async def test_a_change_is_meant_for_what_was_seen(designer: httpx.AsyncClient) -> None:

@@ -51,13 +51,15 @@ async def test_a_decision_that_counted_is_answered_alike_also_after_the_end(
     assert [one["outcome"] for one in log].count("denied") == 1
 
 
-async def test_a_decision_that_was_refused_is_refused_alike_and_uses_no_second_update(
+async def test_a_decision_that_was_refused_is_refused_alike_and_uses_up_none_of_the_requests_updates(
     ada: httpx.AsyncClient, asked: str, temporal: Client, tenant: str
 ) -> None:
     path, body = f"{REQUESTS}/{asked}/approve", {"content_hash": "0" * 64}
     for _ in range(3):
         assert_problem(await ada.post(path, json=body, headers=KEY), 409, "content_changed")
-    assert (await events(temporal, tenant, asked))["workflow_execution_update_accepted_event_attributes"] == 1
+    assert (await events(temporal, tenant, asked))["workflow_execution_update_accepted_event_attributes"] == 0
+    log = (await ada.get("/api/v1/admin/audit", params={"action": "approval.decide"})).json()["items"]
+    assert [(one["outcome"], one["reason"]) for one in log] == [("denied", "content_changed")] * 3
 
 
 async def test_a_key_stands_for_one_body_of_one_person(

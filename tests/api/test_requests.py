@@ -98,6 +98,11 @@ async def test_a_request_is_talked_about_handed_on_and_taken_back(
     handed = await otto.post(f"{REQUESTS}/{request_id}/reassign", json={"people": ["oda"], "comment": "yours"})
     assert (handed.status_code, handed.json()["allowed_people"]) == (200, ["oda"])
     assert_problem(await otto.post(f"{REQUESTS}/{request_id}/approve"), 404, "request_not_found")
+    # Who decided it once is told no more than a stranger; the log is.
+    which = {"action": "approval.decide", "actor_id": "otto"}
+    auditor = working_client_for(tenant, "aud", ["auditor"])
+    (refused,) = (await auditor.get("/api/v1/admin/audit", params=which)).json()["items"]
+    assert (refused["outcome"], refused["reason"]) == ("denied", "approver_role_missing")
     assert [one["request_id"] for one in (await oda.get(f"{REQUESTS}/pending")).json()["items"]] == [request_id]
     assert_problem(await oda.post(f"{REQUESTS}/{request_id}/withdraw"), 403, "not_yours_to_change")
     gone = await olga.post(f"{REQUESTS}/{request_id}/withdraw", json={"comment": "never mind"})

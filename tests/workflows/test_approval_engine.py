@@ -53,7 +53,9 @@ async def test_a_call_runs_with_the_arguments_that_people_have_approved_and_the_
     assert (changed.status, changed.approval.content) == (ApprovalStatus.PENDING, edit)
     with pytest.raises(Conflict):
         await decide(missions, request_id, "carol", seen=edit)
-    assert await decide(missions, request_id, "bob", seen=before.approval.content) == "content_changed"
+    with pytest.raises(Conflict) as stale:
+        await decide(missions, request_id, "bob", seen=before.approval.content)
+    assert stale.value.code == "content_changed"
     assert await decide(missions, request_id, "bob", seen=edit) is None
     await missions.ended(run_id)
     [told] = await missions.observations(run_id)

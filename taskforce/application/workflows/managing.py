@@ -154,7 +154,7 @@ class WorkflowManager:
     def _chosen(self, tenant_id: str, request_type: str, tool: str | None, agent: str | None) -> Definition | None:
         with self._lock:
             own = tuple(self._workflows.get(tenant_id, {}).values())
-        found = choose(merged(own, self._profile), request_type, tool=tool, agent=agent)
+        found = choose(merged(own, self._profile), request_type, tool=tool, agent=() if agent is None else (agent,))
         check_known(request_type, found)
         return found
 

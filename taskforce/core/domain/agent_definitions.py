@@ -6,7 +6,7 @@ from typing import cast
 
 from taskforce.core.domain.canonical import canonical_json
 from taskforce.core.domain.document_parts import Part, Problems
-from taskforce.core.domain.documents import check_document
+from taskforce.core.domain.documents import check_document, parts_in
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.runs import (
     DEFAULT_MAX_SECONDS,
@@ -19,6 +19,8 @@ from taskforce.core.domain.runs import (
 )
 
 LONGEST_DEFINITION = 60_000
+MOST_VALUES = 1_000
+"""An agent is read with all of its versions, which takes as long as they have values, however long those are."""
 MOST_NAMES = 200
 MOST_FALLBACKS = 4
 HOTTEST = 2.0
@@ -88,8 +90,8 @@ def check_definition(definition: Definition) -> None:
         length = len(canonical_json(definition))
     except (TypeError, ValueError, OverflowError):
         raise Invalid("definition_malformed", "A definition is JSON, its numbers within a double's range.") from None
-    if length > LONGEST_DEFINITION:
-        text = f"A definition has at most {LONGEST_DEFINITION} characters of JSON."
+    if length > LONGEST_DEFINITION or parts_in(definition) > MOST_VALUES:
+        text = f"A definition has at most {LONGEST_DEFINITION} characters of JSON, and at most {MOST_VALUES} values."
         raise Invalid("definition_too_large", text)
 
 

@@ -108,9 +108,9 @@ class Definition:
         """The terms of its requests, with who is told of them."""
         return replace(self.terms, notify_on_create=self.notify_on_create, notify_on_action=self.notify_on_action)
 
-    def is_for(self, tool: str | None, agent: str | None) -> bool:
-        """Whether it is for calls of this tool by this agent."""
-        return (not self.tools or tool in self.tools) and (not self.agents or agent in self.agents)
+    def is_for(self, tool: str | None, agent: Collection[str]) -> bool:
+        """Whether it is for calls of this tool by this agent, by whichever of its names."""
+        return (not self.tools or tool in self.tools) and (not self.agents or not set(agent).isdisjoint(self.agents))
 
     def within(self, *, signals: bool) -> "Definition":
         """This definition in a deployment that may have stopped taking decisions by signal since it was saved."""
@@ -150,7 +150,7 @@ def merged(own: Iterable[Definition], profile: Iterable[Definition]) -> tuple[De
 
 
 def choose(
-    definitions: Iterable[Definition], request_type: str, *, tool: str | None = None, agent: str | None = None
+    definitions: Iterable[Definition], request_type: str, *, tool: str | None = None, agent: Collection[str] = ()
 ) -> Definition | None:
     """Finds the definition under which a request is decided.
 
@@ -158,7 +158,7 @@ def choose(
         definitions: All of the tenant; see `merged`.
         request_type: What is asked for; of a `custom` one what `type_of` says.
         tool: The tool that is to be called.
-        agent: The agent that calls it.
+        agent: The names of the agent that calls it: its id and, of the catalog's, its slug.
 
     Returns:
         Of the enabled ones for this the most specific: for agent and tool, for the tool, for the agent, for all. Of

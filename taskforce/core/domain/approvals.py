@@ -148,6 +148,17 @@ class Approval:
         if channel is Channel.SIGNAL and not self.terms.signal_channel:
             raise Conflict("channel_refused", "Decisions by signal are not accepted here; use the API.")
 
+    def check_word(self, comment: str, seen: str | None) -> None:
+        """Refuses a word that says too little, or is about something else.
+
+        Raises:
+            Conflict: `comment_required`; `content_changed` when the approver was shown something else.
+        """
+        if self.terms.comment_required and not comment.strip():
+            raise Conflict("comment_required", "A decision on this request must say why: add a comment.")
+        if seen is not None and seen != self.content:
+            raise Conflict("content_changed", "What is asked for has changed meanwhile. Look at it again.")
+
     def decide(self, decision: Decision, seen: str | None = None) -> "Approval":
         """Adds a decision. An approval of other content changes what is asked for: earlier ones count no more.
 
@@ -156,15 +167,18 @@ class Approval:
             seen: Hash of what the approver was shown; None where that is not known.
 
         Raises:
-            Conflict: As `check`; `comment_required`; `content_changed` when the approver was shown something else.
+            Conflict: As `check` and `check_word`; `already_decided` also for who has approved this very content.
         """
         self.check(decision.approver_id, decision.channel, decision.at, decision.on_behalf_of)
-        if self.terms.comment_required and not decision.comment.strip():
-            raise Conflict("comment_required", "A decision on this request must say why: add a comment.")
-        if seen is not None and seen != self.content:
-            raise Conflict("content_changed", "What is asked for has changed meanwhile. Look at it again.")
+        self.check_word(decision.comment, seen)
         edited = decision.content if decision.verdict is Verdict.APPROVE else None
         on = edited or self.content
+        # An approval of this from before others made something else of it stands again with this one.
+        if decision.verdict is Verdict.APPROVE and any(
+            one.verdict is Verdict.APPROVE and one.content == on and one.people & decision.people
+            for one in self.decisions
+        ):
+            raise Conflict("already_decided", "This person has already approved exactly this.")
         return replace(self, content=on, decisions=(*self.decisions, replace(decision, content=on)))
 
     def act(self, now: datetime) -> "Approval":

@@ -48,6 +48,11 @@ def check_texts(value: object, what: str) -> None:
             raise Invalid(f"{what}_malformed", f"No text in the {what} may hold NUL or a lone surrogate.")
 
 
+def parts_in(value: object) -> int:
+    """How many values a document holds, itself and those that hold others included; each costs as much as a text."""
+    return sum(1 for _ in _parts(value))
+
+
 def _parts(value: object) -> Iterator[tuple[object, int]]:
     """Everything in a document, with its depth; whoever walks stops where it is too deep."""
     waiting = [(value, 0)]

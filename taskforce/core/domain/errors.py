@@ -32,6 +32,10 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+MAY_PASS = frozenset({Kind.LIMITED, Kind.UNAVAILABLE})
+"""What may succeed when the same is done again; everything else is told at once."""
+
+
 class DomainError(Exception):
     """An expected failure.
 

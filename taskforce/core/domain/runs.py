@@ -154,6 +154,11 @@ class AgentDefinition:
         """For people who look at many runs."""
         return self.agent_id if self.pinned is None else f"{self.pinned.slug}@{self.pinned.version_number}"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """By what it may be named: its id and, of the catalog's, its slug when the run began."""
+        return frozenset({self.agent_id} if self.pinned is None else {self.agent_id, self.pinned.slug})
+
     def may_use(self, tool: str) -> bool:
         """Whether the agent has the tool at all."""
         return self.tools is None or tool in self.tools

@@ -46,6 +46,10 @@ class Answers(Protocol):
         """
         ...
 
+    async def first(self, user_id: str, route: str, key: str) -> StoredAnswer | None:
+        """The first answer to a key; None when it has none."""
+        ...
+
 
 class Records(Protocol):
     """Everything of one tenant."""

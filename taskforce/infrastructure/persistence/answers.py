@@ -26,5 +26,10 @@ class AnswerRows(Repository):
         values = {"body_hash": answer.body_hash, "status": answer.status, "body": dict(answer.body), "at": now}
         if await self._connection.change(_CLAIM, {"tenant_id": self._tenant_id, **keyed, **values}):
             return None
-        row = await self._connection.one(_FIRST, self._of(**keyed))
-        return StoredAnswer(row.body_hash, row.status, row.body)
+        return await self.first(user_id, route, key)
+
+    async def first(self, user_id: str, route: str, key: str) -> StoredAnswer | None:
+        """The first answer to a key."""
+        keyed = {"user_id": user_id, "route": route, "idempotency_key": key}
+        row = await self._connection.first(_FIRST, self._of(**keyed))
+        return None if row is None else StoredAnswer(row.body_hash, row.status, row.body)

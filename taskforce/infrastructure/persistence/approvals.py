@@ -36,7 +36,7 @@ _PROPOSAL = Query(sa.select(_EDITS.c.payload).where(where(_EDITS, "request_id", 
 _HISTORY = Query(
     sa.select(_HAPPENINGS)
     .where(where(_HAPPENINGS, "request_id"))
-    .order_by(_HAPPENINGS.c.at, _HAPPENINGS.c.happening)
+    .order_by(_HAPPENINGS.c.at.desc(), _HAPPENINGS.c.happening.desc())
     .limit(sa.literal(2_000))
 )
 _ONE_HAPPENING = Query(sa.select(_HAPPENINGS).where(where(_HAPPENINGS, "request_id", "happening")))
@@ -178,9 +178,9 @@ class RequestRows(Repository):
         return None if row is None else _happening(row)
 
     async def history(self, request_id: str) -> Sequence[Happening]:
-        """What has happened, oldest first."""
+        """What has happened, oldest first; of very much the latest 2,000."""
         rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
-        return [_happening(row) for row in rows]
+        return [_happening(row) for row in reversed(rows)]
 
     async def granted_for_run(self, run_id: str) -> frozenset[str]:
         """The tools that were approved for the rest of a run."""

@@ -1,5 +1,6 @@
 """A role that somebody asked for is given once, by those who may hand it on at that moment."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -150,6 +151,25 @@ async def test_a_key_hands_on_no_more_than_it_holds_and_nothing_once_it_is_revok
     key = (await issue_key(stage.database, ada, NewKey("ada", "ci", frozenset({"admin"})))).key
     request_id = await asked(stage, role="operator")
     await approved(stage, request_id, "ada", key_id=key.key_id)
+    assert (await carried_out(stage, request_id)).kind == "carried_out"
+
+
+async def test_what_somebody_was_lent_they_hand_on_to_nobody(stage: Stage) -> None:
+    """Else a role for an hour would make itself, or another's, last for good."""
+    await admin(stage)
+    for who in ("olga", "bob"):
+        await stage.person(who, "viewer")
+        async with stage.database.tenant(stage.tenant_id) as records:
+            user = await records.users.locked(who)
+            assert user is not None
+            await records.users.save(replace(user, lent_roles={"admin": stage.now + HOUR}), stage.now)
+        request_id = await asked(stage, role="operator")
+        await approved(stage, request_id, who)
+        assert (await carried_out(stage, request_id)).data["code"] == "approver_holds_less"
+    assert (await found(stage, "bob")).granted_roles == frozenset()
+    # What they hold for good besides is theirs to hand on.
+    request_id = await asked(stage, role="viewer")
+    await approved(stage, request_id, "olga")
     assert (await carried_out(stage, request_id)).kind == "carried_out"
 
 

@@ -50,7 +50,7 @@ def test_the_most_specific_counts_in_whatever_order_they_come(
     tool: str | None, agent: str | None, expected: Definition
 ) -> None:
     for order in permutations(ALL):
-        assert choose(order, "tool_call", tool=tool, agent=agent) == expected
+        assert choose(order, "tool_call", tool=tool, agent=[agent, "0190aaaa"] if agent else ()) == expected
 
 
 def test_of_equals_the_tenants_own_goes_first_and_then_the_smallest_id() -> None:

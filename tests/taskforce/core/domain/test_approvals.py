@@ -101,6 +101,15 @@ def test_an_approval_with_other_content_begins_the_count_anew() -> None:
     assert edited.decide(says("bob"), seen="edited").status(NOW) is ApprovalStatus.APPROVED
 
 
+def test_who_brings_back_what_they_have_approved_is_not_counted_twice() -> None:
+    asked = Approval("r", "alice", Terms(required_approvers=2), NOW, content="asked")
+    edited = asked.decide(says("bob")).decide(replace(says("carol"), content="edited"))
+    with pytest.raises(Conflict, match="exactly this"):
+        edited.decide(replace(says("bob"), content="asked"))
+    # Brought back by somebody else, both stand for it.
+    assert edited.decide(replace(says("dave"), content="asked")).status(NOW) is ApprovalStatus.APPROVED
+
+
 def test_a_rejection_stays_whatever_the_content_becomes() -> None:
     asked = Approval("1", "alice", Terms(rejections_to_close=2), NOW, content="asked")
     rejected = asked.decide(replace(says("bob", Verdict.REJECT), content="other"))
