@@ -8,7 +8,7 @@ from typing import Any, Literal
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
-from workflows.approval_details import described, plain
+from workflows.approval_details import carried, described, plain, restored
 from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 from workflows.steps import last_failure, patiently, quickly
 
@@ -168,6 +168,8 @@ class ApprovalWorkflow:
         self._approval = Approval(
             self._asked.request_id, opened.requester_id, _terms(opened), opened.opened_at, content=opened.content
         )
+        if self._asked.carried is not None:
+            self._approval = restored(self._approval, self._asked.carried)
         workflow.upsert_search_attributes(
             [
                 APPROVAL_TYPE.value_set(opened.request_type),
@@ -180,6 +182,9 @@ class ApprovalWorkflow:
     async def _wait(self) -> None:
         """Waits for the end; what time brings meanwhile is done when it is due."""
         while not self._is_decided():
+            if self._is_long():
+                await self._continue_as_new()
+                continue
             coming = self._current().next_action
             left = max((self._current().next_at() - workflow.now()).total_seconds(), 0)
             summary = "the request expires" if coming is None else coming.kind.value
@@ -196,7 +201,15 @@ class ApprovalWorkflow:
             return self._current().status(workflow.now())
 
     def _moved_on(self, coming: TimedAction | None) -> Callable[[], bool]:
-        return lambda: self._is_decided() or self._current().next_action is not coming
+        return lambda: self._is_decided() or self._is_long() or self._current().next_action is not coming
+
+    def _is_long(self) -> bool:
+        return self._lasting and workflow.info().is_continue_as_new_suggested()
+
+    async def _continue_as_new(self) -> None:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not self._is_decided():
+            workflow.continue_as_new(self._asked.model_copy(update={"carried": carried(self._current())}))
 
     async def _act(self) -> None:
         approval, now = self._current(), workflow.now()

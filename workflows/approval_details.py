@@ -1,11 +1,14 @@
-"""What an operator reads of a request in the Temporal UI."""
+"""A request beside its workflow: what an operator reads of it in the Temporal UI, what its next part is handed."""
 
 import re
+from dataclasses import replace
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from taskforce.core.domain.approvals import Approval
+    from models.messages.approvals import CarriedApproval, CarriedDecision
+    from taskforce.core.domain.approval_terms import NOBODY, Deciders
+    from taskforce.core.domain.approvals import Approval, Channel, Decision, Verdict
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 
@@ -39,3 +42,52 @@ def described(title: str, approval: Approval) -> str:
 def _coming(approval: Approval) -> str:
     coming, at = approval.next_action, approval.next_at()
     return "" if coming is None else f"- next: {coming.kind.value} at {at.isoformat(timespec='seconds')}\n"
+
+
+def carried(approval: Approval) -> CarriedApproval:
+    """What a request hands to its next part."""
+    decisions = tuple(
+        CarriedDecision.model_validate(
+            {
+                "approver_id": one.approver_id,
+                "verdict": one.verdict.value,
+                "channel": one.channel.value,
+                "at": one.at,
+                "comment": one.comment,
+                "on_behalf_of": one.on_behalf_of,
+                "content": one.content,
+            }
+        )
+        for one in approval.decisions
+    )
+    to = approval.deciders or NOBODY
+    return CarriedApproval(
+        decisions=decisions,
+        reassigned=approval.deciders is not None,
+        roles=to.roles,
+        people=to.people,
+        acted=approval.acted,
+        content=approval.content or "",
+    )
+
+
+def restored(approval: Approval, said: CarriedApproval) -> Approval:
+    """A request where its part before has left it."""
+    return replace(
+        approval,
+        decisions=tuple(
+            Decision(
+                one.approver_id,
+                Verdict(one.verdict),
+                one.comment,
+                Channel(one.channel),
+                one.at,
+                one.on_behalf_of,
+                one.content,
+            )
+            for one in said.decisions
+        ),
+        deciders=Deciders(said.roles, said.people) if said.reassigned else None,
+        acted=said.acted,
+        content=said.content,
+    )

@@ -13,12 +13,50 @@ class RequestRef(Message):
     request_id: str
 
 
+class CarriedDecision(Message):
+    """A decision that counts, as one part of a request hands it to the next."""
+
+    approver_id: str
+    verdict: Literal["approve", "reject"]
+    channel: Literal["api", "signal"]
+    at: datetime
+    comment: str = ""
+    on_behalf_of: str | None = None
+    content: str | None = None
+
+
+class CarriedApproval(Message):
+    """What one part of a long request hands to the next when it continues as new.
+
+    Attributes:
+        decisions: What was said so far.
+        reassigned: Whether others decide than its terms say: those of `roles` and `people`.
+        acted: How many timed actions have happened.
+        content: Hash of what is asked for now.
+    """
+
+    decisions: tuple[CarriedDecision, ...] = ()
+    reassigned: bool = False
+    roles: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    acted: int = 0
+    content: str = ""
+
+
 class ApprovalInput(RequestRef):
-    """Starts the wait for a decision: about one tool call of a run, or, without one, about a request that is a row."""
+    """Starts the wait for a decision: about one tool call of a run, or, without one, about a request that is a row.
+
+    Attributes:
+        run_id: The run, if it is about one's call.
+        step: The step.
+        call: The call within it.
+        carried: What the part before hands over.
+    """
 
     run_id: str = ""
     step: int = 0
     call: int = 0
+    carried: CarriedApproval | None = None
 
 
 class DueAction(Message):

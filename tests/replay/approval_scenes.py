@@ -58,6 +58,18 @@ async def quorum_of_two(stage: Stage) -> str:
     return run_id
 
 
+@scene(approval="long")
+async def long(stage: Stage) -> str:
+    """So many words that do not count that the request continues as new, twice."""
+    run_id, request_id = await stage.asks_to_pay(required_approvers=2)
+    await stage.decide(request_id, "bob", "approve")
+    for number in range(16):
+        await stage.decide(request_id, f"nobody-{number}", "approve")
+    await stage.decide(request_id, "carol", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
 @scene(approval="signalled")
 async def signalled(stage: Stage) -> str:
     run_id, request_id = await stage.asks_to_pay()

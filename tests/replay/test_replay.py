@@ -23,7 +23,8 @@ EARLIER = sorted(HISTORIES.glob("*/*/*.json"))
 # A failed run fails its workflow, a cancelled one is cancelled; so is the request of such a run.
 ENDINGS = {
     "AgentRun": {str(status) for status in FINAL - {RunStatus.CANCELLED}} | {"canceled", "continued_as_new"},
-    "Approval": {str(one) for one in ApprovalStatus} - {ApprovalStatus.PENDING} | {"canceled", "terminated"},
+    "Approval": {str(one) for one in ApprovalStatus if one is not ApprovalStatus.PENDING}
+    | {"canceled", "terminated", "continued_as_new"},
     # One that is interrupted is asked for again.
     "TenantDeletion": {"done", "canceled"},
     "WebhookDelivery": {"delivered", "failed", "stopped", "canceled"},
@@ -69,10 +70,13 @@ def test_every_scene_is_recorded_and_nothing_else_is() -> None:
     assert recorded == runs | approvals | deletions | deliveries
 
 
-def test_a_run_that_continues_as_new_is_recorded_part_by_part() -> None:
-    parts = sorted((HISTORIES / "AgentRun").glob("continued_as_new-*.json"))
+@pytest.mark.parametrize(
+    ("name", "ending"), [("AgentRun/continued_as_new", "completed"), ("Approval/long", "approved")]
+)
+def test_what_continues_as_new_is_recorded_part_by_part(name: str, ending: str) -> None:
+    parts = sorted(HISTORIES.glob(f"{name}-*.json"))
     assert len(parts) >= 3
-    assert [ending_of(path) for path in parts] == ["continued_as_new"] * (len(parts) - 1) + ["completed"]
+    assert [ending_of(path) for path in parts] == ["continued_as_new"] * (len(parts) - 1) + [ending]
 
 
 @every_history
