@@ -1,16 +1,19 @@
 """Who lets others decide an open request, and that it happens once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from taskforce.application.changing import Change, Changing
+from taskforce.application.keys import NewKey, issue_key
+from taskforce.application.roles import RoleChange, create_role
 from taskforce.core.domain.approval_terms import Deciders
 from taskforce.core.domain.approvals import Approval
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.interfaces.identity import Permission
 from tests.taskforce.application.stage import RULES, Stage
-from tests.taskforce.application.test_approval_definitions import deputy
+from tests.taskforce.application.test_approval_definitions import acting, deputy
 from tests.taskforce.application.test_deciding import opened
 
 
@@ -63,3 +66,26 @@ async def test_who_manages_policies_lets_in_others_only_where_a_definition_could
             await changing.record(stage.tenant_id, request_id, change)
         assert refused.value.code == "not_yours_to_change"
     assert ("dan" in (await approval_of(stage, request_id)).who.people) is bool(more)
+
+
+async def test_a_key_that_manages_policies_lets_in_others_only_where_it_could_itself(stage: Stage) -> None:
+    """Its user holds what the key was cut from."""
+    _, request_id = await opened(stage)
+    dan = await deputy(stage, Permission.TOOL_EXECUTE)
+    await create_role(stage.database, await acting(stage), "Writer", RoleChange(permissions={Permission.POLICY_MANAGE}))
+    ada = await acting(stage)
+    await update_user_roles(stage, "dan", "custom:deputy", "custom:writer")
+    key = (await issue_key(stage.database, ada, NewKey("dan", "ci", frozenset({"custom:writer"})))).key
+    change = Change(dan.standing.user.user_id, "reassign", stage.now, "", Deciders(people=("dan",)))
+    changing = Changing(stage.database, RULES)
+    with pytest.raises(Forbidden) as refused:
+        await changing.check(stage.tenant_id, request_id, replace(change, key_id=key.key_id))
+    assert refused.value.code == "not_yours_to_change"
+    await changing.check(stage.tenant_id, request_id, change)
+
+
+async def update_user_roles(stage: Stage, user_id: str, *roles: str) -> None:
+    async with stage.database.tenant(stage.tenant_id) as records:
+        user = await records.users.locked(user_id)
+        assert user is not None
+        await records.users.save(replace(user, granted_roles=frozenset(roles)), stage.now)

@@ -14,7 +14,7 @@ from taskforce.application.payload_schemas import schema_problems
 from taskforce.core.domain.approval_definitions import DefinitionRules
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.stored import Happening
@@ -195,6 +195,22 @@ async def test_who_was_deactivated_meanwhile_is_given_nothing(stage: Stage) -> N
     await approved(stage, request_id, "ada")
     await stage.deactivate("bob")
     assert await why_not(stage, request_id) == "user_deactivated"
+
+
+async def test_a_request_that_is_repeated_is_answered_as_the_first_though_it_could_not_be_made_any_more(
+    stage: Stage,
+) -> None:
+    await admin(stage)
+    await stage.person("bob", "viewer")
+    payload = {"role": "operator", "until": (stage.now + HOUR).isoformat()}
+    wish, body = Wish("permission_escalation", "May I?", "", "none", "", payload), {"asked": "once"}
+    first = await ask(stage.database, await acting(stage, "bob"), wish, SAYS, "a-key", body)
+    stage.now += 2 * HOUR
+    again = await ask(stage.database, await acting(stage, "bob"), wish, SAYS, "a-key", body)
+    assert (again.request_id, again.replayed) == (first.request_id, True)
+    with pytest.raises(Invalid) as other:
+        await ask(stage.database, await acting(stage, "bob"), wish, SAYS, "a-key", {"asked": "else"})
+    assert other.value.code == "idempotency_key_reused"
 
 
 async def test_what_is_approved_too_late_is_not_given(stage: Stage) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 from taskforce.core.domain.approval_terms import Terms
 from taskforce.core.domain.approvals import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.ids import new_id
-from taskforce.core.interfaces.stored import Approver, Page, Request
+from taskforce.core.interfaces.stored import Approver, Happening, Page, Request
 from taskforce.infrastructure.persistence.database import Database
 from tests.taskforce.infrastructure.persistence.makers import NASTY, NOW, SECOND, STORED, queued, request
 
@@ -131,3 +132,15 @@ async def test_an_approver_finds_the_own_ones_and_those_that_lack_the_approvers_
         assert await found("bob") == {own}
         assert await found("carol") == set()
         assert await found("carol", "\x00\ud800", "{boss}", "boss,admin") == set()
+
+
+async def test_a_very_long_history_shows_its_end(database: Database, tenant: str) -> None:
+    asked = replace(request(new_id()), run_id=None)
+    request_id = asked.approval.request_id
+    async with database.tenant(tenant) as records:
+        await records.requests.add(asked)
+        for number in range(2_003):
+            at = NOW + timedelta(milliseconds=number)
+            await records.requests.happened(request_id, Happening(f"{number}", "commented", "alice", at))
+        history = await records.requests.history(request_id)
+    assert [one.name for one in history] == [f"{number}" for number in range(3, 2_003)]
