@@ -14,7 +14,7 @@ from taskforce.application.everyone import every_tenant
 from taskforce.core.domain import audit_chain
 from taskforce.core.domain.audit_chain import Anchor, Sealed
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
-from taskforce.core.interfaces.records import Clock, Platform, Records, Store
+from taskforce.core.interfaces.records import Clock, Records, Store, Tenants
 from taskforce.core.interfaces.stored import AuditEvent
 
 SEAL_BATCH = 500
@@ -59,7 +59,7 @@ async def seal_tenant(store: Store, tenant_id: str, now: datetime, *, full: bool
         since = found[-1].at
 
 
-async def seal_all(platform: Platform, store: Store, now: datetime, *, full: bool = False) -> int:
+async def seal_all(platform: Tenants, store: Store, now: datetime, *, full: bool = False) -> int:
     """Seals the logs of all tenants; one that fails is told to the process's log, and the others are sealed.
 
     Args:
@@ -89,7 +89,7 @@ class Sealer:
         clock: The time.
     """
 
-    def __init__(self, platform: Platform, store: Store, clock: Clock) -> None:
+    def __init__(self, platform: Tenants, store: Store, clock: Clock) -> None:
         self._platform = platform
         self._store = store
         self._clock = clock
@@ -229,7 +229,7 @@ async def drop_expired(store: Store, tenant_id: str, before: datetime, now: date
             return total
 
 
-async def drop_all_expired(platform: Platform, store: Store, days: int | None, now: datetime) -> int:
+async def drop_all_expired(platform: Tenants, store: Store, days: int | None, now: datetime) -> int:
     """Drops what is older than the profile's `audit.retention_days`, of all tenants.
 
     Args:

@@ -15,7 +15,7 @@ from taskforce.application.granting import told_grant
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.people import told_user
 from taskforce.application.principals import known_roles, lasting, standing_by
-from taskforce.application.subjects import Anything, approvers_of
+from taskforce.application.subjects import Anything, approvers_of, followed
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.approvals import Decision, Verdict
 from taskforce.core.domain.documents import moment
@@ -23,7 +23,7 @@ from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
 from taskforce.core.domain.roles import CUSTOM_PREFIX, ResourceGrant, check_held, check_no_wider
 from taskforce.core.interfaces.identity import ResourceType, Role
 from taskforce.core.interfaces.records import Records
-from taskforce.core.interfaces.stored import AuditEvent, Json, Request
+from taskforce.core.interfaces.stored import Json, Request
 
 SCHEMA: Final[Mapping[str, object]] = {
     "type": "object",
@@ -38,7 +38,6 @@ SCHEMA: Final[Mapping[str, object]] = {
     },
     "dependentRequired": {"resource_type": ["resource_id"], "resource_id": ["resource_type"]},
 }
-_SYSTEM = "system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,9 @@ async def _lend(records: Records, request: Request, role: str, until: datetime |
     if (changed.granted_roles, changed.lent_now(now)) == (user.granted_roles, user.lent_now(now)):
         return f"{user.user_id} holds {role} for at least as long already."
     await records.users.save(changed, now)
-    await records.audit.append(_event(request, "user.change", told_user(user), told_user(changed), now))
+    await records.audit.append(
+        followed(request, "user.change", ("user", user.user_id), told_user(user), told_user(changed), now)
+    )
     return _outcome(user.user_id, role, "", until)
 
 
@@ -183,29 +184,10 @@ async def _grant(records: Records, request: Request, grant: ResourceGrant, given
     where = f" on {grant.resource_type.value} {grant.resource_id}"
     if not await records.roles.grant(grant, given_by, now):
         return f"{grant.user_id} holds {grant.role_id}{where} for at least as long already."
-    await records.audit.append(_event(request, "user.grant", None, told_grant(grant), now))
+    await records.audit.append(followed(request, "user.grant", ("user", grant.user_id), None, told_grant(grant), now))
     return _outcome(grant.user_id, grant.role_id, where, grant.expires_at)
 
 
 def _outcome(user_id: str, role: str, where: str, until: datetime | None) -> str:
     ends = "" if until is None else f" until {until.isoformat(timespec='seconds')}"
     return f"{user_id} was given {role}{where}{ends}."
-
-
-def _event(request: Request, action: str, before: object, after: object, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id=_SYSTEM,
-        on_behalf_of=request.approval.requester_id,
-        action=action,
-        resource_type="user",
-        resource_id=request.approval.requester_id,
-        outcome="allowed",
-        channel="worker",
-        at=now,
-        details={
-            "approval_id": request.approval.request_id,
-            "approved_by": list(approvers_of(request)),
-            "before": before,
-            "after": after,
-        },
-    )

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 from taskforce.core.domain.tenants import Tenant, TenantStatus
-from taskforce.core.interfaces.records import Platform
+from taskforce.core.interfaces.records import Tenants
 
 TENANTS = 200
 
 
-async def every_tenant(platform: Platform, now: datetime) -> AsyncIterator[Tenant]:
+async def every_tenant(platform: Tenants, now: datetime) -> AsyncIterator[Tenant]:
     """Tenants by their ids, those that are switched off too, but not those whose rows are being erased.
 
     Args:

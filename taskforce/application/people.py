@@ -129,7 +129,7 @@ class Dealing:
         now, rules = self.acting.now, self.acting.rules
         if not self.with_oneself or not self.met().lent_now(now):
             return self.roles, self.held
-        lasting = replace(self.met(), lent_roles={}).effective_roles(now, rules.claims_age)
+        lasting = self.met().lasting_roles(now, rules.claims_age)
         return self.roles & lasting, self.held & permissions_of(lasting, self.known)
 
 

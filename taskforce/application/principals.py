@@ -222,7 +222,7 @@ async def lasting(records: Records, who: Standing, rules: AccessRules, now: date
     """Somebody without what they were lent: with it nobody gives, to themselves or others, what outlasts it."""
     if not who.user.lent_now(now):
         return who
-    roles = who.roles & replace(who.user, lent_roles={}).effective_roles(now, rules.claims_age)
+    roles = who.roles & who.user.lasting_roles(now, rules.claims_age)
     held = permissions_of(roles, await known_roles(records, roles, rules))
     return replace(who, roles=roles, permissions=who.permissions & held)
 

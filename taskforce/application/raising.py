@@ -11,13 +11,13 @@ from typing import Final
 
 from taskforce.application.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.principals import standing_by
-from taskforce.application.subjects import Anything, approvers_of
+from taskforce.application.subjects import Anything, followed
 from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Conflict, Missing, Unavailable
 from taskforce.core.domain.ids import is_id, missing
-from taskforce.core.domain.runs import HARD_LIMITS, Limits, Run
+from taskforce.core.domain.runs import HARD_LIMITS
 from taskforce.core.interfaces.records import Live, Records, RunSignals, Store
-from taskforce.core.interfaces.stored import AuditEvent, Json, Request
+from taskforce.core.interfaces.stored import Json, Request
 
 LIMITS_RAISED: Final = "limits_raised"
 """The signal that tells a run to read its limits again."""
@@ -92,7 +92,8 @@ class Raises(Anything):
         said = {name: value for name, value in asdict(limits).items() if value != asdict(before)[name]}
         told = {"request_id": request.approval.request_id, **said}
         await records.events.append(wish.run_id, "run.limits_raised", told, now)
-        await records.audit.append(_event(request, run, limits, now))
+        about = ("run", run.brief.run_id)
+        await records.audit.append(followed(request, "run.raise_limits", about, asdict(before), asdict(limits), now))
         return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
 
     async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
@@ -126,22 +127,3 @@ def raise_of(payload: Json) -> Raise:
     said = {name: payload.get(name) for name in HARD_LIMITS}
     # JSON Schema takes 5.0 for an integer.
     return Raise(str(payload["run_id"]), {name: int(n) for name, n in said.items() if isinstance(n, int | float)})
-
-
-def _event(request: Request, run: Run, limits: Limits, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id="system",
-        on_behalf_of=request.approval.requester_id,
-        action="run.raise_limits",
-        resource_type="run",
-        resource_id=run.brief.run_id,
-        outcome="allowed",
-        channel="worker",
-        at=now,
-        details={
-            "approval_id": request.approval.request_id,
-            "approved_by": list(approvers_of(request)),
-            "before": asdict(run.brief.limits),
-            "after": asdict(limits),
-        },
-    )

@@ -14,7 +14,7 @@ from taskforce.application.telling import Told, tell
 from taskforce.core.domain.approvals import ApprovalStatus
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.records import Platform, Records, Store
+from taskforce.core.interfaces.records import Records, Store, Tenants
 from taskforce.core.interfaces.stored import Request, RequestResult
 
 ERASE_BATCH = 200
@@ -97,7 +97,7 @@ async def erase_old_results(store: Store, tenant_id: str, now: datetime) -> int:
             return total
 
 
-async def erase_all_old_results(platform: Platform, store: Store, now: datetime) -> int:
+async def erase_all_old_results(platform: Tenants, store: Store, now: datetime) -> int:
     """Erases what is kept no longer of all tenants; one that fails is told to the process's log.
 
     Returns:

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.everyone import every_tenant
-from taskforce.core.interfaces.records import Platform, Store
+from taskforce.core.interfaces.records import Store, Tenants
 from taskforce.core.interfaces.stored import AuditEvent, Erased
 
 ERASE_BATCH = 200
@@ -45,7 +45,7 @@ async def erase_expired(store: Store, tenant_id: str, now: datetime) -> Erased:
     return erased
 
 
-async def erase_all_expired(platform: Platform, store: Store, now: datetime) -> int:
+async def erase_all_expired(platform: Tenants, store: Store, now: datetime) -> int:
     """Erases what is too old of all tenants: a batch of each in turn, so that nobody waits for one who has much.
 
     Each batch is a transaction: whatever ends the sweep, what was erased is recorded, and the next one goes on.

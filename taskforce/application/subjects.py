@@ -9,7 +9,7 @@ from taskforce.core.domain.canonical import canonical_hash
 from taskforce.core.domain.documents import check_document
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.interfaces.records import Clock, Live, Records, RunSignals, Store
-from taskforce.core.interfaces.stored import Json, Request
+from taskforce.core.interfaces.stored import AuditEvent, Json, Request
 from taskforce.core.interfaces.tools import ToolRunner
 
 TOOL_CALL = "tool_call"
@@ -133,6 +133,38 @@ def approvers_of(request: Request) -> Sequence[str]:
     """In whose right a request was approved, the last one last."""
     said = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
     return list(dict.fromkeys(one.on_behalf_of or one.approver_id for one in said))
+
+
+def followed(
+    request: Request, action: str, about: tuple[str, str], before: object, after: object, now: datetime
+) -> AuditEvent:
+    """What the product did because a request was approved, for the audit log.
+
+    Args:
+        request: The request.
+        action: What was done.
+        about: The kind of thing it was done to, and its id.
+        before: What that was.
+        after: What it is.
+        now: The time.
+    """
+    resource_type, resource_id = about
+    return AuditEvent(
+        actor_id="system",
+        on_behalf_of=request.approval.requester_id,
+        action=action,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        outcome="allowed",
+        channel="worker",
+        at=now,
+        details={
+            "approval_id": request.approval.request_id,
+            "approved_by": list(approvers_of(request)),
+            "before": before,
+            "after": after,
+        },
+    )
 
 
 def approved_hash(payload: Json, request_type: str) -> str:

@@ -177,6 +177,10 @@ class UserRecord:
         own = self.granted_roles | self.lent_now(now).keys()
         return own | self.claimed_roles if fresh else own
 
+    def lasting_roles(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
+        """As `effective_roles`, without those that were lent: with these nobody gives what outlasts them."""
+        return replace(self, lent_roles={}).effective_roles(now, max_claims_age)
+
     @property
     def all_roles(self) -> frozenset[str]:
         """Every role that it was given, whether or not it counts now."""

@@ -201,29 +201,19 @@ class Store(Protocol):
         ...
 
 
-class Platform(Protocol):
-    """The door to what must be known before a tenant is."""
-
-    async def unstarted_requests(
-        self, before: datetime, most: int, after: str | None = None
-    ) -> Sequence[tuple[str, str]]:
-        """(tenant, request) of requests, opened before a time, for which no workflow waits yet, as `unstarted_runs`."""
-        ...
-
-    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of runs that were committed before a time and have not begun, by the run's id, after an id."""
-        ...
-
-    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of open runs that were to be cancelled before a time, as `unstarted_runs`."""
-        ...
-
-    async def register_tenant(self, tenant_id: str, now: datetime) -> None:
-        """Makes the tenant's row if it is new."""
-        ...
+class Tenants(Protocol):
+    """The door to the list of all tenants."""
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """A page of all tenants, by id."""
+        ...
+
+
+class Platform(Tenants, Protocol):
+    """The door to what must be known before a tenant is."""
+
+    async def register_tenant(self, tenant_id: str, now: datetime) -> None:
+        """Makes the tenant's row if it is new."""
         ...
 
     def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:

@@ -163,19 +163,19 @@ class Database:
             yield self._records(connection, tenant_id)
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """See `Platform`."""
+        """(tenant, run) of runs that were committed before a time and have not begun; fulfils `Unstarted`."""
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most, after)
 
     async def unstarted_requests(
         self, before: datetime, most: int, after: str | None = None
     ) -> Sequence[tuple[str, str]]:
-        """See `Platform`."""
+        """(tenant, request) of requests, opened before a time, for which no workflow waits yet; fulfils `Unstarted`."""
         async with self._platform("") as records:
             return await records.unstarted_requests(before, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """See `Platform`."""
+        """(tenant, run) of open runs that were to be cancelled before a time; fulfils `Unstarted`."""
         async with self._platform("") as records:
             return await records.runs_to_cancel(before, most, after)
 

@@ -43,18 +43,18 @@ class PlatformRecords:
         self._connection = connection
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """See `Platform`."""
+        """(tenant, run) of runs that were committed before a time and have not begun; fulfils `Unstarted`."""
         late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before, _RUNS.c.cancel_at.is_(None))
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def unstarted_requests(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """See `Platform`."""
+        """(tenant, request) of requests, opened before a time, for which no workflow waits yet; fulfils `Unstarted`."""
         waits = sa.and_(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None))
         late = sa.and_(waits, _REQUESTS.c.opened_at < before)
         return await self._late(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id, late, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """See `Platform`."""
+        """(tenant, run) of open runs that were to be cancelled before a time; fulfils `Unstarted`."""
         late = sa.and_(_RUNS.c.cancel_at < before, STILL_OPEN)
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 

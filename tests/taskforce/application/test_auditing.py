@@ -29,7 +29,6 @@ from taskforce.application.auditing import (
     seal_tenant,
 )
 from taskforce.core.domain import audit_chain
-from taskforce.core.domain.api_keys import ApiKey
 from taskforce.core.domain.audit_chain import Anchor, Verified
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.tenants import Tenant, TenantStatus
@@ -76,29 +75,6 @@ class SomeTenants:
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         return [Tenant(one, one, NOW, NOW) for one in self._ids if after is None or one > after][:1]
-
-    async def unstarted_requests(
-        self, before: datetime, most: int, after: str | None = None
-    ) -> Sequence[tuple[str, str]]:
-        raise NotImplementedError
-
-    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        raise NotImplementedError
-
-    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        raise NotImplementedError
-
-    async def register_tenant(self, tenant_id: str, now: datetime) -> None:
-        raise NotImplementedError
-
-    def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
-        raise NotImplementedError
-
-    async def deletion(self, tenant_id: str) -> None:
-        raise NotImplementedError
-
-    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        raise NotImplementedError
 
 
 class LeavingTenants(SomeTenants):
