@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,53 +17,59 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
-from activities.deletions import DeletionActivities
-from activities.failures import FailureInterceptor
+from activities.errors import FailureInterceptor
 from activities.heartbeats import HeartbeatInterceptor
-from activities.models import ModelActivities
+from activities.model import ModelActivities
 from activities.runs import RunActivities
+from activities.tenant_deletion import DeletionActivities
 from activities.tools import ToolActivities
 from activities.webhooks import WebhookActivities
-from taskforce.application.acting import Acting
-from taskforce.application.all_subjects import all_subjects
-from taskforce.application.auditing import Sealer, drop_all_expired
-from taskforce.application.carrying import Carrying
-from taskforce.application.changing import Changing
-from taskforce.application.checking import Checking
-from taskforce.application.conversations import Conversations
-from taskforce.application.deciding import Deciding, found
-from taskforce.application.deletions import start_late_deletions
-from taskforce.application.delivering import Delivering
-from taskforce.application.delivery_log import settle_deliveries, starting
-from taskforce.application.erasing import Erasing
-from taskforce.application.payload_schemas import schema_problems
-from taskforce.application.policy_documents import StoredPolicies
-from taskforce.application.results import erase_all_old_results
-from taskforce.application.retaining import erase_all_expired
-from taskforce.application.running import Briefs, Late, Running, repeat, settle
-from taskforce.application.subjects import Subject
-from taskforce.application.thinking import Thinking
-from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approval_definitions import DefinitionRules
+from taskforce.application.access.policy_documents import StoredPolicies
+from taskforce.application.approval_handlers.registry import all_subjects
+from taskforce.application.approvals.changes import Changing
+from taskforce.application.approvals.decisions import Deciding, found
+from taskforce.application.approvals.execution import Carrying
+from taskforce.application.approvals.handler import Subject
+from taskforce.application.approvals.payload_schemas import schema_problems
+from taskforce.application.approvals.results import erase_all_old_results
+from taskforce.application.audit.retention import drop_all_expired
+from taskforce.application.audit.sealing import Sealer
+from taskforce.application.runs.lifecycle import Running, settle
+from taskforce.application.runs.model_step import Thinking
+from taskforce.application.runs.retention import erase_all_expired
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.step_cache import Conversations
+from taskforce.application.runs.tool_checks import Checking
+from taskforce.application.runs.tool_step import Acting
+from taskforce.application.sweeps import Late, repeat
+from taskforce.application.tenants.deletion import Erasing
+from taskforce.application.tenants.deletion_requests import start_late_deletions
+from taskforce.application.webhooks.delivery import Delivering
+from taskforce.application.webhooks.delivery_log import settle_deliveries
+from taskforce.application.webhooks.dispatch import starting
+from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.errors import DomainError, Missing
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
-from taskforce.core.interfaces.records import Clock, Live
+from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
-from taskforce.infrastructure.access_rules import access_rules, deployment_profile
-from taskforce.infrastructure.approval_rules import definition_rules
-from taskforce.infrastructure.audit_section import audit_section
-from taskforce.infrastructure.live import Publisher
-from taskforce.infrastructure.llm.environment import known_secrets
+from taskforce.infrastructure.composition import open_database
+from taskforce.infrastructure.config.access import access_rules, deployment_profile
+from taskforce.infrastructure.config.approvals import definition_rules
+from taskforce.infrastructure.config.audit import audit_section
+from taskforce.infrastructure.config.logging import log_as_deployed
+from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.net.outbound import GuardedHttp
-from taskforce.infrastructure.opening import open_database
+from taskforce.infrastructure.llm.model_selection import known_secrets
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.process_log import log_as_deployed
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 from workflows.tenant_deletion import TenantDeletion
 from workflows.webhook_delivery import WebhookDelivery
 
@@ -81,11 +87,6 @@ WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, WebhookDelivery)
 Work = Callable[[], Awaitable[object]]
 
 _log = structlog.get_logger(__name__)
-
-
-def utc_now() -> datetime:
-    """The time, for everything that takes a clock."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

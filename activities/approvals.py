@@ -16,13 +16,13 @@ from models.messages.approvals import (
     RequestRef,
     TimedRecord,
 )
-from taskforce.application.calls import CallRef
-from taskforce.application.carrying import Carrying
-from taskforce.application.changing import Change, Changing
-from taskforce.application.deciding import Attempted, Deciding, DecisionMade
-from taskforce.core.domain.approval_terms import Deciders, TimedAction
-from taskforce.core.domain.approvals import ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.interfaces.stored import Request
+from taskforce.application.approvals.changes import Change, Changing
+from taskforce.application.approvals.decisions import Attempted, Deciding, DecisionMade
+from taskforce.application.approvals.execution import Carrying
+from taskforce.application.runs.tool_calls import CallRef
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.terms import Deciders, TimedAction
 
 
 class ApprovalActivities:

@@ -4,8 +4,8 @@ from temporalio import activity
 
 from models.messages.frame import RunRef
 from models.messages.runs import RunEnd, RunNote, RunPlan
-from taskforce.application.running import Running
-from taskforce.core.domain.runs import Ending, RunStatus, StopReason
+from taskforce.application.runs.lifecycle import Running
+from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 
 
 class RunActivities:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from temporalio import activity
 
 from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
-from taskforce.application.acting import Acting, Observed
-from taskforce.application.calls import CallRef
-from taskforce.application.checking import Allowed
+from taskforce.application.runs.tool_calls import CallRef
+from taskforce.application.runs.tool_checks import Allowed
+from taskforce.application.runs.tool_step import Acting, Observed
 
 
 class ToolActivities:

@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from models.messages.webhooks import DeliveryInput, DeliveryOutcome, DeliveryTry
-from taskforce.application.delivering import Delivering
+from taskforce.application.webhooks.delivery import Delivering
 
 
 class WebhookActivities:

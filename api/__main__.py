@@ -8,11 +8,11 @@ import sys
 import structlog
 
 from api.app import create_app
-from api.parts import compose
-from api.server import GatewayServer
+from api.composition import compose
+from api.web.server import GatewayServer
 from taskforce.core.domain.errors import DomainError
-from taskforce.infrastructure.process_log import log_as_deployed
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.logging import log_as_deployed
+from taskforce.infrastructure.config.settings import Settings
 
 _log = structlog.get_logger(__name__)
 

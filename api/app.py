@@ -4,30 +4,30 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from api import problems
-from api.middleware import BodyGuard, RequestContext
-from api.openapi import describe
-from api.parts import GatewayParts
+from api.composition import GatewayParts
 from api.routes import (
     agent_versions,
     agents,
     api_keys,
     approval_definitions,
+    approval_delegations,
+    approval_requests,
     audit,
-    delegations,
-    events,
     execute,
-    identity,
+    health,
+    me,
     policies,
-    requests,
     roles,
+    run_events,
+    run_steps,
     runs,
-    signs,
-    steps,
     tenants,
     users,
     webhooks,
 )
+from api.web import problems
+from api.web.middleware import BodyGuard, RequestContext
+from api.web.openapi import describe
 
 ADMIN = (
     agents,
@@ -36,7 +36,7 @@ ADMIN = (
     approval_definitions,
     audit,
     policies,
-    requests,
+    approval_requests,
     roles,
     tenants,
     users,
@@ -66,7 +66,7 @@ def create_app(parts: GatewayParts) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyGuard)
     app.add_middleware(RequestContext)
-    app.include_router(signs.router)
+    app.include_router(health.router)
     app.include_router(_routes(), prefix="/api/v1")
     # The guide's own paths answer too; one entry each in the document is enough.
     for each in (execute, *ADMIN):
@@ -76,6 +76,6 @@ def create_app(parts: GatewayParts) -> FastAPI:
 
 def _routes() -> APIRouter:
     together = APIRouter()
-    for each in (execute, runs, steps, events, identity, delegations, *ADMIN):
+    for each in (execute, runs, run_steps, run_events, me, approval_delegations, *ADMIN):
         together.include_router(each.router)
     return together

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from bench.guarded import ALLOWED, OPEN, STATEMENTS
 from bench.stack import GATEWAY_SECRET, BenchStack, Say
-from taskforce.application.keys import NewKey, issue_key
-from taskforce.application.policy_documents import save_document
-from taskforce.application.principals import Actor, recognise
-from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.tenants import TenantSettings
+from taskforce.application.access.policy_documents import save_document
+from taskforce.application.identity.api_keys import NewKey, issue_key
+from taskforce.application.identity.principals import Actor, recognise
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.identity import Identity
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 
 USER = "alice"
 ROLES = ("admin", "operator")

@@ -20,7 +20,7 @@ import httpx
 from bench.cpu import CpuMeter, resident_mb
 from bench.stack import GATEWAY_SECRET, BenchStack, Say, running
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 
 PATH = "/api/v1/admin/requests"
 TENANT = "bench-approvals"

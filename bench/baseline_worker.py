@@ -10,9 +10,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from bench.baseline import Floor, Honest, HonestActivities, nothing, nothing_local
 from bench.tools import offer
+from taskforce.infrastructure.config.settings import Settings, driver_arguments
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.settings import Settings, driver_arguments
-from workflows.door import TemporalAddress, connect
+from workflows.client.connection import TemporalAddress, connect
 
 
 async def _work(settings: Settings) -> None:

@@ -14,14 +14,14 @@ from bench.baseline import Floor, Honest, Shape
 from bench.cpu import CpuMeter
 from bench.stack import BASELINE, GATEWAY_SECRET, PRODUCT, BenchStack
 from bench.stub import model_name
-from taskforce.application.missions import Mission, accept
-from taskforce.application.principals import recognise
-from taskforce.application.running import require_run
-from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.runs import AgentDefinition, Limits, workflow_id
+from taskforce.application.identity.principals import recognise
+from taskforce.application.runs.lifecycle import require_run
+from taskforce.application.runs.start import Mission, accept
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.runs.run import AgentDefinition, Limits, workflow_id
 from taskforce.core.interfaces.identity import Identity
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 
 TENANT = "bench"
 USER = "alice"

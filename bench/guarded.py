@@ -13,12 +13,13 @@ import asyncpg
 from fastapi import APIRouter
 
 from api.app import create_app
-from api.dependencies import Allowed, Caller, Open, SignedIn
-from api.parts import compose
-from api.server import GatewayServer
+from api.auth.caller import Caller
+from api.auth.guard import Allowed, Open, SignedIn
+from api.composition import compose
+from api.web.server import GatewayServer
 from taskforce.core.interfaces.identity import Permission
+from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.logging import configure_logging
-from taskforce.infrastructure.settings import Settings
 
 STATEMENTS = "/bench/statements"
 OPEN, SIGNED_IN, ALLOWED = "/bench/open", "/bench/signed-in", "/bench/allowed"

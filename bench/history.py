@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHandle
 
 from bench.drive import QUICK, REGULAR, TENANT, Product
 from bench.stack import BenchStack, Say
-from taskforce.core.domain.runs import Limits, workflow_id
+from taskforce.core.domain.runs.run import Limits, workflow_id
 
 SHORT, LONG = 4, 24
 ENDS = 100

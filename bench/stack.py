@@ -24,9 +24,10 @@ from cli.stack.postgres import EmbeddedPostgres
 from cli.stack.processes import Child, environment_without
 from cli.stack.temporal import TemporalDevServer
 from models.migrations.runner import upgrade
+from taskforce.infrastructure.config.settings import REPOSITORY, normalise_database_url
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.settings import REPOSITORY, normalise_database_url
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 
 PRODUCT = "bench-product"
 BASELINE = "bench-baseline"

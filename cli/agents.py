@@ -36,7 +36,7 @@ def list_agents(
     token: Token = None,
 ) -> None:
     """Lists agents, the newest first; with --query the best first."""
-    from cli.main import reported
+    from cli.reporting import reported
 
     asked = {"q": query, "category": category, "tag": tag, "status": status}
     reported(_list)(asked=asked, limit=limit, as_json=as_json, url=url, token=token)
@@ -51,7 +51,7 @@ def show(
     token: Token = None,
 ) -> None:
     """Shows an agent with its versions. Run it: taskforce run --agent SLUG "..."."""
-    from cli.main import reported
+    from cli.reporting import reported
 
     reported(_show)(agent=agent, as_json=as_json, url=url, token=token)
 

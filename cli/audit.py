@@ -15,7 +15,7 @@ from cli.exits import Exit, Trouble
 from cli.options import AsJson, Token, Url
 
 if TYPE_CHECKING:
-    from taskforce.core.domain.audit_chain import Anchor, Verified
+    from taskforce.core.domain.audit.chain import Anchor, Verified
 
 _STDIN: Final = "-"
 _GENESIS: Final = "genesis"
@@ -87,7 +87,7 @@ def verify(
     Exit code 0 says that it is whole, 3 that it is broken, 7 that there is no such file.
     """
     # The program imports this module, so what it wraps its commands in can only be had when a command runs.
-    from cli.main import reported
+    from cli.reporting import reported
 
     reported(_verify)(file=file, anchor=anchor, start=start, as_json=as_json)
 
@@ -116,7 +116,7 @@ def export(
     Keep a copy of the anchor where whoever can change the file cannot: with it `taskforce audit verify` finds any
     change. What broke off on its way is not kept; begin anew.
     """
-    from cli.main import reported
+    from cli.reporting import reported
 
     reported(_export)(output=output, after=after, as_json=as_json, url=url, token=token)
 
@@ -201,12 +201,12 @@ def _opened(file: str) -> AbstractContextManager[BinaryIO]:
 
 
 def _checked(stream: BinaryIO, anchor: "Anchor", start: "Anchor | None") -> "Verified":
-    from taskforce.core.domain import audit_chain
+    from taskforce.core.domain.audit import chain
     from taskforce.core.domain.errors import Invalid
 
     try:
         with _lines(stream) as lines:
-            return audit_chain.verify(lines, anchor, start=start)
+            return chain.verify(lines, anchor, start=start)
     except Invalid as error:
         raise Broken(error.message, error.details.get("line"), error.details.get("reason")) from None
 
@@ -238,7 +238,7 @@ def _shown(size: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def _texts(stream: BinaryIO, show: Callable[[int], None]) -> Iterator[str]:
-    from taskforce.core.domain.audit_chain import MAX_LINE_BYTES
+    from taskforce.core.domain.audit.chain import MAX_LINE_BYTES
 
     done = shown = 0
     # One byte more than a line may have: a longer one is not read to its end, and seen to be too long.
@@ -272,13 +272,13 @@ def _anchor_beside(file: str) -> "Anchor":
 
 
 def _start(text: str, end: "Anchor") -> "Anchor":
-    from taskforce.core.domain.audit_chain import Anchor
+    from taskforce.core.domain.audit.chain import Anchor
 
     return Anchor.genesis(end.tenant_id) if text == _GENESIS else _parsed(text, "--from")
 
 
 def _parsed(text: str, where: str) -> "Anchor":
-    from taskforce.core.domain.audit_chain import Anchor
+    from taskforce.core.domain.audit.chain import Anchor
     from taskforce.core.domain.errors import Invalid
 
     try:

@@ -23,7 +23,7 @@ from cli.stack.home import StackHome, StackState
 from cli.stack.ports import holder, is_free
 from cli.stack.postgres import EmbeddedPostgres, major_version
 from taskforce.core.domain.errors import DomainError
-from taskforce.infrastructure.settings import Settings, normalise_database_url
+from taskforce.infrastructure.config.settings import Settings, normalise_database_url
 
 _GIGABYTE = 1_000_000_000
 _DISK_NEEDED = 2 * _GIGABYTE

@@ -1,61 +1,22 @@
 """The `taskforce` command. What a command needs is imported when it runs, so that `--help` is quick."""
 
-import functools
 import io
-import os
 import sys
-from collections.abc import Callable
-from typing import Final, ParamSpec
+from typing import Final
 
 import typer
 
 from cli import agents, approvals, audit, run, runs, tenants, token
-from cli.exits import EXIT_CODES, Exit, Trouble, exit_of_kind
+from cli.exits import EXIT_CODES
 from cli.options import AsJson
-from cli.terminal import write_json
-from taskforce.core.domain.errors import DomainError
+from cli.reporting import reported
 
-P = ParamSpec("P")
 _WORK: Final = "Missions"
 _DECISIONS: Final = "Decisions"
 _CATALOG: Final = "The catalog"
 _LOG: Final = "The audit log"
 _PLATFORM: Final = "The platform"
 _HERE: Final = "This machine"
-
-
-def reported(command: Callable[P, None]) -> Callable[P, None]:
-    """Turns what goes wrong in a command into words on stderr, a document with --json, and an exit code.
-
-    Args:
-        command: A command's function.
-    """
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except Trouble as trouble:
-            _tell(trouble, as_json=bool(kwargs.get("as_json")))
-        except DomainError as error:
-            _tell(Trouble(exit_of_kind(error.kind), error.code, error.message), as_json=bool(kwargs.get("as_json")))
-        except KeyboardInterrupt:
-            raise typer.Exit(int(Exit.INTERRUPTED)) from None
-        except BrokenPipeError:
-            # Whoever read our output has gone; Python would complain of it once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(int(Exit.ERROR)) from None
-
-    return wrapped
-
-
-def _tell(trouble: Trouble, *, as_json: bool) -> None:
-    from cli.render import complain_of
-
-    if as_json:
-        write_json(trouble.document())
-    complain_of(trouble)
-    raise typer.Exit(int(trouble.exit_code)) from None
 
 
 app = typer.Typer(

@@ -64,7 +64,7 @@ def delete(
     whose wish, is kept for ever, and so the id is not given again. Ctrl-C leaves; the deletion goes on.
     """
     # The program imports this module, so what it wraps its commands in can only be had when a command runs.
-    from cli.main import reported
+    from cli.reporting import reported
 
     reported(_delete)(tenant=tenant, drain=drain, yes=yes, as_json=as_json, url=url, token=token)
 
@@ -72,7 +72,7 @@ def delete(
 @app.command()
 def report(tenant: TenantId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Shows the report of a tenant's deletion, as far as it has come."""
-    from cli.main import reported
+    from cli.reporting import reported
 
     reported(_report)(tenant=tenant, as_json=as_json, url=url, token=token)
 

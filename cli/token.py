@@ -59,7 +59,7 @@ def development_token(tenant: str, user: str, roles: Iterable[str]) -> str | Non
 
 def _mint(secret: str, tenant: str, user: str, roles: Iterable[str], ttl: float) -> str:
     from taskforce.infrastructure.auth.jwt_provider import mint_development_token
-    from taskforce.infrastructure.settings import Settings
+    from taskforce.infrastructure.config.settings import Settings
 
     # The gateway reads the same settings; asking the class spares the environment's other, unrelated mistakes.
     fields = Settings.model_fields

@@ -16,7 +16,7 @@ from cli.stack.home import StackHome
 from cli.stack.report import ConsoleReport, JsonReport, Report
 from cli.stack.supervisor import Programs, Stack
 from taskforce.core.domain.errors import Conflict, DomainError
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 
 TokenIssuer = Callable[[Settings], str | None]
 """Makes a development token for the sample's user from settings that have a secret."""

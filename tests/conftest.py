@@ -10,18 +10,19 @@ import pytest
 import structlog
 from temporalio.client import Client
 
-from taskforce.infrastructure.live import Publisher
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
+from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.sealing import ColumnSealer
+from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
-from tests.fixtures import probes
-from tests.fixtures.runs import SUBJECTS, Missions
+from tests.fixtures import probe_tools
+from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 
 _STACK = pytest.StashKey[Stack]()
 _ADDRESS = pytest.StashKey[StackAddress]()
@@ -112,7 +113,7 @@ async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLL
     os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
     model = LiteLLMModel(api_base=scripted.url)
     async with Publisher(postgres.app) as live:
-        tools = ToolRegistry([*ToolRegistry.discover().tools, *probes.TOOLS])
+        tools = ToolRegistry([*ToolRegistry.discover().tools, *probe_tools.TOOLS])
         yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp(), subjects=SUBJECTS)
     await model.aclose()
 

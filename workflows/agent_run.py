@@ -9,8 +9,17 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, is_cancelled_exception
 
 from workflows.approval import ApprovalWorkflow
-from workflows.attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR, value
-from workflows.steps import MARGIN, MODEL_PATIENCE, ask_model, is_refusal, last_failure, quickly, ran_out, use_tool
+from workflows.runtime.activity_calls import (
+    MARGIN,
+    MODEL_PATIENCE,
+    ask_model,
+    is_refusal,
+    last_failure,
+    quickly,
+    ran_out,
+    use_tool,
+)
+from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
     from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -32,10 +41,10 @@ with workflow.unsafe.imports_passed_through():
         ToolOutcome,
         ToolTurn,
     )
-    from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
+    from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
     from taskforce.core.domain.ids import effect_id, is_id
-    from taskforce.core.domain.runs import TOKENS_USED_UP, Limits, StopReason
-    from taskforce.core.domain.todo import TodoList
+    from taskforce.core.domain.runs.run import TOKENS_USED_UP, Limits, StopReason
+    from taskforce.core.domain.runs.todo import TodoList
 
 PAUSE = "pause"
 MOST_WORDS = 1_000

@@ -9,8 +9,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.approval_details import carried, described, plain, restored
-from workflows.attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
-from workflows.steps import last_failure, patiently, quickly
+from workflows.runtime.activity_calls import last_failure, patiently, quickly
+from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
@@ -33,8 +33,7 @@ with workflow.unsafe.imports_passed_through():
         RequestRef,
         TimedRecord,
     )
-    from taskforce.core.domain.approval_terms import ActionKind, Deciders, Terms, TimedAction
-    from taskforce.core.domain.approvals import (
+    from taskforce.core.domain.approvals.approval import (
         MAX_COMMENT,
         Approval,
         ApprovalStatus,
@@ -42,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
         Decision,
         Verdict,
     )
+    from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
     from taskforce.core.domain.errors import Conflict, DomainError
 
 _Ways = Literal["api", "signal"]

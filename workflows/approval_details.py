@@ -7,8 +7,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.approvals import CarriedApproval, CarriedDecision
-    from taskforce.core.domain.approval_terms import NOBODY, Deciders
-    from taskforce.core.domain.approvals import Approval, Channel, Decision, Verdict
+    from taskforce.core.domain.approvals.approval import Approval, Channel, Decision, Verdict
+    from taskforce.core.domain.approvals.terms import NOBODY, Deciders
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
 

@@ -5,12 +5,12 @@ from typing import TypeVar
 
 from temporalio import workflow
 
-from workflows.attributes import STATUS, WAITING_FOR, value
-from workflows.steps import patiently
+from workflows.runtime.activity_calls import patiently
+from workflows.runtime.search_attributes import STATUS, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.deletions import DeletionPlan, DeletionRef, EndedRuns, ErasedRows, ForgottenHistories
-    from taskforce.core.domain.deletions import LONGEST_DRAIN, DeletionStatus
+    from taskforce.core.domain.tenants.deletion import LONGEST_DRAIN, DeletionStatus
 
 Result = TypeVar("Result")
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from workflows.attributes import STATUS
-from workflows.steps import quickly, send
+from workflows.runtime.activity_calls import quickly, send
+from workflows.runtime.search_attributes import STATUS
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.webhooks import DeliveryInput, DeliveryOutcome, DeliveryTry

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import deciding, steering
-from api.agent_bodies import YAML_BODY, imported_version, read_body
-from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, Seen, actor_of
-from api.parts import GatewayParts
+from api import approval_decisions, run_dispatch
+from api.agent_yaml import YAML_BODY, imported_version, read_body
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
+from api.composition import GatewayParts
 from api.routes.agents import PREFIX, etag
-from api.schemas.agents import (
+from api.schemas.catalog import (
     CommentIn,
     RetiredOut,
     RetirementIn,
@@ -24,18 +25,19 @@ from api.schemas.agents import (
     version_out,
 )
 from api.schemas.pages import ListOut
-from taskforce.application import agent_versions, agents, publishing
-from taskforce.application.agent_versions import InFlight, NewVersion, Retired, Retirement, Revision
-from taskforce.application.agents import Named
-from taskforce.application.principals import Actor
-from taskforce.application.publishing import Read, Submission
-from taskforce.core.domain.agent_versions import AgentVersion
-from taskforce.core.domain.approvals import ApprovalStatus, Verdict
-from taskforce.core.domain.catalog import Agent
+from api.web.headers import IdempotencyKey, Seen
+from taskforce.application.catalog import agents, publishing, versions
+from taskforce.application.catalog.agents import Named
+from taskforce.application.catalog.publishing import Read, Submission
+from taskforce.application.catalog.versions import InFlight, NewVersion, Retired, Retirement, Revision
+from taskforce.application.identity.principals import Actor
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
+from taskforce.core.domain.catalog.agent import Agent
+from taskforce.core.domain.catalog.version import AgentVersion
 from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.records import Store
-from taskforce.infrastructure.agent_files import write_agent
+from taskforce.core.interfaces.store import Store
+from taskforce.infrastructure.agent_yaml import write_agent
 
 router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
 
@@ -101,7 +103,7 @@ async def change_version(
     acting, named = actor_of(parts, caller), Named(agent_id, seen)
     # Its number may be what is changed: its id stays.
     known_id = (await agents.find_agent(parts.database, acting, agent_id)).version(version_id).version_id
-    agent = await agent_versions.revise_version(parts.database, acting, named, known_id, new)
+    agent = await versions.revise_version(parts.database, acting, named, known_id, new)
     return _out(parts, response, agent, agent.version(known_id))
 
 
@@ -121,7 +123,7 @@ async def submit_version(
     agent, request = await publishing.submit_version(
         parts.database, actor_of(parts, caller), Named(agent_id, seen), asked
     )
-    await steering.start_request(parts, caller.tenant_id, request)
+    await run_dispatch.start_request(parts, caller.tenant_id, request)
     return _out(parts, response, agent, agent.version(version_id))
 
 
@@ -173,7 +175,7 @@ async def publish_version(
     """Publishes an approved version and makes it the current one; it deprecates nothing."""
     acting, named = actor_of(parts, caller), Named(agent_id, seen)
     comment = said.comment if said else ""
-    agent = await agent_versions.publish_version(parts.database, acting, named, version_id, comment)
+    agent = await versions.publish_version(parts.database, acting, named, version_id, comment)
     return _out(parts, response, agent, agent.version(version_id))
 
 
@@ -189,7 +191,7 @@ async def deprecate_version(
 ) -> RetiredOut:
     """Takes a published version out of use; it says what happens to runs in flight."""
     named = Named(agent_id, seen)
-    return await _retired(parts, caller, response, agent_versions.deprecate_version, named, version_id, asked)
+    return await _retired(parts, caller, response, versions.deprecate_version, named, version_id, asked)
 
 
 @router.post("/{version_id}/archive", name="archive_version")
@@ -204,13 +206,13 @@ async def archive_version(
 ) -> RetiredOut:
     """Ends a deprecated version: it never runs again; it says what happens to runs in flight."""
     named = Named(agent_id, seen)
-    return await _retired(parts, caller, response, agent_versions.archive_version, named, version_id, asked)
+    return await _retired(parts, caller, response, versions.archive_version, named, version_id, asked)
 
 
 async def _drafted(
     parts: GatewayParts, caller: Caller, named: Named, new: NewVersion, response: Response
 ) -> VersionOut:
-    agent, version = await agent_versions.draft_version(parts.database, actor_of(parts, caller), named, new)
+    agent, version = await versions.draft_version(parts.database, actor_of(parts, caller), named, new)
     response.headers["location"] = f"/api/v1{PREFIX}/{agent.agent_id}/versions/{version.version_id}"
     return _out(parts, response, agent, version)
 
@@ -233,14 +235,14 @@ async def _decided(
         check()
         raise missing("request")
     async with parts.database.tenant(caller.tenant_id) as records:
-        approver = await deciding.who_asks(records, parts, caller)
-    decision = deciding.decision_of(caller, request, verdict, sent.comment)
+        approver = await approval_decisions.who_asks(records, parts, caller)
+    decision = approval_decisions.decision_of(caller, request, verdict, sent.comment)
     body = {"verdict": verdict.value, **sent.model_dump(exclude_none=True)}
-    word = deciding.Word(decision, key, body, check=check)
-    said = await deciding.say(parts, caller, request, approver, word)
+    word = approval_decisions.Word(decision, key, body, check=check)
+    said = await approval_decisions.say(parts, caller, request, approver, word)
     if said.status is not ApprovalStatus.PENDING:
         await parts.door.concluded(caller.tenant_id, request.approval.request_id)
-    deciding.mark_replayed(response, said)
+    approval_decisions.mark_replayed(response, said)
     agent = await agents.find_agent(parts.database, acting, named.name)
     return _out(parts, response, agent, agent.version(version_id))
 
@@ -258,7 +260,7 @@ async def _retired(
     how = Retirement(said.in_flight, said.release, said.comment)
     retired = await retire(parts.database, actor_of(parts, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
-    cancelled = await steering.cancel_all(parts, caller.tenant_id, retired.open_runs) if cancels else 0
+    cancelled = await run_dispatch.cancel_all(parts, caller.tenant_id, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
     return RetiredOut.model_construct(
         version=_out(parts, response, retired.agent, version),

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api.agent_bodies import YAML_BODY, imported_agent, read_body
-from api.cursors import Cursor, Limit, parse_place, parse_rank, place_cursor, rank_cursor
-from api.dependencies import Allowed, Caller, Parts, Seen, actor_of, require_also
-from api.parts import GatewayParts
-from api.schemas.agents import (
+from api.agent_yaml import YAML_BODY, imported_agent, read_body
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed, require_also
+from api.composition import GatewayParts
+from api.schemas.catalog import (
     AgentChangeIn,
     AgentIn,
     AgentListedOut,
@@ -24,15 +24,17 @@ from api.schemas.agents import (
     version_listed,
 )
 from api.schemas.pages import PageOut
-from taskforce.application import agent_versions, agents
-from taskforce.application.agents import AgentChange, Named, NewAgent
-from taskforce.application.rights import shown
-from taskforce.core.domain.agent_versions import VersionStatus
-from taskforce.core.domain.catalog import Agent, labels
-from taskforce.core.domain.definition_diff import differences
-from taskforce.core.interfaces.catalog_records import AgentFilter, Listed
+from api.web.headers import Seen
+from api.web.pagination import Cursor, Limit, parse_place, parse_rank, place_cursor, rank_cursor
+from taskforce.application.access.authorization import shown
+from taskforce.application.catalog import agents, versions
+from taskforce.application.catalog.agents import AgentChange, Named, NewAgent
+from taskforce.core.domain.catalog.agent import Agent, labels
+from taskforce.core.domain.catalog.definition_diff import differences
+from taskforce.core.domain.catalog.version import VersionStatus
+from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.stored import Page
+from taskforce.core.interfaces.repositories.catalog import AgentFilter, Listed
 
 PREFIX = "/admin/agents"
 router = APIRouter(prefix=PREFIX, tags=["catalog"])
@@ -173,7 +175,7 @@ async def roll_back(
     """Makes an earlier published version the current one again."""
     back = asked or RollbackIn()
     acting, named = actor_of(parts, caller), Named(agent_id, seen)
-    agent = await agent_versions.roll_back(parts.database, acting, named, back.version, back.comment)
+    agent = await versions.roll_back(parts.database, acting, named, back.version, back.comment)
     return _seen(response, agent)
 
 

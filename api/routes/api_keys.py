@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
 from api.schemas.api_keys import ApiKeyIn, ApiKeyOut, IssuedKeyOut, issued_out, key_out
 from api.schemas.pages import PageOut
-from taskforce.application import keys
-from taskforce.application.keys import NewKey
-from taskforce.application.rights import shown
+from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from taskforce.application.access.authorization import shown
+from taskforce.application.identity import api_keys
+from taskforce.application.identity.api_keys import NewKey
 from taskforce.core.domain.ids import parse_id
 from taskforce.core.interfaces.identity import Permission
 
@@ -29,7 +30,7 @@ async def list_keys(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cu
     passed over.
     """
     acting = actor_of(parts, caller)
-    found = await keys.list_keys(parts.database, acting, parse_place(cursor), limit + 1)
+    found = await api_keys.list_keys(parts.database, acting, parse_place(cursor), limit + 1)
     last = found[limit - 1] if len(found) > limit else None
     managed = await shown(
         parts.policies,
@@ -50,7 +51,7 @@ async def issue_key(asked: ApiKeyIn, caller: Issuer, parts: Parts, response: Res
     """Issues a key. `api_key` is shown in this answer and never again, also not to whoever asks the same once more."""
     acting = actor_of(parts, caller)
     wanted = NewKey(asked.user_id, asked.name, frozenset(asked.roles), asked.expires_at, asked.metadata)
-    issued = await keys.issue_key(parts.database, acting, wanted)
+    issued = await api_keys.issue_key(parts.database, acting, wanted)
     response.headers["location"] = f"/api/v1{PREFIX}/{issued.key.key_id}"
     response.headers["cache-control"] = "no-store"
     return issued_out(issued.key, issued.plaintext, acting.now)
@@ -60,10 +61,10 @@ async def issue_key(asked: ApiKeyIn, caller: Issuer, parts: Parts, response: Res
 async def read_key(key_id: str, caller: Manager, parts: Parts) -> ApiKeyOut:
     """One key."""
     acting = actor_of(parts, caller)
-    return key_out(await keys.find_key(parts.database, acting, parse_id(key_id, "api key")), acting.now)
+    return key_out(await api_keys.find_key(parts.database, acting, parse_id(key_id, "api key")), acting.now)
 
 
 @router.delete("/{key_id}", status_code=204, name="revoke_api_key")
 async def revoke_key(key_id: str, caller: Manager, parts: Parts) -> None:
     """Revokes a key for good, at once and everywhere; its row stays for the list."""
-    await keys.revoke_key(parts.database, actor_of(parts, caller), parse_id(key_id, "api key"))
+    await api_keys.revoke_key(parts.database, actor_of(parts, caller), parse_id(key_id, "api key"))

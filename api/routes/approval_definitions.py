@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.cursors import Cursor, Limit, parse_text, text_cursor
-from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
 from api.schemas.approval_definitions import (
     ChangedDefinition,
     DefinitionOut,
@@ -14,7 +14,8 @@ from api.schemas.approval_definitions import (
     definition_out,
 )
 from api.schemas.pages import PageOut
-from taskforce.application import approval_definitions as definitions
+from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from taskforce.application.approvals import definitions
 from taskforce.core.interfaces.identity import Permission
 
 PREFIX = "/admin/workflows"

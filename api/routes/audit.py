@@ -7,15 +7,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 
-from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, Parts, may_still
-from api.lines import ANCHOR, MEDIA_TYPE, LinesResponse, still
+from api.auth.caller import Caller, Parts
+from api.auth.guard import Allowed, may_still
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
 from api.schemas.pages import PageOut
-from taskforce.application.auditing import Asking, begin_export, current_anchor, export_lines, parse_after
+from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
+from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from taskforce.application.audit.export import Asking, begin_export, current_anchor, export_lines, parse_after
+from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.stored import AuditFilter, Page
 
 router = APIRouter(prefix="/admin/audit", tags=["audit"])
 

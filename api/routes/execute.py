@@ -4,18 +4,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import steering
-from api.agents import Asked, Chosen
-from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, Patience
-from api.parts import GatewayParts
+from api import run_dispatch
+from api.agent_selection import Asked, Chosen
+from api.auth.caller import Caller, Parts
+from api.auth.guard import Allowed
+from api.auth.resource import agent_named
+from api.composition import GatewayParts
+from api.run_watch import wait_for_end
 from api.schemas.runs import PREFIX, AcceptedOut, ExecuteIn, RunOut, run_links, run_out
-from api.things import agent_named
-from api.watching import wait_for_end
-from taskforce.application.agent_runs import MOVED_ON, Wanted, find_startable
-from taskforce.application.missions import Accepted, Mission, accept
+from api.web.headers import IdempotencyKey, Patience
+from taskforce.application.runs.pinning import MOVED_ON, Wanted, find_startable
+from taskforce.application.runs.start import Accepted, Mission, accept
 from taskforce.core.domain.errors import DomainError, Invalid
 from taskforce.core.domain.ids import is_id, missing
-from taskforce.core.domain.runs import RunStatus
+from taskforce.core.domain.runs.run import RunStatus
 from taskforce.core.interfaces.identity import Permission
 from taskforce.infrastructure.logging import bind
 
@@ -42,7 +44,7 @@ async def execute(
     if accepted.replayed:
         response.headers["idempotency-replayed"] = "true"
     elif accepted.brief is not None:
-        await steering.start(parts, accepted.brief)
+        await run_dispatch.start(parts, accepted.brief)
     if chosen.deprecated_at is not None:
         response.headers["deprecation"] = f"@{int(chosen.deprecated_at.timestamp())}"
     if patience:

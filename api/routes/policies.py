@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
 from api.schemas.pages import ListOut
 from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, policy_out, tried_out
-from taskforce.application.agents import CatalogTags
-from taskforce.application.policy_documents import Tried, current_document, save_document, try_document
+from taskforce.application.access.policy_documents import Tried, current_document, save_document, try_document
+from taskforce.application.catalog.agents import CatalogTags
 from taskforce.core.interfaces.identity import Permission
 
 router = APIRouter(prefix="/admin/policies", tags=["policies"])

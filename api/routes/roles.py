@@ -5,14 +5,15 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 
-from api.cursors import Cursor, Limit, parse_text, text_cursor
-from api.dependencies import Allowed, Caller, Parts, actor_of
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
 from api.schemas.roles import RoleChangeIn, RoleIn, RoleOut, role_out
-from taskforce.application import roles
-from taskforce.application.rights import shown
-from taskforce.application.roles import RoleChange
-from taskforce.core.domain.roles import permissions_named
+from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from taskforce.application.access.authorization import shown
+from taskforce.application.identity import roles
+from taskforce.application.identity.roles import RoleChange
+from taskforce.core.domain.identity.roles import permissions_named
 from taskforce.core.interfaces.identity import Permission
 
 PREFIX = "/admin/roles"

@@ -4,20 +4,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api import steering
-from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, IdempotencyKey, Parts, may
-from api.parts import GatewayParts
+from api import run_dispatch
+from api.auth.caller import Caller, Parts
+from api.auth.guard import Allowed, may
+from api.auth.resource import agent_named
+from api.composition import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
-from api.things import agent_named
-from taskforce.application.rights import shown
-from taskforce.application.running import require_run
-from taskforce.application.steering import Saying, Steerer, mark, say
+from api.web.headers import IdempotencyKey
+from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from taskforce.application.access.authorization import shown
+from taskforce.application.runs.control import Saying, Steerer, mark, say
+from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.ids import missing, parse_id
-from taskforce.core.domain.runs import Run, RunStatus
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.runs.records import RunFilter
+from taskforce.core.domain.runs.run import Run, RunStatus
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.stored import Page, RunFilter
 from taskforce.infrastructure.logging import bind
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -92,7 +95,7 @@ async def cancel_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
     """Asks a run to end; its model call and its tools are told."""
     run = await _find_to_steer(parts, caller, run_id)
     await mark(parts.database, run, "run.cancel", _steerer(caller), parts.clock())
-    await steering.cancel(parts, run)
+    await run_dispatch.cancel(parts, run)
     return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
 
 
@@ -122,7 +125,9 @@ async def message_run(
     said = await say(parts.database, run, saying, parts.rules, parts.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
-        await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, "add_word", said.word_id))
+        await run_dispatch.steer(
+            parts, run, lambda: parts.door.signal_run(tenant_id, known_id, "add_word", said.word_id)
+        )
     if said.replayed:
         response.headers["idempotency-replayed"] = "true"
     parts.live.changed(tenant_id, known_id)
@@ -146,5 +151,5 @@ async def _signal(parts: GatewayParts, caller: Caller, run_id: str, signal: str)
     run = await _find_to_steer(parts, caller, run_id)
     await mark(parts.database, run, f"run.{signal}", _steerer(caller), parts.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
-    await steering.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, signal))
+    await run_dispatch.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, signal))
     return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)

@@ -5,14 +5,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from api.cursors import Cursor, Limit, parse_text, text_cursor
-from api.dependencies import Allowed, Caller, Parts, actor_of
-from api.schemas.deletions import PREFIX, DeletionOut, deletion_out, deletion_path
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
+from api.schemas.tenant_deletions import PREFIX, DeletionOut, deletion_out, deletion_path
 from api.schemas.tenants import TenantChangeIn, TenantIn, TenantOut, tenant_out
-from taskforce.application import deletions, tenants
-from taskforce.application.deletions import DeletionWish
-from taskforce.application.tenants import TenantChange
+from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from taskforce.application.tenants import deletion_requests, settings
+from taskforce.application.tenants.deletion_requests import DeletionWish
+from taskforce.application.tenants.settings import TenantChange
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.identity import Permission
 
@@ -28,7 +29,7 @@ DrainSeconds = Annotated[
 @router.get("", name="list_tenants")
 async def list_tenants(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[TenantOut]:
     """Tenants by id: all for the platform's operator, the own one for others."""
-    found = await tenants.list_tenants(parts.database, actor_of(parts, caller), parse_text(cursor), limit + 1)
+    found = await settings.list_tenants(parts.database, actor_of(parts, caller), parse_text(cursor), limit + 1)
     return PageOut[TenantOut].model_construct(
         items=[tenant_out(tenant) for tenant in found[:limit]],
         next_cursor=text_cursor(found[limit - 1].tenant_id) if len(found) > limit else None,
@@ -38,7 +39,7 @@ async def list_tenants(caller: Manager, parts: Parts, limit: Limit = 20, cursor:
 @router.post("", status_code=201, name="create_tenant")
 async def create_tenant(asked: TenantIn, caller: Manager, parts: Parts, response: Response) -> TenantOut:
     """Makes a tenant; only the platform's operator may."""
-    made = await tenants.create_tenant(
+    made = await settings.create_tenant(
         parts.database, parts.database, actor_of(parts, caller), asked.tenant_id, _change(asked)
     )
     response.headers["location"] = f"/api/v1{PREFIX}/{made.tenant_id}"
@@ -48,13 +49,13 @@ async def create_tenant(asked: TenantIn, caller: Manager, parts: Parts, response
 @router.get("/{tenant_id}", name="read_tenant")
 async def read_tenant(tenant_id: str, caller: Manager, parts: Parts) -> TenantOut:
     """One tenant."""
-    return tenant_out(await tenants.find_tenant(parts.database, actor_of(parts, caller), tenant_id))
+    return tenant_out(await settings.find_tenant(parts.database, actor_of(parts, caller), tenant_id))
 
 
 @router.put("/{tenant_id}", name="change_tenant")
 async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, parts: Parts) -> TenantOut:
     """Changes a tenant; limits and the switch are the operator's, name, metadata and `ip_allow_list` its own."""
-    changed = await tenants.change_tenant(parts.database, actor_of(parts, caller), tenant_id, _change(asked))
+    changed = await settings.change_tenant(parts.database, actor_of(parts, caller), tenant_id, _change(asked))
     return tenant_out(changed)
 
 
@@ -76,7 +77,7 @@ async def delete_tenant(
     if (runs == "drain") != (drain_seconds is not None):
         raise Invalid("drain_invalid", "`drain_seconds` goes with `runs=drain`, and with that alone.")
     wish = DeletionWish(tenant_id, drain_seconds)
-    deletion = await deletions.request_deletion(parts.database, parts.database, actor_of(parts, caller), wish)
+    deletion = await deletion_requests.request_deletion(parts.database, parts.database, actor_of(parts, caller), wish)
     if not deletion.is_done:
         # When Temporal does not answer, the sweeper starts it later.
         with suppress(Unavailable):
@@ -88,7 +89,7 @@ async def delete_tenant(
 @router.get("/{tenant_id}/deletion", name="read_tenant_deletion")
 async def read_tenant_deletion(tenant_id: str, caller: Manager, parts: Parts) -> DeletionOut:
     """The report of a tenant's deletion, as far as it has come; for the platform's operator. It outlives the tenant."""
-    return deletion_out(await deletions.find_deletion(parts.database, actor_of(parts, caller), tenant_id))
+    return deletion_out(await deletion_requests.find_deletion(parts.database, actor_of(parts, caller), tenant_id))
 
 
 def _change(asked: TenantChangeIn) -> TenantChange:

@@ -8,20 +8,21 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
-from api.cursors import Cursor, Limit, parse_text, text_cursor
-from api.dependencies import Allowed, Caller, Parts, actor_of
-from api.parts import GatewayParts
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
+from api.auth.resource import agent_named
+from api.composition import GatewayParts
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
-from api.things import agent_named
-from taskforce.application import granting, people
-from taskforce.application.granting import LONGEST_RESOURCE_ID
-from taskforce.application.people import NewUser, UserChange
-from taskforce.application.rights import shown
-from taskforce.core.domain.access import UserKind
-from taskforce.core.domain.roles import ResourceGrant
-from taskforce.core.interfaces.access_records import UserFilter
+from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from taskforce.application.access.authorization import shown
+from taskforce.application.identity import resource_roles, users
+from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
+from taskforce.application.identity.users import NewUser, UserChange
+from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.users import UserKind
 from taskforce.core.interfaces.identity import Permission, ResourceType
+from taskforce.core.interfaces.repositories.identity import UserFilter
 
 PREFIX = "/admin/users"
 router = APIRouter(prefix=PREFIX, tags=["users"])
@@ -45,7 +46,7 @@ async def list_users(
     A page may be short although there is a next one: users whom the tenant's policy denies are passed over.
     """
     which = UserFilter(kind, active)
-    found = await people.list_users(parts.database, actor_of(parts, caller), which, parse_text(cursor), limit + 1)
+    found = await users.list_users(parts.database, actor_of(parts, caller), which, parse_text(cursor), limit + 1)
     managed = await shown(
         parts.policies,
         caller.standing,
@@ -64,7 +65,7 @@ async def list_users(
 async def create_user(asked: UserIn, caller: Manager, parts: Parts, response: Response) -> UserOut:
     """Makes a person ahead of their first token, or a service account."""
     wanted = NewUser(asked.kind, asked.user_id, asked.username, asked.email, frozenset(asked.roles), asked.attributes)
-    made = await people.create_user(parts.database, actor_of(parts, caller), wanted)
+    made = await users.create_user(parts.database, actor_of(parts, caller), wanted)
     response.headers["location"] = _path(made.user_id)
     return user_out(made, parts.clock())
 
@@ -73,7 +74,7 @@ async def create_user(asked: UserIn, caller: Manager, parts: Parts, response: Re
 @router.get("/{user_id:path}/grants", name="list_grants")
 async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[GrantOut]:
     """The roles that a user holds on single resources."""
-    found = await granting.list_grants(parts.database, actor_of(parts, caller), user_id)
+    found = await resource_roles.list_grants(parts.database, actor_of(parts, caller), user_id)
     return ListOut[GrantOut].model_construct(items=[grant_out(grant) for grant in found])
 
 
@@ -82,7 +83,7 @@ async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts
     """Gives a user a role on one resource; an agent of the catalog may be named by its slug, and is kept by its id."""
     resource_id = await _named(parts, caller, asked.resource_type, asked.resource_id)
     grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
-    await granting.grant_role(parts.database, actor_of(parts, caller), grant)
+    await resource_roles.grant_role(parts.database, actor_of(parts, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)
 
@@ -94,13 +95,13 @@ async def withdraw_role(
     """Takes a role on one resource back, which is named as when it was given."""
     known_id = await _named(parts, caller, resource_type, resource_id)
     grant = ResourceGrant(user_id, role_id, resource_type, known_id)
-    await granting.withdraw_role(parts.database, actor_of(parts, caller), grant)
+    await resource_roles.withdraw_role(parts.database, actor_of(parts, caller), grant)
 
 
 @router.get("/{user_id:path}", name="read_user")
 async def read_user(user_id: str, caller: Manager, parts: Parts) -> UserOut:
     """One user."""
-    return user_out(await people.find_user(parts.database, actor_of(parts, caller), user_id), parts.clock())
+    return user_out(await users.find_user(parts.database, actor_of(parts, caller), user_id), parts.clock())
 
 
 @router.put("/{user_id:path}", name="change_user")
@@ -109,7 +110,7 @@ async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, parts:
     roles = None if asked.roles is None else frozenset(asked.roles)
     lent = None if asked.lent_roles is None else frozenset(asked.lent_roles)
     change = UserChange(asked.username, asked.email, roles, asked.active, asked.attributes, lent)
-    return user_out(await people.change_user(parts.database, actor_of(parts, caller), user_id, change), parts.clock())
+    return user_out(await users.change_user(parts.database, actor_of(parts, caller), user_id, change), parts.clock())
 
 
 @router.delete("/{user_id:path}", status_code=204, name="deactivate_user")
@@ -118,7 +119,7 @@ async def deactivate_user(user_id: str, caller: Manager, parts: Parts) -> None:
 
     The row stays, because runs, requests and the audit log name it; `active: true` gives the rights back.
     """
-    await people.deactivate_user(parts.database, actor_of(parts, caller), user_id)
+    await users.deactivate_user(parts.database, actor_of(parts, caller), user_id)
 
 
 async def _named(parts: GatewayParts, caller: Caller, kind: ResourceType, resource_id: str) -> str:

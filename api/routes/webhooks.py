@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.cursors import Cursor, Limit, parse_place, place_cursor
-from api.dependencies import Allowed, Caller, Parts, actor_of
-from api.parts import GatewayParts
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import Allowed
+from api.composition import GatewayParts
 from api.schemas.pages import PageOut
 from api.schemas.webhooks import (
     DeliveryOut,
@@ -20,12 +20,13 @@ from api.schemas.webhooks import (
     shown_out,
     webhook_out,
 )
-from taskforce.application import delivery_log, webhooks
-from taskforce.core.domain.deliveries import Delivery
+from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from taskforce.application.webhooks import delivery_log, endpoints
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.ids import parse_id
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.webhooks.delivery import Delivery
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.stored import Page
 
 PREFIX = "/admin/webhooks"
 router = APIRouter(prefix=PREFIX, tags=["webhooks"])
@@ -37,7 +38,7 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 async def list_webhooks(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[WebhookOut]:
     """Webhooks, newest first, without their secrets; the deployment's own, of its profile, are not among them."""
     page = Page(limit + 1, parse_place(cursor))
-    found = await webhooks.list_webhooks(parts.database, actor_of(parts, caller), page)
+    found = await endpoints.list_webhooks(parts.database, actor_of(parts, caller), page)
     last = found[limit - 1] if len(found) > limit else None
     return PageOut[WebhookOut].model_construct(
         items=[webhook_out(webhook) for webhook in found[:limit]],
@@ -49,7 +50,7 @@ async def list_webhooks(caller: Manager, parts: Parts, limit: Limit = 20, cursor
 async def create_webhook(asked: WebhookIn, caller: Manager, parts: Parts, response: Response) -> ShownWebhookOut:
     """Makes a webhook. `secret` is shown in this answer and never again."""
     acting, wanted = actor_of(parts, caller), asked.wanted()
-    shown = await webhooks.create_webhook(parts.database, acting, parts.webhook_urls, wanted, parts.definitions)
+    shown = await endpoints.create_webhook(parts.database, acting, parts.webhook_urls, wanted, parts.definitions)
     response.headers["location"] = _path(shown.webhook.webhook_id)
     return shown_out(shown)
 
@@ -57,28 +58,30 @@ async def create_webhook(asked: WebhookIn, caller: Manager, parts: Parts, respon
 @router.get("/{webhook_id}", name="read_webhook")
 async def read_webhook(webhook_id: str, caller: Manager, parts: Parts) -> WebhookOut:
     """One webhook, without its secret."""
-    return webhook_out(await webhooks.find_webhook(parts.database, actor_of(parts, caller), _id(webhook_id)))
+    return webhook_out(await endpoints.find_webhook(parts.database, actor_of(parts, caller), _id(webhook_id)))
 
 
 @router.put("/{webhook_id}", name="change_webhook")
 async def change_webhook(webhook_id: str, asked: WebhookChangeIn, caller: Manager, parts: Parts) -> WebhookOut:
     """Changes a webhook; what is left out stays as it is."""
     acting = actor_of(parts, caller)
-    changed = await webhooks.change_webhook(parts.database, acting, parts.webhook_urls, _id(webhook_id), asked.change())
+    changed = await endpoints.change_webhook(
+        parts.database, acting, parts.webhook_urls, _id(webhook_id), asked.change()
+    )
     return webhook_out(changed)
 
 
 @router.delete("/{webhook_id}", status_code=204, name="delete_webhook")
 async def delete_webhook(webhook_id: str, caller: Manager, parts: Parts) -> None:
     """Removes a webhook with its secret; what waits for another attempt is not sent any more."""
-    await webhooks.delete_webhook(parts.database, actor_of(parts, caller), _id(webhook_id))
+    await endpoints.delete_webhook(parts.database, actor_of(parts, caller), _id(webhook_id))
 
 
 @router.post("/{webhook_id}/rotate", name="rotate_webhook_secret")
 async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, parts: Parts) -> ShownWebhookOut:
     """Gives the webhook another secret, shown in this answer and never again; the old one counts for a while yet."""
     acting = actor_of(parts, caller)
-    shown = await webhooks.rotate_secret(parts.database, acting, _id(webhook_id), asked.secret, asked.overlap)
+    shown = await endpoints.rotate_secret(parts.database, acting, _id(webhook_id), asked.secret, asked.overlap)
     return shown_out(shown)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.schemas.users import Document, Name, RoleName, UserId
-from taskforce.core.domain.api_keys import ApiKey, KeyState
+from taskforce.core.domain.identity.api_keys import ApiKey, KeyState
 
 _DAY_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 

@@ -6,14 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, JsonValue, WithJsonSchema
 
-from taskforce.application.approval_definitions import DefinitionChange
-from taskforce.core.domain.approval_definition_documents import (
-    MAX_DESCRIPTION,
-    MAX_NAME,
-    MOST_APPROVERS,
-    as_document,
-)
-from taskforce.core.domain.approval_definitions import BUILT_IN, CUSTOM, Definition, Source
+from taskforce.application.approvals.definitions import DefinitionChange
+from taskforce.core.domain.approvals.definition_documents import MAX_DESCRIPTION, MAX_NAME, MOST_APPROVERS, as_document
+from taskforce.core.domain.approvals.definitions import BUILT_IN, CUSTOM, Definition, Source
 from taskforce.core.domain.errors import Invalid
 
 _ONLY_TOLD = frozenset({"source", "created_at", "updated_at"})

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from taskforce.core.domain.audit_chain import Anchor
-from taskforce.core.interfaces.stored import AuditRecord
+from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.audit.events import AuditRecord
 
 
 class AuditEventOut(BaseModel):

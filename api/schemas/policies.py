@@ -15,12 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from taskforce.application.policies import MAX_CASES
-from taskforce.application.policy_documents import Asked, Tried
-from taskforce.core.domain.policies import Base, Effect, Explained
-from taskforce.core.domain.policy_documents import VERSION
-from taskforce.core.interfaces.access_records import PolicyVersion
+from taskforce.application.access.policy_documents import Asked, Tried
+from taskforce.application.access.policy_engine import MAX_CASES
+from taskforce.core.domain.access.policies import Base, Effect, Explained
+from taskforce.core.domain.access.policy_documents import VERSION
 from taskforce.core.interfaces.identity import Permission, ResourceType
+from taskforce.core.interfaces.repositories.access import PolicyVersion
 
 _YEARS = range(1970, 3000)
 

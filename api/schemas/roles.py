@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from taskforce.core.domain.roles import MAX_DESCRIPTION, MAX_NAME
+from taskforce.core.domain.identity.roles import MAX_DESCRIPTION, MAX_NAME
 from taskforce.core.interfaces.identity import Role
 
 MAX_METADATA = 10_000

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from taskforce.core.domain.runs import HARD_MAX_STEPS, Run, RunStatus, StopReason, Totals, workflow_id
+from taskforce.core.domain.runs.run import HARD_MAX_STEPS, Run, RunStatus, StopReason, Totals, workflow_id
 
 PREFIX = "/api/v1/runs"
 MAX_WORDS = 20_000

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from taskforce.core.domain.tenants import Tenant, TenantStatus
+from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Document = dict[str, JsonValue]

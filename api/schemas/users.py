@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from taskforce.application.granting import LONGEST_RESOURCE_ID
-from taskforce.application.people import LONGEST_EMAIL
-from taskforce.core.domain.access import UserKind, UserRecord
-from taskforce.core.domain.api_keys import LONGEST_USER_ID
-from taskforce.core.domain.roles import MAX_NAME, ResourceGrant
+from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
+from taskforce.application.identity.users import LONGEST_EMAIL
+from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
+from taskforce.core.domain.identity.roles import MAX_NAME, ResourceGrant
+from taskforce.core.domain.identity.users import UserKind, UserRecord
 from taskforce.core.interfaces.identity import ResourceType
 
 UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from taskforce.application.webhooks import NewWebhook, Shown, WebhookChange
-from taskforce.core.domain.deliveries import Attempt, Delivery, DeliveryStatus
-from taskforce.core.domain.webhooks import (
+from taskforce.application.webhooks.endpoints import NewWebhook, Shown, WebhookChange
+from taskforce.core.domain.webhooks.delivery import Attempt, Delivery, DeliveryStatus
+from taskforce.core.domain.webhooks.endpoint import (
     LONGEST_OVERLAP,
     MAX_DEFINITION_ID,
     MAX_DESCRIPTION,

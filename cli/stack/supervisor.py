@@ -23,7 +23,7 @@ from cli.stack.report import Report, timed
 from cli.stack.schema import newest_revision
 from cli.stack.temporal import TemporalDevServer
 from taskforce.core.domain.errors import DomainError, Invalid, Unavailable
-from taskforce.infrastructure.settings import REPOSITORY, Settings
+from taskforce.infrastructure.config.settings import REPOSITORY, Settings
 
 _READY_SECONDS = 90
 _MIGRATION_SECONDS = 300

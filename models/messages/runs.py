@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from models.messages.frame import Message, RunRef
-from taskforce.core.domain.runs import ANSWER_SECONDS, Brief
+from taskforce.core.domain.runs.run import ANSWER_SECONDS, Brief
 
 Todo = tuple[tuple[str, str], ...]
 

@@ -5,7 +5,7 @@ import sys
 
 from models.migrations.runner import upgrade
 from taskforce.core.domain.errors import DomainError
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 
 
 def main() -> int:

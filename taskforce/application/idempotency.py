@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.core.domain.canonical import canonical_hash
+from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.interfaces.records import Records
-from taskforce.core.interfaces.stored import StoredAnswer
+from taskforce.core.domain.idempotency import StoredAnswer
+from taskforce.core.interfaces.store import Records
 
 _ACCEPTED = 202
 

@@ -9,16 +9,16 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api.agents import Agents
-from api.parts import GatewayParts
+from api.agent_selection import Agents
+from api.composition import GatewayParts
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
-from taskforce.infrastructure.live import Listener, Publisher
+from taskforce.infrastructure.config.settings import REPOSITORY
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.settings import REPOSITORY
+from taskforce.infrastructure.persistence.notifications import Listener, Publisher
 from tests.api.gateway import SECRET, ClientFor, Gateway, serving
 from tests.fixtures.stack import DatabaseUrls
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import httpx
 
 from api.app import create_app
-from api.parts import GatewayParts
-from api.server import GatewayServer
+from api.composition import GatewayParts
+from api.web.server import GatewayServer
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 
 SECRET = "a-secret-that-only-tests-know-0123456789"

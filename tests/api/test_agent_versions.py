@@ -6,7 +6,7 @@ import httpx
 import pytest
 import yaml
 
-from taskforce.core.domain.canonical import canonical_hash
+from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, assert_problem
 from tests.fixtures.agents import GOOD, keep_approved, keep_published

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from taskforce.core.domain.api_keys import NOTED_EVERY
-from taskforce.core.domain.tenants import TenantStatus
+from taskforce.core.domain.identity.api_keys import NOTED_EVERY
+from taskforce.core.domain.tenants.tenant import TenantStatus
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving

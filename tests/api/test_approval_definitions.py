@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from taskforce.core.domain.approval_definitions import Definition, DefinitionRules, Source
-from taskforce.core.domain.approval_terms import Terms
+from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, Source
+from taskforce.core.domain.approvals.terms import Terms
 from tests.api.gateway import ClientFor, Gateway, assert_problem, serving
 
 WORKFLOWS = "/api/v1/admin/workflows"

@@ -15,15 +15,15 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.lines import ANCHOR, MEDIA_TYPE
+from api.web.ndjson import ANCHOR, MEDIA_TYPE
 from cli.exits import Exit
 from cli.main import app
-from taskforce.application import auditing
-from taskforce.application.auditing import EXPORT_BATCH
-from taskforce.core.domain import audit_chain
-from taskforce.core.domain.audit_chain import Anchor
-from taskforce.core.interfaces.stored import AuditEvent
-from taskforce.infrastructure.settings import REPOSITORY, driver_arguments
+from taskforce.application.audit import export
+from taskforce.application.audit.export import EXPORT_BATCH
+from taskforce.core.domain.audit import chain
+from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.infrastructure.config.settings import REPOSITORY, driver_arguments
 from tests.api.gateway import ClientFor, Gateway, assert_problem
 from tests.fixtures.stack import DatabaseUrls
 
@@ -159,7 +159,7 @@ async def test_an_export_is_json_lines_and_ends_at_the_anchor_of_its_header(
         f'attachment; filename="audit-{tenant}-1-{EXPORT_BATCH + 4}.jsonl"'
     )
     end = Anchor.parse(answer.headers[ANCHOR])
-    found = audit_chain.verify(answer.text.split("\n")[:-1], end, start=Anchor.genesis(tenant))
+    found = chain.verify(answer.text.split("\n")[:-1], end, start=Anchor.genesis(tenant))
     assert found.events == EXPORT_BATCH + 4
     anchor = (await auditor.get(f"{PATH}/anchor")).json()
     assert anchor == {
@@ -225,7 +225,7 @@ def door(gateway: Gateway, tenant: str) -> tuple[str, ...]:
     return ("--url", gateway.url, "--token", gateway.token(tenant, "vera", ["auditor"]))
 
 
-async def export(gateway: Gateway, tenant: str, path: Path, *options: str) -> Exported:
+async def exported(gateway: Gateway, tenant: str, path: Path, *options: str) -> Exported:
     code, out, err = await program("export", "--output", str(path), "--json", *door(gateway, tenant), *options)
     assert code == Exit.OK, err
     told = json.loads(out)
@@ -246,19 +246,19 @@ async def two(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> tup
     names, place = [f"tenant-{uuid4().hex[:12]}" for _ in range(2)], tmp_path_factory.mktemp("exports")
     for name in names:
         await append(gateway, name, 5)
-    mine, theirs = [await export(gateway, name, place / f"{name}.jsonl") for name in names]
+    mine, theirs = [await exported(gateway, name, place / f"{name}.jsonl") for name in names]
     return mine, theirs
 
 
 async def test_the_program_exports_what_it_then_verifies(gateway: Gateway, tenant: str, tmp_path: Path) -> None:
     await append(gateway, tenant, 5)
-    whole = await export(gateway, tenant, tmp_path / "all.jsonl")
+    whole = await exported(gateway, tenant, tmp_path / "all.jsonl")
     assert {one.name: one.stat().st_mode & 0o777 for one in found_in(tmp_path)} == {
         "all.jsonl": 0o600,
         "all.jsonl.anchor": 0o600,
     }
     assert verify(whole.path, whole.anchor, "--from", "genesis") == (Exit.OK, "")
-    rest = await export(gateway, tenant, tmp_path / "rest.jsonl", "--after", whole.anchor)
+    rest = await exported(gateway, tenant, tmp_path / "rest.jsonl", "--after", whole.anchor)
     assert verify(rest.path, rest.anchor, "--from", whole.anchor) == (Exit.OK, "")
 
 
@@ -304,9 +304,9 @@ async def test_a_whole_log_that_was_made_anew_does_not_lead_to_the_anchor(
     events = [json.loads(line)["event"] for line in mine.lines()[1:-1]]
     events[2]["actor_id"] = "bob"
     begin = Anchor.genesis(Anchor.parse(mine.anchor).tenant_id)
-    sealed, end = audit_chain.seal(begin, events)
+    sealed, end = chain.seal(begin, events)
     path = tmp_path / "anew.jsonl"
-    path.write_text("".join(audit_chain.export(begin, sealed, end)), "utf-8")
+    path.write_text("".join(chain.export(begin, sealed, end)), "utf-8")
     assert verify(path, str(end)) == (Exit.OK, "")
     assert verify(path, mine.anchor) == (Exit.FAILED, "wrong_end")
 
@@ -323,9 +323,9 @@ async def test_what_the_databases_administrator_changes_is_found_in_an_export(
     gateway: Gateway, tenant: str, tmp_path: Path, postgres: DatabaseUrls, statement: str, reason: str
 ) -> None:
     await append(gateway, tenant, 5)
-    await export(gateway, tenant, tmp_path / "before.jsonl")
+    await exported(gateway, tenant, tmp_path / "before.jsonl")
     await _as_administrator(postgres, statement, tenant)
-    after = await export(gateway, tenant, tmp_path / "after.jsonl")
+    after = await exported(gateway, tenant, tmp_path / "after.jsonl")
     assert verify(after.path, after.anchor) == (Exit.FAILED, reason)
 
 
@@ -333,11 +333,11 @@ async def test_a_tail_that_the_databases_administrator_takes_away_is_found_by_th
     gateway: Gateway, tenant: str, tmp_path: Path, postgres: DatabaseUrls
 ) -> None:
     await append(gateway, tenant, 5)
-    kept = await export(gateway, tenant, tmp_path / "kept.jsonl")
+    kept = await exported(gateway, tenant, tmp_path / "kept.jsonl")
     for table in ("audit_chain", "audit_events"):
         await _as_administrator(postgres, f"DELETE FROM {table} WHERE tenant_id = $1", tenant)
     await append(gateway, tenant, 9)
-    anew = await export(gateway, tenant, tmp_path / "anew.jsonl")
+    anew = await exported(gateway, tenant, tmp_path / "anew.jsonl")
     assert verify(anew.path, anew.anchor) == (Exit.OK, "")
     code, _, err = await program(
         "export", "--output", str(tmp_path / "rest.jsonl"), "--after", kept.anchor, *door(gateway, tenant)
@@ -355,7 +355,7 @@ async def test_an_export_that_retention_overtakes_breaks_off_and_leaves_no_file(
     gateway: Gateway, tenant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await append(gateway, tenant, 3)
-    database, pages = gateway.parts.database, auditing._pages
+    database, pages = gateway.parts.database, export._pages
     long_ago = gateway.parts.clock() - timedelta(days=9)
     await append(gateway, tenant, at=long_ago)
 
@@ -365,7 +365,7 @@ async def test_an_export_that_retention_overtakes_breaks_off_and_leaves_no_file(
         async for page in pages(*arguments):
             yield page
 
-    monkeypatch.setattr(auditing, "_pages", overtaken)
+    monkeypatch.setattr(export, "_pages", overtaken)
     code, _, err = await program("export", "--output", str(tmp_path / "x.jsonl"), *door(gateway, tenant))
     assert (code, "answer_lost" in err) == (Exit.UNAVAILABLE, True)
     assert found_in(tmp_path) == []

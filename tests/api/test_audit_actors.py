@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from api.parts import Rhythm
-from taskforce.application import auditing
-from taskforce.core.domain import audit_chain
-from taskforce.core.domain.audit_chain import Anchor
-from taskforce.core.domain.tenants import TenantStatus
-from taskforce.core.interfaces.stored import AuditFilter, Page
+from api.composition import Rhythm
+from taskforce.application.audit import export
+from taskforce.core.domain.audit import chain
+from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.audit.events import AuditFilter
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.tenants.tenant import TenantStatus
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
 from tests.api.test_audit import append, listed
 
@@ -82,7 +83,7 @@ async def test_an_event_by_a_key_and_one_without_are_chained(
     await bearer.post(USERS, json={"user_id": "svc", "kind": "service"})
     answer = await admin.get("/api/v1/admin/audit/export")
     lines = answer.text.splitlines(keepends=True)
-    found = audit_chain.verify(lines, Anchor.parse(answer.headers["audit-anchor"]))
+    found = chain.verify(lines, Anchor.parse(answer.headers["audit-anchor"]))
     assert found.events == len(lines) - 2
     named = ['"key_id"' in line for line in lines]
     assert (any(named), all(named[1:-1])) == (True, False)
@@ -148,7 +149,7 @@ async def test_an_export_ends_with_its_readers_right(
 ) -> None:
     await append(gateway, tenant, 3)
     parts = replace(gateway.parts, rhythm=Rhythm(recheck=0), closing=asyncio.Event())
-    pages = auditing._pages
+    pages = export._pages
 
     async def meanwhile(*arguments: Any) -> AsyncIterator[Any]:
         assert (await admin.delete(f"{USERS}/vera")).is_success
@@ -159,6 +160,6 @@ async def test_an_export_ends_with_its_readers_right(
         vera = make(tenant, "vera", ["auditor"])
         whole = await vera.get("/api/v1/admin/audit/export")
         assert "custom:2" in whole.text
-        monkeypatch.setattr(auditing, "_pages", meanwhile)
+        monkeypatch.setattr(export, "_pages", meanwhile)
         with pytest.raises(httpx.RemoteProtocolError):
             await vera.get("/api/v1/admin/audit/export")

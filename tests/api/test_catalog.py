@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from taskforce.core.domain.agent_definitions import MOST_VALUES
-from taskforce.core.domain.roles import ResourceGrant
-from taskforce.core.domain.tenants import TenantSettings
+from taskforce.core.domain.catalog.definition import MOST_VALUES
+from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute

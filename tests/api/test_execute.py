@@ -8,10 +8,10 @@ import pytest
 from temporalio.client import Client
 
 from taskforce.core.domain.errors import Unavailable
-from taskforce.core.domain.runs import Brief
+from taskforce.core.domain.runs.run import Brief
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
 
 EXECUTE = "/api/v1/agents/execute"
 

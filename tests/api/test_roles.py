@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from taskforce.core.domain.roles import profile_roles
+from taskforce.core.domain.identity.roles import profile_roles
 from taskforce.core.interfaces.identity import SYSTEM_ROLES
 from tests.api.gateway import ClientFor, Gateway, assert_problem, serving
 

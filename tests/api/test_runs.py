@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from taskforce.core.domain.transcript import CallStatus, Entry, EntryKind
+from taskforce.core.domain.metering.usage import Spending
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ModelCall, RequestedCall
-from taskforce.core.interfaces.stored import Spending
 from taskforce.infrastructure.persistence.database import Database
-from tests.api.events import follow
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
-from tests.api.test_streaming import finish
-from tests.fixtures.runs import Missions
+from tests.api.sse import follow
+from tests.api.test_run_events import finish
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 
 PLAN = '{"items": [{"text": "Look", "status": "done"}, {"text": "Leap", "status": "pending"}]}'

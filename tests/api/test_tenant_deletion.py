@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from taskforce.core.interfaces.stored import AuditFilter, AuditRecord, Page
+from taskforce.core.domain.audit.events import AuditFilter, AuditRecord
+from taskforce.core.domain.paging import Page
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
-from tests.chaos.soundness import eventually
+from tests.chaos.invariants import eventually
 
 TENANTS = "/api/v1/admin/tenants"
 ME = "/api/v1/me"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from taskforce.core.domain.ids import is_id
-from taskforce.core.domain.tenants import FEATURES
+from taskforce.core.domain.tenants.tenant import FEATURES
 from taskforce.core.interfaces.identity import SYSTEM_ROLES
 from tests.api.gateway import ClientFor, assert_problem
 

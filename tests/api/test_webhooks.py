@@ -11,17 +11,17 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api.parts import GatewayParts
-from taskforce.application.payload_schemas import schema_problems
-from taskforce.core.domain.approval_definition_documents import parse
-from taskforce.core.domain.approval_definitions import DefinitionRules
-from taskforce.core.domain.deliveries import workflow_id
-from taskforce.core.domain.webhooks import MOST_WEBHOOKS
+from api.composition import GatewayParts
+from taskforce.application.approvals.payload_schemas import schema_problems
+from taskforce.core.domain.approvals.definition_documents import parse
+from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.webhooks.delivery import workflow_id
+from taskforce.core.domain.webhooks.endpoint import MOST_WEBHOOKS
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, serving
-from tests.fixtures.hooks import Hooks
 from tests.fixtures.stack import DatabaseUrls
+from tests.fixtures.webhooks import Hooks
 
 PATH = "/api/v1/admin/webhooks"
 URL = "https://hooks.example.com/taskforce?token=hush"

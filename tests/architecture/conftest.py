@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from taskforce.infrastructure.settings import driver_arguments
+from taskforce.infrastructure.config.settings import driver_arguments
 from tests.fixtures import stack as stacks
 
 REPOSITORY = Path(__file__).parents[2]

@@ -18,14 +18,14 @@ MEDIAN_FUNCTION = 15
 
 SQL_LIVES_IN = ("models/", "taskforce/infrastructure/persistence/")
 SQL_EXCEPTIONS = {
-    "taskforce/infrastructure/settings.py": "takes URLs apart",
+    "taskforce/infrastructure/config/settings.py": "takes URLs apart",
     "cli/doctor.py": "asks whether a database answers",
 }
 """Who else touches SQLAlchemy, and what for."""
 ASYNCPG_LIVES_IN = {
     "taskforce/infrastructure/persistence/connection.py": "sends statements",
     "taskforce/infrastructure/persistence/database.py": "the pool, and the driver's own errors",
-    "taskforce/infrastructure/live.py": "LISTEN and NOTIFY",
+    "taskforce/infrastructure/persistence/notifications.py": "LISTEN and NOTIFY",
 }
 STATEMENT = re.compile(
     r"\s*(SELECT\s.+\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|(CREATE|ALTER|DROP)\s+(TABLE|INDEX|POLICY)\s)",
@@ -48,7 +48,7 @@ def test_sql_stands_in_repositories_only() -> None:
 
 
 def test_no_text_elsewhere_is_a_statement() -> None:
-    allowed = (*SQL_LIVES_IN, "taskforce/infrastructure/live.py", "cli/")
+    allowed = (*SQL_LIVES_IN, "taskforce/infrastructure/persistence/notifications.py", "cli/")
     found = [
         f"{one.path}:{node.lineno}"
         for one in sources()
@@ -94,7 +94,7 @@ def test_a_library_has_one_door(library: str, door: str) -> None:
 
 def test_one_place_writes_the_audit_log() -> None:
     naming = {one.path for one in sources() if re.search(r"\bAuditRow\b", one.text)}
-    assert naming == {"models/tables/audit.py", "taskforce/infrastructure/persistence/audit.py"}
+    assert naming == {"models/tables/audit.py", "taskforce/infrastructure/persistence/repositories/audit.py"}
     raw = {one.path for one in sources() if re.search(r"INTO\s+audit_events", one.text, re.IGNORECASE)}
     assert raw == set()
 

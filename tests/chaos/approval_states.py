@@ -12,19 +12,20 @@ import httpx
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
-from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
-from taskforce.core.domain.approvals import Verdict, workflow_id
-from taskforce.core.domain.deliveries import DeliveryStatus
+from taskforce.core.domain.approvals.approval import Verdict, workflow_id
+from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
+from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.errors import DomainError
-from taskforce.core.interfaces.stored import AuditFilter, Page
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.webhooks.delivery import DeliveryStatus
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from tests.chaos.deployment import ISSUER, SECRET
-from tests.chaos.soundness import ended, eventually
-from tests.chaos.tools import Effects
-from tests.fixtures.hooks import Hooks
-from tests.fixtures.receivers import Got, Receiver
-from tests.fixtures.runs import CARRIED, Missions, now
+from tests.chaos.durable_tools import Effects
+from tests.chaos.invariants import ended, eventually
+from tests.fixtures.missions import CARRIED, Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
+from tests.fixtures.webhook_receivers import Got, Receiver
+from tests.fixtures.webhooks import Hooks
 from workflows.approval import ApprovalWorkflow
 
 HOUR = timedelta(hours=1)

@@ -10,10 +10,10 @@ from temporalio.client import Client
 
 from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.worker_process import Crew, Order
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import DatabaseUrls, StackAddress
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
 
 
 @pytest.fixture(scope="module")

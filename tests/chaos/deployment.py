@@ -10,15 +10,17 @@ from pathlib import Path
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from api.__main__ import run as run_gateway
-from taskforce.application.delivery_log import starting
-from taskforce.core.interfaces.records import Records
-from taskforce.core.interfaces.stored import Request
-from tests.chaos.composition import worker_parts
-from tests.chaos.tools import PLACE, TOOLS, Effects
+from taskforce.application.webhooks.dispatch import starting
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.interfaces.clock import utc_now
+from taskforce.core.interfaces.store import Records
+from tests.chaos.durable_tools import PLACE, TOOLS, Effects
+from tests.chaos.private_stack import worker_parts
 from tests.chaos.worker_process import Order, log_to
-from tests.fixtures.runs import CARRIED, Carried
-from worker import build_worker, sweeping, utc_now
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from tests.fixtures.missions import CARRIED, Carried
+from worker import build_worker, sweeping
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 
 SECRET = "a-secret-that-only-tests-know-0123456789"
 ISSUER = "tests"

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from taskforce.core.domain.deletions import DeletionOrder, Phase
-from taskforce.infrastructure.settings import driver_arguments
-from tests.chaos.soundness import eventually
+from taskforce.core.domain.tenants.deletion import DeletionOrder, Phase
+from taskforce.infrastructure.config.settings import driver_arguments
+from tests.chaos.invariants import eventually
 from tests.chaos.worker_process import Crew
-from tests.fixtures.filling import KEPT_BY_PLATFORM, ROWS, counts, fill, tables
-from tests.fixtures.runs import Missions, now
+from tests.fixtures.every_table import KEPT_BY_PLATFORM, ROWS, counts, fill, tables
+from tests.fixtures.missions import Missions, now
 
 HOME = "platform"
 _MORE = """

@@ -12,18 +12,19 @@ import pytest
 from temporalio.client import Client
 
 from cli.stack.ports import free_port
+from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.sealing import ColumnSealer
 from tests.chaos.approval_states import Desk, State
-from tests.chaos.composition import OwnServers
 from tests.chaos.deployment import serve_gateway, serve_worker
-from tests.chaos.soundness import answers, eventually
+from tests.chaos.invariants import answers, eventually
+from tests.chaos.private_stack import OwnServers
 from tests.chaos.worker_process import Crew, Order
-from tests.fixtures.receivers import Receiver, receiving
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import MASTER_KEY
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from tests.fixtures.webhook_receivers import Receiver, receiving
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 
 TASK_QUEUE = "approvals"
 # Of what was committed a crash loses nothing, though these servers do not wait for the disk.

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from taskforce.core.domain.deliveries import DeliveryStatus
+from taskforce.core.domain.webhooks.delivery import DeliveryStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.worker_process import Crew, Order
-from tests.fixtures.hooks import Hooks
-from tests.fixtures.receivers import Receiver, check_standard, receiving
-from tests.fixtures.runs import Missions, now
+from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import DatabaseUrls, StackAddress
+from tests.fixtures.webhook_receivers import Receiver, check_standard, receiving
+from tests.fixtures.webhooks import Hooks
 
 
 @pytest.fixture(scope="module")

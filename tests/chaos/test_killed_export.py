@@ -3,18 +3,20 @@
 import asyncio
 
 from models.messages.approvals import DecisionInput
-from taskforce.application.asking import Wanted, commit
-from taskforce.application.auditing import EXPORT_BATCH
-from taskforce.application.principals import Actor, standing
-from taskforce.application.results import begin_download, pieces
-from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approval_terms import Terms
-from taskforce.core.domain.audit_chain import Anchor, verify
+from taskforce.application.approvals.requests import Wanted, commit
+from taskforce.application.approvals.results import begin_download, pieces
+from taskforce.application.audit.export import EXPORT_BATCH
+from taskforce.application.identity.principals import Actor, standing
+from taskforce.core.domain.approvals.records import Request, RequestResult
+from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.audit.chain import Anchor, verify
+from taskforce.core.domain.audit.events import AuditEvent, AuditFilter
+from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import new_id
-from taskforce.core.interfaces.stored import AuditEvent, AuditFilter, Page, Request, RequestResult
+from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.worker_process import Crew
-from tests.fixtures.runs import Missions, now
+from tests.fixtures.missions import Missions, now
 
 EVENTS = 40 * EXPORT_BATCH
 

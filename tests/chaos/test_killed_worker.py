@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from temporalio.client import Client
 
 from models.messages.approvals import DecisionInput
-from taskforce.core.domain.runs import Run, RunStatus
-from taskforce.core.domain.transcript import CallStatus
-from tests.chaos.soundness import assert_sound, ended, eventually
+from taskforce.core.domain.runs.run import Run, RunStatus
+from taskforce.core.domain.runs.transcript import CallStatus
+from tests.chaos.invariants import assert_sound, ended, eventually
 from tests.chaos.worker_process import Crew
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, hang, text, tool_calls
 from worker import WorkerParts, build_worker
-from workflows.door import DECISION_TIME
+from workflows.client.client import DECISION_TIME
 
 CALLS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "file": ("file_away", {"text": "a"}),

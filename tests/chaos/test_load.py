@@ -3,12 +3,12 @@
 import asyncio
 import json
 
-from taskforce.core.domain.runs import RunStatus
-from taskforce.core.domain.transcript import CallStatus
-from tests.chaos.soundness import assert_sound, ended, eventually
-from tests.chaos.tools import Effects
+from taskforce.core.domain.runs.run import RunStatus
+from taskforce.core.domain.runs.transcript import CallStatus
+from tests.chaos.durable_tools import Effects
+from tests.chaos.invariants import assert_sound, ended, eventually
 from tests.chaos.worker_process import Crew
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, text, tool_calls
 
 RUNS, STEPS, KILLS = 20, 3, 3

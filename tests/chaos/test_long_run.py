@@ -5,10 +5,10 @@ import os
 import pytest
 from temporalio.client import Client
 
-from taskforce.core.domain.runs import Limits, RunStatus
-from taskforce.core.domain.runs import workflow_id as run_workflow_id
-from tests.chaos.soundness import ended
-from tests.fixtures.runs import Missions
+from taskforce.core.domain.runs.run import Limits, RunStatus
+from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
+from tests.chaos.invariants import ended
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, text, tool_calls
 from tests.replay.recording import chain
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from taskforce.core.domain.runs import RunStatus
+from taskforce.core.domain.runs.run import RunStatus
+from taskforce.infrastructure.config.settings import normalise_database_url
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.settings import normalise_database_url
-from tests.chaos.composition import OwnServers
-from tests.chaos.soundness import answers, assert_sound, ended, eventually
+from tests.chaos.invariants import answers, assert_sound, ended, eventually
+from tests.chaos.private_stack import OwnServers
 from tests.chaos.worker_process import Crew, Order
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, call_until, text, tool_calls
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 
 TASK_QUEUE = "restarts"
 RUNS, CALLS = 4, 6

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.chaos.composition import worker_parts
-from tests.chaos.tools import PLACE, TOOLS, Effects
+from tests.chaos.durable_tools import PLACE, TOOLS, Effects
+from tests.chaos.private_stack import worker_parts
 from worker import build_worker
-from workflows.door import TemporalAddress, connect
+from workflows.client.connection import TemporalAddress, connect
 
 
 @dataclass(frozen=True, slots=True)

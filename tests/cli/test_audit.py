@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from cli.audit import app
 from cli.exits import Exit
-from taskforce.core.domain.audit_chain import MAX_LINE_BYTES, Anchor, export, seal
+from taskforce.core.domain.audit.chain import MAX_LINE_BYTES, Anchor, export, seal
 from tests.cli.conftest import REPOSITORY, Done
 
 GENESIS = Anchor.genesis("acme")

@@ -6,7 +6,7 @@ from jose import jwt
 from jose.constants import ALGORITHMS
 
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 from tests.cli.conftest import SECRET, Done
 from tests.cli.stub_gateway import Entry, StubGateway
 

@@ -17,7 +17,7 @@ from cli.stack.postgres import EmbeddedPostgres
 from models.migrations import runner
 from models.tables.metadata import METADATA
 from taskforce.core.domain.errors import Unavailable
-from taskforce.infrastructure.settings import normalise_database_url
+from taskforce.infrastructure.config.settings import normalise_database_url
 from tests.fixtures import stack as stacks
 
 MIGRATIONS = Path(runner.__file__).parent

@@ -1,11 +1,11 @@
 """Every way in which a request for approval ends."""
 
 from models.messages.approvals import ChangeInput
-from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
-from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
-from tests.fixtures.runs import FLEETING, HELD, RELEASED
+from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
+from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
+from tests.fixtures.missions import FLEETING, HELD, RELEASED
 from tests.fixtures.scripted_llm import text, tool_calls
-from tests.replay.stage import Stage, scene
+from tests.replay.scene_runner import Stage, scene
 
 
 @scene(run="approved", approval="approved")

@@ -1,8 +1,8 @@
 """Every way in which a tenant's deletion ends."""
 
-from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
+from taskforce.core.domain.tenants.deletion import workflow_id as deletion_workflow_id
 from tests.fixtures.scripted_llm import text, tool_calls
-from tests.replay.stage import Stage, scene
+from tests.replay.scene_runner import Stage, scene
 
 
 @scene(deletion="cancelled_runs")

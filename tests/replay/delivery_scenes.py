@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from taskforce.core.domain.deliveries import workflow_id
-from tests.fixtures.hooks import Hooks
-from tests.fixtures.receivers import Receiver
+from taskforce.core.domain.webhooks.delivery import workflow_id
+from tests.fixtures.webhook_receivers import Receiver
+from tests.fixtures.webhooks import Hooks
 from tests.replay.scenes import Stage
 
 

@@ -13,21 +13,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from taskforce.core.domain.approvals import workflow_id as approval_workflow_id
-from taskforce.core.domain.deletions import workflow_id as deletion_workflow_id
-from taskforce.core.domain.deliveries import workflow_id as delivery_workflow_id
+from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
 from taskforce.core.domain.ids import effect_id
-from taskforce.core.domain.runs import workflow_id as run_workflow_id
-from tests.chaos.composition import OwnServers, worker_parts
-from tests.fixtures import probes
-from tests.fixtures.receivers import Receiver, receiving
-from tests.fixtures.runs import SUBJECTS, Missions
+from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
+from taskforce.core.domain.tenants.deletion import workflow_id as deletion_workflow_id
+from taskforce.core.domain.webhooks.delivery import workflow_id as delivery_workflow_id
+from tests.chaos.private_stack import OwnServers, worker_parts
+from tests.fixtures import probe_tools
+from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
+from tests.fixtures.webhook_receivers import Receiver, receiving
 from tests.replay.delivery_scenes import DELIVERIES, Post
 from tests.replay.recording import HISTORIES, chain, readable, save
 from tests.replay.scenes import SCENES, Scene, Stage
 from worker import build_worker
-from workflows.door import TemporalAddress, TemporalDoor, connect
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
 
 TENANT = "acme-corp"
 TASK_QUEUE = "recorded"
@@ -43,7 +44,7 @@ async def main(names: Sequence[str]) -> None:
         async with OwnServers(Path(home), SETTINGS) as servers, ScriptedLLM() as llm, receiving() as receiver:
             client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
             allowed = (receiver.place,)
-            async with worker_parts(servers.app_url, llm.url, probes.TOOLS, allowed=allowed) as made:
+            async with worker_parts(servers.app_url, llm.url, probe_tools.TOOLS, allowed=allowed) as made:
                 parts = replace(made, subjects=SUBJECTS)
                 missions = Missions(parts.database, TemporalDoor(client, TASK_QUEUE), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Mapping
 
-from taskforce.core.domain.runs import Limits
+from taskforce.core.domain.runs.run import Limits
 from tests.fixtures.scripted_llm import hang, status, text, tool_calls
-from tests.replay.stage import Stage, echoes, scene
+from tests.replay.scene_runner import Stage, echoes, scene
 
 
 @scene(run="completed")

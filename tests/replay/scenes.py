@@ -3,7 +3,7 @@
 from types import ModuleType
 
 from tests.replay import approval_scenes, deletion_scenes, run_scenes
-from tests.replay.stage import SCENES, Scene, Stage
+from tests.replay.scene_runner import SCENES, Scene, Stage
 
 DECLARED: tuple[ModuleType, ...] = (run_scenes, approval_scenes, deletion_scenes)
 """The modules whose scenes stand in `SCENES`, in this order."""

@@ -8,14 +8,14 @@ import pytest
 from temporalio import workflow
 from temporalio.worker import Replayer
 
-from taskforce.core.domain.approvals import ApprovalStatus
-from taskforce.core.domain.runs import FINAL, RunStatus
+from taskforce.core.domain.approvals.approval import ApprovalStatus
+from taskforce.core.domain.runs.run import FINAL, RunStatus
 from tests.replay.delivery_scenes import DELIVERIES
-from tests.replay.planted import CHANGED, PATCHED
+from tests.replay.planted_nondeterminism import CHANGED, PATCHED
 from tests.replay.recording import HISTORIES, ending_of, load, readable
 from tests.replay.scenes import SCENES
 from worker import WORKFLOWS, workflow_runner
-from workflows.door import DATA_CONVERTER
+from workflows.client.connection import DATA_CONVERTER
 
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
 # The old sides of changes, each in a directory that names what was different.

@@ -10,14 +10,15 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.testing import WorkflowEnvironment
 
 from cli.stack.binaries import time_skipping_server
-from taskforce.core.domain.access import AccessRules
 from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.infrastructure.persistence.database import Database
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.time_skipping.server_time import ServerTime
 from worker import WorkerParts, build_worker
-from workflows.attributes import ALL
-from workflows.door import DATA_CONVERTER, TemporalDoor
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import DATA_CONVERTER
+from workflows.runtime.search_attributes import ALL
 
 TASK_QUEUE = "skipping"
 STARTUP = timedelta(seconds=60)

@@ -1,4 +1,4 @@
-"""The same as `tests/workflows/test_approval_agrees.py`, while hours pass between what people do."""
+"""The same as `tests/workflows/test_approval_model.py`, while hours pass between what people do."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 
-from tests.fixtures.draft_sequences import KNOWN_IN_TIME, Pair, Play, always_the_same, plays
-from tests.fixtures.drafts import DRAFT, Drafts, Real
-from tests.fixtures.runs import Missions
+from tests.fixtures.approval_model import DRAFT, Drafts, Real
+from tests.fixtures.approval_sequences import KNOWN_IN_TIME, Pair, Play, always_the_same, plays
+from tests.fixtures.missions import Missions
 from tests.time_skipping.conftest import Skipping
 from worker import build_worker
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
 
 pytestmark = pytest.mark.time_skipping
 QUEUE = "skipping-drafts"

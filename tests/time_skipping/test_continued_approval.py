@@ -7,14 +7,14 @@ import pytest
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from models.messages.approvals import DecisionInput
-from taskforce.core.domain.approval_terms import ActionKind, TimedAction
-from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.terms import ActionKind, TimedAction
 from taskforce.infrastructure.persistence.database import Database
-from tests.fixtures.runs import Missions
+from tests.fixtures.missions import Missions
 from tests.time_skipping.conftest import Skipping
 from worker import build_worker
 from workflows.approval import ApprovalWorkflow
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
 
 pytestmark = pytest.mark.time_skipping
 

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from taskforce.core.domain.deliveries import WAITS, DeliveryStatus
-from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.core.domain.webhooks.delivery import WAITS, DeliveryStatus
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
-from tests.fixtures.hooks import Hooks
-from tests.fixtures.receivers import Receiver, check_standard, receiving
+from tests.fixtures.webhook_receivers import Receiver, check_standard, receiving
+from tests.fixtures.webhooks import Hooks
 from tests.time_skipping.conftest import Skipping
 from worker import build_worker
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
 
 pytestmark = pytest.mark.time_skipping
 A_MOMENT = timedelta(seconds=2)

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowHandle
 
-from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
-from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
-from taskforce.core.domain.runs import Limits, RunStatus
-from taskforce.core.domain.transcript import CallStatus
-from tests.fixtures.runs import Missions
+from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
+from taskforce.core.domain.runs.run import Limits, RunStatus
+from taskforce.core.domain.runs.transcript import CallStatus
+from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from tests.time_skipping.conftest import Skipping
 from workflows.agent_run import LATE_WORD

@@ -14,11 +14,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 
 from models.messages.runs import RunInput, RunPlan
-from taskforce.core.domain.runs import Limits, RunStatus, StopReason, workflow_id
-from taskforce.core.domain.transcript import CallStatus
-from taskforce.infrastructure.settings import driver_arguments
-from tests.fixtures.alone import Alone
-from tests.fixtures.runs import Missions, now
+from taskforce.core.domain.runs.run import Limits, RunStatus, StopReason, workflow_id
+from taskforce.core.domain.runs.transcript import CallStatus
+from taskforce.infrastructure.config.settings import driver_arguments
+from tests.fixtures.isolated_sweeps import Alone
+from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, broken_json, empty, hang, status, text, tool_calls
 from tests.fixtures.stack import DatabaseUrls
 from worker import WorkerParts, sweeping

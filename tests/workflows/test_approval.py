@@ -8,12 +8,12 @@ import pytest
 from temporalio.client import Client
 
 from models.messages.approvals import DecisionInput
-from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
 from taskforce.core.domain.errors import Conflict
-from taskforce.core.domain.runs import RunStatus
-from taskforce.core.domain.transcript import CallStatus
-from tests.fixtures.probes import EFFECTS
-from tests.fixtures.runs import Missions, now
+from taskforce.core.domain.runs.run import RunStatus
+from taskforce.core.domain.runs.transcript import CallStatus
+from tests.fixtures.missions import Missions, now
+from tests.fixtures.probe_tools import EFFECTS
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 
 pytestmark = pytest.mark.usefixtures("worker")

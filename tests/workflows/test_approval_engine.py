@@ -7,13 +7,13 @@ import pytest
 from temporalio.client import Client
 
 from models.messages.approvals import ChangeInput, DecisionInput
-from taskforce.core.domain.approval_terms import ActionKind, Deciders, TimedAction
-from taskforce.core.domain.approvals import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.records import Delegation
+from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
 from taskforce.core.domain.errors import Conflict, DomainError, Missing
-from taskforce.core.domain.runs import RunStatus
-from taskforce.core.interfaces.stored import Delegation
-from tests.fixtures.probes import EFFECTS
-from tests.fixtures.runs import FLEETING, Missions, now
+from taskforce.core.domain.runs.run import RunStatus
+from tests.fixtures.missions import FLEETING, Missions, now
+from tests.fixtures.probe_tools import EFFECTS
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 
 pytestmark = pytest.mark.usefixtures("worker")

@@ -10,21 +10,22 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from taskforce.application.principals import standing
-from taskforce.core.domain.access import AccessRules
-from taskforce.core.domain.approvals import workflow_id as request_workflow_id
-from taskforce.core.domain.deletions import Deletion, DeletionOrder, DeletionStatus, Phase, workflow_id
+from taskforce.application.identity.principals import standing
+from taskforce.core.domain.approvals.approval import workflow_id as request_workflow_id
 from taskforce.core.domain.errors import Forbidden
-from taskforce.core.domain.runs import Brief, RunStatus
-from taskforce.core.domain.runs import workflow_id as run_workflow_id
-from taskforce.infrastructure.settings import driver_arguments
-from tests.chaos.soundness import eventually
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.runs.run import Brief, RunStatus
+from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
+from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, DeletionStatus, Phase, workflow_id
+from taskforce.infrastructure.config.settings import driver_arguments
+from tests.chaos.invariants import eventually
 from tests.fixtures import stack as stacks
-from tests.fixtures.filling import counts
-from tests.fixtures.runs import Missions, now
+from tests.fixtures.every_table import counts
+from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from worker import LATE, WorkerParts, sweeping
-from workflows.door import TemporalAddress, TemporalDoor
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress
 
 HOME = "platform"
 pytestmark = pytest.mark.usefixtures("worker")

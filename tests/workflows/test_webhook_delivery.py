@@ -9,20 +9,20 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from taskforce.application import delivering
-from taskforce.core.domain.deliveries import DeliveryStatus, workflow_id
-from taskforce.core.domain.tenants import TenantStatus
-from taskforce.core.domain.webhooks import Secrets, WebhookFormat, new_secret
-from taskforce.infrastructure.net.outbound import GuardedHttp
+from taskforce.application.webhooks import delivery
+from taskforce.core.domain.tenants.tenant import TenantStatus
+from taskforce.core.domain.webhooks.delivery import DeliveryStatus, workflow_id
+from taskforce.core.domain.webhooks.endpoint import Secrets, WebhookFormat, new_secret
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
-from tests.fixtures.alone import Alone
-from tests.fixtures.hooks import SUBJECT, Hooks
-from tests.fixtures.receivers import Receiver, check_guide, check_standard, receiving
-from tests.fixtures.runs import now
-from tests.taskforce.infrastructure.net.test_outbound import Names
+from tests.fixtures.isolated_sweeps import Alone
+from tests.fixtures.missions import now
+from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standard, receiving
+from tests.fixtures.webhooks import SUBJECT, Hooks
+from tests.taskforce.infrastructure.net.test_guarded_http import Names
 from worker import WorkerParts, build_worker, sweeping
-from workflows.attributes import STATUS, TENANT
-from workflows.door import TemporalDoor
+from workflows.client.client import TemporalDoor
+from workflows.runtime.search_attributes import STATUS, TENANT
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ async def test_a_redirect_is_a_failure_and_never_followed(hooks: Hooks, receiver
 async def test_a_receiver_that_hangs_is_given_up(
     hooks: Hooks, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivering, "ATTEMPT_SECONDS", 0.3)
+    monkeypatch.setattr(delivery, "ATTEMPT_SECONDS", 0.3)
     receiver.hang()
     webhook, _ = await hooks.make(receiver.url())
     [attempt] = (await hooks.after(await hooks.send(webhook), 1)).attempts

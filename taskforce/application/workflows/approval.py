@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Protocol
 
-from taskforce.application.payload_schemas import schema_problems
-from taskforce.core.domain import approval_definitions
-from taskforce.core.domain.approval_definition_documents import parse
-from taskforce.core.domain.approval_definitions import Definition
-from taskforce.core.domain.approvals import Approval, ApprovalStatus, Verdict
+from taskforce.application.approvals.payload_schemas import schema_problems
+from taskforce.core.domain.approvals import definitions
+from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Verdict
+from taskforce.core.domain.approvals.definition_documents import parse
+from taskforce.core.domain.approvals.definitions import Definition
 from taskforce.core.interfaces.identity import checked_tenant_id
 
 
@@ -19,12 +19,12 @@ class RequestType(str):
 
     __slots__ = ()
 
-    AGENT_PUBLISH: ClassVar[str] = approval_definitions.AGENT_PUBLISH
-    TOOL_CALL: ClassVar[str] = approval_definitions.TOOL_CALL
-    BUDGET_RAISE: ClassVar[str] = approval_definitions.BUDGET_RAISE
-    DATA_EXPORT: ClassVar[str] = approval_definitions.DATA_EXPORT
-    PERMISSION_ESCALATION: ClassVar[str] = approval_definitions.PERMISSION_ESCALATION
-    CUSTOM: ClassVar[str] = approval_definitions.CUSTOM
+    AGENT_PUBLISH: ClassVar[str] = definitions.AGENT_PUBLISH
+    TOOL_CALL: ClassVar[str] = definitions.TOOL_CALL
+    BUDGET_RAISE: ClassVar[str] = definitions.BUDGET_RAISE
+    DATA_EXPORT: ClassVar[str] = definitions.DATA_EXPORT
+    PERMISSION_ESCALATION: ClassVar[str] = definitions.PERMISSION_ESCALATION
+    CUSTOM: ClassVar[str] = definitions.CUSTOM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ DomainError
 └── Unavailable      a part that we depend on does not answer
 
 A `code` is stable and is what callers branch on; the message is for people. Two tables elsewhere map a kind: one to
-HTTP statuses (`api/problems.py`), one to Temporal failures (`activities/failures.py`).
+HTTP statuses (`api/web/problems.py`), one to Temporal failures (`activities/errors.py`).
 """
 
 from collections.abc import Mapping

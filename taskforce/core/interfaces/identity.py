@@ -132,7 +132,7 @@ class UserContext:
         username: For people.
         email: Where known.
         roles: Names of its roles; any iterable is accepted, a frozenset is kept.
-        permissions: What it may do; not derived from `roles` here, see `taskforce.core.domain.access`.
+        permissions: What it may do; not derived from `roles` here, see `taskforce.core.domain.identity.users`.
         attributes: Further plain facts, for example `department`.
 
     Raises:

@@ -1,12 +1,12 @@
-"""API keys for programs that embed the library: kept in memory, under the rules of `taskforce.core.domain.api_keys`."""
+"""API keys for programs that embed the library: kept in memory, under the rules of `taskforce.core.domain.identity.api_keys`."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from taskforce.core.domain.api_keys import LONGEST_LIFE, ApiKey, KeyState, issue, key_hash, looks_like_key
 from taskforce.core.domain.errors import Forbidden
+from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, ApiKey, KeyState, issue, key_hash, looks_like_key
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role, UserContext
 
 UserLookup = Callable[[str, str], Awaitable[UserContext | None]]
@@ -150,7 +150,7 @@ class APIKeyProvider:
             The key, which is kept nowhere and cannot be shown again, and its record.
 
         Raises:
-            Invalid: As `taskforce.core.domain.api_keys.issue`.
+            Invalid: As `taskforce.core.domain.identity.api_keys.issue`.
             Forbidden: `roles_too_wide`, or `foreign_tenant` when the maker acts in another tenant.
         """
         if maker is not None and maker.tenant_id != tenant_id:

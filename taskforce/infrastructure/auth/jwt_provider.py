@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from taskforce.core.domain.access import permissions_of
 from taskforce.core.domain.errors import Forbidden, Invalid, Unauthenticated
+from taskforce.core.domain.identity.roles import permissions_of
 from taskforce.core.interfaces.identity import Identity, UserContext
 from taskforce.infrastructure.auth.jwks import Jwks, JwksTiming
 from taskforce.infrastructure.auth.jwt_claims import LONGEST_PREFIX, ClaimNames, RoleRules, TenantRules, identity_of

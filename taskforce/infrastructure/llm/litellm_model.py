@@ -22,10 +22,10 @@ from taskforce.core.interfaces.llm import (
 )
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm import offline_demo
-from taskforce.infrastructure.llm.environment import OFFLINE_MODEL, known_secrets, litellm_variables
-from taskforce.infrastructure.llm.failures import StreamBrokenError, failure_of, nothing_answered
+from taskforce.infrastructure.llm.chat_format import estimate_input, wire_messages, wire_tools
+from taskforce.infrastructure.llm.errors import StreamBrokenError, failure_of, nothing_answered
+from taskforce.infrastructure.llm.model_selection import OFFLINE_MODEL, known_secrets, litellm_variables
 from taskforce.infrastructure.llm.reply_stream import Chunk, ReplyStream
-from taskforce.infrastructure.llm.wire import estimate_input, wire_messages, wire_tools
 
 CANCELLED = "cancelled"
 NUDGE = ChatMessage(

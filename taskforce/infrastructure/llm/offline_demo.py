@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.infrastructure.llm.chat_format import estimate_tokens, parsed_object
 from taskforce.infrastructure.llm.offline_tasks import Task, understand
-from taskforce.infrastructure.llm.wire import estimate_tokens, parsed_object
 
 FOOTER = "(Answered by offline/demo, a rule-based demo model.)"
 ABOUT = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.llm.wire import estimate_tokens, parsed_object
+from taskforce.infrastructure.llm.chat_format import estimate_tokens, parsed_object
 
 MOST_TOKENS = 1_000_000_000
 """More than any call can have; a provider that counts more cannot be believed."""

@@ -2,7 +2,7 @@
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.interfaces.tools import ToolFailure
-from taskforce.infrastructure.net.targets import check_place, place, read_target
+from taskforce.infrastructure.net.url_target import check_place, place, read_target
 
 MAX_URL = 2_000
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import asyncpg
 import sqlalchemy as sa
 
-from taskforce.core.domain.api_keys import ApiKey
-from taskforce.core.domain.audit_content import ContentRules
-from taskforce.core.domain.deletions import Deletion
+from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.errors import Invalid, Unavailable
-from taskforce.core.domain.tenants import Tenant
-from taskforce.core.domain.webhooks import FixedWebhooks
-from taskforce.core.interfaces.records import AlreadyThere
+from taskforce.core.domain.identity.api_keys import ApiKey
+from taskforce.core.domain.tenants.deletion import Deletion
+from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
+from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.infrastructure.config.settings import driver_arguments
+from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Look, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
-from taskforce.infrastructure.persistence.records import TenantRecords
-from taskforce.infrastructure.persistence.sealing import ColumnSealer
-from taskforce.infrastructure.settings import driver_arguments
+from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

@@ -8,16 +8,16 @@ import sqlalchemy as sa
 
 from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow
-from taskforce.core.domain.api_keys import ApiKey
-from taskforce.core.domain.deletions import Deletion
-from taskforce.core.domain.tenants import Tenant
-from taskforce.infrastructure.persistence.api_keys import KEYS, key_of
+from taskforce.core.domain.identity.api_keys import ApiKey
+from taskforce.core.domain.tenants.deletion import Deletion
+from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.infrastructure.persistence.connection import Connection, Query
-from taskforce.infrastructure.persistence.deletions import DELETION, PHASES, UNSTARTED, deletion_of
-from taskforce.infrastructure.persistence.deliveries import DELIVERIES
-from taskforce.infrastructure.persistence.rows import table
-from taskforce.infrastructure.persistence.runs import STILL_OPEN
-from taskforce.infrastructure.persistence.tenants import TENANTS, tenant_of
+from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
+from taskforce.infrastructure.persistence.repositories.runs import STILL_OPEN
+from taskforce.infrastructure.persistence.repositories.tenant_deletions import DELETION, PHASES, UNSTARTED, deletion_of
+from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
+from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DELIVERIES
+from taskforce.infrastructure.persistence.repository import table
 
 _RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
 _QUEUED = Query(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-from taskforce.infrastructure.tools.excerpts import shortened
+from taskforce.infrastructure.tools.truncation import shortened
 
 MAX_LENGTH = 1_000
 MAX_DEPTH = 60

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, PydanticUserError, create_model
 from pydantic.fields import FieldInfo
 
-from taskforce.core.domain.tenants import FEATURES
+from taskforce.core.domain.tenants.tenant import FEATURES
 from taskforce.core.interfaces.tools import ToolContext, ToolSpec
 
 ToolFunction = Callable[..., Awaitable[object]]

@@ -14,12 +14,12 @@ from pydantic_core import from_json, to_json
 
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.redaction import redact
-from taskforce.core.domain.todo import TodoList
+from taskforce.core.domain.runs.todo import TodoList
 from taskforce.core.interfaces.tools import ToolContext, ToolFailure, ToolSpec
 from taskforce.infrastructure.tools import builtin
-from taskforce.infrastructure.tools.complaints import complaints
+from taskforce.infrastructure.tools.argument_errors import complaints
 from taskforce.infrastructure.tools.declaration import MisdeclaredToolError, Tool
-from taskforce.infrastructure.tools.excerpts import shortened
+from taskforce.infrastructure.tools.truncation import shortened
 
 MAX_FAILURE = 1_000
 

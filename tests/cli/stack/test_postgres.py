@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
 from cli.stack.processes import ProcessId, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.infrastructure.settings import normalise_database_url
+from taskforce.infrastructure.config.settings import normalise_database_url
 
 REPOSITORY = Path(__file__).parents[3]
 

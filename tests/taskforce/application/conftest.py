@@ -3,7 +3,7 @@
 import pytest
 
 from taskforce.infrastructure.persistence.database import Database
-from tests.taskforce.application.stage import Stage
+from tests.taskforce.application.scenario import Stage
 
 
 @pytest.fixture

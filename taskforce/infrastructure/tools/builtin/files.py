@@ -6,7 +6,7 @@ from pydantic import Field
 
 from taskforce.core.interfaces.tools import ToolContext, ToolFailure
 from taskforce.infrastructure.tools.declaration import tool
-from taskforce.infrastructure.tools.excerpts import PART, part
+from taskforce.infrastructure.tools.truncation import PART, part
 
 Path = Annotated[str, Field(min_length=1, max_length=512)]
 

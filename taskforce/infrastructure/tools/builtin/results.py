@@ -6,7 +6,7 @@ from pydantic import Field
 
 from taskforce.core.interfaces.tools import ToolContext
 from taskforce.infrastructure.tools.declaration import tool
-from taskforce.infrastructure.tools.excerpts import PART, part
+from taskforce.infrastructure.tools.truncation import PART, part
 
 # What the database's integers hold.
 MAX_NUMBER = 2**31 - 1 - PART

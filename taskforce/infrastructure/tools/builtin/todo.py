@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from taskforce.core.domain.todo import MAX_ITEMS, MAX_TEXT, TodoItem, TodoList, TodoStatus
+from taskforce.core.domain.runs.todo import MAX_ITEMS, MAX_TEXT, TodoItem, TodoList, TodoStatus
 from taskforce.infrastructure.tools.declaration import tool
 
 

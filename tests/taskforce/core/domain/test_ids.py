@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskforce.core.domain import approvals, runs
+from taskforce.core.domain.approvals import approval
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import effect_id, missing, new_id, parse_id
+from taskforce.core.domain.runs import run
 
 
 def test_a_new_id_is_a_uuid7_in_canonical_text() -> None:
@@ -59,5 +60,5 @@ def test_anything_else_is_answered_like_an_id_that_is_not_there(text: str) -> No
 
 
 def test_workflow_ids_of_two_tenants_never_meet() -> None:
-    assert runs.workflow_id("acme", "1") == "acme:run:1"
-    assert approvals.workflow_id("acme", "1") == "acme:approval:1"
+    assert run.workflow_id("acme", "1") == "acme:run:1"
+    assert approval.workflow_id("acme", "1") == "acme:approval:1"

@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.taskforce.infrastructure.auth.publishing import MovingClock
-from tests.taskforce.infrastructure.net.web import Web, serving
+from tests.taskforce.infrastructure.auth.jwks_server import MovingClock
+from tests.taskforce.infrastructure.net.http_server import Web, serving
 
 
 @pytest_asyncio.fixture

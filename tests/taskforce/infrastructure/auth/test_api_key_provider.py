@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taskforce.application.identity import RoleManager, UserManager
-from taskforce.core.domain.api_keys import LONGEST_LIFE, KeyState
 from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, KeyState
 from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, UserContext
 from taskforce.infrastructure.auth.api_key_provider import APIKeyProvider, APIKeyRecord

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from taskforce.core.domain.errors import Invalid, Unauthenticated, Unavailable
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
-from tests.taskforce.infrastructure.auth.forging import AUDIENCE, NOW, SECRET, b64, claims, forge, hs256
-from tests.taskforce.infrastructure.auth.publishing import (
+from tests.taskforce.infrastructure.auth.forged_tokens import AUDIENCE, NOW, SECRET, b64, claims, forge, hs256
+from tests.taskforce.infrastructure.auth.jwks_server import (
     OTHER_KEY,
     PATH,
     MovingClock,
@@ -20,7 +20,7 @@ from tests.taskforce.infrastructure.auth.publishing import (
     published,
     signed,
 )
-from tests.taskforce.infrastructure.net.web import Web
+from tests.taskforce.infrastructure.net.http_server import Web
 
 ACME, GLOBEX = "https://id.acme.example", "https://id.globex.example"
 ACME_SECRET, GLOBEX_SECRET = "acme" * 8, "globex" * 6

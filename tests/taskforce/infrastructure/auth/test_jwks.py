@@ -19,11 +19,8 @@ from taskforce.infrastructure.auth.jwks import (
     lifetime_of,
 )
 from taskforce.infrastructure.auth.jwt_provider import JWTIdentityProvider
-from tests.taskforce.infrastructure.auth.forging import (
-    ISSUER,
-    forge,
-)
-from tests.taskforce.infrastructure.auth.publishing import (
+from tests.taskforce.infrastructure.auth.forged_tokens import ISSUER, forge
+from tests.taskforce.infrastructure.auth.jwks_server import (
     OTHER_KEY,
     PATH,
     MovingClock,
@@ -32,8 +29,8 @@ from tests.taskforce.infrastructure.auth.publishing import (
     published,
     signed,
 )
-from tests.taskforce.infrastructure.net.test_outbound import certificate_for
-from tests.taskforce.infrastructure.net.web import Web, serving
+from tests.taskforce.infrastructure.net.http_server import Web, serving
+from tests.taskforce.infrastructure.net.test_guarded_http import certificate_for
 
 
 async def refused(provider: JWTIdentityProvider, token: str) -> str:

@@ -18,7 +18,7 @@ from taskforce.infrastructure.auth.jwks import (
     records_in,
 )
 from taskforce.infrastructure.auth.jwt_provider import JWTIdentityProvider
-from tests.taskforce.infrastructure.auth.forging import (
+from tests.taskforce.infrastructure.auth.forged_tokens import (
     EC_KEY,
     ISSUER,
     NOW,
@@ -34,7 +34,7 @@ from tests.taskforce.infrastructure.auth.forging import (
     pem,
     rsa_jwk,
 )
-from tests.taskforce.infrastructure.auth.publishing import (
+from tests.taskforce.infrastructure.auth.jwks_server import (
     OTHER_KEY,
     MovingClock,
     provider_for,
@@ -42,7 +42,7 @@ from tests.taskforce.infrastructure.auth.publishing import (
     published,
     signed,
 )
-from tests.taskforce.infrastructure.net.web import Web
+from tests.taskforce.infrastructure.net.http_server import Web
 
 SHORT_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 

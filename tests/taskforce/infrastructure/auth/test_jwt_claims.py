@@ -7,7 +7,7 @@ import pytest
 from taskforce.core.domain.errors import Invalid, Unauthenticated
 from taskforce.infrastructure.auth.jwt_claims import is_role
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
-from tests.taskforce.infrastructure.auth.forging import AUDIENCE, ISSUER, NOW, SECRET, claims, forge
+from tests.taskforce.infrastructure.auth.forged_tokens import AUDIENCE, ISSUER, NOW, SECRET, claims, forge
 
 
 def provider(**config: Any) -> JWTIdentityProvider:

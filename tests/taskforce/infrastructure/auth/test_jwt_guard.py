@@ -10,7 +10,7 @@ import pytest
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard, TokenRules, sign
-from tests.taskforce.infrastructure.auth.forging import (
+from tests.taskforce.infrastructure.auth.forged_tokens import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -30,7 +30,7 @@ from tests.taskforce.infrastructure.auth.forging import (
     rs256,
     rsa_jwk,
 )
-from tests.taskforce.infrastructure.auth.guards import (
+from tests.taskforce.infrastructure.auth.guard_factories import (
     EC_RECORD,
     GUARD,
     NAMED,

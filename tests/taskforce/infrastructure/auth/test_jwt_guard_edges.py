@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pytest
 
 from taskforce.infrastructure.auth.jwt_guard import TokenGuard
-from tests.taskforce.infrastructure.auth.forging import b64, claims, forge, hs256
-from tests.taskforce.infrastructure.auth.guards import EC_RECORD, GUARD, NAMED, RSA_GUARD, RULES, code
+from tests.taskforce.infrastructure.auth.forged_tokens import b64, claims, forge, hs256
+from tests.taskforce.infrastructure.auth.guard_factories import EC_RECORD, GUARD, NAMED, RSA_GUARD, RULES, code
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 EDGES = (0, 1, 2, ORDER - 1, ORDER, ORDER + 1, 2**256 - 1)

@@ -9,15 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskforce.core.domain.errors import Unauthenticated
-from tests.taskforce.infrastructure.auth.forging import (
-    NOW,
-    b64,
-    claims,
-    forge,
-    hs256,
-    rs256,
-)
-from tests.taskforce.infrastructure.auth.guards import GUARD, NAMED, RSA_GUARD, code
+from tests.taskforce.infrastructure.auth.forged_tokens import NOW, b64, claims, forge, hs256, rs256
+from tests.taskforce.infrastructure.auth.guard_factories import GUARD, NAMED, RSA_GUARD, code
 
 
 @settings(deadline=None, max_examples=300)

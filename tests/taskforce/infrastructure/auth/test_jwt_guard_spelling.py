@@ -6,16 +6,8 @@ import json
 import pytest
 
 from taskforce.infrastructure.auth.jwt_guard import LONGEST_TOKEN
-from tests.taskforce.infrastructure.auth.forging import (
-    b64,
-    claims,
-    forge,
-    hs256,
-)
-from tests.taskforce.infrastructure.auth.guards import (
-    believed,
-    code,
-)
+from tests.taskforce.infrastructure.auth.forged_tokens import b64, claims, forge, hs256
+from tests.taskforce.infrastructure.auth.guard_factories import believed, code
 
 
 def test_nothing_is_missing_and_not_invalid() -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.auth.jwt_keys import KeyRecord, warn_short_secret
-from tests.taskforce.infrastructure.auth.forging import (
+from tests.taskforce.infrastructure.auth.forged_tokens import (
     EC_KEY,
     RSA_KEY,
     SECRET,

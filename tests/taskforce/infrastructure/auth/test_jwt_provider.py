@@ -19,7 +19,7 @@ from taskforce.infrastructure.auth.jwt_provider import (
     in_development,
     mint_development_token,
 )
-from tests.taskforce.infrastructure.auth.forging import (
+from tests.taskforce.infrastructure.auth.forged_tokens import (
     AUDIENCE,
     EC_KEY,
     ISSUER,

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from taskforce.core.domain.errors import Unauthenticated, Unavailable
-from taskforce.infrastructure.auth.auth_sections import authentication_in, issuers_of
 from taskforce.infrastructure.auth.issuers import Issuers
-from tests.taskforce.infrastructure.auth.forging import EC_KEY, RSA_KEY
-from tests.taskforce.infrastructure.auth.openid import CLIENT, OpenIdProvider, private_jwk, provider
-from tests.taskforce.infrastructure.auth.publishing import OTHER_KEY, MovingClock
+from taskforce.infrastructure.config.auth import authentication_in, issuers_of
+from tests.taskforce.infrastructure.auth.forged_tokens import EC_KEY, RSA_KEY
+from tests.taskforce.infrastructure.auth.jwks_server import OTHER_KEY, MovingClock
+from tests.taskforce.infrastructure.auth.oidc_server import CLIENT, OpenIdProvider, private_jwk, provider
 
 API = "https://api.taskforce.example"
 CLAIMS = {"org_id": "acme-corp", "realm_access": {"roles": ["operator", "custom:data_analyst"]}}

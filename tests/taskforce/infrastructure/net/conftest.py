@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.taskforce.infrastructure.net.web import Web, serving
+from tests.taskforce.infrastructure.net.http_server import Web, serving
 
 
 @pytest_asyncio.fixture

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
 from models.migrations.runner import upgrade
 from taskforce.core.domain.errors import Invalid, Unavailable
-from taskforce.core.interfaces.stored import Spending
+from taskforce.core.domain.metering.usage import Spending
+from taskforce.infrastructure.config.settings import normalise_database_url
 from taskforce.infrastructure.persistence.database import Database, StatementError
-from taskforce.infrastructure.settings import normalise_database_url
 from tests.fixtures import stack as stacks
 
 

@@ -12,14 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from models.tables.metadata import METADATA
-from taskforce.core.domain.approvals import ApprovalStatus
+from taskforce.core.domain.approvals.approval import ApprovalStatus
+from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Unavailable
-from taskforce.core.domain.runs import Brief, RunStatus
-from taskforce.core.interfaces.stored import AuditEvent
+from taskforce.core.domain.runs.run import Brief, RunStatus
 from taskforce.infrastructure.persistence.database import Database, StatementError
-from taskforce.infrastructure.persistence.records import TenantRecords
+from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures import stack as stacks
-from tests.taskforce.infrastructure.persistence.makers import NOW, SECOND, brief, queued, request, settled
+from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, brief, queued, request, settled
 
 TABLES = sorted(METADATA.tables)
 SETTING = sa.text(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from taskforce.core.interfaces.tools import ToolContext
 from taskforce.infrastructure.tools.declaration import MisdeclaredToolError, tool
-from tests.taskforce.infrastructure.tools.lent import lent
+from tests.taskforce.infrastructure.tools.tool_context import lent
 
 
 class Place(BaseModel):

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from taskforce.core.domain.todo import TodoItem, TodoList
+from taskforce.core.domain.runs.todo import TodoItem, TodoList
 from taskforce.core.interfaces.tools import ToolFailure, ToolRunner
 from taskforce.infrastructure.tools.declaration import MisdeclaredToolError, tool
 from taskforce.infrastructure.tools.registry import ToolRegistry
-from tests.taskforce.infrastructure.tools.lent import BUILTIN, lent
+from tests.taskforce.infrastructure.tools.tool_context import BUILTIN, lent
 
 TOOL_FILE = '''
 from taskforce.infrastructure.tools.declaration import tool

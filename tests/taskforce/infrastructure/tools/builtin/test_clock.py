@@ -3,7 +3,7 @@
 import pytest
 
 from taskforce.core.interfaces.tools import ToolFailure
-from tests.taskforce.infrastructure.tools.lent import BUILTIN, call
+from tests.taskforce.infrastructure.tools.tool_context import BUILTIN, call
 
 
 async def test_utc_unless_asked_otherwise() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from taskforce.core.interfaces.tools import ToolFailure
-from tests.taskforce.infrastructure.tools.lent import BUILTIN, Files, call, lent
+from tests.taskforce.infrastructure.tools.tool_context import BUILTIN, Files, call, lent
 
 
 async def test_what_was_written_is_listed_and_read() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from taskforce.core.interfaces.tools import HttpReply, ToolFailure
-from taskforce.infrastructure.net.outbound import GuardedHttp
-from tests.taskforce.infrastructure.tools.lent import BUILTIN, Postbox, call, lent
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
+from tests.taskforce.infrastructure.tools.tool_context import BUILTIN, Postbox, call, lent
 
 URL = "https://example.com/"
 

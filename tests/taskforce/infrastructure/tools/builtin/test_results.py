@@ -2,9 +2,9 @@
 
 import pytest
 
-from taskforce.core.domain.transcript import shown
+from taskforce.core.domain.runs.transcript import shown
 from taskforce.core.interfaces.tools import ToolFailure
-from tests.taskforce.infrastructure.tools.lent import BUILTIN, Whole, call, lent
+from tests.taskforce.infrastructure.tools.tool_context import BUILTIN, Whole, call, lent
 
 WHOLE = "".join(f"{number:05d}\n" for number in range(3_000))
 

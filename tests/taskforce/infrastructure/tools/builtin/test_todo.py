@@ -1,7 +1,7 @@
 """The todo list is written whole."""
 
-from taskforce.core.domain.todo import TodoItem, TodoList, TodoStatus
-from tests.taskforce.infrastructure.tools.lent import BUILTIN, call
+from taskforce.core.domain.runs.todo import TodoItem, TodoList, TodoStatus
+from tests.taskforce.infrastructure.tools.tool_context import BUILTIN, call
 
 
 async def test_it_returns_the_list() -> None:

@@ -1,0 +1,85 @@
+"""Agents that come as YAML."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from api.schemas.catalog import Changelog, Label, Name, Number, Slug, Tags, Text
+from api.web.middleware import YAML_KINDS
+from taskforce.application.catalog.agents import NewAgent
+from taskforce.application.catalog.versions import NewVersion
+from taskforce.core.domain.catalog.agent import labels
+from taskforce.core.domain.errors import Invalid
+from taskforce.infrastructure.agent_yaml import read_document
+
+_ANY = {"schema": {"type": "object"}}
+YAML_BODY = {"requestBody": {"required": True, "content": {"application/yaml": _ANY, "application/json": _ANY}}}
+"""For the document of the interface."""
+
+
+class AgentFile(BaseModel):
+    """An agent as `export` writes it; what it does not say is as for a new one, and `config_hash` is not believed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Name | None = None
+    slug: Slug | None = None
+    description: Text = ""
+    category: Label | None = None
+    tags: Tags = Field(default_factory=list)
+    version: Number | None = None
+    changelog: Changelog = ""
+    config_hash: str | None = None
+    definition: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+async def read_body(request: Request) -> AgentFile:
+    """Reads an agent's file out of a body.
+
+    Raises:
+        Invalid: `yaml_invalid` or `agent_file_invalid`, whose message says where it does not fit.
+    """
+    body = await request.body()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    found: Mapping[str, object] | object
+    # The largest file takes two seconds, which are not the event loop's.
+    found = await asyncio.to_thread(read_document, body) if kind in YAML_KINDS else json.loads(body or b"{}")
+    try:
+        return AgentFile.model_validate(found)
+    except ValidationError as error:
+        where = [".".join(str(part) for part in one["loc"])[:100] + f": {one['msg']}" for one in error.errors()]
+        text = f"This is no agent: {'; '.join(where[:20])}."[:2_000]
+        raise Invalid("agent_file_invalid", text, details={"problems": where[:20]}) from None
+
+
+def imported_agent(file: AgentFile) -> NewAgent:
+    """The agent of a file.
+
+    Raises:
+        Invalid: `agent_file_invalid`: it has no name.
+    """
+    if file.name is None:
+        raise Invalid("agent_file_invalid", "A new agent needs a `name`.")
+    return NewAgent(
+        name=file.name,
+        definition=file.definition,
+        slug=file.slug,
+        description=file.description,
+        category=file.category,
+        tags=labels(file.tags),
+        changelog=file.changelog,
+    )
+
+
+def imported_version(file: AgentFile) -> NewVersion:
+    """The version of a file.
+
+    Raises:
+        Invalid: `agent_file_invalid`: it has no `version`.
+    """
+    if file.version is None:
+        raise Invalid("agent_file_invalid", "A new version needs its number, as `version`.")
+    return NewVersion(file.version, file.definition, file.changelog)

@@ -1,0 +1,196 @@
+"""What routes ask for in their signatures: who calls and with which right, and the parts of the gateway.
+
+A route states its permission by one of three marks: `Allowed(...)`, `SignedIn` or `Open`. A test fails for a route
+without one.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request, params
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from api.auth.caller import Caller, Parts
+from api.auth.resource import thing_of
+from api.composition import GatewayParts
+from api.web.client_address import client_address
+from api.web.denials import Claimed
+from api.web.problems import request_id_of
+from taskforce.application.access.authorization import on_resource, require_right
+from taskforce.application.access.rate_limits import count_request
+from taskforce.application.identity.principals import anew, recognise, recognise_key
+from taskforce.core.domain.errors import Forbidden, Unauthenticated
+from taskforce.core.domain.identity.api_keys import KEY_PREFIX, ApiKey
+from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.store import Records
+from taskforce.infrastructure.logging import bind
+
+_bearer = HTTPBearer(auto_error=False, description="A signed token that names user, tenant and roles, or an API key.")
+_key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+KeyHeader = Annotated[str | None, Depends(_key_header)]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Lets only those pass who are known and, where one is named, hold a permission.
+
+    Attributes:
+        permission: The permission; None lets in everybody who is signed in.
+        of: The field of the body that names the thing that it is about; None when the path does, if anything.
+    """
+
+    permission: Permission | None
+    of: str | None = None
+
+    async def __call__(self, request: Request, parts: Parts, credentials: Credentials, key: KeyHeader) -> Caller:
+        """Recognises the caller.
+
+        Raises:
+            Unauthenticated: There is no credential, none that we believe, or more than one.
+            Forbidden: `user_deactivated`, `tenant_disabled`, `address_not_allowed`, `permission_denied` or
+                `policy_denied`.
+            Limited: `rate_limited`.
+        """
+        caller = await _Entrance(request, parts).recognise(credentials.credentials if credentials else None, key)
+        if self.permission is not None:
+            thing = await thing_of(request, parts, caller.standing, self.permission, self.of)
+            caller = replace(caller, thing=thing)
+            await require_on(parts, caller, self.permission, thing)
+        return caller
+
+
+async def require_on(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> None:
+    """Lets only a caller go on who may do something to a thing.
+
+    Raises:
+        Forbidden: `permission_denied` or `policy_denied`.
+        Unavailable: `policy_unreadable`.
+    """
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
+    await require_right(parts.policies, here, permission, thing, caller.facts)
+
+
+async def may(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
+    """Whether a caller may do something to a thing; see `require_on`."""
+    try:
+        await require_on(parts, caller, permission, thing)
+    except Forbidden:
+        return False
+    return True
+
+
+async def may_still(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
+    """Whether a caller may go on with what lasts: credential, address, rights and policy are looked at anew."""
+    who = await _anew(parts, caller)
+    return who is not None and await may(parts, replace(caller, standing=who), permission, thing)
+
+
+async def is_still_known(parts: GatewayParts, caller: Caller) -> bool:
+    """Whether a caller who needs no right may go on with what lasts: credential and address are looked at anew."""
+    return await _anew(parts, caller) is not None
+
+
+async def _anew(parts: GatewayParts, caller: Caller) -> Standing | None:
+    now = parts.clock()
+    try:
+        who = await anew(parts.database, caller.standing, parts.rules, now)
+        _check_address(who, caller.client)
+    except (Forbidden, Unauthenticated):
+        return None
+    return who if now < caller.expires_at else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """One request on its way in; what is found out is kept in its state, for the answer and for the audit log."""
+
+    request: Request
+    parts: GatewayParts
+
+    async def recognise(self, token: str | None, key: str | None) -> Caller:
+        self.request.state.client = client_address(self.request, self.parts.trusted_proxies)
+        self._check_single(token, key)
+        plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
+        standing, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        client, route = self.request.state.client, self.request.scope["route"].name
+        return Caller(standing, expires_at, request_id_of(self.request), client, route)
+
+    def _check_single(self, token: str | None, key: str | None) -> None:
+        # Whatever stands before us must not see another one in it than we do.
+        twice = any(len(self.request.headers.getlist(name)) > 1 for name in ("authorization", "x-api-key"))
+        if twice or (token and key):
+            raise Unauthenticated("credentials_ambiguous", "Send one credential: a token or an API key, once.")
+
+    async def _by_key(self, plaintext: str) -> tuple[Standing, datetime]:
+        database, now = self.parts.database, self.parts.clock()
+        standing, key = await recognise_key(database, plaintext, self.parts.rules, now, self._admit, self._met)
+        return standing, key.expires_at
+
+    async def _by_token(self, token: str | None) -> tuple[Standing, datetime]:
+        identity = await self.parts.identities.authenticate(token)
+        self._named(Claimed(identity.tenant_id, identity.user_id))
+        database, now = self.parts.database, self.parts.clock()
+        standing = await recognise(database, database, identity, self.parts.rules, now, self._admit)
+        return standing, identity.expires_at
+
+    def _met(self, key: ApiKey) -> None:
+        self._named(Claimed(key.tenant_id, key.user_id, key.key_id))
+
+    def _named(self, claimed: Claimed) -> None:
+        self.request.state.claimed = claimed
+        bind(tenant_id=claimed.tenant_id, user_id=claimed.user_id, key_id=claimed.key_id)
+
+    async def _admit(self, records: Records, standing: Standing) -> None:
+        state = self.request.state
+        state.standing = standing
+        _check_address(standing, state.client)
+        state.rate_headers = await count_request(records, self.parts.rates, standing, self.parts.clock())
+
+
+def _check_address(standing: Standing, client: str | None) -> None:
+    if not standing.tenant.settings.admits(client):
+        raise Forbidden("address_not_allowed", "Your tenant does not let anybody in from this address.")
+
+
+@dataclass(frozen=True, slots=True)
+class Unguarded:
+    """The mark of a route that is open to everybody."""
+
+    def __call__(self) -> None:
+        """Lets everybody pass."""
+
+
+def Allowed(permission: Permission, of: str | None = None) -> params.Depends:  # noqa: N802 - reads as the mark that it is
+    """Marks a route by the permission that it takes, and by the field of its body that names what it is about.
+
+    It stands in the signature: `caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]`.
+    """
+    return params.Depends(Guard(permission, of))
+
+
+SignedIn = params.Depends(Guard(None))
+"""Marks a route for anybody of a tenant; what may be seen and done depends on the thing itself."""
+Open = params.Depends(Unguarded())
+"""Marks a route for everybody, without a token."""
+
+
+async def require_also(
+    parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None, route: str
+) -> None:
+    """Asks for a further right, for what is about two things at once.
+
+    Args:
+        parts: The gateway's parts.
+        caller: Who calls.
+        permission: The right.
+        thing: The id of what it is about.
+        route: The route's name, for policies.
+
+    Raises:
+        Forbidden: `permission_denied` or `policy_denied`.
+    """
+    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
+    await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})

@@ -1,0 +1,189 @@
+"""What the gateway is made of, and how a process composes it from its settings."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from api.agent_selection import Agents
+from taskforce.application.access.policy_documents import StoredPolicies
+from taskforce.application.access.policy_engine import PolicyEngine
+from taskforce.application.access.rate_limits import RateRules
+from taskforce.application.approval_handlers.registry import all_subjects
+from taskforce.application.approvals.changes import Changing
+from taskforce.application.approvals.decisions import Deciding
+from taskforce.application.approvals.payload_schemas import schema_problems
+from taskforce.application.catalog.agents import CatalogTags
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.webhooks.dispatch import starting
+from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.catalog.definition import Offered
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
+from taskforce.infrastructure.auth.issuers import Issuers
+from taskforce.infrastructure.auth.jwt_provider import JWTConfig
+from taskforce.infrastructure.composition import open_database, webhook_urls
+from taskforce.infrastructure.config.access import access_rules, default_rate, deployment_profile
+from taskforce.infrastructure.config.approvals import definition_rules
+from taskforce.infrastructure.config.auth import authentication_in, issuers_of
+from taskforce.infrastructure.config.profiles import Profile
+from taskforce.infrastructure.config.settings import Settings
+from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.notifications import Listener, Publisher
+from taskforce.infrastructure.tools.registry import ToolRegistry
+from workflows.client.client import TemporalDoor
+from workflows.client.connection import TemporalAddress, connect
+
+
+def utc_now() -> datetime:
+    """The time, for everything that takes a clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often a stream does what it does, in seconds.
+
+    Attributes:
+        poll: The table is read at least so often, so that a lost notice loses nothing.
+        keep_alive: A silent stream sends a comment so often.
+        recheck: The reader's rights are read anew so often.
+    """
+
+    poll: float = 2.0
+    keep_alive: float = 15.0
+    recheck: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What the routes need of the world.
+
+    Attributes:
+        database: The door to the data.
+        listener: Hears what happens in runs.
+        live: Tells the other gateways what happens here.
+        door: The door to Temporal.
+        identities: Says whom a token names.
+        agents: The agents of the profiles.
+        rules: What the deployment says about rights.
+        rates: What it says about rates.
+        definitions: What it says about approvals.
+        trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
+        webhook_urls: Which URLs webhooks may have.
+        temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
+        rhythm: Of the streams.
+        clock: The time.
+        tools: Names of the tools there are.
+        closing: Set when the process is about to end: whoever waits, stops waiting.
+    """
+
+    database: Database
+    listener: Listener
+    live: Live
+    door: TemporalDoor
+    identities: Issuers
+    agents: Agents
+    rules: AccessRules = field(default_factory=AccessRules)
+    rates: RateRules = field(default_factory=RateRules)
+    definitions: DefinitionRules = field(default_factory=DefinitionRules)
+    trusted_proxies: tuple[str, ...] = ()
+    webhook_urls: WebhookUrls = field(default_factory=DeploymentUrls)
+    policies: PolicyEngine = field(init=False)
+    temporal_ui: str | None = None
+    rhythm: Rhythm = Rhythm()
+    clock: Clock = utc_now
+    tools: frozenset[str] = field(default_factory=lambda: frozenset(ToolRegistry.discover().specs()))
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
+        object.__setattr__(self, "policies", engine)
+
+    def offered(self) -> Offered:
+        """What a definition in the catalog may name."""
+        return self.agents.offered(self.tools)
+
+    def deciding(self) -> Deciding:
+        """The use cases of approvals."""
+        return Deciding(
+            self.database, Briefs(self.database), self.live, self.clock, self.rules, all_subjects(self.rules)
+        )
+
+    def changing(self) -> Changing:
+        """What else people do to requests."""
+        return Changing(self.database, self.rules)
+
+
+@asynccontextmanager
+async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
+    """Connects to everything, and closes it when the block ends.
+
+    Args:
+        settings: What the environment says.
+
+    Raises:
+        Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
+        Invalid: A setting is missing, or the profile makes no sense.
+    """
+    profile = deployment_profile(settings)
+    issuers = _issuers(settings, profile)
+    rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
+    async with AsyncExitStack() as stack:
+        database = open_database(settings, profile)
+        stack.push_async_callback(database.close)
+        await database.check()
+        where = TemporalAddress(**settings.temporal_connection)
+        door = TemporalDoor(await connect(where), where.task_queue)
+        await stack.enter_async_context(starting(database, database.queued, door.start_delivery, utc_now))
+        yield GatewayParts(
+            database=database,
+            listener=await stack.enter_async_context(Listener(settings.app_url)),
+            live=await stack.enter_async_context(Publisher(settings.app_url)),
+            door=door,
+            identities=issuers,
+            agents=_agents(settings),
+            rules=rules,
+            rates=RateRules(default_rate(profile), profile.rate_limiting.by_tenant),
+            definitions=definitions,
+            trusted_proxies=settings.trusted_proxies,
+            webhook_urls=webhook_urls(settings),
+            temporal_ui=temporal_ui(settings),
+        )
+
+
+def temporal_ui(settings: Settings) -> str | None:
+    """Where the namespace's workflows are seen, or None without a UI."""
+    if settings.temporal_ui_url is None:
+        return None
+    return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows"
+
+
+def _agents(settings: Settings) -> Agents:
+    return Agents(
+        settings.config_dir,
+        settings.profile,
+        os.environ,
+        offered=settings.offered_profiles,
+        development=settings.development,
+    )
+
+
+def _issuers(settings: Settings, profile: Profile) -> Issuers:
+    """Whose tokens are believed: those of the profile's issuers, and those of the environment's key."""
+    said = authentication_in(profile.enterprise, (profile.model_extra or {}).get("authentication"), file=profile.file)
+    secret, public = settings.jwt_secret, settings.jwt_public_key
+    own = None
+    if said is None or secret or public:
+        own = JWTConfig(
+            secret_key=secret.get_secret_value() if secret else None,
+            public_key=public.get_secret_value() if public else None,
+            issuer=settings.token_issuer,
+            audience=settings.token_audience,
+        )
+    return issuers_of(said, development=settings.development, environment=own)

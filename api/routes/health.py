@@ -1,0 +1,59 @@
+"""Signs of life, for load balancers and for people who look for what is missing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Response
+
+from api.auth.caller import Parts
+from api.auth.guard import Open
+from api.composition import GatewayParts
+from api.schemas.health import AliveOut, PartOut, ReadyOut
+from taskforce.core.domain.errors import DomainError
+
+router = APIRouter(tags=["signs of life"], dependencies=[Open])
+
+SECONDS = 2.0
+
+
+@router.get("/health", name="health")
+async def health() -> AliveOut:
+    """The process answers."""
+    return AliveOut(status="alive")
+
+
+@router.get("/ready", responses={503: {"model": ReadyOut}}, name="ready")
+async def ready(parts: Parts, response: Response) -> ReadyOut:
+    """Whether database, Temporal and a polling worker are there; each is asked for at most two seconds."""
+    database, (temporal, worker) = await asyncio.gather(_asked(parts.database.ping), _workflows(parts))
+    found = {"database": database, "temporal": temporal, "worker": worker}
+    if all(part.ok for part in found.values()):
+        return ReadyOut(status="ready", parts=found)
+    response.status_code = 503
+    return ReadyOut(status="not_ready", parts=found)
+
+
+async def _workflows(parts: GatewayParts) -> tuple[PartOut, PartOut]:
+    polling = 0
+
+    async def count() -> None:
+        nonlocal polling
+        polling = await parts.door.pollers()
+
+    temporal = await _asked(count)
+    if not temporal.ok:
+        return temporal, PartOut(ok=False, detail="unknown while Temporal does not answer")
+    if polling == 0:
+        return temporal, PartOut(ok=False, detail="no worker polls the task queue")
+    return temporal, PartOut(ok=True)
+
+
+async def _asked(question: Callable[[], Awaitable[None]]) -> PartOut:
+    try:
+        async with asyncio.timeout(SECONDS):
+            await question()
+    except TimeoutError:
+        return PartOut(ok=False, detail=f"no answer within {SECONDS:g} s")
+    except DomainError as error:
+        return PartOut(ok=False, detail=error.code)
+    return PartOut(ok=True)

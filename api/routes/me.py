@@ -1,0 +1,64 @@
+"""Who the caller is, and what they may do."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter
+
+from api.auth.caller import Caller, Parts, actor_of
+from api.auth.guard import SignedIn
+from api.composition import GatewayParts
+from api.schemas.me import MeOut, MyGrantOut, MyPermissionsOut
+from taskforce.application.identity.resource_roles import own_grants
+from taskforce.core.domain.tenants.tenant import FEATURES
+
+router = APIRouter(tags=["identity"])
+
+Anybody = Annotated[Caller, SignedIn]
+
+
+@router.get("/me", name="read_me")
+async def me(caller: Anybody) -> MeOut:
+    """The caller, with the roles and the rights that count now."""
+    user = caller.user
+    return MeOut(
+        user_id=user.user_id,
+        tenant_id=user.tenant_id,
+        username=user.username,
+        email=user.email,
+        roles=sorted(caller.roles),
+        permissions=_permissions(caller),
+    )
+
+
+@router.get("/me/permissions", name="read_my_permissions")
+async def my_permissions(caller: Anybody, parts: Parts) -> MyPermissionsOut:
+    """What the caller may do now: everywhere in the tenant, on single resources, and with which of its features."""
+    settings = caller.standing.tenant.settings
+    return MyPermissionsOut(
+        roles=sorted(caller.roles),
+        permissions=_permissions(caller),
+        features=sorted(name for name in FEATURES if settings.allows(name)),
+        grants=await _grants(parts, caller),
+    )
+
+
+async def _grants(parts: GatewayParts, caller: Caller) -> Sequence[MyGrantOut]:
+    if caller.key_id is not None:
+        # A key is cut to its roles; a role on one resource is its user's, and would widen it.
+        return []
+    acting = actor_of(parts, caller)
+    return [
+        MyGrantOut(
+            role_id=grant.role_id,
+            resource_type=grant.resource_type,
+            resource_id=grant.resource_id,
+            expires_at=grant.expires_at,
+            permissions=sorted(one.value for one in allowed),
+        )
+        for grant, allowed in await own_grants(parts.database, acting)
+    ]
+
+
+def _permissions(caller: Caller) -> list[str]:
+    return sorted(permission.value for permission in caller.permissions)

@@ -1,0 +1,46 @@
+"""A run's events as they happen."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from api.auth.caller import Parts
+from api.routes.runs import Reader, find_run
+from api.run_stream import MEDIA_TYPE, EventStreamResponse, RunStream
+from taskforce.core.domain.errors import Invalid
+
+Documented = dict[int | str, dict[str, Any]]
+
+router = APIRouter(prefix="/runs/{run_id}", tags=["runs"])
+
+LARGEST_EVENT = 10**15
+_EVENT_ID = re.compile(r"[0-9]{1,15}")
+_EVENTS: Documented = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+
+
+def resume_point(
+    last: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on after this event")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=LARGEST_EVENT, description="The same, for those without headers")
+    ] = None,
+) -> int:
+    """Where a stream goes on: after the header's milestone, which a browser sends by itself, or after the query's.
+
+    Raises:
+        Invalid: `last_event_id_invalid`.
+    """
+    if last is None:
+        return after or 0
+    if not _EVENT_ID.fullmatch(last):
+        raise Invalid("last_event_id_invalid", "Last-Event-ID is the id of an event of this stream: a number.")
+    return int(last)
+
+
+@router.get("/events", response_class=Response, responses=_EVENTS, name="follow_run")
+async def follow_run(
+    run_id: str, caller: Reader, parts: Parts, after: Annotated[int, Depends(resume_point)]
+) -> EventStreamResponse:
+    """Server-sent events: durable milestones with ids, and the model's words (`token`) without. Ends with the run."""
+    run = await find_run(parts, caller, run_id)
+    return EventStreamResponse(RunStream(parts, caller, run, after).pieces())

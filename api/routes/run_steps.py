@@ -1,0 +1,89 @@
+"""What hangs on a run: its steps, plan, results and files."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Response
+
+from api.auth.caller import Parts
+from api.routes.runs import Reader, find_run
+from api.schemas.pages import ListOut, PageOut
+from api.schemas.run_steps import StepOut, TodoOut, step_out, todo_out
+from api.schemas.runs import FileOut
+from api.web.pagination import LARGEST_STEP, Cursor, Limit, parse_step, step_cursor
+from taskforce.application.runs.history import read_result, read_steps, read_todo
+from taskforce.application.runs.workspace import checked_path
+from taskforce.core.domain.ids import missing
+from taskforce.core.interfaces.tools import ToolFailure
+
+Documented = dict[int | str, dict[str, Any]]
+
+router = APIRouter(prefix="/runs/{run_id}", tags=["runs"])
+
+Number = Annotated[int, Path(ge=0, le=LARGEST_STEP)]
+_BINARY: Documented = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+_TEXT: Documented = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+@router.get("/steps", name="list_steps")
+async def list_steps(
+    run_id: str, caller: Reader, parts: Parts, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[StepOut]:
+    """The steps of a run, in order: thoughts, tool calls, observations, what they took."""
+    after = parse_step(cursor)
+    run = await find_run(parts, caller, run_id)
+    async with parts.database.tenant(caller.tenant_id) as records:
+        found = await read_steps(records, run.brief.run_id, after, limit + 1)
+    shown = found[:limit]
+    return PageOut[StepOut].model_construct(
+        items=[step_out(run.brief.run_id, step) for step in shown],
+        next_cursor=step_cursor(shown[-1].step) if len(found) > limit else None,
+    )
+
+
+@router.get("/todo", name="read_todo")
+async def todo(run_id: str, caller: Reader, parts: Parts) -> ListOut[TodoOut]:
+    """The agent's plan as it wrote it last."""
+    run = await find_run(parts, caller, run_id)
+    async with parts.database.tenant(caller.tenant_id) as records:
+        plan = await read_todo(records, run.brief.run_id)
+    return ListOut[TodoOut](items=todo_out(plan))
+
+
+@router.get("/files", name="list_files")
+async def list_files(run_id: str, caller: Reader, parts: Parts) -> ListOut[FileOut]:
+    """The files of the run's workspace."""
+    run = await find_run(parts, caller, run_id)
+    async with parts.database.tenant(caller.tenant_id) as records:
+        files = await records.files.list(run.brief.run_id)
+    return ListOut[FileOut](
+        items=[FileOut(path=file.path, size=file.size, updated_at=file.updated_at) for file in files]
+    )
+
+
+@router.get("/files/{path:path}", response_class=Response, responses=_BINARY, name="read_file")
+async def read_file(run_id: str, path: str, caller: Reader, parts: Parts) -> Response:
+    """One file of the workspace, as it is: an agent wrote it, so no browser shall show it."""
+    run = await find_run(parts, caller, run_id)
+    try:
+        known = checked_path(path)
+    except ToolFailure:
+        raise missing("file") from None
+    async with parts.database.tenant(caller.tenant_id) as records:
+        content = await records.files.read(run.brief.run_id, known)
+    if content is None:
+        raise missing("file")
+    name = quote(known.rpartition("/")[2], safe="")
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
+    return Response(content, headers=headers, media_type="application/octet-stream")
+
+
+@router.get("/results/{step}/{call}", response_class=Response, responses=_TEXT, name="read_result")
+async def result(run_id: str, step: Number, call: Number, caller: Reader, parts: Parts) -> Response:
+    """A tool's whole result, of which the model may have been shown a part."""
+    run = await find_run(parts, caller, run_id)
+    async with parts.database.tenant(caller.tenant_id) as records:
+        whole = await read_result(records, run.brief.run_id, step, call)
+    return Response(whole, media_type="text/plain")

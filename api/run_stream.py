@@ -1,0 +1,149 @@
+"""A run's events as a stream: milestones out of the table, the model's words as they come."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+import structlog
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from api.auth.caller import Caller
+from api.auth.guard import may_still
+from api.composition import GatewayParts
+from api.run_watch import Watch, watching
+from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.runs.records import Event
+from taskforce.core.domain.runs.run import Run
+from taskforce.core.interfaces.identity import Permission
+from taskforce.infrastructure.persistence.notifications import Notice
+
+PAGE = 200
+MEDIA_TYPE = "text/event-stream"
+
+_KEEP_ALIVE = b": keep-alive\n\n"
+_NO_LONGER = b": you may not read this any more\n\n"
+_FINISHED = "run.finished"
+
+_log = structlog.get_logger(__name__)
+
+
+class EventStreamResponse(StreamingResponse):
+    """A response whose source is closed at once, whoever ends it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(source, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        self._source = source
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends what the source gives."""
+        async with aclosing(self._source):
+            await super().stream_response(send)
+
+
+class RunStream:
+    """One reader's view of one run. What is lost on the way, words apart, is read from the table.
+
+    Args:
+        parts: Of the gateway.
+        caller: The reader, whose rights are read anew now and then.
+        run: The run.
+        after: The last milestone that the reader has; 0 for none.
+    """
+
+    def __init__(self, parts: GatewayParts, caller: Caller, run: Run, after: int) -> None:
+        self._parts = parts
+        self._caller = caller
+        self._run_id, self._session_id = run.brief.run_id, run.brief.session_id
+        self._seq = after
+        self._replied = 0
+        self._now = asyncio.get_running_loop().time
+        self._sent_at = self._checked_at = self._now()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The stream, until the run has ended, the reader may not read on, or the process is about to end."""
+        try:
+            # Listening begins before the table is read, so that nothing falls between the two.
+            async with (
+                watching(self._parts, self._caller.tenant_id, self._run_id) as watch,
+                aclosing(self._follow(watch)) as following,
+            ):
+                async for piece in following:
+                    self._sent_at = self._now()
+                    yield piece
+        except DomainError as error:
+            # The reader comes back with the id of the last milestone, and is told then what the matter is.
+            _log.warning("stream.ended", run_id=self._run_id, code=error.code)
+
+    async def _follow(self, watch: Watch) -> AsyncGenerator[bytes, None]:
+        while not watch.closed:
+            events, over = await self._read()
+            for event in events:
+                yield self._milestone(event)
+                if event.type == _FINISHED:
+                    return
+            if over and not events:
+                return
+            if len(events) == PAGE:
+                continue
+            async with aclosing(self._until_changed(watch)) as words:
+                async for piece in words:
+                    yield piece
+            if not await self._may_read():
+                yield _NO_LONGER
+                return
+
+    async def _read(self) -> tuple[Sequence[Event], bool]:
+        async with self._parts.database.tenant(self._caller.tenant_id) as records:
+            events = await records.events.after(self._run_id, self._seq, PAGE)
+            if events:
+                return events, False
+            run = await records.runs.get(self._run_id)
+            # Read once more after the status: the last milestone is committed together with it.
+            return await records.events.after(self._run_id, self._seq, PAGE), run is None or run.status.is_final
+
+    async def _until_changed(self, watch: Watch) -> AsyncGenerator[bytes, None]:
+        until = self._now() + self._parts.rhythm.poll
+        while not watch.closed and (left := until - self._now()) > 0:
+            notices = await watch.notices(left)
+            for piece in self._words(notices):
+                yield piece
+            if any(notice.text is None for notice in notices):
+                return
+        if self._now() - self._sent_at >= self._parts.rhythm.keep_alive:
+            yield _KEEP_ALIVE
+
+    def _words(self, notices: Sequence[Notice]) -> Sequence[bytes]:
+        together: dict[tuple[int, int], list[str]] = {}
+        for notice in notices:
+            # Words of a step whose reply is told already are of no use to anybody.
+            if notice.text is not None and notice.step > self._replied:
+                together.setdefault((notice.step, notice.attempt), []).append(notice.text)
+        return [
+            encoded("token", {"step": step, "attempt": attempt, "text": "".join(texts)})
+            for (step, attempt), texts in together.items()
+        ]
+
+    def _milestone(self, event: Event) -> bytes:
+        self._seq = event.seq
+        step = event.data.get("step")
+        if event.type == "step.replied" and isinstance(step, int):
+            self._replied = max(self._replied, step)
+        at = event.at.isoformat().replace("+00:00", "Z")
+        return encoded(event.type, {**event.data, "seq": event.seq, "type": event.type, "at": at}, event.seq)
+
+    async def _may_read(self) -> bool:
+        if self._now() - self._checked_at < self._parts.rhythm.recheck:
+            return True
+        self._checked_at = self._now()
+        return await may_still(self._parts, self._caller, Permission.SESSION_READ, self._session_id)
+
+
+def encoded(kind: str, data: Mapping[str, object], event_id: int | None = None) -> bytes:
+    """One server-sent event; its data is one line of ASCII, for some clients break lines at more characters."""
+    line = json.dumps(data, separators=(",", ":"), default=str)
+    head = f"id: {event_id}\n" if event_id is not None else ""
+    return f"{head}event: {kind}\ndata: {line}\n\n".encode()

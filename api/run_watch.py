@@ -1,0 +1,88 @@
+"""Watching one run: what the listener hears of it, and the end of waiting when the process is about to end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from api.composition import GatewayParts
+from taskforce.application.runs.lifecycle import require_run
+from taskforce.core.domain.runs.run import Run
+from taskforce.infrastructure.persistence.notifications import Notice
+
+
+class Watch:
+    """The notices of one run while it is watched; see `watching`."""
+
+    def __init__(self, queue: "asyncio.Queue[Notice]", closing: "asyncio.Task[bool]") -> None:
+        self._queue = queue
+        self._closing = closing
+
+    @property
+    def closed(self) -> bool:
+        """Whether the process is about to end."""
+        return self._closing.done()
+
+    async def notices(self, seconds: float) -> Sequence[Notice]:
+        """Waits for news.
+
+        Args:
+            seconds: How long at most.
+
+        Returns:
+            All that has come, oldest first; nothing when the time is up or the process is about to end.
+        """
+        first = asyncio.ensure_future(self._queue.get())
+        try:
+            await asyncio.wait({first, self._closing}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            got = first.done()
+            first.cancel()
+        if not got:
+            return ()
+        found = [first.result()]
+        while not self._queue.empty():
+            found.append(self._queue.get_nowait())
+        return found
+
+
+@asynccontextmanager
+async def watching(parts: GatewayParts, tenant_id: str, run_id: str) -> AsyncIterator[Watch]:
+    """Watches a run while the block lasts; nothing is left behind, however it ends."""
+    closing = asyncio.ensure_future(parts.closing.wait())
+    try:
+        async with parts.listener.follow(tenant_id, run_id) as queue:
+            yield Watch(queue, closing)
+    finally:
+        closing.cancel()
+
+
+async def wait_for_end(parts: GatewayParts, tenant_id: str, run_id: str, seconds: float) -> Run | None:
+    """Waits for a run to end.
+
+    Args:
+        parts: Of the gateway.
+        tenant_id: The tenant.
+        run_id: The run.
+        seconds: How long at most.
+
+    Returns:
+        The run as it ended, or None when it has not.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + seconds
+    async with watching(parts, tenant_id, run_id) as watch:
+        while True:
+            run = await require_run(parts.database, tenant_id, run_id)
+            if run.status.is_final:
+                return run
+            if watch.closed or now() >= until:
+                return None
+            await _changed(watch, min(until - now(), parts.rhythm.poll))
+
+
+async def _changed(watch: Watch, seconds: float) -> None:
+    now = asyncio.get_running_loop().time
+    until = now() + seconds
+    while not watch.closed and now() < until:
+        if any(notice.text is None for notice in await watch.notices(until - now())):
+            return

@@ -1,0 +1,374 @@
+"""The catalog's agents and versions as they travel over HTTP."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from taskforce.application.catalog.versions import InFlight
+from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
+from taskforce.core.domain.catalog.definition import Offered, problems_of
+from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
+from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
+from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
+from taskforce.core.interfaces.repositories.catalog import Listed
+
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
+UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]
+Tags = Annotated[list[Label], Field(max_length=MOST_TAGS)]
+Document = dict[str, JsonValue]
+Number = Annotated[str, Field(min_length=5, max_length=64)]
+Changelog = Annotated[str, Field(max_length=LONGEST_CHANGELOG)]
+Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
+
+
+_DEFINED = frozenset({"definition", "initial_definition"})
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CloneIn(_Asked):
+    """A copy; what is left out is as in the agent that is copied, but the owner is the caller.
+
+    Attributes:
+        name: For people.
+        slug: For addresses; derived from the name when left out.
+        category: An empty one is none.
+    """
+
+    name: Name
+    slug: Slug | None = None
+    description: Text | None = None
+    category: Annotated[str, Field(max_length=LONGEST_LABEL)] | None = None
+    tags: Tags | None = None
+    owner_id: UserId | None = None
+
+
+class AgentIn(CloneIn):
+    """A new agent; its first version is a draft with the number 0.1.0.
+
+    Attributes:
+        name: For people.
+        slug: For addresses; derived from the name when left out.
+        owner_id: Who answers for it; the caller when left out.
+        definition: What the agent is. A draft takes any; its `problems` say what keeps it from being submitted.
+        initial_definition: The same, by the name that Python's `create_agent` has for it.
+    """
+
+    definition: Document = Field(default_factory=dict)
+    initial_definition: Document = Field(
+        default_factory=dict, description="The same as `definition`; give one of them."
+    )
+
+    @model_validator(mode="after")
+    def _one_definition(self) -> Self:
+        given = [json.dumps(getattr(self, name), sort_keys=True) for name in _DEFINED & self.model_fields_set]
+        if len(set(given)) > 1:
+            raise ValueError("`definition` and `initial_definition` are the same; give one of them")
+        return self
+
+    @property
+    def defined(self) -> Document:
+        """What the agent is, by whichever name it came."""
+        return self.definition if "definition" in self.model_fields_set else self.initial_definition
+
+
+class AgentChangeIn(_Asked):
+    """What shall be different; what is left out stays as it is, and an empty category is none."""
+
+    name: Name | None = None
+    slug: Slug | None = None
+    description: Text | None = None
+    category: Annotated[str, Field(max_length=LONGEST_LABEL)] | None = None
+    tags: Tags | None = None
+    owner_id: UserId | None = None
+
+
+class VersionIn(_Asked):
+    """A new version, a draft.
+
+    Attributes:
+        version_number: As Semantic Versioning writes it; none that is there already.
+    """
+
+    version_number: Number
+    definition: Document
+    changelog: Changelog = ""
+
+
+class VersionChangeIn(_Asked):
+    """What shall be different about a draft; what is left out stays as it is."""
+
+    version_number: Number | None = None
+    definition: Document | None = None
+    changelog: Changelog | None = None
+
+
+class CommentIn(_Asked):
+    """What somebody says to what they do."""
+
+    comment: Comment = ""
+
+
+class VerdictIn(CommentIn):
+    """A word on a version.
+
+    Attributes:
+        config_hash: That of the version as it was shown; anything else is not decided on.
+    """
+
+    config_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class RollbackIn(CommentIn):
+    """A way back.
+
+    Attributes:
+        version: Id or number of a published version; without it, that which was published before the current one.
+    """
+
+    version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+
+class RetirementIn(_Asked):
+    """How a version is taken out of use.
+
+    Attributes:
+        in_flight: What happens to its open runs: `finish` and `drain` let them go on, `cancel` cancels them. After
+            `finish` a deprecated version can still be started by its number; with `drain` a version with open runs is
+            not archived.
+        release: Remove the aliases that point to it, and leave the agent without a current version if need be.
+        comment: Why.
+    """
+
+    in_flight: Annotated[InFlight, Field(strict=False)] = InFlight.FINISH
+    release: bool = False
+    comment: Comment = ""
+
+
+class AliasIn(_Asked):
+    """Where a name shall lead: id or number of a published version."""
+
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class ProblemOut(BaseModel):
+    """One thing that is wrong with a definition, and where."""
+
+    path: str
+    problem: str
+
+
+class TransitionOut(BaseModel):
+    """One step of a version's life."""
+
+    was: VersionStatus
+    now: VersionStatus
+    by: str
+    at: datetime
+    comment: str
+
+
+class VersionListedOut(BaseModel):
+    """A version, without what it defines.
+
+    Attributes:
+        allowed: Where it can go from here.
+        draining: Whether no new runs of it are started.
+        request_id: The request for its publication that was opened last.
+        config_hash: SHA-256 over its definition's canonical JSON (RFC 8785).
+    """
+
+    version_id: str
+    version_number: str
+    status: VersionStatus
+    allowed: list[VersionStatus]
+    changelog: str
+    config_hash: str
+    draining: bool
+    request_id: str | None
+    created_by: str
+    created_at: datetime
+
+
+class VersionOut(VersionListedOut):
+    """A version.
+
+    Attributes:
+        problems: What keeps a draft from being submitted; empty for all else.
+        transitions: Each step of its life, oldest first.
+    """
+
+    agent_id: str
+    definition: Mapping[str, object]
+    problems: list[ProblemOut]
+    transitions: list[TransitionOut]
+
+
+class AgentListedOut(BaseModel):
+    """An agent as lists show it.
+
+    Attributes:
+        current_version: The number of the version that runs when nobody names one.
+        latest_version: The highest number that it has.
+        rank: How well it answers a question; 0 without one.
+    """
+
+    agent_id: str
+    slug: str
+    name: str
+    description: str
+    category: str | None
+    tags: list[str]
+    owner_id: str
+    current_version: str | None
+    latest_version: str
+    latest_status: VersionStatus
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+    rank: float
+
+
+class AgentOut(BaseModel):
+    """An agent with its versions, the highest first.
+
+    Attributes:
+        current_version: The number of the version that runs when nobody names one.
+        aliases: Names that lead to versions, with the versions' numbers.
+    """
+
+    agent_id: str
+    slug: str
+    name: str
+    description: str
+    category: str | None
+    tags: list[str]
+    owner_id: str
+    current_version: str | None
+    aliases: dict[str, str]
+    versions: list[VersionListedOut]
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+
+class RetiredOut(BaseModel):
+    """A version that was taken out of use.
+
+    Attributes:
+        open_runs: Open runs of it at that moment.
+        cancelled_runs: How many of them were asked to end.
+    """
+
+    version: VersionOut
+    open_runs: int
+    cancelled_runs: int
+
+
+class ChangeOut(BaseModel):
+    """One difference; `path` is a JSON pointer into the definition."""
+
+    path: str
+    kind: ChangeKind
+    before: object
+    after: object
+
+
+class DiffOut(BaseModel):
+    """What is different between two versions."""
+
+    before: VersionListedOut
+    after: VersionListedOut
+    changes: list[ChangeOut]
+
+
+def agent_out(agent: Agent) -> AgentOut:
+    """The agent as it is sent."""
+    about = agent.about
+    return AgentOut.model_construct(
+        agent_id=agent.agent_id,
+        slug=about.slug,
+        name=about.name,
+        description=about.description,
+        category=about.category,
+        tags=sorted(about.tags),
+        owner_id=about.owner_id,
+        current_version=None if agent.current is None else agent.current.version_number,
+        aliases={name: agent.version(target).version_number for name, target in sorted(agent.aliases.items())},
+        versions=[version_listed(one) for one in agent.ordered()],
+        created_at=agent.created_at,
+        updated_at=agent.updated_at,
+        revision=agent.revision,
+    )
+
+
+def agent_listed(found: Listed) -> AgentListedOut:
+    """An agent of a list as it is sent."""
+    about = found.about
+    return AgentListedOut.model_construct(
+        agent_id=found.agent_id,
+        slug=about.slug,
+        name=about.name,
+        description=about.description,
+        category=about.category,
+        tags=sorted(about.tags),
+        owner_id=about.owner_id,
+        current_version=found.current_number,
+        latest_version=found.latest_number,
+        latest_status=found.latest_status,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+        revision=found.revision,
+        rank=found.rank,
+    )
+
+
+def version_listed(version: AgentVersion) -> VersionListedOut:
+    """A version of a list as it is sent."""
+    return VersionListedOut.model_construct(
+        version_id=version.version_id,
+        version_number=version.version_number,
+        status=version.status,
+        allowed=list(version.allowed),
+        changelog=version.changelog,
+        config_hash=version.config_hash,
+        draining=version.draining,
+        request_id=version.request_id,
+        created_by=version.created_by,
+        created_at=version.created_at,
+    )
+
+
+def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> VersionOut:
+    """The version as it is sent.
+
+    Args:
+        agent: Its agent.
+        version: The version.
+        offered: What its definition may name.
+    """
+    is_draft = version.status is VersionStatus.DRAFT
+    problems = problems_of(version.definition, offered) if is_draft else ()
+    return VersionOut.model_construct(
+        **version_listed(version).__dict__,
+        agent_id=agent.agent_id,
+        definition=version.definition,
+        problems=[ProblemOut.model_construct(path=one.path, problem=one.problem) for one in problems],
+        transitions=[
+            TransitionOut.model_construct(was=one.was, now=one.now, by=one.by, at=one.at, comment=one.comment)
+            for one in version.transitions
+        ],
+    )
+
+
+def change_out(change: DefinitionChange) -> ChangeOut:
+    """A difference as it is sent."""
+    return ChangeOut.model_construct(path=change.path, kind=change.kind, before=change.before, after=change.after)

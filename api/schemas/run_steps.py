@@ -1,0 +1,121 @@
+"""The steps of a run as they travel over HTTP."""
+
+import json
+from datetime import datetime
+
+from pydantic import BaseModel, JsonValue
+
+from api.schemas.runs import PREFIX, TokensOut
+from taskforce.application.runs.history import CallSeen, StepSeen
+from taskforce.core.domain.metering.usage import StepUsage
+from taskforce.core.domain.runs.todo import TodoList, TodoStatus
+from taskforce.core.domain.runs.transcript import CallStatus
+
+
+class TodoOut(BaseModel):
+    """One item of the agent's plan."""
+
+    text: str
+    status: TodoStatus
+
+
+class CallOut(BaseModel):
+    """A tool call.
+
+    Attributes:
+        call: Its number within the step, from 1.
+        tool: What the model called.
+        arguments: An object, or the model's own text where that is not one.
+        status: Null while it is not finished.
+        observation: What the model was shown.
+        duration_ms: Milliseconds that the tool took.
+        result: Where the whole result is, when the model was shown a part.
+    """
+
+    call: int
+    tool: str
+    arguments: JsonValue
+    status: CallStatus | None
+    observation: str | None
+    duration_ms: int | None
+    result: str | None
+
+
+class SaidOut(BaseModel):
+    """What a person said before the step."""
+
+    author_id: str | None
+    text: str
+    at: datetime
+
+
+class StepOut(BaseModel):
+    """A step: what was said to the agent, its thought, its tool calls and what came of them."""
+
+    step: int
+    thought: str
+    tool_calls: list[CallOut]
+    words: list[SaidOut]
+    duration_ms: int
+    tokens: TokensOut
+    models: list[str]
+    todo: list[TodoOut] | None
+    at: datetime
+
+
+def todo_out(todo: TodoList) -> list[TodoOut]:
+    """The plan's items."""
+    return [TodoOut(text=item.text, status=item.status) for item in todo.items]
+
+
+def step_out(run_id: str, seen: StepSeen) -> StepOut:
+    """A step as callers see it."""
+    return StepOut(
+        step=seen.step,
+        thought=seen.thought,
+        tool_calls=[_call(run_id, seen.step, call) for call in seen.calls],
+        words=[SaidOut(author_id=word.author_id, text=word.text, at=word.at) for word in seen.words],
+        duration_ms=seen.duration_ms,
+        tokens=_tokens(seen.usage),
+        models=list(seen.usage.models),
+        todo=None if seen.todo is None else todo_out(seen.todo),
+        at=seen.at,
+    )
+
+
+def _call(run_id: str, step: int, seen: CallSeen) -> CallOut:
+    observed = seen.observed
+    cut = observed is not None and observed.whole_size is not None
+    return CallOut(
+        call=seen.number,
+        tool=seen.asked.name,
+        arguments=_arguments(seen.asked.arguments),
+        status=observed.status if observed else None,
+        observation=observed.text if observed else None,
+        duration_ms=(observed.duration_ms or 0) if observed else None,
+        result=f"{PREFIX}/{run_id}/results/{step}/{seen.number}" if cut else None,
+    )
+
+
+def _arguments(raw: str) -> JsonValue:
+    try:
+        arguments: JsonValue = json.loads(raw or "{}", parse_constant=_no_constant)
+        # What the model wrote may hold what JSON for a caller must not: half characters, or numbers without end.
+        json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return raw
+    return arguments if isinstance(arguments, dict) else raw
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _tokens(usage: StepUsage) -> TokensOut:
+    return TokensOut(
+        input=usage.input_tokens,
+        output=usage.output_tokens,
+        cached=usage.cached_tokens,
+        wasted=usage.wasted_tokens,
+        total=usage.input_tokens + usage.output_tokens,
+    )

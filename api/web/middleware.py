@@ -1,0 +1,178 @@
+"""What every request goes through, as plain ASGI: its id, its log line, its body's limits, its answer's headers."""
+
+import re
+import time
+from collections.abc import Iterable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.web import problems
+from api.web.json_body import check_json
+from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.ids import new_id
+from taskforce.infrastructure.logging import bind, forget
+
+MAX_BODY = 1_048_576
+REQUEST_ID = "x-request-id"
+
+YAML_KINDS = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
+
+_TAKES_YAML = "/import"
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SILENT = frozenset({"/health", "/ready"})
+_PAGES = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
+_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+)
+_NOTHING_ACTIVE = "default-src 'none'; frame-ancestors 'none'"
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestContext:
+    """Gives the request its id, logs it, adds the headers of every answer, and answers what nobody expected.
+
+    Args:
+        app: The next application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(scope, send, _request_id(scope))
+        forget()
+        bind(request_id=answer.request_id)
+        scope.setdefault("state", {})["request_id"] = answer.request_id
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:  # the last net: whatever it is, the caller gets a problem document
+            _log.error("http.failed", method=scope["method"], path=scope["path"], exc_info=error)
+            if answer.status is not None:
+                raise
+            await problems.unexpected(answer.request_id)(scope, receive, answer)
+        finally:
+            answer.log()
+
+
+class BodyGuard:
+    """Reads the body before anything else sees it: not too large, JSON by its header, and strict JSON.
+
+    Args:
+        app: The next application.
+        most: Bytes that a body may have.
+    """
+
+    def __init__(self, app: ASGIApp, most: int = MAX_BODY) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request, or refuses its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope.get("state", {}).get("request_id")
+        headers = Headers(scope=scope)
+        body = None if _announces_more(headers, self._most) else await self._read(receive)
+        if body is None:
+            await problems.too_large(self._most, request_id)(scope, receive, send)
+        elif body and not _is_json(headers) and not _is_yaml(headers, scope):
+            await problems.unsupported(request_id)(scope, receive, send)
+        else:
+            await self._pass_on(body, scope, receive, send, request_id)
+
+    async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send, request_id: str | None) -> None:
+        try:
+            # YAML is read, as strictly, by the few routes that take it.
+            if body and _is_json(Headers(scope=scope)):
+                check_json(body)
+        except DomainError as error:
+            await problems.domain_problem(error, request_id)(scope, receive, send)
+            return
+        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return waiting.pop() if waiting else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return b""
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._most:
+                return None
+            parts.append(part)
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+
+class _Answer:
+    """The sending end of one request."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.request_id = request_id
+        self.status: int | None = None
+        self._scope = scope
+        self._send = send
+        self._began = time.perf_counter()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self.request_id
+            for name, value in self._additions():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    def log(self) -> None:
+        """Writes the request's line; sign-of-life requests would drown the others."""
+        path = self._scope["path"]
+        if path not in _SILENT:
+            spent = round((time.perf_counter() - self._began) * 1_000, 1)
+            _log.info("http.request", method=self._scope["method"], path=path, status=self.status, duration_ms=spent)
+
+    def _additions(self) -> Iterable[tuple[str, str]]:
+        yield from _HEADERS
+        yield from self._scope.get("state", {}).get("rate_headers", {}).items()
+        if self._scope["path"] not in _PAGES:
+            yield "content-security-policy", _NOTHING_ACTIVE
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _ACCEPTED_ID.fullmatch(given) else new_id()
+
+
+def _announces_more(headers: Headers, most: int) -> bool:
+    length = headers.get("content-length", "0")
+    return length.isascii() and length.isdigit() and len(length) < 20 and int(length) > most  # noqa: PLR2004
+
+
+def _is_yaml(headers: Headers, scope: Scope) -> bool:
+    return scope["path"].endswith(_TAKES_YAML) and _kind(headers) in YAML_KINDS
+
+
+def _is_json(headers: Headers) -> bool:
+    kind = _kind(headers)
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()

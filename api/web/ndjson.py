@@ -1,0 +1,58 @@
+"""Answers of many lines: sent as they are read, by somebody who may still read them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+import structlog
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from api.composition import GatewayParts
+from taskforce.core.domain.errors import DomainError
+
+MEDIA_TYPE = "application/x-ndjson"
+ANCHOR = "Audit-Anchor"
+"""The header that says where an export of the audit log must end."""
+
+_log = structlog.get_logger(__name__)
+
+
+class LinesResponse(StreamingResponse):
+    """JSON Lines out of a source that is closed at once, whoever ends it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, source: AsyncGenerator[str, None] | AsyncGenerator[bytes, None], headers: dict[str, str]
+    ) -> None:
+        super().__init__(source, headers={"x-accel-buffering": "no", **headers})
+        self._source = source
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends what the source gives. Where it fails the answer has no end: the server closes the connection."""
+        try:
+            async with aclosing(self._source):
+                await super().stream_response(send)
+        except DomainError as error:
+            _log.warning("lines.broken", code=error.code, detail=error.message)
+
+
+def still(parts: GatewayParts, look: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+    """Whether a reader may read on, looked at anew as often as for a stream.
+
+    Args:
+        parts: The gateway's parts.
+        look: Looks at it.
+    """
+    seconds = asyncio.get_running_loop().time
+    checked_at = seconds()
+
+    async def may_go_on() -> bool:
+        nonlocal checked_at
+        if seconds() - checked_at < parts.rhythm.recheck:
+            return True
+        checked_at = seconds()
+        return await look()
+
+    return may_go_on

@@ -1,0 +1,60 @@
+"""The HTTP server of the gateway."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+GRACE_SECONDS = 10
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class GatewayServer(uvicorn.Server):
+    """A server that tells streams and waiting requests to end before it waits for them.
+
+    Args:
+        app: The application.
+        closing: Set when the server is about to end.
+        host: Where to listen.
+        port: The port; 0 takes a free one.
+        signals: Whether Ctrl-C and SIGTERM end it.
+    """
+
+    def __init__(self, app: ASGIApp, closing: asyncio.Event, *, host: str, port: int, signals: bool = True) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Who is believed about the client's address is a setting of ours: see api/web/client_address.py.
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(config)
+        self._closing = closing
+        self._signals = signals
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends orderly."""
+        self._closing.set()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Listens to the signals; unlike Uvicorn, does not raise them again: parts are still to be closed."""
+        loop = asyncio.get_running_loop()
+        taken = _SIGNALS if self._signals else ()
+        for one in taken:
+            loop.add_signal_handler(one, self.handle_exit, one, None)
+        try:
+            yield
+        finally:
+            for one in taken:
+                loop.remove_signal_handler(one)

@@ -1,0 +1,79 @@
+"""How fast a tenant, and each of its API keys, may ask; one count for all gateways."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskforce.core.domain.access.rate_limits import Rate, Taken, rate_headers
+from taskforce.core.domain.errors import Limited
+from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.interfaces.store import Records
+
+
+@dataclass(frozen=True, slots=True)
+class RateRules:
+    """What a deployment says about rates; None is no limit.
+
+    Attributes:
+        default: Of each API key, and of each tenant.
+        by_tenant: Whether the default holds for tenants too; a tenant's own setting always does.
+    """
+
+    default: Rate | None = None
+    by_tenant: bool = True
+
+    def of_tenant(self, standing: Standing) -> Rate | None:
+        """The rate of a caller's tenant."""
+        own = standing.tenant.settings.requests_per_minute
+        if own is not None:
+            return Rate.per_minute(own)
+        return self.default if self.by_tenant else None
+
+
+async def count_request(records: Records, rules: RateRules, standing: Standing, now: datetime) -> Mapping[str, str]:
+    """Counts one request against its tenant's limit and its API key's; one that is refused takes of neither.
+
+    Args:
+        records: The tenant's records. A bucket is locked until their transaction ends: do this last.
+        rules: What the deployment says.
+        standing: Who asks.
+        now: The time.
+
+    Returns:
+        The headers that tell how much is left, of the limit that is nearest; none without limits.
+
+    Raises:
+        Limited: `rate_limited`, with the time to wait and those headers in `headers`.
+    """
+    # The key first: one that floods must not use up what its tenant's others have.
+    of_key = rules.default if standing.is_cut else None
+    wanted = {f"key:{standing.key_id}": of_key, "tenant": rules.of_tenant(standing)}
+    found: list[tuple[str, Rate, Taken]] = []
+    for bucket, rate in wanted.items():
+        if rate is not None:
+            found.append((bucket, rate, await records.rates.take(bucket, rate, now)))
+            if not found[-1][2].allowed:
+                break
+    return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining))) if found else {}
+
+
+def _answer(bucket: str, rate: Rate, taken: Taken) -> Mapping[str, str]:
+    name = bucket.partition(":")[0]
+    headers = rate_headers(taken, rate, name)
+    if not taken.allowed:
+        whose = "Your tenant" if name == "tenant" else "This API key"
+        text = f"{whose} may make {rate.limit} requests in {rate.per_seconds:g} seconds. Wait, then go on."
+        raise RateLimited(text, retry_after=taken.retry_after_seconds, headers=headers)
+    return headers
+
+
+class RateLimited(Limited):
+    """Too many requests.
+
+    Attributes:
+        headers: The headers that tell so.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str]) -> None:
+        super().__init__("rate_limited", message, retry_after=retry_after)
+        self.headers = headers

@@ -1,0 +1,133 @@
+"""What follows the approval of an agent's publication."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from taskforce.application.access.authorization import context_of, judge, widened
+from taskforce.application.access.policy_documents import policy_now
+from taskforce.application.approvals.decisions import SUBJECT_CHANGED
+from taskforce.application.approvals.handler import Anything
+from taskforce.application.catalog.agents import told_version
+from taskforce.application.identity.principals import standing_by
+from taskforce.core.domain.access.policies import Resource, evaluate
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.catalog.agent import Agent
+from taskforce.core.domain.catalog.version import LONGEST_COMMENT, Act, AgentVersion, VersionStatus
+from taskforce.core.domain.errors import Conflict, Missing
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.interfaces.identity import Permission, ResourceType
+from taskforce.core.interfaces.store import Records
+
+SYSTEM = "system"
+
+
+_FACTS: Mapping[str, object] = {"channel": "worker"}
+
+
+CHANGED = "what was decided on is not this version any more"
+
+
+class Publications(Anything):
+    """What a request for publication is about, for the engine that decides it: there is no other way to published.
+
+    Args:
+        rules: What the deployment says about rights.
+    """
+
+    def __init__(self, rules: AccessRules) -> None:
+        self._rules = rules
+
+    async def content(self, records: Records, request: Request) -> str | None:
+        """What was asked for, as long as this version waits for this request unchanged."""
+        version = _waiting(await records.catalog.get(request.resource_id), request)
+        same = version is not None and version.config_hash == request.payload.get("config_hash")
+        return request.content_hash if same else None
+
+    async def closed(
+        self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
+    ) -> None:
+        """Approves the version, or makes it a draft again, in the transaction that closes its request."""
+        agent = await records.catalog.locked(request.resource_id)
+        version = _waiting(agent, request)
+        if agent is None or version is None:
+            return
+        same = version.config_hash == request.payload.get("config_hash")
+        approved = status is ApprovalStatus.APPROVED and same
+        verdict = Verdict.APPROVE if status is ApprovalStatus.APPROVED else Verdict.REJECT
+        by = ", ".join(one.approver_id for one in request.approval.decisions if one.verdict is verdict) or SYSTEM
+        why = (reason or status.value) if same else CHANGED
+        act = Act(by, now, why[:LONGEST_COMMENT])
+        changed = agent.approved(version.version_id, act) if approved else agent.rejected(version.version_id, act)
+        await records.catalog.save(changed, agent)
+        action = "agent.version.approve" if approved else "agent.version.reject"
+        await records.audit.append(_concluded(action, request, changed, version, act))
+
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Publishes the version with its requester's rights of now; without them it waits for somebody else.
+
+        Raises:
+            Forbidden: The requester, or the key that submitted it, may not do that any more.
+            Conflict: `subject_changed`.
+        """
+        agent = await records.catalog.locked(request.resource_id)
+        version = None if agent is None else _named(agent, request)
+        if agent is None or version is None or not _approved_by(request, version):
+            raise Conflict(SUBJECT_CHANGED, "The version is not there any more, or was published meanwhile.")
+        await self._require_right(records, request, agent, now)
+        act = Act(request.approval.requester_id, now, "approved")
+        changed = agent.published(version.version_id, act)
+        await records.catalog.save(changed, agent)
+        audited = _concluded("agent.version.publish", request, changed, version, act)
+        await records.audit.append(replace(audited, key_id=request.key_id))
+        return f"Version {version.version_number} was published."
+
+    async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
+        """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
+        who = await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        if not who.is_cut:
+            who = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
+        policy, needed = await policy_now(records), Permission.AGENT_UPDATE
+        what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
+        judge(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)
+
+
+def _named(agent: Agent, request: Request) -> AgentVersion | None:
+    try:
+        return agent.version(str(request.payload.get("version_id")))
+    except Missing:
+        return None
+
+
+def _waiting(agent: Agent | None, request: Request) -> AgentVersion | None:
+    """The version that waits for this very request; None when it does not any more."""
+    version = None if agent is None else _named(agent, request)
+    waits = version is not None and version.status is VersionStatus.PENDING_APPROVAL
+    return version if waits and version and version.request_id == request.approval.request_id else None
+
+
+def _approved_by(request: Request, version: AgentVersion) -> bool:
+    """Whether it is this very request that has approved the version, as it was asked for."""
+    asked = (request.approval.request_id, request.payload.get("config_hash"))
+    return version.status is VersionStatus.APPROVED and (version.request_id, version.config_hash) == asked
+
+
+def _concluded(action: str, request: Request, agent: Agent, version: AgentVersion, act: Act) -> AuditEvent:
+    return AuditEvent(
+        actor_id=act.by,
+        on_behalf_of=request.approval.requester_id,
+        action=action,
+        resource_type="agent",
+        resource_id=agent.agent_id,
+        outcome="allowed",
+        reason=act.comment,
+        channel="worker",
+        at=act.at,
+        details={
+            "approval_id": request.approval.request_id,
+            "before": told_version(version),
+            "after": told_version(agent.version(version.version_id)),
+        },
+    )

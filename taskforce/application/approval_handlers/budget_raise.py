@@ -1,0 +1,132 @@
+"""Raises: somebody asks that a run which is under way may use more, and it may, from its next step on.
+
+The run's row has the limits. Its workflow is told that they have changed, and reads them there: a signal by itself
+raises nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Final
+
+from taskforce.application.approvals.handler import Anything, followed
+from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
+from taskforce.application.identity.principals import standing_by
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.errors import Conflict, Missing, Unavailable
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.ids import is_id, missing
+from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.runs.run import HARD_LIMITS
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.workflows import RunSignals
+
+LIMITS_RAISED: Final = "limits_raised"
+"""The signal that tells a run to read its limits again."""
+SCHEMA: Final[Mapping[str, object]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["run_id"],
+    "minProperties": 2,
+    "properties": {
+        "run_id": {"type": "string", "maxLength": 64},
+        **{name: {"type": "integer", "minimum": 1, "maximum": most} for name, most in HARD_LIMITS.items()},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """What somebody asks for: the run, and its new limits by their names."""
+
+    run_id: str
+    limits: Mapping[str, int]
+
+
+class Raises(Anything):
+    """What a request for a larger budget is about.
+
+    Args:
+        rules: What the deployment says about rights.
+    """
+
+    def __init__(self, rules: AccessRules) -> None:
+        self._rules = rules
+
+    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+        """Lets only pass what gives a run that is under way more than it has."""
+        wish = raise_of(payload)
+        run = await records.runs.get(wish.run_id) if is_id(wish.run_id) else None
+        if run is None or run.status.is_final:
+            refuse_payload(["run_id: there is no such run under way."])
+        assert run is not None
+        has = asdict(run.brief.limits)
+        refuse_payload(
+            [f"{name}: the run has {has[name]} already." for name in wish.limits if wish.limits[name] <= has[name]]
+        )
+        return {"run_id": run.brief.run_id, **wish.limits}
+
+    async def content(self, records: Records, request: Request) -> str | None:
+        """What was asked for, as long as the run is under way."""
+        run = await records.runs.get(raise_of(request.payload).run_id)
+        return None if run is None or run.status.is_final else request.content_hash
+
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Raises the limits in the run's row.
+
+        Raises:
+            Invalid: `payload_invalid`: it was asked for before such payloads were checked.
+            Missing: `run_not_found`.
+            Conflict: `run_finished`; `not_a_raise`: the run has as much by now.
+            Forbidden: As `standing_by` for who asks.
+        """
+        wish = raise_of(request.payload)
+        await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        run = await records.runs.locked(wish.run_id)
+        if run is None:
+            raise missing("run")
+        run.require_open()
+        before = run.brief.limits
+        limits = before.raised(wish.limits)
+        if limits == before:
+            raise Conflict("not_a_raise", "The run may use as much already.")
+        await records.runs.set_limits(wish.run_id, limits)
+        said = {name: value for name, value in asdict(limits).items() if value != asdict(before)[name]}
+        told = {"request_id": request.approval.request_id, **said}
+        await records.events.append(wish.run_id, "run.limits_raised", told, now)
+        about = ("run", run.brief.run_id)
+        await records.audit.append(followed(request, "run.raise_limits", about, asdict(before), asdict(limits), now))
+        return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
+
+    async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
+        """Tells the run, and who watches it.
+
+        Raises:
+            Unavailable: Its workflow is not to be reached, or not started yet.
+        """
+        run_id = raise_of(request.payload).run_id
+        live.changed(tenant_id, run_id)
+        async with store.reading(tenant_id) as records:
+            run = await records.runs.get(run_id)
+        if run is None or run.status.is_final:
+            return
+        try:
+            await runs.signal_run(tenant_id, run_id, LIMITS_RAISED)
+        except Missing:
+            # It is started with the limits that whoever starts it has read, perhaps before they were raised.
+            raise Unavailable(
+                "run_not_started", "The run has no workflow yet, which is told as soon as it has."
+            ) from None
+
+
+def raise_of(payload: Json) -> Raise:
+    """Reads what was asked for.
+
+    Raises:
+        Invalid: `payload_invalid`.
+    """
+    refuse_payload(payload_problems(SCHEMA, payload))
+    said = {name: payload.get(name) for name in HARD_LIMITS}
+    # JSON Schema takes 5.0 for an integer.
+    return Raise(str(payload["run_id"]), {name: int(n) for name, n in said.items() if isinstance(n, int | float)})

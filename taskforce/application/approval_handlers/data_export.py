@@ -1,0 +1,175 @@
+"""Exports of data that were asked for: written piece by piece, and kept for a while for who asked.
+
+Whoever asks need not hold the right to read what is exported: that is what the approval is for. Each piece and how
+far the export has come are one transaction, so that a worker which is killed goes on where it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from taskforce.application.approvals.handler import Anything
+from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
+from taskforce.application.audit.export import Export, next_page
+from taskforce.application.audit.sealing import seal_tenant
+from taskforce.application.identity.principals import standing_by
+from taskforce.core.domain.approvals.records import Request, RequestResult
+from taskforce.core.domain.audit import chain
+from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.json_limits import Json, moment
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.store import Records, Store
+
+KEPT: Final = timedelta(days=7)
+"""How long a result is kept."""
+MEDIA_TYPE: Final = "application/x-ndjson"
+SCHEMA: Final[Mapping[str, object]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["what"],
+    "properties": {
+        "what": {"enum": ["audit"]},
+        "from": {"type": "string", "maxLength": 64},
+        "to": {"type": "string", "maxLength": 64},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Of which time: None for since ever, or until now."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+class Exports(Anything):
+    """What a request for data is about.
+
+    Args:
+        rules: What the deployment says about rights.
+    """
+
+    def __init__(self, rules: AccessRules) -> None:
+        self._rules = rules
+
+    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+        """Lets only pass what there are exports of."""
+        refuse_payload(_problems(payload))
+        return payload
+
+    async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
+        """Writes the export, piece by piece, from where it was.
+
+        Raises:
+            Invalid: `payload_invalid`: it was asked for before such payloads were checked.
+            Forbidden: As `standing_by` for who asks.
+            Conflict: `audit_dropped`: what was still to come was dropped in the meantime.
+        """
+        wish, now = _wish(request.payload), clock()
+        if await self._begin(store, tenant_id, request, now):
+            await seal_tenant(store, tenant_id, now, full=True)
+        while await _write(store, tenant_id, request, wish):
+            continue
+
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Lets the requester have it.
+
+        Raises:
+            Forbidden: As `prepare`.
+        """
+        await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        request_id, until = request.approval.request_id, now + KEPT
+        result = await records.request_results.locked(request_id)
+        if result is None:
+            raise missing("result")
+        await records.request_results.finish(request_id, now, until)
+        begin, end = (Anchor.parse(str(result.state[name])) for name in ("begin", "end"))
+        kept = until.isoformat(timespec="seconds")
+        return f"{end.seq - begin.seq} audit events were exported, {result.size} bytes, to be had until {kept}."
+
+    async def _begin(self, store: Store, tenant_id: str, request: Request, now: datetime) -> bool:
+        """Notes that the log is exported, which the export then holds; False when its place is known already."""
+        request_id = request.approval.request_id
+        name = f"audit-{tenant_id}-{request_id}.jsonl"
+        async with store.tenant(tenant_id) as records:
+            await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+            if await records.request_results.begin(RequestResult(request_id, MEDIA_TYPE, name, now, now + KEPT)):
+                await records.audit.append(_exported(tenant_id, request, now))
+                return True
+            result = await records.request_results.get(request_id)
+            return result is not None and result.pieces == 0
+
+
+async def _write(store: Store, tenant_id: str, request: Request, wish: _Wish) -> bool:
+    """Writes the next piece; False when there is none to write."""
+    async with store.tenant(tenant_id) as records:
+        result = await records.request_results.locked(request.approval.request_id)
+        if result is None:
+            raise missing("result")
+        if result.state.get("whole"):
+            return False
+        if result.pieces == 0:
+            export = await _place(records, wish)
+            state: Json = {"begin": str(export.begin), "end": str(export.end), "after": export.begin.seq}
+            header, _ = chain.export(export.begin, (), export.end)
+            await records.request_results.add(result, header.encode(), state)
+            return True
+        await _write_page(records, result)
+        return True
+
+
+async def _write_page(records: Records, result: RequestResult) -> None:
+    begin, end = (Anchor.parse(str(result.state[name])) for name in ("begin", "end"))
+    page = await next_page(records, Export(begin, end), int(str(result.state["after"])))
+    _, *events, closing = chain.export(begin, page, end)
+    if page:
+        await records.request_results.add(result, "".join(events).encode(), {**result.state, "after": page[-1].seq})
+    else:
+        await records.request_results.add(result, closing.encode(), {**result.state, "whole": True})
+
+
+async def _place(records: Records, wish: _Wish) -> Export:
+    """The part of the chain that holds all events of the time; it is whole, so others may stand between them."""
+    start, (end, _) = await records.audit.start(), await records.audit.end()
+    if wish.since is None and wish.until is None:
+        return Export(start, end)
+    found = await records.audit.places(wish.since, wish.until)
+    if found is None:
+        return Export(end, end)
+    first, last = found
+    return Export(await records.audit.anchor(first - 1) or start, await records.audit.anchor(last) or end)
+
+
+def _wish(payload: Json) -> _Wish:
+    refuse_payload(_problems(payload))
+    return _Wish(moment(payload.get("from")), moment(payload.get("to")))
+
+
+def _problems(payload: Json) -> Sequence[str]:
+    unread = [name for name in ("from", "to") if isinstance(payload.get(name), str) and moment(payload[name]) is None]
+    problems = [
+        *payload_problems(SCHEMA, payload),
+        *(f"{name}: a time is written as RFC 3339 has it, for example 2026-01-31T18:00:00Z." for name in unread),
+    ]
+    since, until = moment(payload.get("from")), moment(payload.get("to"))
+    if since is not None and until is not None and until <= since:
+        problems.append("to: this time is not after from.")
+    return problems
+
+
+def _exported(tenant_id: str, request: Request, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        actor_id=request.approval.requester_id,
+        action="audit.export",
+        resource_type="audit_log",
+        resource_id=tenant_id,
+        outcome="allowed",
+        at=now,
+        channel="worker",
+        details={"approval_id": request.approval.request_id, "asked": dict(request.payload)},
+    )

@@ -1,0 +1,193 @@
+"""Escalations: somebody asks for a role, everywhere or on one resource, for good or for a while, and is given it.
+
+Nobody hands on more than they may do: whoever has approved must hold, at the moment when it is carried out, what the
+role gives and, where it counts everywhere, its name. That is asked of each of them, and of a word that was said in
+somebody's place it is asked of the one who was away, for theirs is the right that was used; an API key's word hands on
+no more than the key holds, and what somebody was lent is not theirs to hand on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from taskforce.application.approvals.handler import Anything, approvers_of, followed
+from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
+from taskforce.application.identity.principals import known_roles, lasting, standing_by
+from taskforce.application.identity.resource_roles import told_grant
+from taskforce.application.identity.users import told_user
+from taskforce.core.domain.approvals.approval import Decision, Verdict
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, ResourceGrant, check_held, check_no_wider
+from taskforce.core.domain.json_limits import Json, moment
+from taskforce.core.interfaces.identity import ResourceType, Role
+from taskforce.core.interfaces.store import Records
+
+SCHEMA: Final[Mapping[str, object]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["role"],
+    "properties": {
+        "role": {"type": "string", "minLength": 1, "maxLength": 100},
+        "resource_type": {"enum": [kind.value for kind in ResourceType]},
+        "resource_id": {"type": "string", "minLength": 1, "maxLength": 255},
+        "until": {"type": "string", "maxLength": 64},
+        "hours": {"type": "number", "exclusiveMinimum": 0, "maximum": 366 * 24},
+    },
+    "dependentRequired": {"resource_type": ["resource_id"], "resource_id": ["resource_type"]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """What somebody asks for.
+
+    Attributes:
+        role: The role's id.
+        on: The kind of the resource and its id; None for everywhere.
+        until: When it shall end; None when `hours` says, or never.
+        hours: How long it shall last, from when it is given.
+    """
+
+    role: str
+    on: tuple[ResourceType, str] | None
+    until: datetime | None
+    hours: float | None
+
+    def ends(self, given_at: datetime) -> datetime | None:
+        """When the role ends; None for never.
+
+        Raises:
+            Conflict: `escalation_over`: before it could begin.
+        """
+        until = self.until if self.hours is None else given_at + timedelta(hours=self.hours)
+        if until is not None and until <= given_at:
+            raise Conflict("escalation_over", f"It was asked for until {until.isoformat()}, which is past.")
+        return until
+
+
+class Escalations(Anything):
+    """What a request for a role is about.
+
+    Args:
+        rules: What the deployment says about rights.
+    """
+
+    def __init__(self, rules: AccessRules) -> None:
+        self._rules = rules
+
+    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+        """Lets only a role pass that exists and can still be given; it is named by its id from now on."""
+        asked = payload.get("role")
+        role = None
+        if isinstance(asked, str):
+            known = await known_roles(records, {asked, CUSTOM_PREFIX + asked}, self._rules)
+            role = next((name for name in (asked, CUSTOM_PREFIX + asked) if name in known), None)
+        problems = [*_problems(payload), *_passed(payload, now)]
+        unknown = isinstance(asked, str) and role is None
+        refuse_payload([*problems, "role: there is no such role."] if unknown else problems)
+        return {**payload, "role": role}
+
+    async def content(self, records: Records, request: Request) -> str | None:
+        """What was asked for, as long as there is such a role."""
+        role = str(request.payload.get("role"))
+        return request.content_hash if role in await known_roles(records, {role}, self._rules) else None
+
+    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+        """Gives the requester the role, if those who have approved may hand it on at this moment.
+
+        Raises:
+            Invalid: `payload_invalid`: it was asked for before such payloads were checked.
+            Conflict: `escalation_over`.
+            Forbidden: As `standing_by` for who asks; `approver_holds_less`.
+        """
+        wish, requester = escalation_of(request.payload), request.approval.requester_id
+        until, approvers = wish.ends(now), approvers_of(request)
+        # In one order for all, as where users are changed: rights that are taken meanwhile are not handed on.
+        for user_id in sorted({requester, *approvers}):
+            await records.users.locked(user_id)
+        await standing_by(records, requester, request.key_id, self._rules, now)
+        await records.roles.shared({wish.role})
+        known = await known_roles(records, {wish.role}, self._rules)
+        for word in request.approval.decisions:
+            if word.verdict is Verdict.APPROVE:
+                await self._check_approver(records, word, wish, known, now)
+        if wish.on is None:
+            return await _lend(records, request, wish.role, until, now)
+        grant = ResourceGrant(requester, wish.role, *wish.on, until)
+        return await _grant(records, request, grant, approvers[-1], now)
+
+    async def _check_approver(
+        self, records: Records, word: Decision, wish: Escalation, known: Mapping[str, Role], now: datetime
+    ) -> None:
+        approver = word.on_behalf_of or word.approver_id
+        try:
+            speaks = await standing_by(records, approver, word.key_id, self._rules, now)
+            who = await lasting(records, speaks, self._rules, now)
+            check_no_wider((wish.role,), who.permissions, known)
+            if wish.on is None:
+                check_held((wish.role,), who.roles, who.permissions)
+        except DomainError as error:
+            text = f"{approver} has approved it, but may not hand on {wish.role}: {error.message}"
+            raise Forbidden("approver_holds_less", text, details={"approver": approver, "code": error.code}) from None
+
+
+def escalation_of(payload: Json) -> Escalation:
+    """Reads what was asked for.
+
+    Raises:
+        Invalid: `payload_invalid`.
+    """
+    refuse_payload(_problems(payload))
+    kind, until, hours = payload.get("resource_type"), payload.get("until"), payload.get("hours")
+    return Escalation(
+        role=str(payload["role"]),
+        on=None if kind is None else (ResourceType(kind), str(payload["resource_id"])),
+        until=moment(until),
+        hours=hours if isinstance(hours, int | float) else None,
+    )
+
+
+def _problems(payload: Json) -> Sequence[str]:
+    problems = list(payload_problems(SCHEMA, payload))
+    if isinstance(payload.get("until"), str) and moment(payload["until"]) is None:
+        problems.append("until: a time is written as RFC 3339 has it, for example 2026-01-31T18:00:00Z.")
+    if "until" in payload and "hours" in payload:
+        problems.append("until and hours both say when it ends; one of them is enough.")
+    named = payload.get("resource_id")
+    if isinstance(named, str) and not named.isprintable():
+        problems.append("resource_id: a resource's id has printable characters only.")
+    return problems
+
+
+def _passed(payload: Json, now: datetime) -> Sequence[str]:
+    until = moment(payload.get("until"))
+    return ["until: this time is past."] if until is not None and until <= now else []
+
+
+async def _lend(records: Records, request: Request, role: str, until: datetime | None, now: datetime) -> str:
+    user = await records.users.locked(request.approval.requester_id)
+    assert user is not None
+    changed = user.given(role, until, now)
+    if (changed.granted_roles, changed.lent_now(now)) == (user.granted_roles, user.lent_now(now)):
+        return f"{user.user_id} holds {role} for at least as long already."
+    await records.users.save(changed, now)
+    await records.audit.append(
+        followed(request, "user.change", ("user", user.user_id), told_user(user), told_user(changed), now)
+    )
+    return _outcome(user.user_id, role, "", until)
+
+
+async def _grant(records: Records, request: Request, grant: ResourceGrant, given_by: str, now: datetime) -> str:
+    where = f" on {grant.resource_type.value} {grant.resource_id}"
+    if not await records.roles.grant(grant, given_by, now):
+        return f"{grant.user_id} holds {grant.role_id}{where} for at least as long already."
+    await records.audit.append(followed(request, "user.grant", ("user", grant.user_id), None, told_grant(grant), now))
+    return _outcome(grant.user_id, grant.role_id, where, grant.expires_at)
+
+
+def _outcome(user_id: str, role: str, where: str, until: datetime | None) -> str:
+    ends = "" if until is None else f" until {until.isoformat(timespec='seconds')}"
+    return f"{user_id} was given {role}{where}{ends}."

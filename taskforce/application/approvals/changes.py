@@ -1,0 +1,130 @@
+"""What else people do to an open request: take it back, let others decide, say something."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from taskforce.application.approvals.approvers import approver_of, concerns
+from taskforce.application.approvals.decisions import locked
+from taskforce.application.approvals.history import Told, tell
+from taskforce.application.identity.principals import standing, standing_by
+from taskforce.core.domain.approvals.definitions import follows
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.terms import NOBODY, Deciders
+from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.store import Records, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What somebody wants of an open request.
+
+    Attributes:
+        actor_id: Who.
+        kind: Take it back, or let others decide.
+        at: When, UTC.
+        comment: Why.
+        to: Who shall decide.
+        http_request: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one: what it manages is what counts.
+    """
+
+    actor_id: str
+    kind: Literal["withdraw", "reassign"]
+    at: datetime
+    comment: str = ""
+    to: Deciders = NOBODY
+    http_request: str | None = None
+    key_id: str | None = None
+
+
+class Changing:
+    """The use case behind the activity `record_change`.
+
+    Args:
+        store: The tenants' data.
+        rules: What the deployment says about rights.
+    """
+
+    def __init__(self, store: Store, rules: AccessRules) -> None:
+        self._store = store
+        self._rules = rules
+
+    async def check(self, tenant_id: str, request_id: str, change: Change) -> None:
+        """Asks, now, whether somebody may change a request.
+
+        Raises:
+            Forbidden: `not_yours_to_change`: not the requester's own, nor for somebody who decides it.
+            Invalid: `deciders_unknown`, when nobody of a name decides.
+            Conflict: `request_closed`.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            await self._changed(records, await locked(records, request_id), change)
+
+    async def record(self, tenant_id: str, request_id: str, change: Change) -> None:
+        """Changes a request and tells of it; doing it again changes nothing.
+
+        A withdrawal is recorded with the end of the request, by whom it was is told here.
+
+        Raises:
+            Forbidden, Invalid, Conflict: As `check`.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            before = await locked(records, request_id)
+            # Told first: whoever has handed it on by an attempt whose result was lost may not hand it on any more.
+            if not await tell(records, before, _told(change)):
+                return
+            changed = await self._changed(records, before, change)
+            if change.kind == "reassign":
+                await records.requests.save(changed)
+
+    async def _changed(self, records: Records, request: Request, change: Change) -> Request:
+        if change.kind == "withdraw":
+            await self._require_own(records, request, change)
+            return replace(request, approval=request.approval.withdraw(change.at))
+        await self._require_handing_on(records, request, change)
+        return replace(request, approval=request.approval.reassign(change.to, change.at))
+
+    async def _require_own(self, records: Records, request: Request, change: Change) -> None:
+        if change.actor_id != request.approval.requester_id and not await self._manages(records, change):
+            raise _not_yours()
+
+    async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
+        """Whoever decides may ask others who could; only who could make the definition may let in somebody else."""
+        named = [await self._known(records, person, change) for person in change.to.people]
+        held = await self._held(records, change)
+        if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
+            return
+        actor = await approver_of(records, change.actor_id, self._rules, change.at)
+        if not concerns(request, actor) or actor.user_id == request.approval.requester_id:
+            raise _not_yours()
+        terms = request.approval.terms.deciders.widened(request.approval.who)
+        within = all(terms.include(user_id, roles) for user_id, roles in named)
+        if not within or not set(change.to.roles) <= set(terms.roles):
+            text = "You may hand this on to people who may decide it anyway; for others ask who manages policies."
+            raise Forbidden("beyond_terms", text)
+
+    async def _known(self, records: Records, user_id: str, change: Change) -> tuple[str, frozenset[str]]:
+        try:
+            return user_id, (await standing(records, user_id, self._rules, change.at)).roles
+        except Forbidden:
+            raise Invalid("deciders_unknown", f"No active user {user_id[:80]!r} is known in this tenant.") from None
+
+    async def _manages(self, records: Records, change: Change) -> bool:
+        return Permission.POLICY_MANAGE in await self._held(records, change)
+
+    async def _held(self, records: Records, change: Change) -> frozenset[Permission]:
+        return (await standing_by(records, change.actor_id, change.key_id, self._rules, change.at)).permissions
+
+
+def _told(change: Change) -> Told:
+    kind = "reassigned" if change.kind == "reassign" else "withdrawn_by"
+    data = {"roles": list(change.to.roles), "people": list(change.to.people)} if change.to else {}
+    told = Told(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
+    return replace(told, channel="api", request_id=change.http_request, key_id=change.key_id, data=data)
+
+
+def _not_yours() -> Forbidden:
+    return Forbidden("not_yours_to_change", "Only who asked, who decides, or who manages policies may do this.")

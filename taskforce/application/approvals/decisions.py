@@ -1,0 +1,323 @@
+"""Requests for approval while they are decided: opening, deciding, what time brings, closing."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from taskforce.application.approvals.approvers import approver_of, ground_for
+from taskforce.application.approvals.definitions import definitions_of
+from taskforce.application.approvals.handler import TOOL_CALL, Anything, Subject, approved_hash
+from taskforce.application.approvals.history import Told, tell
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.tool_calls import CallRef, call_payload
+from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.definitions import DefinitionRules, agent_terms, choose
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.terms import ActionKind, Terms
+from taskforce.core.domain.errors import Conflict, DomainError, Missing
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs.run import Brief
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.store import Records, Store
+
+SUBJECT_CHANGED = "subject_changed"
+_DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """Somebody's attempt to decide.
+
+    Attributes:
+        tenant_id: The tenant.
+        request_id: The request.
+        approver_id: Who.
+        channel: How it reached us.
+        edit: Hash of what they would rather approve; None for what is asked for.
+        whole: Whether what the row says of decisions counts; else the workflow alone knows of them.
+        key_id: The API key that speaks, where that is known, for the audit log.
+    """
+
+    tenant_id: str
+    request_id: str
+    approver_id: str
+    channel: Channel
+    edit: str | None = None
+    whole: bool = True
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """A decision that counts.
+
+    Attributes:
+        decision: Who said what, and on which content.
+        for_run: Whether an approval holds for the tool for the rest of the run.
+    """
+
+    decision: Decision
+    for_run: bool = False
+
+
+class Deciding:
+    """The use cases behind the activities of the `Approval` workflow.
+
+    Args:
+        store: The tenants' data.
+        briefs: What the runs are about.
+        live: Who watches.
+        clock: The time.
+        rules: What the deployment says about rights.
+        subjects: What the requests are about, by their type.
+        definitions: What it says about approvals.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        briefs: Briefs,
+        live: Live,
+        clock: Clock,
+        rules: AccessRules,
+        subjects: Mapping[str, Subject] | None = None,
+        definitions: DefinitionRules | None = None,
+    ) -> None:
+        self._store = store
+        self._briefs = briefs
+        self._live = live
+        self._clock = clock
+        self._rules = rules
+        self._subjects = subjects or {}
+        self._definitions = definitions or DefinitionRules()
+
+    async def open_call(self, ref: CallRef, request_id: str) -> Request:
+        """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
+        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        now = self._clock()
+        async with self._store.tenant(ref.tenant_id) as records:
+            reply = await records.transcripts.entry(ref.run_id, ref.step, 0)
+            if reply is None:
+                raise missing("step")
+            call = reply.tool_calls[ref.call - 1]
+            terms, definition_id = await self._terms(records, brief, call.name)
+            approval = Approval(request_id, brief.user_id, terms, now)
+            request = _of_call(approval, ref, call, brief.agent.name, reply.text, definition_id)
+            if not await records.requests.add(request):
+                return await found(records, request_id)
+            await tell(records, request, Told("created", brief.user_id, now, outcome="pending"))
+        self._tell_run(ref.tenant_id, request)
+        return request
+
+    async def _terms(self, records: Records, brief: Brief, tool: str) -> tuple[Terms, str | None]:
+        """Those of the tenant's definition for the tool, else those that the agent brings along."""
+        rules = self._definitions
+        definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
+        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.names)
+        agent = brief.agent
+        says = {"approval_roles": list(agent.approval_roles) or None}
+        return agent_terms(says, chosen, agent.approval), None if chosen is None else chosen.definition_id
+
+    async def open(self, tenant_id: str, request_id: str) -> Request:
+        """Notes that a workflow waits for a request that somebody has made."""
+        async with self._store.tenant(tenant_id) as records:
+            await records.requests.start(request_id, self._clock())
+            return await found(records, request_id)
+
+    async def authorize(self, attempt: Attempted) -> str | None:
+        """Asks, now, whether this person may decide this request.
+
+        The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or stand for
+        somebody who does), not be the requester and not have decided before.
+
+        Args:
+            attempt: Who would decide what.
+
+        Returns:
+            In whose place the approver decides; None for their own.
+
+        Raises:
+            Forbidden: `approver_unknown` or `approver_role_missing`.
+            Conflict: As `Approval.check`; `subject_changed`, `not_editable`.
+            Invalid: What was edited does not fit.
+        """
+        async with self._store.tenant(attempt.tenant_id) as records:
+            request = await found(records, attempt.request_id)
+            try:
+                return await self._check(records, request, attempt)
+            except DomainError as error:
+                refused = error
+        # A denial's audit row commits by itself, whatever becomes of the caller.
+        await self.refuse(attempt, refused.code)
+        raise refused
+
+    async def _check(self, records: Records, request: Request, attempt: Attempted) -> str | None:
+        now = self._clock()
+        if not attempt.whole:
+            # Words whose workflow task failed after they were written are said again, and must count as before.
+            request = replace(request, approval=replace(request.approval, decisions=()))
+        if request.status is ApprovalStatus.VOIDED:
+            # Asked once more, when the workflow's task that ended the request failed: it must end as before.
+            raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
+        request.approval.check(attempt.approver_id, attempt.channel, now)
+        subject = self._subject(request)
+        if await subject.content(records, request) != request.content_hash:
+            raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
+        approver = await approver_of(records, attempt.approver_id, self._rules, now)
+        ground = ground_for(request, approver, attempt.channel, now)
+        if attempt.edit is not None:
+            edited = await records.requests.proposal(attempt.request_id, attempt.edit)
+            if edited is None:
+                raise missing("edit")
+            await subject.check_edit(request, edited)
+        return ground.on_behalf_of
+
+    async def refuse(self, attempt: Attempted, code: str) -> None:
+        """Audits a decision that does not count."""
+        async with self._store.tenant(attempt.tenant_id) as records:
+            request = await found(records, attempt.request_id)
+            told = Told("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
+            await tell(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
+
+    async def record(self, tenant_id: str, request_id: str, made: DecisionMade) -> None:
+        """Records a decision that counts, with all that is told of it; a second recording changes nothing."""
+        decision = made.decision
+        async with self._store.tenant(tenant_id) as records:
+            before = await locked(records, request_id)
+            decision = replace(decision, content=decision.content or before.approval.content)
+            if not await records.requests.decided(request_id, decision):
+                return
+            request = await _after(records, before, decision, for_run=made.for_run)
+            await records.requests.save(request)
+            word = _word(decision, edited=request.approval.content != before.approval.content)
+            await tell(records, request, replace(word, key_id=decision.key_id))
+        self._tell_run(tenant_id, request)
+
+    async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:
+        """Does a timed action; doing it again changes nothing.
+
+        Args:
+            tenant_id: The tenant.
+            request_id: The request.
+            number: Which one, from 0.
+            at: When it was due.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            before = await locked(records, request_id)
+            action = before.approval.terms.actions[number]
+            if before.approval.acted != number or before.closed_at is not None:
+                return
+            request = replace(before, approval=before.approval.act(at))
+            await records.requests.save(request)
+            to = action.to or request.approval.who
+            data = {"roles": list(to.roles), "people": list(to.people)}
+            await tell(records, request, Told(_DONE[action.kind], "system", at, name=f"action:{number}", data=data))
+        self._tell_run(tenant_id, request)
+
+    async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
+        """Ends a request; its row is the record from now on."""
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            request = await locked(records, request_id)
+            if await records.requests.close(request_id, status, reason, now):
+                await self._subject(request).closed(records, request, status, reason, now)
+                told = Told(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
+                await tell(records, request, told)
+        self._tell_run(tenant_id, request)
+
+    async def withdraw(self, tenant_id: str, request_id: str, reason: str) -> None:
+        """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
+        with suppress(Missing):
+            await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
+
+    def _subject(self, request: Request) -> Subject:
+        return self._subjects.get(request.request_type) or Anything()
+
+    def _tell_run(self, tenant_id: str, request: Request) -> None:
+        if request.run_id is not None:
+            self._live.changed(tenant_id, request.run_id)
+
+
+async def found(records: Records, request_id: str) -> Request:
+    """The request.
+
+    Raises:
+        Missing: `request_not_found`.
+    """
+    request = await records.requests.get(request_id)
+    if request is None:
+        raise missing("request")
+    return request
+
+
+async def locked(records: Records, request_id: str) -> Request:
+    """The request, which nobody else changes before this transaction ends.
+
+    Raises:
+        Missing: `request_not_found`.
+    """
+    request = await records.requests.locked(request_id)
+    if request is None:
+        raise missing("request")
+    return request
+
+
+def _of_call(
+    approval: Approval, ref: CallRef, call: RequestedCall, agent: str, reason: str, definition_id: str | None
+) -> Request:
+    payload = call_payload(call)
+    bound = approved_hash(payload, TOOL_CALL)
+    return Request(
+        approval=replace(approval, content=bound),
+        run_id=ref.run_id,
+        step=ref.step,
+        call=ref.call,
+        request_type=TOOL_CALL,
+        resource_type="tool",
+        resource_id=call.name,
+        title=f"{agent} wants to call {call.name}",
+        payload={**payload, "reason": reason[:2_000]},
+        content_hash=bound,
+        definition_id=definition_id,
+    )
+
+
+async def _after(records: Records, before: Request, decision: Decision, *, for_run: bool) -> Request:
+    """The request once a decision counts: an approval of other content makes that what is asked for."""
+    if decision.verdict is Verdict.REJECT:
+        return before
+    approval = before.approval
+    first = not any(d.verdict is Verdict.APPROVE and d.content == decision.content for d in approval.decisions)
+    edited = before.edited
+    if decision.content != approval.content:
+        edited = await records.requests.proposal(approval.request_id, decision.content or "")
+    return replace(
+        before,
+        approval=replace(approval, content=decision.content or approval.content),
+        edited=edited,
+        # It holds for the rest of the run only if all who approve it say so.
+        for_run=for_run and (first or before.for_run),
+    )
+
+
+def _word(decision: Decision, *, edited: bool) -> Told:
+    kind = "approved_by" if decision.verdict is Verdict.APPROVE else "rejected_by"
+    data: dict[str, object] = {"verdict": decision.verdict.value, "content_hash": decision.content}
+    if decision.on_behalf_of is not None:
+        data["on_behalf_of"] = decision.on_behalf_of
+    if edited:
+        data["edited"] = True
+    return Told(
+        kind,
+        decision.approver_id,
+        decision.at,
+        name=f"{decision.approver_id}:{decision.content}",
+        comment=decision.comment,
+        outcome=decision.verdict.value,
+        channel=decision.channel.value,
+        data=data,
+    )

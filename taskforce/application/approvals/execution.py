@@ -1,0 +1,102 @@
+"""What follows an approval: done once, whoever repeats it, and told in the request's history, as is why it was not."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from taskforce.application.approvals.decisions import found, locked
+from taskforce.application.approvals.handler import Anything, Subject
+from taskforce.application.approvals.history import Told, tell
+from taskforce.core.domain.approvals.approval import ApprovalStatus
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.errors import MAY_PASS, Conflict, DomainError
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.workflows import RunSignals
+
+CARRIED_OUT: Final = "carried_out"
+"""The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
+
+
+class Carrying:
+    """The use case behind the activity `carry_out_request`.
+
+    Args:
+        store: The tenants' data.
+        clock: The time.
+        subjects: What the requests are about, by their type.
+        runs: The way to runs that must be told.
+        live: Who watches.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, subjects: Mapping[str, Subject], runs: RunSignals, live: Live
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._subjects = subjects
+        self._runs = runs
+        self._live = live
+
+    async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
+        """Does what was approved, once.
+
+        Returns:
+            What was done, or why it was not; None when nothing is to be done.
+
+        Raises:
+            Missing: `request_not_found`.
+            Conflict: `not_approved`.
+            DomainError: Something is in the way that may pass.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            request = await found(records, request_id)
+            told = await _told(records, request_id)
+        if request.status is not ApprovalStatus.APPROVED:
+            raise Conflict("not_approved", "Only what was approved is carried out.")
+        subject = self._subjects.get(request.request_type) or Anything()
+        if told is None:
+            try:
+                told = await self._do(tenant_id, request, subject)
+            except DomainError as error:
+                if error.kind in MAY_PASS:
+                    raise
+                return await self._refuse(tenant_id, request, error)
+        # Also by an attempt that finds it done: the one that did it may have died before it came to this.
+        await subject.announce(self._store, tenant_id, request, self._runs, self._live)
+        return told
+
+    async def _do(self, tenant_id: str, request: Request, subject: Subject) -> str | None:
+        await subject.prepare(self._store, tenant_id, request, self._clock)
+        request_id, now = request.approval.request_id, self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            current = await locked(records, request_id)
+            told = await _told(records, request_id)
+            if told is not None:
+                return told
+            done = await subject.carry_out(records, current, now)
+            if done is not None:
+                await tell(records, current, Told(CARRIED_OUT, "system", now, name=CARRIED_OUT, comment=done))
+            return done
+
+    async def _refuse(self, tenant_id: str, request: Request, error: DomainError) -> str:
+        now, comment = self._clock(), f"It was not carried out: {error.message}"
+        async with self._store.tenant(tenant_id) as records:
+            current = await locked(records, request.approval.request_id)
+            refused = Told(
+                "not_carried_out",
+                "system",
+                now,
+                name=CARRIED_OUT,
+                comment=comment,
+                outcome="denied",
+                reason=error.code,
+                data={"code": error.code},
+            )
+            await tell(records, current, refused)
+            return await _told(records, request.approval.request_id) or comment
+
+
+async def _told(records: Records, request_id: str) -> str | None:
+    happening = await records.requests.happening(request_id, CARRIED_OUT)
+    return None if happening is None else happening.comment

@@ -1,0 +1,162 @@
+"""What is told of a request: its history, the run's milestones and the audit log, in one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from taskforce.application.events import announce
+from taskforce.core.domain.approvals.approval import Verdict
+from taskforce.core.domain.approvals.records import Happening, Request
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.webhooks.endpoint import WebhookEvent
+from taskforce.core.interfaces.store import Records
+
+_ACTIONS: Final[Mapping[str, str]] = {
+    "created": "approval.request",
+    "approved_by": "approval.decide",
+    "rejected_by": "approval.decide",
+    "refused": "approval.decide",
+    "reminded": "approval.remind",
+    "widened": "approval.escalate",
+    "reassigned": "approval.reassign",
+    "commented": "approval.comment",
+    "withdrawn_by": "approval.withdraw",
+    "carried_out": "approval.carry_out",
+    "not_carried_out": "approval.carry_out",
+    "downloaded": "approval.download",
+    "result_erased": "approval.erase_result",
+}
+_CLOSED: Final = "approval.close"
+_WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}
+_EVENTS: Final[Mapping[str, WebhookEvent]] = {
+    "created": WebhookEvent.REQUEST_CREATED,
+    **dict.fromkeys(("approved_by", "rejected_by", "reminded", "commented"), WebhookEvent.REQUEST_ACTION),
+    **dict.fromkeys(("widened", "reassigned"), WebhookEvent.REQUEST_ESCALATED),
+    "approved": WebhookEvent.REQUEST_APPROVED,
+    "rejected": WebhookEvent.REQUEST_REJECTED,
+    "expired": WebhookEvent.REQUEST_EXPIRED,
+    "withdrawn": WebhookEvent.REQUEST_WITHDRAWN,
+    "voided": WebhookEvent.REQUEST_VOIDED,
+}
+_MILESTONES: Final[Mapping[str, str]] = {
+    "approval.request": "approval.requested",
+    "approval.decide": "approval.decided",
+    "approval.escalate": "approval.escalated",
+    "approval.reassign": "approval.escalated",
+    _CLOSED: "approval.closed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something that happened to a request.
+
+    Attributes:
+        kind: What, in the past: `created`, `approved_by`, `reminded`, ..., or the status in which it ended.
+        actor_id: Who, or `system`.
+        at: When, UTC.
+        name: What keeps it from being told twice; None tells it each time.
+        comment: What was said.
+        outcome: For the audit log.
+        reason: For the audit log; the comment of an end.
+        channel: How it reached us.
+        request_id: The HTTP request, if it was one.
+        key_id: The API key that spoke, if it was one.
+        data: More about it.
+    """
+
+    kind: str
+    actor_id: str
+    at: datetime
+    name: str | None = None
+    comment: str = ""
+    outcome: str = "allowed"
+    reason: str | None = None
+    channel: str = "worker"
+    request_id: str | None = None
+    key_id: str | None = None
+    data: Json = field(default_factory=dict)
+
+
+async def tell(records: Records, request: Request, told: Told) -> bool:
+    """Tells all who shall know; a refusal is audited only.
+
+    Returns:
+        False for what was told before, by its name, and is not told again.
+    """
+    action = _ACTIONS.get(told.kind, _CLOSED)
+    if told.kind != "refused":
+        happening = Happening(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
+        if not await records.requests.happened(request.approval.request_id, happening):
+            return False
+        if request.run_id is not None and action in _MILESTONES:
+            await records.events.append(request.run_id, _MILESTONES[action], _milestone(request, told, action), told.at)
+        await _announce(records, request, told)
+    await records.audit.append(_audit(request, told, action))
+    return True
+
+
+async def _announce(records: Records, request: Request, told: Told) -> None:
+    event, terms = _EVENTS.get(told.kind), request.approval.terms
+    quiet = {WebhookEvent.REQUEST_CREATED: terms.notify_on_create, WebhookEvent.REQUEST_ACTION: terms.notify_on_action}
+    if event is not None and quiet.get(event, True):
+        about = _subject(request, told)
+        await announce(records, event.value, about, told.at, definition_id=request.definition_id)
+
+
+def _subject(request: Request, told: Told) -> Json:
+    said = request.approval.decisions
+    spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
+    if told.kind in _WORDS:
+        spoken[_WORDS[told.kind]].append(told.actor_id)
+    return {
+        "request_id": request.approval.request_id,
+        "request_type": request.request_type,
+        "resource_type": request.resource_type,
+        "resource_id": request.resource_id[:200],
+        "requester_id": request.approval.requester_id,
+        "title": request.title[:200],
+        "action": told.kind,
+        "actor_id": told.actor_id,
+        "approved_by": spoken[Verdict.APPROVE],
+        "rejected_by": spoken[Verdict.REJECT],
+    }
+
+
+def _milestone(request: Request, told: Told, action: str) -> Json:
+    common: dict[str, object] = {"request_id": request.approval.request_id}
+    if action == "approval.request":
+        return {**common, "step": request.step, "call": request.call, "tool": request.resource_id}
+    if action == "approval.decide":
+        return {**common, "approver_id": told.actor_id, "verdict": told.outcome}
+    if action == _CLOSED:
+        return {**common, "status": told.kind, "reason": told.comment}
+    return {**common, "kind": told.kind, **told.data}
+
+
+def _audit(request: Request, told: Told, action: str) -> AuditEvent:
+    about: dict[str, object] = {"type": request.request_type, "content_hash": request.approval.content}
+    if request.run_id is not None:
+        about |= {"run_id": request.run_id, "tool": request.resource_id}
+    return AuditEvent(
+        actor_id=told.actor_id,
+        on_behalf_of=_represented(told),
+        action=action,
+        resource_type="approval",
+        resource_id=request.approval.request_id,
+        outcome=told.outcome,
+        reason=told.reason or (told.comment or None if action == _CLOSED else None),
+        channel=told.channel,
+        request_id=told.request_id,
+        key_id=told.key_id,
+        at=told.at,
+        details={**about, **told.data},
+    )
+
+
+def _represented(told: Told) -> str | None:
+    behalf = told.data.get("on_behalf_of")
+    return behalf if isinstance(behalf, str) else None

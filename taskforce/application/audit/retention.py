@@ -1,0 +1,75 @@
+"""Drops audit events whose retention has ended."""
+
+from datetime import UTC, datetime, timedelta
+
+from taskforce.application.audit.export import _LOG
+from taskforce.application.audit.sealing import _complain
+from taskforce.application.sweeps import every_tenant
+from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.interfaces.store import Store, Tenants
+
+DROP_BATCH = 10_000
+
+
+async def drop_expired(store: Store, tenant_id: str, before: datetime, now: datetime) -> int:
+    """Drops the tenant's sealed events of the days before a time, and keeps the anchor that the rest is checked from.
+
+    A segment is a whole day, UTC: of the day of `before` nothing is dropped. What keeps a young event behind it, and
+    what has no place in the chain yet, stays. That it was done stands in the log itself: `audit.drop`.
+
+    Args:
+        store: The door to the data.
+        tenant_id: The tenant.
+        before: Events since the midnight before this time are kept.
+        now: The time, UTC.
+
+    Returns:
+        How many were dropped.
+    """
+    midnight = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    total = 0
+    while True:
+        async with store.tenant(tenant_id) as records:
+            dropped = await records.audit.drop(midnight, DROP_BATCH)
+            if dropped:
+                await records.audit.append(_dropped(tenant_id, dropped, await records.audit.start(), now))
+        total += dropped
+        if dropped < DROP_BATCH:
+            return total
+
+
+async def drop_all_expired(platform: Tenants, store: Store, days: int | None, now: datetime) -> int:
+    """Drops what is older than the profile's `audit.retention_days`, of all tenants.
+
+    Args:
+        platform: The door that sees all tenants.
+        store: The door to the data.
+        days: Days that events are kept, at least 1; None for ever.
+        now: The time, UTC.
+
+    Returns:
+        How many events were dropped; a tenant that fails is told to the process's log.
+    """
+    if days is None:
+        return 0
+    total = 0
+    async for tenant in every_tenant(platform, now):
+        try:
+            total += await drop_expired(store, tenant.tenant_id, now - timedelta(days=days), now)
+        except Exception as error:  # noqa: BLE001 - as in `seal_all`
+            _complain("audit.not_dropped", tenant.tenant_id, error)
+    return total
+
+
+def _dropped(tenant_id: str, events: int, start: Anchor, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        actor_id="system",
+        action="audit.drop",
+        resource_type=_LOG,
+        resource_id=tenant_id,
+        outcome="allowed",
+        at=now,
+        channel="worker",
+        details={"events": events, "start": str(start)},
+    )

@@ -1,0 +1,137 @@
+"""The way of a version from its draft to its approval: asked for here, decided as a request, concluded with it."""
+
+from dataclasses import dataclass, field, replace
+
+from taskforce.application.approvals.definitions import definitions_of
+from taskforce.application.approvals.requests import Wanted, commit
+from taskforce.application.catalog.agents import Named, act_of, event, locked, require_seen, told, told_version
+from taskforce.application.identity.principals import Actor
+from taskforce.core.domain.approvals.approval import Verdict
+from taskforce.core.domain.approvals.definitions import DefinitionRules, choose
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.catalog.agent import Agent
+from taskforce.core.domain.catalog.definition import Offered
+from taskforce.core.domain.catalog.version import Act, AgentVersion
+from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.interfaces.store import Records, Store
+
+AGENT_PUBLISH = "agent_publish"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A version that shall be published.
+
+    Attributes:
+        version: Its id or its number.
+        offered: What its definition may name.
+        terms: Under which it is decided where no definition says otherwise.
+        comment: Why, for those who decide.
+        rules: What the deployment says about approvals.
+    """
+
+    version: str
+    offered: Offered
+    terms: Terms
+    comment: str = ""
+    rules: DefinitionRules = field(default_factory=DefinitionRules)
+
+
+async def submit_version(store: Store, acting: Actor, named: Named, asked: Submission) -> tuple[Agent, Request]:
+    """Asks for a version's publication: it does not change any more, and a request for it is open.
+
+    The request's workflow is started after the commit, by whoever called, or by a worker's sweeper.
+
+    Raises:
+        Missing: `agent_not_found` or `version_not_found`.
+        Stale: `revision_changed`.
+        Conflict: `transition_not_allowed` or `definition_has_problems`.
+    """
+    act, request_id = act_of(acting, asked.comment), new_id()
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        agent = await locked(records, named)
+        changed = agent.submitted(asked.version, act, asked.offered, request_id)
+        version = changed.version(asked.version)
+        terms, definition_id = await _terms(records, changed, asked)
+        request = await commit(records, acting, _wanted(changed, version, act, terms, definition_id), request_id)
+        await records.catalog.save(changed, agent)
+        said = {"comment": asked.comment, "request_id": request_id, "version": told_version(version)}
+        audited = event(acting, "agent.version.submit", changed, **said, before=told(agent), after=told(changed))
+        await records.audit.append(audited)
+    return changed, request
+
+
+async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Terms, str | None]:
+    """Those of the tenant's definition; without one the usual ones, under which an approved version waits."""
+    rules = asked.rules
+    definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
+    chosen = choose(definitions, AGENT_PUBLISH, agent=(agent.agent_id, agent.about.slug))
+    if chosen is None:
+        return replace(asked.terms, carries_out=False), None
+    return chosen.own_terms, chosen.definition_id
+
+
+async def request_for(store: Store, acting: Actor, name: str, version_id: str) -> tuple[Agent, Request | None]:
+    """An agent, and the request that was made last for one of its versions.
+
+    Raises:
+        Missing: `agent_not_found` or `version_not_found`.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        agent = await records.catalog.get(name)
+        if agent is None:
+            raise missing("agent")
+        version = agent.version(version_id)
+        return agent, await records.requests.get(version.request_id) if version.request_id else None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What an approver has read; None does not say.
+
+    Attributes:
+        revisions: Of which one is the agent's.
+        config_hash: The version's.
+    """
+
+    revisions: frozenset[int] | None = None
+    config_hash: str | None = None
+
+
+def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdict, read: Read) -> None:
+    """Refuses a verdict on what the approver has not read, or on a version that waits for none.
+
+    The rule says whether it could be; the request's end does it.
+
+    Raises:
+        Stale: `revision_changed`.
+        Conflict: `content_changed`; `transition_not_allowed`.
+    """
+    require_seen(agent, read.revisions)
+    if read.config_hash not in (None, agent.version(version_id).config_hash):
+        raise Conflict("content_changed", "The version is not what you were shown. Read it again.")
+    (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(acting))
+
+
+def _wanted(agent: Agent, version: AgentVersion, act: Act, terms: Terms, definition_id: str | None) -> Wanted:
+    payload = {
+        "agent_id": agent.agent_id,
+        "slug": agent.about.slug,
+        "version_id": version.version_id,
+        "version_number": version.version_number,
+        "config_hash": version.config_hash,
+        "changelog": version.changelog,
+        "definition": version.definition,
+    }
+    return Wanted(
+        request_type=AGENT_PUBLISH,
+        title=f"Publish {agent.about.slug} {version.version_number}",
+        description=act.comment,
+        resource_type="agent",
+        resource_id=agent.agent_id,
+        payload=payload,
+        terms=terms,
+        definition_id=definition_id,
+    )

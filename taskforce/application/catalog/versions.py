@@ -1,0 +1,217 @@
+"""The versions of an agent: drafted, revised, published, taken out of use, and what becomes of the runs of one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from taskforce.application.catalog.agents import Named, act_of, changing, event, locked, told, told_version
+from taskforce.application.identity.principals import Actor
+from taskforce.application.runs.control import Steerer, steered
+from taskforce.core.domain.catalog.agent import Agent
+from taskforce.core.domain.catalog.definition import Definition
+from taskforce.core.domain.catalog.version import AgentVersion
+from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.ids import new_id
+from taskforce.core.interfaces.store import Records, Store
+
+MOST_RUNS = 10_000
+
+
+class InFlight(StrEnum):
+    """What happens to open runs of a version that is taken out of use."""
+
+    FINISH = "finish"
+    DRAIN = "drain"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version that is to be made."""
+
+    number: str
+    definition: Definition
+    changelog: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What shall be different about a draft; None stays as it is."""
+
+    number: str | None = None
+    definition: Definition | None = None
+    changelog: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """How a version is taken out of use.
+
+    Attributes:
+        in_flight: What happens to its open runs. With `finish` they go on, and a deprecated version can still be
+            started by its number; with `drain` they go on and nothing new is started, and archiving waits until they
+            have ended; with `cancel` they are cancelled.
+        release: Whether its aliases are removed, and the agent may be left without a current version.
+        comment: Why.
+    """
+
+    in_flight: InFlight = InFlight.FINISH
+    release: bool = False
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A version that was taken out of use.
+
+    Attributes:
+        agent: The agent as it is now.
+        open_runs: The open runs of the version at that moment, which are cancelled where that was asked for.
+    """
+
+    agent: Agent
+    open_runs: Sequence[str]
+
+
+async def draft_version(store: Store, acting: Actor, named: Named, new: NewVersion) -> tuple[Agent, AgentVersion]:
+    """Adds a version, a draft.
+
+    Raises:
+        Missing: `agent_not_found`.
+        Stale: `revision_changed`.
+        Conflict, Invalid: As `Agent.drafted`.
+    """
+    version_id, act = new_id(), act_of(acting)
+
+    def drafted(agent: Agent) -> Agent:
+        return agent.drafted(version_id, new.number, new.definition, new.changelog, act)
+
+    def details(_: Agent, after: Agent) -> Mapping[str, object]:
+        return {"version": told_version(after.version(version_id))}
+
+    agent = await changing(store, acting, named, "agent.version.create", drafted, details)
+    return agent, agent.version(version_id)
+
+
+async def revise_version(store: Store, acting: Actor, named: Named, version_id: str, new: Revision) -> Agent:
+    """Changes a draft, which stays one.
+
+    Raises:
+        Missing: `agent_not_found` or `version_not_found`.
+        Stale: `revision_changed`.
+        Conflict, Invalid: As `Agent.revised`.
+    """
+    act = act_of(acting)
+
+    def revised(agent: Agent) -> Agent:
+        return agent.revised(version_id, act, number=new.number, definition=new.definition, changelog=new.changelog)
+
+    def details(before: Agent, after: Agent) -> Mapping[str, object]:
+        # Its number may be what has changed.
+        was = before.version(version_id)
+        return {"version": told_version(after.version(was.version_id)), "version_before": told_version(was)}
+
+    return await changing(store, acting, named, "agent.version.change", revised, details)
+
+
+async def publish_version(store: Store, acting: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
+    """Publishes an approved version and makes it the current one; nothing else is.
+
+    Raises:
+        Missing: `agent_not_found` or `version_not_found`.
+        Stale: `revision_changed`.
+        Conflict: `transition_not_allowed`.
+    """
+    act = act_of(acting, comment)
+
+    def details(_: Agent, after: Agent) -> Mapping[str, object]:
+        return {"version": told_version(after.version(version_id)), "comment": comment}
+
+    return await changing(
+        store, acting, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
+    )
+
+
+async def roll_back(
+    store: Store, acting: Actor, named: Named, version_id: str | None = None, comment: str = ""
+) -> Agent:
+    """Makes an earlier published version the current one again.
+
+    Raises:
+        Missing, Conflict: As `Agent.rolled_back`.
+        Stale: `revision_changed`.
+    """
+    act = act_of(acting, comment)
+    return await changing(
+        store,
+        acting,
+        named,
+        "agent.rollback",
+        lambda agent: agent.rolled_back(act, version_id),
+        lambda *_: {"comment": comment},
+    )
+
+
+async def deprecate_version(store: Store, acting: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
+    """Takes a published version out of use; its runs are cancelled after the commit, by whoever called or a sweeper.
+
+    Raises:
+        Missing, Conflict: As `Agent.deprecated`.
+        Stale: `revision_changed`.
+    """
+    act, draining = act_of(acting, how.comment), how.in_flight is not InFlight.FINISH
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        agent = await locked(records, named)
+        changed = agent.deprecated(version_id, act, draining=draining, release=how.release)
+        await _keep(records, acting, "agent.version.deprecate", agent, changed, version_id, how)
+        return Retired(changed, await _open_runs(records, acting, changed, version_id, how))
+
+
+async def archive_version(store: Store, acting: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
+    """Ends a deprecated version; its runs are cancelled after the commit, by whoever called or a sweeper.
+
+    Raises:
+        Missing: `agent_not_found` or `version_not_found`.
+        Conflict: `transition_not_allowed`; `runs_in_flight` when it shall drain first.
+        Stale: `revision_changed`.
+    """
+    act = act_of(acting, how.comment)
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        agent = await locked(records, named)
+        changed = agent.archived(version_id, act)
+        await _keep(records, acting, "agent.version.archive", agent, changed, version_id, how)
+        # Only now: who starts a run holds the version until the run is committed.
+        found = await _open_runs(records, acting, changed, version_id, how)
+        if found and how.in_flight is InFlight.DRAIN:
+            text = "Runs of this version are still open; archive it when they have ended, or cancel them."
+            raise Conflict("runs_in_flight", text, details={"open_runs": len(found)})
+        return Retired(changed, found)
+
+
+async def _open_runs(records: Records, acting: Actor, agent: Agent, version_id: str, how: Retirement) -> Sequence[str]:
+    known_id = agent.version(version_id).version_id
+    if how.in_flight is not InFlight.CANCEL:
+        return await records.runs.open_of_version(known_id, MOST_RUNS)
+    found = await records.runs.to_cancel(known_id, acting.now)
+    by = Steerer(acting.standing.user.user_id, acting.request_id, acting.standing.key_id)
+    for run_id in found:
+        await records.audit.append(steered(run_id, "run.cancel", by, acting.now))
+    return found
+
+
+async def _keep(
+    records: Records, acting: Actor, action: str, agent: Agent, changed: Agent, version_id: str, how: Retirement
+) -> None:
+    await records.catalog.save(changed, agent)
+    audited = event(
+        acting,
+        action,
+        changed,
+        in_flight=how.in_flight.value,
+        release=how.release,
+        comment=how.comment,
+        version=told_version(changed.version(version_id)),
+        before=told(agent),
+        after=told(changed),
+    )
+    await records.audit.append(audited)

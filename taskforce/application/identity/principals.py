@@ -1,0 +1,264 @@
+"""Who is asking, and what they may do now: the one place where a user's rights are put together."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from taskforce.core.domain.errors import Forbidden, Limited, Unauthenticated
+from taskforce.core.domain.identity.api_keys import ApiKey, key_hash, looks_like_key
+from taskforce.core.domain.identity.principals import AccessRules, Standing
+from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, permissions_of
+from taskforce.core.domain.identity.users import UserRecord
+from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.identity import Identity, Role
+from taskforce.core.interfaces.store import Platform, Records, Store
+
+REFRESH_AFTER = timedelta(minutes=5)
+
+Admit = Callable[[Records, Standing], Awaitable[None]]
+"""What else is asked of somebody in the transaction that reads their rights; it may write nothing but counts."""
+
+
+async def admit_all(records: Records, standing: Standing) -> None:
+    """Asks nothing else."""
+    del records, standing
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, and with which request.
+
+    Attributes:
+        standing: Who, with the rights of now.
+        rules: What the deployment says about rights.
+        request_id: The HTTP request, for the audit log.
+        now: The time, UTC.
+    """
+
+    standing: Standing
+    rules: AccessRules
+    request_id: str | None
+    now: datetime
+
+    @property
+    def runs_platform(self) -> bool:
+        """Whether this is the platform's operator."""
+        return self.standing.runs_platform(self.rules)
+
+
+async def recognise(
+    store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, admit: Admit = admit_all
+) -> Standing:
+    """Finds the user whom a token names, or makes the row at first sight, and keeps the claims last seen.
+
+    Args:
+        store: The door to the tenant's data.
+        platform: The door that registers a tenant at first sight, where that is allowed.
+        claimed: What the verified token says.
+        rules: What the deployment says about rights.
+        now: The time.
+        admit: What else is asked.
+
+    Returns:
+        The user with the rights of now.
+
+    Raises:
+        Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, `tenant_deleted`, or `tenant_unknown`
+            where tenants are made by hand; or as `admit`.
+        Limited: As `admit`.
+    """
+    # Nearly always nothing is written but counts, so the commit need not wait for the disk.
+    async with store.counting(claimed.tenant_id) as records:
+        tenant, known = await records.users.standing(claimed.user_id)
+        if tenant is not None and known is not None and _seen(known, claimed, now) is known:
+            tenant.require_active()
+            who = await _standing(records, tenant, known, rules, now)
+            await admit(records, who)
+            return who
+    if tenant is None:
+        if not rules.tenants_at_first_sight:
+            raise Forbidden("tenant_unknown", "This tenant is not known here. Ask whoever runs the platform.")
+        if await platform.deletion(claimed.tenant_id) is not None:
+            raise Forbidden("tenant_deleted", "This tenant was deleted. Ask whoever runs the platform.")
+        await platform.register_tenant(claimed.tenant_id, now)
+    else:
+        tenant.require_active()
+    # Read anew under a lock: what an administrator has changed in between, a deactivation above all, must stay.
+    async with store.tenant(claimed.tenant_id) as records:
+        # Of two who see the user for the first time, an administrator among them, the second finds the first's row.
+        await records.users.add(UserRecord.first_seen(claimed, now), now)
+        locked = await records.users.locked(claimed.user_id)
+        user = _seen(locked, claimed, now)
+        if user is not locked:
+            await records.users.save(user, now)
+        try:
+            who = await standing(records, claimed.user_id, rules, now)
+            await admit(records, who)
+        except (Forbidden, Limited) as error:
+            refused = error
+        else:
+            return who
+    # Only here: what was seen of the claims is kept, whatever they are worth.
+    raise refused
+
+
+async def recognise_key(
+    platform: Platform,
+    plaintext: str,
+    rules: AccessRules,
+    now: datetime,
+    admit: Admit = admit_all,
+    met: Callable[[ApiKey], None] = lambda _: None,
+) -> tuple[Standing, ApiKey]:
+    """Finds whom an API key speaks for; what it allows is cut to what its user may do now.
+
+    Args:
+        platform: The door that finds a key before its tenant is known.
+        plaintext: The key as it was sent.
+        rules: What the deployment says about rights.
+        now: The time.
+        admit: What else is asked.
+        met: Hears whose key it is, before anything else is asked of its user.
+
+    Raises:
+        Unauthenticated: `api_key_invalid`: never issued, expired or revoked.
+        Forbidden: `user_deactivated` or `tenant_disabled`; or as `admit`.
+        Limited: As `admit`.
+    """
+    if not looks_like_key(plaintext):
+        raise _no_key()
+    async with platform.of_key(key_hash(plaintext)) as found:
+        if found is None or not found[0].is_active(now):
+            raise _no_key()
+        key, records = found
+        met(key)
+        who = await _speaking(records, key, rules, now)
+        if key.worth_noting_use(now):
+            await records.keys.used(key.key_id, now)
+        await admit(records, who)
+    return who, key
+
+
+async def anew(store: Store, was: Standing, rules: AccessRules, now: datetime) -> Standing:
+    """Reads anew what somebody may do who was recognised a while ago, by the same credential.
+
+    Args:
+        store: The door to the tenant's data.
+        was: How they stood then.
+        rules: What the deployment says about rights.
+        now: The time.
+
+    Raises:
+        Unauthenticated: `api_key_invalid`: the key has been revoked, or is expired.
+        Forbidden: `user_deactivated` or `tenant_disabled`.
+    """
+    async with store.tenant(was.tenant.tenant_id) as records:
+        if was.key_id is None:
+            return await standing(records, was.user.user_id, rules, now)
+        key = await records.keys.get(was.key_id)
+        if key is None or not key.is_active(now):
+            raise _no_key()
+        return await _speaking(records, key, rules, now)
+
+
+async def standing_by(
+    records: Records,
+    user_id: str,
+    key_id: str | None,
+    rules: AccessRules,
+    now: datetime,
+    *,
+    under_way: bool = False,
+) -> Standing:
+    """As `standing`, cut to the API key by which something was asked for; for what acts long after.
+
+    Raises:
+        Forbidden: As `standing`; `api_key_ended`: the key has been revoked, or is expired.
+    """
+    if key_id is None:
+        return await standing(records, user_id, rules, now, under_way=under_way)
+    key = await records.keys.get(key_id)
+    if key is None or not key.is_active(now):
+        raise Forbidden("api_key_ended", "The API key that asked for this has been revoked, or is expired.")
+    return await _speaking(records, key, rules, now, under_way=under_way)
+
+
+async def _speaking(
+    records: Records, key: ApiKey, rules: AccessRules, now: datetime, *, under_way: bool = False
+) -> Standing:
+    """A key's user, cut to the key."""
+    of_user = await standing(records, key.user_id, rules, now, under_way=under_way)
+    known = await known_roles(records, key.roles, rules)
+    roles = key.effective_roles(now, of_user.roles, user_active=True)
+    held = key.effective_permissions(now, of_user.permissions, user_active=True, known_roles=known)
+    return replace(of_user, roles=roles, permissions=held, key_id=key.key_id)
+
+
+async def standing(
+    records: Records, user_id: str, rules: AccessRules, now: datetime, *, under_way: bool = False
+) -> Standing:
+    """Reads a user's rights anew, at the moment of an effect.
+
+    Args:
+        records: The tenant's records.
+        user_id: On whose behalf something is about to happen.
+        rules: What the deployment says about rights.
+        now: The time.
+        under_way: The effect is one of a run that has begun, which a tenant that is being deleted may let go on.
+
+    Raises:
+        Forbidden: `user_deactivated` when the user is gone or deactivated, `tenant_disabled`.
+    """
+    tenant, user = await records.users.standing(user_id)
+    if tenant is None or user is None:
+        raise _deactivated()
+    if under_way:
+        tenant.require_working(now)
+    else:
+        tenant.require_active()
+    return await _standing(records, tenant, user, rules, now)
+
+
+async def lasting(records: Records, who: Standing, rules: AccessRules, now: datetime) -> Standing:
+    """Somebody without what they were lent: with it nobody gives, to themselves or others, what outlasts it."""
+    if not who.user.lent_now(now):
+        return who
+    roles = who.roles & who.user.lasting_roles(now, rules.claims_age)
+    held = permissions_of(roles, await known_roles(records, roles, rules))
+    return replace(who, roles=roles, permissions=who.permissions & held)
+
+
+async def known_roles(records: Records, names: Collection[str], rules: AccessRules) -> Mapping[str, Role]:
+    """The roles that exist for a tenant; its own are read only where one of the names may be among them."""
+    if not any(name.startswith(CUSTOM_PREFIX) and name not in rules.roles for name in names):
+        return rules.roles
+    own = {role.role_id: role for role in await records.roles.all()}
+    return {**own, **rules.roles}
+
+
+async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Standing:
+    if not user.active:
+        raise _deactivated()
+    roles = user.effective_roles(now, rules.claims_age)
+    known = await known_roles(records, roles, rules)
+    if rules.default_role is not None and roles.isdisjoint(known):
+        roles |= {rules.default_role}
+    return Standing(user, tenant, roles, permissions_of(roles, known), roles)
+
+
+def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRecord:
+    if known is not None and known.kind == "service":
+        raise Forbidden("service_account", "A service account signs in by its API keys, not by tokens.")
+    fresh = known is not None and known.claims_seen_at is not None and now - known.claims_seen_at < REFRESH_AFTER
+    # Attributes too, for rules of a policy go by them.
+    if known is not None and fresh and (known.claimed_roles, known.attributes) == (claimed.roles, claimed.attributes):
+        return known
+    return UserRecord.first_seen(claimed, now) if known is None else known.seen(claimed, now)
+
+
+def _no_key() -> Unauthenticated:
+    return Unauthenticated("api_key_invalid", "This API key is not valid: it is unknown, expired or revoked.")
+
+
+def _deactivated() -> Forbidden:
+    return Forbidden("user_deactivated", "This user is deactivated. Ask an administrator of the tenant.")

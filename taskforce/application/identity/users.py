@@ -1,0 +1,354 @@
+"""People and service accounts: who makes, changes and deactivates whom.
+
+Nobody gives away what they may not do themselves, nobody touches somebody who may do more, and nobody takes their own
+place away: so whoever is the last to manage users stays.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from taskforce.application.identity.principals import Actor, known_roles, standing
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.identity.api_keys import checked_user_id
+from taskforce.core.domain.identity.principals import require
+from taskforce.core.domain.identity.roles import (
+    ResourceGrant,
+    allowed_by,
+    check_held,
+    check_no_wider,
+    display_name,
+    permissions_of,
+)
+from taskforce.core.domain.identity.users import UserKind, UserRecord
+from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.json_limits import check_document
+from taskforce.core.interfaces.identity import Permission, Role
+from taskforce.core.interfaces.repositories.identity import UserFilter
+from taskforce.core.interfaces.store import Records, Store
+
+LONGEST_EMAIL = 320
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """Somebody who shall be made.
+
+    Attributes:
+        kind: A person or a service account.
+        user_id: A person's is what the identity provider will call them (`sub`); a service account gets a new one.
+        username: For people; the id when left out.
+        email: Where known.
+        roles: Roles granted here.
+        attributes: Plain facts for policies, of service accounts only.
+    """
+
+    kind: UserKind
+    user_id: str | None = None
+    username: str | None = None
+    email: str | None = None
+    roles: frozenset[str] = frozenset()
+    attributes: Mapping[str, object] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What shall be different; None stays as it is. `roles` and `attributes` replace all that there are.
+
+    `lent_roles` are those of the roles lent to the user that stay; there is no lending this way.
+    """
+
+    username: str | None = None
+    email: str | None = None
+    roles: frozenset[str] | None = None
+    active: bool | None = None
+    attributes: Mapping[str, object] | None = field(default=None, hash=False)
+    lent_roles: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """Whoever acts and whom it is about, at one moment of a transaction that nobody else changes them in.
+
+    Attributes:
+        acting: Who acts.
+        held: What they may do at this moment.
+        roles: The roles of theirs that count at this moment.
+        subject: Whom it is about; None when there is nobody of that id.
+        grants: The roles that the subject holds on single resources.
+        known: The roles that matter here and exist.
+    """
+
+    acting: Actor
+    held: frozenset[Permission]
+    roles: frozenset[str]
+    subject: UserRecord | None
+    grants: Sequence[ResourceGrant]
+    known: Mapping[str, Role]
+
+    @property
+    def with_oneself(self) -> bool:
+        """Whether it is about whoever acts."""
+        return self.subject is not None and self.subject.user_id == self.acting.standing.user.user_id
+
+    def met(self) -> UserRecord:
+        """The subject.
+
+        Raises:
+            Missing: `user_not_found`.
+        """
+        if self.subject is None:
+            raise missing("user")
+        return self.subject
+
+    def check_not_higher(self) -> None:
+        """Lets only a subject pass who may do no more than whoever acts.
+
+        Raises:
+            Forbidden: `user_stands_higher`; its message and `details["permissions"]` name what is missing.
+        """
+        reach = _reach(self.met(), self.grants, self.known, self.acting)
+        lacking = sorted(one.value for one in reach if one not in self.held)
+        if lacking:
+            text = f"This user may do more than you; you lack: {', '.join(lacking)}."
+            raise Forbidden("user_stands_higher", text, details={"permissions": lacking})
+
+    def check_handing_on(self, roles: Collection[str]) -> None:
+        """Lets only roles pass that exist and allow no more than whoever acts may do, who holds them.
+
+        Raises:
+            Invalid, Forbidden: As `check_no_wider` and `check_held`.
+        """
+        roles_held, held = self._to_hand_on()
+        check_no_wider(roles, held, self.known)
+        check_held(roles, roles_held, held)
+
+    def check_no_wider(self, role: str) -> None:
+        """Lets only a role pass that exists and allows no more than whoever acts may do.
+
+        Raises:
+            Invalid, Forbidden: As `check_no_wider`.
+        """
+        check_no_wider((role,), self._to_hand_on()[1], self.known)
+
+    def _to_hand_on(self) -> tuple[frozenset[str], frozenset[Permission]]:
+        """Roles and permissions of whoever acts; nobody makes their own for good what they were lent."""
+        now, rules = self.acting.now, self.acting.rules
+        if not self.with_oneself or not self.met().lent_now(now):
+            return self.roles, self.held
+        lasting = self.met().lasting_roles(now, rules.claims_age)
+        return self.roles & lasting, self.held & permissions_of(lasting, self.known)
+
+
+async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[str] = ()) -> Dealing:
+    """Locks whoever acts and whom it is about, and reads anew what the first may do.
+
+    Args:
+        records: The tenant's records.
+        acting: Who acts; what the credential was cut to stays cut.
+        user_id: Whom it is about.
+        roles: Further roles that it is about.
+
+    Raises:
+        Forbidden: `user_deactivated`, `tenant_disabled` or `permission_denied`, when that has come about meanwhile.
+    """
+    own_id = acting.standing.user.user_id
+    # In one order for all: of two who deactivate each other at once, the second waits and finds that it may no more.
+    locked = {one: await records.users.locked(one) for one in sorted({own_id, user_id})}
+    now = await standing(records, own_id, acting.rules, acting.now)
+    held = now.permissions & acting.standing.permissions
+    # Somebody whom a policy has let in never held it; what they hand on is bound by what they hold all the same.
+    if Permission.USER_MANAGE in acting.standing.permissions:
+        require(held, Permission.USER_MANAGE)
+    subject = locked[user_id]
+    grants = () if subject is None else [one for one in await records.roles.grants(user_id) if one.holds(acting.now)]
+    of_subject = () if subject is None else subject.all_roles
+    names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
+    # Nobody deletes one of these roles while it is being handed out.
+    await records.roles.shared(names)
+    roles_held = now.roles & acting.standing.roles
+    return Dealing(acting, held, roles_held, subject, grants, await known_roles(records, names, acting.rules))
+
+
+async def list_users(
+    store: Store, acting: Actor, which: UserFilter, after: str | None, most: int
+) -> Sequence[UserRecord]:
+    """A page of the tenant's users by id.
+
+    Args:
+        store: The door to the tenant's data.
+        acting: Who asks.
+        which: Whom to list.
+        after: The id of the last one of the page before.
+        most: Users at most.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        return await records.users.page(which, after, most)
+
+
+async def find_user(store: Store, acting: Actor, user_id: str) -> UserRecord:
+    """One user.
+
+    Raises:
+        Missing: `user_not_found`.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        user = await records.users.get(user_id)
+    if user is None:
+        raise missing("user")
+    return user
+
+
+async def create_user(store: Store, acting: Actor, wanted: NewUser) -> UserRecord:
+    """Makes a person, before their first token, or a service account.
+
+    Raises:
+        Invalid: `user_id_invalid`, `user_name_invalid`, `email_invalid`, `attributes_from_claims`,
+            `attributes_malformed` or `roles_unknown`.
+        Forbidden: `roles_too_wide`, `roles_not_held`, or as `deal`.
+        Conflict: `user_exists`.
+    """
+    tenant_id = acting.standing.tenant.tenant_id
+    user = _new_user(tenant_id, wanted)
+    async with store.tenant(tenant_id) as records:
+        dealing = await deal(records, acting, user.user_id, user.granted_roles)
+        dealing.check_handing_on(user.granted_roles)
+        if not await records.users.add(user, acting.now):
+            raise Conflict("user_exists", "There is a user of this id already.")
+        await records.audit.append(_event(acting, "user.create", None, user))
+    return user
+
+
+async def change_user(store: Store, acting: Actor, user_id: str, change: UserChange) -> UserRecord:
+    """Changes a user; only roles that come in are compared with what their giver may do.
+
+    Raises:
+        Missing: `user_not_found`.
+        Invalid: As `create_user`; `roles_not_lent`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `deal`.
+        Conflict: `not_yourself` for deactivating oneself, or taking an own role away.
+    """
+    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+        dealing = await deal(records, acting, user_id, change.roles or ())
+        user = dealing.met()
+        dealing.check_not_higher()
+        changed = _lent(_changed(user, change), change.lent_roles, acting.now)
+        if dealing.with_oneself and (not changed.active or not user.granted_roles <= changed.granted_roles):
+            raise Conflict("not_yourself", "You cannot deactivate yourself or take a role from yourself; ask another.")
+        dealing.check_handing_on(changed.granted_roles - user.granted_roles)
+        if changed != user:
+            await records.users.save(changed, acting.now)
+            await records.audit.append(_event(acting, _action(user, changed), user, changed))
+    return changed
+
+
+async def deactivate_user(store: Store, acting: Actor, user_id: str) -> None:
+    """Takes every right from a user; the row stays, because runs, keys and the log name it.
+
+    Keys and tokens are not touched: they give what their user may do at the moment of their use, which is nothing.
+
+    Raises:
+        Missing, Forbidden, Conflict: As `change_user`.
+    """
+    await change_user(store, acting, user_id, UserChange(active=False))
+
+
+def _reach(
+    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], acting: Actor
+) -> frozenset[Permission]:
+    """What a user may do, or could again: a deactivated one once active, one with stale claims at the next token."""
+    found: set[Permission] = set()
+    rules, own = acting.rules, user.granted_roles | user.lent_now(acting.now).keys()
+    for roles in (own, own | user.claimed_roles):
+        nothing_known = rules.default_role is not None and roles.isdisjoint(known)
+        found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)
+    return frozenset(found).union(*(allowed_by(grant, known, acting.now) for grant in grants))
+
+
+def _new_user(tenant_id: str, wanted: NewUser) -> UserRecord:
+    made_up = wanted.kind == "service" and wanted.user_id is None
+    user_id = checked_user_id(new_id() if made_up else wanted.user_id)
+    user = UserRecord(tenant_id, user_id, username=user_id, kind=wanted.kind)
+    return _changed(user, UserChange(wanted.username, wanted.email, wanted.roles, None, wanted.attributes))
+
+
+def _changed(user: UserRecord, change: UserChange) -> UserRecord:
+    if change.attributes is not None:
+        if user.kind == "person":
+            raise Invalid("attributes_from_claims", "A person's attributes come with their tokens; none are set here.")
+        check_document(change.attributes, "attributes")
+    return replace(
+        user,
+        username=user.username if change.username is None else display_name(change.username, "user"),
+        email=user.email if change.email is None else _checked_email(change.email),
+        granted_roles=user.granted_roles if change.roles is None else change.roles,
+        active=user.active if change.active is None else change.active,
+        attributes=user.attributes if change.attributes is None else change.attributes,
+    )
+
+
+def _lent(user: UserRecord, staying: frozenset[str] | None, now: datetime) -> UserRecord:
+    lent = user.lent_now(now)
+    if staying is None or staying == lent.keys():
+        return user
+    unknown = sorted(staying - lent.keys())
+    if unknown:
+        raise Invalid("roles_not_lent", f"The user was not lent: {', '.join(unknown)}. Roles are lent by a request.")
+    return replace(user, lent_roles={role: lent[role] for role in staying})
+
+
+def _checked_email(value: str) -> str:
+    name, at, domain = value.rpartition("@")
+    if name and at and domain and len(value) <= LONGEST_EMAIL and value.isprintable() and " " not in value:
+        return value
+    raise Invalid("email_invalid", f"A mail address is name@domain, at most {LONGEST_EMAIL} printable characters.")
+
+
+def _action(before: UserRecord, after: UserRecord) -> str:
+    if before.active is after.active:
+        return "user.change"
+    return "user.activate" if after.active else "user.deactivate"
+
+
+def _event(acting: Actor, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
+    told = {"before": None if before is None else told_user(before), "after": told_user(after)}
+    return user_event(acting, action, "user", after.user_id, told)
+
+
+def user_event(acting: Actor, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
+    """What the log keeps of something that was allowed.
+
+    Args:
+        acting: Who acted.
+        action: What was done, for example `user.create`.
+        kind: To what kind of thing.
+        thing_id: To which one.
+        details: `before` and `after`.
+    """
+    return AuditEvent(
+        actor_id=acting.standing.user.user_id,
+        action=action,
+        resource_type=kind,
+        resource_id=thing_id,
+        outcome="allowed",
+        at=acting.now,
+        request_id=acting.request_id,
+        key_id=acting.standing.key_id,
+        details=details,
+    )
+
+
+def told_user(user: UserRecord) -> dict[str, object]:
+    """A user as the audit log tells of one."""
+    told: dict[str, object] = {
+        "kind": user.kind,
+        "username": user.username,
+        "email": user.email,
+        "active": user.active,
+        "roles": sorted(user.granted_roles),
+    }
+    if user.lent_roles:
+        told["lent_roles"] = {role: until.isoformat() for role, until in sorted(user.lent_roles.items())}
+    # A person's are claims of somebody else's making, and none of our changes.
+    return {**told, "attributes": dict(user.attributes)} if user.kind == "service" else told

@@ -1,0 +1,120 @@
+"""A run as people read it: its steps, its plan, its results."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.metering.usage import StepUsage
+from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.store import Records
+
+WHOLE = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class CallSeen:
+    """A tool call and, once it is finished, its observation."""
+
+    number: int
+    asked: RequestedCall
+    observed: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepSeen:
+    """One step.
+
+    Attributes:
+        step: Its number, from 1.
+        thought: The model's words.
+        calls: The tool calls, in order.
+        words: What people said before it.
+        duration_ms: Milliseconds of the model's reply and of the longest tool call.
+        usage: What the model used, all attempts together.
+        todo: The plan as it was written in this step, if it was.
+        at: When the model had replied.
+    """
+
+    step: int
+    thought: str
+    calls: tuple[CallSeen, ...]
+    words: tuple[Entry, ...]
+    duration_ms: int
+    usage: StepUsage
+    todo: TodoList | None
+    at: datetime
+
+
+async def read_steps(records: Records, run_id: str, after: int, most: int) -> tuple[StepSeen, ...]:
+    """Reads steps in order.
+
+    Args:
+        records: The tenant's records.
+        run_id: The run.
+        after: The step after which to begin; 0 for the start.
+        most: How many at most.
+    """
+    entries = await records.transcripts.range(run_id, after, most)
+    spent = await records.usage.of_steps(run_id, after + 1, after + most)
+    usage = {one.step: one for one in spent}
+    steps = groupby(entries, key=lambda entry: entry.step)
+    return tuple(_step(step, tuple(of_step), usage.get(step, StepUsage(step))) for step, of_step in steps)
+
+
+async def read_todo(records: Records, run_id: str) -> TodoList:
+    """Reads the plan as the agent wrote it last; an empty one when it wrote none."""
+    written = await records.transcripts.last_of_tool(run_id, TODO_TOOL)
+    reply = await records.transcripts.entry(run_id, written.step, 0) if written else None
+    if written is None or reply is None:
+        return TodoList()
+    return _plan(CallSeen(written.call, reply.tool_calls[written.call - 1], written)) or TodoList()
+
+
+async def read_result(records: Records, run_id: str, step: int, call: int) -> str:
+    """Reads a tool's whole result.
+
+    Raises:
+        Missing: `result_not_found`.
+    """
+    whole = await records.results.read(run_id, step, call, 0, WHOLE)
+    if whole is not None:
+        return whole
+    entry = await records.transcripts.entry(run_id, step, call)
+    if entry is None or entry.kind is not EntryKind.OBSERVATION:
+        raise missing("result")
+    return entry.text
+
+
+def _step(step: int, entries: Sequence[Entry], usage: StepUsage) -> StepSeen:
+    reply = next((entry for entry in entries if entry.kind is EntryKind.REPLY), None)
+    observed = {entry.call: entry for entry in entries if entry.kind is EntryKind.OBSERVATION}
+    asked = reply.tool_calls if reply else ()
+    calls = tuple(CallSeen(number, call, observed.get(number)) for number, call in enumerate(asked, start=1))
+    took = max((entry.duration_ms or 0 for entry in observed.values()), default=0)
+    plans = [plan for plan in map(_plan, calls) if plan is not None]
+    return StepSeen(
+        step=step,
+        thought=reply.text if reply else "",
+        calls=calls,
+        words=tuple(entry for entry in entries if entry.kind is EntryKind.WORD),
+        duration_ms=((reply.duration_ms or 0) if reply else 0) + took,
+        usage=usage,
+        todo=plans[-1] if plans else None,
+        at=reply.at if reply else entries[-1].at,
+    )
+
+
+def _plan(call: CallSeen) -> TodoList | None:
+    written = call.observed is not None and call.observed.status is CallStatus.SUCCEEDED
+    if not written or call.asked.name != TODO_TOOL:
+        return None
+    try:
+        return TodoList.written(json.loads(call.asked.arguments)["items"])
+    except (ValueError, TypeError, KeyError, AttributeError, Invalid):
+        return None

@@ -1,0 +1,190 @@
+"""From begin to end of a run: what its row and its milestones say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from taskforce.application.runs.log_context import COMPLETED, STARTED, names_of
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.errors import Missing
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs.run import Brief, Ending, Run, RunStatus, Totals
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.store import Records, Store
+
+_log = structlog.get_logger(__name__)
+
+
+class Running:
+    """The use cases that steer a run's row.
+
+    Args:
+        store: The tenants' data.
+        live: Who watches.
+        clock: The time.
+    """
+
+    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock) -> None:
+        self._store = store
+        self._briefs = briefs
+        self._live = live
+        self._clock = clock
+
+    async def begin(self, tenant_id: str, run_id: str) -> Brief:
+        """Marks the run as running; a second begin changes nothing."""
+        async with self._store.tenant(tenant_id) as records:
+            brief = await self._briefs.reread(records, tenant_id, run_id)
+            await begin(records, brief, self._clock())
+        begun(self._live, brief)
+        return brief
+
+    async def reread(self, tenant_id: str, run_id: str) -> Brief:
+        """The brief of a run whose limits were raised.
+
+        Raises:
+            Missing: `run_not_found`.
+        """
+        async with self._store.reading(tenant_id) as records:
+            return await self._briefs.reread(records, tenant_id, run_id)
+
+    async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
+        """Records that the run waits, is paused, or goes on."""
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            if await records.runs.set_status(run_id, status, waiting_for):
+                await records.events.append(run_id, f"run.{status.value}", {"waiting_for": waiting_for}, now)
+        self._live.changed(tenant_id, run_id)
+
+    async def total(self, tenant_id: str, run_id: str) -> None:
+        """Closes the totals of a part of the run."""
+        async with self._store.tenant(tenant_id) as records:
+            await records.runs.total(run_id)
+
+    async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
+        """Ends the run: totals, answer, milestone and audit in one transaction.
+
+        A second end changes nothing, nor does that of a run that is erased: its workflow may outlive its row.
+        """
+        async with self._store.tenant(tenant_id) as records:
+            try:
+                brief = await self._briefs.read(records, tenant_id, run_id)
+            except Missing:
+                return
+            answer = await _answer(records, run_id, ending)
+            ended = await close(records, brief, ending, answer, self._clock())
+        self._live.changed(tenant_id, run_id)
+        if ended is not None:
+            ended.log()
+
+
+async def begin(records: Records, brief: Brief, now: datetime) -> None:
+    """Marks a run as running, within a transaction that is open already; a second begin changes nothing."""
+    await records.runs.begin(brief.run_id, "run.started", now)
+
+
+def begun(live: Live, brief: Brief) -> None:
+    """Tells watchers and the process's log that a run works, after the commit."""
+    live.changed(brief.tenant_id, brief.run_id)
+    _log.info(STARTED, **names_of(brief))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has just ended."""
+
+    brief: Brief
+    ending: Ending
+    totals: Totals
+    at: datetime
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it used."""
+        return self.totals.input_tokens + self.totals.output_tokens
+
+    def log(self) -> None:
+        """Tells the process's log, after the commit."""
+        _log.info(
+            COMPLETED,
+            success=self.ending.status is RunStatus.COMPLETED,
+            **names_of(self.brief),
+            total_steps=self.totals.steps,
+            tokens_used=self.tokens,
+            status=self.ending.status.value,
+            duration_seconds=round((self.at - self.brief.created_at).total_seconds(), 3),
+        )
+
+
+async def close(
+    records: Records, brief: Brief, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+) -> Ended | None:
+    """Ends a run within a transaction that is open already: totals, answer, milestone and audit.
+
+    Args:
+        records: The tenant's records.
+        brief: What the run is about.
+        ending: How it ends.
+        answer: What it says.
+        now: When.
+        words: Ends it only if people have added so many words to it.
+
+    Returns:
+        None when it had ended before, or has other words: then nothing was changed.
+    """
+    totals = await records.runs.close(brief.run_id, ending, answer, now, words=words)
+    if totals is None:
+        return None
+    ended = Ended(brief, ending, totals, now)
+    data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": ended.tokens}
+    await records.events.append(brief.run_id, "run.finished", data, now)
+    await records.audit.append(_audited(brief, ending, now))
+    return ended
+
+
+async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
+    # A limit that struck in the middle leaves the last thought as the best answer there is.
+    if ending.status not in {RunStatus.COMPLETED, RunStatus.INCOMPLETE}:
+        return None
+    reply = await records.transcripts.last_reply(run_id)
+    return reply.text if reply is not None else ""
+
+
+def _audited(brief: Brief, ending: Ending, now: datetime) -> AuditEvent:
+    return AuditEvent(
+        actor_id=f"agent:{brief.agent.agent_id}",
+        on_behalf_of=brief.user_id,
+        action="run.end",
+        resource_type="run",
+        resource_id=brief.run_id,
+        outcome=ending.status.value,
+        reason=ending.error_code or ending.stop_reason,
+        channel="worker",
+        key_id=brief.key_id,
+        at=now,
+    )
+
+
+async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
+    """The run as its row tells it.
+
+    Raises:
+        Missing: `run_not_found`.
+    """
+    async with store.reading(tenant_id) as records:
+        run = await records.runs.get(run_id)
+    if run is None:
+        raise missing("run")
+    return run
+
+
+async def settle(running: Running, ended: Sequence[tuple[str, str]]) -> None:
+    """Ends the rows of runs whose workflow was terminated by an operator; a row that has ended stays as it is."""
+    ending = Ending(
+        RunStatus.FAILED, error_code="run_terminated", error_message="An operator terminated the run's workflow."
+    )
+    for tenant_id, run_id in ended:
+        await running.end(tenant_id, run_id, ending)

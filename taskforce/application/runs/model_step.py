@@ -1,0 +1,401 @@
+"""One turn of the model: what it is shown, and what is kept of its reply."""
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from taskforce.application.cache import Kept
+from taskforce.application.runs.lifecycle import Ended, begin, begun, close
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.step_cache import Conversations
+from taskforce.application.runs.tool_checks import Allowed, Checked, Checking, offered
+from taskforce.application.shielding import to_its_end
+from taskforce.core.domain.access.policies import Policy
+from taskforce.core.domain.errors import Conflict, DomainError
+from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.metering.usage import Spending
+from taskforce.core.domain.runs.run import TOKENS_USED_UP, Brief, Ending, RunStatus, StopReason
+from taskforce.core.domain.runs.transcript import Entry, EntryKind, Exchange, conversation
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.llm import (
+    ChatMessage,
+    ChatModel,
+    ModelCall,
+    ModelFailure,
+    ModelInterrupted,
+    ModelReply,
+    ModelRequest,
+)
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.tools import ToolRunner
+
+_log = structlog.get_logger(__name__)
+
+ENTRIES_SHOWN = 600
+EXCHANGES_SHOWN = 10
+CLOSING = (
+    "[You have reached the limit of steps. Answer now, in words, as well as you can with what you have; "
+    "say what is left undone.]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of a run in which the model speaks.
+
+    Attributes:
+        tenant_id: The tenant.
+        run_id: The run.
+        step: The step, from 1.
+        attempt: Temporal's attempt, from 1.
+        words: Ids of a person's words to hear first.
+        closing: The model must answer in words.
+        told: Words of which the run has been told; the first turn begins the run, and the last ends it unless there are
+            others. None leaves both to whoever runs the loop.
+    """
+
+    tenant_id: str
+    run_id: str
+    step: int
+    attempt: int
+    words: tuple[str, ...] = ()
+    closing: bool = False
+    told: int | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether the run begins with this turn."""
+        return self.told is not None and self.step == 1
+
+    def ends(self, reply: Entry) -> bool:
+        """Whether the reply is the run's last, as far as the model goes."""
+        return self.told is not None and (self.closing or not reply.tool_calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What the loop must know of a reply.
+
+    Attributes:
+        calls: Tool calls that it asks for.
+        tokens: What it cost.
+        allowed: Those that may go on; None when that could not be found out, and is to be asked for.
+        ended: The run has ended with it.
+    """
+
+    calls: int
+    tokens: int
+    allowed: tuple[Allowed, ...] | None = ()
+    ended: bool = False
+
+
+class Thinking:
+    """The use case behind `call_model`.
+
+    Args:
+        store: The tenants' data.
+        briefs: What the runs are about.
+        checking: The rules before the calls that the model asks for.
+        model: The door to the models.
+        tools: The tools there are.
+        live: Who watches.
+        clock: The time.
+        conversations: What was just said, kept for whoever acts on it, and for the next step.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        briefs: Briefs,
+        checking: Checking,
+        model: ChatModel,
+        tools: ToolRunner,
+        live: Live,
+        clock: Clock,
+        conversations: Conversations | None = None,
+    ) -> None:
+        self._store = store
+        self._briefs = briefs
+        self._checking = checking
+        self._model = model
+        self._tools = tools
+        self._live = live
+        self._clock = clock
+        self._conversations = conversations or Conversations(store)
+        self._past: Kept[tuple[str, str], _Past] = Kept()
+
+    async def think(self, turn: Turn) -> Thought:
+        """Asks the model for a step; stores reply and usage, and checks the calls asked for, in one transaction.
+
+        A retry finds the earlier reply.
+
+        Raises:
+            ModelFailure: No usable reply; what was spent is recorded.
+            Forbidden: As `Checking.user`: nothing more happens on behalf of that user.
+            Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
+        """
+        brief = await self._briefs.get(turn.tenant_id, turn.run_id)
+        policy = await self._checking.policy(brief)
+        seen = await self._look(brief, turn)
+        if isinstance(seen, Entry):
+            async with self._store.tenant(turn.tenant_id) as records:
+                return await self._known(records, brief, policy, turn, seen)
+        if turn.begins and turn.attempt == 1:
+            begun(self._live, brief)
+        heard, messages = seen.heard, _messages(brief, turn, seen.past, seen.heard)
+        try:
+            reply = await self._model.complete(self._request(brief, seen.who, turn, messages), self._stream(turn))
+        except ModelFailure as error:
+            await self._spend(brief, turn, error.calls, error)
+            raise
+        except ModelInterrupted as gone:
+            await self._spend(brief, turn, gone.calls)
+            raise
+        # What was paid for is kept, also when the caller is cancelled at this moment.
+        return await to_its_end(self._keep(brief, turn, heard, reply))
+
+    async def _look(self, brief: Brief, turn: Turn) -> "_Seen | Entry":
+        """Reads what is new, and the rights of now; only the reply, if an earlier attempt has stored one."""
+        async with self._looking(turn) as records:
+            past = await self._read(records, brief, turn)
+            known = past.reply(turn.step)
+            if known is not None:
+                return known
+            if turn.begins:
+                await begin(records, brief, self._clock())
+            who = await self._checking.user(records, brief)
+            if turn.attempt > 1:
+                await self._require_tokens(records, turn)
+            return _Seen(past, who, await self._heard(records, turn))
+
+    async def _require_tokens(self, records: Records, turn: Turn) -> None:
+        used = await records.usage.of_steps(turn.run_id, 1, turn.step)
+        limits = (await self._briefs.reread(records, turn.tenant_id, turn.run_id)).limits
+        if sum(one.input_tokens + one.output_tokens for one in used) >= limits.max_tokens:
+            raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
+
+    def _looking(self, turn: Turn) -> AbstractAsyncContextManager[Records]:
+        return self._store.tenant(turn.tenant_id) if turn.begins else self._store.reading(turn.tenant_id)
+
+    async def _known(self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry) -> Thought:
+        """The thought behind a reply that an earlier attempt has stored."""
+        tokens = await _used(records, turn)
+        if turn.ends(reply):
+            run = await records.runs.get(turn.run_id)
+            return Thought(0, tokens, ended=run is not None and run.status.is_final)
+        told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
+        return _thought(turn, reply, tokens, await self._checked(records, brief, policy, turn, reply, told))
+
+    async def _checked(
+        self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry, told: Collection[int] = ()
+    ) -> Checked | None:
+        if turn.closing:
+            return Checked()
+        try:
+            return await self._checking.step(records, brief, policy, reply, told)
+        except (DomainError, AlreadyThere):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the reply is paid for, and is checked apart from it then
+            _log.exception("calls.not_checked", step=reply.step)
+            return None
+
+    async def _heard(self, records: Records, turn: Turn) -> list[Entry]:
+        if not turn.words:
+            return []
+        words = await records.words.get(turn.run_id, turn.words)
+        now = self._clock()
+        return [
+            Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author)
+            for place, (author, text) in enumerate(words)
+        ]
+
+    async def _read(self, records: Records, brief: Brief, turn: Turn) -> "_Past":
+        """Reads what is new: entries of earlier steps never change, and a run keeps the exchanges it began with."""
+        key = (brief.tenant_id, brief.run_id)
+        past = self._past.get(key)
+        new = self._just_said(past, turn)
+        if past is None:
+            past = _Past(await records.runs.exchanges(brief, EXCHANGES_SHOWN), (), -1)
+        if new is None:
+            new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
+        entries = _shown([*past.entries, *new])
+        final = tuple(entry for entry in entries if entry.step < turn.step)
+        kept = _Past(past.earlier, final, turn.step - 1)
+        self._past.keep(key, kept, kept.size())
+        return _Past(past.earlier, entries, turn.step)
+
+    def _just_said(self, past: "_Past | None", turn: Turn) -> Sequence[Entry] | None:
+        """All of the step before, if this process has said it; a step that was begun before is read from the table."""
+        if past is None or past.through != turn.step - 2 or turn.attempt > 1:
+            return None
+        return self._conversations.whole(turn.tenant_id, turn.run_id, turn.step - 1)
+
+    def _request(self, brief: Brief, who: Standing, turn: Turn, messages: tuple[ChatMessage, ...]) -> ModelRequest:
+        agent = brief.agent
+        return ModelRequest(
+            models=agent.models,
+            messages=messages,
+            tools=() if turn.closing else offered(self._tools.specs(), brief, who.tenant.settings),
+            temperature=agent.temperature,
+            max_tokens=agent.max_reply_tokens,
+        )
+
+    def _stream(self, turn: Turn) -> "_Stream":
+        return _Stream(self._live, turn)
+
+    async def _keep(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+        try:
+            return await self._store_reply(brief, turn, heard, reply)
+        except Exception:
+            # The reply is lost, what it cost is not: the run's limit of tokens must hold for attempts that fail here.
+            await self._spend(brief, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
+            raise
+
+    async def _store_reply(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+        calls = () if turn.closing else reply.tool_calls
+        duration = reply.calls[-1].duration_ms
+        entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, self._clock(), tool_calls=calls, duration_ms=duration)
+        policy = await self._checking.policy(brief)
+        try:
+            return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls)
+        except AlreadyThere:
+            return await self._store_late(brief, policy, turn, reply.calls)
+        finally:
+            self._live.changed(turn.tenant_id, turn.run_id)
+
+    async def _store_first(
+        self, brief: Brief, policy: Policy, turn: Turn, said: Sequence[Entry], calls: tuple[ModelCall, ...]
+    ) -> Thought:
+        async with self._store.tenant(turn.tenant_id) as records:
+            *words, reply = [await records.transcripts.append(turn.run_id, one) for one in said]
+            await records.usage.add(self._spending(brief, turn, calls))
+            data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
+            await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
+            checked = await self._checked(records, brief, policy, turn, reply)
+            tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
+            ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
+        if ended is not None:
+            ended.log()
+            return Thought(0, tokens, ended=True)
+        self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
+        if checked is not None:
+            self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
+        return _thought(turn, reply, tokens, checked)
+
+    async def _ended(self, records: Records, brief: Brief, turn: Turn, reply: Entry) -> Ended | None:
+        """Ends the run with the reply; an answer not if somebody has added a word that the run has not heard."""
+        ending = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS) if turn.closing else Ending(RunStatus.COMPLETED)
+        words = None if turn.closing else turn.told
+        return await close(records, brief, ending, reply.text, self._clock(), words=words)
+
+    async def _store_late(self, brief: Brief, policy: Policy, turn: Turn, calls: tuple[ModelCall, ...]) -> Thought:
+        """An attempt that was given up for dead has stored its reply first: that one is the reply."""
+        async with self._store.tenant(turn.tenant_id) as records:
+            await records.usage.add(self._spending(brief, turn, calls))
+            reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
+            if reply is None:
+                raise AlreadyThere(f"Something of step {turn.step} is stored already, but no reply.")
+            if turn.ends(reply):
+                # It has ended the run, and added up, without what this attempt has cost.
+                await records.runs.total(turn.run_id)
+            return await self._known(records, brief, policy, turn, reply)
+
+    async def _spend(
+        self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None = None
+    ) -> None:
+        """Records what an attempt without a reply has cost; that must not hide why there is none."""
+        try:
+            await to_its_end(self._record_waste(brief, turn, calls, error))
+        except Exception:  # noqa: BLE001 - the failure that is being told is the one that matters
+            _log.exception("usage.not_recorded", run_id=turn.run_id, step=turn.step)
+
+    async def _record_waste(
+        self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None
+    ) -> None:
+        async with self._store.tenant(turn.tenant_id) as records:
+            await records.usage.add(self._spending(brief, turn, calls))
+            if error is not None:
+                told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
+                await records.events.append(turn.run_id, "model.failed", told, self._clock())
+            # The run may have ended, and added up, before the call was given up.
+            await records.runs.total(turn.run_id)
+        self._live.changed(turn.tenant_id, turn.run_id)
+
+    def _spending(self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...]) -> Spending:
+        return Spending(
+            run_id=turn.run_id,
+            step=turn.step,
+            call=0,
+            attempt=turn.attempt,
+            user_id=brief.user_id,
+            agent_id=brief.agent.agent_id,
+            at=self._clock(),
+            calls=calls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What was said before a step, up to and with the step `through`."""
+
+    earlier: tuple[Exchange, ...]
+    entries: tuple[Entry, ...]
+    through: int
+
+    def size(self) -> int:
+        """Characters, about."""
+        return sum(one.size() for one in self.entries) + sum(len(e.mission) + len(e.answer) for e in self.earlier)
+
+    def reply(self, step: int) -> Entry | None:
+        """The reply of a step, from an attempt that died after it was stored."""
+        return next((one for one in reversed(self.entries) if (one.step, one.call) == (step, 0)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a turn needs to know before it asks the model."""
+
+    past: _Past
+    who: Standing
+    heard: Sequence[Entry]
+
+
+async def _used(records: Records, turn: Turn) -> int:
+    used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
+    return sum(one.input_tokens + one.output_tokens for one in used)
+
+
+def _shown(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The mission, and the latest whole steps as far as they may be shown."""
+    if len(entries) <= ENTRIES_SHOWN:
+        return tuple(entries)
+    first = entries[-ENTRIES_SHOWN].step
+    return tuple(entry for entry in entries if entry.step == 0 or entry.step >= first)
+
+
+def _messages(brief: Brief, turn: Turn, past: _Past, heard: Sequence[Entry]) -> tuple[ChatMessage, ...]:
+    messages = conversation(brief.agent.system_prompt, past.earlier, [*past.entries, *heard])
+    return (*messages, ChatMessage("user", CLOSING)) if turn.closing else messages
+
+
+class _Stream:
+    def __init__(self, live: Live, turn: Turn) -> None:
+        self._live = live
+        self._turn = turn
+
+    def __call__(self, text: str) -> None:
+        turn = self._turn
+        self._live.text(turn.tenant_id, turn.run_id, turn.step, turn.attempt, text)
+
+
+def _thought(turn: Turn, reply: Entry, tokens: int, checked: Checked | None) -> Thought:
+    calls = 0 if turn.closing else len(reply.tool_calls)
+    return Thought(calls, tokens, None if checked is None else checked.allowed)
+
+
+def _tokens(calls: tuple[ModelCall, ...]) -> int:
+    return sum(call.input_tokens + call.output_tokens for call in calls)

@@ -1,0 +1,90 @@
+"""What the model is told of its tool calls, and what is kept of it: transcript, milestone and audit together."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from taskforce.application.runs.tool_calls import content_of
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, Shown
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.store import Records
+
+MISFIT = "The arguments do not fit"
+"""How the model is told of arguments that are not what the tool takes; what follows quotes them."""
+
+
+def observation(
+    step: int, number: int, call: RequestedCall, status: CallStatus, seen: Shown, at: datetime, duration_ms: int = 0
+) -> Entry:
+    """What the model is told of a call.
+
+    Args:
+        step: The step.
+        number: The call within it, from 1.
+        call: The call.
+        status: How it went.
+        seen: Its result as the model shall see it.
+        at: The time.
+        duration_ms: How long the tool took, in milliseconds.
+    """
+    return Entry(
+        step=step,
+        call=number,
+        kind=EntryKind.OBSERVATION,
+        text=seen.text,
+        at=at,
+        tool=call.name[:80],
+        tool_call_id=call.id,
+        status=status,
+        duration_ms=duration_ms,
+        whole_size=len(seen.whole) if seen.whole is not None else None,
+    )
+
+
+async def tell(records: Records, brief: Brief, observed: Sequence[tuple[RequestedCall, Entry]]) -> tuple[Entry, ...]:
+    """Stores observations with their milestones and audit events.
+
+    Args:
+        records: The tenant's records.
+        brief: What the run is about.
+        observed: The calls, and what the model is told of each.
+
+    Returns:
+        The observations as they will be read.
+
+    Raises:
+        AlreadyThere: One was stored before, then or at the end of the transaction; nothing of it is added.
+    """
+    return tuple([await _tell(records, brief, call, entry) for call, entry in observed])
+
+
+async def _tell(records: Records, brief: Brief, call: RequestedCall, entry: Entry) -> Entry:
+    stored = await records.transcripts.append(brief.run_id, entry)
+    data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
+    await records.events.append(brief.run_id, "tool.finished", data, entry.at)
+    await records.audit.append(_audit(brief, call, entry))
+    return stored
+
+
+def _audit(brief: Brief, call: RequestedCall, entry: Entry) -> AuditEvent:
+    refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
+    return AuditEvent(
+        actor_id=f"agent:{brief.agent.agent_id}",
+        on_behalf_of=brief.user_id,
+        action="tool.call",
+        resource_type="tool",
+        resource_id=entry.tool or "",
+        outcome="denied" if refused else "allowed",
+        reason=_reason(entry.text) if refused else None,
+        channel="worker",
+        key_id=brief.key_id,
+        at=entry.at,
+        details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
+        content=content_of(call),
+    )
+
+
+def _reason(text: str) -> str:
+    # Whether the log keeps arguments is for the deployment to say; a refusal must not quote them into it.
+    return f"{MISFIT}." if text.startswith(MISFIT) else text[:200]

@@ -1,0 +1,226 @@
+"""May a tool call happen, and do its arguments fit? Assume that the model is hijacked."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskforce.application.access.authorization import context_of, judge
+from taskforce.application.access.policy_engine import Policies
+from taskforce.application.cache import Kept
+from taskforce.application.identity.principals import standing_by
+from taskforce.application.runs.observations import MISFIT, observation, tell
+from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
+from taskforce.core.domain.access.policies import Policy, Resource, evaluate
+from taskforce.core.domain.approvals.approval import ApprovalStatus
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.canonical_json import canonical_hash
+from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.identity.principals import AccessRules, Standing
+from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown
+from taskforce.core.domain.tenants.tenant import TenantSettings
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.identity import Permission, ResourceType
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.store import Records
+from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
+
+CLEARED_KEPT = 1_000
+CLEARED_FOR = timedelta(seconds=2)
+MAX_CALLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A call that may go on, and how."""
+
+    call: int
+    spec: ToolSpec
+    approval: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The calls of a reply that may go on, in order, and what the model is told of the others."""
+
+    allowed: tuple[Allowed, ...] = ()
+    refused: tuple[Entry, ...] = ()
+
+
+class Checking:
+    """The rules before a call: of all calls of a reply when the model asks, of each at the moment of its effect.
+
+    Args:
+        tools: The tools there are.
+        clock: The time.
+        rules: What the deployment says about rights.
+        policies: What the tenants say about them.
+    """
+
+    def __init__(self, tools: ToolRunner, clock: Clock, rules: AccessRules, policies: Policies) -> None:
+        self._tools = tools
+        self._policies = policies
+        self._clock = clock
+        self._rules = rules
+        self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
+
+    async def user(self, records: Records, brief: Brief) -> Standing:
+        """The user on whose behalf the run works, with the rights of now, cut to the API key that asked for it.
+
+        Raises:
+            Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
+        """
+        return await standing_by(records, brief.user_id, brief.key_id, self._rules, self._clock(), under_way=True)
+
+    async def policy(self, brief: Brief) -> Policy:
+        """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""
+        return await self._policies.policy(brief.tenant_id)
+
+    async def step(
+        self, records: Records, brief: Brief, policy: Policy, reply: Entry, told: Collection[int] = ()
+    ) -> Checked:
+        """Checks all calls of a reply. What is refused, the model is told at once.
+
+        Args:
+            records: The tenant's records.
+            brief: What the run is about.
+            policy: The tenant's policy.
+            reply: The reply.
+            told: Calls of which the model has been told an outcome, by an attempt whose result was lost: they are over.
+
+        Raises:
+            AlreadyThere: See `tell`.
+        """
+        if not reply.tool_calls:
+            return Checked()
+        allowed: list[Allowed] = []
+        refused: list[tuple[RequestedCall, Entry]] = []
+        who = await self._standing(records, brief)
+        granted = await self._granted(records, brief, [call.name for call in reply.tool_calls])
+        for number, call in enumerate(reply.tool_calls, start=1):
+            if number in told:
+                continue
+            objection = self._against(brief, who, policy, number, call)
+            if objection is None:
+                allowed.append(self._allowed(brief, number, call.name, granted))
+                self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
+            else:
+                seen = Shown(objection)
+                entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
+                refused.append((call, entry))
+        return Checked(tuple(allowed), await tell(records, brief, refused))
+
+    async def objection_now(
+        self,
+        records: Records,
+        brief: Brief,
+        policy: Policy,
+        ref: CallRef,
+        call: RequestedCall,
+        request: Request | None,
+    ) -> str | None:
+        """What speaks against a call at the moment of its effect, also after a wait of days; None when nothing does.
+
+        Args:
+            records: The tenant's records.
+            brief: What the run is about.
+            policy: The tenant's policy.
+            ref: The call's key.
+            call: The call, with the arguments that were approved.
+            request: The approval that it waited for.
+        """
+        who = await self._standing(records, brief)
+        objection = self._against(brief, who, policy, ref.call, call)
+        if objection is not None or not self._needs_approval(brief, call.name):
+            return objection
+        if request is None and call.name in await records.requests.granted_for_run(brief.run_id):
+            return None
+        approved = request is not None and _approves(request, ref, call)
+        return None if approved else "Refused: this call has no approval for exactly these arguments."
+
+    def just_cleared(self, brief: Brief, ref: CallRef, call: RequestedCall) -> bool:
+        """Whether this process has read the rights for a quick call a moment ago; then they are not read again.
+
+        Only the first attempt: whether there is an observation already is left to the key that it is stored under, for
+        what is quick is idempotent.
+        """
+        at = self._cleared.take(ref)
+        if at is None or self._clock() - at > CLEARED_FOR:
+            return False
+        spec = self._tools.specs()[call.name]
+        return spec.quick and not spec.asks_person and not self._needs_approval(brief, call.name)
+
+    async def _standing(self, records: Records, brief: Brief) -> Standing | Forbidden:
+        try:
+            return await self.user(records, brief)
+        except Forbidden as error:
+            return error
+
+    def _against(
+        self, brief: Brief, who: Standing | Forbidden, policy: Policy, number: int, call: RequestedCall
+    ) -> str | None:
+        if isinstance(who, Forbidden):
+            return f"Refused: {who.message}"
+        return self._forbidden(brief, who, policy, call) or self._objection(brief, who.tenant.settings, number, call)
+
+    def _forbidden(self, brief: Brief, who: Standing, policy: Policy, call: RequestedCall) -> str | None:
+        try:
+            tool = Resource(ResourceType.TOOL, call.name, brief.tenant_id)
+            facts = {"channel": "run", "agent_id": brief.agent.agent_id}
+            judge(evaluate(policy, context_of(who), Permission.TOOL_EXECUTE, tool, facts, self._clock()), who)
+        except Forbidden as error:
+            return f"Refused: {error.message}"
+        return None
+
+    def _objection(self, brief: Brief, settings: TenantSettings, number: int, call: RequestedCall) -> str | None:
+        specs = self._tools.specs()
+        if number > MAX_CALLS:
+            return f"Refused: at most {MAX_CALLS} tool calls in one step; call it again in the next."
+        if call.name not in specs or not brief.agent.may_use(call.name):
+            names = ", ".join(spec.name for spec in offered(specs, brief, settings))
+            return f"There is no tool named {call.name[:80]!r}. Tools: {names}."
+        if not _has_feature(settings, specs[call.name]):
+            return f"Refused: {call.name} needs the feature {specs[call.name].feature}, which your tenant lacks."
+        try:
+            arguments = arguments_of(call)
+        except Invalid as error:
+            return error.message
+        problems = self._tools.problems(call.name, arguments)
+        return f"{MISFIT}: {'; '.join(problems)}" if problems else None
+
+    def _allowed(self, brief: Brief, number: int, name: str, granted: Collection[str]) -> Allowed:
+        approval = self._needs_approval(brief, name) and name not in granted
+        return Allowed(number, self._tools.specs()[name], approval)
+
+    def _needs_approval(self, brief: Brief, name: str) -> bool:
+        return self._tools.specs()[name].needs_approval or name in brief.agent.require_approval
+
+    async def _granted(self, records: Records, brief: Brief, names: Collection[str]) -> frozenset[str]:
+        """The tools that people have approved for the rest of the run; looked up only where one may matter."""
+        known = [name for name in names if name in self._tools.specs()]
+        if any(self._needs_approval(brief, name) for name in known):
+            return await records.requests.granted_for_run(brief.run_id)
+        return frozenset()
+
+
+def offered(specs: Mapping[str, ToolSpec], brief: Brief, settings: TenantSettings) -> tuple[ToolSpec, ...]:
+    """The tools that the agent may use for its tenant, in a stable order, so that providers can cache the prompt.
+
+    Args:
+        specs: The tools there are.
+        brief: What the run is about, its agent above all.
+        settings: What the tenant may use now.
+    """
+    own = (specs[name] for name in sorted(specs) if brief.agent.may_use(name))
+    return tuple(spec for spec in own if _has_feature(settings, spec))
+
+
+def _has_feature(settings: TenantSettings, spec: ToolSpec) -> bool:
+    return spec.feature is None or settings.allows(spec.feature)
+
+
+def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:
+    # One approval is good for one effect: that of another call, even with the same arguments, is none for this.
+    same_call = (request.run_id, request.step, request.call) == (ref.run_id, ref.step, ref.call)
+    same_content = request.approval.content == canonical_hash(call_payload(call))
+    return request.status is ApprovalStatus.APPROVED and same_call and same_content

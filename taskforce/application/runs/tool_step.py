@@ -1,0 +1,252 @@
+"""The tool calls of a step, and what came of them."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from taskforce.application.runs.log_context import TOOL_EXECUTED, names_of
+from taskforce.application.runs.observations import observation, tell
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.step_cache import Conversations
+from taskforce.application.runs.tool_calls import CallRef, arguments_of, as_approved
+from taskforce.application.runs.tool_checks import Allowed, Checking
+from taskforce.application.runs.workspace import RunResults, RunWorkspace
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.metering.usage import Spending
+from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown, shown
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How a call went. The plan comes along when the call wrote one."""
+
+    status: CallStatus
+    todo: TodoList | None = None
+
+
+class Acting:
+    """The use cases behind `authorize`, `run_tool` and `record_denial`.
+
+    Args:
+        store: The tenants' data.
+        briefs: What the runs are about.
+        checking: The rules before a call.
+        tools: The tools there are.
+        http: The guarded way out.
+        live: Who watches.
+        clock: The time.
+        conversations: The replies whose calls are acted on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        briefs: Briefs,
+        checking: Checking,
+        tools: ToolRunner,
+        http: OutboundHttp,
+        live: Live,
+        clock: Clock,
+        conversations: Conversations | None = None,
+    ) -> None:
+        self._store = store
+        self._briefs = briefs
+        self._checking = checking
+        self._tools = tools
+        self._http = http
+        self._live = live
+        self._clock = clock
+        self._conversations = conversations or Conversations(store)
+
+    async def authorize(self, tenant_id: str, run_id: str, step: int) -> tuple[Allowed, ...]:
+        """Checks the calls of a reply, for a run that asks for it apart from the model's turn."""
+        brief = await self._briefs.get(tenant_id, run_id)
+        reply = await self._conversations.reply(tenant_id, run_id, step)
+        policy = await self._checking.policy(brief)
+        async with self._store.tenant(tenant_id) as records:
+            told = await records.transcripts.range(run_id, step - 1, 1)
+            checked = await self._checking.step(records, brief, policy, reply, {entry.call for entry in told})
+        self._conversations.observed(tenant_id, run_id, checked.refused)
+        self._live.changed(tenant_id, run_id)
+        return checked.allowed
+
+    async def run(self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None) -> Observed:
+        """Runs one call and stores its observation, its usage and its milestone in one transaction.
+
+        A retry finds the earlier observation. A tool that is not idempotent and was begun before is not run again.
+        """
+        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        call = await self._call(ref)
+        if self._checking.just_cleared(brief, ref, call):
+            return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
+        policy = await self._checking.policy(brief)
+        async with self._looking(ref, call) as records:
+            known = await self._observation_before(records, ref, call, attempt)
+            if known is not None:
+                return _observed_before(call, known)
+            request = await records.requests.get(request_id) if request_id else None
+            call = as_approved(call, request)
+            objection = await self._checking.objection_now(records, brief, policy, ref, call, request)
+            fresh = objection is None and await self._begin(records, ref, call)
+            said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
+        if objection is not None:
+            return await self._tell(brief, ref, call, CallStatus.REFUSED, objection)
+        if not fresh:
+            return await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
+        edited = request is not None and request.edited is not None
+        return await self._perform(brief, ref, call, self._tools.specs()[call.name], said, attempt, edited=edited)
+
+    async def _call(self, ref: CallRef) -> RequestedCall:
+        reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
+        return reply.tool_calls[ref.call - 1]
+
+    def _looking(self, ref: CallRef, call: RequestedCall) -> AbstractAsyncContextManager[Records]:
+        # Only the beginning of what must not happen twice is written down first.
+        spec = self._tools.specs().get(call.name)
+        once = spec is not None and not spec.idempotent
+        return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
+
+    async def _begin(self, records: Records, ref: CallRef, call: RequestedCall) -> bool:
+        spec = self._tools.specs()[call.name]
+        return spec.idempotent or await records.effects.begin(ref.run_id, ref.step, ref.call, spec.name, self._clock())
+
+    async def _observation_before(
+        self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
+    ) -> Entry | None:
+        # What is idempotent may as well happen again: the key keeps the first observation, and mostly there is none.
+        spec = self._tools.specs().get(call.name)
+        if attempt == 1 and spec is not None and spec.idempotent:
+            return None
+        return await records.transcripts.entry(ref.run_id, ref.step, ref.call)
+
+    async def deny(self, ref: CallRef, request_id: str) -> Observed:
+        """Tells the model that a person did not allow the call, and why."""
+        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        call = await self._call(ref)
+        async with self._store.tenant(ref.tenant_id) as records:
+            request = await records.requests.get(request_id)
+        return await self._tell(brief, ref, call, CallStatus.DENIED, _denial(call.name, request))
+
+    async def _perform(
+        self,
+        brief: Brief,
+        ref: CallRef,
+        call: RequestedCall,
+        spec: ToolSpec,
+        said: tuple[str, ...],
+        attempt: int,
+        *,
+        edited: bool = False,
+    ) -> Observed:
+        began = self._clock()
+        try:
+            async with asyncio.timeout(spec.timeout_seconds):
+                result = await self._tools.run(spec.name, arguments_of(call), self._context(brief, ref, said))
+            status = CallStatus.SUCCEEDED
+        except ToolFailure as failure:
+            status, result = CallStatus.FAILED, f"The tool failed: {failure}"
+        except TimeoutError:
+            status, result = CallStatus.FAILED, f"The tool did not finish within {spec.timeout_seconds:g} s."
+        spent = int((self._clock() - began).total_seconds() * 1_000)
+        note = _EDITED.format(call.arguments) if edited else ""
+        return await self._store_outcome(brief, ref, call, status, result, attempt, spent, note)
+
+    async def _store_outcome(
+        self,
+        brief: Brief,
+        ref: CallRef,
+        call: RequestedCall,
+        status: CallStatus,
+        result: object,
+        attempt: int,
+        spent: int,
+        note: str = "",
+    ) -> Observed:
+        seen = shown(result, ref.step, ref.call)
+        seen = replace(seen, text=note + seen.text)
+        entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
+        spending = Spending(
+            run_id=ref.run_id,
+            step=ref.step,
+            call=ref.call,
+            attempt=attempt,
+            user_id=brief.user_id,
+            agent_id=brief.agent.agent_id,
+            at=self._clock(),
+            tool=call.name,
+            duration_ms=spent,
+        )
+        await self._store_observation(brief, call, entry, spending, seen.whole)
+        _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **names_of(brief))
+        return Observed(status, result if isinstance(result, TodoList) else None)
+
+    async def _tell(self, brief: Brief, ref: CallRef, call: RequestedCall, status: CallStatus, text: str) -> Observed:
+        entry = observation(ref.step, ref.call, call, status, Shown(text), self._clock())
+        await self._store_observation(brief, call, entry)
+        return Observed(status)
+
+    async def _store_observation(
+        self,
+        brief: Brief,
+        call: RequestedCall,
+        entry: Entry,
+        spending: Spending | None = None,
+        whole: str | None = None,
+    ) -> None:
+        try:
+            async with self._store.tenant(brief.tenant_id) as records:
+                told = await tell(records, brief, [(call, entry)])
+                if spending is not None:
+                    await records.usage.add(spending)
+                if whole is not None:
+                    await records.results.add(brief.run_id, entry.step, entry.call, whole)
+        except AlreadyThere:
+            # An attempt that was given up for dead came first: the model is told of one outcome only.
+            _log.info("observation.kept", run_id=brief.run_id, step=entry.step, call=entry.call)
+        else:
+            self._conversations.observed(brief.tenant_id, brief.run_id, told)
+        self._live.changed(brief.tenant_id, brief.run_id)
+
+    def _context(self, brief: Brief, ref: CallRef, said: tuple[str, ...]) -> ToolContext:
+        return ToolContext(
+            tenant_id=brief.tenant_id,
+            user_id=brief.user_id,
+            run_id=brief.run_id,
+            effect_key=f"{ref.run_id}/{ref.step}/{ref.call}",
+            now=self._clock(),
+            workspace=RunWorkspace(self._store, brief.tenant_id, brief.run_id, self._clock),
+            results=RunResults(self._store, brief.tenant_id, brief.run_id),
+            http=self._http,
+            words=said,
+        )
+
+
+_EDITED = "[A person has approved this call with other arguments, and it ran with these: {}]\n"
+_UNKNOWN = (
+    "The tool was begun, but the process that ran it died before it could tell the outcome. It may or may not have had "
+    "its effect, and it was not run again. Find out before you repeat it, and say so in your answer."
+)
+
+
+def _observed_before(call: RequestedCall, known: Entry) -> Observed:
+    status = known.status or CallStatus.SUCCEEDED
+    written = call.name == TODO_TOOL and status is CallStatus.SUCCEEDED
+    return Observed(status, TodoList.written(arguments_of(call).get("items")) if written else None)
+
+
+def _denial(tool: str, request: Request | None) -> str:
+    status = request.status.value if request else "withdrawn"
+    reason = (request.reason if request else None) or "no reason was given"
+    return f"Not allowed: the approval of {tool} was {status}. Reason: {reason}. Do not repeat the call unchanged."

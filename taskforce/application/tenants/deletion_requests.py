@@ -1,0 +1,132 @@
+"""Asking for a tenant's deletion, and reading its report: for the platform's operator alone."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskforce.application.identity.principals import Actor
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.errors import Conflict, Forbidden, Missing
+from taskforce.core.domain.ids import missing
+from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, drains_until, require_deletable
+from taskforce.core.domain.tenants.tenant import parse_tenant_id
+from taskforce.core.interfaces.repositories.tenants import Begun
+from taskforce.core.interfaces.store import Platform, Records, Store
+
+UNSTARTED_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionWish:
+    """Which tenant shall go, and how.
+
+    Attributes:
+        tenant_id: The tenant.
+        drain_seconds: How long runs that are under way may go on; None cancels them at once.
+    """
+
+    tenant_id: str
+    drain_seconds: int | None = None
+
+
+async def request_deletion(store: Store, platform: Platform, acting: Actor, wish: DeletionWish) -> Deletion:
+    """Commits that a tenant is being deleted; starting the workflow that does it comes after.
+
+    From that commit on nobody of the tenant can act any more. The second who asks finds the first one's deletion. It
+    stands in the platform's log, for the tenant's own goes with the tenant.
+
+    Raises:
+        Missing: `tenant_not_found`.
+        Forbidden: `operator_only`.
+        Conflict: `not_your_own`, or `tenant_keeps_reports` for one that was the platform's once.
+        Invalid: `drain_invalid`.
+    """
+    own_id = acting.standing.tenant.tenant_id
+    _require_operator(acting, wish.tenant_id)
+    parse_tenant_id(wish.tenant_id)
+    require_deletable(wish.tenant_id, own_id, acting.rules.platform_tenant)
+    until = drains_until(wish.drain_seconds, acting.now)
+    order = DeletionOrder(wish.tenant_id, acting.standing.user.user_id, acting.now, acting.request_id, until)
+    known = await platform.deletion(wish.tenant_id)
+    if known is None:
+        async with store.tenant(own_id) as records:
+            await _begin(records, order, acting.standing.key_id)
+        known = await platform.deletion(wish.tenant_id)
+    if known is None:
+        raise missing("tenant")
+    return known
+
+
+async def find_deletion(platform: Platform, acting: Actor, tenant_id: str) -> Deletion:
+    """The report of a tenant's deletion, as far as it has come.
+
+    Raises:
+        Missing: `tenant_not_found`; `deletion_not_found` when nobody has asked for it.
+        Forbidden: `operator_only`.
+    """
+    _require_operator(acting, tenant_id)
+    found = None
+    with suppress(Missing):
+        # An id that no tenant can have was never deleted either.
+        found = await platform.deletion(parse_tenant_id(tenant_id))
+    if found is None:
+        raise missing("deletion")
+    return found
+
+
+async def require_never_deleted(platform: Platform, tenant_id: str) -> None:
+    """Keeps an id from being given again: what is kept, or known elsewhere, under it is another tenant's.
+
+    Raises:
+        Conflict: `tenant_deleted`.
+    """
+    if await platform.deletion(tenant_id) is not None:
+        raise Conflict("tenant_deleted", "A tenant of that id was deleted, or is being deleted; choose another id.")
+
+
+async def start_late_deletions(platform: Platform, before: datetime, start: Callable[[str], Awaitable[None]]) -> None:
+    """Starts what a crash between commit and start has left behind.
+
+    Args:
+        platform: The door that sees the deletions.
+        before: Those committed before this time are late.
+        start: Starts the deletion of a tenant; starting it again is harmless.
+    """
+    for tenant_id in await platform.unstarted_deletions(before, UNSTARTED_BATCH):
+        await start(tenant_id)
+
+
+async def _begin(records: Records, order: DeletionOrder, key_id: str | None) -> None:
+    match await records.deletions.begin(order):
+        case Begun.MISSING:
+            raise missing("tenant")
+        case Begun.KEEPS_REPORTS:
+            text = "This tenant keeps the reports of others that were deleted; it was the platform's once."
+            raise Conflict("tenant_keeps_reports", text)
+        case Begun.BEGUN:
+            await records.audit.append(_event(order, key_id))
+        case Begun.KNOWN:
+            return
+
+
+def _require_operator(acting: Actor, tenant_id: str) -> None:
+    if not acting.runs_platform and tenant_id == acting.standing.tenant.tenant_id:
+        raise Forbidden("operator_only", "Only the platform's operator deletes tenants.")
+    if not acting.runs_platform:
+        raise missing("tenant")
+
+
+def _event(order: DeletionOrder, key_id: str | None) -> AuditEvent:
+    until = None if order.runs_until is None else order.runs_until.isoformat()
+    return AuditEvent(
+        actor_id=order.requested_by,
+        action="tenant.delete",
+        resource_type="tenant",
+        resource_id=order.tenant_id,
+        outcome="allowed",
+        at=order.requested_at,
+        request_id=order.request_id,
+        key_id=key_id,
+        details={"runs": "cancel" if until is None else "drain", "runs_until": until},
+    )

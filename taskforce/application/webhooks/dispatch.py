@@ -1,0 +1,111 @@
+"""Starts the workflows of webhook deliveries."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from taskforce.core.domain.errors import DomainError
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.repositories.webhooks import QueuedDeliveries
+
+_log = structlog.get_logger(__name__)
+
+QUEUED_BATCH = 500
+
+
+SWEEP_SECONDS = 5.0
+
+
+LATE = timedelta(seconds=5)
+
+
+GATHER_SECONDS = 0.02
+
+
+REMEMBERED = timedelta(seconds=60)
+
+
+class StartDelivery(Protocol):
+    """Starts the workflow of a committed delivery; starting it again is harmless."""
+
+    def __call__(self, tenant_id: str, delivery_id: str, event: str) -> Awaitable[None]:
+        """Starts it by its ids."""
+        ...
+
+
+class Starting:
+    """Starts what is queued: at once what this process has queued, and what a crash has left behind.
+
+    Args:
+        queued: The door that sees the queued deliveries of all tenants.
+        start: Starts one.
+        clock: The time.
+    """
+
+    def __init__(self, queued: QueuedDeliveries, start: StartDelivery, clock: Clock) -> None:
+        self._queued = queued
+        self._start = start
+        self._clock = clock
+        self._started: dict[str, datetime] = {}
+
+    async def sweep(self, before: datetime) -> int:
+        """Starts what was queued before a time, and says how many that were.
+
+        Raises:
+            DomainError: What kept the last of those that could not be started; the others are started all the same.
+        """
+        self._forget()
+        started, refused = 0, None
+        for tenant_id, delivery_id, event in await self._queued.queued_deliveries(before, QUEUED_BATCH):
+            if delivery_id in self._started:
+                continue
+            try:
+                await self._start(tenant_id, delivery_id, event)
+            except DomainError as error:
+                refused = error
+            else:
+                self._started[delivery_id] = self._clock()
+                started += 1
+        if refused is not None:
+            raise refused
+        return started
+
+    async def go_on(self, told: asyncio.Event) -> None:
+        """Sweeps whenever something was queued, and every few seconds, until it is cancelled.
+
+        Args:
+            told: Set when this process has committed something that may have queued deliveries.
+        """
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await told.wait()
+            before = self._clock() + LATE if told.is_set() else self._clock() - LATE
+            # What happens at the same moment is looked for once.
+            await asyncio.sleep(GATHER_SECONDS)
+            told.clear()
+            try:
+                await self.sweep(before)
+            except Exception as error:  # noqa: BLE001 - a sweeper outlives whatever befalls one sweep
+                _log.warning("deliveries.sweep_failed", error=type(error).__name__, detail=str(error)[:300])
+
+    def _forget(self) -> None:
+        since = self._clock() - REMEMBERED
+        self._started = {one: at for one, at in self._started.items() if at > since}
+
+
+@asynccontextmanager
+async def starting(
+    queued: QueuedDeliveries, told: asyncio.Event, start: StartDelivery, clock: Clock
+) -> AsyncIterator[None]:
+    """While the block lasts: starts what is queued; see `Starting`."""
+    task = asyncio.create_task(Starting(queued, start, clock).go_on(told))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

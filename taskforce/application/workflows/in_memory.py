@@ -1,0 +1,361 @@
+"""Requests for approval in memory, under the rules of `taskforce.core.domain.approvals.approval`."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import deepcopy
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Literal, get_args
+
+import structlog
+
+from taskforce.application.approvals.payload_schemas import check_payload
+from taskforce.application.workflows.approval import ApprovalAction, ApprovalRequest, ApprovalWorkflow, Kept
+from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.definitions import Definition, check_known, choose, merged, type_of
+from taskforce.core.domain.approvals.terms import ActionKind, Terms
+from taskforce.core.domain.canonical_json import canonical_hash
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.interfaces.identity import checked_tenant_id
+
+EventName = Literal[
+    "request_created",
+    "request_action",
+    "request_approved",
+    "request_rejected",
+    "request_expired",
+    "request_escalated",
+]
+Callback = Callable[[ApprovalRequest], object]
+RoleLookup = Callable[[str, str], Collection[str] | None]
+"""Finds the roles that a user holds now by tenant id and user id; None when there is no such active user."""
+
+_EVENTS: frozenset[str] = frozenset(get_args(EventName))
+_ENDS: Mapping[ApprovalStatus, EventName] = {
+    ApprovalStatus.APPROVED: "request_approved",
+    ApprovalStatus.REJECTED: "request_rejected",
+    ApprovalStatus.EXPIRED: "request_expired",
+}
+_log = structlog.get_logger(__name__)
+
+
+class WorkflowManager:
+    """Keeps the approval workflows and requests of a program. It may be used from several threads.
+
+    Every method that something depends on time in takes `now`; time only goes forward, so that the latest of what was
+    passed and of the clock counts. What is due by then happens first. A request that nothing touches is looked at by
+    `tick`. Requests are kept as long as the manager is.
+
+    Args:
+        profile: Definitions that every tenant has; a workflow of its own of the same id replaces one.
+        roles: Finds what roles an approver holds now. Without it, and where a call names no `user_roles`, the program
+            itself answers for whom it lets decide.
+        clock: Returns the time, UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: Iterable[Definition] = (),
+        roles: RoleLookup | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._profile = tuple(profile)
+        self._roles = roles
+        self._clock = clock
+        self._latest = datetime.min.replace(tzinfo=UTC)
+        self._lock = Lock()
+        self._workflows: dict[str, dict[str, Definition]] = {}
+        self._requests: dict[str, Kept] = {}
+        self._open: dict[str, dict[str, None]] = {}
+        self._callbacks: dict[str, list[Callback]] = {}
+
+    def register_workflow(self, workflow: ApprovalWorkflow) -> None:
+        """Adds a workflow to its tenant's, or replaces the one of its id; open requests keep their terms."""
+        with self._lock:
+            self._workflows.setdefault(workflow.tenant_id, {})[workflow.workflow_id] = workflow.definition
+
+    def on_event(self, event: EventName, callback: Callback) -> None:
+        """Calls somebody whenever something has happened; what they raise is logged and changes nothing.
+
+        Args:
+            event: `request_created` and `request_action` (each decision and reminder) as far as the workflow notifies
+                of them, `request_escalated` (others may decide now), and the ends `request_approved`,
+                `request_rejected` and `request_expired`.
+            callback: Takes the request.
+
+        Raises:
+            Invalid: `event_unknown`.
+        """
+        if event not in _EVENTS:
+            raise Invalid("event_unknown", f"There is no such event. Known: {', '.join(sorted(_EVENTS))}.")
+        with self._lock:
+            self._callbacks.setdefault(event, []).append(callback)
+
+    def create_request(
+        self,
+        *,
+        tenant_id: str,
+        request_type: str,
+        resource_type: str,
+        resource_id: str,
+        requester_id: str,
+        title: str,
+        description: str = "",
+        payload: Mapping[str, object] | None = None,
+        metadata: Mapping[str, object] | None = None,
+        tool: str | None = None,
+        agent: str | None = None,
+        now: datetime | None = None,
+    ) -> ApprovalRequest:
+        """Asks for something.
+
+        Args:
+            tenant_id: Whose request it is.
+            request_type: One of `RequestType`, or a type that a workflow of the tenant is for.
+            resource_type: What kind of thing it is about.
+            resource_id: Which one.
+            requester_id: Who asks.
+            title: For lists.
+            description: For whoever decides.
+            payload: Exactly what is asked for, JSON-compatible.
+            metadata: Its `custom_type` says what a `custom` request is about, as a workflow's does.
+            tool: Of `tool_call`: the tool.
+            agent: Of `tool_call`: the agent.
+            now: The time; see the class.
+
+        Raises:
+            Invalid: `tenant_id_invalid`, `request_type_unknown`, `payload_invalid` or `payload_malformed`.
+        """
+        meant, asked = type_of(str(request_type), metadata or {}), dict(payload or {})
+        definition = self._chosen(checked_tenant_id(tenant_id), meant, tool, agent)
+        check_payload(None if definition is None else definition.payload_schema, asked)
+        content = deepcopy(asked)
+        with self._lock:
+            approval = self._opened(requester_id, definition, content, now)
+            request_id = approval.request_id
+            self._requests[request_id] = Kept(
+                tenant_id=tenant_id,
+                request_type=meant,
+                resource_type=resource_type,
+                resource_id=resource_id,
+                title=title,
+                description=description,
+                payload=content,
+                approval=approval,
+                workflow_id=None if definition is None else definition.definition_id,
+                notify_on_action=definition is None or definition.notify_on_action,
+            )
+            self._open.setdefault(tenant_id, {})[request_id] = None
+        if definition is None or definition.notify_on_create:
+            self._tell(request_id, "request_created")
+        return ApprovalRequest(request_id, self)
+
+    def _chosen(self, tenant_id: str, request_type: str, tool: str | None, agent: str | None) -> Definition | None:
+        with self._lock:
+            own = tuple(self._workflows.get(tenant_id, {}).values())
+        found = choose(merged(own, self._profile), request_type, tool=tool, agent=() if agent is None else (agent,))
+        check_known(request_type, found)
+        return found
+
+    def _opened(
+        self, requester_id: str, definition: Definition | None, content: object, now: datetime | None
+    ) -> Approval:
+        self._latest = at = max(self._latest, now or self._clock())
+        terms = Terms() if definition is None else definition.terms
+        return Approval(new_id(), requester_id, terms, at, content=canonical_hash(content))
+
+    def get_request(self, request_id: str, *, tenant_id: str | None = None) -> ApprovalRequest:
+        """Finds a request.
+
+        Args:
+            request_id: Its id.
+            tenant_id: Where given, the only tenant whose requests are there.
+
+        Raises:
+            Missing: `request_not_found`.
+        """
+        self._find(request_id, tenant_id)
+        return ApprovalRequest(request_id, self)
+
+    def list_pending_for_approver(
+        self, tenant_id: str, user_id: str, user_roles: Collection[str], *, now: datetime | None = None
+    ) -> list[ApprovalRequest]:
+        """Lists what somebody could decide now, oldest first.
+
+        Args:
+            tenant_id: The tenant.
+            user_id: Who.
+            user_roles: The roles that they hold now.
+            now: The time; see the class.
+        """
+        at = self._arrive(now, tenant_id)
+        with self._lock:
+            found = [one for one in self._open.get(tenant_id, ()) if self._could(one, user_id, user_roles, at)]
+        return [ApprovalRequest(request_id, self) for request_id in found]
+
+    def approve_request(
+        self,
+        request_id: str,
+        user_id: str,
+        comment: str = "",
+        *,
+        user_roles: Collection[str] | None = None,
+        tenant_id: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Approves, for one person.
+
+        Args:
+            request_id: The request.
+            user_id: Who approves.
+            comment: Why.
+            user_roles: The roles that they hold now; left out, they are looked up where there is a lookup.
+            tenant_id: Where given, the only tenant whose requests are there.
+            now: The time; see the class.
+
+        Returns:
+            True: the word counts. What it leads to, the request's status says.
+
+        Raises:
+            Missing: `request_not_found`.
+            Forbidden: `approver_unknown` or `approver_role_missing`.
+            Conflict: `request_closed`, `already_decided`, `self_approval` or `comment_required`.
+        """
+        return self._decide(request_id, user_id, Verdict.APPROVE, comment, user_roles, tenant_id, now)
+
+    def reject_request(
+        self,
+        request_id: str,
+        user_id: str,
+        comment: str = "",
+        *,
+        user_roles: Collection[str] | None = None,
+        tenant_id: str | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Rejects, for one person; as `approve_request`."""
+        return self._decide(request_id, user_id, Verdict.REJECT, comment, user_roles, tenant_id, now)
+
+    def withdraw(
+        self, request_id: str, user_id: str, *, tenant_id: str | None = None, now: datetime | None = None
+    ) -> bool:
+        """Takes a request back.
+
+        Raises:
+            Missing: `request_not_found`.
+            Forbidden: `requester_only`.
+            Conflict: `request_closed`.
+        """
+        at, kept = self._met(request_id, tenant_id, now)
+        with self._lock:
+            if user_id != kept.approval.requester_id:
+                raise Forbidden("requester_only", "Only whoever asked takes a request back.")
+            withdrawn = self._requests[request_id].approval.withdraw(at)
+            self._keep(request_id, withdrawn, ApprovalAction("withdraw", user_id, "", at))
+        return True
+
+    def tick(self, now: datetime | None = None) -> None:
+        """Does for every open request what is due: reminds, lets others decide, ends what nobody decided in time."""
+        for tenant_id in list(self._open):
+            self._arrive(now, tenant_id)
+
+    def kept(self, request_id: str) -> Kept:
+        """What is kept of a request; see `Book`."""
+        return self._requests[request_id]
+
+    def now(self) -> datetime:
+        """The time: the later of the clock's and the latest that was passed."""
+        return max(self._latest, self._clock())
+
+    def _decide(
+        self,
+        request_id: str,
+        user_id: str,
+        verdict: Verdict,
+        comment: str,
+        user_roles: Collection[str] | None,
+        tenant_id: str | None,
+        now: datetime | None,
+    ) -> bool:
+        at, kept = self._met(request_id, tenant_id, now)
+        with self._lock:
+            approval = self._requests[request_id].approval
+            approval.check(user_id, Channel.API, at)
+            self._check_role(kept.tenant_id, approval, user_id, user_roles)
+            decided = approval.decide(Decision(user_id, verdict, comment, Channel.API, at))
+            self._keep(request_id, decided, ApprovalAction(verdict.value, user_id, comment, at))
+        if kept.notify_on_action:
+            self._tell(request_id, "request_action")
+        if (end := _ENDS.get(decided.status(at))) is not None:
+            self._tell(request_id, end)
+        return True
+
+    def _met(self, request_id: str, tenant_id: str | None, now: datetime | None) -> tuple[datetime, Kept]:
+        """The request, after what was due for it."""
+        kept = self._find(request_id, tenant_id)
+        return self._arrive(now, kept.tenant_id, request_id), kept
+
+    def _find(self, request_id: str, tenant_id: str | None) -> Kept:
+        kept = self._requests.get(request_id)
+        # Another tenant's is answered as one that is not there.
+        if kept is None or tenant_id not in {None, kept.tenant_id}:
+            raise missing("request")
+        return kept
+
+    def _arrive(self, now: datetime | None, tenant_id: str, only: str | None = None) -> datetime:
+        """Lets time pass for the open requests of a tenant, or for one of them."""
+        with self._lock:
+            self._latest = at = max(self._latest, now or self._clock())
+            waiting = list(self._open.get(tenant_id, ())) if only is None else [only]
+        for request_id in waiting:
+            while (events := self._next_due(request_id, at)) is not None:
+                self._tell(request_id, *events)
+        return at
+
+    def _next_due(self, request_id: str, at: datetime) -> list[EventName] | None:
+        """Does the next thing that is due, and says what to tell of it; None when nothing is."""
+        with self._lock:
+            kept = self._requests[request_id]
+            due, action = kept.approval.next_at(), kept.approval.next_action
+            if due > at or request_id not in self._open.get(kept.tenant_id, ()):
+                return None
+            if action is None:
+                self._keep(request_id, kept.approval, ApprovalAction("expire", None, kept.approval.reason(due), due))
+                return ["request_expired"]
+            done = ApprovalAction(action.kind.value, None, str(action.to), due)
+            self._keep(request_id, kept.approval.act(due), done)
+        if action.kind is ActionKind.REMIND:
+            return ["request_action"] if kept.notify_on_action else []
+        return ["request_escalated"]
+
+    def _keep(self, request_id: str, approval: Approval, action: ApprovalAction) -> Approval:
+        kept = self._requests[request_id] = self._requests[request_id].after(approval, action)
+        if approval.status(action.at) is not ApprovalStatus.PENDING:
+            self._open[kept.tenant_id].pop(request_id, None)
+        return approval
+
+    def _could(self, request_id: str, user_id: str, roles: Collection[str], at: datetime) -> bool:
+        approval = self._requests[request_id].approval
+        try:
+            approval.check(user_id, Channel.API, at)
+        except Conflict:
+            return False
+        return approval.who.include(user_id, roles)
+
+    def _check_role(self, tenant_id: str, approval: Approval, user_id: str, roles: Collection[str] | None) -> None:
+        if roles is None and self._roles is not None:
+            roles = self._roles(tenant_id, user_id)
+            if roles is None:
+                raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.")
+        vouched = roles is None and bool(approval.who.roles)
+        if not vouched and not approval.who.include(user_id, roles or ()):
+            raise Forbidden("approver_role_missing", f"Deciding this request is for: {approval.who}.")
+
+    def _tell(self, request_id: str, *events: EventName) -> None:
+        for event in events:
+            for callback in tuple(self._callbacks.get(event, ())):
+                try:
+                    callback(ApprovalRequest(request_id, self))
+                except Exception:  # noqa: BLE001 - whatever somebody's callback does, the decision stands
+                    _log.exception("approval.callback_failed", event_name=event, request_id=request_id)

@@ -1,0 +1,278 @@
+"""The form of an approval definition, as it is sent, stored, and written in a profile (guide 4.2, 9.2 and 9.3).
+
+{"workflow_id": "strict-publish", "name": "Strict Agent Publishing", "request_type": "agent_publish",
+"required_approvers": 2, "allowed_approver_roles": ["admin", "agent_designer"], "auto_expire_hours": 48,
+"actions": [{"after_hours": 24, "do": "remind"},
+{"after_hours": 36, "do": "widen", "roles": ["cfo"], "people": ["u-17"]}]}
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from taskforce.core.domain.approvals.definitions import (
+    BUILT_IN,
+    CUSTOM,
+    INVALID,
+    TOOL_CALL,
+    Definition,
+    is_definition_id,
+    type_of,
+)
+from taskforce.core.domain.approvals.terms import LONGEST, MOST_ACTIONS, ActionKind, Deciders, Terms, TimedAction
+from taskforce.core.domain.document_reader import Part, Problems, shown
+from taskforce.core.domain.errors import Invalid
+
+MAX_CHARACTERS: Final = 50_000
+MAX_NAME: Final = 200
+MAX_DESCRIPTION: Final = 2_000
+MOST_APPROVERS: Final = 100
+
+SchemaCheck = Callable[[object], Sequence[str]]
+"""Says what is wrong with a JSON Schema; nothing when it is one."""
+
+_HOUR = 3_600
+_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_NEEDED = ("workflow_id", "name", "request_type")
+_TERMS = (
+    "required_approvers",
+    "rejections_to_close",
+    "allowed_approver_roles",
+    "allowed_approvers",
+    "allow_self_approval",
+    "comment_required",
+    "signal_channel",
+    "auto_expire_hours",
+    "actions",
+    "on_approved",
+)
+_FLAGS = ("notify_on_create", "notify_on_action", "enabled")
+_CALLS = ("tools", "agents")
+_OTHERS = ("description", "payload_schema", "metadata", *_CALLS)
+_EXPIRE = "expire"
+_DOINGS = (*(kind.value for kind in ActionKind), _EXPIRE)
+_CARRY_OUT, _WAIT = "carry_out", "wait"
+_USUAL = Terms()
+
+
+def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Definition:
+    """Reads a definition.
+
+    Args:
+        document: What a JSON or YAML parser returned; what is left out has its default.
+        check_schema: Checks the schema of payloads.
+        signals: Whether the deployment takes decisions by signal at all.
+
+    Returns:
+        The definition, as one of a tenant's own that was never saved.
+
+    Raises:
+        Invalid: `definition_invalid`; `details["problems"]` lists every problem as `{"path": ..., "problem": ...}`.
+    """
+    problems = Problems(INVALID, "definition")
+    problems.weigh(document, MAX_CHARACTERS)
+    problems.refuse()
+    parts = Part(document, "", problems).fields(_NEEDED, (*_TERMS, *_FLAGS, *_OTHERS))
+    metadata = _object(parts, "metadata") or {}
+    request_type = _request_type(parts, metadata)
+    decides = type_of(request_type, metadata)
+    found = {
+        "definition_id": _word(parts, "workflow_id", is_definition_id, "1 to 64 of A-Z, a-z, 0-9, dot, _ and hyphen"),
+        "name": parts["name"].text(MAX_NAME) if "name" in parts else "",
+        "request_type": request_type,
+        "terms": _terms(parts, problems, signals),
+        "description": _description(parts),
+        "payload_schema": _schema(parts, request_type, decides, check_schema),
+        "metadata": metadata,
+        **{name: _flag(parts, name, default=True) for name in _FLAGS},
+        **{name: _only_for_calls(parts, name, decides) for name in _CALLS},
+    }
+    problems.refuse()
+    definition = Definition(**found)  # type: ignore[arg-type]  # each is read as its field's type
+    # What is left out is written out, so that the text grows; one that grows too long could not be read again.
+    problems.weigh(as_document(definition), MAX_CHARACTERS)
+    problems.refuse()
+    return definition
+
+
+def as_document(definition: Definition) -> dict[str, object]:
+    """Writes what `parse` reads as an equal definition; every default is written out."""
+    terms = definition.terms
+    schema = {} if definition.payload_schema is None else {"payload_schema": definition.payload_schema}
+    return {
+        "workflow_id": definition.definition_id,
+        "name": definition.name,
+        "description": definition.description,
+        "request_type": definition.request_type,
+        "required_approvers": terms.required_approvers,
+        "rejections_to_close": terms.rejections_to_close,
+        "allowed_approver_roles": list(terms.allowed_roles),
+        "allowed_approvers": list(terms.allowed_people),
+        "allow_self_approval": terms.self_approval,
+        "comment_required": terms.comment_required,
+        "signal_channel": terms.signal_channel,
+        "auto_expire_hours": _in_hours(terms.expire_seconds),
+        "actions": [_action_document(one) for one in terms.actions],
+        "on_approved": _CARRY_OUT if terms.carries_out else _WAIT,
+        "notify_on_create": definition.notify_on_create,
+        "notify_on_action": definition.notify_on_action,
+        "enabled": definition.enabled,
+        "tools": list(definition.tools),
+        "agents": list(definition.agents),
+        "metadata": definition.metadata,
+        **schema,
+    }
+
+
+def _terms(parts: Mapping[str, Part], problems: Problems, signals: bool) -> Terms:
+    before = len(problems.found)
+    if "signal_channel" in parts and parts["signal_channel"].value is True and not signals:
+        parts["signal_channel"].say("is not for this deployment: its profile does not allow it (approvals).")
+    people = parts["allowed_approvers"].names() if "allowed_approvers" in parts else ()
+    # Whoever names people and no roles means these people.
+    roles = () if people else _USUAL.allowed_roles
+    read = {
+        "required_approvers": _count(parts, "required_approvers"),
+        "rejections_to_close": _count(parts, "rejections_to_close"),
+        "allowed_roles": parts["allowed_approver_roles"].names() if "allowed_approver_roles" in parts else roles,
+        "allowed_people": people,
+        "self_approval": _flag(parts, "allow_self_approval"),
+        "comment_required": _flag(parts, "comment_required"),
+        "signal_channel": _flag(parts, "signal_channel"),
+        "carries_out": "on_approved" not in parts or parts["on_approved"].choice((_CARRY_OUT, _WAIT)) == _CARRY_OUT,
+        **_times(parts),
+    }
+    # Of terms whose parts are wrong already, what does not fit together would be said of the wrong ones.
+    if len(problems.found) > before:
+        return _USUAL
+    try:
+        return Terms(**read)  # type: ignore[arg-type]  # each is read as its field's type
+    except Invalid as error:
+        for problem in _listed(error.details.get("problems")):
+            problems.add("", problem)
+        return _USUAL
+
+
+def _listed(problems: object) -> list[str]:
+    return [str(one) for one in problems] if isinstance(problems, list) else []
+
+
+def _times(parts: Mapping[str, Part]) -> dict[str, object]:
+    """When it expires, and what happens meanwhile; one list of timed actions may say both."""
+    said = _seconds(parts["auto_expire_hours"]) if "auto_expire_hours" in parts else None
+    ends: list[int] = []
+    actions: list[TimedAction] = []
+    for one in parts["actions"].items(MOST_ACTIONS + 1, least=0) if "actions" in parts else []:
+        _action(one, actions, ends)
+    if len(ends) > 1:
+        parts["actions"].say("must not have 'expire' more than once.")
+    if ends and said is not None and ends[0] != said:
+        parts["actions"].say("must expire when 'auto_expire_hours' says so; leave one of them out.")
+    return {"expire_seconds": ends[0] if ends else said or _USUAL.expire_seconds, "actions": tuple(actions)}
+
+
+def _action(part: Part, actions: list[TimedAction], ends: list[int]) -> None:
+    inner = part.fields(("after_hours", "do"), ("roles", "people"))
+    doing = inner["do"].choice(_DOINGS) if "do" in inner else ""
+    after = _seconds(inner["after_hours"]) if "after_hours" in inner else None
+    to = Deciders(*(inner[name].names() if name in inner else () for name in ("roles", "people")))
+    if doing == _EXPIRE and to:
+        part.say("names somebody; nobody is needed for a request to expire.")
+    if not doing or after is None:
+        return
+    if doing == _EXPIRE:
+        ends.append(after)
+    else:
+        actions.append(TimedAction(ActionKind(doing), after, to))
+
+
+def _action_document(action: TimedAction) -> dict[str, object]:
+    named = {"roles": list(action.to.roles), "people": list(action.to.people)}
+    told = {name: who for name, who in named.items() if who}
+    return {"after_hours": _in_hours(action.after_seconds), "do": action.kind.value, **told}
+
+
+def _seconds(part: Part) -> int | None:
+    hours = part.value
+    if isinstance(hours, int | float) and not isinstance(hours, bool) and 0 < hours <= LONGEST // _HOUR:
+        return max(1, round(hours * _HOUR))
+    part.say(f"must be hours, above 0 and at most {LONGEST // _HOUR}.")
+    return None
+
+
+def _in_hours(seconds: int) -> int | float:
+    return seconds / _HOUR if seconds % _HOUR else seconds // _HOUR
+
+
+def _request_type(parts: Mapping[str, Part], metadata: Mapping[str, object]) -> str:
+    def is_type(text: str) -> bool:
+        return _TYPE.fullmatch(text) is not None
+
+    looks = "1 to 64 of a-z, 0-9, dot, underscore, hyphen, a letter first"
+    named = metadata.get("custom_type")
+    found = _word(parts, "request_type", is_type, looks)
+    if found == CUSTOM and named is not None and not (isinstance(named, str) and is_type(named)):
+        parts["metadata"].say(f"'custom_type' must be {looks}.")
+    return found
+
+
+def _schema(
+    parts: Mapping[str, Part], request_type: str, decides: str, check: SchemaCheck
+) -> Mapping[str, object] | None:
+    schema = _object(parts, "payload_schema")
+    if schema is None:
+        if request_type not in ("", CUSTOM, *BUILT_IN) and "payload_schema" not in parts:
+            part = parts["request_type"]
+            # A type of one's own states its payload; so a slip of the pen does not become a type.
+            part.say(f"needs a 'payload_schema', as it is none of {', '.join(BUILT_IN)}.{_meant(part, request_type)}")
+        return None
+    if decides == TOOL_CALL:
+        parts["payload_schema"].say("is not for tool_call: the tool's own schema counts.")
+    for problem in check(schema):
+        parts["payload_schema"].say(problem)
+    return schema
+
+
+def _meant(part: Part, word: str) -> str:
+    return part.problems.hint(word, BUILT_IN)
+
+
+def _only_for_calls(parts: Mapping[str, Part], name: str, decides: str) -> tuple[str, ...]:
+    found = parts[name].names() if name in parts else ()
+    if found and decides != TOOL_CALL:
+        parts[name].say(f"is for {TOOL_CALL} only.")
+    return found
+
+
+def _word(parts: Mapping[str, Part], name: str, fits: Callable[[str], bool], looks: str) -> str:
+    if name not in parts:
+        return ""
+    value = parts[name].value
+    if isinstance(value, str) and fits(value):
+        return value
+    parts[name].say(f"must be {looks}, not {shown(value)}.")
+    return ""
+
+
+def _description(parts: Mapping[str, Part]) -> str:
+    # Unlike a name it may be empty.
+    said = "description" in parts and parts["description"].value != ""
+    return parts["description"].text(MAX_DESCRIPTION) if said else ""
+
+
+def _object(parts: Mapping[str, Part], name: str) -> Mapping[str, object] | None:
+    if name not in parts:
+        return None
+    value = parts[name].value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return dict(value)
+    parts[name].say("must be an object.")
+    return None
+
+
+def _count(parts: Mapping[str, Part], name: str) -> int:
+    return parts[name].number(1, MOST_APPROVERS) if name in parts else 1
+
+
+def _flag(parts: Mapping[str, Part], name: str, *, default: bool = False) -> bool:
+    return parts[name].flag() if name in parts else default

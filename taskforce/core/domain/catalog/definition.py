@@ -1,0 +1,226 @@
+"""What an agent's definition says, and everything that is wrong with it at once. Keys that nobody reads are kept."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from taskforce.core.domain.canonical_json import canonical_json
+from taskforce.core.domain.document_reader import Part, Problems
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.json_limits import check_document, parts_in
+from taskforce.core.domain.runs.run import (
+    DEFAULT_MAX_SECONDS,
+    DEFAULT_MAX_STEPS,
+    DEFAULT_MAX_TOKENS,
+    HARD_MAX_SECONDS,
+    HARD_MAX_STEPS,
+    HARD_MAX_TOKENS,
+    Limits,
+)
+
+LONGEST_DEFINITION = 60_000
+MOST_VALUES = 1_000
+"""An agent is read with all of its versions, which takes as long as they have values, however long those are."""
+MOST_NAMES = 200
+MOST_FALLBACKS = 4
+HOTTEST = 2.0
+MOST_REPLY_TOKENS = 10_000_000
+
+Definition = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the deployment offers to agents.
+
+    Attributes:
+        tools: Names of the tools there are; None takes any name, where nobody can know.
+        model: Whether it offers a model, by its LiteLLM name.
+    """
+
+    tools: Collection[str] | None = None
+    model: Callable[[str], bool] = bool
+
+
+ANYTHING = Offered()
+"""For programs that keep a catalog and run its agents elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a definition, and where."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """A definition without problems, as far as the product reads it.
+
+    Attributes:
+        system_prompt: What the model is told first.
+        tools: Names of the tools that the agent may use.
+        require_approval: Those of them of which each call needs a person's word.
+        approval_roles: Roles that decide its calls, of those that may (guide 11.3); none leaves it to them.
+        models: LiteLLM names, the preferred first; none leaves the choice to the deployment.
+        limits: What stops a run.
+        temperature: Sampling temperature, if set.
+        max_reply_tokens: Cap of one reply, if set.
+    """
+
+    system_prompt: str
+    tools: tuple[str, ...]
+    require_approval: tuple[str, ...]
+    approval_roles: tuple[str, ...]
+    models: tuple[str, ...]
+    limits: Limits
+    temperature: float | None
+    max_reply_tokens: int | None
+
+
+def check_definition(definition: Definition) -> None:
+    """Refuses what cannot even be a draft.
+
+    Raises:
+        Invalid: `definition_malformed`, `definition_too_large`.
+    """
+    check_document(definition, "definition")
+    try:
+        length = len(canonical_json(definition))
+    except (TypeError, ValueError, OverflowError):
+        raise Invalid("definition_malformed", "A definition is JSON, its numbers within a double's range.") from None
+    if length > LONGEST_DEFINITION or parts_in(definition) > MOST_VALUES:
+        text = f"A definition has at most {LONGEST_DEFINITION} characters of JSON, and at most {MOST_VALUES} values."
+        raise Invalid("definition_too_large", text)
+
+
+def problems_of(definition: Definition, offered: Offered = ANYTHING) -> tuple[Problem, ...]:
+    """Lists everything that keeps a definition from being run, in the order of its keys here.
+
+    Args:
+        definition: The definition; keys that are not known are not looked at.
+        offered: What the deployment offers.
+    """
+    return tuple(_problems(definition, offered))
+
+
+def instructions_of(definition: Definition) -> Instructions:
+    """Reads a definition that has no problems, as each that was ever submitted.
+
+    Raises:
+        Invalid: `definition_invalid`: it has problems all the same; `details["problems"]` names them.
+    """
+    require_no_problems(problems_of(definition))
+    limits = _mapping(definition.get("limits"))
+    model = definition.get("model")
+    return Instructions(
+        system_prompt=str(definition["system_prompt"]),
+        tools=_texts(definition["tools"]),
+        require_approval=_texts(definition.get("require_approval")),
+        approval_roles=_texts(definition.get("approval_roles")),
+        models=(*((str(model),) if model else ()), *_texts(definition.get("fallbacks"))),
+        limits=Limits(
+            _whole(definition.get("max_iterations"), DEFAULT_MAX_STEPS),
+            _whole(limits.get("max_tokens"), DEFAULT_MAX_TOKENS),
+            _whole(limits.get("max_seconds"), DEFAULT_MAX_SECONDS),
+        ),
+        temperature=cast("float | None", definition.get("temperature")),
+        max_reply_tokens=cast("int | None", definition.get("max_tokens")),
+    )
+
+
+def require_no_problems(problems: Collection[Problem]) -> None:
+    """Lets only a definition pass that could be run.
+
+    Raises:
+        Invalid: `definition_invalid`; `details["problems"]` names every problem.
+    """
+    if problems:
+        named = [{"path": one.path, "problem": one.problem} for one in problems]
+        text = " ".join(f"{one.path}: {one.problem}" for one in problems)
+        raise Invalid("definition_invalid", text[:2_000], details={"problems": named})
+
+
+def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
+    prompt = definition.get("system_prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        yield Problem("system_prompt", "says what the model is told first, and is missing.")
+    yield from _tools(definition, offered)
+    yield from _approval_roles(definition.get("approval_roles"))
+    yield from _models(definition, offered)
+    yield from _in_range(definition, "max_iterations", HARD_MAX_STEPS)
+    yield from _in_range(definition, "max_tokens", MOST_REPLY_TOKENS)
+    limits = definition.get("limits")
+    if limits is not None and not isinstance(limits, Mapping):
+        yield Problem("limits", "holds max_tokens and max_seconds.")
+    for name, most in (("max_tokens", HARD_MAX_TOKENS), ("max_seconds", HARD_MAX_SECONDS)):
+        yield from _in_range(_mapping(limits), name, most, "limits.")
+    yield from _temperature(definition.get("temperature"))
+
+
+def _tools(definition: Definition, offered: Offered) -> Iterator[Problem]:
+    listed = definition.get("tools")
+    if not _is_names(listed):
+        yield Problem("tools", f"lists the names of at most {MOST_NAMES} tools; [] is none.")
+    for place, name in enumerate(_texts(listed)):
+        if offered.tools is not None and name not in offered.tools:
+            known = ", ".join(sorted(offered.tools))
+            yield Problem(f"tools[{place}]", f"there is no tool {name[:80]}; there are {known}.")
+    asked = definition.get("require_approval")
+    if asked is not None and not _is_names(asked):
+        yield Problem("require_approval", f"lists the names of at most {MOST_NAMES} tools.")
+    for place, name in enumerate(_texts(asked)):
+        if name not in _texts(listed):
+            yield Problem(f"require_approval[{place}]", f"{name[:80]} is none of the agent's tools.")
+
+
+def _approval_roles(value: object) -> Iterator[Problem]:
+    # Read as the terms of its calls read it: taken for nothing, a slip would leave them to the usual approvers.
+    if value is not None:
+        problems = Problems("definition_invalid", "definition")
+        Part(value, "approval_roles", problems).names(least=1)
+        yield from (Problem(one["path"], one["problem"]) for one in problems.found)
+
+
+def _models(definition: Definition, offered: Offered) -> Iterator[Problem]:
+    model, fallbacks = definition.get("model"), definition.get("fallbacks")
+    named: list[tuple[str, object]] = [] if model is None else [("model", model)]
+    if fallbacks is not None:
+        if not _is_names(fallbacks) or len(_texts(fallbacks)) > MOST_FALLBACKS:
+            yield Problem("fallbacks", f"lists at most {MOST_FALLBACKS} models.")
+        if model is None:
+            yield Problem("fallbacks", "follow a model, and there is none.")
+        named += [(f"fallbacks[{place}]", name) for place, name in enumerate(_texts(fallbacks))]
+    for path, name in named:
+        if not isinstance(name, str) or not offered.model(name):
+            yield Problem(path, f"{str(name)[:80]!r} is no model that is offered here.")
+
+
+def _in_range(holder: Mapping[str, object], name: str, most: int, prefix: str = "") -> Iterator[Problem]:
+    value = holder.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most):
+        yield Problem(f"{prefix}{name}", f"is a whole number from 1 to {most}.")
+
+
+def _temperature(value: object) -> Iterator[Problem]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= cast("float", value) <= HOTTEST):
+        yield Problem("temperature", f"is a number from 0 to {HOTTEST:g}.")
+
+
+def _is_names(value: object) -> bool:
+    listed = isinstance(value, list | tuple) and len(value) <= MOST_NAMES
+    return listed and all(isinstance(name, str) and name for name in cast("Collection[object]", value))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(name) for name in cast("Collection[object]", value)) if _is_names(value) else ()
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _whole(value: object, default: int) -> int:
+    return default if value is None else cast("int", value)

@@ -1,0 +1,45 @@
+"""What is different between two definitions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from taskforce.core.domain.canonical_json import canonical_json
+
+ChangeKind = Literal["added", "removed", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionChange:
+    """One difference.
+
+    Attributes:
+        path: Where, as a JSON pointer (RFC 6901).
+        kind: What happened there.
+        before: What stood there; None when it was added.
+        after: What stands there; None when it was removed.
+    """
+
+    path: str
+    kind: ChangeKind
+    before: object = None
+    after: object = None
+
+
+def differences(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[DefinitionChange, ...]:
+    """Lists what is different, by path; objects are compared member by member, all else as a whole."""
+    return tuple(_differences(before, after, ""))
+
+
+def _differences(before: Mapping[str, object], after: Mapping[str, object], path: str) -> Iterator[DefinitionChange]:
+    for name in sorted({*before, *after}):
+        here = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+        was, now = before.get(name), after.get(name)
+        if name not in before:
+            yield DefinitionChange(here, "added", after=now)
+        elif name not in after:
+            yield DefinitionChange(here, "removed", before=was)
+        elif isinstance(was, Mapping) and isinstance(now, Mapping):
+            yield from _differences(was, now, here)
+        elif canonical_json(was) != canonical_json(now):
+            yield DefinitionChange(here, "changed", was, now)

@@ -1,0 +1,14 @@
+"""The stored answer of an idempotency key."""
+
+from dataclasses import dataclass
+
+from taskforce.core.domain.json_limits import Json
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The first answer to an idempotency key."""
+
+    body_hash: str
+    status: int
+    body: Json

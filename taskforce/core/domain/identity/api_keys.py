@@ -1,0 +1,240 @@
+"""The rules of API keys: how one looks, who may issue it, and what it allows at the moment of its use.
+
+A key is shown once and kept as its SHA-256. A fast hash is right here, other than for passwords: a key has 256 random
+bits, so nobody finds it by trying, however fast they try.
+"""
+
+import hashlib
+import re
+import secrets
+import string
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.identity.roles import check_no_wider, display_name, permissions_of
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.json_limits import check_document
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role, checked_tenant_id
+
+KEY_PREFIX = "tf_"
+SHOWN_CHARACTERS = 8
+LONGEST_LIFE = timedelta(days=366)
+NOTED_EVERY = timedelta(minutes=1)
+LONGEST_USER_ID = 255
+
+_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_LENGTH = 43
+"""Digits of base 62 that 256 bits take."""
+_SHAPE = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{_LENGTH}}}")
+
+
+def new_key() -> str:
+    """Makes a key.
+
+    Returns:
+        `tf_` and 256 random bits in base 62, 46 characters: it is selected by one double click and needs no quoting.
+    """
+    number, text = secrets.randbits(256), ""
+    for _ in range(_LENGTH):
+        number, digit = divmod(number, len(_DIGITS))
+        text = _DIGITS[digit] + text
+    return KEY_PREFIX + text
+
+
+def key_hash(plaintext: str) -> str:
+    """Returns what is kept of a key, and what it is looked up by: its SHA-256 in hex."""
+    return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def looks_like_key(text: str) -> bool:
+    """Says whether a text has the shape of a key; anything else needs no look-up."""
+    return _SHAPE.fullmatch(text) is not None
+
+
+class KeyState(StrEnum):
+    """Where a key stands. Only the first lets anybody in."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """A key as it is kept.
+
+    Attributes:
+        key_id: Its id, which is no secret.
+        tenant_id: The only tenant that it acts in.
+        user_id: The user or service account on whose behalf it acts.
+        name: For people.
+        roles: What it is cut to; it never allows more than its user may do.
+        created_at: When it was issued, UTC.
+        created_by: The user who issued it; empty when a program that embeds the library did.
+        expires_at: From when it is no longer accepted, UTC.
+        last_used_at: When it was used, to the minute; None before its first use.
+        revoked_at: When it was revoked, UTC.
+        metadata: Facts that the product keeps and does not read.
+        hash: See `key_hash`.
+        prefix: Its first eight characters, by which people tell keys apart.
+    """
+
+    key_id: str
+    tenant_id: str
+    user_id: str
+    name: str
+    roles: frozenset[str]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
+    hash: str = field(repr=False)
+    prefix: str
+
+    def state(self, now: datetime) -> KeyState:
+        """Where it stands at a time; a key that was revoked stays so after its expiry."""
+        if self.revoked_at is not None:
+            return KeyState.REVOKED
+        return KeyState.EXPIRED if now >= self.expires_at else KeyState.ACTIVE
+
+    def is_active(self, now: datetime) -> bool:
+        """Says whether it is accepted at a time."""
+        return self.state(now) is KeyState.ACTIVE
+
+    def revoke(self, now: datetime) -> "ApiKey":
+        """Returns the key revoked; one that is revoked already keeps its first time."""
+        return self if self.revoked_at is not None else replace(self, revoked_at=now)
+
+    def worth_noting_use(self, now: datetime) -> bool:
+        """Says whether a use is to be written down: at most once a minute, so that reading does not become writing."""
+        return self.last_used_at is None or now - self.last_used_at >= NOTED_EVERY
+
+    def used(self, now: datetime) -> "ApiKey":
+        """Returns the key after a use that is worth noting; the same key otherwise."""
+        return replace(self, last_used_at=now) if self.worth_noting_use(now) else self
+
+    def effective_roles(self, now: datetime, user_roles: Collection[str], *, user_active: bool) -> frozenset[str]:
+        """Returns the role names that the bearer holds: those of the key that its user holds too.
+
+        A name alone opens doors (approvals ask for roles by name), so a key must not lend its user a new one.
+
+        Args:
+            now: The time, UTC.
+            user_roles: The roles of the key's user that count now.
+            user_active: Whether that user is there and not deactivated.
+        """
+        return self.roles & frozenset(user_roles) if user_active and self.is_active(now) else frozenset()
+
+    def effective_permissions(
+        self,
+        now: datetime,
+        user_permissions: Collection[Permission],
+        *,
+        user_active: bool,
+        known_roles: Mapping[str, Role] = SYSTEM_ROLES,
+    ) -> frozenset[Permission]:
+        """Returns what the bearer may do: what the key's roles allow, cut to what its user may do now.
+
+        Args:
+            now: The time, UTC.
+            user_permissions: What the key's user may do now.
+            user_active: Whether that user is there and not deactivated.
+            known_roles: The roles that exist in the tenant.
+
+        Returns:
+            Nothing for a key that is expired or revoked, or whose user is not active.
+        """
+        if not (user_active and self.is_active(now)):
+            return frozenset()
+        return permissions_of(self.roles, known_roles) & frozenset(user_permissions)
+
+
+def issue(
+    *,
+    tenant_id: str,
+    user_id: str,
+    name: str,
+    roles: Iterable[str],
+    created_by: str,
+    maker_permissions: Collection[Permission],
+    now: datetime,
+    expires_at: datetime | None = None,
+    longest_life: timedelta = LONGEST_LIFE,
+    known_roles: Mapping[str, Role] = SYSTEM_ROLES,
+    metadata: Mapping[str, object] | None = None,
+) -> tuple[str, ApiKey]:
+    """Issues a key whose roles allow no more than its maker may do now.
+
+    Args:
+        tenant_id: The only tenant that it acts in.
+        user_id: On whose behalf it acts.
+        name: For people, 1 to 100 characters.
+        roles: One role or more, each of them known.
+        created_by: Who makes it.
+        maker_permissions: What they may do now.
+        now: The time, UTC.
+        expires_at: From when it is no longer accepted, with a time zone; the longest life when left out.
+        longest_life: How far away that may be.
+        known_roles: The roles that exist in the tenant.
+        metadata: Facts that the product keeps and does not read.
+
+    Returns:
+        The key, to be shown once and kept nowhere, and its record.
+
+    Raises:
+        Invalid: `tenant_id_invalid`, `user_id_invalid`, `api_key_name_invalid`, `roles_invalid`, `roles_unknown`,
+            `expiry_invalid` or `metadata_malformed`.
+        Forbidden: `roles_too_wide`; it names the missing permissions.
+    """
+    held = _roles(roles)
+    check_no_wider(held, maker_permissions, known_roles)
+    facts = dict(metadata or {})
+    check_document(facts, "metadata")
+    plaintext = new_key()
+    record = ApiKey(
+        key_id=new_id(),
+        tenant_id=checked_tenant_id(tenant_id),
+        user_id=checked_user_id(user_id),
+        name=display_name(name, "api key"),
+        roles=held,
+        created_at=now,
+        created_by=created_by,
+        expires_at=_expiry(expires_at, now, longest_life),
+        metadata=facts,
+        hash=key_hash(plaintext),
+        prefix=plaintext[:SHOWN_CHARACTERS],
+    )
+    return plaintext, record
+
+
+def _roles(values: Iterable[str]) -> frozenset[str]:
+    names = frozenset() if isinstance(values, str) else frozenset(values)
+    if names and all(isinstance(name, str) for name in names):
+        return names
+    raise Invalid("roles_invalid", "A key needs a set of one role or more.")
+
+
+def checked_user_id(value: object) -> str:
+    """Returns a user id that can be kept and shown.
+
+    Raises:
+        Invalid: `user_id_invalid`, when it is not 1 to 255 printable characters, as the `sub` of a token.
+    """
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_USER_ID and value.isprintable() and value == value.strip():
+        return value
+    raise Invalid("user_id_invalid", f"A user's id is 1 to {LONGEST_USER_ID} printable characters.")
+
+
+def _expiry(wanted: datetime | None, now: datetime, longest_life: timedelta) -> datetime:
+    if wanted is None:
+        return now + longest_life
+    if wanted.utcoffset() is None or not now < wanted <= now + longest_life:
+        days = longest_life / timedelta(days=1)
+        text = f"A key expires in the future, at most {days:g} days away; the time needs a time zone."
+        raise Invalid("expiry_invalid", text)
+    return wanted.astimezone(UTC)

@@ -1,0 +1,78 @@
+"""Principals: who acts, with which permissions."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from taskforce.core.domain.errors import Forbidden
+from taskforce.core.domain.identity.users import UserRecord
+from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
+
+
+def require(held: Collection[Permission], needed: Permission) -> None:
+    """Lets only somebody pass who holds a permission.
+
+    Args:
+        held: The permissions of whoever asks.
+        needed: The permission that the act takes.
+
+    Raises:
+        Forbidden: `permission_denied`; its message and `details["permission"]` name the missing permission.
+    """
+    if needed not in held:
+        raise Forbidden(
+            "permission_denied",
+            f"This needs the permission {needed.value}.",
+            details={"permission": needed.value},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """What a deployment says about rights.
+
+    Attributes:
+        claims_age: How long the claims last seen count as rights.
+        roles: The roles that every tenant has: the five of the system and the profile's.
+        default_role: The role of somebody whose token names none that is known; None gives no rights.
+        platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
+        tenants_at_first_sight: Whether a believed token makes its tenant; else the platform's operator does.
+    """
+
+    claims_age: timedelta = timedelta(hours=24)
+    roles: Mapping[str, Role] = field(default_factory=lambda: SYSTEM_ROLES)
+    default_role: str | None = None
+    platform_tenant: str = "platform"
+    tenants_at_first_sight: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What somebody is, and may do, at one moment.
+
+    Attributes:
+        user: The user as recorded.
+        tenant: The user's tenant.
+        roles: The roles that count.
+        permissions: What they allow.
+        user_roles: The user's own roles; those of an API key that speaks for it may be fewer.
+        key_id: The API key that speaks, if it is one.
+    """
+
+    user: "UserRecord"
+    tenant: Tenant
+    roles: frozenset[str]
+    permissions: frozenset[Permission]
+    user_roles: frozenset[str]
+    key_id: str | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a key speaks, whose rights nothing widens."""
+        return self.key_id is not None
+
+    def runs_platform(self, rules: AccessRules) -> bool:
+        """Whether this is the platform's operator, who stands above tenants."""
+        own = self.tenant.tenant_id == rules.platform_tenant
+        return own and Permission.TENANT_MANAGE in self.permissions

@@ -1,0 +1,384 @@
+"""The rules of roles that a tenant or a profile makes, and of roles that count on one resource only.
+
+A custom role is held under the name `custom:<slug>`, so that it can never be mistaken for one of the five system
+roles. Whoever makes or changes one gives away rights; nobody gives away what they do not hold.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid
+from taskforce.core.domain.json_limits import check_document
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType, Role
+
+CUSTOM_PREFIX = "custom:"
+MAX_NAME = 100
+MAX_DESCRIPTION = 2_000
+
+_SLUG = re.compile(r"[a-z0-9_-]{1,60}")
+_GAP = re.compile(r"[^a-z0-9_-]+")
+_KEYS = frozenset({"name", "permissions", "description"})
+
+
+def display_name(value: object, what: str) -> str:
+    """Checks a name that people read in lists.
+
+    Args:
+        value: What was sent.
+        what: The noun for the error, for example `role`.
+
+    Returns:
+        The same text.
+
+    Raises:
+        Invalid: `<what>_name_invalid`, when it is not 1 to 100 printable characters, or begins or ends with a space.
+    """
+    if isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable() and value == value.strip():
+        return value
+    text = f"A name is 1 to {MAX_NAME} printable characters, with no space at either end."
+    raise Invalid(f"{what.replace(' ', '_')}_name_invalid", text)
+
+
+def role_id_of(name: str) -> str:
+    """Derives the name that users hold from the one that people read: `Data Analyst` becomes `custom:data_analyst`.
+
+    Accents are dropped and everything between letters and digits becomes one underscore. Letters that have no plain
+    form are refused, not dropped: two names that people tell apart must not become one role.
+
+    Args:
+        name: For people, or the role's id itself, which stays as it is.
+
+    Raises:
+        Invalid: `role_name_invalid`.
+        Conflict: `role_is_system`, when it reads like one of the five system roles.
+    """
+    plain = _plain(display_name(name, "role")).removeprefix(CUSTOM_PREFIX)
+    slug = _GAP.sub("_", plain)
+    slug = slug if _SLUG.fullmatch(plain) else slug.strip("_")
+    if any(char.isalnum() and not char.isascii() for char in plain) or not _SLUG.fullmatch(slug):
+        raise Invalid("role_name_invalid", "A role's name must spell 1 to 60 of a-z, 0-9, underscores and hyphens.")
+    if slug.replace("-", "_") in SYSTEM_ROLES:
+        raise _is_system(slug)
+    return CUSTOM_PREFIX + slug
+
+
+def _plain(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(char for char in folded if not unicodedata.combining(char))
+
+
+def _free_id(name: str, known_roles: Mapping[str, Role]) -> str:
+    role_id = role_id_of(name)
+    if role_id in known_roles:
+        raise Conflict("role_exists", f"There is a role {role_id} already.")
+    return role_id
+
+
+def _is_system(name: str) -> Conflict:
+    return Conflict("role_is_system", f"{name} is a system role; it cannot be taken, changed or removed.")
+
+
+def permissions_named(values: Iterable[object]) -> frozenset[Permission]:
+    """Reads permissions by their names.
+
+    Args:
+        values: For example `agent:read`.
+
+    Raises:
+        Invalid: `permissions_invalid`; `details["unknown"]` lists every name that is none of the twenty.
+    """
+    names = [values] if isinstance(values, str) else list(values)
+    known = {permission.value: permission for permission in Permission}
+    found = frozenset(known[name] for name in names if isinstance(name, str) and name in known)
+    unknown = [str(name) for name in names if not isinstance(name, str) or name not in known]
+    if unknown:
+        text = f"No such permission: {', '.join(unknown)}."
+        raise Invalid("permissions_invalid", text, details={"unknown": unknown})
+    return found
+
+
+def make_role(
+    name: str,
+    description: str,
+    permissions: Iterable[Permission],
+    tenant_id: str | None,
+    maker_permissions: Collection[Permission],
+    known_roles: Mapping[str, Role] = SYSTEM_ROLES,
+    metadata: Mapping[str, object] | None = None,
+) -> Role:
+    """Makes a custom role.
+
+    Args:
+        name: For people; its id follows from it, see `role_id_of`.
+        description: For people, at most 2,000 characters.
+        permissions: What it allows. None at all is fine: approvals ask for roles by name.
+        tenant_id: The tenant that it belongs to; None for one that the profile gives to every tenant.
+        maker_permissions: What its maker may do now.
+        known_roles: The roles that exist in that tenant.
+        metadata: Facts that the product keeps and does not read.
+
+    Raises:
+        Invalid: `role_name_invalid`, `role_description_invalid`, `permissions_invalid`, `metadata_malformed` or
+            `tenant_id_invalid`.
+        Forbidden: `permissions_too_wide`.
+        Conflict: `role_is_system` or `role_exists`.
+    """
+    role_id = _free_id(name, known_roles)
+    facts = dict(metadata or {})
+    check_document(facts, "metadata")
+    role = Role(role_id, name, _description(description), frozenset(permissions), tenant_id, metadata=facts)
+    _check_held(role.permissions, maker_permissions)
+    return role
+
+
+def change_role(
+    role: Role,
+    maker_permissions: Collection[Permission],
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    permissions: Iterable[Permission] | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> Role:
+    """Changes a custom role; what is left out stays. Its id stays too, because users hold it.
+
+    Args:
+        role: As it stands.
+        maker_permissions: What whoever changes it may do now. Only permissions that come in are compared: somebody
+            may take away what they do not hold themselves.
+        name: For people.
+        description: For people.
+        permissions: All that it allows from now on.
+        metadata: Replaces the facts that are kept.
+
+    Raises:
+        Invalid: As `make_role`.
+        Forbidden: `permissions_too_wide`.
+        Conflict: `role_is_system` or `role_is_profile`.
+    """
+    check_own(role)
+    if name is not None:
+        role_id_of(name)
+    facts = role.metadata if metadata is None else dict(metadata)
+    check_document(facts, "metadata")
+    changed = replace(
+        role,
+        name=role.name if name is None else name,
+        description=role.description if description is None else _description(description),
+        permissions=role.permissions if permissions is None else frozenset(permissions),
+        metadata=facts,
+    )
+    _check_held(changed.permissions - role.permissions, maker_permissions)
+    return changed
+
+
+def check_own(role: Role) -> None:
+    """Lets only a role pass that its tenant may change or remove.
+
+    Raises:
+        Conflict: `role_is_system`, or `role_is_profile` for one that the profile gives to every tenant.
+    """
+    if role.is_system_role or role.role_id in SYSTEM_ROLES:
+        raise _is_system(role.role_id)
+    if role.tenant_id is None:
+        raise Conflict("role_is_profile", f"{role.role_id} stands in the profile and is changed there.")
+
+
+def _description(value: object) -> str:
+    # PostgreSQL's text holds neither NUL nor half of a surrogate pair.
+    if isinstance(value, str) and len(value) <= MAX_DESCRIPTION and not re.search("[\x00\ud800-\udfff]", value):
+        return value
+    raise Invalid("role_description_invalid", f"A description is a text of at most {MAX_DESCRIPTION} characters.")
+
+
+def _check_held(given: Iterable[Permission], held: Collection[Permission]) -> None:
+    missing = sorted(permission.value for permission in given if permission not in held)
+    if missing:
+        text = f"A role gives only what its maker holds; missing: {', '.join(missing)}."
+        raise Forbidden("permissions_too_wide", text, details={"permissions": missing})
+
+
+def check_no_wider(
+    roles: Iterable[str], maker_permissions: Collection[Permission], known_roles: Mapping[str, Role] = SYSTEM_ROLES
+) -> None:
+    """Lets somebody hand on only roles that together allow no more than they may do themselves.
+
+    Args:
+        roles: The names of the roles to hand on, to a key or a user.
+        maker_permissions: What whoever hands them on may do now.
+        known_roles: The roles that exist in the tenant.
+
+    Raises:
+        Invalid: `roles_unknown`; a name that gives nothing today could give anything once somebody makes that role.
+        Forbidden: `roles_too_wide`; its message and `details["permissions"]` name what the maker lacks.
+    """
+    names = sorted(roles)
+    unknown = [name for name in names if name not in known_roles]
+    if unknown:
+        raise Invalid("roles_unknown", f"No such role: {', '.join(unknown)}.", details={"unknown": unknown})
+    missing = sorted(one.value for one in permissions_of(names, known_roles) if one not in maker_permissions)
+    if missing:
+        text = f"These roles allow more than their maker may do; missing: {', '.join(missing)}."
+        raise Forbidden("roles_too_wide", text, details={"permissions": missing})
+
+
+def check_held(roles: Iterable[str], held: Collection[str], permissions: Collection[Permission]) -> None:
+    """Lets somebody hand on only roles that they hold: a role's name is a right too, for approvals ask for it.
+
+    Whoever manages policies says which roles approve what, and so may hand on any name.
+
+    Args:
+        roles: The names of the roles to hand on.
+        held: The roles of whoever hands them on that count now.
+        permissions: What they may do now.
+
+    Raises:
+        Forbidden: `roles_not_held`; its message and `details["roles"]` name them.
+    """
+    lacking = sorted(name for name in roles if name not in held)
+    if lacking and Permission.POLICY_MANAGE not in permissions:
+        text = f"You hand on only roles that you hold, or any with policy:manage; missing: {', '.join(lacking)}."
+        raise Forbidden("roles_not_held", text, details={"roles": lacking})
+
+
+def profile_roles(definitions: object) -> Mapping[str, Role]:
+    """Reads the roles that a profile gives to every tenant.
+
+    Args:
+        definitions: `rbac.custom_roles` as parsed: a list of `name`, `permissions` and, where wanted, `description`.
+
+    Returns:
+        The roles by their ids, in the order of the profile; they belong to no tenant, so that none can change them.
+
+    Raises:
+        Invalid: `roles_invalid`; its message and `details["problems"]` list everything that is wrong at once.
+    """
+    if not isinstance(definitions, Sequence) or isinstance(definitions, str | bytes):
+        raise _roles_invalid(["custom_roles is a list."])
+    made: dict[str, Role] = {}
+    problems: list[str] = []
+    for place, definition in enumerate(definitions):
+        known = {**SYSTEM_ROLES, **made}
+        wrong = list(_problems(definition, known))
+        problems += [f"custom_roles[{place}]: {text}" for text in wrong]
+        if not wrong:
+            role = _profile_role(definition, known)
+            made[role.role_id] = role
+    if problems:
+        raise _roles_invalid(problems)
+    return made
+
+
+def _problems(definition: object, known: Mapping[str, Role]) -> Iterator[str]:
+    if not isinstance(definition, Mapping):
+        yield "A role has a name and permissions."
+        return
+    stray = sorted(str(key) for key in definition if key not in _KEYS)
+    if stray:
+        yield f"Unknown keys: {', '.join(stray)}."
+    parts: tuple[Callable[[], object], ...] = (
+        lambda: _free_id(display_name(definition.get("name"), "role"), known),
+        lambda: _listed(definition.get("permissions")),
+        lambda: _description(definition.get("description") or ""),
+    )
+    for part in parts:
+        try:
+            part()
+        except DomainError as error:
+            yield error.message
+
+
+def _listed(permissions: object) -> frozenset[Permission]:
+    if not isinstance(permissions, Sequence) or isinstance(permissions, str | bytes):
+        raise Invalid("permissions_invalid", "Permissions are a list of names such as agent:read.")
+    return permissions_named(permissions)
+
+
+def _profile_role(definition: Mapping[str, object], known: Mapping[str, Role]) -> Role:
+    held = _listed(definition.get("permissions"))
+    return make_role(
+        display_name(definition.get("name"), "role"),
+        _description(definition.get("description") or ""),
+        held,
+        None,
+        held,
+        known,
+    )
+
+
+def _roles_invalid(problems: list[str]) -> Invalid:
+    return Invalid("roles_invalid", " ".join(problems), details={"problems": problems})
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceGrant:
+    """A role that a user holds on one resource only.
+
+    Attributes:
+        user_id: Who holds it.
+        role_id: The role.
+        resource_type: What kind of thing it is held on.
+        resource_id: Which one.
+        expires_at: When it ends, UTC; from that moment on it gives nothing. None for never.
+    """
+
+    user_id: str
+    role_id: str
+    resource_type: ResourceType
+    resource_id: str
+    expires_at: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it gives anything at this moment."""
+        return self.expires_at is None or now < self.expires_at
+
+
+def permissions_on(
+    resource_type: ResourceType,
+    resource_id: str,
+    user_permissions: Collection[Permission],
+    grants: Iterable[ResourceGrant],
+    now: datetime,
+    roles: Mapping[str, Role] = SYSTEM_ROLES,
+) -> frozenset[Permission]:
+    """Returns what a user may do where one resource is concerned.
+
+    Of a role that is granted on a resource, only the permissions about that kind of thing count: an operator of one
+    agent may execute that agent (`agent:*`), and has no right to sessions or tools in general.
+
+    Args:
+        resource_type: The kind of the resource.
+        resource_id: Which one.
+        user_permissions: What the user may do anyway; nothing for a deactivated user, whose grants must be left out.
+        grants: Grants of this one user, on whatever resources; those that are over give nothing.
+        now: The time, UTC.
+        roles: The roles that exist in the tenant.
+
+    Raises:
+        Invalid: `grants_mixed`, when the grants are of several users: one would get the rights of another.
+    """
+    given = tuple(grants)
+    if len({grant.user_id for grant in given}) > 1:
+        raise Invalid("grants_mixed", "Rights on a resource are computed for one user at a time.")
+    meant = (resource_type, resource_id)
+    here = (one.role_id for one in given if (one.resource_type, one.resource_id) == meant and one.holds(now))
+    kind = f"{resource_type.value}:"
+    return frozenset(user_permissions) | {one for one in permissions_of(here, roles) if one.value.startswith(kind)}
+
+
+def allowed_by(grant: ResourceGrant, known: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
+    """Returns what one grant allows on its resource, at this moment."""
+    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now, known)
+
+
+def permissions_of(roles: Iterable[str], known: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:
+    """Returns what roles allow together.
+
+    Args:
+        roles: Role names, from wherever; a name that is not known gives nothing.
+        known: The roles that exist, by the names that users hold.
+    """
+    return frozenset(permission for name in roles if name in known for permission in known[name].permissions)

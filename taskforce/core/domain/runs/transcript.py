@@ -1,0 +1,202 @@
+"""What was said in a run, in which order, and what of it the model is shown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from taskforce.core.domain.runs.todo import TodoList
+from taskforce.core.interfaces.llm import ChatMessage, RequestedCall
+
+SHOWN_LIMIT = 8_000
+SHOWN_TAIL = 1_000
+CONTEXT_LIMIT = 240_000
+NOTE_SIZE = 100
+
+
+class EntryKind(StrEnum):
+    """Who speaks."""
+
+    MISSION = "mission"
+    WORD = "word"
+    REPLY = "reply"
+    OBSERVATION = "observation"
+
+
+class CallStatus(StrEnum):
+    """How a tool call went, as its observation tells it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+    DENIED = "denied"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the append-only transcript; (step, call) is its key and its order.
+
+    The mission is (0, 0). Within a step a person's words come first with negative numbers, then the model's reply as 0,
+    then the observation of its n-th tool call as n.
+
+    Attributes:
+        step: The step, from 1; 0 for the mission.
+        call: The place within the step.
+        kind: Who speaks.
+        text: The words; for an observation what the model is shown.
+        at: When it was recorded, UTC.
+        author_id: The person, for words.
+        tool_calls: The calls that a reply asks for.
+        tool: The tool, for an observation.
+        tool_call_id: The model's name of the call that it observes.
+        status: How the call went.
+        duration_ms: Milliseconds that the reply or the call took.
+        whole_size: Characters of the whole result, where only a part is shown.
+    """
+
+    step: int
+    call: int
+    kind: EntryKind
+    text: str
+    at: datetime
+    author_id: str | None = None
+    tool_calls: tuple[RequestedCall, ...] = ()
+    tool: str | None = None
+    tool_call_id: str | None = None
+    status: CallStatus | None = None
+    duration_ms: int | None = None
+    whole_size: int | None = None
+
+    def size(self) -> int:
+        """Characters that it takes up, about."""
+        return len(self.text) + sum(len(call.name) + len(call.arguments) for call in self.tool_calls) + 100
+
+    def message(self) -> ChatMessage:
+        """The entry as the model is told it."""
+        match self.kind:
+            case EntryKind.REPLY:
+                return ChatMessage("assistant", self.text, tool_calls=self.tool_calls)
+            case EntryKind.OBSERVATION:
+                return ChatMessage("tool", self.text, tool_call_id=self.tool_call_id)
+            case _:
+                return ChatMessage("user", self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An earlier mission of the same session and what came of it."""
+
+    mission: str
+    answer: str
+
+
+def mission_text(mission: str, context: Mapping[str, object]) -> str:
+    """The mission with the caller's facts, as the model reads it."""
+    if not context:
+        return mission
+    return f"{mission}\n\nContext:\n{json.dumps(context, ensure_ascii=False, indent=2, default=str)}"
+
+
+def conversation(
+    system_prompt: str,
+    earlier: Sequence[Exchange],
+    entries: Sequence[Entry],
+    limit: int = CONTEXT_LIMIT,
+) -> tuple[ChatMessage, ...]:
+    """Builds what the model is shown: always the prompt and the mission, then as many of the latest whole steps as fit.
+
+    Earlier exchanges of the session get at most half of the room, the latest first.
+
+    Args:
+        system_prompt: The agent's prompt.
+        earlier: Earlier exchanges of the session, oldest first.
+        entries: The transcript in order, the mission first.
+        limit: Characters in all.
+
+    Returns:
+        The messages, oldest first. A step is never cut: a reply stays with its observations, and the latest step is
+        there even where it alone is more than fits.
+    """
+    prompt = ChatMessage("system", system_prompt)
+    mission = [entry.message() for entry in entries if entry.step == 0]
+    room = limit - NOTE_SIZE - _total([prompt, *mission])
+    steps = [entry for entry in entries if entry.step > 0]
+    latest = _total([entry.message() for entry in steps if entry.step == steps[-1].step])
+    # As a rule the same share in each step, so that providers can cache what comes before the steps.
+    session = _latest_exchanges(earlier, min(room // 2, room - latest))
+    kept, left_out = _latest_steps(steps, room - _total(session))
+    note = [ChatMessage("user", f"[{left_out} earlier steps are left out here; their results are stored.]")]
+    return (prompt, *session, *mission, *(note if left_out else []), *kept)
+
+
+def _latest_exchanges(earlier: Sequence[Exchange], room: int) -> list[ChatMessage]:
+    kept: list[ChatMessage] = []
+    for exchange in reversed(earlier):
+        pair = [ChatMessage("user", exchange.mission), ChatMessage("assistant", exchange.answer)]
+        room -= _total(pair)
+        if room < 0:
+            break
+        kept = [*pair, *kept]
+    return kept
+
+
+def _latest_steps(entries: Sequence[Entry], room: int) -> tuple[list[ChatMessage], int]:
+    steps: dict[int, list[ChatMessage]] = {}
+    for entry in entries:
+        steps.setdefault(entry.step, []).append(entry.message())
+    kept: list[list[ChatMessage]] = []
+    for _, messages in sorted(steps.items(), reverse=True):
+        room -= _total(messages)
+        if room < 0 and kept:
+            break
+        kept.append(messages)
+    first_kept = sorted(steps)[len(steps) - len(kept)] if kept else 1
+    return [message for messages in reversed(kept) for message in messages], max(0, first_kept - 1)
+
+
+def _total(messages: Sequence[ChatMessage]) -> int:
+    return sum(_size(message) for message in messages)
+
+
+def _size(message: ChatMessage) -> int:
+    return len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls) + 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A tool's result as the model is shown it, and the whole where the two differ."""
+
+    text: str
+    whole: str | None = None
+
+
+def shown(result: object, step: int, call: int) -> Shown:
+    """Renders a tool's result for the model, cut where it is too long, with a reference to the whole.
+
+    Args:
+        result: What the tool returned.
+        step: The step it belongs to.
+        call: The call within the step.
+
+    Returns:
+        At most about 8,000 characters to show, and the whole text if that is not all.
+    """
+    text = _as_text(result)
+    if len(text) <= SHOWN_LIMIT:
+        return Shown(text)
+    head = SHOWN_LIMIT - SHOWN_TAIL
+    note = (
+        f"\n[... cut: {SHOWN_LIMIT} of {len(text)} characters are shown. The whole is stored; "
+        f"read on with read_result(step={step}, call={call}, offset={head}) ...]\n"
+    )
+    return Shown(text[:head] + note + text[-SHOWN_TAIL:], text)
+
+
+def _as_text(result: object) -> str:
+    if isinstance(result, str):
+        return result.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(result, TodoList):
+        return result.markdown() or "The list is empty."
+    return _as_text(json.dumps(result, ensure_ascii=False, default=str))

@@ -1,0 +1,98 @@
+"""What a delivery says, and how its receiver knows that it is ours.
+
+`standard` is Standard Webhooks 1.0.0. The body is `{"type", "timestamp", "data"}`; the headers are `webhook-id`,
+`webhook-timestamp` (Unix seconds of the attempt) and `webhook-signature`: `v1,` and base64 of HMAC-SHA256 over
+`<id>.<timestamp>.<body>`, one for each secret that counts, with spaces between.
+
+`guide` is section 9.2 of the enterprise guide. The body is `{"event", "timestamp", "payload", "signature"}`, where the
+signature is `sha256=` and the hexadecimal HMAC-SHA256 over the canonical JSON of the rest: keys sorted by code point,
+no spaces, UTF-8 without escapes that JSON does not demand. While a secret is rotated the body's signature is by the new
+one, and the header `webhook-signature` holds both.
+
+The timestamp in a body is when the event happened: every attempt sends the same body.
+"""
+
+import base64
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from taskforce.core.domain.webhooks.endpoint import WebhookFormat, key_of
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event.
+
+    Attributes:
+        event_id: Names it; the same for every attempt, every receiver and every redelivery.
+        event: Its kind, one of `EVENTS` or `TEST_EVENT`.
+        subject: What it is about, plain JSON.
+        at: When, UTC.
+    """
+
+    event_id: str
+    event: str
+    subject: Json
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A request's body, and the headers that vouch for it."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: datetime) -> Signed:
+    """Writes and signs one attempt.
+
+    Args:
+        what: The event.
+        format_: How the receiver wants it.
+        secrets: The secrets that count, the current one first.
+        now: The time of the attempt, UTC.
+    """
+    keys = [key_of(secret, format_) for secret in secrets]
+    seconds = str(int(now.timestamp()))
+    if format_ is WebhookFormat.STANDARD:
+        happened = _written(what.at, "milliseconds")
+        body = canonical({"type": what.event, "timestamp": happened, "data": what.subject})
+        signatures = [standard_signature(key, what.event_id, seconds, body) for key in keys]
+    else:
+        rest = {"event": what.event, "timestamp": _written(what.at, "seconds"), "payload": what.subject}
+        signatures = [guide_signature(key, rest) for key in keys]
+        # In the guide's order, for people who read it.
+        body = json.dumps({**rest, "signature": signatures[0]}, ensure_ascii=False, allow_nan=False).encode()
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": what.event_id,
+        "webhook-timestamp": seconds,
+        "webhook-signature": " ".join(signatures),
+    }
+    return Signed(body, headers)
+
+
+def standard_signature(key: bytes, event_id: str, seconds: str, body: bytes) -> str:
+    """The `v1` signature of Standard Webhooks."""
+    digest = hmac.digest(key, f"{event_id}.{seconds}.".encode() + body, "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def guide_signature(key: bytes, rest: Json) -> str:
+    """The guide's signature over everything of the body but itself."""
+    return f"sha256={hmac.digest(key, canonical(rest), 'sha256').hex()}"
+
+
+def canonical(value: Json) -> bytes:
+    """The one way in which JSON is written to be signed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _written(at: datetime, precision: str) -> str:
+    return at.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")

@@ -1,0 +1,34 @@
+"""How a process of a deployment logs: as its profile and its environment say."""
+
+import os
+
+from taskforce.infrastructure.config.access import deployment_profile
+from taskforce.infrastructure.config.sections import CONTEXT, LoggingSection
+from taskforce.infrastructure.config.settings import Settings
+from taskforce.infrastructure.llm.model_selection import known_secrets
+from taskforce.infrastructure.logging import configure_logging
+
+
+def log_as_deployed(settings: Settings) -> None:
+    """Sets up this process's log by the section `logging` of the deployment's profile (guide 10.1).
+
+    Args:
+        settings: What the environment says; its level goes before the profile's.
+
+    Raises:
+        Missing: `profile_not_found`.
+        Invalid: `profile_invalid`.
+    """
+    section = deployment_profile(settings).logging
+    configure_logging(
+        settings.log_level or section.level,
+        secrets=known_secrets(os.environ),
+        as_json=_as_json(section, development=settings.development),
+        left_out=frozenset(CONTEXT).difference(section.include_context),
+    )
+
+
+def _as_json(section: LoggingSection, *, development: bool) -> bool | None:
+    if section.format is not None:
+        return section.format == "json"
+    return None if development else True

@@ -1,0 +1,181 @@
+"""Where a URL leads, and whether that is a place one may ask for at all.
+
+A URL is read once, by one parser, and the request is built from what was read: there is no second reading that could
+come to another host.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import httpx
+
+from taskforce.core.interfaces.tools import ToolFailure
+from taskforce.infrastructure.net.public_addresses import HIGHEST_PORT, is_public
+
+MAX_URL = 8_000
+PUBLIC_PORTS = frozenset({80, 443})
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Looks a name up for a port and returns literal addresses in the order to be tried."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_URL = re.compile(r"(?i)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#\\\x00-\x20\x7f]*)[^\\\x00-\x20\x7f]*")
+_NO_HOST = re.compile(r"[\s/@?#\[\]\\]")
+_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_LOCAL_NAMES = (
+    ".localhost",
+    ".local",
+    ".localdomain",
+    ".internal",
+    ".intranet",
+    ".home.arpa",
+    ".lan",
+    ".corp",
+    ".home",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL that was read.
+
+    Attributes:
+        url: As it is asked for, without a fragment.
+        host: In lower case, without a final dot; for IPv6 without brackets.
+        port: The port, the scheme's own where none is given.
+    """
+
+    url: httpx.URL
+    host: str
+    port: int
+
+    @property
+    def place(self) -> str:
+        """`host:port`, as allowed places are written; IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port."""
+        return self.url.scheme, self.host, self.port
+
+
+def read_target(url: str) -> Target:
+    """Reads a URL.
+
+    Raises:
+        ToolFailure: It is not an absolute http or https URL of ordinary form.
+    """
+    shape = _URL.fullmatch(url) if len(url) <= MAX_URL else None
+    if shape is None:
+        raise ToolFailure(f"This is not a URL of at most {MAX_URL} characters without spaces and backslashes.")
+    if shape["scheme"].lower() not in _DEFAULT_PORTS:
+        raise ToolFailure("Only http and https URLs can be asked for.")
+    if "@" in shape["authority"]:
+        raise ToolFailure("A URL must not carry a user name or a password.")
+    try:
+        parsed = httpx.URL(url).copy_with(fragment=None)
+    except httpx.InvalidURL as error:
+        raise ToolFailure("This is not a valid URL.") from error
+    host = parsed.raw_host.decode("ascii").lower().removesuffix(".")
+    return Target(parsed, host, _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port)
+
+
+def place(text: str) -> str:
+    """Checks a place that an operator exempts.
+
+    Args:
+        text: `host:port`, for example `wiki.example.com:8443` or `[::1]:8000`.
+
+    Returns:
+        The same as `Target.place` writes it.
+
+    Raises:
+        ValueError: It has no host or no port, or is more than these.
+    """
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    named = bool(bare) and not _NO_HOST.search(bare) and (":" in bare) == (bare != host)
+    if not named or not port.isdecimal() or not 0 < int(port) <= HIGHEST_PORT:
+        raise ValueError(f"An allowed host is written host:port, not {text!r}.")
+    return f"{host.lower().removesuffix('.')}:{int(port)}"
+
+
+def check_place(target: Target, allowed: frozenset[str]) -> None:
+    """Refuses what no look-up would open: other ports, local names, and addresses that are not public.
+
+    Args:
+        target: Where requests shall go.
+        allowed: Places that are exempt, as `place` returns them.
+
+    Raises:
+        ToolFailure: The place must not be asked.
+    """
+    if target.place in allowed:
+        return
+    _check_before_lookup(target)
+    literal = _literal(target.host)
+    if literal is not None and not is_public(literal):
+        raise _refused(target)
+
+
+async def addresses_of(target: Target, allowed: frozenset[str], resolve: Resolver) -> tuple[str, ...]:
+    """Looks a target up, once, and checks every answer.
+
+    Args:
+        target: Where a request shall go.
+        allowed: Places that are exempt, as `place` returns them.
+        resolve: Looks names up.
+
+    Returns:
+        The addresses to connect to, in the order to be tried; never none.
+
+    Raises:
+        ToolFailure: The place must not be asked, or its name is not known.
+    """
+    exempt = target.place in allowed
+    if not exempt:
+        _check_before_lookup(target)
+    literal = _literal(target.host)
+    found = (literal,) if literal is not None else await _looked_up(target, resolve)
+    # One answer that is not public spoils all: an honest name does not mix them.
+    if not exempt and not all(is_public(address) for address in found):
+        raise _refused(target)
+    return found
+
+
+def _check_before_lookup(target: Target) -> None:
+    if target.port not in PUBLIC_PORTS:
+        raise ToolFailure(f"Port {target.port} is not open; only 80 and 443 are.")
+    if _literal(target.host) is not None:
+        return
+    if not _NAME.fullmatch(target.host) or target.host.endswith(_LOCAL_NAMES):
+        raise _refused(target)
+
+
+def _literal(host: str) -> str | None:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
+
+
+async def _looked_up(target: Target, resolve: Resolver) -> tuple[str, ...]:
+    try:
+        found = tuple(dict.fromkeys(await resolve(target.host, target.port)))
+    except (OSError, UnicodeError) as error:
+        raise _unknown(target) from error
+    if not found:
+        raise _unknown(target)
+    return found
+
+
+def _unknown(target: Target) -> ToolFailure:
+    return ToolFailure(f"The name {target.host} is not known.")
+
+
+def _refused(target: Target) -> ToolFailure:
+    # Says neither to which address a name leads nor why that is refused: both would map the network behind.
+    return ToolFailure(f"{target.host} is not a public internet address, so it may not be asked.")

@@ -1,0 +1,91 @@
+"""Approval definitions of a tenant's own in PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables.approval_definitions import ApprovalDefinitionRow
+from taskforce.core.domain.approvals.definition_documents import as_document, parse
+from taskforce.core.domain.approvals.definitions import Definition, is_definition_id
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repository import Repository, storable_json, table, where
+
+_DEFINITIONS = table(ApprovalDefinitionRow)
+_BY_ID = _DEFINITIONS.c.definition_id
+_ALL = sa.select(_DEFINITIONS).where(where(_DEFINITIONS)).order_by(_BY_ID)
+_GET = sa.select(_DEFINITIONS).where(where(_DEFINITIONS, "definition_id"))
+_READ, _LOCK, _EVERY = Query(_GET), Query(_GET.with_for_update()), Query(_ALL)
+_MOST = sa.bindparam("most", type_=sa.Integer())
+_PAGE = Query(_ALL.where(sa.bindparam("after", type_=_BY_ID.type) < _BY_ID).limit(_MOST))
+# Two who add at once: the second waits, and then counts the first's.
+_ALONE = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('approval definitions:' || :tenant, 0))"))
+_COUNT = Query(sa.select(sa.func.count()).select_from(_DEFINITIONS).where(where(_DEFINITIONS)))
+_ADD = Query(insert(_DEFINITIONS).on_conflict_do_nothing())
+_CHANGED = ("document", "version", "saved_by", "updated_at")
+_SAME = where(_DEFINITIONS, "definition_id", "version")
+_SAVE = Query(sa.update(_DEFINITIONS).where(_SAME), sets=_CHANGED)
+_REMOVE = Query(sa.delete(_DEFINITIONS).where(where(_DEFINITIONS, "definition_id")))
+
+
+class DefinitionRows(Repository):
+    """See `Definitions`."""
+
+    async def get(self, definition_id: str) -> Definition | None:
+        """One definition."""
+        return await self._one(_READ, definition_id)
+
+    async def locked(self, definition_id: str) -> Definition | None:
+        """The definition, which nobody else changes before this transaction ends."""
+        return await self._one(_LOCK, definition_id)
+
+    async def _one(self, query: Query, definition_id: str) -> Definition | None:
+        # What a path names may be any text; one that is no id names nothing.
+        if not is_definition_id(definition_id):
+            return None
+        row = await self._connection.first(query, self._of(definition_id=definition_id))
+        return None if row is None else _definition(row)
+
+    async def all(self) -> Sequence[Definition]:
+        """Every definition, by id."""
+        return [_definition(row) for row in await self._connection.all(_EVERY, self._of())]
+
+    async def page(self, after: str | None, most: int) -> Sequence[Definition]:
+        """A page of definitions by id."""
+        rows = await self._connection.all(_PAGE, {**self._of(), "after": after or "", "most": most})
+        return [_definition(row) for row in rows]
+
+    async def count(self) -> int:
+        """How many there are; nobody adds one before this transaction ends."""
+        await self._connection.value(_ALONE, {"tenant": self._tenant_id})
+        return int(await self._connection.value(_COUNT, self._of()))
+
+    async def save(self, definition: Definition, saved_by: str, now: datetime) -> Definition | None:
+        """Adds a definition of version 0, or replaces the one of its version."""
+        created_at = definition.created_at or now
+        next_one = replace(definition, version=definition.version + 1, created_at=created_at, updated_at=now)
+        values = {
+            "document": storable_json(as_document(definition)),
+            "version": next_one.version,
+            "saved_by": saved_by,
+            "updated_at": now,
+        }
+        if definition.version:
+            same = self._of(definition_id=definition.definition_id, version=definition.version)
+            changed = await self._connection.change(_SAVE, {**same, **values})
+        else:
+            key = {"tenant_id": self._tenant_id, "definition_id": definition.definition_id}
+            changed = await self._connection.change(_ADD, {**key, **values, "created_at": now})
+        return next_one if changed else None
+
+    async def remove(self, definition_id: str) -> bool:
+        """Removes a definition; False when there was none."""
+        return await self._connection.change(_REMOVE, self._of(definition_id=definition_id)) > 0
+
+
+def _definition(row: Row) -> Definition:
+    # It was checked when it was saved; whether signals still count, the deployment says when it is used.
+    found = parse(row.document, lambda _: (), signals=True)
+    return replace(found, version=row.version, created_at=row.created_at, updated_at=row.updated_at)

@@ -1,0 +1,281 @@
+"""Requests for approval in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, array, insert
+
+from models.tables.approvals import ApprovalDecisionRow, ApprovalEditRow, ApprovalHappeningRow, ApprovalRow
+from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.records import Approver, Happening, Request, RequestFilter
+from taskforce.core.domain.approvals.terms import Deciders, Terms
+from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.paging import Page
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
+
+_REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
+_EDITS, _HAPPENINGS = table(ApprovalEditRow), table(ApprovalHappeningRow)
+_TERMS = Codec(Terms)
+_PENDING = _REQUESTS.c.status == ApprovalStatus.PENDING.value
+_ADD = Query(insert(_REQUESTS).on_conflict_do_nothing())
+_GET = sa.select(_REQUESTS).where(where(_REQUESTS, "request_id"))
+_READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
+_DECIDED, _PROPOSE, _HAPPENED = (
+    Query(insert(one).on_conflict_do_nothing()) for one in (_DECISIONS, _EDITS, _HAPPENINGS)
+)
+_ASKED = _DECISIONS.c.request_id == sa.any_(sa.bindparam("requests", type_=ARRAY(_DECISIONS.c.request_id.type)))
+_DECISIONS_OF = Query(sa.select(_DECISIONS).where(where(_DECISIONS), _ASKED).order_by(_DECISIONS.c.at))
+_OPEN = where(_REQUESTS, "request_id") & _PENDING
+_STANDS = ("roles", "people", "acted", "current_hash", "edited", "for_run")
+_SAVE = Query(sa.update(_REQUESTS).where(where(_REQUESTS, "request_id")), sets=_STANDS)
+_CLOSE = Query(sa.update(_REQUESTS).where(_OPEN), sets=("status", "reason", "closed_at"))
+_UNSTARTED = _REQUESTS.c.started_at.is_(None)
+_START = Query(sa.update(_REQUESTS).where(_OPEN, _UNSTARTED), sets=("started_at",))
+_PROPOSAL = Query(sa.select(_EDITS.c.payload).where(where(_EDITS, "request_id", "content_hash")))
+_HISTORY = Query(
+    sa.select(_HAPPENINGS)
+    .where(where(_HAPPENINGS, "request_id"))
+    .order_by(_HAPPENINGS.c.at.desc(), _HAPPENINGS.c.happening.desc())
+    .limit(sa.literal(2_000))
+)
+_ONE_HAPPENING = Query(sa.select(_HAPPENINGS).where(where(_HAPPENINGS, "request_id", "happening")))
+_APPROVED_FOR_RUN = sa.and_(_REQUESTS.c.for_run, _REQUESTS.c.status == ApprovalStatus.APPROVED.value)
+_GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
+
+
+class RequestRows(Repository):
+    """See `Requests`."""
+
+    async def add(self, request: Request) -> bool:
+        """Adds a request; False when it is there already. That of a run has its workflow from the beginning."""
+        approval = request.approval
+        values = {
+            "tenant_id": self._tenant_id,
+            "request_id": approval.request_id,
+            "run_id": request.run_id,
+            "step": request.step,
+            "call": request.call,
+            "request_type": request.request_type,
+            "resource_type": request.resource_type,
+            "resource_id": storable(request.resource_id),
+            "requester_id": approval.requester_id,
+            "title": storable(request.title),
+            "payload": storable_json(request.payload),
+            "content_hash": request.content_hash,
+            "terms": _TERMS.dump(approval.terms),
+            "status": request.status.value,
+            "opened_at": approval.opened_at,
+            "closed_at": None,
+            "reason": None,
+            "definition_id": request.definition_id,
+            "description": storable(request.description),
+            "key_id": request.key_id,
+            "started_at": None if request.run_id is None else approval.opened_at,
+            **_stands(request),
+        }
+        return await self._connection.change(_ADD, values) > 0
+
+    async def get(self, request_id: str) -> Request | None:
+        """One request with its decisions."""
+        return await self._one(_READ, request_id)
+
+    async def locked(self, request_id: str) -> Request | None:
+        """One request, which nobody else changes before this transaction ends."""
+        return await self._one(_LOCK, request_id)
+
+    async def _one(self, query: Query, request_id: str) -> Request | None:
+        row = await self._connection.first(query, self._of(request_id=request_id))
+        return None if row is None else _request(row, await self._decisions([request_id]))
+
+    async def page(self, which: RequestFilter, page: Page, known_to: Approver | None = None) -> Sequence[Request]:
+        """A page of requests, newest first: all, or those that somebody asked for or may decide."""
+        query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id)
+        for name in ("status", "request_type", "requester_id", "run_id"):
+            wanted = getattr(which, name)
+            query = query if wanted is None else query.where(_REQUESTS.c[name] == storable(wanted))
+        if known_to is not None:
+            own = _REQUESTS.c.requester_id == known_to.user_id
+            query = query.where(sa.or_(own, *(_decides(one) for one in (known_to, *known_to.stands_for))))
+        return await self._newest(query, page)
+
+    async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
+        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
+        query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id, _PENDING)
+        return await self._newest(query if approver is None else query.where(_concerns(approver)), page)
+
+    async def _newest(self, query: sa.Select[Any], page: Page) -> Sequence[Request]:
+        if page.before is not None:
+            at, request_id = page.before
+            after = sa.tuple_(
+                sa.literal(at, _REQUESTS.c.opened_at.type), sa.literal(request_id, _REQUESTS.c.request_id.type)
+            )
+            query = query.where(sa.tuple_(_REQUESTS.c.opened_at, _REQUESTS.c.request_id) < after)
+        newest = query.order_by(_REQUESTS.c.opened_at.desc(), _REQUESTS.c.request_id.desc()).limit(page.limit)
+        rows = await self._connection.all(newest)
+        decisions = await self._decisions([row.request_id for row in rows])
+        return [_request(row, decisions) for row in rows]
+
+    async def decided(self, request_id: str, decision: Decision) -> bool:
+        """Records a decision; False when the person's word on this content is there already."""
+        values = {
+            "tenant_id": self._tenant_id,
+            "request_id": request_id,
+            "approver_id": decision.approver_id,
+            "content_hash": decision.content or "",
+            "verdict": decision.verdict.value,
+            "comment": storable(decision.comment),
+            "channel": decision.channel.value,
+            "at": decision.at,
+            "on_behalf_of": decision.on_behalf_of,
+            "key_id": decision.key_id,
+        }
+        return await self._connection.change(_DECIDED, values) > 0
+
+    async def save(self, request: Request) -> None:
+        """Keeps who may decide now, what is asked for now, and how many timed actions have happened."""
+        keyed = self._of(request_id=request.approval.request_id)
+        await self._connection.change(_SAVE, {**keyed, **_stands(request)})
+
+    async def start(self, request_id: str, now: datetime) -> bool:
+        """Notes that a workflow waits for the decision; False when one did before."""
+        return await self._connection.change(_START, {**self._of(request_id=request_id), "started_at": now}) > 0
+
+    async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
+        """Ends an open request; False when it has ended already."""
+        values = {"status": status.value, "reason": storable(reason), "closed_at": now}
+        return await self._connection.change(_CLOSE, {**self._of(request_id=request_id), **values}) > 0
+
+    async def propose(self, request_id: str, content_hash: str, payload: Json, author_id: str, now: datetime) -> None:
+        """Keeps what somebody would rather approve; it counts once it is approved."""
+        keyed = {"tenant_id": self._tenant_id, "request_id": request_id, "content_hash": content_hash}
+        said = {"author_id": author_id, "payload": storable_json(payload), "at": now}
+        await self._connection.change(_PROPOSE, {**keyed, **said})
+
+    async def proposal(self, request_id: str, content_hash: str) -> Json | None:
+        """What somebody would rather approve."""
+        keyed = self._of(request_id=request_id, content_hash=content_hash)
+        found: Json | None = await self._connection.value(_PROPOSAL, keyed)
+        return found
+
+    async def happened(self, request_id: str, happening: Happening) -> bool:
+        """Adds to the history; False when it is there already."""
+        values = {
+            "tenant_id": self._tenant_id,
+            "request_id": request_id,
+            "happening": happening.name,
+            "kind": happening.kind,
+            "actor_id": storable(happening.actor_id),
+            "comment": storable(happening.comment),
+            "data": storable_json(happening.data),
+            "at": happening.at,
+        }
+        return await self._connection.change(_HAPPENED, values) > 0
+
+    async def happening(self, request_id: str, name: str) -> Happening | None:
+        """What happened under a name; None when it has not."""
+        row = await self._connection.first(_ONE_HAPPENING, self._of(request_id=request_id, happening=name))
+        return None if row is None else _happening(row)
+
+    async def history(self, request_id: str) -> Sequence[Happening]:
+        """What has happened, oldest first; of very much the latest 2,000."""
+        rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
+        return [_happening(row) for row in reversed(rows)]
+
+    async def granted_for_run(self, run_id: str) -> frozenset[str]:
+        """The tools that were approved for the rest of a run."""
+        rows = await self._connection.all(_GRANTED, self._of(run_id=run_id))
+        return frozenset(row.resource_id for row in rows)
+
+    async def _decisions(self, request_ids: Sequence[str]) -> dict[str, list[Decision]]:
+        found: dict[str, list[Decision]] = {}
+        if request_ids:
+            for row in await self._connection.all(_DECISIONS_OF, {**self._of(), "requests": list(request_ids)}):
+                found.setdefault(row.request_id, []).append(_decision(row))
+        return found
+
+
+def _decides(approver: Approver) -> sa.ColumnElement[bool]:
+    roles = sa.cast(array([storable(role) for role in sorted(approver.roles)]), ARRAY(sa.Text))
+    by_name = sa.literal(storable(approver.user_id)) == sa.any_(_REQUESTS.c.people)
+    return sa.or_(by_name, _REQUESTS.c.roles.overlap(roles))
+
+
+def _concerns(approver: Approver) -> sa.ColumnElement[bool]:
+    """Their own requests, and those that they may decide, also in somebody's place, and have not decided yet."""
+    decided = sa.exists().where(
+        _DECISIONS.c.tenant_id == _REQUESTS.c.tenant_id,
+        _DECISIONS.c.request_id == _REQUESTS.c.request_id,
+        _DECISIONS.c.content_hash.in_(("", _REQUESTS.c.current_hash)),
+        _DECISIONS.c.approver_id == approver.user_id,
+    )
+    decides = sa.or_(*(_decides(one) for one in (approver, *approver.stands_for)))
+    return sa.or_(_REQUESTS.c.requester_id == approver.user_id, sa.and_(decides, ~decided))
+
+
+def _stands(request: Request) -> dict[str, object]:
+    approval = request.approval
+    return {
+        "roles": [storable(role) for role in approval.who.roles],
+        "people": [storable(person) for person in approval.who.people],
+        "acted": approval.acted,
+        "current_hash": approval.content or request.content_hash,
+        "edited": None if request.edited is None else storable_json(request.edited),
+        "for_run": request.for_run,
+    }
+
+
+def _happening(row: Row) -> Happening:
+    return Happening(row.happening, row.kind, row.actor_id, row.at, row.comment, row.data)
+
+
+def _decision(row: Row) -> Decision:
+    return Decision(
+        row.approver_id,
+        Verdict(row.verdict),
+        row.comment,
+        Channel(row.channel),
+        row.at,
+        row.on_behalf_of,
+        row.content_hash or None,
+        row.key_id,
+    )
+
+
+def _request(row: Row, decisions: dict[str, list[Decision]]) -> Request:
+    status = ApprovalStatus(row.status)
+    terms = _TERMS.load(row.terms)
+    deciders = Deciders(tuple(row.roles), tuple(row.people))
+    return Request(
+        approval=Approval(
+            request_id=row.request_id,
+            requester_id=row.requester_id,
+            terms=terms,
+            opened_at=row.opened_at,
+            decisions=tuple(decisions.get(row.request_id, ())),
+            withdrawn=status is ApprovalStatus.WITHDRAWN,
+            content=row.current_hash,
+            deciders=None if deciders == terms.deciders else deciders,
+            acted=row.acted,
+            voided=status is ApprovalStatus.VOIDED,
+        ),
+        run_id=row.run_id,
+        step=row.step,
+        call=row.call,
+        request_type=row.request_type,
+        resource_type=row.resource_type,
+        resource_id=row.resource_id,
+        title=row.title,
+        payload=row.payload,
+        content_hash=row.content_hash,
+        status=status,
+        closed_at=row.closed_at,
+        reason=row.reason,
+        definition_id=row.definition_id,
+        description=row.description,
+        edited=row.edited,
+        for_run=row.for_run,
+        key_id=row.key_id,
+    )

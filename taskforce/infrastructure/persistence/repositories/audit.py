@@ -1,0 +1,255 @@
+"""The audit log in PostgreSQL; nothing else inserts into it."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow
+from taskforce.core.domain.audit.chain import Anchor, Sealed
+from taskforce.core.domain.audit.content import ContentRules
+from taskforce.core.domain.audit.events import AuditEvent, AuditFilter, AuditRecord
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.redaction import redact
+from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
+from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
+
+MAX_DETAILS_BYTES = 65_536
+"""The most that an event's details may have, as canonical JSON in UTF-8; far below what the chain takes."""
+MAX_DETAILS_DEPTH = 50
+MAX_TEXT = 4_000
+"""Characters of an event's other texts."""
+_SMALL_MEMBERS = 20
+_SMALL_TEXT = 200
+_SMALL_NUMBER = 2**53
+
+_EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
+_APPEND = Write(audited=Query(sa.insert(_EVENTS)))
+_PLACED = sa.and_(_CHAIN.c.tenant_id == _EVENTS.c.tenant_id, _CHAIN.c.audit_id == _EVENTS.c.audit_id)
+_MOST = sa.bindparam("most", type_=sa.Integer())
+_UNSEALED = Query(
+    sa.select(_EVENTS)
+    .where(where(_EVENTS), _EVENTS.c.at >= sa.bindparam("since"), ~sa.exists().where(_PLACED))
+    .order_by(_EVENTS.c.at, _EVENTS.c.audit_id)
+    .limit(_MOST)
+)
+_LAST = Query(
+    sa.select(_CHAIN.c.seq, _CHAIN.c.hash, _EVENTS.c.at)
+    .join(_EVENTS, _PLACED)
+    .where(where(_CHAIN))
+    .order_by(_CHAIN.c.seq.desc())
+    .limit(sa.literal(1))
+)
+_SEALED = Query(
+    sa.select(_CHAIN.c.seq, _CHAIN.c.hash, _EVENTS)
+    .join(_EVENTS, _PLACED)
+    .where(where(_CHAIN), _CHAIN.c.seq > sa.bindparam("after"), _CHAIN.c.seq <= sa.bindparam("until"))
+    .order_by(_CHAIN.c.seq)
+    .limit(_MOST)
+)
+_PLACES = Query(
+    sa.select(sa.func.min(_CHAIN.c.seq).label("first"), sa.func.max(_CHAIN.c.seq).label("last"))
+    .join(_EVENTS, _PLACED)
+    .where(where(_CHAIN), _EVENTS.c.at >= sa.bindparam("since"), _EVENTS.c.at < sa.bindparam("until"))
+)
+_DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
+_AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
+# Two sealers at once: the second waits, and then finds what the first has placed. A plan that was kept from when the
+# chain was short would look through all of it for each event, so plans are made anew until places are kept.
+_LOCK = Query(
+    sa.text(
+        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+        "pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"
+    )
+)
+# Foreign keys are checked by plans too, one for each row; those may be kept.
+_KEEP_PLANS = Query(sa.text("SELECT set_config('plan_cache_mode', 'auto', true)"))
+_DROP = Query(sa.text("SELECT drop_sealed_audit_events(:older_than, :most)"))
+
+
+def _placing() -> Query:
+    """A batch of places as one statement: each column is one parameter, a list."""
+    columns = [_CHAIN.c[name] for name in ("seq", "audit_id", "hash")]
+    lists = [sa.bindparam(f"{column.name}s", type_=ARRAY(column.type)) for column in columns]
+    named = (sa.column(column.name, column.type) for column in columns)
+    rows = sa.func.unnest(*lists).table_valued(*named).render_derived()
+    tenant = sa.bindparam("of_tenant_id", type_=_CHAIN.c.tenant_id.type)
+    chosen = sa.select(tenant, *(rows.c[column.name] for column in columns))
+    return Query(sa.insert(_CHAIN).from_select(["tenant_id", *(column.name for column in columns)], chosen))
+
+
+_PLACE = _placing()
+
+
+class AuditRows(Repository):
+    """See `Audit`.
+
+    Args:
+        connection: The way to the database.
+        tenant_id: The tenant.
+        contents: What is kept of contents.
+    """
+
+    def __init__(self, connection: Connection, tenant_id: str, contents: ContentRules) -> None:
+        super().__init__(connection, tenant_id)
+        self._contents = contents
+
+    async def append(self, event: AuditEvent) -> None:
+        """Appends one event, committed with what it tells of."""
+        texts = {
+            "actor_id": event.actor_id,
+            "on_behalf_of": event.on_behalf_of,
+            "channel": event.channel,
+            "action": event.action,
+            "resource_type": event.resource_type,
+            "resource_id": event.resource_id,
+            "outcome": event.outcome,
+            "reason": None if event.reason is None else redact(event.reason, self._contents.secrets),
+            "request_id": event.request_id,
+        }
+        values = {name: None if text is None else _short(text) for name, text in texts.items()}
+        ids = {"tenant_id": self._tenant_id, "audit_id": new_id(), "key_id": event.key_id}
+        told = {} if event.content is None else self._contents.told(event.content)
+        facts = {**(event.details or {}), **told}
+        details = _capped(facts) if facts else {}
+        await self._connection.later(_APPEND, {**values, **ids, "details": details, "at": event.at})
+
+    async def page(self, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
+        """A page of events, newest first."""
+        query = sa.select(_EVENTS).where(_EVENTS.c.tenant_id == self._tenant_id)
+        for name in ("actor_id", "action", "resource_type", "resource_id", "outcome"):
+            wanted = getattr(which, name)
+            query = query if wanted is None else query.where(_EVENTS.c[name] == _short(wanted))
+        query = query if which.key_id is None else query.where(_EVENTS.c.key_id == which.key_id)
+        query = query if which.since is None else query.where(_EVENTS.c.at >= which.since)
+        query = query if which.until is None else query.where(_EVENTS.c.at < which.until)
+        if page.before is not None:
+            at, audit_id = page.before
+            place = sa.tuple_(sa.literal(at, _EVENTS.c.at.type), sa.literal(audit_id, _EVENTS.c.audit_id.type))
+            query = query.where(sa.tuple_(_EVENTS.c.at, _EVENTS.c.audit_id) < place)
+        newest = query.order_by(_EVENTS.c.at.desc(), _EVENTS.c.audit_id.desc()).limit(page.limit)
+        return [_record(row) for row in await self._connection.all(newest)]
+
+    async def sealing(self) -> tuple[Anchor, datetime | None]:
+        """Waits for other sealers; returns the end of the chain, and the time of its last event."""
+        await self._connection.value(_LOCK, {"tenant": self._tenant_id})
+        return await self.end()
+
+    async def end(self) -> tuple[Anchor, datetime | None]:
+        """The end of the chain, and the time of its last event; None when the chain holds none."""
+        row = await self._connection.first(_LAST, self._of())
+        return (await self.start(), None) if row is None else (self._anchor(row), row.at)
+
+    async def start(self) -> Anchor:
+        """Where the chain begins: at its genesis, or after what was dropped."""
+        row = await self._connection.first(_DROPPED, self._of())
+        return Anchor.genesis(self._tenant_id) if row is None else self._anchor(row)
+
+    async def anchor(self, seq: int) -> Anchor | None:
+        """The place after an event that is kept; None when there is no such event."""
+        row = await self._connection.first(_AT, self._of(seq=seq))
+        return None if row is None else self._anchor(row)
+
+    async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
+        """Events that have no place yet, the oldest first; of those since a time, or of all."""
+        values = {**self._of(), "since": since or datetime.min.replace(tzinfo=UTC), "most": most}
+        return [_record(row) for row in await self._connection.all(_UNSEALED, values)]
+
+    async def place(self, sealed: Sequence[Sealed]) -> None:
+        """Keeps the places of events, in one statement."""
+        await self._connection.value(_KEEP_PLANS)
+        columns = {
+            "seqs": [one.seq for one in sealed],
+            "audit_ids": [one.event["audit_id"] for one in sealed],
+            "hashs": [one.hash for one in sealed],
+        }
+        await self._connection.change(_PLACE, {**self._of(), **columns})
+
+    async def sealed(self, after: int, until: int, most: int) -> Sequence[Sealed]:
+        """Events in their places, after a number and up to another one."""
+        rows = await self._connection.all(_SEALED, {**self._of(), "after": after, "until": until, "most": most})
+        return [Sealed(row.seq, row.hash, _record(row).event()) for row in rows]
+
+    async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
+        """The numbers of the first and the last event of a time; None when there is none."""
+        ever = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        values = {**self._of(), "since": since or ever[0], "until": until or ever[1]}
+        row = await self._connection.one(_PLACES, values)
+        return None if row.first is None else (row.first, row.last)
+
+    async def drop(self, older_than: datetime, most: int) -> int:
+        """Drops the beginning of the chain, as far as its events are older, and keeps its anchor; says how many."""
+        return int(await self._connection.value(_DROP, {"older_than": older_than, "most": most}))
+
+    def _anchor(self, row: Row) -> Anchor:
+        return Anchor(self._tenant_id, row.seq, row.hash)
+
+
+def _record(row: Row) -> AuditRecord:
+    return AuditRecord(
+        audit_id=row.audit_id,
+        actor_id=row.actor_id,
+        on_behalf_of=row.on_behalf_of,
+        channel=row.channel,
+        action=row.action,
+        resource_type=row.resource_type,
+        resource_id=row.resource_id,
+        outcome=row.outcome,
+        reason=row.reason,
+        request_id=row.request_id,
+        details=_mapping(row.details),
+        at=row.at,
+        key_id=row.key_id,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _short(text: str) -> str:
+    stored = storable(text)
+    return stored if len(stored) <= MAX_TEXT else f"{stored[: MAX_TEXT - 1]}…"
+
+
+def _capped(details: Mapping[str, object]) -> Mapping[str, object]:
+    """The details, or what is said in place of those that the chain could not take: it must never stop at an event."""
+    try:
+        stored: dict[str, object] = storable_json(details)
+        content = json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return _cut(details, None)
+    size = len(content.encode())
+    return _cut(stored, content.encode()) if size > MAX_DETAILS_BYTES or _too_deep(stored) else stored
+
+
+def _too_deep(details: Mapping[str, object]) -> bool:
+    waiting: list[tuple[object, int]] = [(details, 1)]
+    while waiting:
+        part, depth = waiting.pop()
+        if depth > MAX_DETAILS_DEPTH:
+            return True
+        parts = part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else ()
+        waiting += [(child, depth + 1) for child in parts if isinstance(child, Mapping | list | tuple)]
+    return False
+
+
+def _cut(details: Mapping[str, object], content: bytes | None) -> Mapping[str, object]:
+    small = [(storable(str(name)), value) for name, value in details.items() if len(str(name)) <= _SMALL_TEXT]
+    kept = {name: storable_json(value) for name, value in small if _is_small(value)}
+    facts = {
+        "cut": True,
+        "size": None if content is None else len(content),
+        "hash": None if content is None else hashlib.sha256(content).hexdigest(),
+    }
+    return {**dict(list(kept.items())[:_SMALL_MEMBERS]), **facts}
+
+
+def _is_small(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _SMALL_TEXT
+    return value is None or (isinstance(value, int | float) and abs(value) < _SMALL_NUMBER)

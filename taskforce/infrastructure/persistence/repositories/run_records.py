@@ -1,0 +1,132 @@
+"""What hangs on a run in PostgreSQL: words, effects, whole results, files, events."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
+from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.runs.records import Event
+from taskforce.core.interfaces.tools import StoredFile
+from taskforce.infrastructure.persistence.connection import Query, Write
+from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
+
+_WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
+_FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
+INT = sa.Integer()
+
+
+def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
+    """Changes a run's row and appends a milestone: with parameters `kind`, `content`, `now` and those that are set.
+
+    Args:
+        of_run: The change; where it finds no row, nothing is told.
+        sets: As of a `Query`.
+    """
+    key = (_RUNS.c.tenant_id, _RUNS.c.run_id, _RUNS.c.event_seq)
+    counted = of_run.values(event_seq=_RUNS.c.event_seq + 1).returning(*key)
+    found = sa.table("counted", *(sa.column(column.name, column.type) for column in key))
+    content = {"type": "kind", "data": "content", "at": "now"}
+    said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
+    told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
+    return Write(updates="run", counted=Query(counted, sets), told=Query(told))
+
+
+def _append() -> Write:
+    step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
+    return milestone(sa.update(_RUNS).where(where(_RUNS, "run_id")).values(steps=step))
+
+
+def _write() -> sa.ClauseElement:
+    adding = insert(_FILES)
+    changed = {name: adding.excluded[name] for name in ("content", "size", "updated_at")}
+    return adding.on_conflict_do_update(index_elements=["tenant_id", "run_id", "path"], set_=changed)
+
+
+_ADD_WORD, _BEGIN, _ADD_RESULT = (Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS))
+_SAID = _WORDS.c.word_id == sa.any_(sa.bindparam("words", type_=ARRAY(_WORDS.c.word_id.type)))
+_GET_WORDS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _SAID))
+_PART = sa.func.substr(_RESULTS.c.content, sa.bindparam("first", type_=INT), sa.bindparam("length", type_=INT))
+_READ_RESULT = Query(sa.select(_PART).where(where(_RESULTS, "run_id", "step", "call")))
+_READ_FILE = Query(sa.select(_FILES.c.content).where(where(_FILES, "run_id", "path")))
+_WRITE_FILE = Query(_write())
+_LISTED = sa.select(_FILES.c.path, _FILES.c.size, _FILES.c.updated_at).order_by(_FILES.c.path)
+_LIST_FILES = Query(_LISTED.where(where(_FILES, "run_id")))
+_APPEND = _append()
+_LATER = sa.select(_EVENTS).where(where(_EVENTS, "run_id"), _EVENTS.c.seq > sa.bindparam("seq"))
+_AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=INT)))
+
+
+class WordRows(Repository):
+    """See `Words`."""
+
+    async def add(self, run_id: str, word_id: str, author_id: str, text: str, now: datetime) -> None:
+        """Keeps a word until the model hears it."""
+        values = {"run_id": run_id, "word_id": word_id, "author_id": author_id, "text": storable(text), "at": now}
+        await self._connection.change(_ADD_WORD, {"tenant_id": self._tenant_id, **values})
+
+    async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """(author, text) in the order asked; ids that are not there are left out."""
+        rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
+        found = {row.word_id: (row.author_id, row.text) for row in rows}
+        return [found[word_id] for word_id in word_ids if word_id in found]
+
+
+class EffectRows(Repository):
+    """See `Effects`."""
+
+    async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
+        """Marks the start of an effect; False when it was marked before."""
+        values = {"run_id": run_id, "step": step, "call": call, "tool": storable(tool), "at": now}
+        return await self._connection.change(_BEGIN, {"tenant_id": self._tenant_id, **values}) > 0
+
+
+class ResultRows(Repository):
+    """See `WholeResults`."""
+
+    async def add(self, run_id: str, step: int, call: int, content: str) -> None:
+        """Stores a result as a whole, once."""
+        values = {"run_id": run_id, "step": step, "call": call, "content": storable(content)}
+        await self._connection.change(_ADD_RESULT, {"tenant_id": self._tenant_id, **values})
+
+    async def read(self, run_id: str, step: int, call: int, offset: int, length: int) -> str | None:
+        """A part of a result, by characters; None when there is no such result."""
+        keyed = self._of(run_id=run_id, step=step, call=call)
+        part: str | None = await self._connection.value(_READ_RESULT, {**keyed, "first": offset + 1, "length": length})
+        return part
+
+
+class FileRows(Repository):
+    """See `Files`."""
+
+    async def read(self, run_id: str, path: str) -> bytes | None:
+        """A file's content; None when there is none."""
+        content: bytes | None = await self._connection.value(_READ_FILE, self._of(run_id=run_id, path=path))
+        return content
+
+    async def write(self, run_id: str, path: str, content: bytes, now: datetime) -> None:
+        """Creates or replaces a file."""
+        keyed = {"tenant_id": self._tenant_id, "run_id": run_id, "path": path}
+        values = {"content": content, "size": len(content), "updated_at": now}
+        await self._connection.change(_WRITE_FILE, {**keyed, **values})
+
+    async def list(self, run_id: str) -> Sequence[StoredFile]:
+        """The files without their content, ordered by path."""
+        rows = await self._connection.all(_LIST_FILES, self._of(run_id=run_id))
+        return [StoredFile(row.path, row.size, row.updated_at) for row in rows]
+
+
+class EventRows(Repository):
+    """See `Events`."""
+
+    async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
+        """Appends a milestone. The run's row stays locked until the commit, so numbers are committed in order."""
+        values = {"step": step, "kind": kind, "content": storable_json(data), "now": now}
+        await self._connection.later(_APPEND, {**self._of(run_id=run_id), **values})
+
+    async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
+        """Milestones after a number, in order."""
+        rows = await self._connection.all(_AFTER, {**self._of(run_id=run_id), "seq": seq, "most": most})
+        return [Event(row.seq, row.type, row.data, row.at) for row in rows]

@@ -1,0 +1,276 @@
+"""Runs in PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables.runs import RunRow, RunWordRow, SessionRow
+from models.tables.usage import UsageRow
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.runs.records import Erased, RunFilter
+from taskforce.core.domain.runs.run import (
+    FINAL,
+    HARD_LIMITS,
+    AgentDefinition,
+    Brief,
+    Ending,
+    Limits,
+    Run,
+    RunStatus,
+    StopReason,
+    Totals,
+)
+from taskforce.core.domain.runs.transcript import Exchange
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repositories.run_records import milestone
+from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
+
+ERASED_ROWS = 20_000
+"""A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
+
+_RUNS, _SESSIONS, _USAGE, _WORDS = table(RunRow), table(SessionRow), table(UsageRow), table(RunWordRow)
+_AGENT = Codec(AgentDefinition)
+_OPEN = sa.and_(*(_RUNS.c.status != status.value for status in sorted(FINAL)))
+_COUNTERS = ("steps", "tool_calls", "input_tokens", "output_tokens", "cached_tokens", "wasted_tokens", "event_seq")
+
+
+def _totalled(*conditions: sa.ColumnElement[bool], sets: Sequence[str] = ()) -> sa.ClauseElement:
+    """The run's row with its usage records added up, and with columns that are set by parameters of their names."""
+    model, wasted = _USAGE.c.model.is_not(None), _USAGE.c.error_code.is_not(None)
+    both = _USAGE.c.input_tokens + _USAGE.c.output_tokens
+    sums = {
+        "tool_calls": sa.func.count().filter(_USAGE.c.tool.is_not(None)),
+        "input_tokens": _sum(_USAGE.c.input_tokens, model),
+        "output_tokens": _sum(_USAGE.c.output_tokens, model),
+        "cached_tokens": _sum(_USAGE.c.cached_tokens, model),
+        "wasted_tokens": _sum(both, wasted),
+    }
+    summed = sa.select(*(value.label(name) for name, value in sums.items())).where(where(_USAGE, "run_id")).subquery()
+    totals = {name: summed.c[name] for name in sums}
+    said = {name: sa.bindparam(name, type_=_RUNS.c[name].type) for name in sets}
+    changed = sa.update(_RUNS).where(_OF_RUN, *conditions).values({**totals, **said})
+    return changed.returning(_RUNS.c.steps, *(_RUNS.c[name] for name in totals))
+
+
+def _exchanges() -> sa.ClauseElement:
+    answered = sa.select(_RUNS.c.mission, _RUNS.c.answer).where(where(_RUNS, "session_id"), _RUNS.c.answer.is_not(None))
+    earlier = answered.where(_RUNS.c.created_at < sa.bindparam("before"))
+    return earlier.order_by(_RUNS.c.created_at.desc()).limit(sa.bindparam("most", type_=sa.Integer))
+
+
+def _sum(column: sa.ColumnElement[int], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(sa.func.sum(column).filter(condition), 0)
+
+
+_OF_RUN = where(_RUNS, "run_id")
+_ENDING = ("status", "stop_reason", "error_code", "error_message", "answer", "waiting_for", "finished_at")
+_ADD_SESSION = Query(insert(_SESSIONS).on_conflict_do_nothing())
+_OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id")))
+_ADD = Query(sa.insert(_RUNS))
+_GET = Query(sa.select(_RUNS).where(_OF_RUN))
+_EXCHANGES = Query(_exchanges())
+_LOCKED = Query(sa.select(_RUNS).where(_OF_RUN).with_for_update())
+_SET_LIMITS = Query(sa.update(_RUNS).where(_OF_RUN), sets=tuple(HARD_LIMITS))
+_BEGUN = {"status": RunStatus.RUNNING.value, "started_at": sa.bindparam("now", type_=_RUNS.c.started_at.type)}
+_BEGIN = milestone(sa.update(_RUNS).where(_OF_RUN, _OPEN, _RUNS.c.started_at.is_(None)).values(_BEGUN))
+_SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
+_TOTAL = Query(_totalled())
+# Written as the index `runs_open` is.
+STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
+_OTHER_SESSIONS = Query(
+    sa.select(sa.func.count(sa.distinct(_RUNS.c.session_id))).where(
+        where(_RUNS), STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
+    )
+)
+_OF_AGENT = Query(sa.select(sa.func.count()).where(where(_RUNS, "agent_id"), STILL_OPEN))
+_OF_VERSION = Query(
+    sa.select(_RUNS.c.run_id)
+    .where(where(_RUNS, "version_id"), STILL_OPEN)
+    .order_by(_RUNS.c.run_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_CANCEL = Query(
+    sa.update(_RUNS)
+    .where(where(_RUNS, "version_id"), STILL_OPEN)
+    .values(cancel_at=sa.bindparam("now", type_=_RUNS.c.created_at.type))
+    .returning(_RUNS.c.run_id)
+)
+# Two who start at once: the second waits, and then counts the first's session.
+_LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
+_CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
+_SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
+_CLOSE_HEARD = Query(_totalled(_OPEN, sa.bindparam("words", type_=sa.Integer) == _SAID, sets=_ENDING))
+_ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
+
+
+class RunRows(Repository):
+    """See `Runs`."""
+
+    async def add(self, brief: Brief) -> None:
+        """Commits what was asked for, before anything is started; makes the session if it is new."""
+        session = {"session_id": brief.session_id, "user_id": brief.user_id, "created_at": brief.created_at}
+        await self._connection.change(_ADD_SESSION, {"tenant_id": self._tenant_id, **session})
+        values = {
+            "tenant_id": self._tenant_id,
+            "run_id": brief.run_id,
+            "session_id": brief.session_id,
+            "user_id": brief.user_id,
+            "profile": brief.profile,
+            "agent_id": brief.agent.agent_id,
+            "version_id": None if brief.agent.pinned is None else brief.agent.pinned.version_id,
+            "agent": storable_json(_AGENT.dump(brief.agent)),
+            "mission": storable(brief.mission),
+            "context": storable_json(brief.context),
+            "max_steps": brief.limits.max_steps,
+            "max_tokens": brief.limits.max_tokens,
+            "max_seconds": brief.limits.max_seconds,
+            "status": RunStatus.QUEUED.value,
+            "created_at": brief.created_at,
+            "key_id": brief.key_id,
+        }
+        empty = dict.fromkeys((column.name for column in _RUNS.c), None)
+        await self._connection.change(_ADD, {**empty, **values, **dict.fromkeys(_COUNTERS, 0)})
+
+    async def get(self, run_id: str) -> Run | None:
+        """The run, if the tenant has it."""
+        row = await self._connection.first(_GET, self._of(run_id=run_id))
+        return None if row is None else _run(row)
+
+    async def brief(self, run_id: str) -> Brief | None:
+        """What the run is about."""
+        run = await self.get(run_id)
+        return None if run is None else run.brief
+
+    async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
+        """A page of runs, newest first."""
+        query = sa.select(_RUNS).where(_RUNS.c.tenant_id == self._tenant_id)
+        for name in ("status", "session_id", "agent_id", "user_id"):
+            wanted = getattr(which, name)
+            if wanted is not None:
+                query = query.where(_RUNS.c[name] == wanted)
+        if page.before is not None:
+            at, run_id = page.before
+            place = sa.tuple_(sa.literal(at, _RUNS.c.created_at.type), sa.literal(run_id, _RUNS.c.run_id.type))
+            query = query.where(sa.tuple_(_RUNS.c.created_at, _RUNS.c.run_id) < place)
+        newest = query.order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc()).limit(page.limit)
+        return [_run(row) for row in await self._connection.all(newest)]
+
+    async def exchanges(self, brief: Brief, most: int) -> tuple[Exchange, ...]:
+        """The latest answered runs of the session before this one, oldest first."""
+        of_session = self._of(session_id=brief.session_id)
+        rows = await self._connection.all(_EXCHANGES, {**of_session, "before": brief.created_at, "most": most})
+        return tuple(Exchange(row.mission, row.answer) for row in reversed(rows))
+
+    async def session_owner(self, session_id: str) -> str | None:
+        """Whose session it is."""
+        owner: str | None = await self._connection.value(_OWNER, self._of(session_id=session_id))
+        return owner
+
+    async def open_sessions(self, besides: str) -> int:
+        """How many other sessions have an open run; nobody else starts one before this transaction ends."""
+        await self._connection.value(_LOCK_SESSIONS, {"tenant": self._tenant_id})
+        return int(await self._connection.value(_OTHER_SESSIONS, {**self._of(), "session": besides}))
+
+    async def open_of_agent(self, agent_id: str) -> int:
+        """How many open runs an agent of the catalog has."""
+        return int(await self._connection.value(_OF_AGENT, self._of(agent_id=agent_id)))
+
+    async def open_of_version(self, version_id: str, most: int) -> Sequence[str]:
+        """The ids of open runs that are pinned to a version, oldest first."""
+        rows = await self._connection.all(_OF_VERSION, {**self._of(version_id=version_id), "most": most})
+        return [row.run_id for row in rows]
+
+    async def to_cancel(self, version_id: str, now: datetime) -> Sequence[str]:
+        """Notes that the open runs of a version shall be cancelled; returns their ids, oldest first."""
+        rows = await self._connection.all(_CANCEL, {**self._of(version_id=version_id), "now": now})
+        return sorted(row.run_id for row in rows)
+
+    async def locked(self, run_id: str) -> Run | None:
+        """The run; its row is locked until the commit."""
+        row = await self._connection.first(_LOCKED, self._of(run_id=run_id))
+        return None if row is None else _run(row)
+
+    async def set_limits(self, run_id: str, limits: Limits) -> None:
+        """Changes what a run may use."""
+        await self._update(_SET_LIMITS, run_id, **asdict(limits))
+
+    async def begin(self, run_id: str, milestone: str, now: datetime) -> None:
+        """Marks a run that has not begun as running, and tells it."""
+        values = {"kind": milestone, "content": {}, "now": now}
+        await self._connection.later(_BEGIN, {**self._of(run_id=run_id), **values})
+
+    async def set_status(self, run_id: str, status: RunStatus, waiting_for: str | None) -> bool:
+        """Changes the status of an open run."""
+        return await self._update(_SET_STATUS, run_id, status=status.value, waiting_for=waiting_for)
+
+    async def total(self, run_id: str) -> None:
+        """Adds up the usage records into the run's row; doing it again gives the same."""
+        await self._connection.change(_TOTAL, self._of(run_id=run_id))
+
+    async def close(
+        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+    ) -> Totals | None:
+        """Ends an open run and adds up its usage records, if it has so many words."""
+        values = {
+            "status": ending.status.value,
+            "stop_reason": ending.stop_reason,
+            "error_code": ending.error_code,
+            "error_message": None if ending.error_message is None else storable(ending.error_message),
+            "answer": None if answer is None else storable(answer),
+            "waiting_for": None,
+            "finished_at": now,
+        }
+        closing = _CLOSE if words is None else _CLOSE_HEARD
+        row = await self._connection.first(closing, {**self._of(run_id=run_id), **values, "words": words})
+        return None if row is None else _totals(row)
+
+    async def erase(self, ended_before: datetime, most: int) -> Erased:
+        """Erases runs that ended before a time, with all that hangs on them; the owner's function has the last word."""
+        values = {"ended_before": ended_before, "most": most, "most_rows": ERASED_ROWS}
+        row = await self._connection.one(_ERASE, values)
+        return Erased(row.runs, row.requests, row.sessions)
+
+    async def _update(self, query: Query, run_id: str, **values: object) -> bool:
+        return await self._connection.change(query, {**self._of(run_id=run_id), **values}) > 0
+
+
+def _run(row: Row) -> Run:
+    return Run(
+        brief=Brief(
+            tenant_id=row.tenant_id,
+            run_id=row.run_id,
+            session_id=row.session_id,
+            user_id=row.user_id,
+            profile=row.profile,
+            agent=_AGENT.load(row.agent),
+            mission=row.mission,
+            context=row.context,
+            limits=Limits(row.max_steps, row.max_tokens, row.max_seconds),
+            created_at=row.created_at,
+            key_id=row.key_id,
+        ),
+        status=RunStatus(row.status),
+        totals=_totals(row),
+        waiting_for=row.waiting_for,
+        answer=row.answer,
+        stop_reason=StopReason(row.stop_reason) if row.stop_reason else None,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _totals(row: Row) -> Totals:
+    return Totals(
+        steps=row.steps,
+        tool_calls=row.tool_calls,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cached_tokens=row.cached_tokens,
+        wasted_tokens=row.wasted_tokens,
+    )

@@ -1,0 +1,147 @@
+"""Deletions of tenants in PostgreSQL: their reports, and what is left of a tenant that is being deleted."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables.approvals import ApprovalRow
+from models.tables.metadata import METADATA
+from models.tables.runs import RunRow
+from models.tables.tenant_deletions import TenantDeletionPhaseRow, TenantDeletionRow
+from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, Passed, Phase
+from taskforce.core.interfaces.repositories.tenants import Begun
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repositories.runs import STILL_OPEN
+from taskforce.infrastructure.persistence.repository import Repository, storable_json, table, where
+
+_DELETIONS, _PHASES = table(TenantDeletionRow), table(TenantDeletionPhaseRow)
+_RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
+_MOST = sa.bindparam("most", type_=sa.Integer())
+_SINCE = sa.bindparam("since", type_=_RUNS.c.finished_at.type)
+_DELETED = _DELETIONS.c.deleted_id == sa.bindparam("deleted", type_=sa.Text())
+_LOG_KEPT_UNTIL = (_DELETIONS.c.begun_at + sa.func.tenant_log_grace()).label("log_kept_until")
+_PASSED = sa.and_(_PHASES.c.tenant_id == _DELETIONS.c.tenant_id, _PHASES.c.deleted_id == _DELETIONS.c.deleted_id)
+
+# Whoever keeps a report, and however it came there: the platform's door finds it.
+DELETION = Query(
+    sa.select(_DELETIONS, _LOG_KEPT_UNTIL).where(_DELETED).order_by(_DELETIONS.c.begun_at).limit(sa.literal(1))
+)
+PHASES = Query(
+    sa.select(_PHASES)
+    .where(
+        _PHASES.c.tenant_id == sa.bindparam("home", type_=sa.Text()),
+        _PHASES.c.deleted_id == sa.bindparam("deleted", type_=sa.Text()),
+    )
+    .order_by(_PHASES.c.at)
+)
+UNSTARTED = Query(
+    sa.select(_DELETIONS.c.deleted_id)
+    .where(_DELETIONS.c.requested_at < sa.bindparam("before"), ~sa.exists().where(_PASSED))
+    .order_by(_DELETIONS.c.requested_at)
+    .limit(_MOST)
+)
+_BEGIN = Query(sa.text("SELECT begin_tenant_deletion(:deleted, :by_user, :by_request, :asked, :until)"))
+# Of a tenant to whom most rows belong, plans would read whole tables, again and again, each full of what was erased
+# just now: by the index that leads with the tenant each row is met once. Foreign keys are checked by plans too, one
+# for each row, which are worth keeping.
+_BY_INDEX = Query(
+    sa.text(
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), "
+        "set_config('plan_cache_mode', 'force_generic_plan', true)"
+    )
+)
+_ERASE = Query(sa.text("SELECT e.source, e.gone FROM erase_tenant_rows(:deleted, :most) e"))
+_PASS = Query(insert(_PHASES).on_conflict_do_nothing())
+_OPEN_RUNS = Query(sa.select(_RUNS.c.run_id).where(where(_RUNS), STILL_OPEN).order_by(_RUNS.c.created_at).limit(_MOST))
+_RUNS_ENDED = Query(
+    sa.select(_RUNS.c.status, sa.func.count().label("number"))
+    .where(where(_RUNS), _RUNS.c.finished_at >= _SINCE)
+    .group_by(_RUNS.c.status)
+)
+_REQUESTS_CLOSED = Query(
+    sa.select(_REQUESTS.c.status, sa.func.count().label("number"))
+    .where(where(_REQUESTS), _REQUESTS.c.closed_at >= _SINCE)
+    .group_by(_REQUESTS.c.status)
+)
+
+
+def _holding() -> sa.ClauseElement:
+    each = (
+        sa.select(sa.literal(name).label("name")).where(sa.exists().where(where(known)))
+        for name, known in sorted(METADATA.tables.items())
+    )
+    return sa.union_all(*each)
+
+
+class DeletionRows(Repository):
+    """See `Deletions`."""
+
+    async def begin(self, order: DeletionOrder) -> Begun:
+        """Writes the tombstone and marks the tenant as being deleted; what is known already stays as it is."""
+        values = {
+            "deleted": order.tenant_id,
+            "by_user": order.requested_by,
+            "by_request": order.request_id,
+            "asked": order.requested_at,
+            "until": order.runs_until,
+        }
+        return Begun(await self._connection.value(_BEGIN, values))
+
+    async def erase(self, tenant_id: str, most: int) -> tuple[str, int] | None:
+        """Erases rows of one table, and says which and how many; None when none may go now."""
+        await self._connection.value(_BY_INDEX)
+        row = await self._connection.first(_ERASE, {"deleted": tenant_id, "most": most})
+        return None if row is None else (row.source, row.gone)
+
+    async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> bool:
+        """Records that a phase is over; False when that was known, which changes nothing."""
+        keyed = {"tenant_id": self._tenant_id, "deleted_id": tenant_id, "phase": phase.value}
+        return await self._connection.change(_PASS, {**keyed, "facts": storable_json(facts), "at": now}) > 0
+
+
+class EstateRows(Repository):
+    """See `Estate`."""
+
+    async def open_runs(self, most: int) -> Sequence[str]:
+        """Runs that have not ended, the oldest first."""
+        return [row.run_id for row in await self._connection.all(_OPEN_RUNS, {**self._of(), "most": most})]
+
+    async def runs_ended(self, since: datetime) -> Mapping[str, int]:
+        """How many runs ended since a time, by status."""
+        return await self._counted(_RUNS_ENDED, since)
+
+    async def requests_closed(self, since: datetime) -> Mapping[str, int]:
+        """How many requests for approval were closed since a time, by status."""
+        return await self._counted(_REQUESTS_CLOSED, since)
+
+    async def tables(self) -> Sequence[str]:
+        """The tables in which it has rows."""
+        await self._connection.value(_BY_INDEX)
+        return [row.name for row in await self._connection.all(_holding(), self._of())]
+
+    async def _counted(self, query: Query, since: datetime) -> Mapping[str, int]:
+        rows = await self._connection.all(query, {**self._of(), "since": since})
+        return {row.status: row.number for row in rows}
+
+
+def deletion_of(row: Row, phases: Sequence[Row]) -> Deletion:
+    """The report of its rows."""
+    order = DeletionOrder(row.deleted_id, row.requested_by, row.requested_at, row.request_id, row.runs_until)
+    return Deletion(
+        order=order,
+        home_id=row.tenant_id,
+        log_kept_until=row.log_kept_until,
+        erased=dict(sorted(row.erased.items())),
+        passed=tuple(Passed(Phase(one.phase), one.at, one.facts) for one in phases),
+        log_end=_log_end(row),
+        erased_at=row.erased_at,
+    )
+
+
+def _log_end(row: Row) -> Anchor | None:
+    if row.log_seq is None:
+        return None
+    return Anchor(row.deleted_id, row.log_seq, row.log_hash) if row.log_seq else Anchor.genesis(row.deleted_id)

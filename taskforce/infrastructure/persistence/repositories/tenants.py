@@ -1,0 +1,70 @@
+"""The tenant's own row in PostgreSQL."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables.tenants import TenantRow
+from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings, TenantStatus
+from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
+
+TENANTS = table(TenantRow)
+_ADD = Query(insert(TENANTS).on_conflict_do_nothing())
+_GET = sa.select(TENANTS).where(where(TENANTS))
+_READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
+_SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", "settings", "metadata", "updated_at"))
+
+
+class TenantRows(Repository):
+    """See `OwnTenant`."""
+
+    async def add(self, tenant: Tenant) -> bool:
+        """Makes the tenant; False when there is one of that id."""
+        return await self._connection.change(_ADD, values_of(tenant)) > 0
+
+    async def get(self) -> Tenant | None:
+        """The tenant, unless it has been deleted."""
+        row = await self._connection.first(_READ, self._of())
+        return None if row is None else tenant_of(row)
+
+    async def locked(self) -> Tenant | None:
+        """The tenant, which nobody else changes before this transaction ends."""
+        row = await self._connection.first(_LOCK, self._of())
+        return None if row is None else tenant_of(row)
+
+    async def save(self, tenant: Tenant) -> None:
+        """Replaces what may change."""
+        await self._connection.change(_SAVE, {**self._of(), **values_of(tenant)})
+
+
+def values_of(tenant: Tenant) -> dict[str, object]:
+    """The row of a tenant."""
+    return {
+        "tenant_id": tenant.tenant_id,
+        "name": storable(tenant.name),
+        "status": tenant.status.value,
+        "settings": storable_json(tenant.settings.as_json()),
+        "metadata": storable_json(tenant.metadata),
+        "created_at": tenant.created_at,
+        "updated_at": tenant.updated_at,
+        "runs_until": tenant.runs_until,
+    }
+
+
+def tenant_of(row: Row, prefix: str = "") -> Tenant:
+    """The tenant of a row.
+
+    Args:
+        row: The row.
+        prefix: Of the names of its columns, where another table's columns stand beside them.
+    """
+    return Tenant(
+        tenant_id=row[f"{prefix}tenant_id"],
+        name=row[f"{prefix}name"],
+        status=TenantStatus(row[f"{prefix}status"]),
+        settings=TenantSettings.parse(row[f"{prefix}settings"]),
+        metadata=row[f"{prefix}metadata"],
+        created_at=row[f"{prefix}created_at"],
+        updated_at=row[f"{prefix}updated_at"],
+        runs_until=row[f"{prefix}runs_until"],
+    )

@@ -1,0 +1,137 @@
+"""Transcripts in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from models.tables.runs import TranscriptRow
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.infrastructure.persistence.connection import Query, Row, Write
+from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
+
+_ENTRIES = table(TranscriptRow)
+_ORDER = (_ENTRIES.c.step, _ENTRIES.c.call)
+
+
+_OF_RUN = where(_ENTRIES, "run_id")
+
+
+def _latest() -> sa.Select[Any]:
+    from_step = sa.bindparam("from_step", type_=sa.Integer)
+    newest = (
+        sa.select(_ENTRIES.c.step)
+        .where(_OF_RUN, _ENTRIES.c.step >= from_step)
+        .order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc())
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .subquery()
+    )
+    # Whole steps: an observation without the reply that asked for it is no conversation.
+    wanted = _ENTRIES.c.step >= sa.select(sa.func.min(newest.c.step)).scalar_subquery()
+    mission = sa.and_(_ENTRIES.c.step == 0, from_step == 0)
+    return sa.select(_ENTRIES).where(_OF_RUN, sa.or_(wanted, mission)).order_by(*_ORDER)
+
+
+def _newest(*conditions: sa.ColumnElement[bool]) -> Query:
+    entries = sa.select(_ENTRIES).where(_OF_RUN, *conditions)
+    return Query(entries.order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc()).limit(1))
+
+
+_DATA = _ENTRIES.c.data
+_LATEST = Query(_latest())
+_WITHIN = _ENTRIES.c.step.between(sa.bindparam("first"), sa.bindparam("last"))
+_RANGE = Query(sa.select(_ENTRIES).where(_OF_RUN, _WITHIN).order_by(*_ORDER))
+_ENTRY = Query(sa.select(_ENTRIES).where(where(_ENTRIES, "run_id", "step", "call")))
+_LAST_REPLY = _newest(_ENTRIES.c.kind == EntryKind.REPLY.value, _ENTRIES.c.text != "")
+_LAST_OF_TOOL = _newest(
+    _ENTRIES.c.kind == EntryKind.OBSERVATION.value,
+    _DATA["tool"].astext == sa.bindparam("tool"),
+    _DATA["status"].astext == CallStatus.SUCCEEDED.value,
+)
+_HEARD = _newest(
+    _ENTRIES.c.kind == EntryKind.WORD.value,
+    _ENTRIES.c.text == sa.bindparam("said"),
+    _DATA["author_id"].astext == sa.bindparam("author"),
+)
+_APPEND = Write(said=Query(sa.insert(_ENTRIES)))
+
+
+class TranscriptRows(Repository):
+    """See `Transcripts`."""
+
+    async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
+        """The latest entries from a step on, in order, the first of them whole; with `from_step` 0 the mission too."""
+        return await self._entries(_LATEST, run_id, from_step=from_step, most=most)
+
+    async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
+        """The entries of at most `most_steps` steps after one, in order."""
+        return await self._entries(_RANGE, run_id, first=after_step + 1, last=after_step + most_steps)
+
+    async def entry(self, run_id: str, step: int, call: int) -> Entry | None:
+        """One entry by its key."""
+        return await self._newest(_ENTRY, run_id, of_step=step, of_call=call)
+
+    async def last_reply(self, run_id: str) -> Entry | None:
+        """The model's latest reply that says anything."""
+        return await self._newest(_LAST_REPLY, run_id)
+
+    async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
+        """The latest observation of a tool's call that succeeded."""
+        return await self._newest(_LAST_OF_TOOL, run_id, tool=tool)
+
+    async def heard(self, run_id: str, author_id: str, text: str) -> bool:
+        """Whether a person's word is in the transcript."""
+        return await self._newest(_HEARD, run_id, said=storable(text), author=author_id) is not None
+
+    async def append(self, run_id: str, entry: Entry) -> Entry:
+        """Appends an entry with what waits to be written; returns it as it will be read."""
+        row = _row(entry)
+        await self._connection.later(_APPEND, {"tenant_id": self._tenant_id, "run_id": run_id, **row})
+        return _entry(row)
+
+    async def _entries(self, query: Query, run_id: str, **values: object) -> list[Entry]:
+        return [_entry(row) for row in await self._connection.all(query, {**self._of(run_id=run_id), **values})]
+
+    async def _newest(self, query: Query, run_id: str, **values: object) -> Entry | None:
+        row = await self._connection.first(query, {**self._of(run_id=run_id), **values})
+        return None if row is None else _entry(row)
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    data = {
+        "author_id": entry.author_id,
+        "tool_calls": [[call.id, call.name, call.arguments] for call in entry.tool_calls],
+        "tool": entry.tool,
+        "tool_call_id": entry.tool_call_id,
+        "status": entry.status,
+        "duration_ms": entry.duration_ms,
+        "whole_size": entry.whole_size,
+    }
+    return {
+        "step": entry.step,
+        "call": entry.call,
+        "kind": entry.kind.value,
+        "text": storable(entry.text),
+        "data": storable_json({name: value for name, value in data.items() if value is not None and value != []}),
+        "at": entry.at,
+    }
+
+
+def _entry(row: Row | Mapping[str, Any]) -> Entry:
+    data = row["data"]
+    status = data.get("status")
+    return Entry(
+        step=row["step"],
+        call=row["call"],
+        kind=EntryKind(row["kind"]),
+        text=row["text"],
+        at=row["at"],
+        author_id=data.get("author_id"),
+        tool_calls=tuple(RequestedCall(*call) for call in data.get("tool_calls", ())),
+        tool=data.get("tool"),
+        tool_call_id=data.get("tool_call_id"),
+        status=CallStatus(status) if status else None,
+        duration_ms=data.get("duration_ms"),
+        whole_size=data.get("whole_size"),
+    )

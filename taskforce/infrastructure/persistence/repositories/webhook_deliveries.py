@@ -1,0 +1,183 @@
+"""Deliveries to webhooks, and their attempts, in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
+
+from models.tables.webhooks import WebhookAttemptRow, WebhookDeliveryRow
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.webhooks.delivery import OPEN, Attempt, Delivery, DeliveryStatus, Standing
+from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
+from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
+from taskforce.infrastructure.persistence.repositories.webhooks import WEBHOOKS
+from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
+
+DELIVERIES, _ATTEMPTS = table(WebhookDeliveryRow), table(WebhookAttemptRow)
+_ATTEMPT = Codec(Attempt)
+_UUIDS = ARRAY(DELIVERIES.c.delivery_id.type)
+
+
+def _queueing() -> Query:
+    """One row for each webhook that wants the event; `Webhook.wants` says the same of the deployment's own."""
+    wanted = sa.or_(WEBHOOKS.c.events.is_(None), _named("event") == sa.any_(WEBHOOKS.c.events))
+    bound = sa.or_(
+        WEBHOOKS.c.definition_id.is_(None),
+        WEBHOOKS.c.definition_id == sa.bindparam("definition_id", type_=WEBHOOKS.c.definition_id.type),
+    )
+    own = sa.select(WEBHOOKS.c.webhook_id).where(where(WEBHOOKS), WEBHOOKS.c.enabled, wanted, bound)
+    fixed = sa.select(sa.func.unnest(sa.bindparam("fixed", type_=_UUIDS)).label("webhook_id"))
+    told = own.union_all(fixed).subquery()
+    # Made in SQL, for how many there will be is known there only; no list is ordered by them.
+    made = {"delivery_id": sa.func.gen_random_uuid(), "webhook_id": told.c.webhook_id}
+    said = {name: _named(name) for name in ("tenant_id", "event_id", "event", "subject", "at", "created_at", "status")}
+    return Query(sa.insert(DELIVERIES).from_select([*made, *said], sa.select(*made.values(), *said.values())))
+
+
+def _tries() -> sa.ColumnElement[object]:
+    """The attempts of a delivery, of the same moment as its row: read apart, they could be ahead of it."""
+    names = ("number", "at", "http_status", "error", "excerpt", "duration_ms")
+    pairs: list[object] = []
+    for name in names:
+        pairs += [sa.literal(name, sa.Text()), _ATTEMPTS.c[name]]
+    mine = sa.and_(_ATTEMPTS.c.tenant_id == DELIVERIES.c.tenant_id, _ATTEMPTS.c.delivery_id == DELIVERIES.c.delivery_id)
+    listed = sa.func.jsonb_agg(aggregate_order_by(sa.func.jsonb_build_object(*pairs), _ATTEMPTS.c.number))
+    return sa.select(listed).where(mine).scalar_subquery().label("attempts")
+
+
+def _named(name: str) -> "sa.BindParameter[object]":
+    return sa.bindparam(name, type_=DELIVERIES.c[name].type)
+
+
+_OF = where(DELIVERIES, "delivery_id")
+_STILL_OPEN = sa.text("status IN ('queued', 'pending')")  # written as the index `webhook_deliveries_open` is
+_QUEUE = Write(announced=_queueing())
+_ADD = Query(sa.insert(DELIVERIES))
+_LOGGED = sa.select(DELIVERIES, _tries())
+_GET = Query(_LOGGED.where(_OF))
+_BEGIN = Query(sa.update(DELIVERIES).where(_OF, DELIVERIES.c.status == DeliveryStatus.QUEUED.value), sets=("status",))
+_STAND = Query(sa.update(DELIVERIES).where(_OF, _STILL_OPEN), sets=("status", "next_attempt_at", "finished_at"))
+_OF_WEBHOOK = where(DELIVERIES, "webhook_id")
+_STOP_ALL = Query(
+    sa.update(DELIVERIES).where(_OF_WEBHOOK, _STILL_OPEN), sets=("status", "next_attempt_at", "finished_at")
+)
+_TRIED = Query(insert(_ATTEMPTS).on_conflict_do_nothing())
+
+
+class DeliveryRows(Repository):
+    """See `Deliveries`.
+
+    Args:
+        connection: The connection, in a transaction.
+        tenant_id: The tenant.
+        fixed: The deployment's own webhooks.
+
+    Attributes:
+        queued: Whether something may have been queued that somebody should start once it is committed.
+    """
+
+    def __init__(self, connection: Connection, tenant_id: str, fixed: FixedWebhooks) -> None:
+        super().__init__(connection, tenant_id)
+        self._fixed = fixed
+        self.queued = False
+
+    async def queue(self, what: Happened, definition_id: str | None) -> None:
+        """Queues a delivery to each webhook that wants the event; written when the transaction ends."""
+        wanting = [one for one, fixed in self._fixed.items() if fixed.webhook.wants(what.event, definition_id)]
+        values = {**_happened(what), "created_at": what.at, "status": DeliveryStatus.QUEUED.value}
+        chosen = {"of_tenant_id": self._tenant_id, "definition_id": definition_id, "fixed": wanting}
+        await self._connection.later(_QUEUE, {"tenant_id": self._tenant_id, **values, **chosen})
+        self.queued = True
+
+    async def add(self, delivery: Delivery) -> None:
+        """Queues one delivery."""
+        values = {
+            "tenant_id": self._tenant_id,
+            "delivery_id": delivery.delivery_id,
+            "webhook_id": delivery.webhook_id,
+            "created_at": delivery.created_at,
+            "status": delivery.standing.status.value,
+            "next_attempt_at": None,
+            "finished_at": None,
+            "redelivery_of": delivery.redelivery_of,
+        }
+        await self._connection.change(_ADD, {**values, **_happened(delivery.what)})
+        self.queued = True
+
+    async def get(self, delivery_id: str) -> Delivery | None:
+        """One delivery with its attempts."""
+        row = await self._connection.first(_GET, self._of(delivery_id=delivery_id))
+        return None if row is None else _delivery(row)
+
+    async def begin(self, delivery_id: str) -> Delivery | None:
+        """As `get`; one that was only queued is under way from now on."""
+        of = self._of(delivery_id=delivery_id)
+        await self._connection.change(_BEGIN, {**of, "status": DeliveryStatus.PENDING.value})
+        return await self.get(delivery_id)
+
+    async def page(self, webhook_id: str, page: Page) -> Sequence[Delivery]:
+        """A page of a webhook's deliveries with their attempts, newest first."""
+        of_webhook = sa.and_(DELIVERIES.c.tenant_id == self._tenant_id, DELIVERIES.c.webhook_id == webhook_id)
+        query = _LOGGED.where(of_webhook)
+        if page.before is not None:
+            at, delivery_id = page.before
+            place = sa.tuple_(
+                sa.literal(at, DELIVERIES.c.created_at.type), sa.literal(delivery_id, DELIVERIES.c.delivery_id.type)
+            )
+            query = query.where(sa.tuple_(DELIVERIES.c.created_at, DELIVERIES.c.delivery_id) < place)
+        newest = query.order_by(DELIVERIES.c.created_at.desc(), DELIVERIES.c.delivery_id.desc()).limit(page.limit)
+        return [_delivery(row) for row in await self._connection.all(newest)]
+
+    async def tried(self, delivery_id: str, attempt: Attempt, standing: Standing, now: datetime) -> None:
+        """Keeps an attempt, and where an open delivery stands after it; what is kept already stays as it is."""
+        values = {
+            "tenant_id": self._tenant_id,
+            "delivery_id": delivery_id,
+            "number": attempt.number,
+            "at": attempt.at,
+            "http_status": attempt.http_status,
+            "error": None if attempt.error is None else storable(attempt.error),
+            "excerpt": storable(attempt.excerpt),
+            "duration_ms": attempt.duration_ms,
+        }
+        if await self._connection.change(_TRIED, values):
+            await self._connection.change(_STAND, {**self._of(delivery_id=delivery_id), **_standing(standing, now)})
+
+    async def stop(self, delivery_id: str, now: datetime) -> None:
+        """Ends an open delivery without sending it."""
+        await self._connection.change(_STAND, {**self._of(delivery_id=delivery_id), **_standing(_STOPPED, now)})
+
+    async def stop_all(self, webhook_id: str, now: datetime) -> int:
+        """Ends all open deliveries of a webhook without sending them."""
+        values = {**self._of(webhook_id=webhook_id), **_standing(_STOPPED, now)}
+        return await self._connection.change(_STOP_ALL, values)
+
+
+_STOPPED = Standing(DeliveryStatus.STOPPED)
+
+
+def _happened(what: Happened) -> dict[str, object]:
+    return {"event_id": what.event_id, "event": what.event, "subject": storable_json(what.subject), "at": what.at}
+
+
+def _standing(standing: Standing, now: datetime) -> dict[str, object]:
+    return {
+        "status": standing.status.value,
+        "next_attempt_at": standing.next_attempt_at,
+        "finished_at": None if standing.status in OPEN else now,
+    }
+
+
+def _delivery(row: Row) -> Delivery:
+    return Delivery(
+        delivery_id=row.delivery_id,
+        webhook_id=row.webhook_id,
+        what=Happened(row.event_id, row.event, row.subject, row.at),
+        created_at=row.created_at,
+        standing=Standing(DeliveryStatus(row.status), row.next_attempt_at),
+        attempts=tuple(_ATTEMPT.load(attempt) for attempt in row.attempts or ()),
+        redelivery_of=row.redelivery_of,
+        finished_at=row.finished_at,
+    )

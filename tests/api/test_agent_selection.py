@@ -1,0 +1,87 @@
+"""Which agents a request may name."""
+
+from pathlib import Path
+
+import pytest
+
+from api.agent_selection import Agents, Asked
+from taskforce.core.domain.errors import Missing
+from taskforce.infrastructure.config.settings import REPOSITORY
+
+CONFIGS = REPOSITORY / "configs"
+AZURE = {"AZURE_OPENAI_DEPLOYMENT": "gpt-4o"}
+
+
+def refusal(agents: Agents, asked: Asked) -> Missing:
+    with pytest.raises(Missing) as caught:
+        agents.choose(asked)
+    return caught.value
+
+
+def test_in_development_every_profile_is_offered_with_its_own_terms() -> None:
+    chosen = Agents(CONFIGS, "enterprise", AZURE, development=True).choose(Asked(profile="careful"))
+    assert chosen.profile == "careful"
+    assert chosen.agent.approval.self_approval
+    assert chosen.agent.approval.signal_channel
+
+
+def test_elsewhere_only_the_deployments_own_is() -> None:
+    agents = Agents(CONFIGS, "enterprise", AZURE)
+    assert agents.choose(Asked()).profile == "enterprise"
+    assert agents.choose(Asked(profile="enterprise")).profile == "enterprise"
+    refused, nobodys = (refusal(agents, Asked(profile=name)) for name in ("careful", "nobody"))
+    assert (refused.code, refused.message) == (nobodys.code, nobodys.message)
+    assert refused.code == "profile_not_found"
+    assert "careful" not in refused.message
+
+
+def test_an_agent_of_a_profile_that_is_not_offered_is_not_found() -> None:
+    agents = Agents(CONFIGS, "enterprise", AZURE)
+    assert refusal(agents, Asked(agent_id="careful-assistant")).code == "agent_not_found"
+    assert agents.choose(Asked(agent_id="assistant")).profile == "enterprise"
+
+
+def test_a_deployment_says_what_else_it_offers() -> None:
+    agents = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",))
+    assert agents.choose(Asked(agent_id="careful-assistant")).profile == "careful"
+    assert agents.choose(Asked(profile="careful")).profile == "careful"
+    assert refusal(agents, Asked(profile="dev")).code == "profile_not_found"
+
+
+def test_what_is_said_counts_in_development_too() -> None:
+    agents = Agents(CONFIGS, "dev", {}, offered=(), development=True)
+    assert refusal(agents, Asked(profile="careful")).code == "profile_not_found"
+    assert agents.choose(Asked()).profile == "dev"
+
+
+def test_outside_development_nobody_chooses_to_approve_by_himself() -> None:
+    chosen = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",)).choose(Asked(profile="careful"))
+    assert not chosen.agent.approval.self_approval
+    assert not chosen.agent.approval.signal_channel
+    assert chosen.agent.approval.allowed_roles == ("admin", "operator")
+
+
+@pytest.mark.parametrize(("self_approval", "signal_channel"), [(True, False), (False, True), (True, True)])
+def test_what_the_deployments_own_profile_grants_counts(
+    tmp_path: Path, self_approval: bool, signal_channel: bool
+) -> None:
+    terms = f"{{self_approval: {self_approval}, signal_channel: {signal_channel}}}".lower()
+    (tmp_path / "own.yaml").write_text(f"approvals: {terms}")
+    (tmp_path / "lenient.yaml").write_text("approvals: {self_approval: true, signal_channel: true}")
+    (tmp_path / "strict.yaml").write_text("agent: {id: strict}")
+    agents = Agents(tmp_path, "own", {}, offered=("lenient", "strict"))
+    lenient = agents.choose(Asked(profile="lenient")).agent.approval
+    assert (lenient.self_approval, lenient.signal_channel) == (self_approval, signal_channel)
+    strict = agents.choose(Asked(profile="strict")).agent.approval
+    assert (strict.self_approval, strict.signal_channel) == (False, False)
+
+
+def test_an_offered_profile_that_went_away_is_not_found(tmp_path: Path) -> None:
+    for name in ("own", "other", "secret"):
+        (tmp_path / f"{name}.yaml").write_text(f"agent: {{id: {name}}}")
+    agents = Agents(tmp_path, "own", {}, offered=("other",))
+    assert agents.choose(Asked(profile="other")).agent.agent_id == "other"
+    (tmp_path / "other.yaml").unlink()
+    refused = refusal(agents, Asked(profile="other"))
+    assert refused.code == "profile_not_found"
+    assert "secret" not in refused.message

@@ -1,0 +1,137 @@
+"""Where scenes are played whose histories are recorded, and how they are declared."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from uuid import uuid4
+
+from temporalio.client import Client
+
+from models.messages.approvals import DecisionInput
+from taskforce.application.catalog.agents import Named, NewAgent, create_agent
+from taskforce.application.catalog.publishing import Submission, submit_version
+from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
+from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.catalog.definition import ANYTHING
+from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
+from taskforce.core.domain.tenants.deletion import DeletionOrder
+from tests.chaos.private_stack import OwnServers
+from tests.fixtures.agents import GOOD, make_acting
+from tests.fixtures.missions import Missions, now
+from tests.fixtures.scripted_llm import Reply, ScriptedLLM, text, tool_calls
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a scene plays on."""
+
+    missions: Missions
+    llm: ScriptedLLM
+    temporal: Client
+    servers: OwnServers
+
+    async def asks_to_pay(self, **terms: object) -> tuple[str, str]:
+        """Starts a run that waits for an approval; returns run and request."""
+        self.llm.script([tool_calls([("pay", {"amount": 7})], says="I must pay."), text("So be it.")])
+        run_id = await self.missions.under(**terms).start()
+        event = await self.missions.event(run_id, "approval.requested")
+        return run_id, str(event.data["request_id"])
+
+    async def asks_to_publish(self, expire_seconds: int = 3_600) -> str:
+        """Submits a new agent's version, for which a request waits; returns the request."""
+        missions = self.missions
+        acting = await make_acting(missions.database, missions.tenant_id, "dora", now(), "agent_designer")
+        agent = await create_agent(missions.database, acting, NewAgent(f"Agent {uuid4().hex}", GOOD))
+        asked = Submission("0.1.0", ANYTHING, Terms(signal_channel=True, expire_seconds=expire_seconds))
+        _, request = await submit_version(missions.database, acting, Named(agent.agent_id), asked)
+        await missions.door.start_request(missions.tenant_id, request)
+        return request.approval.request_id
+
+    async def decide(
+        self, request_id: str, approver: str, verdict: Literal["approve", "reject"], **more: object
+    ) -> None:
+        said = DecisionInput.model_validate(
+            {"approver_id": approver, "verdict": verdict, "comment": "as recorded", **more}
+        )
+        await self.missions.door.decide(self.missions.tenant_id, request_id, said)
+
+    async def signal(self, request_id: str, signal: str, *payload: object) -> None:
+        name = approval_workflow_id(self.missions.tenant_id, request_id)
+        await self.temporal.get_workflow_handle(name).signal(signal, args=list(payload))
+
+    async def closes(self, workflow_id: str) -> None:
+        """Waits until a workflow has closed."""
+        handle = self.temporal.get_workflow_handle(workflow_id)
+        async with asyncio.timeout(30):
+            while (await handle.describe()).close_time is None:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.05)
+
+    def of_tenant(self, name: str) -> Missions:
+        """The missions of another tenant, which may go without the others' scenes."""
+        return Missions(self.missions.database, self.missions.door, name)
+
+    async def deletes(self, missions: Missions, seconds: int | None = None) -> None:
+        """Has a tenant deleted, its runs cancelled at once or drained."""
+        home, at = "platform", now()
+        until = None if seconds is None else at + timedelta(seconds=seconds)
+        await missions.database.register_tenant(home, at)
+        async with missions.database.tenant(home) as records:
+            await records.deletions.begin(DeletionOrder(missions.tenant_id, "pia", at, None, until))
+        await missions.door.start_deletion(missions.tenant_id)
+
+    async def falls_back(self, run_id: str, activity: str) -> None:
+        """Waits until a local activity has given up and runs as a regular one."""
+        await self.begins(run_workflow_id(self.missions.tenant_id, run_id), activity)
+
+    async def begins(self, workflow_id: str, activity: str) -> None:
+        """Waits until a workflow has scheduled an activity."""
+        handle = self.temporal.get_workflow_handle(workflow_id)
+        async with asyncio.timeout(30):
+            while True:
+                events = (await handle.fetch_history()).events
+                scheduled = [event.activity_task_scheduled_event_attributes.activity_type.name for event in events]
+                if activity in scheduled:
+                    return
+                await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One way to end.
+
+    Attributes:
+        play: Plays it to its end; returns the run, or the tenant that was deleted.
+        run: Name of the run's history, None when only the approval matters.
+        approval: Name of the history of its approval, None without one.
+        deletion: Name of the history of a tenant's deletion, None without one.
+        alone: No run waits for the approval; the play returns the request.
+    """
+
+    play: Callable[[Stage], Awaitable[str]]
+    run: str | None
+    approval: str | None
+    deletion: str | None = None
+    alone: bool = False
+
+
+SCENES: list[Scene] = []
+
+Play = Callable[[Stage], Awaitable[str]]
+
+
+def scene(
+    *, run: str | None = None, approval: str | None = None, deletion: str | None = None, alone: bool = False
+) -> Callable[[Play], Play]:
+    """Declares a scene and under which names its histories are kept."""
+
+    def declare(play: Play) -> Play:
+        SCENES.append(Scene(play, run, approval, deletion, alone))
+        return play
+
+    return declare
+
+
+def echoes(*words: str) -> Reply:
+    return tool_calls([("echo", {"text": word}) for word in words])

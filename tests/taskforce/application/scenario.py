@@ -1,0 +1,185 @@
+"""One tenant with a run, and the use cases on a real database, without Temporal."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from taskforce.application.access.policy_documents import StoredPolicies
+from taskforce.application.approval_handlers.registry import all_subjects
+from taskforce.application.approvals.decisions import Deciding
+from taskforce.application.approvals.execution import Carrying
+from taskforce.application.identity.principals import recognise
+from taskforce.application.runs.lifecycle import Running
+from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.start import Accepted, Mission, accept
+from taskforce.application.runs.tool_calls import CallRef
+from taskforce.application.runs.tool_checks import Checking
+from taskforce.application.runs.tool_step import Acting
+from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.identity.users import UserRecord
+from taskforce.core.domain.runs.records import Event
+from taskforce.core.domain.runs.run import AgentDefinition, Limits, Run
+from taskforce.core.domain.runs.transcript import Entry, EntryKind
+from taskforce.core.interfaces.identity import Identity
+from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.tools.registry import ToolRegistry
+from tests.fixtures import probe_tools
+
+NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
+CLAIMS_AGE = timedelta(hours=24)
+RULES = AccessRules(CLAIMS_AGE)
+TOOLS = ToolRegistry([*ToolRegistry.discover().tools, *probe_tools.TOOLS])
+AGENT = AgentDefinition(
+    agent_id="assistant",
+    name="Assistant",
+    system_prompt="You are a test.",
+    tools=None,
+    models=("openai/scripted",),
+    approval=Terms(allowed_roles=("admin",)),
+)
+
+Call = tuple[str, Mapping[str, object] | str]
+
+
+@dataclass
+class Watchers:
+    """Who watches: keeps what it is told."""
+
+    words: list[tuple[str, str, int, int, str]] = field(default_factory=list)
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
+        self.words.append((tenant_id, run_id, step, attempt, text))
+
+    def changed(self, tenant_id: str, run_id: str) -> None:
+        self.told.add((tenant_id, run_id))
+
+
+@dataclass
+class Workflows:
+    """Where the workflows of runs would be: keeps what it is told, and may refuse."""
+
+    told: list[tuple[str, ...]] = field(default_factory=list)
+    refusal: DomainError | None = None
+
+    async def signal_run(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.told.append((tenant_id, run_id, signal, *arguments))
+
+
+class Stage:
+    """A tenant in a test; `now` is the time."""
+
+    def __init__(self, database: Database, tenant_id: str) -> None:
+        self.database = database
+        self.tenant_id = tenant_id
+        self.now = NOW
+        self.live = Watchers()
+        self.workflows = Workflows()
+        self.briefs = Briefs(database)
+        self.checking = Checking(TOOLS, self.clock, RULES, StoredPolicies(database))
+        self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
+        subjects = all_subjects(RULES)
+        self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES, subjects)
+        self.carrying = Carrying(database, self.clock, subjects, self.workflows, self.live)
+        self.running = Running(database, self.briefs, self.live, self.clock)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def identity(self, user_id: str, *roles: str, issued_at: datetime | None = None) -> Identity:
+        issued = issued_at or self.now
+        return Identity(
+            user_id=user_id,
+            tenant_id=self.tenant_id,
+            username=user_id,
+            email=None,
+            roles=frozenset(roles),
+            issuer="tests",
+            issued_at=issued,
+            expires_at=issued + timedelta(hours=1),
+        )
+
+    async def person(self, user_id: str, *roles: str) -> UserRecord:
+        return (await recognise(self.database, self.database, self.identity(user_id, *roles), RULES, self.now)).user
+
+    async def deactivate(self, user_id: str) -> None:
+        async with self.database.tenant(self.tenant_id) as records:
+            user = await records.users.locked(user_id)
+            assert user is not None
+            await records.users.save(replace(user, active=False), self.now)
+
+    def mission(self, **changes: object) -> Mission:
+        asked = Mission(
+            tenant_id=self.tenant_id,
+            user_id="alice",
+            mission="Count.",
+            agent=AGENT,
+            profile="dev",
+            limits=Limits(),
+            context={},
+            session_id=None,
+            idempotency_key=None,
+            body={"mission": "Count."},
+            request_id=None,
+        )
+        return replace(asked, **changes)  # type: ignore[arg-type]  # each test names what it is about
+
+    async def accepted(self, **changes: object) -> Accepted:
+        await self.person("alice", "operator")
+        return await accept(self.database, self.mission(**changes), self.now)
+
+    async def asked(self, *calls: Call, agent: AgentDefinition = AGENT) -> str:
+        """A run in whose first step the model asks for these calls."""
+        run_id = (await self.accepted(agent=agent)).run_id
+        await self.reply(run_id, 1, *calls)
+        return run_id
+
+    async def reply(self, run_id: str, step: int, *calls: Call) -> None:
+        requested = tuple(
+            RequestedCall(f"call_{number}", name, given if isinstance(given, str) else json.dumps(given))
+            for number, (name, given) in enumerate(calls)
+        )
+        entry = Entry(step, 0, EntryKind.REPLY, "Let me see.", self.now, tool_calls=requested)
+        async with self.database.tenant(self.tenant_id) as records:
+            await records.transcripts.append(run_id, entry)
+
+    def ref(self, run_id: str, call: int = 1, step: int = 1) -> CallRef:
+        return CallRef(self.tenant_id, run_id, step, call)
+
+    async def run(self, run_id: str) -> Run:
+        async with self.database.tenant(self.tenant_id) as records:
+            run = await records.runs.get(run_id)
+        assert run is not None
+        return run
+
+    async def observed(self, run_id: str, call: int = 1, step: int = 1) -> Entry | None:
+        async with self.database.tenant(self.tenant_id) as records:
+            return await records.transcripts.entry(run_id, step, call)
+
+    async def told(self, run_id: str, call: int = 1, step: int = 1) -> str:
+        entry = await self.observed(run_id, call, step)
+        assert entry is not None
+        return entry.text
+
+    async def events(self, run_id: str) -> list[Event]:
+        async with self.database.tenant(self.tenant_id) as records:
+            return list(await records.events.after(run_id, 0, 1_000))
+
+    async def rows(self, table: str, columns: str) -> list[tuple[object, ...]]:
+        """What a table of this tenant holds, in the order of its making."""
+        async with self.database.tenant(self.tenant_id) as records:
+            found = await records.users._connection.all(sa.text(f"SELECT {columns} FROM {table}"))
+            return [tuple(row) for row in found]
+
+    async def audited(self, action: str) -> list[tuple[object, ...]]:
+        rows = await self.rows("audit_events ORDER BY at, audit_id", "action, actor_id, outcome, reason")
+        return [row[1:] for row in rows if row[0] == action]

@@ -1,0 +1,147 @@
+"""Requests for approval and the words on them."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.records import Approver, Happening, Request
+from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.paging import Page
+from taskforce.infrastructure.persistence.database import Database
+from tests.taskforce.infrastructure.persistence.factories import NASTY, NOW, SECOND, STORED, queued, request
+
+
+async def test_a_request_comes_back_as_it_was_with_its_decisions_in_order(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    asked = request(run.run_id)
+    request_id = asked.approval.request_id
+    said = [
+        Decision("carol", Verdict.REJECT, "", Channel.SIGNAL, NOW),
+        Decision("bob", Verdict.APPROVE, "fine", Channel.API, NOW + SECOND),
+    ]
+    async with database.tenant(tenant) as records:
+        assert await records.requests.add(asked)
+        assert await records.requests.get(request_id) == asked
+        for decision in reversed(said):
+            assert await records.requests.decided(request_id, decision)
+        found = await records.requests.get(request_id)
+        assert await records.requests.get(new_id()) is None
+    assert found == replace(asked, approval=replace(asked.approval, decisions=tuple(said)))
+
+
+async def test_a_request_a_decision_and_an_end_count_once(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    asked = request(run.run_id)
+    request_id = asked.approval.request_id
+    word = Decision("bob", Verdict.APPROVE, "", Channel.API, NOW)
+    async with database.tenant(tenant) as records:
+        assert await records.requests.add(asked)
+        assert not await records.requests.add(replace(asked, title="forged"))
+        assert await records.requests.decided(request_id, word)
+        assert not await records.requests.decided(request_id, replace(word, verdict=Verdict.REJECT))
+        assert await records.requests.close(request_id, ApprovalStatus.APPROVED, "", NOW)
+        assert not await records.requests.close(request_id, ApprovalStatus.REJECTED, "late", NOW)
+        found = await records.requests.get(request_id)
+    assert found is not None
+    assert (found.title, found.approval.decisions, found.status) == (asked.title, (word,), ApprovalStatus.APPROVED)
+    assert (found.reason, found.closed_at) == ("", NOW)
+
+
+async def test_only_one_of_two_rival_ends_counts(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    asked = request(run.run_id)
+    async with database.tenant(tenant) as records:
+        await records.requests.add(asked)
+
+    async def close(status: ApprovalStatus) -> bool:
+        async with database.tenant(tenant) as records:
+            return await records.requests.close(asked.approval.request_id, status, "", NOW)
+
+    ends = [ApprovalStatus.APPROVED, ApprovalStatus.EXPIRED] * 5
+    assert sum(await asyncio.gather(*(close(end) for end in ends))) == 1
+
+
+async def test_whatever_is_asked_for_can_be_kept(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    asked = request(run.run_id, title=NASTY, payload={"arguments": {NASTY: [NASTY]}})
+    async with database.tenant(tenant) as records:
+        await records.requests.add(asked)
+        await records.requests.decided(
+            asked.approval.request_id, Decision("bob", Verdict.REJECT, NASTY, Channel.API, NOW)
+        )
+        await records.requests.close(asked.approval.request_id, ApprovalStatus.REJECTED, NASTY, NOW)
+        found = await records.requests.get(asked.approval.request_id)
+    assert found is not None
+    assert (found.title, found.reason, found.approval.decisions[0].comment) == (STORED, STORED, STORED)
+    assert found.payload == {"arguments": {STORED: [STORED]}}
+    assert found.content_hash == asked.content_hash
+
+
+async def test_pending_requests_are_paged_newest_first(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    asked = [
+        request(run.run_id, approval=Approval(new_id(), "alice", Terms(), NOW + (number // 3) * SECOND))
+        for number in range(11)
+    ]
+    async with database.tenant(tenant) as records:
+        for one in asked:
+            await records.requests.add(one)
+        await records.requests.close(asked[4].approval.request_id, ApprovalStatus.EXPIRED, "", NOW)
+    seen: list[str] = []
+    page = Page(4)
+    while True:
+        async with database.tenant(tenant) as records:
+            found = await records.requests.pending(page)
+            late = Approval(new_id(), "alice", Terms(), NOW + 99 * SECOND)
+            await records.requests.add(request(run.run_id, approval=late))
+        if not found:
+            break
+        seen += [one.approval.request_id for one in found]
+        page = Page(4, before=(found[-1].approval.opened_at, found[-1].approval.request_id))
+    open_ones = [one.approval for one in asked if one is not asked[4]]
+    ordered = sorted(open_ones, key=lambda one: (one.opened_at, one.request_id), reverse=True)
+    assert seen == [one.request_id for one in ordered]
+
+
+async def test_an_approver_finds_the_own_ones_and_those_that_lack_the_approvers_word(
+    database: Database, tenant: str
+) -> None:
+    run = await queued(database, tenant)
+
+    def ask(requester: str, *roles: str) -> str:
+        approval = Approval(new_id(), requester, Terms(allowed_roles=roles, required_approvers=2), NOW)
+        asked.append(request(run.run_id, approval=approval))
+        return approval.request_id
+
+    asked: list[Request] = []
+    own, decidable, decided = ask("bob", "admin"), ask("alice", "admin", "boss"), ask("alice", "boss")
+    others = ask("alice", "admin")
+    async with database.tenant(tenant) as records:
+        for one in asked:
+            await records.requests.add(one)
+        await records.requests.decided(decided, Decision("bob", Verdict.APPROVE, "", Channel.API, NOW))
+
+        async def found(user_id: str, *roles: str) -> set[str]:
+            listed = await records.requests.pending(Page(10), Approver(user_id, frozenset(roles)))
+            return {one.approval.request_id for one in listed}
+
+        assert await found("bob", "boss", "viewer") == {own, decidable}
+        assert await found("carol", "boss") == {decidable, decided}
+        assert await found("carol", "admin") == {own, decidable, others}
+        assert await found("bob") == {own}
+        assert await found("carol") == set()
+        assert await found("carol", "\x00\ud800", "{boss}", "boss,admin") == set()
+
+
+async def test_a_very_long_history_shows_its_end(database: Database, tenant: str) -> None:
+    asked = replace(request(new_id()), run_id=None)
+    request_id = asked.approval.request_id
+    async with database.tenant(tenant) as records:
+        await records.requests.add(asked)
+        for number in range(2_003):
+            at = NOW + timedelta(milliseconds=number)
+            await records.requests.happened(request_id, Happening(f"{number}", "commented", "alice", at))
+        history = await records.requests.history(request_id)
+    assert [one.name for one in history] == [f"{number}" for number in range(3, 2_003)]

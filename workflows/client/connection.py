@@ -1,0 +1,74 @@
+"""Connects to Temporal, with the data converter that every process uses."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, TLSConfig
+
+from taskforce.core.domain.errors import Unavailable
+
+
+class _SparsePydantic(PydanticPayloadConverter):
+    """Leaves unset fields out, which keeps histories small."""
+
+    def __init__(self) -> None:
+        super().__init__(ToJsonOptions(exclude_unset=True))
+
+
+DATA_CONVERTER = DataConverter(payload_converter_class=_SparsePydantic)
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalAddress:
+    """Where Temporal is and how to speak to it.
+
+    Attributes:
+        address: `host:port` of the frontend.
+        namespace: The namespace, which must exist.
+        task_queue: The queue that the workers poll.
+        tls: Whether to use TLS.
+        ca, certificate, key: Paths of PEM files for TLS, where needed.
+        api_key: For Temporal Cloud and the like.
+    """
+
+    address: str
+    namespace: str = "default"
+    task_queue: str = "taskforce"
+    tls: bool = False
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    api_key: str | None = None
+
+    def tls_config(self) -> TLSConfig | bool:
+        """The TLS settings as the SDK takes them."""
+        if not (self.ca or self.certificate):
+            return self.tls
+        return TLSConfig(
+            server_root_ca_cert=self.ca.read_bytes() if self.ca else None,
+            client_cert=self.certificate.read_bytes() if self.certificate else None,
+            client_private_key=self.key.read_bytes() if self.key else None,
+        )
+
+
+async def connect(where: TemporalAddress) -> Client:
+    """Connects to Temporal.
+
+    Raises:
+        Unavailable: `temporal_unavailable`.
+    """
+    try:
+        return await Client.connect(
+            where.address,
+            namespace=where.namespace,
+            tls=where.tls_config(),
+            api_key=where.api_key,
+            data_converter=DATA_CONVERTER,
+        )
+    except (RuntimeError, RPCError, OSError) as error:
+        raise Unavailable(
+            "temporal_unavailable", f"Temporal does not answer at {where.address}: {type(error).__name__}."
+        ) from error
