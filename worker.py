@@ -25,26 +25,26 @@ from activities.tenant_deletion import DeletionActivities
 from activities.tools import ToolActivities
 from activities.webhooks import WebhookActivities
 from taskforce.application.access.policy_documents import StoredPolicies
-from taskforce.application.approval_handlers.registry import all_subjects
-from taskforce.application.approvals.changes import Changing
-from taskforce.application.approvals.decisions import Deciding, found
-from taskforce.application.approvals.execution import Carrying
-from taskforce.application.approvals.handler import Subject
+from taskforce.application.approval_handlers.registry import all_handlers
+from taskforce.application.approvals.changes import ApprovalChanges
+from taskforce.application.approvals.decisions import ApprovalDecisions, found
+from taskforce.application.approvals.execution import ApprovalExecution
+from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import Sealer
-from taskforce.application.runs.lifecycle import Running, settle
-from taskforce.application.runs.model_step import Thinking
+from taskforce.application.runs.lifecycle import RunLifecycle, settle
+from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.retention import erase_all_expired
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
-from taskforce.application.runs.tool_checks import Checking
-from taskforce.application.runs.tool_step import Acting
-from taskforce.application.sweeps import Late, repeat
+from taskforce.application.runs.tool_checks import ToolCallPolicy
+from taskforce.application.runs.tool_step import ToolStep
+from taskforce.application.sweeps import OrphanSweep, repeat
 from taskforce.application.tenants.deletion import Erasing
 from taskforce.application.tenants.deletion_requests import start_late_deletions
-from taskforce.application.webhooks.delivery import Delivering
+from taskforce.application.webhooks.delivery import DeliveryAttempts
 from taskforce.application.webhooks.delivery_log import settle_deliveries
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
@@ -68,7 +68,7 @@ from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 from workflows.tenant_deletion import TenantDeletion
 from workflows.webhook_delivery import WebhookDelivery
@@ -101,7 +101,7 @@ class WorkerParts:
         http: The guarded way out.
         rules: What the deployment says about rights.
         clock: The time.
-        subjects: What requests for approval are about, besides those of `all_subjects`, by their type.
+        handlers: What requests for approval are about, besides those of `all_handlers`, by their type.
         definitions: What the deployment says about approvals.
     """
 
@@ -112,45 +112,49 @@ class WorkerParts:
     http: GuardedHttp
     rules: AccessRules = field(default_factory=AccessRules)
     clock: Clock = utc_now
-    subjects: Mapping[str, Subject] = field(default_factory=dict)
+    handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
 
 
-def subjects_of(parts: WorkerParts) -> dict[str, Subject]:
+def handlers_of(parts: WorkerParts) -> dict[str, RequestHandler]:
     """What requests for approval are about."""
-    return {**parts.subjects, **all_subjects(parts.rules, parts.tools)}
+    return {**parts.handlers, **all_handlers(parts.rules, parts.tools)}
 
 
-def build_activities(parts: WorkerParts, door: TemporalDoor) -> list[Callable[..., Any]]:
+def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> list[Callable[..., Any]]:
     """Builds every activity from its parts, and the workflows that some of them end."""
-    briefs, said = Briefs(parts.database), Conversations(parts.database)
-    running = Running(parts.database, briefs, parts.live, parts.clock)
-    checking = Checking(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
-    thinking = Thinking(parts.database, briefs, checking, parts.model, parts.tools, parts.live, parts.clock, said)
-    acting = Acting(
+    run_cache, said = RunCache(parts.database), Conversations(parts.database)
+    lifecycle = RunLifecycle(parts.database, run_cache, parts.live, parts.clock)
+    tool_call_policy = ToolCallPolicy(parts.tools, parts.clock, parts.rules, StoredPolicies(parts.database))
+    model_step = ModelStep(
+        parts.database, run_cache, tool_call_policy, parts.model, parts.tools, parts.live, parts.clock, said
+    )
+    tool_step = ToolStep(
         parts.database,
-        briefs,
-        checking,
+        run_cache,
+        tool_call_policy,
         parts.tools,
         parts.http,
         parts.live,
         parts.clock,
         conversations=said,
     )
-    subjects = subjects_of(parts)
-    deciding = Deciding(parts.database, briefs, parts.live, parts.clock, parts.rules, subjects, parts.definitions)
-    carrying = Carrying(parts.database, parts.clock, subjects, door, parts.live)
-    runs, tools = RunActivities(running), ToolActivities(acting)
-    approvals = ApprovalActivities(deciding, Changing(parts.database, parts.rules), carrying)
-    deletions = DeletionActivities(Erasing(parts.database, parts.database, door, running, parts.clock))
-    webhooks = WebhookActivities(Delivering(parts.database, parts.http, parts.clock))
+    handlers = handlers_of(parts)
+    decisions = ApprovalDecisions(
+        parts.database, run_cache, parts.live, parts.clock, parts.rules, handlers, parts.definitions
+    )
+    execution = ApprovalExecution(parts.database, parts.clock, handlers, workflow_client, parts.live)
+    runs, tools = RunActivities(lifecycle), ToolActivities(tool_step)
+    approvals = ApprovalActivities(decisions, ApprovalChanges(parts.database, parts.rules), execution)
+    deletions = DeletionActivities(Erasing(parts.database, parts.database, workflow_client, lifecycle, parts.clock))
+    webhooks = WebhookActivities(DeliveryAttempts(parts.database, parts.http, parts.clock))
     return [
         runs.begin_run,
         runs.read_plan,
         runs.note_status,
         runs.record_usage,
         runs.finish_run,
-        ModelActivities(thinking).call_model,
+        ModelActivities(model_step).call_model,
         tools.authorize,
         tools.run_tool,
         tools.record_denial,
@@ -209,7 +213,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts, TemporalDoor(client, task_queue)),
+        activities=build_activities(parts, WorkflowClient(client, task_queue)),
         interceptors=[FailureInterceptor(), HeartbeatInterceptor()],
         **chosen,
     )
@@ -217,13 +221,17 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 
 @asynccontextmanager
 async def sweeping(
-    database: Database, door: TemporalDoor, live: Live, clock: Clock = utc_now, audit_days: int | None = None
+    database: Database,
+    workflow_client: WorkflowClient,
+    live: Live,
+    clock: Clock = utc_now,
+    audit_days: int | None = None,
 ) -> AsyncIterator[None]:
     """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
     works: dict[Work, float] = {
-        **dict.fromkeys(_starting_late(database, door, clock), SWEEP_SECONDS),
-        _cancelling(database, door, clock): SWEEP_SECONDS,
-        **dict.fromkeys(_settling(database, door, live, clock), SWEEP_SECONDS),
+        **dict.fromkeys(_starting_late(database, workflow_client, clock), SWEEP_SECONDS),
+        _cancelling(database, workflow_client, clock): SWEEP_SECONDS,
+        **dict.fromkeys(_settling(database, workflow_client, live, clock), SWEEP_SECONDS),
         Sealer(database, database, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(database, database, audit_days, clock()): DROP_SECONDS,
         lambda: erase_all_expired(database, database, clock()): ERASE_SECONDS,
@@ -239,19 +247,19 @@ async def sweeping(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _starting_late(database: Database, door: TemporalDoor, clock: Clock) -> Sequence[Work]:
+def _starting_late(database: Database, workflow_client: WorkflowClient, clock: Clock) -> Sequence[Work]:
     """What a crash between commit and start has left behind is started."""
-    briefs = Briefs(database)
+    run_cache = RunCache(database)
 
     async def start(tenant_id: str, run_id: str) -> bool:
-        return await door.start_run(await briefs.get(tenant_id, run_id))
+        return await workflow_client.start_run(await run_cache.get(tenant_id, run_id))
 
     async def ask(tenant_id: str, request_id: str) -> bool:
         async with database.tenant(tenant_id) as records:
             request = await found(records, request_id)
-        return await door.start_request(tenant_id, request)
+        return await workflow_client.start_request(tenant_id, request)
 
-    runs, requests = Late(database.unstarted_runs, start), Late(database.unstarted_requests, ask)
+    runs, requests = OrphanSweep(database.unstarted_runs, start), OrphanSweep(database.unstarted_requests, ask)
 
     async def start_runs() -> None:
         started = await runs.sweep(clock() - LATE)
@@ -264,26 +272,26 @@ def _starting_late(database: Database, door: TemporalDoor, clock: Clock) -> Sequ
             _log.info("requests.swept", started=started)
 
     async def start_deletions() -> None:
-        await start_late_deletions(database, clock() - LATE, door.start_deletion)
+        await start_late_deletions(database, clock() - LATE, workflow_client.start_deletion)
 
     return start_runs, start_requests, start_deletions
 
 
-def _cancelling(database: Database, door: TemporalDoor, clock: Clock) -> Work:
+def _cancelling(database: Database, workflow_client: WorkflowClient, clock: Clock) -> Work:
     """Runs that were to be cancelled, which whoever wanted it did not live to do, are."""
-    briefs = Briefs(database)
+    run_cache = RunCache(database)
 
     async def cancel(tenant_id: str, run_id: str) -> bool:
         try:
-            await door.cancel_run(tenant_id, run_id)
+            await workflow_client.cancel_run(tenant_id, run_id)
         except Missing:
             # Not started yet; the row of one that was ended from outside is settled elsewhere.
-            await door.start_run(await briefs.get(tenant_id, run_id))
+            await workflow_client.start_run(await run_cache.get(tenant_id, run_id))
             with suppress(Missing):
-                await door.cancel_run(tenant_id, run_id)
+                await workflow_client.cancel_run(tenant_id, run_id)
         return True
 
-    late = Late(database.runs_to_cancel, cancel)
+    late = OrphanSweep(database.runs_to_cancel, cancel)
 
     async def cancel_runs() -> None:
         cancelled = await late.sweep(clock() - LATE)
@@ -293,25 +301,27 @@ def _cancelling(database: Database, door: TemporalDoor, clock: Clock) -> Work:
     return cancel_runs
 
 
-def _settling(database: Database, door: TemporalDoor, live: Live, clock: Clock) -> Sequence[Work]:
+def _settling(database: Database, workflow_client: WorkflowClient, live: Live, clock: Clock) -> Sequence[Work]:
     """Rows whose workflow an operator has terminated are ended, for nobody else is left to do it."""
-    briefs, rules = Briefs(database), AccessRules()
-    running = Running(database, briefs, live, clock)
-    deciding = Deciding(database, briefs, live, clock, rules, all_subjects(rules))
+    run_cache, rules = RunCache(database), AccessRules()
+    lifecycle = RunLifecycle(database, run_cache, live, clock)
+    decisions = ApprovalDecisions(database, run_cache, live, clock, rules, all_handlers(rules))
     settled: set[tuple[str, str]] = set()
 
     async def settle_runs() -> None:
-        ended = set(await door.ended_from_outside(clock() - LOOK_BACK)) - settled
-        await settle(running, sorted(ended))
+        ended = set(await workflow_client.ended_from_outside(clock() - LOOK_BACK)) - settled
+        await settle(lifecycle, sorted(ended))
         settled.update(ended)
 
     async def withdraw_requests() -> None:
-        for tenant_id, request_id in set(await door.requests_ended_from_outside(clock() - LOOK_BACK)) - settled:
-            await deciding.withdraw(tenant_id, request_id, "an operator ended the request")
+        for tenant_id, request_id in (
+            set(await workflow_client.requests_ended_from_outside(clock() - LOOK_BACK)) - settled
+        ):
+            await decisions.withdraw(tenant_id, request_id, "an operator ended the request")
             settled.add((tenant_id, request_id))
 
     async def stop_deliveries() -> None:
-        ended = set(await door.deliveries_ended_from_outside(clock() - LOOK_BACK)) - settled
+        ended = set(await workflow_client.deliveries_ended_from_outside(clock() - LOOK_BACK)) - settled
         await settle_deliveries(database, sorted(ended), clock())
         settled.update(ended)
 
@@ -339,8 +349,8 @@ async def work(settings: Settings) -> None:
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
         client = await connect(TemporalAddress(**settings.temporal_connection))
-        door = TemporalDoor(client, settings.temporal_task_queue)
-        await door.ensure_search_attributes()
+        workflow_client = WorkflowClient(client, settings.temporal_task_queue)
+        await workflow_client.ensure_search_attributes()
         model = LiteLLMModel()
         stack.push_async_callback(model.aclose)
         http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts))
@@ -355,9 +365,9 @@ async def work(settings: Settings) -> None:
             definitions=definition_rules(profile, schema_problems),
         )
         await stack.enter_async_context(
-            sweeping(database, door, live, audit_days=audit_section(profile).retention_days)
+            sweeping(database, workflow_client, live, audit_days=audit_section(profile).retention_days)
         )
-        await stack.enter_async_context(starting(database, database.queued, door.start_delivery, utc_now))
+        await stack.enter_async_context(starting(database, database.queued, workflow_client.start_delivery, utc_now))
         # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)

@@ -16,9 +16,9 @@ from models.messages.approvals import (
     RequestRef,
     TimedRecord,
 )
-from taskforce.application.approvals.changes import Change, Changing
-from taskforce.application.approvals.decisions import Attempted, Deciding, DecisionMade
-from taskforce.application.approvals.execution import Carrying
+from taskforce.application.approvals.changes import ApprovalChanges, Change
+from taskforce.application.approvals.decisions import ApprovalDecisions, DecisionAttempt, RecordedDecision
+from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.records import Request
@@ -29,40 +29,40 @@ class ApprovalActivities:
     """Open, check, record, act, close and carry out.
 
     Args:
-        deciding: The use cases of the decision.
-        changing: The use cases of other changes.
-        carrying: What follows an approval.
+        decisions: The use cases of the decision.
+        changes: The use cases of other changes.
+        execution: What follows an approval.
     """
 
-    def __init__(self, deciding: Deciding, changing: Changing, carrying: Carrying) -> None:
-        self._deciding = deciding
-        self._changing = changing
-        self._carrying = carrying
+    def __init__(self, decisions: ApprovalDecisions, changes: ApprovalChanges, execution: ApprovalExecution) -> None:
+        self._decisions = decisions
+        self._changes = changes
+        self._execution = execution
 
     @activity.defn(name="open_request")
     async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
         """Commits the request of a tool call, or finds that of a person; returns what is needed to decide it."""
         if not asked.run_id:
-            return _opened(await self._deciding.open(asked.tenant_id, asked.request_id))
+            return _opened(await self._decisions.open(asked.tenant_id, asked.request_id))
         ref = CallRef(asked.tenant_id, asked.run_id, asked.step, asked.call)
-        return _opened(await self._deciding.open_call(ref, asked.request_id))
+        return _opened(await self._decisions.open_call(ref, asked.request_id))
 
     @activity.defn(name="authorize_decision")
     async def authorize_decision(self, check: DecisionCheck) -> DecisionGround:
         """Fails with the code of what stands against this person's deciding; says in whose place they do."""
         channel = Channel(check.channel)
-        attempt = Attempted(
+        attempt = DecisionAttempt(
             check.tenant_id, check.request_id, check.approver_id, channel, check.edit, whole=check.lasting
         )
-        behalf = await self._deciding.authorize(attempt)
+        behalf = await self._decisions.authorize(attempt)
         return DecisionGround() if behalf is None else DecisionGround(on_behalf_of=behalf)
 
     @activity.defn(name="refuse_decision")
     async def refuse_decision(self, refused: RefusedDecision) -> None:
         """Audits a decision that the workflow refused."""
         channel = Channel(refused.channel)
-        attempt = Attempted(refused.tenant_id, refused.request_id, refused.approver_id, channel)
-        await self._deciding.refuse(attempt, refused.code)
+        attempt = DecisionAttempt(refused.tenant_id, refused.request_id, refused.approver_id, channel)
+        await self._decisions.refuse(attempt, refused.code)
 
     @activity.defn(name="record_decision")
     async def record_decision(self, made: DecisionRecord) -> None:
@@ -78,7 +78,7 @@ class ApprovalActivities:
             made.content or made.edit,
             made.key_id,
         )
-        await self._deciding.record(made.tenant_id, made.request_id, DecisionMade(decision, made.for_run))
+        await self._decisions.record(made.tenant_id, made.request_id, RecordedDecision(decision, made.for_run))
 
     @activity.defn(name="record_change")
     async def record_change(self, made: ChangeRecord) -> None:
@@ -86,22 +86,22 @@ class ApprovalActivities:
         said = made.change
         to = Deciders(said.roles, said.people)
         change = Change(said.actor_id, said.kind, made.at, said.comment, to, said.http_request, said.key_id)
-        await self._changing.record(made.tenant_id, made.request_id, change)
+        await self._changes.record(made.tenant_id, made.request_id, change)
 
     @activity.defn(name="act_on_request")
     async def act_on_request(self, due: TimedRecord) -> None:
         """Reminds, widens or reassigns, as the terms say."""
-        await self._deciding.act(due.tenant_id, due.request_id, due.number, due.at)
+        await self._decisions.act(due.tenant_id, due.request_id, due.number, due.at)
 
     @activity.defn(name="close_request")
     async def close_request(self, end: CloseRequest) -> None:
         """Ends the request."""
-        await self._deciding.close(end.tenant_id, end.request_id, ApprovalStatus(end.status), end.reason)
+        await self._decisions.close(end.tenant_id, end.request_id, ApprovalStatus(end.status), end.reason)
 
     @activity.defn(name="carry_out_request")
     async def carry_out_request(self, ref: RequestRef) -> CarriedOut:
         """Does what was approved; that may take long."""
-        return CarriedOut(done=await self._carrying.carry_out(ref.tenant_id, ref.request_id))
+        return CarriedOut(done=await self._execution.carry_out(ref.tenant_id, ref.request_id))
 
 
 def _opened(request: Request) -> OpenedRequest:

@@ -4,7 +4,7 @@ from temporalio import activity
 
 from models.messages.frame import RunRef
 from models.messages.runs import RunEnd, RunNote, RunPlan
-from taskforce.application.runs.lifecycle import Running
+from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 
 
@@ -12,35 +12,35 @@ class RunActivities:
     """Begin, notes, totals and end of a run.
 
     Args:
-        running: The use cases.
+        lifecycle: The use cases.
     """
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, lifecycle: RunLifecycle) -> None:
+        self._lifecycle = lifecycle
 
     @activity.defn(name="begin_run")
     async def begin_run(self, ref: RunRef) -> RunPlan:
         """Begins a run that was started without its plan, and tells it what it needs."""
-        return RunPlan.of(await self._running.begin(ref.tenant_id, ref.run_id))
+        return RunPlan.of(await self._lifecycle.begin(ref.tenant_id, ref.run_id))
 
     @activity.defn(name="read_plan")
     async def read_plan(self, ref: RunRef) -> RunPlan:
         """Tells a run whose limits were raised what it may use."""
-        return RunPlan.of(await self._running.reread(ref.tenant_id, ref.run_id))
+        return RunPlan.of(await self._lifecycle.reread(ref.tenant_id, ref.run_id))
 
     @activity.defn(name="note_status")
     async def note_status(self, note: RunNote) -> None:
         """Records that the run waits, is paused, or goes on."""
-        await self._running.note(note.tenant_id, note.run_id, RunStatus(note.status), note.waiting_for)
+        await self._lifecycle.note(note.tenant_id, note.run_id, RunStatus(note.status), note.waiting_for)
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:
         """Closes the totals of a part of the run that continues as new."""
-        await self._running.total(ref.tenant_id, ref.run_id)
+        await self._lifecycle.total(ref.tenant_id, ref.run_id)
 
     @activity.defn(name="finish_run")
     async def finish_run(self, end: RunEnd) -> None:
         """Ends the run: totals, answer, milestone, audit."""
         reason = StopReason(end.stop_reason) if end.stop_reason else None
         ending = Ending(RunStatus(end.status), reason, end.error_code, end.error_message)
-        await self._running.end(end.tenant_id, end.run_id, ending)
+        await self._lifecycle.end(end.tenant_id, end.run_id, ending)

@@ -6,54 +6,54 @@ from temporalio import activity
 
 from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
 from taskforce.application.runs.tool_calls import CallRef
-from taskforce.application.runs.tool_checks import Allowed
-from taskforce.application.runs.tool_step import Acting, Observed
+from taskforce.application.runs.tool_checks import PermittedCall
+from taskforce.application.runs.tool_step import ToolStep, ToolStepResult
 
 
 class ToolActivities:
     """Check, run and refuse tool calls.
 
     Args:
-        acting: The use cases.
+        tool_step: The use cases.
     """
 
-    def __init__(self, acting: Acting) -> None:
-        self._acting = acting
+    def __init__(self, tool_step: ToolStep) -> None:
+        self._tool_step = tool_step
 
     @activity.defn(name="authorize")
     async def authorize(self, ref: StepRef) -> Permits:
         """Checks all calls of a step at once, for runs whose history is from before `call_model` did it."""
-        return Permits(calls=permits(await self._acting.authorize(ref.tenant_id, ref.run_id, ref.step)))
+        return Permits(calls=permits(await self._tool_step.authorize(ref.tenant_id, ref.run_id, ref.step)))
 
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
         """Runs one call; the result is a row."""
-        observed = await self._acting.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
+        observed = await self._tool_step.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
         return _outcome(observed)
 
     @activity.defn(name="record_denial")
     async def record_denial(self, turn: ToolTurn) -> ToolOutcome:
         """Tells the model that a person did not allow the call."""
-        return _outcome(await self._acting.deny(_ref(turn), turn.request_id or ""))
+        return _outcome(await self._tool_step.record_denial(_ref(turn), turn.request_id or ""))
 
 
 def _ref(turn: ToolTurn) -> CallRef:
     return CallRef(turn.tenant_id, turn.run_id, turn.step, turn.call)
 
 
-def permits(allowed: Sequence[Allowed]) -> tuple[Permit, ...]:
+def permits(allowed: Sequence[PermittedCall]) -> tuple[Permit, ...]:
     """What the workflow must know of the calls that may go on."""
     return tuple(_permit(one) for one in allowed)
 
 
-def _permit(one: Allowed) -> Permit:
+def _permit(one: PermittedCall) -> Permit:
     spec = one.spec
     wanted: dict[str, bool] = {"quick": spec.quick, "approval": one.approval, "asks": spec.asks_person}
     # Fields that say no are left unset, and so stay out of the history.
     return Permit(call=one.call, tool=spec.name, seconds=spec.timeout_seconds, **{k: v for k, v in wanted.items() if v})
 
 
-def _outcome(observed: Observed) -> ToolOutcome:
+def _outcome(observed: ToolStepResult) -> ToolOutcome:
     if observed.todo is None:
         return ToolOutcome(status=observed.status.value)
     items = tuple((item.text, item.status.value) for item in observed.todo.items)

@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from models.messages.webhooks import DeliveryInput, DeliveryOutcome, DeliveryTry
-from taskforce.application.webhooks.delivery import Delivering
+from taskforce.application.webhooks.delivery import DeliveryAttempts
 
 
 class WebhookActivities:
@@ -13,7 +13,7 @@ class WebhookActivities:
         delivering: The use cases.
     """
 
-    def __init__(self, delivering: Delivering) -> None:
+    def __init__(self, delivering: DeliveryAttempts) -> None:
         self._delivering = delivering
 
     @activity.defn(name="attempt_delivery")

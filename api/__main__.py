@@ -43,8 +43,8 @@ async def serve(settings: Settings) -> int:
         The process's exit code.
     """
     warn_if_exposed(settings)
-    async with compose(settings) as parts:
-        server = GatewayServer(create_app(parts), parts.closing, host=settings.host, port=settings.port)
+    async with compose(settings) as context:
+        server = GatewayServer(create_app(context), context.closing, host=settings.host, port=settings.port)
         _log.info("gateway.starting", url=settings.url, profile=settings.profile)
         await server.serve()
         _log.info("gateway.ended")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from taskforce.application.runs.pinning import Startable
+from taskforce.application.runs.pinning import ResolvedVersion
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.errors import Invalid, Missing
@@ -16,7 +16,7 @@ from taskforce.infrastructure.llm.model_selection import split_names
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AgentSelector:
     """What a request says about the agent; None leaves it to the profile.
 
     Attributes:
@@ -35,7 +35,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedAgent:
     """The agent as the run will keep it; `deprecated_at` tells the caller to move on to another version."""
 
     profile: str
@@ -71,7 +71,7 @@ class Agents:
         self._offered = None if offered is None and development else frozenset((default, *(offered or ())))
         self._kept: dict[str, tuple[int, Profile]] = {}
 
-    def choose(self, asked: Asked) -> Chosen:
+    def choose(self, asked: AgentSelector) -> SelectedAgent:
         """Resolves and pins the agent.
 
         Raises:
@@ -81,7 +81,7 @@ class Agents:
         profile = self._by_agent(asked.agent_id) if asked.agent_id else self._load(asked.profile or self._default)
         models = profile.models(self._environ, asked.model)
         agent = replace(profile.definition(models), approval=self._terms(profile))
-        return Chosen(profile.profile, agent, _limits(profile.limits(), asked))
+        return SelectedAgent(profile.profile, agent, _limits(profile.limits(), asked))
 
     def agent_id(self, agent_id: str | None, profile: str | None) -> str | None:
         """Which agent a request means that names it by its id, by its profile, or not at all.
@@ -98,7 +98,7 @@ class Agents:
         except (Missing, Invalid):
             return None
 
-    def pinned(self, asked: Asked, found: Startable) -> Chosen:
+    def pinned(self, asked: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
         """A version of the catalog as a run will keep it; what it leaves open, the deployment's own profile says.
 
         Raises:
@@ -110,7 +110,7 @@ class Agents:
             raise Invalid("model_pinned", "This version of the agent names its model; it runs with no other.")
         models = says.models or own.models(self._environ, asked.model)
         agent = found.definition(models, self._terms(own))
-        return Chosen(own.profile, agent, _limits(says.limits, asked), found.deprecated_at)
+        return SelectedAgent(own.profile, agent, _limits(says.limits, asked), found.deprecated_at)
 
     def knows(self, agent_id: str) -> bool:
         """Whether a profile's agent has this id; it goes before one of the catalog's of the same name."""
@@ -198,7 +198,7 @@ class Agents:
             return None
 
 
-def _limits(most: Limits, asked: Asked) -> Limits:
+def _limits(most: Limits, asked: AgentSelector) -> Limits:
     chosen = Limits(
         asked.max_steps or most.max_steps, asked.max_tokens or most.max_tokens, asked.max_seconds or most.max_seconds
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.routes import (
     agent_versions,
     agents,
@@ -55,14 +55,14 @@ class Gateway(FastAPI):
         return describe(self)
 
 
-def create_app(parts: GatewayParts) -> FastAPI:
+def create_app(context: GatewayContext) -> FastAPI:
     """Makes the application.
 
     Args:
-        parts: What its routes need of the world; whoever made them closes them.
+        context: What its routes need of the world; whoever made them closes them.
     """
     app = Gateway(title="PyTaskforce Enterprise", version=VERSION, description=DESCRIPTION, redirect_slashes=False)
-    app.state.parts = parts
+    app.state.context = context
     problems.install(app)
     app.add_middleware(BodyGuard)
     app.add_middleware(RequestContext)

@@ -9,14 +9,14 @@ import structlog
 from fastapi import Response
 
 from api.auth.caller import Caller
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.run_dispatch import reach
 from api.schemas.approval_requests import RequestOut, request_out
 from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
 from taskforce.application.approvals.approvers import approver_of, concerns, ground_for, may_decide
 from taskforce.application.approvals.changes import Change
-from taskforce.application.approvals.decisions import SUBJECT_CHANGED, Attempted
-from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.approvals.decisions import SUBJECT_CHANGED, DecisionAttempt
+from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Verdict, update_id
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.approvals.terms import Deciders
@@ -77,21 +77,21 @@ class Said:
     replayed: bool = False
 
 
-async def who_asks(records: Records, parts: GatewayParts, caller: Caller) -> Approver:
+async def who_asks(records: Records, context: GatewayContext, caller: Caller) -> Approver:
     """The caller as an approver, with the roles that count for this request, and those whose place they take."""
     if caller.key_id is not None:
         # A key is cut to its roles, and a delegation is for the person.
         return Approver(caller.user_id, caller.roles, in_person=False)
-    return await approver_of(records, caller.user_id, parts.rules, parts.clock(), caller.roles)
+    return await approver_of(records, caller.user_id, context.rules, context.clock(), caller.roles)
 
 
 async def find(
-    parts: GatewayParts, caller: Caller, request_id: str, *, decides: bool = False
+    context: GatewayContext, caller: Caller, request_id: str, *, decides: bool = False
 ) -> tuple[Request, Approver]:
     """A request that the caller may know of, and the caller as an approver.
 
     Args:
-        parts: What the gateway is made of.
+        context: What the gateway is made of.
         caller: Who asks.
         request_id: The request.
         decides: Whether the caller would decide it: then it is audited that they may not.
@@ -100,14 +100,14 @@ async def find(
         Missing: `request_not_found`: there is none, or it is none of the caller's business.
     """
     known_id = parse_id(request_id, "request")
-    async with parts.database.tenant(caller.tenant_id) as records:
+    async with context.database.tenant(caller.tenant_id) as records:
         request = await records.requests.get(known_id)
-        approver = await who_asks(records, parts, caller)
+        approver = await who_asks(records, context, caller)
     if request is None or not _may_know(caller, approver, request):
         if request is not None and decides:
             # Somebody who may have decided once is told no more than a stranger, but the log is.
-            attempt = Attempted(caller.tenant_id, known_id, caller.user_id, Channel.API, key_id=caller.key_id)
-            await parts.deciding().refuse(attempt, "approver_role_missing")
+            attempt = DecisionAttempt(caller.tenant_id, known_id, caller.user_id, Channel.API, key_id=caller.key_id)
+            await context.deciding().refuse(attempt, "approver_role_missing")
         raise missing("request")
     return request, approver
 
@@ -118,9 +118,9 @@ def _may_know(caller: Caller, approver: Approver, request: Request) -> bool:
     return own or spoke or concerns(request, approver) or Permission.AUDIT_READ in caller.permissions
 
 
-def out(parts: GatewayParts, approver: Approver, request: Request) -> RequestOut:
+def out(context: GatewayContext, approver: Approver, request: Request) -> RequestOut:
     """A request as the caller sees it."""
-    now = parts.clock()
+    now = context.clock()
     return request_out(request, now, can_decide=may_decide(request, approver, now))
 
 
@@ -158,14 +158,14 @@ def require_open(request: Request) -> None:
         raise Conflict("request_closed", f"The request is {request.status.value}; it takes no more decisions.")
 
 
-def require_key_enough(parts: GatewayParts, caller: Caller, request: Request, approver: Approver) -> None:
+def require_key_enough(context: GatewayContext, caller: Caller, request: Request, approver: Approver) -> None:
     """Lets an API key decide only what its own roles decide; the workflow asks for its user's.
 
     Raises:
         Forbidden, Conflict: As `ground_for`.
     """
     if caller.key_id is not None:
-        ground_for(request, approver, Channel.API, parts.clock())
+        ground_for(request, approver, Channel.API, context.clock())
 
 
 def change_of(caller: Caller, request: Request, wish: ChangeInput, now: datetime) -> Change:
@@ -182,7 +182,7 @@ def change_of(caller: Caller, request: Request, wish: ChangeInput, now: datetime
 
 
 async def carry(
-    parts: GatewayParts, tenant_id: str, request: Request, act: Callable[[], Awaitable[DecisionOutcome]]
+    context: GatewayContext, tenant_id: str, request: Request, act: Callable[[], Awaitable[DecisionOutcome]]
 ) -> DecisionOutcome:
     """Does something to an open request through its workflow, which is started first if that has not happened yet.
 
@@ -195,7 +195,7 @@ async def carry(
         # left without has one now.
         if request.run_id is not None:
             raise Conflict("request_closed", "The request has ended; it takes no more decisions.")
-        await parts.door.start_request(tenant_id, request)
+        await context.workflow_client.start_request(tenant_id, request)
 
     require_open(request)
     outcome = await reach(act, start)
@@ -203,11 +203,11 @@ async def carry(
     return outcome
 
 
-async def say(parts: GatewayParts, caller: Caller, request: Request, approver: Approver, word: Word) -> Said:
+async def say(context: GatewayContext, caller: Caller, request: Request, approver: Approver, word: Word) -> Said:
     """Carries the caller's word to a request, once for each idempotency key.
 
     Args:
-        parts: What the gateway is made of.
+        context: What the gateway is made of.
         caller: Who decides.
         request: The request.
         approver: The caller as an approver.
@@ -221,21 +221,21 @@ async def say(parts: GatewayParts, caller: Caller, request: Request, approver: A
         DomainError: As `require_open`, `require_key_enough`, `Deciding.authorize` and `carry`; a refusal is audited.
     """
     tenant_id, request_id = caller.tenant_id, request.approval.request_id
-    first = await _first(parts, caller, request, word)
+    first = await _first(context, caller, request, word)
     if first is not None:
         require_counted(first)
         return Said(ApprovalStatus(first.status), replayed=True)
     word.check()
-    attempt = Attempted(tenant_id, request_id, caller.user_id, Channel.API, key_id=caller.key_id)
-    async with _noted(parts, attempt):
+    attempt = DecisionAttempt(tenant_id, request_id, caller.user_id, Channel.API, key_id=caller.key_id)
+    async with _noted(context, attempt):
         require_open(request)
-        require_key_enough(parts, caller, request, approver)
+        require_key_enough(context, caller, request, approver)
         # What the workflow would refuse takes none of its limited number of updates.
         request.approval.check_word(word.decision.comment, word.decision.seen)
-    await _authorize(parts, attempt)
+    await _authorize(context, attempt)
     said = word.decision if word.propose is None else word.decision.model_copy(update={"edit": await word.propose()})
     named = None if word.key is None else update_id(tenant_id, request_id, caller.user_id, word.key)
-    outcome = await carry(parts, tenant_id, request, lambda: _update(parts, attempt, said, named))
+    outcome = await carry(context, tenant_id, request, lambda: _update(context, attempt, said, named))
     return Said(ApprovalStatus(outcome.status))
 
 
@@ -245,40 +245,44 @@ def mark_replayed(response: Response, said: Said) -> None:
         response.headers["idempotency-replayed"] = "true"
 
 
-async def _first(parts: GatewayParts, caller: Caller, request: Request, word: Word) -> DecisionOutcome | None:
+async def _first(context: GatewayContext, caller: Caller, request: Request, word: Word) -> DecisionOutcome | None:
     """What an earlier call with the same key has brought; None where there was none, or nothing came of it."""
     tenant_id, request_id = caller.tenant_id, request.approval.request_id
     if word.key is None:
         return None
-    keyed = Keyed(caller.user_id, f"decision:{request_id}", word.key, word.body)
-    async with parts.database.tenant(tenant_id) as records:
-        if await claim(records, keyed, {}, parts.clock()) is None:
+    keyed = IdempotentCall(caller.user_id, f"decision:{request_id}", word.key, word.body)
+    async with context.database.tenant(tenant_id) as records:
+        if await claim(records, keyed, {}, context.clock()) is None:
             return None
-    return await parts.door.decided(tenant_id, request_id, update_id(tenant_id, request_id, caller.user_id, word.key))
+    return await context.workflow_client.decided(
+        tenant_id, request_id, update_id(tenant_id, request_id, caller.user_id, word.key)
+    )
 
 
-async def _authorize(parts: GatewayParts, attempt: Attempted) -> None:
+async def _authorize(context: GatewayContext, attempt: DecisionAttempt) -> None:
     # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
     try:
-        await parts.deciding().authorize(attempt)
+        await context.deciding().authorize(attempt)
     except Conflict as conflict:
         # The request of something that has changed is ended by its workflow.
         if conflict.code != SUBJECT_CHANGED:
             raise
 
 
-async def _update(parts: GatewayParts, attempt: Attempted, said: DecisionInput, named: str | None) -> DecisionOutcome:
-    async with _noted(parts, attempt):
-        return await parts.door.decide(attempt.tenant_id, attempt.request_id, said, named)
+async def _update(
+    context: GatewayContext, attempt: DecisionAttempt, said: DecisionInput, named: str | None
+) -> DecisionOutcome:
+    async with _noted(context, attempt):
+        return await context.workflow_client.decide(attempt.tenant_id, attempt.request_id, said, named)
 
 
 @asynccontextmanager
-async def _noted(parts: GatewayParts, attempt: Attempted) -> AsyncIterator[None]:
+async def _noted(context: GatewayContext, attempt: DecisionAttempt) -> AsyncIterator[None]:
     """Audits what is refused here or by the workflow's validator; what the use case refuses it audits itself."""
     try:
         yield
     except (Conflict, Forbidden) as refused:
-        await parts.deciding().refuse(attempt, refused.code)
+        await context.deciding().refuse(attempt, refused.code)
         raise
 
 

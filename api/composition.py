@@ -11,12 +11,12 @@ from api.agent_selection import Agents
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
-from taskforce.application.approval_handlers.registry import all_subjects
-from taskforce.application.approvals.changes import Changing
-from taskforce.application.approvals.decisions import Deciding
+from taskforce.application.approval_handlers.registry import all_handlers
+from taskforce.application.approvals.changes import ApprovalChanges
+from taskforce.application.approvals.decisions import ApprovalDecisions
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.catalog.agents import CatalogTags
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.catalog.definition import Offered
@@ -36,7 +36,7 @@ from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 
@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class StreamTimings:
     """How often a stream does what it does, in seconds.
 
     Attributes:
@@ -61,14 +61,14 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayParts:
+class GatewayContext:
     """What the routes need of the world.
 
     Attributes:
         database: The door to the data.
         listener: Hears what happens in runs.
         live: Tells the other gateways what happens here.
-        door: The door to Temporal.
+        workflow_client: The door to Temporal.
         identities: Says whom a token names.
         agents: The agents of the profiles.
         rules: What the deployment says about rights.
@@ -86,7 +86,7 @@ class GatewayParts:
     database: Database
     listener: Listener
     live: Live
-    door: TemporalDoor
+    workflow_client: WorkflowClient
     identities: Issuers
     agents: Agents
     rules: AccessRules = field(default_factory=AccessRules)
@@ -96,7 +96,7 @@ class GatewayParts:
     webhook_urls: WebhookUrls = field(default_factory=DeploymentUrls)
     policies: PolicyEngine = field(init=False)
     temporal_ui: str | None = None
-    rhythm: Rhythm = Rhythm()
+    rhythm: StreamTimings = StreamTimings()
     clock: Clock = utc_now
     tools: frozenset[str] = field(default_factory=lambda: frozenset(ToolRegistry.discover().specs()))
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,19 +109,19 @@ class GatewayParts:
         """What a definition in the catalog may name."""
         return self.agents.offered(self.tools)
 
-    def deciding(self) -> Deciding:
+    def deciding(self) -> ApprovalDecisions:
         """The use cases of approvals."""
-        return Deciding(
-            self.database, Briefs(self.database), self.live, self.clock, self.rules, all_subjects(self.rules)
+        return ApprovalDecisions(
+            self.database, RunCache(self.database), self.live, self.clock, self.rules, all_handlers(self.rules)
         )
 
-    def changing(self) -> Changing:
+    def changing(self) -> ApprovalChanges:
         """What else people do to requests."""
-        return Changing(self.database, self.rules)
+        return ApprovalChanges(self.database, self.rules)
 
 
 @asynccontextmanager
-async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
+async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
     """Connects to everything, and closes it when the block ends.
 
     Args:
@@ -139,13 +139,13 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayParts]:
         stack.push_async_callback(database.close)
         await database.check()
         where = TemporalAddress(**settings.temporal_connection)
-        door = TemporalDoor(await connect(where), where.task_queue)
-        await stack.enter_async_context(starting(database, database.queued, door.start_delivery, utc_now))
-        yield GatewayParts(
+        workflow_client = WorkflowClient(await connect(where), where.task_queue)
+        await stack.enter_async_context(starting(database, database.queued, workflow_client.start_delivery, utc_now))
+        yield GatewayContext(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.app_url)),
             live=await stack.enter_async_context(Publisher(settings.app_url)),
-            door=door,
+            workflow_client=workflow_client,
             identities=issuers,
             agents=_agents(settings),
             rules=rules,

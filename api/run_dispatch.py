@@ -6,12 +6,12 @@ from typing import TypeVar
 
 import structlog
 
-from api.composition import GatewayParts
-from taskforce.application.runs.lifecycle import Running, require_run
-from taskforce.application.runs.run_cache import Briefs
+from api.composition import GatewayContext
+from taskforce.application.runs.lifecycle import RunLifecycle, require_run
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Conflict, Missing, Unavailable
-from taskforce.core.domain.runs.run import Brief, Ending, Run, RunStatus
+from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus
 
 AT_A_TIME = 20
 MOST_AT_ONCE = 500
@@ -21,18 +21,18 @@ Outcome = TypeVar("Outcome")
 _log = structlog.get_logger(__name__)
 
 
-async def start(parts: GatewayParts, brief: Brief) -> None:
+async def start(context: GatewayContext, brief: RunSpec) -> None:
     """Starts a committed run; when Temporal does not answer, the sweeper starts it later."""
     try:
-        await parts.door.start_run(brief)
+        await context.workflow_client.start_run(brief)
     except Unavailable:
         return
 
 
-async def start_request(parts: GatewayParts, tenant_id: str, request: Request) -> None:
+async def start_request(context: GatewayContext, tenant_id: str, request: Request) -> None:
     """Starts the workflow of a filed request; when Temporal does not answer, the sweeper starts it later."""
     try:
-        await parts.door.start_request(tenant_id, request)
+        await context.workflow_client.start_request(tenant_id, request)
     except Unavailable:
         return
 
@@ -55,7 +55,7 @@ async def reach(act: Callable[[], Awaitable[Outcome]], begin: Callable[[], Await
         return await act()
 
 
-async def steer(parts: GatewayParts, run: Run, act: Callable[[], Awaitable[None]]) -> None:
+async def steer(context: GatewayContext, run: Run, act: Callable[[], Awaitable[None]]) -> None:
     """Reaches the run's workflow, starting it first if that has not happened yet.
 
     Raises:
@@ -65,14 +65,14 @@ async def steer(parts: GatewayParts, run: Run, act: Callable[[], Awaitable[None]
     """
 
     async def begin() -> None:
-        current = await require_run(parts.database, run.brief.tenant_id, run.brief.run_id)
+        current = await require_run(context.database, run.brief.tenant_id, run.brief.run_id)
         current.require_open()
-        await parts.door.start_run(run.brief)
+        await context.workflow_client.start_run(run.brief)
 
     await reach(act, begin)
 
 
-async def cancel(parts: GatewayParts, run: Run) -> None:
+async def cancel(context: GatewayContext, run: Run) -> None:
     """Asks a run to end. One whose workflow was ended from outside is ended here, for nobody else is left to do it.
 
     Raises:
@@ -81,13 +81,13 @@ async def cancel(parts: GatewayParts, run: Run) -> None:
     """
     tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
     try:
-        await steer(parts, run, lambda: parts.door.cancel_run(tenant_id, run_id))
+        await steer(context, run, lambda: context.workflow_client.cancel_run(tenant_id, run_id))
     except Missing:
-        running = Running(parts.database, Briefs(parts.database), parts.live, parts.clock)
+        running = RunLifecycle(context.database, RunCache(context.database), context.live, context.clock)
         await running.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
 
 
-async def cancel_all(parts: GatewayParts, tenant_id: str, run_ids: Sequence[str]) -> int:
+async def cancel_all(context: GatewayContext, tenant_id: str, run_ids: Sequence[str]) -> int:
     """Asks runs to end that are noted to be cancelled; one that has ended meanwhile needs nothing more.
 
     Returns:
@@ -98,7 +98,7 @@ async def cancel_all(parts: GatewayParts, tenant_id: str, run_ids: Sequence[str]
     async def one(run_id: str) -> bool:
         async with room:
             try:
-                await cancel(parts, await require_run(parts.database, tenant_id, run_id))
+                await cancel(context, await require_run(context.database, tenant_id, run_id))
             except (Conflict, Missing):
                 return False
             except Unavailable as error:

@@ -11,7 +11,7 @@ from starlette.types import Send
 
 from api.auth.caller import Caller
 from api.auth.guard import may_still
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.run_watch import Watch, watching
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.runs.records import Event
@@ -48,14 +48,14 @@ class RunStream:
     """One reader's view of one run. What is lost on the way, words apart, is read from the table.
 
     Args:
-        parts: Of the gateway.
+        context: Of the gateway.
         caller: The reader, whose rights are read anew now and then.
         run: The run.
         after: The last milestone that the reader has; 0 for none.
     """
 
-    def __init__(self, parts: GatewayParts, caller: Caller, run: Run, after: int) -> None:
-        self._parts = parts
+    def __init__(self, context: GatewayContext, caller: Caller, run: Run, after: int) -> None:
+        self._parts = context
         self._caller = caller
         self._run_id, self._session_id = run.brief.run_id, run.brief.session_id
         self._seq = after

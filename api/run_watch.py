@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.runs.run import Run
 from taskforce.infrastructure.persistence.notifications import Notice
@@ -46,21 +46,21 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(parts: GatewayParts, tenant_id: str, run_id: str) -> AsyncIterator[Watch]:
+async def watching(context: GatewayContext, tenant_id: str, run_id: str) -> AsyncIterator[Watch]:
     """Watches a run while the block lasts; nothing is left behind, however it ends."""
-    closing = asyncio.ensure_future(parts.closing.wait())
+    closing = asyncio.ensure_future(context.closing.wait())
     try:
-        async with parts.listener.follow(tenant_id, run_id) as queue:
+        async with context.listener.follow(tenant_id, run_id) as queue:
             yield Watch(queue, closing)
     finally:
         closing.cancel()
 
 
-async def wait_for_end(parts: GatewayParts, tenant_id: str, run_id: str, seconds: float) -> Run | None:
+async def wait_for_end(context: GatewayContext, tenant_id: str, run_id: str, seconds: float) -> Run | None:
     """Waits for a run to end.
 
     Args:
-        parts: Of the gateway.
+        context: Of the gateway.
         tenant_id: The tenant.
         run_id: The run.
         seconds: How long at most.
@@ -70,14 +70,14 @@ async def wait_for_end(parts: GatewayParts, tenant_id: str, run_id: str, seconds
     """
     now = asyncio.get_running_loop().time
     until = now() + seconds
-    async with watching(parts, tenant_id, run_id) as watch:
+    async with watching(context, tenant_id, run_id) as watch:
         while True:
-            run = await require_run(parts.database, tenant_id, run_id)
+            run = await require_run(context.database, tenant_id, run_id)
             if run.status.is_final:
                 return run
             if watch.closed or now() >= until:
                 return None
-            await _changed(watch, min(until - now(), parts.rhythm.poll))
+            await _changed(watch, min(until - now(), context.rhythm.poll))
 
 
 async def _changed(watch: Watch, seconds: float) -> None:

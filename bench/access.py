@@ -21,7 +21,7 @@ from bench.guarded import ALLOWED, OPEN, STATEMENTS
 from bench.stack import GATEWAY_SECRET, BenchStack, Say
 from taskforce.application.access.policy_documents import save_document
 from taskforce.application.identity.api_keys import NewKey, issue_key
-from taskforce.application.identity.principals import Actor, recognise
+from taskforce.application.identity.principals import Actor, resolve_principal
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.identity import Identity
@@ -160,15 +160,15 @@ async def _tenant(stack: BenchStack, name: str) -> tuple[str, str]:
         issued_at=now,
         expires_at=now,
     )
-    acting = Actor(await recognise(stack.database, stack.database, claimed, rules, now), rules, None, now)
+    actor = Actor(await resolve_principal(stack.database, stack.database, claimed, rules, now), rules, None, now)
     if name == "policy":
-        await save_document(stack.database, acting, _POLICY)
+        await save_document(stack.database, actor, _POLICY)
     if name == "rate limit":
         async with stack.database.tenant(tenant_id) as records:
             tenant = await records.tenant.locked()
             assert tenant is not None
             await records.tenant.save(tenant.changed(now, by_operator=True, settings=_RATE))
-    issued = await issue_key(stack.database, acting, NewKey(None, "bench", frozenset(ROLES)))
+    issued = await issue_key(stack.database, actor, NewKey(None, "bench", frozenset(ROLES)))
     return tenant_id, issued.plaintext
 
 

@@ -14,9 +14,9 @@ from bench.baseline import Floor, Honest, Shape
 from bench.cpu import CpuMeter
 from bench.stack import BASELINE, GATEWAY_SECRET, PRODUCT, BenchStack
 from bench.stub import model_name
-from taskforce.application.identity.principals import recognise
+from taskforce.application.identity.principals import resolve_principal
 from taskforce.application.runs.lifecycle import require_run
-from taskforce.application.runs.start import Mission, accept
+from taskforce.application.runs.start import RunRequest, create_run
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, workflow_id
 from taskforce.core.interfaces.identity import Identity
@@ -66,7 +66,7 @@ class Product:
 
     def __init__(self, stack: BenchStack, task_queue: str = PRODUCT) -> None:
         self._stack = stack
-        self._door = stack.door(task_queue)
+        self._workflow_client = stack.workflow_client(task_queue)
 
     async def recognise(self) -> None:
         """Makes tenant and user known."""
@@ -75,9 +75,9 @@ class Product:
     async def start(self, tool: str, calls: int = 4, limits: Limits | None = None) -> str:
         """Starts a run whose model calls a tool so many times; returns the run's id."""
         mission = _mission(tool, calls, limits or Limits())
-        run_id = (await accept(self._stack.database, mission, datetime.now(UTC))).run_id
+        run_id = (await create_run(self._stack.database, mission, datetime.now(UTC))).run_id
         run = await require_run(self._stack.database, TENANT, run_id)
-        await self._door.start_run(run.brief)
+        await self._workflow_client.start_run(run.brief)
         return run_id
 
     async def ended(self, run_id: str) -> str:
@@ -170,10 +170,10 @@ async def know_user(stack: BenchStack) -> None:
         issued_at=now,
         expires_at=now,
     )
-    await recognise(stack.database, stack.database, identity, AccessRules(), now)
+    await resolve_principal(stack.database, stack.database, identity, AccessRules(), now)
 
 
-def _mission(tool: str, calls: int, limits: Limits) -> Mission:
+def _mission(tool: str, calls: int, limits: Limits) -> RunRequest:
     agent = AgentDefinition(
         agent_id="bench",
         name="Bench",
@@ -181,7 +181,7 @@ def _mission(tool: str, calls: int, limits: Limits) -> Mission:
         tools=None,
         models=(model_name(tool, calls),),
     )
-    return Mission(
+    return RunRequest(
         tenant_id=TENANT,
         user_id=USER,
         mission="Work.",

@@ -26,7 +26,7 @@ from cli.stack.temporal import TemporalDevServer
 from models.migrations.runner import upgrade
 from taskforce.infrastructure.config.settings import REPOSITORY, normalise_database_url
 from taskforce.infrastructure.persistence.database import Database
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 PRODUCT = "bench-product"
@@ -56,9 +56,9 @@ class BenchStack:
     directory: Path
     environment: Mapping[str, str]
 
-    def door(self, task_queue: str = PRODUCT) -> TemporalDoor:
+    def workflow_client(self, task_queue: str = PRODUCT) -> WorkflowClient:
         """The product's door to Temporal, for a queue."""
-        return TemporalDoor(self.client, task_queue)
+        return WorkflowClient(self.client, task_queue)
 
     @asynccontextmanager
     async def worker(self, name: str, task_queue: str, *command: str) -> AsyncIterator[int]:

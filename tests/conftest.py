@@ -21,7 +21,7 @@ from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 _STACK = pytest.StashKey[Stack]()
@@ -77,9 +77,9 @@ def postgres(stack: StackAddress, worker_id: str) -> DatabaseUrls:
 
 @pytest.fixture(scope="session")
 async def database(postgres: DatabaseUrls) -> AsyncIterator[Database]:
-    door = Database(postgres.app, pool_size=20, sealer=ColumnSealer(MASTER_KEY))
-    yield door
-    await door.close()
+    workflow_client = Database(postgres.app, pool_size=20, sealer=ColumnSealer(MASTER_KEY))
+    yield workflow_client
+    await workflow_client.close()
 
 
 @pytest.fixture(scope="session")
@@ -93,8 +93,8 @@ async def temporal(temporal_address: TemporalAddress) -> Client:
 
 
 @pytest.fixture(scope="session")
-def door(temporal: Client, temporal_address: TemporalAddress) -> TemporalDoor:
-    return TemporalDoor(temporal, temporal_address.task_queue)
+def workflow_client(temporal: Client, temporal_address: TemporalAddress) -> WorkflowClient:
+    return WorkflowClient(temporal, temporal_address.task_queue)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLL
     model = LiteLLMModel(api_base=scripted.url)
     async with Publisher(postgres.app) as live:
         tools = ToolRegistry([*ToolRegistry.discover().tools, *probe_tools.TOOLS])
-        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp(), subjects=SUBJECTS)
+        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp(), handlers=SUBJECTS)
     await model.aclose()
 
 
@@ -125,5 +125,5 @@ async def worker(temporal: Client, temporal_address: TemporalAddress, parts: Wor
 
 
 @pytest.fixture
-def missions(database: Database, door: TemporalDoor, tenant: str) -> Missions:
-    return Missions(database, door, tenant)
+def missions(database: Database, workflow_client: WorkflowClient, tenant: str) -> Missions:
+    return Missions(database, workflow_client, tenant)

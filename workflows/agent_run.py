@@ -12,12 +12,12 @@ from workflows.approval import ApprovalWorkflow
 from workflows.runtime.activity_calls import (
     MARGIN,
     MODEL_PATIENCE,
-    ask_model,
+    call_model,
     is_refusal,
     last_failure,
-    quickly,
     ran_out,
-    use_tool,
+    run_local,
+    run_tool,
 )
 from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR, value
 
@@ -95,7 +95,7 @@ class AgentRun:
     async def run(self, start: RunInput) -> str:
         """Works until the run has ended; returns its status."""
         try:
-            self._plan = self._given if self._given is not None else await quickly("begin_run", self._ref(), RunPlan)
+            self._plan = self._given if self._given is not None else await run_local("begin_run", self._ref(), RunPlan)
             end = await self._work()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
@@ -166,7 +166,7 @@ class AgentRun:
     async def _read_new_limits(self) -> None:
         while self._has_new_limits:
             self._has_new_limits = False
-            self._plan = await quickly("read_plan", self._ref(), RunPlan)
+            self._plan = await run_local("read_plan", self._ref(), RunPlan)
             self._given = None if self._given is None else self._plan
 
     async def _take_step(self) -> bool:
@@ -186,7 +186,7 @@ class AgentRun:
         if self._given is not None:
             turn["told"] = self._told()
         asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
-        outcome = await ask_model(asked, ModelOutcome, self._left())
+        outcome = await call_model(asked, ModelOutcome, self._left())
         self._tokens += outcome.tokens
         self._row_ended = outcome.ended
         return outcome
@@ -206,7 +206,7 @@ class AgentRun:
             return outcome.permits
         # The calls could not be checked with the reply, or the reply is from before 2026-11, when that was done apart.
         ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
-        return (await quickly("authorize", ref, Permits, patience=self._left())).calls
+        return (await run_local("authorize", ref, Permits, patience=self._left())).calls
 
     async def _act(self, outcome: ModelOutcome) -> None:
         calls = [asyncio.create_task(self._call(permit)) for permit in await self._permits(outcome)]
@@ -224,7 +224,7 @@ class AgentRun:
         if permit.approval:
             request_id = effect_id(self._run_id, self._step, permit.call)
             if not await self._approved(permit, request_id):
-                await quickly("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
+                await run_local("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
                 return
         words = await self._answer() if permit.asks else ()
         await self._while_paused()
@@ -236,8 +236,8 @@ class AgentRun:
     async def _run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
         time = timedelta(seconds=permit.seconds) + MARGIN
         if permit.quick:
-            return await quickly("run_tool", turn, ToolOutcome, patience=self._left())
-        return await use_tool(turn, ToolOutcome, permit.tool, time, self._left())
+            return await run_local("run_tool", turn, ToolOutcome, patience=self._left())
+        return await run_tool(turn, ToolOutcome, permit.tool, time, self._left())
 
     async def _approved(self, permit: Permit, request_id: str) -> bool:
         what = f"approval of {permit.tool}"
@@ -264,7 +264,7 @@ class AgentRun:
             if workflow.cancellation_reason() is not None:
                 raise asyncio.CancelledError from error
             # An operator ended the question itself: nobody has approved.
-            await quickly("close_request", self._withdrawn(request_id))
+            await run_local("close_request", self._withdrawn(request_id))
             return False
 
     async def _answer(self) -> tuple[str, ...]:
@@ -307,12 +307,12 @@ class AgentRun:
             self._describe()
             self._mark(status, waiting_for)
             note = RunNote(tenant_id=self._tenant_id, run_id=self._run_id, status=status, waiting_for=waiting_for)
-            await quickly("note_status", note)
+            await run_local("note_status", note)
 
     async def _continue_as_new(self) -> None:
         if not workflow.info().is_continue_as_new_suggested():
             return
-        await quickly("record_usage", self._ref())
+        await run_local("record_usage", self._ref())
         await self._read_new_limits()
         await workflow.wait_condition(workflow.all_handlers_finished)
         carried = Carried(
@@ -340,7 +340,7 @@ class AgentRun:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._status, self._waiting_for = end.status, None
         if not self._row_ended:
-            await quickly("finish_run", end)
+            await run_local("finish_run", end)
         self._mark(end.status, None)
         self._describe()
 

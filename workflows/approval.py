@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.approval_details import carried, described, plain, restored
-from workflows.runtime.activity_calls import last_failure, patiently, quickly
+from workflows.runtime.activity_calls import last_failure, run_local, run_regular
 from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 
 with workflow.unsafe.imports_passed_through():
@@ -77,7 +77,7 @@ class ApprovalWorkflow:
 
     async def _lived(self, asked: ApprovalInput) -> ApprovalOutcome:
         try:
-            self._open(await quickly("open_request", asked, OpenedRequest))
+            self._open(await run_local("open_request", asked, OpenedRequest))
             await self._wait()
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
@@ -232,7 +232,7 @@ class ApprovalWorkflow:
                 return await self._too_late(decision.approver_id, channel)
             try:
                 self._current().check(decision.approver_id, Channel(channel), workflow.now())
-                ground = await quickly("authorize_decision", self._check(decision, channel), DecisionGround)
+                ground = await run_local("authorize_decision", self._check(decision, channel), DecisionGround)
                 await self._count(decision, channel, _behalf(ground))
             except Conflict as conflict:
                 await self._refuse(decision.approver_id, channel, conflict.code)
@@ -275,9 +275,9 @@ class ApprovalWorkflow:
         content, keep to that.
         """
         if self._lasting:
-            await patiently(activity, record)
+            await run_regular(activity, record)
         else:
-            await quickly(activity, record)
+            await run_local(activity, record)
 
     def _refusal(self, error: DomainError | FailureError) -> DecisionOutcome:
         if isinstance(error, DomainError):
@@ -313,7 +313,7 @@ class ApprovalWorkflow:
         refused = RefusedDecision(
             tenant_id=asked.tenant_id, request_id=asked.request_id, approver_id=approver_id, channel=channel, code=code
         )
-        await quickly("refuse_decision", refused)
+        await run_local("refuse_decision", refused)
 
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
         self._over = True
@@ -323,7 +323,7 @@ class ApprovalWorkflow:
         end = CloseRequest.model_validate(
             {"tenant_id": asked.tenant_id, "request_id": asked.request_id, "status": status.value, "reason": reason}
         )
-        await quickly("close_request", end)
+        await run_local("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
         workflow.set_current_details(f"**{plain(self._title)}** was {status.value}. {plain(reason)}")
         return ApprovalOutcome(status=end.status)
@@ -332,7 +332,7 @@ class ApprovalWorkflow:
         if not self._carries_out or outcome.status != "approved":
             return
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
-        carried = await patiently("carry_out_request", ref, CarriedOut, time=CARRY_TIME, summary="what was approved")
+        carried = await run_regular("carry_out_request", ref, CarriedOut, time=CARRY_TIME, summary="what was approved")
         if carried.done:
             workflow.set_current_details(f"**{plain(self._title)}** was approved. {plain(carried.done)}")
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from temporalio import workflow
 
-from workflows.runtime.activity_calls import patiently
+from workflows.runtime.activity_calls import run_regular
 from workflows.runtime.search_attributes import STATUS, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
@@ -69,7 +69,7 @@ class TenantDeletion:
         self._mark(None)
 
     async def _do(self, activity: str, result: type[Result] | None = None) -> Result:
-        return await patiently(activity, self._ref, result, time=PHASE_TIME)
+        return await run_regular(activity, self._ref, result, time=PHASE_TIME)
 
     def _mark(self, waiting_for: str | None) -> None:
         status = None if waiting_for is None else "waiting"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from workflows.runtime.activity_calls import quickly, send
+from workflows.runtime.activity_calls import deliver, run_local
 from workflows.runtime.search_attributes import STATUS
 
 with workflow.unsafe.imports_passed_through():
@@ -29,7 +29,7 @@ class WebhookDelivery:
             outcome = await self._deliver()
         except (asyncio.CancelledError, FailureError) as error:
             if is_cancelled_exception(error):
-                await quickly("stop_delivery", start)
+                await run_local("stop_delivery", start)
             raise
         workflow.upsert_search_attributes([STATUS.value_set(outcome.status)])
         return outcome.status
@@ -37,7 +37,7 @@ class WebhookDelivery:
     async def _deliver(self) -> DeliveryOutcome:
         number = 1
         while True:
-            outcome = await send(self._try(number), DeliveryOutcome, f"attempt {number}")
+            outcome = await deliver(self._try(number), DeliveryOutcome, f"attempt {number}")
             if outcome.wait_seconds is None:
                 self._describe(f"{outcome.summary}; {outcome.status}")
                 return outcome

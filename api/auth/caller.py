@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.application.identity.principals import Actor
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.identity import Permission
 
@@ -19,7 +19,7 @@ class Caller:
     """Who calls, with the rights of now.
 
     Attributes:
-        standing: The user, the tenant and the rights.
+        principal: The user, the tenant and the rights.
         expires_at: From when the credential is no longer believed.
         request_id: The request.
         client: The address that it came from.
@@ -27,7 +27,7 @@ class Caller:
         thing: The id of what the request is about, where rights on single things matter.
     """
 
-    standing: Standing
+    principal: Principal
     expires_at: datetime
     request_id: str | None
     client: str | None
@@ -37,7 +37,7 @@ class Caller:
     @property
     def key_id(self) -> str | None:
         """The API key, if it was one."""
-        return self.standing.key_id
+        return self.principal.key_id
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -47,17 +47,17 @@ class Caller:
     @property
     def user(self) -> UserRecord:
         """The user as recorded."""
-        return self.standing.user
+        return self.principal.user
 
     @property
     def roles(self) -> frozenset[str]:
         """The roles that count now."""
-        return self.standing.roles
+        return self.principal.roles
 
     @property
     def permissions(self) -> frozenset[Permission]:
         """What the user may do."""
-        return self.standing.permissions
+        return self.principal.permissions
 
     @property
     def tenant_id(self) -> str:
@@ -70,16 +70,16 @@ class Caller:
         return self.user.user_id
 
 
-def actor_of(parts: GatewayParts, caller: Caller) -> Actor:
+def actor_of(context: GatewayContext, caller: Caller) -> Actor:
     """The caller as use cases take one: with the deployment's rules, the request and the time."""
-    return Actor(caller.standing, parts.rules, caller.request_id, parts.clock())
+    return Actor(caller.principal, context.rules, caller.request_id, context.clock())
 
 
-def parts_of(request: Request) -> GatewayParts:
+def context_of(request: Request) -> GatewayContext:
     """The parts that the application was made of."""
-    parts = request.app.state.parts
-    assert isinstance(parts, GatewayParts)
-    return parts
+    context = request.app.state.context
+    assert isinstance(context, GatewayContext)
+    return context
 
 
-Parts = Annotated[GatewayParts, Depends(parts_of)]
+Context = Annotated[GatewayContext, Depends(context_of)]

@@ -11,18 +11,18 @@ from typing import Annotated
 from fastapi import Depends, Request, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from api.auth.caller import Caller, Parts
+from api.auth.caller import Caller, Context
 from api.auth.resource import thing_of
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.web.client_address import client_address
 from api.web.denials import Claimed
 from api.web.problems import request_id_of
-from taskforce.application.access.authorization import on_resource, require_right
+from taskforce.application.access.authorization import require_right, with_resource_roles
 from taskforce.application.access.rate_limits import count_request
-from taskforce.application.identity.principals import anew, recognise, recognise_key
+from taskforce.application.identity.principals import recognise_key, refresh_principal, resolve_principal
 from taskforce.core.domain.errors import Forbidden, Unauthenticated
 from taskforce.core.domain.identity.api_keys import KEY_PREFIX, ApiKey
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.logging import bind
@@ -45,7 +45,7 @@ class Guard:
     permission: Permission | None
     of: str | None = None
 
-    async def __call__(self, request: Request, parts: Parts, credentials: Credentials, key: KeyHeader) -> Caller:
+    async def __call__(self, request: Request, context: Context, credentials: Credentials, key: KeyHeader) -> Caller:
         """Recognises the caller.
 
         Raises:
@@ -54,49 +54,51 @@ class Guard:
                 `policy_denied`.
             Limited: `rate_limited`.
         """
-        caller = await _Entrance(request, parts).recognise(credentials.credentials if credentials else None, key)
+        caller = await _Entrance(request, context).recognise(credentials.credentials if credentials else None, key)
         if self.permission is not None:
-            thing = await thing_of(request, parts, caller.standing, self.permission, self.of)
+            thing = await thing_of(request, context, caller.principal, self.permission, self.of)
             caller = replace(caller, thing=thing)
-            await require_on(parts, caller, self.permission, thing)
+            await require_on(context, caller, self.permission, thing)
         return caller
 
 
-async def require_on(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> None:
+async def require_on(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> None:
     """Lets only a caller go on who may do something to a thing.
 
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
-    await require_right(parts.policies, here, permission, thing, caller.facts)
+    here = await with_resource_roles(
+        context.database, caller.principal, permission, thing, context.rules, context.clock()
+    )
+    await require_right(context.policies, here, permission, thing, caller.facts)
 
 
-async def may(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
+async def may(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
     """Whether a caller may do something to a thing; see `require_on`."""
     try:
-        await require_on(parts, caller, permission, thing)
+        await require_on(context, caller, permission, thing)
     except Forbidden:
         return False
     return True
 
 
-async def may_still(parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None) -> bool:
+async def may_still(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
     """Whether a caller may go on with what lasts: credential, address, rights and policy are looked at anew."""
-    who = await _anew(parts, caller)
-    return who is not None and await may(parts, replace(caller, standing=who), permission, thing)
+    who = await _anew(context, caller)
+    return who is not None and await may(context, replace(caller, principal=who), permission, thing)
 
 
-async def is_still_known(parts: GatewayParts, caller: Caller) -> bool:
+async def is_still_known(context: GatewayContext, caller: Caller) -> bool:
     """Whether a caller who needs no right may go on with what lasts: credential and address are looked at anew."""
-    return await _anew(parts, caller) is not None
+    return await _anew(context, caller) is not None
 
 
-async def _anew(parts: GatewayParts, caller: Caller) -> Standing | None:
-    now = parts.clock()
+async def _anew(context: GatewayContext, caller: Caller) -> Principal | None:
+    now = context.clock()
     try:
-        who = await anew(parts.database, caller.standing, parts.rules, now)
+        who = await refresh_principal(context.database, caller.principal, context.rules, now)
         _check_address(who, caller.client)
     except (Forbidden, Unauthenticated):
         return None
@@ -108,15 +110,15 @@ class _Entrance:
     """One request on its way in; what is found out is kept in its state, for the answer and for the audit log."""
 
     request: Request
-    parts: GatewayParts
+    context: GatewayContext
 
     async def recognise(self, token: str | None, key: str | None) -> Caller:
-        self.request.state.client = client_address(self.request, self.parts.trusted_proxies)
+        self.request.state.client = client_address(self.request, self.context.trusted_proxies)
         self._check_single(token, key)
         plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
-        standing, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        principal, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
         client, route = self.request.state.client, self.request.scope["route"].name
-        return Caller(standing, expires_at, request_id_of(self.request), client, route)
+        return Caller(principal, expires_at, request_id_of(self.request), client, route)
 
     def _check_single(self, token: str | None, key: str | None) -> None:
         # Whatever stands before us must not see another one in it than we do.
@@ -124,17 +126,17 @@ class _Entrance:
         if twice or (token and key):
             raise Unauthenticated("credentials_ambiguous", "Send one credential: a token or an API key, once.")
 
-    async def _by_key(self, plaintext: str) -> tuple[Standing, datetime]:
-        database, now = self.parts.database, self.parts.clock()
-        standing, key = await recognise_key(database, plaintext, self.parts.rules, now, self._admit, self._met)
-        return standing, key.expires_at
+    async def _by_key(self, plaintext: str) -> tuple[Principal, datetime]:
+        database, now = self.context.database, self.context.clock()
+        principal, key = await recognise_key(database, plaintext, self.context.rules, now, self._admit, self._met)
+        return principal, key.expires_at
 
-    async def _by_token(self, token: str | None) -> tuple[Standing, datetime]:
-        identity = await self.parts.identities.authenticate(token)
+    async def _by_token(self, token: str | None) -> tuple[Principal, datetime]:
+        identity = await self.context.identities.authenticate(token)
         self._named(Claimed(identity.tenant_id, identity.user_id))
-        database, now = self.parts.database, self.parts.clock()
-        standing = await recognise(database, database, identity, self.parts.rules, now, self._admit)
-        return standing, identity.expires_at
+        database, now = self.context.database, self.context.clock()
+        principal = await resolve_principal(database, database, identity, self.context.rules, now, self._admit)
+        return principal, identity.expires_at
 
     def _met(self, key: ApiKey) -> None:
         self._named(Claimed(key.tenant_id, key.user_id, key.key_id))
@@ -143,15 +145,15 @@ class _Entrance:
         self.request.state.claimed = claimed
         bind(tenant_id=claimed.tenant_id, user_id=claimed.user_id, key_id=claimed.key_id)
 
-    async def _admit(self, records: Records, standing: Standing) -> None:
+    async def _admit(self, records: Records, principal: Principal) -> None:
         state = self.request.state
-        state.standing = standing
-        _check_address(standing, state.client)
-        state.rate_headers = await count_request(records, self.parts.rates, standing, self.parts.clock())
+        state.principal = principal
+        _check_address(principal, state.client)
+        state.rate_headers = await count_request(records, self.context.rates, principal, self.context.clock())
 
 
-def _check_address(standing: Standing, client: str | None) -> None:
-    if not standing.tenant.settings.admits(client):
+def _check_address(principal: Principal, client: str | None) -> None:
+    if not principal.tenant.settings.admits(client):
         raise Forbidden("address_not_allowed", "Your tenant does not let anybody in from this address.")
 
 
@@ -178,12 +180,12 @@ Open = params.Depends(Unguarded())
 
 
 async def require_also(
-    parts: GatewayParts, caller: Caller, permission: Permission, thing: str | None, route: str
+    context: GatewayContext, caller: Caller, permission: Permission, thing: str | None, route: str
 ) -> None:
     """Asks for a further right, for what is about two things at once.
 
     Args:
-        parts: The gateway's parts.
+        context: The gateway's parts.
         caller: Who calls.
         permission: The right.
         thing: The id of what it is about.
@@ -192,5 +194,7 @@ async def require_also(
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
     """
-    here = await on_resource(parts.database, caller.standing, permission, thing, parts.rules, parts.clock())
-    await require_right(parts.policies, here, permission, thing, {"channel": "api", "route": route})
+    here = await with_resource_roles(
+        context.database, caller.principal, permission, thing, context.rules, context.clock()
+    )
+    await require_right(context.policies, here, permission, thing, {"channel": "api", "route": route})

@@ -8,23 +8,23 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
-from api.composition import GatewayParts
-from taskforce.application.access.authorization import needs_thing
+from api.composition import GatewayContext
+from taskforce.application.access.authorization import depends_on_resource
 from taskforce.application.catalog.agents import agent_id_of
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import Permission, ResourceType
 
 
 async def thing_of(
-    request: Request, parts: GatewayParts, standing: Standing, permission: Permission, of: str | None
+    request: Request, context: GatewayContext, principal: Principal, permission: Permission, of: str | None
 ) -> str | None:
     """Finds out what a request is about, where it matters.
 
     Args:
         request: The request.
-        parts: The gateway's parts.
-        standing: Who asks, with the rights of now.
+        context: The gateway's parts.
+        principal: Who asks, with the rights of now.
         permission: What it takes; its first word is the kind of the thing.
         of: The field of the body that names it, or None when the path does.
 
@@ -36,35 +36,35 @@ async def thing_of(
     """
     kind = ResourceType(permission.value.partition(":")[0])
     # Of another's tenant only the platform's operator asks, whom no tenant's policy binds.
-    if kind is ResourceType.TENANT or not await needs_thing(parts.policies, standing, permission):
+    if kind is ResourceType.TENANT or not await depends_on_resource(context.policies, principal, permission):
         return None
-    named = request.path_params.get(f"{kind.value}_id") if of is None else await _of_body(request, parts, kind, of)
+    named = request.path_params.get(f"{kind.value}_id") if of is None else await _of_body(request, context, kind, of)
     if named is None:
-        return await _behind(request.path_params, parts, standing, kind) if of is None else None
+        return await _behind(request.path_params, context, principal, kind) if of is None else None
     if kind is not ResourceType.AGENT:
         return named
     # What is still to be made is no thing yet, although it may be a copy of one.
     made = permission is Permission.AGENT_CREATE
-    return None if made else await agent_named(parts, standing.tenant.tenant_id, named)
+    return None if made else await agent_named(context, principal.tenant.tenant_id, named)
 
 
-async def agent_named(parts: GatewayParts, tenant_id: str, name: str) -> str:
+async def agent_named(context: GatewayContext, tenant_id: str, name: str) -> str:
     """The id of an agent that is named by its id or, one of the catalog, by its slug.
 
     Args:
-        parts: The gateway's parts.
+        context: The gateway's parts.
         tenant_id: The tenant.
         name: By whatever name it is asked for, rights and policies are about the one agent.
 
     Returns:
         Its id; the name itself when there is none.
     """
-    if parts.agents.knows(name):
+    if context.agents.knows(name):
         return name
-    return name.lower() if is_id(name) else await agent_id_of(parts.database, tenant_id, name) or name
+    return name.lower() if is_id(name) else await agent_id_of(context.database, tenant_id, name) or name
 
 
-async def _of_body(request: Request, parts: GatewayParts, kind: ResourceType, of: str) -> str | None:
+async def _of_body(request: Request, context: GatewayContext, kind: ResourceType, of: str) -> str | None:
     try:
         body = await request.json()
     except ValueError:
@@ -72,16 +72,16 @@ async def _of_body(request: Request, parts: GatewayParts, kind: ResourceType, of
     if not isinstance(body, dict):
         return None
     named = _text(body.get(of))
-    return parts.agents.agent_id(named, _text(body.get("profile"))) if kind is ResourceType.AGENT else named
+    return context.agents.agent_id(named, _text(body.get("profile"))) if kind is ResourceType.AGENT else named
 
 
 async def _behind(
-    path: Mapping[str, object], parts: GatewayParts, standing: Standing, kind: ResourceType
+    path: Mapping[str, object], context: GatewayContext, principal: Principal, kind: ResourceType
 ) -> str | None:
     run_id, key_id = _id(path.get("run_id")), _id(path.get("key_id"))
     if run_id is None and key_id is None:
         return None
-    async with parts.database.tenant(standing.tenant.tenant_id) as records:
+    async with context.database.tenant(principal.tenant.tenant_id) as records:
         if run_id is not None:
             run = await records.runs.get(run_id)
             if run is not None:

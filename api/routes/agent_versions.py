@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from api import approval_decisions, run_dispatch
 from api.agent_yaml import YAML_BODY, imported_version, read_body
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.routes.agents import PREFIX, etag
 from api.schemas.catalog import (
     CommentIn,
@@ -47,41 +47,43 @@ Editor = Annotated[Caller, Allowed(Permission.AGENT_UPDATE)]
 
 
 @router.get("", name="list_versions")
-async def list_versions(agent_id: str, caller: Reader, parts: Parts) -> ListOut[VersionListedOut]:
+async def list_versions(agent_id: str, caller: Reader, context: Context) -> ListOut[VersionListedOut]:
     """The versions of an agent as their numbers order them, the highest first."""
-    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     return ListOut[VersionListedOut].model_construct(items=[version_listed(one) for one in agent.ordered()])
 
 
 @router.post("", status_code=201, name="create_version")
 async def create_version(
-    agent_id: str, asked: VersionIn, caller: Editor, parts: Parts, response: Response, seen: Seen
+    agent_id: str, asked: VersionIn, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> VersionOut:
     """Adds a version, a draft; its `problems` say what keeps it from being submitted."""
     new = NewVersion(asked.version_number, asked.definition, asked.changelog)
-    return await _drafted(parts, caller, Named(agent_id, seen), new, response)
+    return await _drafted(context, caller, Named(agent_id, seen), new, response)
 
 
 @router.post("/import", status_code=201, name="import_version", openapi_extra=YAML_BODY)
 async def import_version(
-    agent_id: str, request: Request, caller: Editor, parts: Parts, response: Response, seen: Seen
+    agent_id: str, request: Request, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> VersionOut:
     """Adds a version from YAML (or JSON) as `.../export` writes it: its `version`, `definition` and `changelog`."""
     new = imported_version(await read_body(request))
-    return await _drafted(parts, caller, Named(agent_id, seen), new, response)
+    return await _drafted(context, caller, Named(agent_id, seen), new, response)
 
 
 @router.get("/{version_id}", name="read_version")
-async def read_version(agent_id: str, version_id: str, caller: Reader, parts: Parts, response: Response) -> VersionOut:
+async def read_version(
+    agent_id: str, version_id: str, caller: Reader, context: Context, response: Response
+) -> VersionOut:
     """One version with its definition and its life so far."""
-    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
-    return _out(parts, response, agent, agent.version(version_id))
+    agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
+    return _out(context, response, agent, agent.version(version_id))
 
 
 @router.get("/{version_id}/export", name="export_version", response_class=Response, responses=_AS_YAML)
-async def export_version(agent_id: str, version_id: str, caller: Reader, parts: Parts) -> Response:
+async def export_version(agent_id: str, version_id: str, caller: Reader, context: Context) -> Response:
     """One version, with what people are told of its agent, as YAML that `.../import` takes."""
-    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     version = agent.version(version_id)
     name = f"{agent.about.slug}-{version.version_number}.yaml"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
@@ -94,17 +96,17 @@ async def change_version(
     version_id: str,
     asked: VersionChangeIn,
     caller: Editor,
-    parts: Parts,
+    context: Context,
     response: Response,
     seen: Seen,
 ) -> VersionOut:
     """Changes a draft; what was submitted does not change any more."""
     new = Revision(asked.version_number, asked.definition, asked.changelog)
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    actor, named = actor_of(context, caller), Named(agent_id, seen)
     # Its number may be what is changed: its id stays.
-    known_id = (await agents.find_agent(parts.database, acting, agent_id)).version(version_id).version_id
-    agent = await versions.revise_version(parts.database, acting, named, known_id, new)
-    return _out(parts, response, agent, agent.version(known_id))
+    known_id = (await agents.find_agent(context.database, actor, agent_id)).version(version_id).version_id
+    agent = await versions.revise_version(context.database, actor, named, known_id, new)
+    return _out(context, response, agent, agent.version(known_id))
 
 
 @router.post("/{version_id}/submit", name="submit_version")
@@ -112,19 +114,19 @@ async def submit_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
-    parts: Parts,
+    context: Context,
     response: Response,
     seen: Seen,
     said: CommentIn | None = None,
 ) -> VersionOut:
     """Asks for a draft's publication: opens a request, and the version does not change any more; 409 with problems."""
-    terms, comment = parts.agents.terms(), said.comment if said else ""
-    asked = Submission(version_id, parts.offered(), terms, comment, parts.definitions)
+    terms, comment = context.agents.terms(), said.comment if said else ""
+    asked = Submission(version_id, context.offered(), terms, comment, context.definitions)
     agent, request = await publishing.submit_version(
-        parts.database, actor_of(parts, caller), Named(agent_id, seen), asked
+        context.database, actor_of(context, caller), Named(agent_id, seen), asked
     )
-    await run_dispatch.start_request(parts, caller.tenant_id, request)
-    return _out(parts, response, agent, agent.version(version_id))
+    await run_dispatch.start_request(context, caller.tenant_id, request)
+    return _out(context, response, agent, agent.version(version_id))
 
 
 @router.post("/{version_id}/approve", name="approve_version")
@@ -132,7 +134,7 @@ async def approve_version(
     agent_id: str,
     version_id: str,
     caller: Reader,
-    parts: Parts,
+    context: Context,
     response: Response,
     key: IdempotencyKey,
     seen: Seen,
@@ -143,7 +145,7 @@ async def approve_version(
     Send the `ETag` or the `config_hash` that you were shown: without, what is asked for at this moment is approved.
     """
     named = Named(agent_id, seen)
-    return await _decided(parts, caller, response, named, version_id, Verdict.APPROVE, said or VerdictIn(), key)
+    return await _decided(context, caller, response, named, version_id, Verdict.APPROVE, said or VerdictIn(), key)
 
 
 @router.post("/{version_id}/reject", name="reject_version")
@@ -151,7 +153,7 @@ async def reject_version(
     agent_id: str,
     version_id: str,
     caller: Reader,
-    parts: Parts,
+    context: Context,
     response: Response,
     key: IdempotencyKey,
     seen: Seen,
@@ -159,7 +161,7 @@ async def reject_version(
 ) -> VersionOut:
     """Rejects the request for a version, which becomes a draft again."""
     named = Named(agent_id, seen)
-    return await _decided(parts, caller, response, named, version_id, Verdict.REJECT, said or VerdictIn(), key)
+    return await _decided(context, caller, response, named, version_id, Verdict.REJECT, said or VerdictIn(), key)
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -167,16 +169,16 @@ async def publish_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
-    parts: Parts,
+    context: Context,
     response: Response,
     seen: Seen,
     said: CommentIn | None = None,
 ) -> VersionOut:
     """Publishes an approved version and makes it the current one; it deprecates nothing."""
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
+    actor, named = actor_of(context, caller), Named(agent_id, seen)
     comment = said.comment if said else ""
-    agent = await versions.publish_version(parts.database, acting, named, version_id, comment)
-    return _out(parts, response, agent, agent.version(version_id))
+    agent = await versions.publish_version(context.database, actor, named, version_id, comment)
+    return _out(context, response, agent, agent.version(version_id))
 
 
 @router.post("/{version_id}/deprecate", name="deprecate_version")
@@ -184,14 +186,14 @@ async def deprecate_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
-    parts: Parts,
+    context: Context,
     response: Response,
     seen: Seen,
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
     """Takes a published version out of use; it says what happens to runs in flight."""
     named = Named(agent_id, seen)
-    return await _retired(parts, caller, response, versions.deprecate_version, named, version_id, asked)
+    return await _retired(context, caller, response, versions.deprecate_version, named, version_id, asked)
 
 
 @router.post("/{version_id}/archive", name="archive_version")
@@ -199,26 +201,26 @@ async def archive_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
-    parts: Parts,
+    context: Context,
     response: Response,
     seen: Seen,
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
     """Ends a deprecated version: it never runs again; it says what happens to runs in flight."""
     named = Named(agent_id, seen)
-    return await _retired(parts, caller, response, versions.archive_version, named, version_id, asked)
+    return await _retired(context, caller, response, versions.archive_version, named, version_id, asked)
 
 
 async def _drafted(
-    parts: GatewayParts, caller: Caller, named: Named, new: NewVersion, response: Response
+    context: GatewayContext, caller: Caller, named: Named, new: NewVersion, response: Response
 ) -> VersionOut:
-    agent, version = await versions.draft_version(parts.database, actor_of(parts, caller), named, new)
+    agent, version = await versions.draft_version(context.database, actor_of(context, caller), named, new)
     response.headers["location"] = f"/api/v1{PREFIX}/{agent.agent_id}/versions/{version.version_id}"
-    return _out(parts, response, agent, version)
+    return _out(context, response, agent, version)
 
 
 async def _decided(
-    parts: GatewayParts,
+    context: GatewayContext,
     caller: Caller,
     response: Response,
     named: Named,
@@ -227,28 +229,28 @@ async def _decided(
     sent: VerdictIn,
     key: str | None,
 ) -> VersionOut:
-    acting = actor_of(parts, caller)
-    agent, request = await publishing.request_for(parts.database, acting, named.name, version_id)
+    actor = actor_of(context, caller)
+    agent, request = await publishing.request_for(context.database, actor, named.name, version_id)
     seen = Read(named.seen, sent.config_hash)
-    check = partial(publishing.require_waiting, acting, agent, version_id, verdict, seen)
+    check = partial(publishing.require_waiting, actor, agent, version_id, verdict, seen)
     if request is None:
         check()
         raise missing("request")
-    async with parts.database.tenant(caller.tenant_id) as records:
-        approver = await approval_decisions.who_asks(records, parts, caller)
+    async with context.database.tenant(caller.tenant_id) as records:
+        approver = await approval_decisions.who_asks(records, context, caller)
     decision = approval_decisions.decision_of(caller, request, verdict, sent.comment)
     body = {"verdict": verdict.value, **sent.model_dump(exclude_none=True)}
     word = approval_decisions.Word(decision, key, body, check=check)
-    said = await approval_decisions.say(parts, caller, request, approver, word)
+    said = await approval_decisions.say(context, caller, request, approver, word)
     if said.status is not ApprovalStatus.PENDING:
-        await parts.door.concluded(caller.tenant_id, request.approval.request_id)
+        await context.workflow_client.concluded(caller.tenant_id, request.approval.request_id)
     approval_decisions.mark_replayed(response, said)
-    agent = await agents.find_agent(parts.database, acting, named.name)
-    return _out(parts, response, agent, agent.version(version_id))
+    agent = await agents.find_agent(context.database, actor, named.name)
+    return _out(context, response, agent, agent.version(version_id))
 
 
 async def _retired(
-    parts: GatewayParts,
+    context: GatewayContext,
     caller: Caller,
     response: Response,
     retire: Callable[[Store, Actor, Named, str, Retirement], Awaitable[Retired]],
@@ -258,17 +260,17 @@ async def _retired(
 ) -> RetiredOut:
     said = asked or RetirementIn()
     how = Retirement(said.in_flight, said.release, said.comment)
-    retired = await retire(parts.database, actor_of(parts, caller), named, version_id, how)
+    retired = await retire(context.database, actor_of(context, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
-    cancelled = await run_dispatch.cancel_all(parts, caller.tenant_id, retired.open_runs) if cancels else 0
+    cancelled = await run_dispatch.cancel_all(context, caller.tenant_id, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
     return RetiredOut.model_construct(
-        version=_out(parts, response, retired.agent, version),
+        version=_out(context, response, retired.agent, version),
         open_runs=len(retired.open_runs),
         cancelled_runs=cancelled,
     )
 
 
-def _out(parts: GatewayParts, response: Response, agent: Agent, version: AgentVersion) -> VersionOut:
+def _out(context: GatewayContext, response: Response, agent: Agent, version: AgentVersion) -> VersionOut:
     response.headers["etag"] = etag(agent)
-    return version_out(agent, version, parts.offered())
+    return version_out(agent, version, context.offered())

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.agent_yaml import YAML_BODY, imported_agent, read_body
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed, require_also
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.schemas.catalog import (
     AgentChangeIn,
     AgentIn,
@@ -26,7 +26,7 @@ from api.schemas.catalog import (
 from api.schemas.pages import PageOut
 from api.web.headers import Seen
 from api.web.pagination import Cursor, Limit, parse_place, parse_rank, place_cursor, rank_cursor
-from taskforce.application.access.authorization import shown
+from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.catalog import agents, versions
 from taskforce.application.catalog.agents import AgentChange, Named, NewAgent
 from taskforce.core.domain.catalog.agent import Agent, labels
@@ -62,20 +62,20 @@ Which = Annotated[AgentFilter, Depends(wanted_agents)]
 
 @router.get("", name="list_agents")
 async def list_agents(
-    caller: Reader, parts: Parts, which: Which, q: Question = None, limit: Limit = 20, cursor: Cursor = None
+    caller: Reader, context: Context, which: Which, q: Question = None, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[AgentListedOut]:
     """Agents, newest first; with a question `q` those that answer it, the best first.
 
     A page may be short although there is a next one: agents that the tenant's policy denies are passed over.
     """
-    acting = actor_of(parts, caller)
+    actor = actor_of(context, caller)
     if q is None:
-        found = await agents.list_agents(parts.database, acting, which, Page(limit + 1, parse_place(cursor)))
+        found = await agents.list_agents(context.database, actor, which, Page(limit + 1, parse_place(cursor)))
     else:
-        found = await agents.search_agents(parts.database, acting, which, q, limit + 1, parse_rank(cursor))
-    known = await shown(
-        parts.policies,
-        caller.standing,
+        found = await agents.search_agents(context.database, actor, which, q, limit + 1, parse_rank(cursor))
+    known = await filter_allowed(
+        context.policies,
+        caller.principal,
         Permission.AGENT_READ,
         found[:limit],
         lambda agent: agent.agent_id,
@@ -88,48 +88,52 @@ async def list_agents(
 
 
 @router.post("", status_code=201, name="create_agent")
-async def create_agent(asked: AgentIn, caller: Creator, parts: Parts, response: Response) -> AgentOut:
+async def create_agent(asked: AgentIn, caller: Creator, context: Context, response: Response) -> AgentOut:
     """Makes an agent with a first draft, 0.1.0; a tenant has as many agents as its `max_agents` says."""
     new = _new(asked, asked.defined)
-    return _made(response, await agents.create_agent(parts.database, actor_of(parts, caller), new, parts.agents.ids()))
+    return _made(
+        response, await agents.create_agent(context.database, actor_of(context, caller), new, context.agents.ids())
+    )
 
 
 @router.post("/import", status_code=201, name="import_agent", openapi_extra=YAML_BODY)
-async def import_agent(request: Request, caller: Creator, parts: Parts, response: Response) -> AgentOut:
+async def import_agent(request: Request, caller: Creator, context: Context, response: Response) -> AgentOut:
     """Makes an agent from YAML (or JSON) as `.../export` writes it; its first draft has the number 0.1.0."""
     new = imported_agent(await read_body(request))
-    return _made(response, await agents.create_agent(parts.database, actor_of(parts, caller), new, parts.agents.ids()))
+    return _made(
+        response, await agents.create_agent(context.database, actor_of(context, caller), new, context.agents.ids())
+    )
 
 
 @router.get("/{agent_id}", name="read_agent")
-async def read_agent(agent_id: str, caller: Reader, parts: Parts, response: Response) -> AgentOut:
+async def read_agent(agent_id: str, caller: Reader, context: Context, response: Response) -> AgentOut:
     """One agent, by its id or its slug, with its versions; the `ETag` is for `If-Match`."""
-    return _seen(response, await agents.find_agent(parts.database, actor_of(parts, caller), agent_id))
+    return _seen(response, await agents.find_agent(context.database, actor_of(context, caller), agent_id))
 
 
 @router.put("/{agent_id}", name="change_agent")
 async def change_agent(
-    agent_id: str, asked: AgentChangeIn, caller: Editor, parts: Parts, response: Response, seen: Seen
+    agent_id: str, asked: AgentChangeIn, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> AgentOut:
     """Changes what people are told of an agent, and its slug."""
     wanted = AgentChange(**asked.model_dump(exclude={"tags"}), tags=None if asked.tags is None else labels(asked.tags))
     named = Named(agent_id, seen)
-    acting, reserved = actor_of(parts, caller), parts.agents.ids()
-    return _seen(response, await agents.change_agent(parts.database, acting, named, wanted, reserved))
+    actor, reserved = actor_of(context, caller), context.agents.ids()
+    return _seen(response, await agents.change_agent(context.database, actor, named, wanted, reserved))
 
 
 @router.delete("/{agent_id}", status_code=204, name="remove_agent")
-async def remove_agent(agent_id: str, caller: Remover, parts: Parts, seen: Seen) -> None:
+async def remove_agent(agent_id: str, caller: Remover, context: Context, seen: Seen) -> None:
     """Removes an agent whose versions are drafts or archived, and of which no run is open."""
-    await agents.remove_agent(parts.database, actor_of(parts, caller), Named(agent_id, seen))
+    await agents.remove_agent(context.database, actor_of(context, caller), Named(agent_id, seen))
 
 
 @router.post("/{agent_id}/clone", status_code=201, name="clone_agent")
-async def clone_agent(agent_id: str, asked: CloneIn, caller: Creator, parts: Parts, response: Response) -> AgentOut:
+async def clone_agent(agent_id: str, asked: CloneIn, caller: Creator, context: Context, response: Response) -> AgentOut:
     """Makes an agent whose first draft is this one's current version, or its highest where none is published."""
-    source = await _read_also(parts, caller, agent_id)
-    acting = actor_of(parts, caller)
-    made = await agents.clone_agent(parts.database, acting, source.agent_id, _new(asked, {}), parts.agents.ids())
+    source = await _read_also(context, caller, agent_id)
+    actor = actor_of(context, caller)
+    made = await agents.clone_agent(context.database, actor, source.agent_id, _new(asked, {}), context.agents.ids())
     return _made(response, made)
 
 
@@ -137,12 +141,12 @@ async def clone_agent(agent_id: str, asked: CloneIn, caller: Creator, parts: Par
 async def diff_versions(
     agent_id: str,
     caller: Reader,
-    parts: Parts,
+    context: Context,
     before: Annotated[VersionName, Query(alias="from")] = None,
     after: Annotated[VersionName, Query(alias="to")] = None,
 ) -> DiffOut:
     """What is different between two versions; without names, between the current one and the highest."""
-    agent = await agents.find_agent(parts.database, actor_of(parts, caller), agent_id)
+    agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     first = agent.version(before) if before is not None else agent.current or agent.ordered()[-1]
     second = agent.version(after) if after is not None else agent.ordered()[0]
     changes = differences(first.definition, second.definition)
@@ -153,29 +157,29 @@ async def diff_versions(
 
 @router.put("/{agent_id}/aliases/{alias}", name="point_alias")
 async def point_alias(
-    agent_id: str, alias: str, asked: AliasIn, caller: Editor, parts: Parts, response: Response, seen: Seen
+    agent_id: str, alias: str, asked: AliasIn, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> AgentOut:
     """Lets a name such as `stable` lead to a published version from now on, wherever it led before."""
     named = Named(agent_id, seen)
     return _seen(
-        response, await agents.point_alias(parts.database, actor_of(parts, caller), named, alias, asked.version)
+        response, await agents.point_alias(context.database, actor_of(context, caller), named, alias, asked.version)
     )
 
 
 @router.delete("/{agent_id}/aliases/{alias}", status_code=204, name="remove_alias")
-async def remove_alias(agent_id: str, alias: str, caller: Editor, parts: Parts, seen: Seen) -> None:
+async def remove_alias(agent_id: str, alias: str, caller: Editor, context: Context, seen: Seen) -> None:
     """Removes a name."""
-    await agents.remove_alias(parts.database, actor_of(parts, caller), Named(agent_id, seen), alias)
+    await agents.remove_alias(context.database, actor_of(context, caller), Named(agent_id, seen), alias)
 
 
 @router.post("/{agent_id}/rollback", name="roll_back_agent")
 async def roll_back(
-    agent_id: str, caller: Editor, parts: Parts, response: Response, seen: Seen, asked: RollbackIn | None = None
+    agent_id: str, caller: Editor, context: Context, response: Response, seen: Seen, asked: RollbackIn | None = None
 ) -> AgentOut:
     """Makes an earlier published version the current one again."""
     back = asked or RollbackIn()
-    acting, named = actor_of(parts, caller), Named(agent_id, seen)
-    agent = await versions.roll_back(parts.database, acting, named, back.version, back.comment)
+    actor, named = actor_of(context, caller), Named(agent_id, seen)
+    agent = await versions.roll_back(context.database, actor, named, back.version, back.comment)
     return _seen(response, agent)
 
 
@@ -206,9 +210,9 @@ def _new(asked: CloneIn, definition: dict[str, Any]) -> NewAgent:
     )
 
 
-async def _read_also(parts: GatewayParts, caller: Caller, name: str) -> Agent:
-    agent = await agents.find_agent(parts.database, actor_of(parts, caller), name)
-    await require_also(parts, caller, Permission.AGENT_READ, agent.agent_id, "clone_agent")
+async def _read_also(context: GatewayContext, caller: Caller, name: str) -> Agent:
+    agent = await agents.find_agent(context.database, actor_of(context, caller), name)
+    await require_also(context, caller, Permission.AGENT_READ, agent.agent_id, "clone_agent")
     return agent
 
 

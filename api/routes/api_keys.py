@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.api_keys import ApiKeyIn, ApiKeyOut, IssuedKeyOut, issued_out, key_out
 from api.schemas.pages import PageOut
 from api.web.pagination import Cursor, Limit, parse_place, place_cursor
-from taskforce.application.access.authorization import shown
+from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import api_keys
 from taskforce.application.identity.api_keys import NewKey
 from taskforce.core.domain.ids import parse_id
@@ -23,48 +23,48 @@ Issuer = Annotated[Caller, Allowed(Permission.USER_MANAGE, of="user_id")]
 
 
 @router.get("", name="list_api_keys")
-async def list_keys(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[ApiKeyOut]:
+async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None) -> PageOut[ApiKeyOut]:
     """Keys, newest first; expired and revoked ones too.
 
     A page may be short although there is a next one: keys of users whom the tenant's policy denies are
     passed over.
     """
-    acting = actor_of(parts, caller)
-    found = await api_keys.list_keys(parts.database, acting, parse_place(cursor), limit + 1)
+    actor = actor_of(context, caller)
+    found = await api_keys.list_keys(context.database, actor, parse_place(cursor), limit + 1)
     last = found[limit - 1] if len(found) > limit else None
-    managed = await shown(
-        parts.policies,
-        caller.standing,
+    managed = await filter_allowed(
+        context.policies,
+        caller.principal,
         Permission.USER_MANAGE,
         found[:limit],
         lambda key: key.user_id,
         caller.facts,
     )
     return PageOut[ApiKeyOut].model_construct(
-        items=[key_out(key, acting.now) for key in managed],
+        items=[key_out(key, actor.now) for key in managed],
         next_cursor=place_cursor(last.created_at, last.key_id) if last else None,
     )
 
 
 @router.post("", status_code=201, name="issue_api_key")
-async def issue_key(asked: ApiKeyIn, caller: Issuer, parts: Parts, response: Response) -> IssuedKeyOut:
+async def issue_key(asked: ApiKeyIn, caller: Issuer, context: Context, response: Response) -> IssuedKeyOut:
     """Issues a key. `api_key` is shown in this answer and never again, also not to whoever asks the same once more."""
-    acting = actor_of(parts, caller)
+    actor = actor_of(context, caller)
     wanted = NewKey(asked.user_id, asked.name, frozenset(asked.roles), asked.expires_at, asked.metadata)
-    issued = await api_keys.issue_key(parts.database, acting, wanted)
+    issued = await api_keys.issue_key(context.database, actor, wanted)
     response.headers["location"] = f"/api/v1{PREFIX}/{issued.key.key_id}"
     response.headers["cache-control"] = "no-store"
-    return issued_out(issued.key, issued.plaintext, acting.now)
+    return issued_out(issued.key, issued.plaintext, actor.now)
 
 
 @router.get("/{key_id}", name="read_api_key")
-async def read_key(key_id: str, caller: Manager, parts: Parts) -> ApiKeyOut:
+async def read_key(key_id: str, caller: Manager, context: Context) -> ApiKeyOut:
     """One key."""
-    acting = actor_of(parts, caller)
-    return key_out(await api_keys.find_key(parts.database, acting, parse_id(key_id, "api key")), acting.now)
+    actor = actor_of(context, caller)
+    return key_out(await api_keys.find_key(context.database, actor, parse_id(key_id, "api key")), actor.now)
 
 
 @router.delete("/{key_id}", status_code=204, name="revoke_api_key")
-async def revoke_key(key_id: str, caller: Manager, parts: Parts) -> None:
+async def revoke_key(key_id: str, caller: Manager, context: Context) -> None:
     """Revokes a key for good, at once and everywhere; its row stays for the list."""
-    await api_keys.revoke_key(parts.database, actor_of(parts, caller), parse_id(key_id, "api key"))
+    await api_keys.revoke_key(context.database, actor_of(context, caller), parse_id(key_id, "api key"))

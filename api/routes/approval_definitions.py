@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.approval_definitions import (
     ChangedDefinition,
@@ -26,11 +26,11 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 
 @router.get("", name="list_workflows")
 async def list_workflows(
-    caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None
+    caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[DefinitionOut]:
     """Every definition that counts for the tenant, by id; each says whose it is."""
-    acting, after = actor_of(parts, caller), parse_text(cursor)
-    found = await definitions.list_definitions(parts.database, acting, parts.definitions, after, limit + 1)
+    actor, after = actor_of(context, caller), parse_text(cursor)
+    found = await definitions.list_definitions(context.database, actor, context.definitions, after, limit + 1)
     return PageOut[DefinitionOut].model_construct(
         items=[definition_out(one) for one in found[:limit]],
         next_cursor=text_cursor(found[limit - 1].definition_id) if len(found) > limit else None,
@@ -38,39 +38,41 @@ async def list_workflows(
 
 
 @router.post("", status_code=201, name="create_workflow")
-async def create_workflow(document: NewDefinition, caller: Manager, parts: Parts, response: Response) -> DefinitionOut:
+async def create_workflow(
+    document: NewDefinition, caller: Manager, context: Context, response: Response
+) -> DefinitionOut:
     """Makes a definition; one of the profile's of the same id counts no more.
 
     A wrong one is refused with all its `problems`. Its maker must hold what an approval of its type brings about.
     """
-    acting, wanted = actor_of(parts, caller), change_of(document).document
-    made = await definitions.create_definition(parts.database, acting, parts.definitions, wanted)
+    actor, wanted = actor_of(context, caller), change_of(document).document
+    made = await definitions.create_definition(context.database, actor, context.definitions, wanted)
     response.headers["location"] = f"/api/v1{PREFIX}/{made.definition_id}"
     return definition_out(made)
 
 
 @router.get("/{workflow_id}", name="read_workflow")
-async def read_workflow(workflow_id: str, caller: Manager, parts: Parts) -> DefinitionOut:
+async def read_workflow(workflow_id: str, caller: Manager, context: Context) -> DefinitionOut:
     """One definition."""
-    acting = actor_of(parts, caller)
-    return definition_out(await definitions.find_definition(parts.database, acting, parts.definitions, workflow_id))
+    actor = actor_of(context, caller)
+    return definition_out(await definitions.find_definition(context.database, actor, context.definitions, workflow_id))
 
 
 @router.put("/{workflow_id}", name="change_workflow")
 async def change_workflow(
-    workflow_id: str, document: ChangedDefinition, caller: Manager, parts: Parts
+    workflow_id: str, document: ChangedDefinition, caller: Manager, context: Context
 ) -> DefinitionOut:
     """Replaces a definition of the tenant's own; open requests keep the terms that they began with.
 
     With the `version` that was read, it is refused if somebody has changed the definition meanwhile.
     """
-    acting, change = actor_of(parts, caller), change_of(document)
+    actor, change = actor_of(context, caller), change_of(document)
     return definition_out(
-        await definitions.change_definition(parts.database, acting, parts.definitions, workflow_id, change)
+        await definitions.change_definition(context.database, actor, context.definitions, workflow_id, change)
     )
 
 
 @router.delete("/{workflow_id}", status_code=204, name="delete_workflow")
-async def delete_workflow(workflow_id: str, caller: Manager, parts: Parts) -> None:
+async def delete_workflow(workflow_id: str, caller: Manager, context: Context) -> None:
     """Removes a definition of the tenant's own; one of the profile's of the same id counts again."""
-    await definitions.delete_definition(parts.database, actor_of(parts, caller), parts.definitions, workflow_id)
+    await definitions.delete_definition(context.database, actor_of(context, caller), context.definitions, workflow_id)

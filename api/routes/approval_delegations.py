@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import SignedIn
 from api.schemas.approval_delegations import DelegationIn, DelegationOut, delegation_out
 from taskforce.application.approvals.delegations import delegate, end_delegation, own_delegation
@@ -16,24 +16,24 @@ Anybody = Annotated[Caller, SignedIn]
 
 
 @router.get("", name="read_delegation")
-async def read(caller: Anybody, parts: Parts) -> DelegationOut:
+async def read(caller: Anybody, context: Context) -> DelegationOut:
     """Who decides in the caller's place, now or later."""
-    return delegation_out(await own_delegation(parts.database, actor_of(parts, caller)))
+    return delegation_out(await own_delegation(context.database, actor_of(context, caller)))
 
 
 @router.put("", name="delegate")
-async def put(caller: Anybody, parts: Parts, asked: DelegationIn) -> DelegationOut:
+async def put(caller: Anybody, context: Context, asked: DelegationIn) -> DelegationOut:
     """Lets somebody decide in the caller's place; replaces an earlier delegation."""
-    actor = actor_of(parts, _person(caller))
+    actor = actor_of(context, _person(caller))
     return delegation_out(
-        await delegate(parts.database, actor, asked.delegate_id, asked.since or actor.now, asked.until)
+        await delegate(context.database, actor, asked.delegate_id, asked.since or actor.now, asked.until)
     )
 
 
 @router.delete("", name="end_delegation", status_code=204)
-async def delete(caller: Anybody, parts: Parts) -> None:
+async def delete(caller: Anybody, context: Context) -> None:
     """Ends the caller's delegation, at once."""
-    await end_delegation(parts.database, actor_of(parts, _person(caller)))
+    await end_delegation(context.database, actor_of(context, _person(caller)))
 
 
 def _person(caller: Caller) -> Caller:

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 
-from api.auth.caller import Caller, Parts
+from api.auth.caller import Caller, Context
 from api.auth.guard import Allowed, may_still
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
 from api.schemas.pages import PageOut
@@ -53,14 +53,14 @@ def audit_filter(
 @router.get("", name="list_audit_events")
 async def list_audit_events(
     caller: Auditor,
-    parts: Parts,
+    context: Context,
     which: Annotated[AuditFilter, Depends(audit_filter)],
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[AuditEventOut]:
     """The tenant's audit events, newest first."""
     page = Page(limit + 1, parse_place(cursor))
-    async with parts.database.tenant(caller.tenant_id) as records:
+    async with context.database.tenant(caller.tenant_id) as records:
         found = list(await records.audit.page(which, page))
     shown = found[:limit]
     return PageOut[AuditEventOut].model_construct(
@@ -72,7 +72,7 @@ async def list_audit_events(
 @router.get("/export", response_class=Response, responses=_EXPORT, name="export_audit_log")
 async def export_audit_log(
     caller: Auditor,
-    parts: Parts,
+    context: Context,
     after: Annotated[
         str | None, Query(max_length=200, description="An anchor, or the number of an event, to go on after")
     ] = None,
@@ -83,17 +83,17 @@ async def export_audit_log(
     """
     place = parse_after(after)
     asking = Asking(caller.tenant_id, caller.user_id, caller.request_id, caller.key_id)
-    export = await begin_export(parts.database, asking, place, parts.clock())
+    export = await begin_export(context.database, asking, place, context.clock())
     name = f"audit-{caller.tenant_id}-{export.begin.seq + 1}-{export.end.seq}.jsonl"
     headers = {ANCHOR: str(export.end), "content-disposition": f'attachment; filename="{name}"'}
-    reading = still(parts, lambda: may_still(parts, caller, Permission.AUDIT_READ, None))
-    return LinesResponse(export_lines(parts.database, export, reading), headers)
+    reading = still(context, lambda: may_still(context, caller, Permission.AUDIT_READ, None))
+    return LinesResponse(export_lines(context.database, export, reading), headers)
 
 
 @router.get("/anchor", name="read_audit_anchor")
-async def read_audit_anchor(caller: Auditor, parts: Parts) -> AnchorOut:
+async def read_audit_anchor(caller: Auditor, context: Context) -> AnchorOut:
     """Where the chain ends now; an event is sealed into it within seconds."""
-    return anchor_out(*await current_anchor(parts.database, caller.tenant_id))
+    return anchor_out(*await current_anchor(context.database, caller.tenant_id))
 
 
 def _plain(key_id: UUID | None) -> str | None:

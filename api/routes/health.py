@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Response
 
-from api.auth.caller import Parts
+from api.auth.caller import Context
 from api.auth.guard import Open
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.schemas.health import AliveOut, PartOut, ReadyOut
 from taskforce.core.domain.errors import DomainError
 
@@ -23,22 +23,22 @@ async def health() -> AliveOut:
 
 
 @router.get("/ready", responses={503: {"model": ReadyOut}}, name="ready")
-async def ready(parts: Parts, response: Response) -> ReadyOut:
+async def ready(context: Context, response: Response) -> ReadyOut:
     """Whether database, Temporal and a polling worker are there; each is asked for at most two seconds."""
-    database, (temporal, worker) = await asyncio.gather(_asked(parts.database.ping), _workflows(parts))
+    database, (temporal, worker) = await asyncio.gather(_asked(context.database.ping), _workflows(context))
     found = {"database": database, "temporal": temporal, "worker": worker}
     if all(part.ok for part in found.values()):
-        return ReadyOut(status="ready", parts=found)
+        return ReadyOut(status="ready", context=found)
     response.status_code = 503
-    return ReadyOut(status="not_ready", parts=found)
+    return ReadyOut(status="not_ready", context=found)
 
 
-async def _workflows(parts: GatewayParts) -> tuple[PartOut, PartOut]:
+async def _workflows(context: GatewayContext) -> tuple[PartOut, PartOut]:
     polling = 0
 
     async def count() -> None:
         nonlocal polling
-        polling = await parts.door.pollers()
+        polling = await context.workflow_client.pollers()
 
     temporal = await _asked(count)
     if not temporal.ok:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import SignedIn
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.schemas.me import MeOut, MyGrantOut, MyPermissionsOut
 from taskforce.application.identity.resource_roles import own_grants
 from taskforce.core.domain.tenants.tenant import FEATURES
@@ -32,22 +32,22 @@ async def me(caller: Anybody) -> MeOut:
 
 
 @router.get("/me/permissions", name="read_my_permissions")
-async def my_permissions(caller: Anybody, parts: Parts) -> MyPermissionsOut:
+async def my_permissions(caller: Anybody, context: Context) -> MyPermissionsOut:
     """What the caller may do now: everywhere in the tenant, on single resources, and with which of its features."""
-    settings = caller.standing.tenant.settings
+    settings = caller.principal.tenant.settings
     return MyPermissionsOut(
         roles=sorted(caller.roles),
         permissions=_permissions(caller),
         features=sorted(name for name in FEATURES if settings.allows(name)),
-        grants=await _grants(parts, caller),
+        grants=await _grants(context, caller),
     )
 
 
-async def _grants(parts: GatewayParts, caller: Caller) -> Sequence[MyGrantOut]:
+async def _grants(context: GatewayContext, caller: Caller) -> Sequence[MyGrantOut]:
     if caller.key_id is not None:
         # A key is cut to its roles; a role on one resource is its user's, and would widen it.
         return []
-    acting = actor_of(parts, caller)
+    actor = actor_of(context, caller)
     return [
         MyGrantOut(
             role_id=grant.role_id,
@@ -56,7 +56,7 @@ async def _grants(parts: GatewayParts, caller: Caller) -> Sequence[MyGrantOut]:
             expires_at=grant.expires_at,
             permissions=sorted(one.value for one in allowed),
         )
-        for grant, allowed in await own_grants(parts.database, acting)
+        for grant, allowed in await own_grants(context.database, actor)
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.pages import ListOut
 from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, policy_out, tried_out
@@ -20,29 +20,29 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 
 
 @router.get("", name="read_policy")
-async def read_policy(caller: Manager, parts: Parts) -> PolicyOut:
+async def read_policy(caller: Manager, context: Context) -> PolicyOut:
     """The document that holds; an empty one of version 0 before the first was saved."""
-    return policy_out(await current_document(parts.database, actor_of(parts, caller)))
+    return policy_out(await current_document(context.database, actor_of(context, caller)))
 
 
 @router.put("", name="save_policy")
-async def save_policy(document: Document, caller: Manager, parts: Parts) -> PolicyOut:
+async def save_policy(document: Document, caller: Manager, context: Context) -> PolicyOut:
     """Replaces the document, in its canonical form; it counts on every gateway within a second.
 
     A wrong one is refused with all its `problems`. What its new allow rules give, its author must hold.
     """
-    return policy_out(await save_document(parts.database, actor_of(parts, caller), document))
+    return policy_out(await save_document(context.database, actor_of(context, caller), document))
 
 
 @router.post("/dry-run", name="try_policy", response_model=ListOut[TriedOut])
-async def try_policy(asked: DryRunIn, caller: Manager, parts: Parts) -> Response:
+async def try_policy(asked: DryRunIn, caller: Manager, context: Context) -> Response:
     """Says, with the reason of each rule, how cases are decided now and how the document would decide; saves nothing.
 
     Without a document it explains the decisions of now.
     """
     cases = [case.asked() for case in asked.cases]
     tried = await try_document(
-        parts.database, actor_of(parts, caller), CatalogTags(parts.database), asked.document, cases
+        context.database, actor_of(context, caller), CatalogTags(context.database), asked.document, cases
     )
     return Response(await asyncio.to_thread(_written, tried), media_type="application/json")
 

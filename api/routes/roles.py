@@ -5,12 +5,12 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
 from api.schemas.roles import RoleChangeIn, RoleIn, RoleOut, role_out
 from api.web.pagination import Cursor, Limit, parse_text, text_cursor
-from taskforce.application.access.authorization import shown
+from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import roles
 from taskforce.application.identity.roles import RoleChange
 from taskforce.core.domain.identity.roles import permissions_named
@@ -23,15 +23,15 @@ Manager = Annotated[Caller, Allowed(Permission.ROLE_MANAGE)]
 
 
 @router.get("", name="list_roles")
-async def list_roles(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[RoleOut]:
+async def list_roles(caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None) -> PageOut[RoleOut]:
     """Every role that users of the tenant can hold, by id; each says whose it is.
 
     A page may be short although there is a next one: roles that the tenant's policy denies are passed over.
     """
-    found = await roles.list_roles(parts.database, actor_of(parts, caller), parse_text(cursor), limit + 1)
-    managed = await shown(
-        parts.policies,
-        caller.standing,
+    found = await roles.list_roles(context.database, actor_of(context, caller), parse_text(cursor), limit + 1)
+    managed = await filter_allowed(
+        context.policies,
+        caller.principal,
         Permission.ROLE_MANAGE,
         found[:limit],
         lambda role: role.role_id,
@@ -44,24 +44,24 @@ async def list_roles(caller: Manager, parts: Parts, limit: Limit = 20, cursor: C
 
 
 @router.post("", status_code=201, name="create_role")
-async def create_role(asked: RoleIn, caller: Manager, parts: Parts, response: Response) -> RoleOut:
+async def create_role(asked: RoleIn, caller: Manager, context: Context, response: Response) -> RoleOut:
     """Makes a role of permissions that the caller holds."""
     change = RoleChange(
         description=asked.description, permissions=permissions_named(asked.permissions), metadata=asked.metadata
     )
-    made = await roles.create_role(parts.database, actor_of(parts, caller), asked.name, change)
+    made = await roles.create_role(context.database, actor_of(context, caller), asked.name, change)
     response.headers["location"] = f"/api/v1{PREFIX}/{quote(made.role_id, safe=':')}"
     return role_out(made)
 
 
 @router.get("/{role_id}", name="read_role")
-async def read_role(role_id: str, caller: Manager, parts: Parts) -> RoleOut:
+async def read_role(role_id: str, caller: Manager, context: Context) -> RoleOut:
     """One role."""
-    return role_out(await roles.find_role(parts.database, actor_of(parts, caller), role_id))
+    return role_out(await roles.find_role(context.database, actor_of(context, caller), role_id))
 
 
 @router.put("/{role_id}", name="update_role")
-async def update_role(role_id: str, asked: RoleChangeIn, caller: Manager, parts: Parts) -> RoleOut:
+async def update_role(role_id: str, asked: RoleChangeIn, caller: Manager, context: Context) -> RoleOut:
     """Changes a role of the tenant's own; it counts from the next request on of everybody who holds it."""
     change = RoleChange(
         name=asked.name,
@@ -69,10 +69,10 @@ async def update_role(role_id: str, asked: RoleChangeIn, caller: Manager, parts:
         permissions=None if asked.permissions is None else permissions_named(asked.permissions),
         metadata=asked.metadata,
     )
-    return role_out(await roles.update_role(parts.database, actor_of(parts, caller), role_id, change))
+    return role_out(await roles.update_role(context.database, actor_of(context, caller), role_id, change))
 
 
 @router.delete("/{role_id}", status_code=204, name="delete_role")
-async def delete_role(role_id: str, caller: Manager, parts: Parts) -> None:
+async def delete_role(role_id: str, caller: Manager, context: Context) -> None:
     """Removes a role of the tenant's own that nobody holds any more."""
-    await roles.delete_role(parts.database, actor_of(parts, caller), role_id)
+    await roles.delete_role(context.database, actor_of(context, caller), role_id)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
-from api.auth.caller import Parts
+from api.auth.caller import Context
 from api.routes.runs import Reader, find_run
 from api.run_stream import MEDIA_TYPE, EventStreamResponse, RunStream
 from taskforce.core.domain.errors import Invalid
@@ -39,8 +39,8 @@ def resume_point(
 
 @router.get("/events", response_class=Response, responses=_EVENTS, name="follow_run")
 async def follow_run(
-    run_id: str, caller: Reader, parts: Parts, after: Annotated[int, Depends(resume_point)]
+    run_id: str, caller: Reader, context: Context, after: Annotated[int, Depends(resume_point)]
 ) -> EventStreamResponse:
     """Server-sent events: durable milestones with ids, and the model's words (`token`) without. Ends with the run."""
-    run = await find_run(parts, caller, run_id)
-    return EventStreamResponse(RunStream(parts, caller, run, after).pieces())
+    run = await find_run(context, caller, run_id)
+    return EventStreamResponse(RunStream(context, caller, run, after).pieces())

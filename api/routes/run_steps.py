@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
 
-from api.auth.caller import Parts
+from api.auth.caller import Context
 from api.routes.runs import Reader, find_run
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.run_steps import StepOut, TodoOut, step_out, todo_out
@@ -29,12 +29,12 @@ _TEXT: Documented = {200: {"content": {"text/plain": {"schema": {"type": "string
 
 @router.get("/steps", name="list_steps")
 async def list_steps(
-    run_id: str, caller: Reader, parts: Parts, limit: Limit = 20, cursor: Cursor = None
+    run_id: str, caller: Reader, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[StepOut]:
     """The steps of a run, in order: thoughts, tool calls, observations, what they took."""
     after = parse_step(cursor)
-    run = await find_run(parts, caller, run_id)
-    async with parts.database.tenant(caller.tenant_id) as records:
+    run = await find_run(context, caller, run_id)
+    async with context.database.tenant(caller.tenant_id) as records:
         found = await read_steps(records, run.brief.run_id, after, limit + 1)
     shown = found[:limit]
     return PageOut[StepOut].model_construct(
@@ -44,19 +44,19 @@ async def list_steps(
 
 
 @router.get("/todo", name="read_todo")
-async def todo(run_id: str, caller: Reader, parts: Parts) -> ListOut[TodoOut]:
+async def todo(run_id: str, caller: Reader, context: Context) -> ListOut[TodoOut]:
     """The agent's plan as it wrote it last."""
-    run = await find_run(parts, caller, run_id)
-    async with parts.database.tenant(caller.tenant_id) as records:
+    run = await find_run(context, caller, run_id)
+    async with context.database.tenant(caller.tenant_id) as records:
         plan = await read_todo(records, run.brief.run_id)
     return ListOut[TodoOut](items=todo_out(plan))
 
 
 @router.get("/files", name="list_files")
-async def list_files(run_id: str, caller: Reader, parts: Parts) -> ListOut[FileOut]:
+async def list_files(run_id: str, caller: Reader, context: Context) -> ListOut[FileOut]:
     """The files of the run's workspace."""
-    run = await find_run(parts, caller, run_id)
-    async with parts.database.tenant(caller.tenant_id) as records:
+    run = await find_run(context, caller, run_id)
+    async with context.database.tenant(caller.tenant_id) as records:
         files = await records.files.list(run.brief.run_id)
     return ListOut[FileOut](
         items=[FileOut(path=file.path, size=file.size, updated_at=file.updated_at) for file in files]
@@ -64,14 +64,14 @@ async def list_files(run_id: str, caller: Reader, parts: Parts) -> ListOut[FileO
 
 
 @router.get("/files/{path:path}", response_class=Response, responses=_BINARY, name="read_file")
-async def read_file(run_id: str, path: str, caller: Reader, parts: Parts) -> Response:
+async def read_file(run_id: str, path: str, caller: Reader, context: Context) -> Response:
     """One file of the workspace, as it is: an agent wrote it, so no browser shall show it."""
-    run = await find_run(parts, caller, run_id)
+    run = await find_run(context, caller, run_id)
     try:
         known = checked_path(path)
     except ToolFailure:
         raise missing("file") from None
-    async with parts.database.tenant(caller.tenant_id) as records:
+    async with context.database.tenant(caller.tenant_id) as records:
         content = await records.files.read(run.brief.run_id, known)
     if content is None:
         raise missing("file")
@@ -81,9 +81,9 @@ async def read_file(run_id: str, path: str, caller: Reader, parts: Parts) -> Res
 
 
 @router.get("/results/{step}/{call}", response_class=Response, responses=_TEXT, name="read_result")
-async def result(run_id: str, step: Number, call: Number, caller: Reader, parts: Parts) -> Response:
+async def result(run_id: str, step: Number, call: Number, caller: Reader, context: Context) -> Response:
     """A tool's whole result, of which the model may have been shown a part."""
-    run = await find_run(parts, caller, run_id)
-    async with parts.database.tenant(caller.tenant_id) as records:
+    run = await find_run(context, caller, run_id)
+    async with context.database.tenant(caller.tenant_id) as records:
         whole = await read_result(records, run.brief.run_id, step, call)
     return Response(whole, media_type="text/plain")

@@ -5,15 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from api import run_dispatch
-from api.auth.caller import Caller, Parts
+from api.auth.caller import Caller, Context
 from api.auth.guard import Allowed, may
 from api.auth.resource import agent_named
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
 from api.web.headers import IdempotencyKey
 from api.web.pagination import Cursor, Limit, parse_place, place_cursor
-from taskforce.application.access.authorization import shown
+from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.runs.control import Saying, Steerer, mark, say
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.ids import missing, parse_id
@@ -30,13 +30,13 @@ Operator = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]
 _Printable = r"^[ -~]{1,200}$"
 
 
-async def find_run(parts: GatewayParts, caller: Caller, run_id: str) -> Run:
+async def find_run(context: GatewayContext, caller: Caller, run_id: str) -> Run:
     """The run, if the caller's tenant has it.
 
     Raises:
         Missing: `run_not_found`.
     """
-    run = await require_run(parts.database, caller.tenant_id, parse_id(run_id, "run"))
+    run = await require_run(context.database, caller.tenant_id, parse_id(run_id, "run"))
     bind(run_id=run.brief.run_id, session_id=run.brief.session_id, agent_id=run.brief.agent.agent_id)
     return run
 
@@ -53,7 +53,7 @@ def run_filter(
 @router.get("", name="list_runs")
 async def list_runs(
     caller: Reader,
-    parts: Parts,
+    context: Context,
     which: Annotated[RunFilter, Depends(run_filter)],
     mine: Annotated[bool, Query(description="Only the caller's own")] = False,
     limit: Limit = 20,
@@ -64,81 +64,81 @@ async def list_runs(
     A page may be short although there is a next one: sessions that the tenant's policy denies are passed over.
     """
     # Runs of the catalog's agents stand under the agent's id, which never changes.
-    named = None if which.agent_id is None else await agent_named(parts, caller.tenant_id, which.agent_id)
+    named = None if which.agent_id is None else await agent_named(context, caller.tenant_id, which.agent_id)
     wanted = RunFilter(which.status, which.session_id, named, caller.user_id if mine else None)
     page = Page(limit + 1, parse_place(cursor))
-    async with parts.database.tenant(caller.tenant_id) as records:
+    async with context.database.tenant(caller.tenant_id) as records:
         found = list(await records.runs.page(wanted, page))
     last = found[limit - 1].brief if len(found) > limit else None
-    known = await shown(
-        parts.policies,
-        caller.standing,
+    known = await filter_allowed(
+        context.policies,
+        caller.principal,
         Permission.SESSION_READ,
         found[:limit],
         lambda run: run.brief.session_id,
         caller.facts,
     )
     return PageOut[RunOut].model_construct(
-        items=[run_out(run, parts.temporal_ui) for run in known],
+        items=[run_out(run, context.temporal_ui) for run in known],
         next_cursor=place_cursor(last.created_at, last.run_id) if last else None,
     )
 
 
 @router.get("/{run_id}", name="read_run")
-async def read_run(run_id: str, caller: Reader, parts: Parts) -> RunOut:
+async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
     """One run."""
-    return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
+    return run_out(await find_run(context, caller, run_id), context.temporal_ui)
 
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
-async def cancel_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
+async def cancel_run(run_id: str, caller: Operator, context: Context) -> RunOut:
     """Asks a run to end; its model call and its tools are told."""
-    run = await _find_to_steer(parts, caller, run_id)
-    await mark(parts.database, run, "run.cancel", _steerer(caller), parts.clock())
-    await run_dispatch.cancel(parts, run)
-    return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
+    run = await _find_to_steer(context, caller, run_id)
+    await mark(context.database, run, "run.cancel", _steerer(caller), context.clock())
+    await run_dispatch.cancel(context, run)
+    return run_out(await find_run(context, caller, run_id), context.temporal_ui)
 
 
 @router.post("/{run_id}/pause", status_code=202, name="pause_run")
-async def pause_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
+async def pause_run(run_id: str, caller: Operator, context: Context) -> RunOut:
     """Holds a run before its next step."""
-    return await _signal(parts, caller, run_id, "pause")
+    return await _signal(context, caller, run_id, "pause")
 
 
 @router.post("/{run_id}/resume", status_code=202, name="resume_run")
-async def resume_run(run_id: str, caller: Operator, parts: Parts) -> RunOut:
+async def resume_run(run_id: str, caller: Operator, context: Context) -> RunOut:
     """Lets a paused run go on."""
-    return await _signal(parts, caller, run_id, "resume")
+    return await _signal(context, caller, run_id, "resume")
 
 
 @router.post("/{run_id}/messages", status_code=202, name="message_run")
 async def message_run(
-    run_id: str, message: MessageIn, caller: Operator, parts: Parts, response: Response, key: IdempotencyKey
+    run_id: str, message: MessageIn, caller: Operator, context: Context, response: Response, key: IdempotencyKey
 ) -> WordOut:
     """Adds a word to a run; it is heard before the next step, or by the tool that asked for it.
 
     Only the run's owner may: a run acts with its owner's rights, and words steer it. Others who may read the run are
     answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
-    run = await _find_to_steer(parts, caller, run_id)
+    run = await _find_to_steer(context, caller, run_id)
     saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions)
-    said = await say(parts.database, run, saying, parts.rules, parts.clock())
+    said = await say(context.database, run, saying, context.rules, context.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
         await run_dispatch.steer(
-            parts, run, lambda: parts.door.signal_run(tenant_id, known_id, "add_word", said.word_id)
+            context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, "add_word", said.word_id)
         )
     if said.replayed:
         response.headers["idempotency-replayed"] = "true"
-    parts.live.changed(tenant_id, known_id)
+    context.live.changed(tenant_id, known_id)
     return WordOut(word_id=said.word_id)
 
 
-async def _find_to_steer(parts: GatewayParts, caller: Caller, run_id: str) -> Run:
+async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:
     """The run, if it is the caller's own or one that they may read: the answer shows it."""
-    run = await find_run(parts, caller, run_id)
+    run = await find_run(context, caller, run_id)
     own = run.brief.user_id == caller.user_id
-    if own or await may(parts, caller, Permission.SESSION_READ, run.brief.session_id):
+    if own or await may(context, caller, Permission.SESSION_READ, run.brief.session_id):
         return run
     raise missing("run")
 
@@ -147,9 +147,9 @@ def _steerer(caller: Caller) -> Steerer:
     return Steerer(caller.user_id, caller.request_id, caller.key_id)
 
 
-async def _signal(parts: GatewayParts, caller: Caller, run_id: str, signal: str) -> RunOut:
-    run = await _find_to_steer(parts, caller, run_id)
-    await mark(parts.database, run, f"run.{signal}", _steerer(caller), parts.clock())
+async def _signal(context: GatewayContext, caller: Caller, run_id: str, signal: str) -> RunOut:
+    run = await _find_to_steer(context, caller, run_id)
+    await mark(context.database, run, f"run.{signal}", _steerer(caller), context.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
-    await run_dispatch.steer(parts, run, lambda: parts.door.signal_run(tenant_id, known_id, signal))
-    return run_out(await find_run(parts, caller, run_id), parts.temporal_ui)
+    await run_dispatch.steer(context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, signal))
+    return run_out(await find_run(context, caller, run_id), context.temporal_ui)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
 from api.schemas.tenant_deletions import PREFIX, DeletionOut, deletion_out, deletion_path
@@ -27,9 +27,11 @@ DrainSeconds = Annotated[
 
 
 @router.get("", name="list_tenants")
-async def list_tenants(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[TenantOut]:
+async def list_tenants(
+    caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[TenantOut]:
     """Tenants by id: all for the platform's operator, the own one for others."""
-    found = await settings.list_tenants(parts.database, actor_of(parts, caller), parse_text(cursor), limit + 1)
+    found = await settings.list_tenants(context.database, actor_of(context, caller), parse_text(cursor), limit + 1)
     return PageOut[TenantOut].model_construct(
         items=[tenant_out(tenant) for tenant in found[:limit]],
         next_cursor=text_cursor(found[limit - 1].tenant_id) if len(found) > limit else None,
@@ -37,25 +39,25 @@ async def list_tenants(caller: Manager, parts: Parts, limit: Limit = 20, cursor:
 
 
 @router.post("", status_code=201, name="create_tenant")
-async def create_tenant(asked: TenantIn, caller: Manager, parts: Parts, response: Response) -> TenantOut:
+async def create_tenant(asked: TenantIn, caller: Manager, context: Context, response: Response) -> TenantOut:
     """Makes a tenant; only the platform's operator may."""
     made = await settings.create_tenant(
-        parts.database, parts.database, actor_of(parts, caller), asked.tenant_id, _change(asked)
+        context.database, context.database, actor_of(context, caller), asked.tenant_id, _change(asked)
     )
     response.headers["location"] = f"/api/v1{PREFIX}/{made.tenant_id}"
     return tenant_out(made)
 
 
 @router.get("/{tenant_id}", name="read_tenant")
-async def read_tenant(tenant_id: str, caller: Manager, parts: Parts) -> TenantOut:
+async def read_tenant(tenant_id: str, caller: Manager, context: Context) -> TenantOut:
     """One tenant."""
-    return tenant_out(await settings.find_tenant(parts.database, actor_of(parts, caller), tenant_id))
+    return tenant_out(await settings.find_tenant(context.database, actor_of(context, caller), tenant_id))
 
 
 @router.put("/{tenant_id}", name="change_tenant")
-async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, parts: Parts) -> TenantOut:
+async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, context: Context) -> TenantOut:
     """Changes a tenant; limits and the switch are the operator's, name, metadata and `ip_allow_list` its own."""
-    changed = await settings.change_tenant(parts.database, actor_of(parts, caller), tenant_id, _change(asked))
+    changed = await settings.change_tenant(context.database, actor_of(context, caller), tenant_id, _change(asked))
     return tenant_out(changed)
 
 
@@ -63,7 +65,7 @@ async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, 
 async def delete_tenant(
     tenant_id: str,
     caller: Manager,
-    parts: Parts,
+    context: Context,
     response: Response,
     runs: RunsFate = "cancel",
     drain_seconds: DrainSeconds = None,
@@ -77,19 +79,21 @@ async def delete_tenant(
     if (runs == "drain") != (drain_seconds is not None):
         raise Invalid("drain_invalid", "`drain_seconds` goes with `runs=drain`, and with that alone.")
     wish = DeletionWish(tenant_id, drain_seconds)
-    deletion = await deletion_requests.request_deletion(parts.database, parts.database, actor_of(parts, caller), wish)
+    deletion = await deletion_requests.request_deletion(
+        context.database, context.database, actor_of(context, caller), wish
+    )
     if not deletion.is_done:
         # When Temporal does not answer, the sweeper starts it later.
         with suppress(Unavailable):
-            await parts.door.start_deletion(deletion.order.tenant_id)
+            await context.workflow_client.start_deletion(deletion.order.tenant_id)
     response.headers["location"] = deletion_path(deletion.order.tenant_id)
     return deletion_out(deletion)
 
 
 @router.get("/{tenant_id}/deletion", name="read_tenant_deletion")
-async def read_tenant_deletion(tenant_id: str, caller: Manager, parts: Parts) -> DeletionOut:
+async def read_tenant_deletion(tenant_id: str, caller: Manager, context: Context) -> DeletionOut:
     """The report of a tenant's deletion, as far as it has come; for the platform's operator. It outlives the tenant."""
-    return deletion_out(await deletion_requests.find_deletion(parts.database, actor_of(parts, caller), tenant_id))
+    return deletion_out(await deletion_requests.find_deletion(context.database, actor_of(context, caller), tenant_id))
 
 
 def _change(asked: TenantChangeIn) -> TenantChange:

@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.auth.resource import agent_named
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
 from api.web.pagination import Cursor, Limit, parse_text, text_cursor
-from taskforce.application.access.authorization import shown
+from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import resource_roles, users
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.application.identity.users import NewUser, UserChange
@@ -35,7 +35,7 @@ ResourceId = Annotated[str, Query(min_length=1, max_length=LONGEST_RESOURCE_ID)]
 @router.get("", name="list_users")
 async def list_users(
     caller: Manager,
-    parts: Parts,
+    context: Context,
     kind: UserKind | None = None,
     active: bool | None = None,
     limit: Limit = 20,
@@ -46,84 +46,91 @@ async def list_users(
     A page may be short although there is a next one: users whom the tenant's policy denies are passed over.
     """
     which = UserFilter(kind, active)
-    found = await users.list_users(parts.database, actor_of(parts, caller), which, parse_text(cursor), limit + 1)
-    managed = await shown(
-        parts.policies,
-        caller.standing,
+    found = await users.list_users(context.database, actor_of(context, caller), which, parse_text(cursor), limit + 1)
+    managed = await filter_allowed(
+        context.policies,
+        caller.principal,
         Permission.USER_MANAGE,
         found[:limit],
         lambda user: user.user_id,
         caller.facts,
     )
     return PageOut[UserOut].model_construct(
-        items=[user_out(user, parts.clock()) for user in managed],
+        items=[user_out(user, context.clock()) for user in managed],
         next_cursor=text_cursor(found[limit - 1].user_id) if len(found) > limit else None,
     )
 
 
 @router.post("", status_code=201, name="create_user")
-async def create_user(asked: UserIn, caller: Manager, parts: Parts, response: Response) -> UserOut:
+async def create_user(asked: UserIn, caller: Manager, context: Context, response: Response) -> UserOut:
     """Makes a person ahead of their first token, or a service account."""
     wanted = NewUser(asked.kind, asked.user_id, asked.username, asked.email, frozenset(asked.roles), asked.attributes)
-    made = await users.create_user(parts.database, actor_of(parts, caller), wanted)
+    made = await users.create_user(context.database, actor_of(context, caller), wanted)
     response.headers["location"] = _path(made.user_id)
-    return user_out(made, parts.clock())
+    return user_out(made, context.clock())
 
 
 # Before the routes of users: an id may have slashes, so theirs would take these too.
 @router.get("/{user_id:path}/grants", name="list_grants")
-async def list_grants(user_id: str, caller: Manager, parts: Parts) -> ListOut[GrantOut]:
+async def list_grants(user_id: str, caller: Manager, context: Context) -> ListOut[GrantOut]:
     """The roles that a user holds on single resources."""
-    found = await resource_roles.list_grants(parts.database, actor_of(parts, caller), user_id)
+    found = await resource_roles.list_grants(context.database, actor_of(context, caller), user_id)
     return ListOut[GrantOut].model_construct(items=[grant_out(grant) for grant in found])
 
 
 @router.post("/{user_id:path}/grants", status_code=201, name="grant_role")
-async def grant_role(user_id: str, asked: GrantIn, caller: Manager, parts: Parts, response: Response) -> GrantOut:
+async def grant_role(user_id: str, asked: GrantIn, caller: Manager, context: Context, response: Response) -> GrantOut:
     """Gives a user a role on one resource; an agent of the catalog may be named by its slug, and is kept by its id."""
-    resource_id = await _named(parts, caller, asked.resource_type, asked.resource_id)
+    resource_id = await _named(context, caller, asked.resource_type, asked.resource_id)
     grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
-    await resource_roles.grant_role(parts.database, actor_of(parts, caller), grant)
+    await resource_roles.grant_role(context.database, actor_of(context, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)
 
 
 @router.delete("/{user_id:path}/grants", status_code=204, name="withdraw_role")
 async def withdraw_role(
-    user_id: str, role_id: RoleId, resource_type: ResourceType, resource_id: ResourceId, caller: Manager, parts: Parts
+    user_id: str,
+    role_id: RoleId,
+    resource_type: ResourceType,
+    resource_id: ResourceId,
+    caller: Manager,
+    context: Context,
 ) -> None:
     """Takes a role on one resource back, which is named as when it was given."""
-    known_id = await _named(parts, caller, resource_type, resource_id)
+    known_id = await _named(context, caller, resource_type, resource_id)
     grant = ResourceGrant(user_id, role_id, resource_type, known_id)
-    await resource_roles.withdraw_role(parts.database, actor_of(parts, caller), grant)
+    await resource_roles.withdraw_role(context.database, actor_of(context, caller), grant)
 
 
 @router.get("/{user_id:path}", name="read_user")
-async def read_user(user_id: str, caller: Manager, parts: Parts) -> UserOut:
+async def read_user(user_id: str, caller: Manager, context: Context) -> UserOut:
     """One user."""
-    return user_out(await users.find_user(parts.database, actor_of(parts, caller), user_id), parts.clock())
+    return user_out(await users.find_user(context.database, actor_of(context, caller), user_id), context.clock())
 
 
 @router.put("/{user_id:path}", name="change_user")
-async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, parts: Parts) -> UserOut:
+async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, context: Context) -> UserOut:
     """Changes a user; what is left out stays as it is."""
     roles = None if asked.roles is None else frozenset(asked.roles)
     lent = None if asked.lent_roles is None else frozenset(asked.lent_roles)
     change = UserChange(asked.username, asked.email, roles, asked.active, asked.attributes, lent)
-    return user_out(await users.change_user(parts.database, actor_of(parts, caller), user_id, change), parts.clock())
+    return user_out(
+        await users.change_user(context.database, actor_of(context, caller), user_id, change), context.clock()
+    )
 
 
 @router.delete("/{user_id:path}", status_code=204, name="deactivate_user")
-async def deactivate_user(user_id: str, caller: Manager, parts: Parts) -> None:
+async def deactivate_user(user_id: str, caller: Manager, context: Context) -> None:
     """Deactivates a user, which ends what their tokens, API keys and runs may do.
 
     The row stays, because runs, requests and the audit log name it; `active: true` gives the rights back.
     """
-    await users.deactivate_user(parts.database, actor_of(parts, caller), user_id)
+    await users.deactivate_user(context.database, actor_of(context, caller), user_id)
 
 
-async def _named(parts: GatewayParts, caller: Caller, kind: ResourceType, resource_id: str) -> str:
-    return await agent_named(parts, caller.tenant_id, resource_id) if kind is ResourceType.AGENT else resource_id
+async def _named(context: GatewayContext, caller: Caller, kind: ResourceType, resource_id: str) -> str:
+    return await agent_named(context, caller.tenant_id, resource_id) if kind is ResourceType.AGENT else resource_id
 
 
 def _path(user_id: str) -> str:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from api.auth.caller import Caller, Parts, actor_of
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.schemas.pages import PageOut
 from api.schemas.webhooks import (
     DeliveryOut,
@@ -35,10 +35,12 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 
 
 @router.get("", name="list_webhooks")
-async def list_webhooks(caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None) -> PageOut[WebhookOut]:
+async def list_webhooks(
+    caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[WebhookOut]:
     """Webhooks, newest first, without their secrets; the deployment's own, of its profile, are not among them."""
     page = Page(limit + 1, parse_place(cursor))
-    found = await endpoints.list_webhooks(parts.database, actor_of(parts, caller), page)
+    found = await endpoints.list_webhooks(context.database, actor_of(context, caller), page)
     last = found[limit - 1] if len(found) > limit else None
     return PageOut[WebhookOut].model_construct(
         items=[webhook_out(webhook) for webhook in found[:limit]],
@@ -47,58 +49,58 @@ async def list_webhooks(caller: Manager, parts: Parts, limit: Limit = 20, cursor
 
 
 @router.post("", status_code=201, name="create_webhook")
-async def create_webhook(asked: WebhookIn, caller: Manager, parts: Parts, response: Response) -> ShownWebhookOut:
+async def create_webhook(asked: WebhookIn, caller: Manager, context: Context, response: Response) -> ShownWebhookOut:
     """Makes a webhook. `secret` is shown in this answer and never again."""
-    acting, wanted = actor_of(parts, caller), asked.wanted()
-    shown = await endpoints.create_webhook(parts.database, acting, parts.webhook_urls, wanted, parts.definitions)
+    actor, wanted = actor_of(context, caller), asked.wanted()
+    shown = await endpoints.create_webhook(context.database, actor, context.webhook_urls, wanted, context.definitions)
     response.headers["location"] = _path(shown.webhook.webhook_id)
     return shown_out(shown)
 
 
 @router.get("/{webhook_id}", name="read_webhook")
-async def read_webhook(webhook_id: str, caller: Manager, parts: Parts) -> WebhookOut:
+async def read_webhook(webhook_id: str, caller: Manager, context: Context) -> WebhookOut:
     """One webhook, without its secret."""
-    return webhook_out(await endpoints.find_webhook(parts.database, actor_of(parts, caller), _id(webhook_id)))
+    return webhook_out(await endpoints.find_webhook(context.database, actor_of(context, caller), _id(webhook_id)))
 
 
 @router.put("/{webhook_id}", name="change_webhook")
-async def change_webhook(webhook_id: str, asked: WebhookChangeIn, caller: Manager, parts: Parts) -> WebhookOut:
+async def change_webhook(webhook_id: str, asked: WebhookChangeIn, caller: Manager, context: Context) -> WebhookOut:
     """Changes a webhook; what is left out stays as it is."""
-    acting = actor_of(parts, caller)
+    actor = actor_of(context, caller)
     changed = await endpoints.change_webhook(
-        parts.database, acting, parts.webhook_urls, _id(webhook_id), asked.change()
+        context.database, actor, context.webhook_urls, _id(webhook_id), asked.change()
     )
     return webhook_out(changed)
 
 
 @router.delete("/{webhook_id}", status_code=204, name="delete_webhook")
-async def delete_webhook(webhook_id: str, caller: Manager, parts: Parts) -> None:
+async def delete_webhook(webhook_id: str, caller: Manager, context: Context) -> None:
     """Removes a webhook with its secret; what waits for another attempt is not sent any more."""
-    await endpoints.delete_webhook(parts.database, actor_of(parts, caller), _id(webhook_id))
+    await endpoints.delete_webhook(context.database, actor_of(context, caller), _id(webhook_id))
 
 
 @router.post("/{webhook_id}/rotate", name="rotate_webhook_secret")
-async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, parts: Parts) -> ShownWebhookOut:
+async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, context: Context) -> ShownWebhookOut:
     """Gives the webhook another secret, shown in this answer and never again; the old one counts for a while yet."""
-    acting = actor_of(parts, caller)
-    shown = await endpoints.rotate_secret(parts.database, acting, _id(webhook_id), asked.secret, asked.overlap)
+    actor = actor_of(context, caller)
+    shown = await endpoints.rotate_secret(context.database, actor, _id(webhook_id), asked.secret, asked.overlap)
     return shown_out(shown)
 
 
 @router.post("/{webhook_id}/test", status_code=202, name="test_webhook")
-async def test_webhook(webhook_id: str, caller: Manager, parts: Parts, response: Response) -> DeliveryOut:
+async def test_webhook(webhook_id: str, caller: Manager, context: Context, response: Response) -> DeliveryOut:
     """Sends a `test` event, once; the delivery's own address says what came of it."""
-    sent = await delivery_log.send_test(parts.database, actor_of(parts, caller), _id(webhook_id))
-    return await _sent(sent, caller, parts, response)
+    sent = await delivery_log.send_test(context.database, actor_of(context, caller), _id(webhook_id))
+    return await _sent(sent, caller, context, response)
 
 
 @router.get("/{webhook_id}/deliveries", name="list_deliveries")
 async def list_deliveries(
-    webhook_id: str, caller: Manager, parts: Parts, limit: Limit = 20, cursor: Cursor = None
+    webhook_id: str, caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[DeliveryOut]:
     """What was sent to the webhook, newest first, with every attempt."""
-    page, acting = Page(limit + 1, parse_place(cursor)), actor_of(parts, caller)
-    found = await delivery_log.list_deliveries(parts.database, acting, _id(webhook_id), page)
+    page, actor = Page(limit + 1, parse_place(cursor)), actor_of(context, caller)
+    found = await delivery_log.list_deliveries(context.database, actor, _id(webhook_id), page)
     last = found[limit - 1] if len(found) > limit else None
     return PageOut[DeliveryOut].model_construct(
         items=[delivery_out(delivery) for delivery in found[:limit]],
@@ -107,25 +109,25 @@ async def list_deliveries(
 
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}", name="read_delivery")
-async def read_delivery(webhook_id: str, delivery_id: str, caller: Manager, parts: Parts) -> DeliveryOut:
+async def read_delivery(webhook_id: str, delivery_id: str, caller: Manager, context: Context) -> DeliveryOut:
     """One delivery with every attempt."""
-    acting, which = actor_of(parts, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
-    return delivery_out(await delivery_log.find_delivery(parts.database, acting, *which))
+    actor, which = actor_of(context, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
+    return delivery_out(await delivery_log.find_delivery(context.database, actor, *which))
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, name="redeliver")
 async def redeliver(
-    webhook_id: str, delivery_id: str, caller: Manager, parts: Parts, response: Response
+    webhook_id: str, delivery_id: str, caller: Manager, context: Context, response: Response
 ) -> DeliveryOut:
     """Sends the same event once more, with its id and its body, as a delivery of its own."""
-    acting, which = actor_of(parts, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
-    return await _sent(await delivery_log.redeliver(parts.database, acting, *which), caller, parts, response)
+    actor, which = actor_of(context, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
+    return await _sent(await delivery_log.redeliver(context.database, actor, *which), caller, context, response)
 
 
-async def _sent(delivery: Delivery, caller: Caller, parts: GatewayParts, response: Response) -> DeliveryOut:
+async def _sent(delivery: Delivery, caller: Caller, context: GatewayContext, response: Response) -> DeliveryOut:
     # When Temporal does not answer, the delivery is started later.
     with suppress(Unavailable):
-        await parts.door.start_delivery(caller.tenant_id, delivery.delivery_id, delivery.what.event)
+        await context.workflow_client.start_delivery(caller.tenant_id, delivery.delivery_id, delivery.what.event)
     response.headers["location"] = f"{_path(delivery.webhook_id)}/deliveries/{delivery.delivery_id}"
     return delivery_out(delivery)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from taskforce.core.domain.approvals.approval import MAX_COMMENT, ApprovalStatus, Channel, Verdict
-from taskforce.core.domain.approvals.records import Happening, Request
+from taskforce.core.domain.approvals.records import HistoryEntry, Request
 
 Comment = Annotated[str, Field(max_length=MAX_COMMENT)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -230,7 +230,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
     )
 
 
-def history_out(happenings: list[Happening]) -> HistoryOut:
+def history_out(happenings: list[HistoryEntry]) -> HistoryOut:
     """The history of a request as a caller sees it."""
     return HistoryOut(
         items=[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from taskforce.application.webhooks.endpoints import NewWebhook, Shown, WebhookChange
+from taskforce.application.webhooks.endpoints import NewWebhook, WebhookChange, WebhookWithSecret
 from taskforce.core.domain.webhooks.delivery import Attempt, Delivery, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import (
     LONGEST_OVERLAP,
@@ -207,7 +207,7 @@ def webhook_out(webhook: Webhook) -> WebhookOut:
     )
 
 
-def shown_out(shown: Shown) -> ShownWebhookOut:
+def shown_out(shown: WebhookWithSecret) -> ShownWebhookOut:
     """The webhook with its secret."""
     secrets = shown.secrets
     return ShownWebhookOut(
@@ -227,9 +227,9 @@ def delivery_out(delivery: Delivery) -> DeliveryOut:
         subject=delivery.what.subject,
         happened_at=delivery.what.at,
         created_at=delivery.created_at,
-        status=delivery.standing.status,
+        status=delivery.state.status,
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
-        next_attempt_at=delivery.standing.next_attempt_at,
+        next_attempt_at=delivery.state.next_attempt_at,
         finished_at=delivery.finished_at,
         redelivery_of=delivery.redelivery_of,
     )

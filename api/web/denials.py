@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import structlog
 from starlette.requests import Request
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.core.domain.access.rate_limits import Rate
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.redaction import redact
 
 NOBODY = "anonymous"
@@ -46,44 +46,44 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     """
     if not isinstance(error, Unauthenticated | Forbidden):
         return
-    parts = request.app.state.parts
-    assert isinstance(parts, GatewayParts)
-    standing = getattr(request.state, "standing", None)
+    context = request.app.state.context
+    assert isinstance(context, GatewayContext)
+    principal = getattr(request.state, "standing", None)
     with suppress(Limited):
         try:
             # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
-            if isinstance(standing, Standing) and error.code != "address_not_allowed":
-                await _note_denial(request, parts, standing, error)
+            if isinstance(principal, Principal) and error.code != "address_not_allowed":
+                await _note_denial(request, context, principal, error)
             elif error.code != "token_missing":
-                await _note_failed_sign_in(request, parts, error)
+                await _note_failed_sign_in(request, context, error)
         except Unavailable as gone:
             _log.warning("audit.not_written", code=error.code, reason=gone.code)
 
 
-async def _note_denial(request: Request, parts: GatewayParts, standing: Standing, error: DomainError) -> None:
+async def _note_denial(request: Request, context: GatewayContext, principal: Principal, error: DomainError) -> None:
     _log.warning("access.denied", code=error.code, **error.details)
     if request.method in _READING:
         return
-    event = _event(request, parts, standing.user.user_id, "access.denied", error)
-    async with parts.database.tenant(standing.tenant.tenant_id) as records:
+    event = _event(request, context, principal.user.user_id, "access.denied", error)
+    async with context.database.tenant(principal.tenant.tenant_id) as records:
         await records.audit.append(event)
 
 
-async def _note_failed_sign_in(request: Request, parts: GatewayParts, error: DomainError) -> None:
+async def _note_failed_sign_in(request: Request, context: GatewayContext, error: DomainError) -> None:
     _log.warning("auth.failed", code=error.code)
-    now, tenant_id, actor_id = parts.clock(), parts.rules.platform_tenant, NOBODY
+    now, tenant_id, actor_id = context.clock(), context.rules.platform_tenant, NOBODY
     claimed = getattr(request.state, "claimed", None)
     if isinstance(claimed, Claimed) and error.code not in _NO_TENANT:
         tenant_id, actor_id = claimed.tenant_id, claimed.user_id
     else:
         # Only a token that we do not believe says whose tenant it would be, or there is none, or none any more.
-        await parts.database.register_tenant(tenant_id, now)
-    async with parts.database.tenant(tenant_id) as records:
+        await context.database.register_tenant(tenant_id, now)
+    async with context.database.tenant(tenant_id) as records:
         if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
-            await records.audit.append(_event(request, parts, actor_id, "auth.failed", error))
+            await records.audit.append(_event(request, context, actor_id, "auth.failed", error))
 
 
-def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, error: DomainError) -> AuditEvent:
+def _event(request: Request, context: GatewayContext, actor_id: str, action: str, error: DomainError) -> AuditEvent:
     route = request.scope.get("route")
     return AuditEvent(
         actor_id=actor_id,
@@ -92,7 +92,7 @@ def _event(request: Request, parts: GatewayParts, actor_id: str, action: str, er
         resource_id=redact(f"{request.method} {getattr(route, 'path', request.url.path)}")[:500],
         outcome="denied",
         reason=error.code,
-        at=parts.clock(),
+        at=context.clock(),
         request_id=getattr(request.state, "request_id", None),
         key_id=getattr(getattr(request.state, "claimed", None), "key_id", None),
         details={

@@ -40,7 +40,7 @@ def idempotency_key(
     return key
 
 
-def patience(
+def wait_seconds(
     prefer: Annotated[str | None, Header(description="`wait=N`: seconds to wait for the end, at most 60")] = None,
 ) -> int | None:
     """How many seconds the caller is willing to wait (RFC 7240); a preference that makes no sense is no preference."""
@@ -73,4 +73,4 @@ Seen = Annotated[frozenset[int] | None, Depends(seen_revision)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
-Patience = Annotated[int | None, Depends(patience)]
+Patience = Annotated[int | None, Depends(wait_seconds)]

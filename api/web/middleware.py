@@ -107,7 +107,7 @@ class BodyGuard:
         await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        parts: list[bytes] = []
+        context: list[bytes] = []
         size, more = 0, True
         while more:
             message = await receive()
@@ -117,9 +117,9 @@ class BodyGuard:
             size += len(part)
             if size > self._most:
                 return None
-            parts.append(part)
+            context.append(part)
             more = message.get("more_body", False)
-        return b"".join(parts)
+        return b"".join(context)
 
 
 class _Answer:

@@ -8,7 +8,7 @@ import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.core.domain.errors import DomainError
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -38,11 +38,11 @@ class LinesResponse(StreamingResponse):
             _log.warning("lines.broken", code=error.code, detail=error.message)
 
 
-def still(parts: GatewayParts, look: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+def still(context: GatewayContext, look: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
     """Whether a reader may read on, looked at anew as often as for a stream.
 
     Args:
-        parts: The gateway's parts.
+        context: The gateway's parts.
         look: Looks at it.
     """
     seconds = asyncio.get_running_loop().time
@@ -50,7 +50,7 @@ def still(parts: GatewayParts, look: Callable[[], Awaitable[bool]]) -> Callable[
 
     async def may_go_on() -> bool:
         nonlocal checked_at
-        if seconds() - checked_at < parts.rhythm.recheck:
+        if seconds() - checked_at < context.rhythm.recheck:
             return True
         checked_at = seconds()
         return await look()

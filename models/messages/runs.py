@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from models.messages.frame import Message, RunRef
-from taskforce.core.domain.runs.run import ANSWER_SECONDS, Brief
+from taskforce.core.domain.runs.run import ANSWER_SECONDS, RunSpec
 
 Todo = tuple[tuple[str, str], ...]
 
@@ -52,7 +52,7 @@ class RunPlan(Message):
     answer_seconds: int
 
     @classmethod
-    def of(cls, brief: Brief) -> Self:
+    def of(cls, brief: RunSpec) -> Self:
         """The plan of a run."""
         return cls(
             agent_id=brief.agent.agent_id,

@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 ROOM = 16_000_000
 
 
-class Kept(Generic[Key, Value]):
+class BoundedCache(Generic[Key, Value]):
     """Values by key, as many as there is room for; the oldest goes first.
 
     Args:

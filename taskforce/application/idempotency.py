@@ -13,7 +13,7 @@ _ACCEPTED = 202
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class IdempotentCall:
     """What a key stands for.
 
     Attributes:
@@ -30,7 +30,7 @@ class Keyed:
 
 
 async def claim(
-    records: Records, keyed: Keyed, answer: Mapping[str, object], now: datetime
+    records: Records, keyed: IdempotentCall, answer: Mapping[str, object], now: datetime
 ) -> Mapping[str, object] | None:
     """Claims a key within the transaction that does what is asked for.
 
@@ -52,7 +52,7 @@ async def claim(
     return _same(mine.body_hash, await records.answers.claim(keyed.user_id, keyed.route, keyed.key, mine, now))
 
 
-async def earlier(records: Records, keyed: Keyed) -> Mapping[str, object] | None:
+async def earlier(records: Records, keyed: IdempotentCall) -> Mapping[str, object] | None:
     """The body of the first answer, before anything is looked at that may have changed since; None without one.
 
     Raises:

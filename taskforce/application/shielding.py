@@ -8,7 +8,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-async def to_its_end(work: Coroutine[object, object, Result]) -> Result:
+async def shielded(work: Coroutine[object, object, Result]) -> Result:
     """Does something to its end; a caller that is cancelled meanwhile is cancelled after it.
 
     Args:

@@ -12,7 +12,7 @@ from taskforce.core.interfaces.store import Tenants
 TENANTS = 200
 
 
-async def every_tenant(platform: Tenants, now: datetime) -> AsyncIterator[Tenant]:
+async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant]:
     """Tenants by their ids, those that are switched off too, but not those whose rows are being erased.
 
     Args:
@@ -39,7 +39,7 @@ class Start(Protocol):
         ...
 
 
-class Unstarted(Protocol):
+class ListOrphans(Protocol):
     """Sees what was committed before a time and has not begun, in the order of its ids."""
 
     def __call__(self, before: datetime, most: int, after: str | None, /) -> Awaitable[Sequence[tuple[str, str]]]:
@@ -47,7 +47,7 @@ class Unstarted(Protocol):
         ...
 
 
-class Late:
+class OrphanSweep:
     """Starts what a crash between commit and start has left behind.
 
     What has a workflow, and waits for a worker to begin it, looks the same: each sweep goes on where the last one
@@ -58,7 +58,7 @@ class Late:
         start: Starts one.
     """
 
-    def __init__(self, unstarted: Unstarted, start: Start) -> None:
+    def __init__(self, unstarted: ListOrphans, start: Start) -> None:
         self._unstarted = unstarted
         self._start = start
         self._after: str | None = None

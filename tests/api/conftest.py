@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client
 
 from api.agent_selection import Agents
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.config.settings import REPOSITORY
@@ -18,18 +18,18 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher
 from tests.api.gateway import SECRET, ClientFor, Gateway, serving
 from tests.fixtures.stack import DatabaseUrls
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 
 @pytest.fixture(scope="session")
-async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Client) -> AsyncIterator[GatewayParts]:
+async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Client) -> AsyncIterator[GatewayContext]:
     """No worker polls this door's queue, so that runs stay as they were asked for."""
     async with Listener(postgres.app) as listener, Publisher(postgres.app) as live:
-        yield GatewayParts(
+        yield GatewayContext(
             database=database,
             listener=listener,
             live=live,
-            door=TemporalDoor(temporal, f"nobody-polls-{os.getpid()}"),
+            workflow_client=WorkflowClient(temporal, f"nobody-polls-{os.getpid()}"),
             identities=Issuers([JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True)]),
             agents=Agents(REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True),
             temporal_ui="http://temporal.example/namespaces/default/workflows",
@@ -37,15 +37,17 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
 
 
 @pytest.fixture(scope="session")
-async def gateway(gateway_parts: GatewayParts) -> AsyncIterator[Gateway]:
+async def gateway(gateway_parts: GatewayContext) -> AsyncIterator[Gateway]:
     async with serving(gateway_parts) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-async def working_gateway(gateway_parts: GatewayParts, door: TemporalDoor, worker: object) -> AsyncIterator[Gateway]:
+async def working_gateway(
+    gateway_parts: GatewayContext, workflow_client: WorkflowClient, worker: object
+) -> AsyncIterator[Gateway]:
     """The same, with a worker behind it."""
-    async with serving(replace(gateway_parts, door=door, closing=asyncio.Event())) as running:
+    async with serving(replace(gateway_parts, workflow_client=workflow_client, closing=asyncio.Event())) as running:
         yield running
 
 

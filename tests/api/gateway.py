@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import httpx
 
 from api.app import create_app
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from api.web.server import GatewayServer
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 
@@ -25,7 +25,7 @@ class ClientFor(Protocol):
 class Gateway:
     url: str
     app: Any
-    parts: GatewayParts
+    parts: GatewayContext
     server: GatewayServer
 
     def token(self, tenant: str, user: str, roles: Iterable[str], seconds: float = 3600) -> str:
@@ -48,7 +48,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(parts: GatewayParts) -> AsyncIterator[Gateway]:
+async def serving(parts: GatewayContext) -> AsyncIterator[Gateway]:
     app = create_app(parts)
     server = GatewayServer(app, parts.closing, host="127.0.0.1", port=0, signals=False)
     task = asyncio.create_task(server.serve())

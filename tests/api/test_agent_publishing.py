@@ -12,7 +12,7 @@ from api import run_dispatch
 from api.routes import execute as execute_route
 from taskforce.application.catalog.agents import Named
 from taskforce.application.catalog.publishing import Submission, submit_version
-from taskforce.application.runs.pinning import Startable, find_startable
+from taskforce.application.runs.pinning import ResolvedVersion, find_startable
 from taskforce.core.domain.approvals.approval import workflow_id
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.audit.events import AuditFilter
@@ -28,7 +28,7 @@ from tests.fixtures.isolated_sweeps import Alone
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from tests.taskforce.application.scenario import Watchers
 from worker import sweeping
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 AGENTS = "/api/v1/admin/agents"
 EXECUTE = "/api/v1/agents/execute"
@@ -202,14 +202,14 @@ async def test_what_a_key_has_submitted_is_published_after_the_approval_if_the_k
 async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
     designer: httpx.AsyncClient,
     database: Database,
-    door: TemporalDoor,
+    workflow_client: WorkflowClient,
     temporal: Client,
     working_gateway: Gateway,
     tenant: str,
 ) -> None:
     version = await submitted(designer)
     await temporal.get_workflow_handle(workflow_id(tenant, version["request_id"])).terminate()
-    async with sweeping(Alone(database, tenant), door, working_gateway.parts.live):
+    async with sweeping(Alone(database, tenant), workflow_client, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
     assert "an operator ended" in back["transitions"][-1]["comment"]
     cancelled = (await designer.post(f"{HERE}/0.1.0/submit")).json()
@@ -220,16 +220,20 @@ async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
 
 
 async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(
-    designer: httpx.AsyncClient, database: Database, door: TemporalDoor, working_gateway: Gateway, tenant: str
+    designer: httpx.AsyncClient,
+    database: Database,
+    workflow_client: WorkflowClient,
+    working_gateway: Gateway,
+    tenant: str,
 ) -> None:
     """Committed by a gateway that died before it could start the workflow, so that the sweeper does."""
     made = await designer.post(AGENTS, json={"name": "Counter", "definition": dict(GOOD)})
     assert made.status_code == 201
     before = working_gateway.parts.clock() - timedelta(seconds=20)
-    acting = await make_acting(database, tenant, "dora", before)
+    actor = await make_acting(database, tenant, "dora", before)
     asked = Submission("0.1.0", ANYTHING, Terms(expire_seconds=21))
-    _, request = await submit_version(database, acting, Named("counter"), asked)
-    async with sweeping(Alone(database, tenant), door, working_gateway.parts.live):
+    _, request = await submit_version(database, actor, Named("counter"), asked)
+    async with sweeping(Alone(database, tenant), workflow_client, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
     assert (back["transitions"][-1]["by"], back["transitions"][-1]["comment"]) == ("system", "nobody decided in time")
     found = (await designer.get(f"/api/v1/admin/requests/{request.approval.request_id}")).json()
@@ -249,7 +253,7 @@ async def test_a_name_that_moves_while_a_run_is_started_leads_to_where_it_has_mo
     assert (await designer.put(f"{AGENTS}/counter/aliases/stable", json={"version": "0.1.0"})).is_success
     await keep_approved(database, tenant, "counter", "1.0.0")
 
-    async def meanwhile(*wanted: Any) -> Startable:
+    async def meanwhile(*wanted: Any) -> ResolvedVersion:
         found = await find_startable(*wanted)
         if found.pinned.version_number == "0.1.0":
             assert (await designer.post(f"{HERE}/1.0.0/publish")).is_success
@@ -273,7 +277,7 @@ async def test_runs_are_cancelled_though_the_gateway_could_not(
     working: httpx.AsyncClient,
     database: Database,
     scripted: ScriptedLLM,
-    door: TemporalDoor,
+    workflow_client: WorkflowClient,
     monkeypatch: pytest.MonkeyPatch,
     tenant: str,
     act: str,
@@ -292,7 +296,7 @@ async def test_runs_are_cancelled_though_the_gateway_could_not(
     how = {"in_flight": "cancel", "release": True}
     retired = (await designer.post(f"{HERE}/0.1.0/{act}", json=how)).json()
     assert (retired["open_runs"], retired["cancelled_runs"]) == (2, 0)
-    async with sweeping(Alone(database, tenant), door, Watchers(), later):
+    async with sweeping(Alone(database, tenant), workflow_client, Watchers(), later):
         for run in (waiting, unstarted):
             assert (await until(working, run, "cancelled"))["status"] == "cancelled"
     async with database.tenant(tenant) as records:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from api.agent_selection import Agents, Asked
+from api.agent_selection import Agents, AgentSelector
 from taskforce.core.domain.errors import Missing
 from taskforce.infrastructure.config.settings import REPOSITORY
 
@@ -12,14 +12,14 @@ CONFIGS = REPOSITORY / "configs"
 AZURE = {"AZURE_OPENAI_DEPLOYMENT": "gpt-4o"}
 
 
-def refusal(agents: Agents, asked: Asked) -> Missing:
+def refusal(agents: Agents, asked: AgentSelector) -> Missing:
     with pytest.raises(Missing) as caught:
         agents.choose(asked)
     return caught.value
 
 
 def test_in_development_every_profile_is_offered_with_its_own_terms() -> None:
-    chosen = Agents(CONFIGS, "enterprise", AZURE, development=True).choose(Asked(profile="careful"))
+    chosen = Agents(CONFIGS, "enterprise", AZURE, development=True).choose(AgentSelector(profile="careful"))
     assert chosen.profile == "careful"
     assert chosen.agent.approval.self_approval
     assert chosen.agent.approval.signal_channel
@@ -27,9 +27,9 @@ def test_in_development_every_profile_is_offered_with_its_own_terms() -> None:
 
 def test_elsewhere_only_the_deployments_own_is() -> None:
     agents = Agents(CONFIGS, "enterprise", AZURE)
-    assert agents.choose(Asked()).profile == "enterprise"
-    assert agents.choose(Asked(profile="enterprise")).profile == "enterprise"
-    refused, nobodys = (refusal(agents, Asked(profile=name)) for name in ("careful", "nobody"))
+    assert agents.choose(AgentSelector()).profile == "enterprise"
+    assert agents.choose(AgentSelector(profile="enterprise")).profile == "enterprise"
+    refused, nobodys = (refusal(agents, AgentSelector(profile=name)) for name in ("careful", "nobody"))
     assert (refused.code, refused.message) == (nobodys.code, nobodys.message)
     assert refused.code == "profile_not_found"
     assert "careful" not in refused.message
@@ -37,25 +37,25 @@ def test_elsewhere_only_the_deployments_own_is() -> None:
 
 def test_an_agent_of_a_profile_that_is_not_offered_is_not_found() -> None:
     agents = Agents(CONFIGS, "enterprise", AZURE)
-    assert refusal(agents, Asked(agent_id="careful-assistant")).code == "agent_not_found"
-    assert agents.choose(Asked(agent_id="assistant")).profile == "enterprise"
+    assert refusal(agents, AgentSelector(agent_id="careful-assistant")).code == "agent_not_found"
+    assert agents.choose(AgentSelector(agent_id="assistant")).profile == "enterprise"
 
 
 def test_a_deployment_says_what_else_it_offers() -> None:
     agents = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",))
-    assert agents.choose(Asked(agent_id="careful-assistant")).profile == "careful"
-    assert agents.choose(Asked(profile="careful")).profile == "careful"
-    assert refusal(agents, Asked(profile="dev")).code == "profile_not_found"
+    assert agents.choose(AgentSelector(agent_id="careful-assistant")).profile == "careful"
+    assert agents.choose(AgentSelector(profile="careful")).profile == "careful"
+    assert refusal(agents, AgentSelector(profile="dev")).code == "profile_not_found"
 
 
 def test_what_is_said_counts_in_development_too() -> None:
     agents = Agents(CONFIGS, "dev", {}, offered=(), development=True)
-    assert refusal(agents, Asked(profile="careful")).code == "profile_not_found"
-    assert agents.choose(Asked()).profile == "dev"
+    assert refusal(agents, AgentSelector(profile="careful")).code == "profile_not_found"
+    assert agents.choose(AgentSelector()).profile == "dev"
 
 
 def test_outside_development_nobody_chooses_to_approve_by_himself() -> None:
-    chosen = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",)).choose(Asked(profile="careful"))
+    chosen = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",)).choose(AgentSelector(profile="careful"))
     assert not chosen.agent.approval.self_approval
     assert not chosen.agent.approval.signal_channel
     assert chosen.agent.approval.allowed_roles == ("admin", "operator")
@@ -70,9 +70,9 @@ def test_what_the_deployments_own_profile_grants_counts(
     (tmp_path / "lenient.yaml").write_text("approvals: {self_approval: true, signal_channel: true}")
     (tmp_path / "strict.yaml").write_text("agent: {id: strict}")
     agents = Agents(tmp_path, "own", {}, offered=("lenient", "strict"))
-    lenient = agents.choose(Asked(profile="lenient")).agent.approval
+    lenient = agents.choose(AgentSelector(profile="lenient")).agent.approval
     assert (lenient.self_approval, lenient.signal_channel) == (self_approval, signal_channel)
-    strict = agents.choose(Asked(profile="strict")).agent.approval
+    strict = agents.choose(AgentSelector(profile="strict")).agent.approval
     assert (strict.self_approval, strict.signal_channel) == (False, False)
 
 
@@ -80,8 +80,8 @@ def test_an_offered_profile_that_went_away_is_not_found(tmp_path: Path) -> None:
     for name in ("own", "other", "secret"):
         (tmp_path / f"{name}.yaml").write_text(f"agent: {{id: {name}}}")
     agents = Agents(tmp_path, "own", {}, offered=("other",))
-    assert agents.choose(Asked(profile="other")).agent.agent_id == "other"
+    assert agents.choose(AgentSelector(profile="other")).agent.agent_id == "other"
     (tmp_path / "other.yaml").unlink()
-    refused = refusal(agents, Asked(profile="other"))
+    refused = refusal(agents, AgentSelector(profile="other"))
     assert refused.code == "profile_not_found"
     assert "secret" not in refused.message

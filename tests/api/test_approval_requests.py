@@ -18,7 +18,7 @@ from tests.api.sse import follow
 from tests.api.test_approval_decisions import ask
 from tests.fixtures.agents import GOOD
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 REQUESTS = "/api/v1/admin/requests"
 DELEGATION = "/api/v1/me/delegation"
@@ -261,7 +261,7 @@ async def test_a_word_after_the_end_is_audited_and_who_may_not_decide_proposes_n
 
 
 async def test_what_has_changed_is_void_also_when_the_word_comes_over_http(
-    working_client_for: ClientFor, door: TemporalDoor, database: Database, tenant: str
+    working_client_for: ClientFor, workflow_client: WorkflowClient, database: Database, tenant: str
 ) -> None:
     dora, ada = working_client_for(tenant, "dora", ["agent_designer"]), working_client_for(tenant, "ada", ["admin"])
     await dora.get("/api/v1/me")
@@ -276,5 +276,5 @@ async def test_what_has_changed_is_void_also_when_the_word_comes_over_http(
         await records.catalog.save(found.rejected("0.1.0", Act("nobody", now, "")), found)
     path = f"{REQUESTS}/{version['request_id']}"
     assert_problem(await ada.post(f"{path}/approve"), 409, "subject_changed")
-    await door.concluded(tenant, version["request_id"])
+    await workflow_client.concluded(tenant, version["request_id"])
     assert (await ada.get(path)).json()["status"] == "voided"

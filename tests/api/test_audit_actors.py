@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.composition import Rhythm
+from api.composition import StreamTimings
 from taskforce.application.audit import export
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor
@@ -148,7 +148,7 @@ async def test_an_export_ends_with_its_readers_right(
     gateway: Gateway, admin: httpx.AsyncClient, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await append(gateway, tenant, 3)
-    parts = replace(gateway.parts, rhythm=Rhythm(recheck=0), closing=asyncio.Event())
+    parts = replace(gateway.parts, rhythm=StreamTimings(recheck=0), closing=asyncio.Event())
     pages = export._pages
 
     async def meanwhile(*arguments: Any) -> AsyncIterator[Any]:

@@ -8,10 +8,10 @@ import pytest
 from temporalio.client import Client
 
 from taskforce.core.domain.errors import Unavailable
-from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.runs.run import RunSpec
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 EXECUTE = "/api/v1/agents/execute"
 
@@ -142,15 +142,15 @@ async def test_whoever_waits_too_short_gets_202(operator: httpx.AsyncClient) -> 
     assert answer.headers["preference-applied"] == "wait=1"
 
 
-class _TemporalIsDown(TemporalDoor):
-    async def start_run(self, brief: Brief) -> bool:
+class _TemporalIsDown(WorkflowClient):
+    async def start_run(self, brief: RunSpec) -> bool:
         raise Unavailable("temporal_unavailable", "Temporal does not answer.")
 
 
 async def test_a_committed_run_is_accepted_although_temporal_is_down(
     gateway: Gateway, temporal: Client, database: Database, tenant: str
 ) -> None:
-    parts = replace(gateway.parts, door=_TemporalIsDown(temporal, "none"), closing=asyncio.Event())
+    parts = replace(gateway.parts, workflow_client=_TemporalIsDown(temporal, "none"), closing=asyncio.Event())
     async with serving(parts) as lonely, lonely.clients() as client_for:
         accepted = await execute(client_for(tenant, "olga", ["operator"]))
 

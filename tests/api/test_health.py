@@ -9,7 +9,7 @@ from temporalio.client import Client
 from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import Gateway, serving
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 
 async def test_the_gateway_is_alive_and_ready_with_a_worker(working: httpx.AsyncClient) -> None:
@@ -29,7 +29,7 @@ async def test_without_a_worker_it_is_not_ready_and_says_so(operator: httpx.Asyn
     assert (parts["database"]["ok"], parts["temporal"]["ok"], parts["worker"]["ok"]) == (True, True, False)
 
 
-class _Gone(TemporalDoor):
+class _Gone(WorkflowClient):
     async def pollers(self) -> int:
         raise Unavailable("temporal_unavailable", "Temporal does not answer.")
 
@@ -41,7 +41,7 @@ class _Mute(Database):
 
 async def test_each_part_is_named_that_does_not_answer(gateway: Gateway, temporal: Client) -> None:
     mute = _Mute("postgresql+asyncpg://nobody@/nowhere?host=/nowhere")
-    parts = replace(gateway.parts, door=_Gone(temporal, "none"), database=mute, closing=asyncio.Event())
+    parts = replace(gateway.parts, workflow_client=_Gone(temporal, "none"), database=mute, closing=asyncio.Event())
     async with serving(parts) as broken, httpx.AsyncClient(base_url=broken.url, trust_env=False) as client:
         answer = await client.get("/ready")
         assert answer.status_code == 503

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from api.composition import Rhythm
-from taskforce.application.runs.lifecycle import Running
-from taskforce.application.runs.run_cache import Briefs
+from api.composition import StreamTimings
+from taskforce.application.runs.lifecycle import RunLifecycle
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import Gateway, assert_problem, execute, serving
@@ -32,7 +32,7 @@ async def add_events(database: Database, tenant: str, run_id: str, count: int) -
 
 
 async def finish(database: Database, tenant: str, run_id: str) -> None:
-    running = Running(database, Briefs(database), _Silent(), _now)
+    running = RunLifecycle(database, RunCache(database), _Silent(), _now)
     await running.end(tenant, run_id, Ending(RunStatus.FAILED, error_code="too_bad", error_message="It failed."))
 
 
@@ -144,7 +144,7 @@ async def test_tokens_reach_the_reader_and_those_of_a_told_step_do_not(
 async def test_a_stream_ends_when_its_reader_may_not_read_any_more(
     gateway: Gateway, database: Database, tenant: str
 ) -> None:
-    rhythm = Rhythm(poll=0.01, keep_alive=15, recheck=0)
+    rhythm = StreamTimings(poll=0.01, keep_alive=15, recheck=0)
     parts = replace(gateway.parts, rhythm=rhythm, closing=asyncio.Event())
     async with serving(parts) as other, other.clients() as client_for:
         client = client_for(tenant, "olga", ["operator"])
@@ -160,7 +160,7 @@ async def test_a_stream_ends_when_its_reader_may_not_read_any_more(
 
 
 async def test_a_silent_stream_is_kept_alive(gateway: Gateway, tenant: str) -> None:
-    parts = replace(gateway.parts, rhythm=Rhythm(poll=0.01, keep_alive=0, recheck=60), closing=asyncio.Event())
+    parts = replace(gateway.parts, rhythm=StreamTimings(poll=0.01, keep_alive=0, recheck=60), closing=asyncio.Event())
     async with serving(parts) as other, other.clients() as client_for:
         client = client_for(tenant, "olga", ["operator"])
         links = (await execute(client))["links"]
@@ -172,7 +172,7 @@ async def test_a_silent_stream_is_kept_alive(gateway: Gateway, tenant: str) -> N
 
 
 async def test_the_end_of_the_server_ends_streams_and_waits(gateway: Gateway, tenant: str) -> None:
-    parts = replace(gateway.parts, closing=asyncio.Event(), rhythm=Rhythm(poll=3_600))
+    parts = replace(gateway.parts, closing=asyncio.Event(), rhythm=StreamTimings(poll=3_600))
     async with serving(parts) as other, other.clients() as client_for:
         client = client_for(tenant, "olga", ["operator"])
         links = (await execute(client))["links"]

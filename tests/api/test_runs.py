@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from taskforce.core.domain.metering.usage import Spending
+from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ModelCall, RequestedCall
 from taskforce.infrastructure.persistence.database import Database
@@ -47,7 +47,7 @@ async def write_steps(database: Database, tenant: str, run_id: str) -> None:
         await records.results.add(run_id, 1, 2, "the whole \u00fc")
         for attempt, call in enumerate(used, start=1):
             now = datetime.now(UTC)
-            await records.usage.add(Spending(run_id, 1, 0, attempt, "olga", "assistant", now, calls=(call,)))
+            await records.usage.add(UsageEntry(run_id, 1, 0, attempt, "olga", "assistant", now, calls=(call,)))
 
 
 async def test_steps_show_thought_calls_words_and_tokens(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
@@ -20,7 +20,7 @@ from tests.fixtures.missions import now
 from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.webhooks import Hooks
 from worker import WorkerParts, build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 PATH = "/api/v1/admin/webhooks"
 
@@ -32,15 +32,19 @@ class Sending:
 
 
 @pytest.fixture(scope="module")
-async def sending(gateway_parts: GatewayParts, temporal: Client, parts: WorkerParts) -> AsyncIterator[Sending]:
+async def sending(gateway_parts: GatewayContext, temporal: Client, parts: WorkerParts) -> AsyncIterator[Sending]:
     queue = f"sending-{uuid4().hex[:12]}"
     async with receiving() as receiver:
         allowed = frozenset({receiver.place})
         worker = build_worker(temporal, queue, replace(parts, http=GuardedHttp(allowed)))
-        door, urls = TemporalDoor(temporal, queue), DeploymentUrls(allowed, development=True)
-        within = replace(gateway_parts, door=door, webhook_urls=urls, closing=asyncio.Event())
+        workflow_client, urls = WorkflowClient(temporal, queue), DeploymentUrls(allowed, development=True)
+        within = replace(gateway_parts, workflow_client=workflow_client, webhook_urls=urls, closing=asyncio.Event())
         database = gateway_parts.database
-        async with worker, serving(within) as gateway, starting(database, database.queued, door.start_delivery, now):
+        async with (
+            worker,
+            serving(within) as gateway,
+            starting(database, database.queued, workflow_client.start_delivery, now),
+        ):
             yield Sending(gateway, receiver)
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api.composition import GatewayParts
+from api.composition import GatewayContext
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.core.domain.approvals.definition_documents import parse
 from taskforce.core.domain.approvals.definitions import DefinitionRules
@@ -136,7 +136,7 @@ async def test_a_webhook_is_bound_to_a_definition_that_exists(
     assert (await made(admin, definition_id="exports"))["definition_id"] == "exports"
 
 
-async def test_a_webhook_is_bound_to_a_definition_of_the_profile(gateway_parts: GatewayParts, tenant: str) -> None:
+async def test_a_webhook_is_bound_to_a_definition_of_the_profile(gateway_parts: GatewayContext, tenant: str) -> None:
     document = {"workflow_id": "of-all", "name": "Exports", "request_type": "data_export"}
     exports = parse(document, schema_problems, signals=False)
     parts = replace(gateway_parts, definitions=DefinitionRules((exports,)), closing=asyncio.Event())
@@ -209,7 +209,7 @@ async def test_a_deleted_webhook_is_gone_and_what_waited_for_it_stops(admin: htt
     await hooks.announce()
     [waiting] = (await admin.get(f"{place}/deliveries")).json()["items"]
     assert (await admin.delete(place)).status_code == 204
-    assert (await hooks.delivery(waiting["delivery_id"])).standing.status == "stopped"
+    assert (await hooks.delivery(waiting["delivery_id"])).state.status == "stopped"
     for method, path in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/rotate"), ("POST", "/test")):
         answer = await admin.request(method, f"{place}{path}", json={} if method in {"PUT", "POST"} else None)
         assert_problem(answer, 404, "webhook_not_found")
@@ -296,7 +296,7 @@ async def test_a_tenant_has_only_so_many(admin: httpx.AsyncClient) -> None:
 
 
 @pytest.fixture(scope="module")
-async def keyless(gateway_parts: GatewayParts, postgres: DatabaseUrls) -> AsyncIterator[Gateway]:
+async def keyless(gateway_parts: GatewayContext, postgres: DatabaseUrls) -> AsyncIterator[Gateway]:
     """A gateway without a key, that may send to one place in the clear."""
     database = Database(postgres.app, pool_size=2)
     urls = DeploymentUrls(frozenset({"127.0.0.1:9999"}), development=True)

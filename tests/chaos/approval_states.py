@@ -209,7 +209,7 @@ class Desk:
             assert await self.say(who, state) in answers, (state, who)
 
     async def _all_delivered(self) -> bool:
-        return all(one.standing.status.is_final for one in await self.hooks.deliveries(self.webhook))
+        return all(one.state.status.is_final for one in await self.hooks.deliveries(self.webhook))
 
     async def say(self, who: str, state: State, verdict: Verdict = Verdict.APPROVE) -> int:
         """Decides, until it is answered; returns the HTTP status."""
@@ -293,7 +293,7 @@ class Desk:
 
     async def check_deliveries(self) -> None:
         """Checks that each event was queued once, and has arrived."""
-        delivered = [one.standing.status for one in await self.hooks.deliveries(self.webhook)]
+        delivered = [one.state.status for one in await self.hooks.deliveries(self.webhook)]
         events = sum(what in _EVENTS for happened in EXPECTED.values() for what, _ in happened)
         assert delivered == [DeliveryStatus.DELIVERED] * events
 

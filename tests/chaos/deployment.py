@@ -19,7 +19,7 @@ from tests.chaos.private_stack import worker_parts
 from tests.chaos.worker_process import Order, log_to
 from tests.fixtures.missions import CARRIED, Carried
 from worker import build_worker, sweeping
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 SECRET = "a-secret-that-only-tests-know-0123456789"
@@ -36,10 +36,10 @@ class HeldBack(Carried):
     def __init__(self, effects: Effects) -> None:
         self._effects = effects
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         self._effects.had(CARRIED, request.approval.request_id, "begun")
         await self._effects.released()
-        return await super().carry_out(records, request, now)
+        return await super().apply(records, request, now)
 
 
 def serve_worker(order: Order) -> None:
@@ -51,13 +51,15 @@ def serve_worker(order: Order) -> None:
 
 async def _work(order: Order) -> None:
     client = await connect(TemporalAddress(order.temporal, task_queue=order.task_queue))
-    door = TemporalDoor(client, order.task_queue)
+    workflow_client = WorkflowClient(client, order.task_queue)
     async with AsyncExitStack() as stack:
         made = worker_parts(order.app_url, order.llm_url, TOOLS, allowed=order.allowed)
         parts = await stack.enter_async_context(made)
-        parts = replace(parts, subjects={CARRIED: HeldBack(Effects(Path(order.place)))})
-        await stack.enter_async_context(sweeping(parts.database, door, parts.live))
-        await stack.enter_async_context(starting(parts.database, parts.database.queued, door.start_delivery, utc_now))
+        parts = replace(parts, handlers={CARRIED: HeldBack(Effects(Path(order.place)))})
+        await stack.enter_async_context(sweeping(parts.database, workflow_client, parts.live))
+        await stack.enter_async_context(
+            starting(parts.database, parts.database.queued, workflow_client.start_delivery, utc_now)
+        )
         runner = UnsandboxedWorkflowRunner()
         await stack.enter_async_context(build_worker(client, order.task_queue, parts, workflow_runner=runner))
         await asyncio.Event().wait()

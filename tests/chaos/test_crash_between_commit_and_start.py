@@ -16,7 +16,7 @@ from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from tests.taskforce.application.scenario import Stage
 from worker import LATE, WorkerParts, sweeping
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 
 def soon() -> datetime:
@@ -25,24 +25,24 @@ def soon() -> datetime:
 
 
 async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
-    missions: Missions, scripted: ScriptedLLM, database: Database, door: TemporalDoor, worker: WorkerParts
+    missions: Missions, scripted: ScriptedLLM, database: Database, workflow_client: WorkflowClient, worker: WorkerParts
 ) -> None:
     scripted.script([text("Swept.")])
     run_id = await missions.accepted()
     mine = Alone(database, missions.tenant_id)
-    async with sweeping(mine, door, worker.live, soon), sweeping(mine, door, worker.live, soon):
+    async with sweeping(mine, workflow_client, worker.live, soon), sweeping(mine, workflow_client, worker.live, soon):
         run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Swept.")
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
 
 
 async def test_the_sweeper_erases_what_its_tenant_keeps_no_longer(
-    database: Database, door: TemporalDoor, worker: WorkerParts, tenant: str
+    database: Database, workflow_client: WorkflowClient, worker: WorkerParts, tenant: str
 ) -> None:
     stage = Stage(database, tenant)
     await stage.person("alice", "operator")
     run_id = (await stage.accepted()).run_id
-    await stage.running.end(tenant, run_id, Ending(RunStatus.COMPLETED))
+    await stage.lifecycle.end(tenant, run_id, Ending(RunStatus.COMPLETED))
     async with database.tenant(tenant) as records:
         known = await records.tenant.locked()
         assert known is not None
@@ -52,7 +52,7 @@ async def test_the_sweeper_erases_what_its_tenant_keeps_no_longer(
         async with database.tenant(tenant) as records:
             return await records.runs.get(run_id) is None
 
-    async with sweeping(Alone(database, tenant), door, worker.live):
+    async with sweeping(Alone(database, tenant), workflow_client, worker.live):
         await eventually(gone)
 
 
@@ -66,7 +66,7 @@ async def test_a_cancellation_hangs_up_on_a_model_that_hangs(
     scripted.script([hang(*pieces)])
     run_id = await missions.start()
     await scripted.until(lambda llm: len(llm.requests) == 1, timeout=60)
-    await missions.door.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
     await scripted.until(lambda llm: llm.hangups == hangups + 1, timeout=60)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
     assert len(scripted.requests) == 1
@@ -83,6 +83,6 @@ async def test_a_cancellation_reaches_a_tool_that_hangs(crew: Crew, endangered: 
         return effects.count("file_away", run_id, "begun") == [1]
 
     await eventually(begun)
-    await endangered.door.cancel_run(endangered.tenant_id, run_id)
+    await endangered.workflow_client.cancel_run(endangered.tenant_id, run_id)
     assert (await ended(endangered, run_id)).status is RunStatus.CANCELLED
     assert effects.count("file_away", run_id, "done") == []

@@ -23,7 +23,7 @@ from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import MASTER_KEY
 from tests.fixtures.webhook_receivers import Receiver, receiving
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 TASK_QUEUE = "approvals"
@@ -46,7 +46,7 @@ class Site:
 
     def desk(self) -> Desk:
         """A tenant of its own."""
-        missions = Missions(self.database, TemporalDoor(self.client, TASK_QUEUE), f"chaos-{uuid4().hex[:12]}")
+        missions = Missions(self.database, WorkflowClient(self.client, TASK_QUEUE), f"chaos-{uuid4().hex[:12]}")
         return Desk(missions, self.client, self.gateway, self.workers.effects, self.receiver, self.llm)
 
     async def kill_and_restart(self, victim: str) -> None:

@@ -33,7 +33,7 @@ async def messengers(
 async def test_a_delivery_whose_worker_is_killed_before_it_is_noted_comes_again_under_the_same_id(
     messengers: Crew, endangered: Missions, database: Database, receiver: Receiver
 ) -> None:
-    hooks = Hooks(database, endangered.door, endangered.tenant_id)
+    hooks = Hooks(database, endangered.workflow_client, endangered.tenant_id)
     webhook, secret = await hooks.make(receiver.url())
     receiver.hang()
     await messengers.hire()
@@ -46,7 +46,7 @@ async def test_a_delivery_whose_worker_is_killed_before_it_is_noted_comes_again_
     await messengers.hire()
     first, second = await receiver.until(2, seconds=120)
     delivery = await hooks.ended(delivery_id)
-    assert delivery.standing.status is DeliveryStatus.DELIVERED
+    assert delivery.state.status is DeliveryStatus.DELIVERED
     assert [attempt.number for attempt in delivery.attempts] == [1]
     assert (first.event_id, first.body) == (second.event_id, second.body)
     for got in (first, second):

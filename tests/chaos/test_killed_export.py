@@ -3,10 +3,10 @@
 import asyncio
 
 from models.messages.approvals import DecisionInput
-from taskforce.application.approvals.requests import Wanted, commit
+from taskforce.application.approvals.requests import ApprovalRequestSpec, insert_request
 from taskforce.application.approvals.results import begin_download, pieces
 from taskforce.application.audit.export import EXPORT_BATCH
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.core.domain.approvals.records import Request, RequestResult
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.audit.chain import Anchor, verify
@@ -23,7 +23,7 @@ EVENTS = 40 * EXPORT_BATCH
 
 async def alice(missions: Missions) -> Actor:
     async with missions.database.tenant(missions.tenant_id) as records:
-        return Actor(await standing(records, "alice", AccessRules(), now()), AccessRules(), None, now())
+        return Actor(await load_principal(records, "alice", AccessRules(), now()), AccessRules(), None, now())
 
 
 async def asked(missions: Missions) -> Request:
@@ -34,9 +34,11 @@ async def asked(missions: Missions) -> Request:
     async with missions.database.tenant(missions.tenant_id) as records:
         for _ in range(EVENTS):
             await records.audit.append(AuditEvent("alice", "run.pause", "run", "r", "allowed", now()))
-        wanted = Wanted("data_export", "May I?", "", "none", "", {"what": "audit"}, Terms(allowed_roles=("admin",)))
-        request = await commit(records, actor, wanted, new_id())
-    await missions.door.start_request(missions.tenant_id, request)
+        wanted = ApprovalRequestSpec(
+            "data_export", "May I?", "", "none", "", {"what": "audit"}, Terms(allowed_roles=("admin",))
+        )
+        request = await insert_request(records, actor, wanted, new_id())
+    await missions.workflow_client.start_request(missions.tenant_id, request)
     return request
 
 
@@ -58,7 +60,7 @@ async def test_an_export_whose_worker_is_killed_is_one_whole_export(
     request = await asked(endangered)
     request_id = request.approval.request_id
     approving = DecisionInput(approver_id="bob", verdict="approve", comment="")
-    assert (await endangered.door.decide(endangered.tenant_id, request_id, approving)).code is None
+    assert (await endangered.workflow_client.decide(endangered.tenant_id, request_id, approving)).code is None
     await result(endangered, request_id, 3)
     await crew.kill()
     half = await result(endangered, request_id, 3)

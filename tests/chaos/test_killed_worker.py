@@ -60,7 +60,7 @@ async def survivors(crew: Crew, missions: Missions, llm: ScriptedLLM) -> Mapping
     await crew.hire()
     [request] = await missions.pending()
     yes = DecisionInput(approver_id="bob", verdict="approve", comment="fine")
-    await missions.door.decide(missions.tenant_id, request.approval.request_id, yes)
+    await missions.workflow_client.decide(missions.tenant_id, request.approval.request_id, yes)
     over = await asyncio.gather(*(ended(missions, run_id) for run_id in runs.values()))
     return dict(zip(runs, over, strict=True))
 

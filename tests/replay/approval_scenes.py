@@ -34,7 +34,7 @@ async def expired(stage: Stage) -> str:
 @scene(run="withdrawn", approval="withdrawn")
 async def withdrawn(stage: Stage) -> str:
     run_id, _ = await stage.asks_to_pay()
-    await stage.missions.door.cancel_run(stage.missions.tenant_id, run_id)
+    await stage.missions.workflow_client.cancel_run(stage.missions.tenant_id, run_id)
     await stage.missions.ended(run_id)
     return run_id
 
@@ -147,7 +147,7 @@ async def changed(stage: Stage) -> str:
         ChangeInput(actor_id="alice", kind="withdraw", comment="never mind"),
     ]
     for wish in wishes:
-        await stage.missions.door.change_request(stage.missions.tenant_id, request_id, wish)
+        await stage.missions.workflow_client.change_request(stage.missions.tenant_id, request_id, wish)
     await stage.missions.ended(run_id)
     return run_id
 

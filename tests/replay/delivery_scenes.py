@@ -19,7 +19,7 @@ class Post:
     @property
     def hooks(self) -> Hooks:
         missions = self.stage.missions
-        return Hooks(missions.database, missions.door, missions.tenant_id)
+        return Hooks(missions.database, missions.workflow_client, missions.tenant_id)
 
 
 Play = Callable[[Post], Awaitable[str]]

@@ -27,7 +27,7 @@ from tests.replay.delivery_scenes import DELIVERIES, Post
 from tests.replay.recording import HISTORIES, chain, readable, save
 from tests.replay.scenes import SCENES, Scene, Stage
 from worker import build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 TENANT = "acme-corp"
@@ -45,8 +45,8 @@ async def main(names: Sequence[str]) -> None:
             client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
             allowed = (receiver.place,)
             async with worker_parts(servers.app_url, llm.url, probe_tools.TOOLS, allowed=allowed) as made:
-                parts = replace(made, subjects=SUBJECTS)
-                missions = Missions(parts.database, TemporalDoor(client, TASK_QUEUE), TENANT)
+                parts = replace(made, handlers=SUBJECTS)
+                missions = Missions(parts.database, WorkflowClient(client, TASK_QUEUE), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):
                     stage = Stage(missions, llm, client, servers)
                     await _record(wanted, names, stage)

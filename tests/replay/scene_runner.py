@@ -42,11 +42,11 @@ class Stage:
     async def asks_to_publish(self, expire_seconds: int = 3_600) -> str:
         """Submits a new agent's version, for which a request waits; returns the request."""
         missions = self.missions
-        acting = await make_acting(missions.database, missions.tenant_id, "dora", now(), "agent_designer")
-        agent = await create_agent(missions.database, acting, NewAgent(f"Agent {uuid4().hex}", GOOD))
+        actor = await make_acting(missions.database, missions.tenant_id, "dora", now(), "agent_designer")
+        agent = await create_agent(missions.database, actor, NewAgent(f"Agent {uuid4().hex}", GOOD))
         asked = Submission("0.1.0", ANYTHING, Terms(signal_channel=True, expire_seconds=expire_seconds))
-        _, request = await submit_version(missions.database, acting, Named(agent.agent_id), asked)
-        await missions.door.start_request(missions.tenant_id, request)
+        _, request = await submit_version(missions.database, actor, Named(agent.agent_id), asked)
+        await missions.workflow_client.start_request(missions.tenant_id, request)
         return request.approval.request_id
 
     async def decide(
@@ -55,7 +55,7 @@ class Stage:
         said = DecisionInput.model_validate(
             {"approver_id": approver, "verdict": verdict, "comment": "as recorded", **more}
         )
-        await self.missions.door.decide(self.missions.tenant_id, request_id, said)
+        await self.missions.workflow_client.decide(self.missions.tenant_id, request_id, said)
 
     async def signal(self, request_id: str, signal: str, *payload: object) -> None:
         name = approval_workflow_id(self.missions.tenant_id, request_id)
@@ -70,7 +70,7 @@ class Stage:
 
     def of_tenant(self, name: str) -> Missions:
         """The missions of another tenant, which may go without the others' scenes."""
-        return Missions(self.missions.database, self.missions.door, name)
+        return Missions(self.missions.database, self.missions.workflow_client, name)
 
     async def deletes(self, missions: Missions, seconds: int | None = None) -> None:
         """Has a tenant deleted, its runs cancelled at once or drained."""
@@ -79,7 +79,7 @@ class Stage:
         await missions.database.register_tenant(home, at)
         async with missions.database.tenant(home) as records:
             await records.deletions.begin(DeletionOrder(missions.tenant_id, "pia", at, None, until))
-        await missions.door.start_deletion(missions.tenant_id)
+        await missions.workflow_client.start_deletion(missions.tenant_id)
 
     async def falls_back(self, run_id: str, activity: str) -> None:
         """Waits until a local activity has given up and runs as a regular one."""

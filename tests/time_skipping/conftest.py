@@ -16,7 +16,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions
 from tests.time_skipping.server_time import ServerTime
 from worker import WorkerParts, build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import DATA_CONVERTER
 from workflows.runtime.search_attributes import ALL
 
@@ -34,12 +34,12 @@ class Skipping:
 
     Attributes:
         env: The server; `env.sleep` lets its time pass.
-        door: The product's door to it.
+        workflow_client: The product's door to it.
         parts: Those of its worker, whose clock follows the server's.
     """
 
     env: WorkflowEnvironment
-    door: TemporalDoor
+    workflow_client: WorkflowClient
     parts: WorkerParts
 
 
@@ -62,12 +62,12 @@ async def skipping(server_program: str, parts: WorkerParts) -> AsyncIterator[Ski
     )
     async with environment as env:
         clock.follow(env.get_current_time)
-        door = TemporalDoor(env.client, TASK_QUEUE)
+        workflow_client = WorkflowClient(env.client, TASK_QUEUE)
         await _add_search_attributes(env)
         # People here sign in by everybody's clock, which the server has long left behind.
         skipped = replace(parts, clock=clock, rules=AccessRules(claims_age=timedelta(days=3_650)))
         async with build_worker(env.client, TASK_QUEUE, skipped):
-            yield Skipping(env, door, skipped)
+            yield Skipping(env, workflow_client, skipped)
 
 
 async def _add_search_attributes(env: WorkflowEnvironment) -> None:
@@ -79,4 +79,4 @@ async def _add_search_attributes(env: WorkflowEnvironment) -> None:
 
 @pytest.fixture
 def missions(database: Database, skipping: Skipping, tenant: str) -> Missions:
-    return Missions(database, skipping.door, tenant)
+    return Missions(database, skipping.workflow_client, tenant)

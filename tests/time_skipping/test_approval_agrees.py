@@ -13,7 +13,7 @@ from tests.fixtures.approval_sequences import KNOWN_IN_TIME, Pair, Play, always_
 from tests.fixtures.missions import Missions
 from tests.time_skipping.conftest import Skipping
 from worker import build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 pytestmark = pytest.mark.time_skipping
 QUEUE = "skipping-drafts"
@@ -36,9 +36,9 @@ class Skipped:
 async def real(skipping: Skipping) -> AsyncIterator[Callable[[], Real]]:
     """Makes the real side of a play, in a tenant of its own, with a worker that knows of drafts."""
     client, drafts = skipping.env.client, Drafts()
-    door, database = TemporalDoor(client, QUEUE), skipping.parts.database
-    async with build_worker(client, QUEUE, replace(skipping.parts, subjects={DRAFT: drafts})):
-        yield lambda: Real(Missions(database, door, f"tenant-{uuid4().hex[:12]}"), client, drafts)
+    workflow_client, database = WorkflowClient(client, QUEUE), skipping.parts.database
+    async with build_worker(client, QUEUE, replace(skipping.parts, handlers={DRAFT: drafts})):
+        yield lambda: Real(Missions(database, workflow_client, f"tenant-{uuid4().hex[:12]}"), client, drafts)
 
 
 @pytest.mark.parametrize("play", KNOWN_IN_TIME)

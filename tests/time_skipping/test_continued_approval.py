@@ -14,7 +14,7 @@ from tests.fixtures.missions import Missions
 from tests.time_skipping.conftest import Skipping
 from worker import build_worker
 from workflows.approval import ApprovalWorkflow
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 pytestmark = pytest.mark.time_skipping
 
@@ -32,7 +32,7 @@ async def test_ninety_days_go_on_over_the_parts_of_a_request(
 ) -> None:
     monkeypatch.setattr(ApprovalWorkflow, "_is_long", has_just_been_decided)
     queue = f"continued-{uuid4().hex[:8]}"
-    missions = Missions(database, TemporalDoor(skipping.env.client, queue), tenant)
+    missions = Missions(database, WorkflowClient(skipping.env.client, queue), tenant)
     for who in ("bob", "carol"):
         await missions.person(who, "admin")
     runner = UnsandboxedWorkflowRunner()
@@ -43,11 +43,11 @@ async def test_ninety_days_go_on_over_the_parts_of_a_request(
         first = await run_of(skipping, missions, request_id)
         await skipping.env.sleep(timedelta(days=2))
         said = DecisionInput(approver_id="bob", verdict="approve")
-        assert (await missions.door.decide(tenant, request_id, said)).code is None
+        assert (await missions.workflow_client.decide(tenant, request_id, said)).code is None
         await skipping.env.sleep(NINETY_DAYS - timedelta(days=2, minutes=5))
         assert await run_of(skipping, missions, request_id) != first
-        standing = await missions.request(request_id)
-        assert (standing.status, standing.approval.acted) == (ApprovalStatus.PENDING, 2)
+        principal = await missions.request(request_id)
+        assert (principal.status, principal.approval.acted) == (ApprovalStatus.PENDING, 2)
         await skipping.env.sleep(timedelta(minutes=10))
         ended = await missions.closed(request_id)
     assert ended.status is ApprovalStatus.EXPIRED

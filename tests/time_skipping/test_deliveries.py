@@ -14,7 +14,7 @@ from tests.fixtures.webhook_receivers import Receiver, check_standard, receiving
 from tests.fixtures.webhooks import Hooks
 from tests.time_skipping.conftest import Skipping
 from worker import build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 pytestmark = pytest.mark.time_skipping
 A_MOMENT = timedelta(seconds=2)
@@ -23,7 +23,7 @@ A_MOMENT = timedelta(seconds=2)
 @dataclass(frozen=True)
 class Post:
     receiver: Receiver
-    door: TemporalDoor
+    workflow_client: WorkflowClient
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ async def post(skipping: Skipping) -> AsyncIterator[Post]:
     async with receiving() as receiver:
         parts = replace(skipping.parts, http=GuardedHttp(frozenset({receiver.place})))
         async with build_worker(client, queue, parts):
-            yield Post(receiver, TemporalDoor(client, queue))
+            yield Post(receiver, WorkflowClient(client, queue))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def receiver(post: Post) -> Receiver:
 
 @pytest.fixture
 def hooks(database: Database, post: Post, tenant: str) -> Hooks:
-    return Hooks(database, post.door, tenant)
+    return Hooks(database, post.workflow_client, tenant)
 
 
 def apart(times: list[datetime]) -> list[timedelta]:
@@ -60,7 +60,7 @@ async def test_a_receiver_that_is_away_for_three_days_is_tried_ten_times_and_giv
     await hooks.after(delivery_id, 1)
     await skipping.env.sleep(timedelta(days=4))
     delivery = await hooks.ended(delivery_id)
-    assert delivery.standing.status is DeliveryStatus.FAILED
+    assert delivery.state.status is DeliveryStatus.FAILED
     assert [attempt.number for attempt in delivery.attempts] == list(range(1, 11))
     waits = apart([attempt.at for attempt in delivery.attempts])
     assert all(wait <= waited < wait + A_MOMENT for wait, waited in zip(WAITS, waits, strict=True)), waits
@@ -77,7 +77,7 @@ async def test_a_receiver_that_comes_back_on_the_second_day_is_told_what_it_miss
     await hooks.after(delivery_id, 1)
     await skipping.env.sleep(timedelta(days=2))
     delivery = await hooks.ended(delivery_id)
-    assert delivery.standing.status is DeliveryStatus.DELIVERED
+    assert delivery.state.status is DeliveryStatus.DELIVERED
     last = delivery.attempts[-1]
     assert (last.number, last.http_status) == (8, 200)
     assert last.at - delivery.attempts[0].at > timedelta(hours=31)
@@ -109,5 +109,5 @@ async def test_what_waits_is_not_sent_any_more_once_its_webhook_is_gone(
         await records.webhooks.remove(webhook.webhook_id)
     await skipping.env.sleep(timedelta(hours=1))
     delivery = await hooks.ended(delivery_id)
-    assert (delivery.standing.status, len(delivery.attempts)) == (DeliveryStatus.STOPPED, 1)
+    assert (delivery.state.status, len(delivery.attempts)) == (DeliveryStatus.STOPPED, 1)
     assert len(receiver.got) == 1

@@ -27,7 +27,7 @@ async def parts(temporal: Client, missions: Missions, request_id: str) -> int:
 
 async def say(missions: Missions, request_id: str, who: str) -> str | None:
     said = DecisionInput(approver_id=who, verdict="approve")
-    return (await missions.door.decide(missions.tenant_id, request_id, said)).code
+    return (await missions.workflow_client.decide(missions.tenant_id, request_id, said)).code
 
 
 async def talk(missions: Missions, request_id: str) -> None:
@@ -43,7 +43,7 @@ async def test_words_deciders_and_what_time_brought_are_handed_on(missions: Miss
     request_id = await missions.ask(required_approvers=2, expire_seconds=100 * 86_400, actions=reminds)
     assert await say(missions, request_id, "bob") is None
     to = ChangeInput(actor_id="bob", kind="reassign", people=("bob", "carol"))
-    assert (await missions.door.change_request(missions.tenant_id, request_id, to)).code is None
+    assert (await missions.workflow_client.change_request(missions.tenant_id, request_id, to)).code is None
     await eventually(lambda: reminded(missions, request_id))
     await talk(missions, request_id)
     assert await parts(temporal, missions, request_id) > 1
@@ -56,7 +56,7 @@ async def test_words_deciders_and_what_time_brought_are_handed_on(missions: Miss
     assert request.approval.who == Deciders(people=("bob", "carol"))
     assert await say(missions, request_id, "carol") is None
     assert (await missions.closed(request_id)).status is ApprovalStatus.APPROVED
-    await missions.door.concluded(missions.tenant_id, request_id)
+    await missions.workflow_client.concluded(missions.tenant_id, request_id)
     history = await missions.history(request_id)
     assert history.count("reminded") == history.count("carried_out") == 1
     assert timedelta(days=90) < request.approval.expires_at - request.approval.opened_at

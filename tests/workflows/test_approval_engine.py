@@ -31,12 +31,12 @@ async def asked(missions: Missions, scripted: ScriptedLLM, *replies: object) -> 
 
 async def decide(missions: Missions, request_id: str, approver: str, **more: object) -> str | None:
     said = DecisionInput.model_validate({"approver_id": approver, "verdict": "approve", **more})
-    return (await missions.door.decide(missions.tenant_id, request_id, said)).code
+    return (await missions.workflow_client.decide(missions.tenant_id, request_id, said)).code
 
 
 async def change(missions: Missions, request_id: str, actor: str, kind: str, **more: object) -> str | None:
     wish = ChangeInput.model_validate({"actor_id": actor, "kind": kind, **more})
-    return (await missions.door.change_request(missions.tenant_id, request_id, wish)).code
+    return (await missions.workflow_client.change_request(missions.tenant_id, request_id, wish)).code
 
 
 async def test_a_call_runs_with_the_arguments_that_people_have_approved_and_the_model_is_told(
@@ -167,7 +167,7 @@ async def test_somebody_decides_in_the_place_of_who_is_away(missions: Missions, 
     assert refused.value.code == "already_decided"
     [said] = (await missions.request(request_id)).approval.decisions
     assert (said.approver_id, said.on_behalf_of) == ("otto", "bob")
-    await missions.door.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
     await missions.ended(run_id)
 
 

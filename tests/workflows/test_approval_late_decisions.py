@@ -17,7 +17,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import HELD, RELEASED, Missions
 from worker import WorkerParts, build_activities, build_worker
 from workflows.approval import ApprovalWorkflow
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 WRITING, EXPIRED = "record_decision", "the timer has fired"
 
@@ -44,11 +44,11 @@ async def test_it_counts_also_when_other_news_comes_with_the_end_of_the_time(
     temporal: Client, parts: WorkerParts, database: Database, tenant: str
 ) -> None:
     queue = f"late-{uuid4().hex[:8]}"
-    door = TemporalDoor(temporal, queue)
-    missions = Missions(database, door, tenant)
+    workflow_client = WorkflowClient(temporal, queue)
+    missions = Missions(database, workflow_client, tenant)
     only_decides: dict[str, Any] = {"no_remote_activities": True, "max_cached_workflows": 0}
     await missions.person("bob", "admin")
-    activities = build_activities(parts, door)
+    activities = build_activities(parts, workflow_client)
     async with Worker(temporal, task_queue=queue, activities=activities, interceptors=[FailureInterceptor()]):
         async with database.tenant(tenant) as records:
             async with build_worker(temporal, queue, parts, **only_decides):
@@ -78,7 +78,9 @@ async def test_a_signal_after_the_end_is_refused_and_audited_while_what_follows_
     request_id = await missions.ask(HELD, carries_out=True)
     name = workflow_id(missions.tenant_id, request_id)
     handle = temporal.get_workflow_handle(name)
-    await missions.door.decide(missions.tenant_id, request_id, DecisionInput(approver_id="bob", verdict="approve"))
+    await missions.workflow_client.decide(
+        missions.tenant_id, request_id, DecisionInput(approver_id="bob", verdict="approve")
+    )
     await happens(temporal, name, "carry_out_request")
     await handle.signal("approve", {"approver": "carol"})
     await handle.signal("reject", "nonsense")

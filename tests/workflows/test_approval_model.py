@@ -13,7 +13,7 @@ from tests.fixtures.approval_model import DRAFT, Drafts, Real
 from tests.fixtures.approval_sequences import KNOWN, Pair, Play, always_the_same, plays
 from tests.fixtures.missions import Missions, now
 from worker import WorkerParts, build_worker
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 MakeReal = Callable[[], Real]
 
@@ -32,9 +32,9 @@ class Everybodys:
 async def real(temporal: Client, parts: WorkerParts) -> AsyncIterator[MakeReal]:
     """Makes the real side of a play, in a tenant of its own, with a worker that knows of drafts."""
     queue, drafts = f"drafts-{uuid4().hex[:8]}", Drafts()
-    door = TemporalDoor(temporal, queue)
-    async with build_worker(temporal, queue, replace(parts, subjects={DRAFT: drafts})):
-        yield lambda: Real(Missions(parts.database, door, f"tenant-{uuid4().hex[:12]}"), temporal, drafts)
+    workflow_client = WorkflowClient(temporal, queue)
+    async with build_worker(temporal, queue, replace(parts, handlers={DRAFT: drafts})):
+        yield lambda: Real(Missions(parts.database, workflow_client, f"tenant-{uuid4().hex[:12]}"), temporal, drafts)
 
 
 @pytest.mark.parametrize("play", KNOWN)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from taskforce.application.identity.api_keys import NewKey, issue_key
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.core.domain.runs.transcript import CallStatus
@@ -24,7 +24,7 @@ Lose = Callable[[Missions, str], Awaitable[None]]
 async def a_key(missions: Missions) -> str:
     await missions.person("alice", "operator")
     async with missions.database.tenant(missions.tenant_id) as records:
-        who = await standing(records, "alice", AccessRules(), now())
+        who = await load_principal(records, "alice", AccessRules(), now())
     wanted = NewKey(None, "k", frozenset({"operator"}))
     return (await issue_key(missions.database, Actor(who, AccessRules(), None, now()), wanted)).key.key_id
 
@@ -63,12 +63,12 @@ async def test_an_approval_is_of_no_use_once_the_right_is_lost(
     run_id, request_id = await asked(missions, scripted, key_id)
     if lose is not the_tenant:
         await lose(missions, key_id)
-        assert (await missions.door.decide(missions.tenant_id, request_id, yes())).status == "approved"
+        assert (await missions.workflow_client.decide(missions.tenant_id, request_id, yes())).status == "approved"
     else:
-        await missions.door.signal_run(missions.tenant_id, run_id, "pause")
-        assert (await missions.door.decide(missions.tenant_id, request_id, yes())).status == "approved"
+        await missions.workflow_client.signal_run(missions.tenant_id, run_id, "pause")
+        assert (await missions.workflow_client.decide(missions.tenant_id, request_id, yes())).status == "approved"
         await lose(missions, key_id)
-        await missions.door.signal_run(missions.tenant_id, run_id, "resume")
+        await missions.workflow_client.signal_run(missions.tenant_id, run_id, "resume")
     run = await missions.ended(run_id)
     [refused] = await missions.observations(run_id)
     assert refused.status is CallStatus.REFUSED
@@ -83,8 +83,8 @@ async def test_an_approver_who_lost_the_role_while_it_waited_does_not_count(
     await missions.person("bob", "admin")
     run_id, request_id = await asked(missions, scripted)
     await missions.person("bob", "viewer")
-    outcome = await missions.door.decide(missions.tenant_id, request_id, yes())
+    outcome = await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
     assert (outcome.status, outcome.code) == ("pending", "approver_role_missing")
-    await missions.door.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
     await missions.ended(run_id)
     assert EFFECTS[f"{run_id}/1/1"] == 0

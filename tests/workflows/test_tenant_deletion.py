@@ -10,11 +10,11 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from taskforce.application.identity.principals import standing
+from taskforce.application.identity.principals import load_principal
 from taskforce.core.domain.approvals.approval import workflow_id as request_workflow_id
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules
-from taskforce.core.domain.runs.run import Brief, RunStatus
+from taskforce.core.domain.runs.run import RunSpec, RunStatus
 from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
 from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, DeletionStatus, Phase, workflow_id
 from taskforce.infrastructure.config.settings import driver_arguments
@@ -24,7 +24,7 @@ from tests.fixtures.every_table import counts
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from worker import LATE, WorkerParts, sweeping
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress
 
 HOME = "platform"
@@ -48,7 +48,7 @@ class Deletions:
 
     async def start(self, drain: timedelta | None = None) -> None:
         await self.order(drain)
-        await self.missions.door.start_deletion(self.missions.tenant_id)
+        await self.missions.workflow_client.start_deletion(self.missions.tenant_id)
 
     async def result(self) -> Deletion:
         handle = self.temporal.get_workflow_handle(workflow_id(self.missions.tenant_id))
@@ -83,7 +83,7 @@ async def catalog(postgres: stacks.DatabaseUrls) -> AsyncIterator[asyncpg.Connec
 async def test_runs_are_cancelled_and_everything_goes_but_the_report(
     deletions: Deletions, missions: Missions, scripted: ScriptedLLM, catalog: asyncpg.Connection, temporal: Client
 ) -> None:
-    other = Missions(missions.database, missions.door, f"{missions.tenant_id}-other")
+    other = Missions(missions.database, missions.workflow_client, f"{missions.tenant_id}-other")
     scripted.script([text("Yours."), text("Mine."), tool_calls([("pay", {"amount": 7})]), hang("Thinking")])
     await other.finish()
     await missions.finish()
@@ -144,7 +144,7 @@ async def test_a_run_that_is_drained_comes_to_its_end_while_nobody_gets_in(
     await deletions.reach(Phase.BEGUN)
     async with missions.database.tenant(missions.tenant_id) as records:
         with pytest.raises(Forbidden, match="disabled"):
-            await standing(records, "alice", AccessRules(), now())
+            await load_principal(records, "alice", AccessRules(), now())
     # Nobody can say it over HTTP any more; the word shows that what follows it is still allowed.
     await missions.say(run_id, "Blue.")
     report = await deletions.result()
@@ -201,10 +201,10 @@ async def test_the_log_is_kept_for_its_time_and_then_goes(
     assert len(kept) == 1
 
 
-class DeletionsOnly(TemporalDoor):
+class DeletionsOnly(WorkflowClient):
     """A door that starts no runs: those that other tests have left would take the replies of later ones."""
 
-    async def start_run(self, brief: Brief) -> bool:
+    async def start_run(self, brief: RunSpec) -> bool:
         del brief
         return False
 
@@ -214,8 +214,8 @@ async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
 ) -> None:
     await deletions.missions.accepted()
     await deletions.order()
-    door = DeletionsOnly(temporal, temporal_address.task_queue)
-    async with sweeping(worker.database, door, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
+    workflow_client = DeletionsOnly(temporal, temporal_address.task_queue)
+    async with sweeping(worker.database, workflow_client, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
         await deletions.reach(Phase.VERIFIED)
     assert (await deletions.result()).is_done
 
@@ -230,9 +230,9 @@ async def test_one_that_an_operator_has_ended_goes_on_when_it_is_asked_for_again
     handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id))
     await handle.terminate()
     for _ in range(2):
-        await missions.door.start_deletion(missions.tenant_id)
+        await missions.workflow_client.start_deletion(missions.tenant_id)
     assert (await deletions.result()).is_done
     # And once more, as a gateway might that has not seen the end: it finds everything done.
-    await missions.door.start_deletion(missions.tenant_id)
+    await missions.workflow_client.start_deletion(missions.tenant_id)
     assert await deletions.result() == await deletions.report()
     assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED

@@ -21,7 +21,7 @@ from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standa
 from tests.fixtures.webhooks import SUBJECT, Hooks
 from tests.taskforce.infrastructure.net.test_guarded_http import Names
 from worker import WorkerParts, build_worker, sweeping
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 from workflows.runtime.search_attributes import STATUS, TENANT
 
 
@@ -30,7 +30,7 @@ class Post:
     """A receiver, and a worker that may reach it."""
 
     receiver: Receiver
-    door: TemporalDoor
+    workflow_client: WorkflowClient
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ async def post(temporal: Client, parts: WorkerParts) -> AsyncIterator[Post]:
     async with receiving() as receiver:
         http = GuardedHttp(frozenset({receiver.place, "127.0.0.1:1"}), resolve=Names(["10.0.0.5"]))
         async with build_worker(temporal, queue, replace(parts, http=http)):
-            yield Post(receiver, TemporalDoor(temporal, queue))
+            yield Post(receiver, WorkflowClient(temporal, queue))
         await http.aclose()
 
 
@@ -52,7 +52,7 @@ def receiver(post: Post) -> Receiver:
 
 @pytest.fixture
 def hooks(database: Database, post: Post, tenant: str) -> Hooks:
-    return Hooks(database, post.door, tenant)
+    return Hooks(database, post.workflow_client, tenant)
 
 
 def handle(temporal: Client, hooks: Hooks, delivery_id: str) -> "WorkflowHandle[object, object]":
@@ -70,7 +70,7 @@ async def test_an_event_arrives_signed_and_is_logged(hooks: Hooks, receiver: Rec
     assert got.event_id == delivery.what.event_id
     assert got.json()["type"] == "request_approved"
     assert got.json()["data"] == {"tenant_id": hooks.tenant_id, **SUBJECT}
-    assert delivery.standing.status is DeliveryStatus.DELIVERED
+    assert delivery.state.status is DeliveryStatus.DELIVERED
     [attempt] = delivery.attempts
     assert (attempt.number, attempt.http_status, attempt.error) == (1, 204, None)
     assert delivery.finished_at is not None
@@ -99,9 +99,9 @@ async def test_after_a_failure_the_same_event_comes_again_with_a_new_signature(
     [attempt] = waiting.attempts
     assert (attempt.http_status, attempt.error) == (500, "The receiver answered 500.")
     assert len(attempt.excerpt) == 1_024
-    assert waiting.standing.status is DeliveryStatus.PENDING
-    assert waiting.standing.next_attempt_at is not None
-    due = waiting.standing.next_attempt_at - attempt.at
+    assert waiting.state.status is DeliveryStatus.PENDING
+    assert waiting.state.next_attempt_at is not None
+    due = waiting.state.next_attempt_at - attempt.at
     assert timedelta(seconds=5) <= due < timedelta(seconds=8)
 
     delivery = await hooks.ended(delivery_id)
@@ -117,8 +117,8 @@ async def test_a_receiver_that_asks_for_time_gets_it(hooks: Hooks, receiver: Rec
     receiver.answer(429, Retry_After="3600")
     webhook, _ = await hooks.make(receiver.url())
     delivery = await hooks.after(await hooks.send(webhook), 1)
-    assert delivery.standing.next_attempt_at is not None
-    wait = delivery.standing.next_attempt_at - delivery.attempts[0].at
+    assert delivery.state.next_attempt_at is not None
+    wait = delivery.state.next_attempt_at - delivery.attempts[0].at
     assert timedelta(minutes=60) <= wait < timedelta(minutes=61)
 
 
@@ -128,11 +128,11 @@ async def test_a_receiver_that_is_gone_disables_its_webhook(hooks: Hooks, receiv
     waiting = await hooks.send(webhook)
     await hooks.after(waiting, 1)
     gone = await hooks.ended(await hooks.send(webhook))
-    assert (gone.standing.status, gone.attempts[0].http_status) == (DeliveryStatus.FAILED, 410)
+    assert (gone.state.status, gone.attempts[0].http_status) == (DeliveryStatus.FAILED, 410)
     found = await hooks.webhook(webhook.webhook_id)
     assert found is not None
     assert (found.enabled, found.disabled_by) == (False, "gone")
-    assert (await hooks.ended(waiting)).standing.status is DeliveryStatus.STOPPED
+    assert (await hooks.ended(waiting)).state.status is DeliveryStatus.STOPPED
     [event] = await hooks.audited("webhook.disable")
     assert (event.actor_id, event.resource_id, event.outcome) == ("system", webhook.webhook_id, "disabled")
     assert event.details == {"destination": f"http://{receiver.place}", "stopped_deliveries": 1}
@@ -145,7 +145,7 @@ async def test_a_redirect_is_a_failure_and_never_followed(hooks: Hooks, receiver
     webhook, _ = await hooks.make(receiver.url())
     delivery = await hooks.after(await hooks.send(webhook), 1)
     assert delivery.attempts[0].error == "The receiver answered 302; redirects are not followed."
-    assert delivery.standing.status is DeliveryStatus.PENDING
+    assert delivery.state.status is DeliveryStatus.PENDING
     assert [got.path for got in receiver.got] == ["/hook"]
 
 
@@ -165,7 +165,7 @@ async def test_a_receiver_that_is_not_there_is_tried_again(hooks: Hooks) -> None
     webhook, _ = await hooks.make("http://127.0.0.1:1/")
     delivery = await hooks.after(await hooks.send(webhook), 1)
     assert "127.0.0.1:1 cannot be reached" in str(delivery.attempts[0].error)
-    assert delivery.standing.status is DeliveryStatus.PENDING
+    assert delivery.state.status is DeliveryStatus.PENDING
 
 
 async def test_a_place_that_is_not_public_is_not_asked(hooks: Hooks) -> None:
@@ -194,7 +194,7 @@ async def test_an_operator_who_cancels_a_delivery_stops_it(hooks: Hooks, receive
     delivery_id = await hooks.send(webhook)
     await hooks.after(delivery_id, 1)
     await handle(temporal, hooks, delivery_id).cancel()
-    assert (await hooks.ended(delivery_id)).standing.status is DeliveryStatus.STOPPED
+    assert (await hooks.ended(delivery_id)).state.status is DeliveryStatus.STOPPED
     async with asyncio.timeout(20):
         running = WorkflowExecutionStatus.RUNNING
         while (await handle(temporal, hooks, delivery_id).describe()).status is running:  # noqa: ASYNC110 - no event
@@ -210,8 +210,8 @@ async def test_a_delivery_that_an_operator_terminates_is_stopped_by_a_sweep(
     delivery_id = await hooks.send(webhook)
     await hooks.after(delivery_id, 1)
     await handle(temporal, hooks, delivery_id).terminate()
-    async with sweeping(Alone(hooks.database, hooks.tenant_id), post.door, parts.live):
-        assert (await hooks.ended(delivery_id)).standing.status is DeliveryStatus.STOPPED
+    async with sweeping(Alone(hooks.database, hooks.tenant_id), post.workflow_client, parts.live):
+        assert (await hooks.ended(delivery_id)).state.status is DeliveryStatus.STOPPED
 
 
 async def test_nothing_is_sent_for_a_tenant_that_was_disabled(hooks: Hooks, receiver: Receiver) -> None:
@@ -223,7 +223,7 @@ async def test_nothing_is_sent_for_a_tenant_that_was_disabled(hooks: Hooks, rece
         await records.tenant.save(replace(tenant, status=TenantStatus.DISABLED))
     [delivery] = await hooks.deliveries(webhook)
     await hooks.start(delivery.delivery_id)
-    assert (await hooks.ended(delivery.delivery_id)).standing.status is DeliveryStatus.STOPPED
+    assert (await hooks.ended(delivery.delivery_id)).state.status is DeliveryStatus.STOPPED
     assert receiver.got == []
 
 

@@ -24,7 +24,7 @@ from taskforce.core.domain.approvals.approval import request_of
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Missing, Unavailable
-from taskforce.core.domain.runs.run import Brief, run_of
+from taskforce.core.domain.runs.run import RunSpec, run_of
 from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
 from taskforce.core.domain.tenants.deletion import workflow_id as deletion_workflow_id
 from taskforce.core.domain.webhooks.delivery import delivery_of
@@ -50,7 +50,7 @@ MOST_ENDED = 500
 POLL_TIME = timedelta(seconds=75)
 
 
-class TemporalDoor:
+class WorkflowClient:
     """What the gateway and the sweeper do with workflows.
 
     Args:
@@ -62,7 +62,7 @@ class TemporalDoor:
         self._client = client
         self._task_queue = task_queue
 
-    async def start_run(self, brief: Brief) -> bool:
+    async def start_run(self, brief: RunSpec) -> bool:
         """Starts the workflow of a committed run; starting it again is harmless.
 
         Returns:

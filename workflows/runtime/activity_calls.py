@@ -35,7 +35,7 @@ HEARTBEAT = timedelta(seconds=10)
 MARGIN = timedelta(seconds=15)
 
 
-async def quickly(
+async def run_local(
     activity: str,
     message: BaseModel,
     result: type[Result] | None = None,
@@ -65,7 +65,7 @@ async def quickly(
         # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
         if is_cancelled_exception(error) or refusal(error) is not None:
             raise
-    return await patiently(activity, message, result, patience=patience)
+    return await run_regular(activity, message, result, patience=patience)
 
 
 async def _local(activity: str, message: BaseModel, result: type[Result] | None, time: timedelta) -> Any:  # noqa: ANN401
@@ -74,7 +74,7 @@ async def _local(activity: str, message: BaseModel, result: type[Result] | None,
     )
 
 
-async def patiently(
+async def run_regular(
     activity: str,
     message: BaseModel,
     result: type[Result] | None = None,
@@ -111,7 +111,7 @@ async def patiently(
     return value
 
 
-async def ask_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:
+async def call_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:
     """Runs `call_model`; Temporal retries what may pass, within the time that the run has left.
 
     Raises:
@@ -130,7 +130,7 @@ async def ask_model(message: BaseModel, result: type[Result], left: timedelta) -
     return reply
 
 
-async def use_tool(message: BaseModel, result: type[Result], tool: str, time: timedelta, left: timedelta) -> Result:
+async def run_tool(message: BaseModel, result: type[Result], tool: str, time: timedelta, left: timedelta) -> Result:
     """Runs a tool that is slow or touches the world as a regular activity, named by its tool in the Temporal UI."""
     outcome: Result = await workflow.execute_activity(
         "run_tool",
@@ -146,7 +146,7 @@ async def use_tool(message: BaseModel, result: type[Result], tool: str, time: ti
     return outcome
 
 
-async def send(message: BaseModel, result: type[Result], summary: str) -> Result:
+async def deliver(message: BaseModel, result: type[Result], summary: str) -> Result:
     """Makes one attempt to deliver to a webhook. A refusal is a result; only our own parts are retried."""
     outcome: Result = await workflow.execute_activity(
         "attempt_delivery",

@@ -12,9 +12,9 @@ import structlog
 
 from taskforce.application.access.authorization import context_of
 from taskforce.application.access.policy_engine import MAX_CASES, UNREADABLE, Case, Tags, dry_run, tenant_of
-from taskforce.application.cache import Kept
-from taskforce.application.identity.principals import Actor, known_roles, standing
-from taskforce.application.identity.roles import held_now
+from taskforce.application.cache import BoundedCache
+from taskforce.application.identity.principals import Actor, known_roles, load_principal
+from taskforce.application.identity.roles import require_current
 from taskforce.core.domain.access.policies import Explained, Policy, Resource, check_author, evaluate
 from taskforce.core.domain.access.policy_documents import MAX_CHARACTERS, canonical, document_of, parse
 from taskforce.core.domain.audit.events import AuditEvent
@@ -55,7 +55,7 @@ class StoredPolicies:
     def __init__(self, store: Store, seconds: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._seconds = seconds
-        self._kept: Kept[str, _Read] = Kept()
+        self._kept: BoundedCache[str, _Read] = BoundedCache()
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def policy(self, tenant_id: str) -> Policy:
@@ -132,18 +132,18 @@ class NoTags:
         return ()
 
 
-async def current_document(store: Store, acting: Actor) -> PolicyVersion | None:
+async def current_document(store: Store, actor: Actor) -> PolicyVersion | None:
     """The document that holds, as it is stored, even one that no longer parses; None when there was never one."""
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.policies.current()
 
 
-async def save_document(store: Store, acting: Actor, document: object) -> PolicyVersion:
+async def save_document(store: Store, actor: Actor, document: object) -> PolicyVersion:
     """Saves the next version of the tenant's document, in its canonical form.
 
     Args:
         store: The door to the tenant's data.
-        acting: Its author, whose permissions of now bound what its new allow rules give.
+        actor: Its author, whose permissions of now bound what its new allow rules give.
         document: The whole document, as parsed JSON.
 
     Returns:
@@ -152,19 +152,19 @@ async def save_document(store: Store, acting: Actor, document: object) -> Policy
     Raises:
         Invalid: `policy_invalid`; `details["problems"]` names every problem.
         Forbidden: `permission_denied`, naming a permission that an allow rule gives and its author lacks; or as
-            `held_now`.
+            `require_current`.
     """
     proposed, written = await asyncio.to_thread(_written, document)
-    author = acting.standing.user.user_id
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        held = await held_now(records, acting, Permission.POLICY_MANAGE)
+    author = actor.principal.user.user_id
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        held = await require_current(records, actor, Permission.POLICY_MANAGE)
         before = await records.policies.locked()
         # Of a document that no longer parses nothing is kept: its author answers for every rule.
         current = None if before is None else await asyncio.to_thread(_parsed, before.document)
         check_author(proposed, current or Policy(), held)
-        version = await records.policies.add(written, author, acting.now)
-        saved = PolicyVersion(version, written, author, acting.now)
-        await records.audit.append(await asyncio.to_thread(_event, acting, before, saved))
+        version = await records.policies.add(written, author, actor.now)
+        saved = PolicyVersion(version, written, author, actor.now)
+        await records.audit.append(await asyncio.to_thread(_event, actor, before, saved))
     return saved
 
 
@@ -178,21 +178,21 @@ def _written(document: object) -> tuple[Policy, dict[str, object]]:
     return policy, document_of(policy)
 
 
-def _event(acting: Actor, before: PolicyVersion | None, after: PolicyVersion) -> AuditEvent:
+def _event(actor: Actor, before: PolicyVersion | None, after: PolicyVersion) -> AuditEvent:
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action="policy.save",
         resource_type="policy",
         resource_id="document",
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
-        details={"before": None if before is None else _told(before), "after": _told(after)},
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
+        details={"before": None if before is None else _audit_snapshot(before), "after": _audit_snapshot(after)},
     )
 
 
-def _told(version: PolicyVersion) -> dict[str, object]:
+def _audit_snapshot(version: PolicyVersion) -> dict[str, object]:
     return {"version": version.version, "content_hash": canonical_hash(version.document)}
 
 
@@ -232,13 +232,13 @@ class Tried:
 
 
 async def try_document(
-    store: Store, acting: Actor, tags: Tags, document: object, asked: Sequence[Asked]
+    store: Store, actor: Actor, tags: Tags, document: object, asked: Sequence[Asked]
 ) -> tuple[Tried, ...]:
     """Answers questions as they are answered now and as a document would answer them; saves nothing.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who asks.
+        actor: Who asks.
         tags: Where tags come from that a question does not state.
         document: The document, as parsed JSON; None to have only the answers of now explained.
         asked: Up to 100 questions.
@@ -253,15 +253,15 @@ async def try_document(
     """
     if len(asked) > MAX_CASES:
         raise Invalid("policy_cases_invalid", f"A dry run takes up to {MAX_CASES} cases.")
-    tenant_id, policies = acting.standing.tenant.tenant_id, StoredPolicies(store)
+    tenant_id, policies = actor.principal.tenant.tenant_id, StoredPolicies(store)
     async with store.tenant(tenant_id) as records:
-        users = await _users(records, acting, asked)
+        users = await _users(records, actor, asked)
     cases = [await _case(user, one, tags) for user, one in zip(users, asked, strict=True)]
     if document is not None:
-        compared = await dry_run(policies, tenant_id, document, cases, acting.now)
+        compared = await dry_run(policies, tenant_id, document, cases, actor.now)
         return tuple(Tried(one.current, one.proposed) for one in compared)
     current = await policies.policy(tenant_id)
-    return await asyncio.to_thread(_answered, current, cases, acting.now)
+    return await asyncio.to_thread(_answered, current, cases, actor.now)
 
 
 def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[Tried, ...]:
@@ -269,11 +269,11 @@ def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[Tri
     return tuple(Tried(answer, None) for answer in answers)
 
 
-async def _users(records: Records, acting: Actor, asked: Sequence[Asked]) -> Sequence[UserContext]:
-    known = await known_roles(records, {role for one in asked for role in one.roles}, acting.rules)
+async def _users(records: Records, actor: Actor, asked: Sequence[Asked]) -> Sequence[UserContext]:
+    known = await known_roles(records, {role for one in asked for role in one.roles}, actor.rules)
     named = sorted({one.user_id for one in asked if one.user_id is not None})
-    people = {user_id: await _person(records, acting, user_id) for user_id in named}
-    tenant_id = acting.standing.tenant.tenant_id
+    people = {user_id: await _person(records, actor, user_id) for user_id in named}
+    tenant_id = actor.principal.tenant.tenant_id
     found = [_nobody(one, tenant_id, known) if one.user_id is None else people[one.user_id] for one in asked]
     strangers = [place for place, user in enumerate(found) if user is None]
     if strangers:
@@ -288,9 +288,9 @@ def _nobody(one: Asked, tenant_id: str, known: Mapping[str, Role]) -> UserContex
     return UserContext("", tenant_id, roles=frozenset(one.roles), permissions=held, attributes=one.attributes)
 
 
-async def _person(records: Records, acting: Actor, user_id: str) -> UserContext | None:
+async def _person(records: Records, actor: Actor, user_id: str) -> UserContext | None:
     try:
-        return context_of(await standing(records, user_id, acting.rules, acting.now))
+        return context_of(await load_principal(records, user_id, actor.rules, actor.now))
     except Forbidden:
         return None
 

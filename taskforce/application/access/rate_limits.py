@@ -6,7 +6,7 @@ from datetime import datetime
 
 from taskforce.core.domain.access.rate_limits import Rate, Taken, rate_headers
 from taskforce.core.domain.errors import Limited
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.interfaces.store import Records
 
 
@@ -22,21 +22,21 @@ class RateRules:
     default: Rate | None = None
     by_tenant: bool = True
 
-    def of_tenant(self, standing: Standing) -> Rate | None:
+    def of_tenant(self, principal: Principal) -> Rate | None:
         """The rate of a caller's tenant."""
-        own = standing.tenant.settings.requests_per_minute
+        own = principal.tenant.settings.requests_per_minute
         if own is not None:
             return Rate.per_minute(own)
         return self.default if self.by_tenant else None
 
 
-async def count_request(records: Records, rules: RateRules, standing: Standing, now: datetime) -> Mapping[str, str]:
+async def count_request(records: Records, rules: RateRules, principal: Principal, now: datetime) -> Mapping[str, str]:
     """Counts one request against its tenant's limit and its API key's; one that is refused takes of neither.
 
     Args:
         records: The tenant's records. A bucket is locked until their transaction ends: do this last.
         rules: What the deployment says.
-        standing: Who asks.
+        principal: Who asks.
         now: The time.
 
     Returns:
@@ -46,8 +46,8 @@ async def count_request(records: Records, rules: RateRules, standing: Standing, 
         Limited: `rate_limited`, with the time to wait and those headers in `headers`.
     """
     # The key first: one that floods must not use up what its tenant's others have.
-    of_key = rules.default if standing.is_cut else None
-    wanted = {f"key:{standing.key_id}": of_key, "tenant": rules.of_tenant(standing)}
+    of_key = rules.default if principal.is_cut else None
+    wanted = {f"key:{principal.key_id}": of_key, "tenant": rules.of_tenant(principal)}
     found: list[tuple[str, Rate, Taken]] = []
     for bucket, rate in wanted.items():
         if rate is not None:

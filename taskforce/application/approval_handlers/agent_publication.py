@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from taskforce.application.access.authorization import context_of, judge, widened
+from taskforce.application.access.authorization import add_resource_roles, context_of, raise_if_denied
 from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED
-from taskforce.application.approvals.handler import Anything
+from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.catalog.agents import told_version
-from taskforce.application.identity.principals import standing_by
+from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.core.domain.access.policies import Resource, evaluate
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.records import Request
@@ -30,7 +30,7 @@ _FACTS: Mapping[str, object] = {"channel": "worker"}
 CHANGED = "what was decided on is not this version any more"
 
 
-class Publications(Anything):
+class AgentPublicationHandler(DefaultHandler):
     """What a request for publication is about, for the engine that decides it: there is no other way to published.
 
     Args:
@@ -40,13 +40,13 @@ class Publications(Anything):
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
-    async def content(self, records: Records, request: Request) -> str | None:
+    async def current_hash(self, records: Records, request: Request) -> str | None:
         """What was asked for, as long as this version waits for this request unchanged."""
         version = _waiting(await records.catalog.get(request.resource_id), request)
         same = version is not None and version.config_hash == request.payload.get("config_hash")
         return request.content_hash if same else None
 
-    async def closed(
+    async def on_closed(
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
     ) -> None:
         """Approves the version, or makes it a draft again, in the transaction that closes its request."""
@@ -65,7 +65,7 @@ class Publications(Anything):
         action = "agent.version.approve" if approved else "agent.version.reject"
         await records.audit.append(_concluded(action, request, changed, version, act))
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Publishes the version with its requester's rights of now; without them it waits for somebody else.
 
         Raises:
@@ -86,12 +86,12 @@ class Publications(Anything):
 
     async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
         """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
-        who = await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        who = await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
         if not who.is_cut:
-            who = await widened(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
+            who = await add_resource_roles(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
-        judge(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)
+        raise_if_denied(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)
 
 
 def _named(agent: Agent, request: Request) -> AgentVersion | None:

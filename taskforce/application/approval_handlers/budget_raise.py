@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from taskforce.application.approvals.handler import Anything, followed
+from taskforce.application.approvals.handler import DefaultHandler, followed
 from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
-from taskforce.application.identity.principals import standing_by
+from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Conflict, Missing, Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
@@ -44,7 +44,7 @@ class Raise:
     limits: Mapping[str, int]
 
 
-class Raises(Anything):
+class BudgetRaiseHandler(DefaultHandler):
     """What a request for a larger budget is about.
 
     Args:
@@ -54,7 +54,7 @@ class Raises(Anything):
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
-    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+    async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
         """Lets only pass what gives a run that is under way more than it has."""
         wish = raise_of(payload)
         run = await records.runs.get(wish.run_id) if is_id(wish.run_id) else None
@@ -67,22 +67,22 @@ class Raises(Anything):
         )
         return {"run_id": run.brief.run_id, **wish.limits}
 
-    async def content(self, records: Records, request: Request) -> str | None:
+    async def current_hash(self, records: Records, request: Request) -> str | None:
         """What was asked for, as long as the run is under way."""
         run = await records.runs.get(raise_of(request.payload).run_id)
         return None if run is None or run.status.is_final else request.content_hash
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Raises the limits in the run's row.
 
         Raises:
             Invalid: `payload_invalid`: it was asked for before such payloads were checked.
             Missing: `run_not_found`.
             Conflict: `run_finished`; `not_a_raise`: the run has as much by now.
-            Forbidden: As `standing_by` for who asks.
+            Forbidden: As `load_principal_for_key` for who asks.
         """
         wish = raise_of(request.payload)
-        await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
         run = await records.runs.locked(wish.run_id)
         if run is None:
             raise missing("run")
@@ -99,7 +99,7 @@ class Raises(Anything):
         await records.audit.append(followed(request, "run.raise_limits", about, asdict(before), asdict(limits), now))
         return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
 
-    async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
+    async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
         """Tells the run, and who watches it.
 
         Raises:

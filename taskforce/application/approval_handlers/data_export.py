@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from taskforce.application.approvals.handler import Anything
+from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.audit.export import Export, next_page
 from taskforce.application.audit.sealing import seal_tenant
-from taskforce.application.identity.principals import standing_by
+from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.core.domain.approvals.records import Request, RequestResult
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor
@@ -47,7 +47,7 @@ class _Wish:
     until: datetime | None
 
 
-class Exports(Anything):
+class DataExportHandler(DefaultHandler):
     """What a request for data is about.
 
     Args:
@@ -57,7 +57,7 @@ class Exports(Anything):
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
-    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+    async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
         """Lets only pass what there are exports of."""
         refuse_payload(_problems(payload))
         return payload
@@ -67,7 +67,7 @@ class Exports(Anything):
 
         Raises:
             Invalid: `payload_invalid`: it was asked for before such payloads were checked.
-            Forbidden: As `standing_by` for who asks.
+            Forbidden: As `load_principal_for_key` for who asks.
             Conflict: `audit_dropped`: what was still to come was dropped in the meantime.
         """
         wish, now = _wish(request.payload), clock()
@@ -76,13 +76,13 @@ class Exports(Anything):
         while await _write(store, tenant_id, request, wish):
             continue
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Lets the requester have it.
 
         Raises:
             Forbidden: As `prepare`.
         """
-        await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+        await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
         request_id, until = request.approval.request_id, now + KEPT
         result = await records.request_results.locked(request_id)
         if result is None:
@@ -97,7 +97,7 @@ class Exports(Anything):
         request_id = request.approval.request_id
         name = f"audit-{tenant_id}-{request_id}.jsonl"
         async with store.tenant(tenant_id) as records:
-            await standing_by(records, request.approval.requester_id, request.key_id, self._rules, now)
+            await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
             if await records.request_results.begin(RequestResult(request_id, MEDIA_TYPE, name, now, now + KEPT)):
                 await records.audit.append(_exported(tenant_id, request, now))
                 return True

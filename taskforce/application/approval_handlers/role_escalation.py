@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from taskforce.application.approvals.handler import Anything, approvers_of, followed
+from taskforce.application.approvals.handler import DefaultHandler, approvers_of, followed
 from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
-from taskforce.application.identity.principals import known_roles, lasting, standing_by
+from taskforce.application.identity.principals import known_roles, load_principal_for_key, without_temporary_roles
 from taskforce.application.identity.resource_roles import told_grant
-from taskforce.application.identity.users import told_user
+from taskforce.application.identity.users import audit_snapshot
 from taskforce.core.domain.approvals.approval import Decision, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
@@ -68,7 +68,7 @@ class Escalation:
         return until
 
 
-class Escalations(Anything):
+class RoleEscalationHandler(DefaultHandler):
     """What a request for a role is about.
 
     Args:
@@ -78,7 +78,7 @@ class Escalations(Anything):
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
-    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+    async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
         """Lets only a role pass that exists and can still be given; it is named by its id from now on."""
         asked = payload.get("role")
         role = None
@@ -90,25 +90,25 @@ class Escalations(Anything):
         refuse_payload([*problems, "role: there is no such role."] if unknown else problems)
         return {**payload, "role": role}
 
-    async def content(self, records: Records, request: Request) -> str | None:
+    async def current_hash(self, records: Records, request: Request) -> str | None:
         """What was asked for, as long as there is such a role."""
         role = str(request.payload.get("role"))
         return request.content_hash if role in await known_roles(records, {role}, self._rules) else None
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Gives the requester the role, if those who have approved may hand it on at this moment.
 
         Raises:
             Invalid: `payload_invalid`: it was asked for before such payloads were checked.
             Conflict: `escalation_over`.
-            Forbidden: As `standing_by` for who asks; `approver_holds_less`.
+            Forbidden: As `load_principal_for_key` for who asks; `approver_holds_less`.
         """
         wish, requester = escalation_of(request.payload), request.approval.requester_id
         until, approvers = wish.ends(now), approvers_of(request)
         # In one order for all, as where users are changed: rights that are taken meanwhile are not handed on.
         for user_id in sorted({requester, *approvers}):
             await records.users.locked(user_id)
-        await standing_by(records, requester, request.key_id, self._rules, now)
+        await load_principal_for_key(records, requester, request.key_id, self._rules, now)
         await records.roles.shared({wish.role})
         known = await known_roles(records, {wish.role}, self._rules)
         for word in request.approval.decisions:
@@ -124,8 +124,8 @@ class Escalations(Anything):
     ) -> None:
         approver = word.on_behalf_of or word.approver_id
         try:
-            speaks = await standing_by(records, approver, word.key_id, self._rules, now)
-            who = await lasting(records, speaks, self._rules, now)
+            speaks = await load_principal_for_key(records, approver, word.key_id, self._rules, now)
+            who = await without_temporary_roles(records, speaks, self._rules, now)
             check_no_wider((wish.role,), who.permissions, known)
             if wish.on is None:
                 check_held((wish.role,), who.roles, who.permissions)
@@ -175,7 +175,7 @@ async def _lend(records: Records, request: Request, role: str, until: datetime |
         return f"{user.user_id} holds {role} for at least as long already."
     await records.users.save(changed, now)
     await records.audit.append(
-        followed(request, "user.change", ("user", user.user_id), told_user(user), told_user(changed), now)
+        followed(request, "user.change", ("user", user.user_id), audit_snapshot(user), audit_snapshot(changed), now)
     )
     return _outcome(user.user_id, role, "", until)
 

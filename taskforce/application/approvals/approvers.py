@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.application.identity.principals import standing
+from taskforce.application.identity.principals import load_principal
 from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
@@ -12,7 +12,7 @@ from taskforce.core.interfaces.store import Records
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Authority:
     """Why somebody may decide: for themselves, or in somebody's place."""
 
     on_behalf_of: str | None = None
@@ -35,7 +35,7 @@ async def approver_of(
     """
     if roles is None:
         try:
-            roles = (await standing(records, user_id, rules, now)).roles
+            roles = (await load_principal(records, user_id, rules, now)).roles
         except Forbidden:
             raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.") from None
     away = [await _away(records, other, rules, now) for other in await records.delegations.to(user_id, now)]
@@ -45,12 +45,12 @@ async def approver_of(
 async def _away(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Approver | None:
     # Who is away and has lost their rights hands none on.
     try:
-        return Approver(user_id, (await standing(records, user_id, rules, now)).roles)
+        return Approver(user_id, (await load_principal(records, user_id, rules, now)).roles)
     except Forbidden:
         return None
 
 
-def ground_for(request: Request, approver: Approver, channel: Channel, now: datetime) -> Ground:
+def ground_for(request: Request, approver: Approver, channel: Channel, now: datetime) -> Authority:
     """Why somebody may decide a request, their own right first.
 
     Raises:
@@ -61,13 +61,13 @@ def ground_for(request: Request, approver: Approver, channel: Channel, now: date
     if includes(request, approver):
         if not approver.in_person and approver.roles.isdisjoint(request.approval.who.roles):
             raise Forbidden("key_may_not", "Whoever is named decides in person: the key has no role that decides this.")
-        return Ground()
+        return Authority()
     refused: Conflict | None = None
     for away in approver.stands_for:
         if includes(request, away):
             try:
                 request.approval.check(approver.user_id, channel, now, away.user_id)
-                return Ground(away.user_id)
+                return Authority(away.user_id)
             except Conflict as conflict:
                 refused = conflict
     if refused is not None:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from taskforce.application.approvals.approvers import approver_of, concerns
 from taskforce.application.approvals.decisions import locked
-from taskforce.application.approvals.history import Told, tell
-from taskforce.application.identity.principals import standing, standing_by
+from taskforce.application.approvals.history import HistoryEvent, record_event
+from taskforce.application.identity.principals import load_principal, load_principal_for_key
 from taskforce.core.domain.approvals.definitions import follows
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import NOBODY, Deciders
@@ -40,7 +40,7 @@ class Change:
     key_id: str | None = None
 
 
-class Changing:
+class ApprovalChanges:
     """The use case behind the activity `record_change`.
 
     Args:
@@ -74,7 +74,7 @@ class Changing:
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
             # Told first: whoever has handed it on by an attempt whose result was lost may not hand it on any more.
-            if not await tell(records, before, _told(change)):
+            if not await record_event(records, before, _told(change)):
                 return
             changed = await self._changed(records, before, change)
             if change.kind == "reassign":
@@ -108,7 +108,7 @@ class Changing:
 
     async def _known(self, records: Records, user_id: str, change: Change) -> tuple[str, frozenset[str]]:
         try:
-            return user_id, (await standing(records, user_id, self._rules, change.at)).roles
+            return user_id, (await load_principal(records, user_id, self._rules, change.at)).roles
         except Forbidden:
             raise Invalid("deciders_unknown", f"No active user {user_id[:80]!r} is known in this tenant.") from None
 
@@ -116,13 +116,15 @@ class Changing:
         return Permission.POLICY_MANAGE in await self._held(records, change)
 
     async def _held(self, records: Records, change: Change) -> frozenset[Permission]:
-        return (await standing_by(records, change.actor_id, change.key_id, self._rules, change.at)).permissions
+        return (
+            await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
+        ).permissions
 
 
-def _told(change: Change) -> Told:
+def _told(change: Change) -> HistoryEvent:
     kind = "reassigned" if change.kind == "reassign" else "withdrawn_by"
     data = {"roles": list(change.to.roles), "people": list(change.to.people)} if change.to else {}
-    told = Told(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
+    told = HistoryEvent(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
     return replace(told, channel="api", request_id=change.http_request, key_id=change.key_id, data=data)
 
 

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from taskforce.application.approvals.approvers import approver_of, ground_for
 from taskforce.application.approvals.definitions import definitions_of
-from taskforce.application.approvals.handler import TOOL_CALL, Anything, Subject, approved_hash
-from taskforce.application.approvals.history import Told, tell
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.approvals.handler import TOOL_CALL, DefaultHandler, RequestHandler, approved_hash
+from taskforce.application.approvals.history import HistoryEvent, record_event
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.tool_calls import CallRef, call_payload
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.definitions import DefinitionRules, agent_terms, choose
@@ -18,7 +18,7 @@ from taskforce.core.domain.approvals.terms import ActionKind, Terms
 from taskforce.core.domain.errors import Conflict, DomainError, Missing
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.notifications import Live
@@ -29,7 +29,7 @@ _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class DecisionAttempt:
     """Somebody's attempt to decide.
 
     Attributes:
@@ -52,7 +52,7 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionMade:
+class RecordedDecision:
     """A decision that counts.
 
     Attributes:
@@ -64,40 +64,40 @@ class DecisionMade:
     for_run: bool = False
 
 
-class Deciding:
+class ApprovalDecisions:
     """The use cases behind the activities of the `Approval` workflow.
 
     Args:
         store: The tenants' data.
-        briefs: What the runs are about.
+        run_cache: What the runs are about.
         live: Who watches.
         clock: The time.
         rules: What the deployment says about rights.
-        subjects: What the requests are about, by their type.
+        handlers: What the requests are about, by their type.
         definitions: What it says about approvals.
     """
 
     def __init__(
         self,
         store: Store,
-        briefs: Briefs,
+        run_cache: RunCache,
         live: Live,
         clock: Clock,
         rules: AccessRules,
-        subjects: Mapping[str, Subject] | None = None,
+        handlers: Mapping[str, RequestHandler] | None = None,
         definitions: DefinitionRules | None = None,
     ) -> None:
         self._store = store
-        self._briefs = briefs
+        self._run_cache = run_cache
         self._live = live
         self._clock = clock
         self._rules = rules
-        self._subjects = subjects or {}
+        self._handlers = handlers or {}
         self._definitions = definitions or DefinitionRules()
 
     async def open_call(self, ref: CallRef, request_id: str) -> Request:
         """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
-        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
         now = self._clock()
         async with self._store.tenant(ref.tenant_id) as records:
             reply = await records.transcripts.entry(ref.run_id, ref.step, 0)
@@ -109,11 +109,11 @@ class Deciding:
             request = _of_call(approval, ref, call, brief.agent.name, reply.text, definition_id)
             if not await records.requests.add(request):
                 return await found(records, request_id)
-            await tell(records, request, Told("created", brief.user_id, now, outcome="pending"))
+            await record_event(records, request, HistoryEvent("created", brief.user_id, now, outcome="pending"))
         self._tell_run(ref.tenant_id, request)
         return request
 
-    async def _terms(self, records: Records, brief: Brief, tool: str) -> tuple[Terms, str | None]:
+    async def _terms(self, records: Records, brief: RunSpec, tool: str) -> tuple[Terms, str | None]:
         """Those of the tenant's definition for the tool, else those that the agent brings along."""
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
@@ -128,7 +128,7 @@ class Deciding:
             await records.requests.start(request_id, self._clock())
             return await found(records, request_id)
 
-    async def authorize(self, attempt: Attempted) -> str | None:
+    async def authorize(self, attempt: DecisionAttempt) -> str | None:
         """Asks, now, whether this person may decide this request.
 
         The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or stand for
@@ -155,7 +155,7 @@ class Deciding:
         await self.refuse(attempt, refused.code)
         raise refused
 
-    async def _check(self, records: Records, request: Request, attempt: Attempted) -> str | None:
+    async def _check(self, records: Records, request: Request, attempt: DecisionAttempt) -> str | None:
         now = self._clock()
         if not attempt.whole:
             # Words whose workflow task failed after they were written are said again, and must count as before.
@@ -164,8 +164,8 @@ class Deciding:
             # Asked once more, when the workflow's task that ended the request failed: it must end as before.
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         request.approval.check(attempt.approver_id, attempt.channel, now)
-        subject = self._subject(request)
-        if await subject.content(records, request) != request.content_hash:
+        handler = self._handler(request)
+        if await handler.current_hash(records, request) != request.content_hash:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         approver = await approver_of(records, attempt.approver_id, self._rules, now)
         ground = ground_for(request, approver, attempt.channel, now)
@@ -173,17 +173,17 @@ class Deciding:
             edited = await records.requests.proposal(attempt.request_id, attempt.edit)
             if edited is None:
                 raise missing("edit")
-            await subject.check_edit(request, edited)
+            await handler.check_edit(request, edited)
         return ground.on_behalf_of
 
-    async def refuse(self, attempt: Attempted, code: str) -> None:
+    async def refuse(self, attempt: DecisionAttempt, code: str) -> None:
         """Audits a decision that does not count."""
         async with self._store.tenant(attempt.tenant_id) as records:
             request = await found(records, attempt.request_id)
-            told = Told("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
-            await tell(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
+            told = HistoryEvent("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
+            await record_event(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
 
-    async def record(self, tenant_id: str, request_id: str, made: DecisionMade) -> None:
+    async def record(self, tenant_id: str, request_id: str, made: RecordedDecision) -> None:
         """Records a decision that counts, with all that is told of it; a second recording changes nothing."""
         decision = made.decision
         async with self._store.tenant(tenant_id) as records:
@@ -194,7 +194,7 @@ class Deciding:
             request = await _after(records, before, decision, for_run=made.for_run)
             await records.requests.save(request)
             word = _word(decision, edited=request.approval.content != before.approval.content)
-            await tell(records, request, replace(word, key_id=decision.key_id))
+            await record_event(records, request, replace(word, key_id=decision.key_id))
         self._tell_run(tenant_id, request)
 
     async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:
@@ -215,7 +215,9 @@ class Deciding:
             await records.requests.save(request)
             to = action.to or request.approval.who
             data = {"roles": list(to.roles), "people": list(to.people)}
-            await tell(records, request, Told(_DONE[action.kind], "system", at, name=f"action:{number}", data=data))
+            await record_event(
+                records, request, HistoryEvent(_DONE[action.kind], "system", at, name=f"action:{number}", data=data)
+            )
         self._tell_run(tenant_id, request)
 
     async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
@@ -224,9 +226,9 @@ class Deciding:
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
             if await records.requests.close(request_id, status, reason, now):
-                await self._subject(request).closed(records, request, status, reason, now)
-                told = Told(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
-                await tell(records, request, told)
+                await self._handler(request).on_closed(records, request, status, reason, now)
+                told = HistoryEvent(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
+                await record_event(records, request, told)
         self._tell_run(tenant_id, request)
 
     async def withdraw(self, tenant_id: str, request_id: str, reason: str) -> None:
@@ -234,8 +236,8 @@ class Deciding:
         with suppress(Missing):
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
-    def _subject(self, request: Request) -> Subject:
-        return self._subjects.get(request.request_type) or Anything()
+    def _handler(self, request: Request) -> RequestHandler:
+        return self._handlers.get(request.request_type) or DefaultHandler()
 
     def _tell_run(self, tenant_id: str, request: Request) -> None:
         if request.run_id is not None:
@@ -304,14 +306,14 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
     )
 
 
-def _word(decision: Decision, *, edited: bool) -> Told:
+def _word(decision: Decision, *, edited: bool) -> HistoryEvent:
     kind = "approved_by" if decision.verdict is Verdict.APPROVE else "rejected_by"
     data: dict[str, object] = {"verdict": decision.verdict.value, "content_hash": decision.content}
     if decision.on_behalf_of is not None:
         data["on_behalf_of"] = decision.on_behalf_of
     if edited:
         data["edited"] = True
-    return Told(
+    return HistoryEvent(
         kind,
         decision.approver_id,
         decision.at,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.identity.principals import Actor
-from taskforce.application.identity.roles import held_now
+from taskforce.application.identity.roles import require_current
 from taskforce.core.domain.approvals.definition_documents import as_document, parse
 from taskforce.core.domain.approvals.definitions import (
     FEATURE,
@@ -56,31 +56,31 @@ async def definitions_of(
 
 
 async def list_definitions(
-    store: Store, acting: Actor, rules: DefinitionRules, after: str | None, most: int
+    store: Store, actor: Actor, rules: DefinitionRules, after: str | None, most: int
 ) -> Sequence[Definition]:
     """A page of a tenant's definitions by id, the profile's among them.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who asks.
+        actor: Who asks.
         rules: What the deployment says about approvals.
         after: The id of the last one of the page before.
         most: Definitions at most.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         own = await records.definitions.page(after, most)
     # Of a full page the own ones are known up to its last, so whatever replaces one of the profile's in it is there.
     profile = [one for one in rules.definitions if after is None or one.definition_id > after]
     return merged(own, profile)[:most]
 
 
-async def find_definition(store: Store, acting: Actor, rules: DefinitionRules, definition_id: str) -> Definition:
+async def find_definition(store: Store, actor: Actor, rules: DefinitionRules, definition_id: str) -> Definition:
     """One definition.
 
     Raises:
         Missing: `workflow_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await known(records, rules, definition_id)
 
 
@@ -96,36 +96,36 @@ async def known(records: Records, rules: DefinitionRules, definition_id: str) ->
     return found
 
 
-async def create_definition(store: Store, acting: Actor, rules: DefinitionRules, document: object) -> Definition:
+async def create_definition(store: Store, actor: Actor, rules: DefinitionRules, document: object) -> Definition:
     """Makes a definition of the tenant's own; one of the profile's of the same id counts no more.
 
     Args:
         store: The door to the tenant's data.
-        acting: Its author, who holds now what an approval of that type brings about.
+        actor: Its author, who holds now what an approval of that type brings about.
         rules: What the deployment says about approvals.
         document: The definition, as parsed JSON.
 
     Raises:
-        Forbidden: `feature_missing`, `permission_denied`, or as `held_now`.
+        Forbidden: `feature_missing`, `permission_denied`, or as `require_current`.
         Invalid: `definition_invalid`.
         Conflict: `definition_exists` or `definitions_too_many`.
     """
-    _require_feature(acting)
+    _require_feature(actor)
     proposed = await _parsed(document, rules)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         replaced = _of_profile(rules, proposed.definition_id)
-        await _check_author(records, acting, *filter(None, (replaced, proposed)))
+        await _check_author(records, actor, *filter(None, (replaced, proposed)))
         if await records.definitions.count() >= MOST_DEFINITIONS:
             raise Conflict("definitions_too_many", f"A tenant has at most {MOST_DEFINITIONS} definitions of its own.")
-        made = await records.definitions.save(proposed, acting.standing.user.user_id, acting.now)
+        made = await records.definitions.save(proposed, actor.principal.user.user_id, actor.now)
         if made is None:
             raise Conflict("definition_exists", "There is a definition of that id already.")
-        await records.audit.append(_event(acting, "definition.create", replaced, made))
+        await records.audit.append(_event(actor, "definition.create", replaced, made))
     return made
 
 
 async def change_definition(
-    store: Store, acting: Actor, rules: DefinitionRules, definition_id: str, change: DefinitionChange
+    store: Store, actor: Actor, rules: DefinitionRules, definition_id: str, change: DefinitionChange
 ) -> Definition:
     """Replaces a definition of the tenant's own. Requests that are open keep the terms that they began with.
 
@@ -135,38 +135,38 @@ async def change_definition(
         Invalid: `definition_invalid`, or `definition_renamed` when the document names another id.
         Conflict: `definition_is_profile`, or `definition_changed` when it has another version.
     """
-    tenant_id = acting.standing.tenant.tenant_id
+    tenant_id = actor.principal.tenant.tenant_id
     async with store.tenant(tenant_id) as records:
         before = await _own(records, rules, definition_id)
-        _require_feature(acting)
+        _require_feature(actor)
         proposed = await _parsed({"workflow_id": definition_id, **change.document}, rules)
         if proposed.definition_id != definition_id:
             raise Invalid("definition_renamed", "A definition keeps its id; make another one instead.")
-        await _check_author(records, acting, before, proposed)
+        await _check_author(records, actor, before, proposed)
         if change.version not in {None, before.version}:
             details = {"version": before.version}
             raise Conflict("definition_changed", "The definition has changed meanwhile; read it anew.", details=details)
         kept = replace(proposed, version=before.version, created_at=before.created_at)
-        changed = await records.definitions.save(kept, acting.standing.user.user_id, acting.now)
+        changed = await records.definitions.save(kept, actor.principal.user.user_id, actor.now)
         assert changed is not None, "it is locked"
-        await records.audit.append(_event(acting, "definition.change", before, changed))
+        await records.audit.append(_event(actor, "definition.change", before, changed))
     return changed
 
 
-async def delete_definition(store: Store, acting: Actor, rules: DefinitionRules, definition_id: str) -> None:
+async def delete_definition(store: Store, actor: Actor, rules: DefinitionRules, definition_id: str) -> None:
     """Removes a definition of the tenant's own; one of the profile's of the same id counts again.
 
     Raises:
         Missing: `workflow_not_found`.
-        Forbidden: `permission_denied`, or as `held_now`.
+        Forbidden: `permission_denied`, or as `require_current`.
         Conflict: `definition_is_profile`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         before = await _own(records, rules, definition_id)
         restored = _of_profile(rules, definition_id)
-        await _check_author(records, acting, *filter(None, (before, restored)))
+        await _check_author(records, actor, *filter(None, (before, restored)))
         await records.definitions.remove(definition_id)
-        await records.audit.append(_event(acting, "definition.delete", before, restored))
+        await records.audit.append(_event(actor, "definition.delete", before, restored))
 
 
 async def _parsed(document: object, rules: DefinitionRules) -> Definition:
@@ -174,14 +174,14 @@ async def _parsed(document: object, rules: DefinitionRules) -> Definition:
     return await asyncio.to_thread(parse, document, schema_problems, signals=rules.signals)
 
 
-def _require_feature(acting: Actor) -> None:
-    if not acting.standing.tenant.settings.allows(FEATURE):
+def _require_feature(actor: Actor) -> None:
+    if not actor.principal.tenant.settings.allows(FEATURE):
         text = f"Your tenant does not have the feature {FEATURE}; the deployment's own definitions count."
         raise Forbidden("feature_missing", text, details={"feature": FEATURE})
 
 
-async def _check_author(records: Records, acting: Actor, *definitions: Definition) -> None:
-    check_author(await held_now(records, acting, Permission.POLICY_MANAGE), *definitions)
+async def _check_author(records: Records, actor: Actor, *definitions: Definition) -> None:
+    check_author(await require_current(records, actor, Permission.POLICY_MANAGE), *definitions)
 
 
 async def _own(records: Records, rules: DefinitionRules, definition_id: str) -> Definition:
@@ -198,23 +198,23 @@ def _of_profile(rules: DefinitionRules, definition_id: str) -> Definition | None
     return next((one for one in rules.definitions if one.definition_id == definition_id), None)
 
 
-def _event(acting: Actor, action: str, before: Definition | None, after: Definition | None) -> AuditEvent:
+def _event(actor: Actor, action: str, before: Definition | None, after: Definition | None) -> AuditEvent:
     about = after or before
     assert about is not None, "something was saved or removed"
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type="workflow",
         resource_id=about.definition_id,
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
-        details={"before": _told(before), "after": _told(after)},
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
+        details={"before": _audit_snapshot(before), "after": _audit_snapshot(after)},
     )
 
 
-def _told(definition: Definition | None) -> dict[str, object] | None:
+def _audit_snapshot(definition: Definition | None) -> dict[str, object] | None:
     if definition is None:
         return None
     document = as_document(definition)

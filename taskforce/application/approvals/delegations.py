@@ -18,8 +18,8 @@ async def own_delegation(store: Store, actor: Actor) -> Delegation:
     Raises:
         Missing: `delegation_not_found`.
     """
-    async with store.tenant(actor.standing.tenant.tenant_id) as records:
-        found = await records.delegations.of(actor.standing.user.user_id)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        found = await records.delegations.of(actor.principal.user.user_id)
     if found is None or found.until <= actor.now:
         raise missing("delegation")
     return found
@@ -31,13 +31,13 @@ async def delegate(store: Store, actor: Actor, delegate_id: str, since: datetime
     Raises:
         Invalid: `delegation_invalid`: to oneself, to nobody known, or for no time, time past or more than 366 days.
     """
-    user_id = actor.standing.user.user_id
+    user_id = actor.principal.user.user_id
     if delegate_id == user_id:
         raise Invalid("delegation_invalid", "You decide in your own place anyway: name somebody else.")
     if not since < until or until <= actor.now or until - since > LONGEST:
         raise Invalid("delegation_invalid", "`until` is after `since` and in the future, at most 366 days later.")
     made = Delegation(user_id, delegate_id, since, until)
-    async with store.tenant(actor.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         other = await records.users.get(delegate_id)
         if other is None or not other.active:
             raise Invalid("delegation_invalid", "No active user of that id is known in this tenant.")
@@ -52,8 +52,8 @@ async def end_delegation(store: Store, actor: Actor) -> None:
     Raises:
         Missing: `delegation_not_found`.
     """
-    user_id = actor.standing.user.user_id
-    async with store.tenant(actor.standing.tenant.tenant_id) as records:
+    user_id = actor.principal.user.user_id
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         before = await records.delegations.of(user_id)
         if before is None or not await records.delegations.remove(user_id):
             raise missing("delegation")
@@ -62,13 +62,13 @@ async def end_delegation(store: Store, actor: Actor) -> None:
 
 def _event(actor: Actor, action: str, delegate_id: str, delegation: Delegation) -> AuditEvent:
     return AuditEvent(
-        actor_id=actor.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type="user",
         resource_id=delegate_id,
         outcome="allowed",
         at=actor.now,
         request_id=actor.request_id,
-        key_id=actor.standing.key_id,
+        key_id=actor.principal.key_id,
         details={"since": delegation.since.isoformat(), "until": delegation.until.isoformat()},
     )

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from taskforce.application.approvals.decisions import found, locked
-from taskforce.application.approvals.handler import Anything, Subject
-from taskforce.application.approvals.history import Told, tell
+from taskforce.application.approvals.handler import DefaultHandler, RequestHandler
+from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import MAY_PASS, Conflict, DomainError
@@ -18,23 +18,23 @@ CARRIED_OUT: Final = "carried_out"
 """The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
 
 
-class Carrying:
+class ApprovalExecution:
     """The use case behind the activity `carry_out_request`.
 
     Args:
         store: The tenants' data.
         clock: The time.
-        subjects: What the requests are about, by their type.
+        handlers: What the requests are about, by their type.
         runs: The way to runs that must be told.
         live: Who watches.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, subjects: Mapping[str, Subject], runs: RunSignals, live: Live
+        self, store: Store, clock: Clock, handlers: Mapping[str, RequestHandler], runs: RunSignals, live: Live
     ) -> None:
         self._store = store
         self._clock = clock
-        self._subjects = subjects
+        self._handlers = handlers
         self._runs = runs
         self._live = live
 
@@ -54,36 +54,38 @@ class Carrying:
             told = await _told(records, request_id)
         if request.status is not ApprovalStatus.APPROVED:
             raise Conflict("not_approved", "Only what was approved is carried out.")
-        subject = self._subjects.get(request.request_type) or Anything()
+        handler = self._handlers.get(request.request_type) or DefaultHandler()
         if told is None:
             try:
-                told = await self._do(tenant_id, request, subject)
+                told = await self._do(tenant_id, request, handler)
             except DomainError as error:
                 if error.kind in MAY_PASS:
                     raise
                 return await self._refuse(tenant_id, request, error)
         # Also by an attempt that finds it done: the one that did it may have died before it came to this.
-        await subject.announce(self._store, tenant_id, request, self._runs, self._live)
+        await handler.notify(self._store, tenant_id, request, self._runs, self._live)
         return told
 
-    async def _do(self, tenant_id: str, request: Request, subject: Subject) -> str | None:
-        await subject.prepare(self._store, tenant_id, request, self._clock)
+    async def _do(self, tenant_id: str, request: Request, handler: RequestHandler) -> str | None:
+        await handler.prepare(self._store, tenant_id, request, self._clock)
         request_id, now = request.approval.request_id, self._clock()
         async with self._store.tenant(tenant_id) as records:
             current = await locked(records, request_id)
             told = await _told(records, request_id)
             if told is not None:
                 return told
-            done = await subject.carry_out(records, current, now)
+            done = await handler.apply(records, current, now)
             if done is not None:
-                await tell(records, current, Told(CARRIED_OUT, "system", now, name=CARRIED_OUT, comment=done))
+                await record_event(
+                    records, current, HistoryEvent(CARRIED_OUT, "system", now, name=CARRIED_OUT, comment=done)
+                )
             return done
 
     async def _refuse(self, tenant_id: str, request: Request, error: DomainError) -> str:
         now, comment = self._clock(), f"It was not carried out: {error.message}"
         async with self._store.tenant(tenant_id) as records:
             current = await locked(records, request.approval.request_id)
-            refused = Told(
+            refused = HistoryEvent(
                 "not_carried_out",
                 "system",
                 now,
@@ -93,7 +95,7 @@ class Carrying:
                 reason=error.code,
                 data={"code": error.code},
             )
-            await tell(records, current, refused)
+            await record_event(records, current, refused)
             return await _told(records, request.approval.request_id) or comment
 
 

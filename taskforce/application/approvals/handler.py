@@ -19,10 +19,10 @@ from taskforce.core.interfaces.workflows import RunSignals
 TOOL_CALL = "tool_call"
 
 
-class Subject(Protocol):
+class RequestHandler(Protocol):
     """One kind of thing that people are asked about."""
 
-    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+    async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
         """What somebody asks for as it will be decided: with ids in the place of names.
 
         Raises:
@@ -30,7 +30,7 @@ class Subject(Protocol):
         """
         ...
 
-    async def content(self, records: Records, request: Request) -> str | None:
+    async def current_hash(self, records: Records, request: Request) -> str | None:
         """The hash of what is asked for as it is now; None when it is gone."""
         ...
 
@@ -43,7 +43,7 @@ class Subject(Protocol):
         """
         ...
 
-    async def closed(
+    async def on_closed(
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
     ) -> None:
         """Takes note of the end, and why it is one, in the transaction that records it."""
@@ -57,7 +57,7 @@ class Subject(Protocol):
         """
         ...
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Does what was approved, in the transaction that tells of it.
 
         Returns:
@@ -68,7 +68,7 @@ class Subject(Protocol):
         """
         ...
 
-    async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
+    async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
         """Tells of what was done whoever must know, after it is committed; asked again, it tells again.
 
         Raises:
@@ -77,14 +77,14 @@ class Subject(Protocol):
         ...
 
 
-class Anything:
+class DefaultHandler:
     """A request whose payload is all there is: nobody edits it, and nothing follows by itself."""
 
-    async def checked(self, records: Records, payload: Json, now: datetime) -> Json:
+    async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
         """Whatever its definition lets pass."""
         return payload
 
-    async def content(self, records: Records, request: Request) -> str | None:
+    async def current_hash(self, records: Records, request: Request) -> str | None:
         """What was asked for; it does not change."""
         return request.content_hash
 
@@ -92,7 +92,7 @@ class Anything:
         """Refuses every edit."""
         raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")
 
-    async def closed(
+    async def on_closed(
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
     ) -> None:
         """Nothing else depends on it."""
@@ -100,15 +100,15 @@ class Anything:
     async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
         """Nothing takes long."""
 
-    async def carry_out(self, records: Records, request: Request, now: datetime) -> str | None:
+    async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Somebody does it."""
         return None
 
-    async def announce(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
+    async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
         """Nobody must know."""
 
 
-class ToolCalls(Anything):
+class ToolCalls(DefaultHandler):
     """One call of a tool, whose arguments an approver may edit within the tool's schema.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Final
 
 from taskforce.application.events import announce
 from taskforce.core.domain.approvals.approval import Verdict
-from taskforce.core.domain.approvals.records import Happening, Request
+from taskforce.core.domain.approvals.records import HistoryEntry, Request
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.json_limits import Json
@@ -51,7 +51,7 @@ _MILESTONES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HistoryEvent:
     """Something that happened to a request.
 
     Attributes:
@@ -81,7 +81,7 @@ class Told:
     data: Json = field(default_factory=dict)
 
 
-async def tell(records: Records, request: Request, told: Told) -> bool:
+async def record_event(records: Records, request: Request, told: HistoryEvent) -> bool:
     """Tells all who shall know; a refusal is audited only.
 
     Returns:
@@ -89,7 +89,7 @@ async def tell(records: Records, request: Request, told: Told) -> bool:
     """
     action = _ACTIONS.get(told.kind, _CLOSED)
     if told.kind != "refused":
-        happening = Happening(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
+        happening = HistoryEntry(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
         if not await records.requests.happened(request.approval.request_id, happening):
             return False
         if request.run_id is not None and action in _MILESTONES:
@@ -99,15 +99,15 @@ async def tell(records: Records, request: Request, told: Told) -> bool:
     return True
 
 
-async def _announce(records: Records, request: Request, told: Told) -> None:
+async def _announce(records: Records, request: Request, told: HistoryEvent) -> None:
     event, terms = _EVENTS.get(told.kind), request.approval.terms
     quiet = {WebhookEvent.REQUEST_CREATED: terms.notify_on_create, WebhookEvent.REQUEST_ACTION: terms.notify_on_action}
     if event is not None and quiet.get(event, True):
-        about = _subject(request, told)
+        about = _handler(request, told)
         await announce(records, event.value, about, told.at, definition_id=request.definition_id)
 
 
-def _subject(request: Request, told: Told) -> Json:
+def _handler(request: Request, told: HistoryEvent) -> Json:
     said = request.approval.decisions
     spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
     if told.kind in _WORDS:
@@ -126,7 +126,7 @@ def _subject(request: Request, told: Told) -> Json:
     }
 
 
-def _milestone(request: Request, told: Told, action: str) -> Json:
+def _milestone(request: Request, told: HistoryEvent, action: str) -> Json:
     common: dict[str, object] = {"request_id": request.approval.request_id}
     if action == "approval.request":
         return {**common, "step": request.step, "call": request.call, "tool": request.resource_id}
@@ -137,7 +137,7 @@ def _milestone(request: Request, told: Told, action: str) -> Json:
     return {**common, "kind": told.kind, **told.data}
 
 
-def _audit(request: Request, told: Told, action: str) -> AuditEvent:
+def _audit(request: Request, told: HistoryEvent, action: str) -> AuditEvent:
     about: dict[str, object] = {"type": request.request_type, "content_hash": request.approval.content}
     if request.run_id is not None:
         about |= {"run_id": request.run_id, "tool": request.resource_id}
@@ -157,6 +157,6 @@ def _audit(request: Request, told: Told, action: str) -> AuditEvent:
     )
 
 
-def _represented(told: Told) -> str | None:
+def _represented(told: HistoryEvent) -> str | None:
     behalf = told.data.get("on_behalf_of")
     return behalf if isinstance(behalf, str) else None

@@ -8,10 +8,10 @@ from typing import Final
 
 from taskforce.application.approvals.decisions import locked
 from taskforce.application.approvals.definitions import definitions_of
-from taskforce.application.approvals.handler import TOOL_CALL, Anything, Subject, approved_hash
-from taskforce.application.approvals.history import Told, tell
+from taskforce.application.approvals.handler import TOOL_CALL, DefaultHandler, RequestHandler, approved_hash
+from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.approvals.payload_schemas import check_payload
-from taskforce.application.idempotency import Keyed, claim, earlier
+from taskforce.application.idempotency import IdempotentCall, claim, earlier
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.approvals.approval import Approval
 from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, check_known, choose
@@ -29,7 +29,7 @@ _MADE_ELSEWHERE: Final = {TOOL_CALL: "the run that wants the call", "agent_publi
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ApprovalRequestSpec:
     """What somebody asks for.
 
     Attributes:
@@ -54,7 +54,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestDraft:
     """What somebody asks for, before it is known who decides it.
 
     Attributes:
@@ -83,16 +83,16 @@ class Deployment:
     Attributes:
         rules: Its definitions.
         usual: The terms where there is no definition.
-        subjects: What requests are about, by their type.
+        handlers: What requests are about, by their type.
     """
 
     rules: DefinitionRules
     usual: Terms
-    subjects: Mapping[str, Subject]
+    handlers: Mapping[str, RequestHandler]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CreatedRequest:
     """A request that is committed; `replayed` tells that an earlier one with the same key asked for it."""
 
     request_id: str
@@ -100,9 +100,9 @@ class Asked:
     request: Request | None = None
 
 
-async def ask(
-    store: Store, actor: Actor, wish: Wish, says: Deployment, key: str | None, body: Mapping[str, object]
-) -> Asked:
+async def create_request(
+    store: Store, actor: Actor, wish: RequestDraft, says: Deployment, key: str | None, body: Mapping[str, object]
+) -> CreatedRequest:
     """Commits a request; starting its workflow comes after.
 
     Args:
@@ -126,29 +126,31 @@ async def ask(
     check_document(wish.payload, "payload")
     if len(json.dumps(wish.payload)) > MAX_PAYLOAD:
         raise Invalid("payload_too_large", f"`payload` may hold at most {MAX_PAYLOAD} characters of JSON.")
-    tenant_id, user_id = actor.standing.tenant.tenant_id, actor.standing.user.user_id
-    keyed = Keyed(user_id, ROUTE, key, body)
+    tenant_id, user_id = actor.principal.tenant.tenant_id, actor.principal.user.user_id
+    keyed = IdempotentCall(user_id, ROUTE, key, body)
     async with store.tenant(tenant_id) as records:
         first = await earlier(records, keyed)
         if first is not None:
-            return Asked(str(first["request_id"]), replayed=True)
+            return CreatedRequest(str(first["request_id"]), replayed=True)
         chosen = await _definition(records, wish, says.rules)
-        subject = says.subjects.get(wish.request_type) or Anything()
-        asked = await subject.checked(records, wish.payload, actor.now)
+        handler = says.handlers.get(wish.request_type) or DefaultHandler()
+        asked = await handler.validate(records, wish.payload, actor.now)
     if chosen is not None:
         await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
     async with store.tenant(tenant_id) as records:
         request_id = new_id()
         first = await claim(records, keyed, {"request_id": request_id}, actor.now)
         if first is not None:
-            return Asked(str(first["request_id"]), replayed=True)
-        return Asked(
+            return CreatedRequest(str(first["request_id"]), replayed=True)
+        return CreatedRequest(
             request_id,
-            request=await commit(records, actor, _wanted(replace(wish, payload=asked), chosen, says.usual), request_id),
+            request=await insert_request(
+                records, actor, _wanted(replace(wish, payload=asked), chosen, says.usual), request_id
+            ),
         )
 
 
-async def _definition(records: Records, wish: Wish, rules: DefinitionRules) -> Definition | None:
+async def _definition(records: Records, wish: RequestDraft, rules: DefinitionRules) -> Definition | None:
     definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
     if wish.definition_id is None:
         chosen = choose(definitions, wish.request_type)
@@ -161,9 +163,9 @@ async def _definition(records: Records, wish: Wish, rules: DefinitionRules) -> D
     return chosen
 
 
-def _wanted(wish: Wish, chosen: Definition | None, usual: Terms) -> Wanted:
+def _wanted(wish: RequestDraft, chosen: Definition | None, usual: Terms) -> ApprovalRequestSpec:
     terms, definition_id = (usual, None) if chosen is None else (chosen.own_terms, chosen.definition_id)
-    return Wanted(
+    return ApprovalRequestSpec(
         wish.request_type,
         wish.title,
         wish.description,
@@ -175,9 +177,9 @@ def _wanted(wish: Wish, chosen: Definition | None, usual: Terms) -> Wanted:
     )
 
 
-async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str) -> Request:
+async def insert_request(records: Records, actor: Actor, wanted: ApprovalRequestSpec, request_id: str) -> Request:
     """Commits a request within a transaction that does more, for example takes note that something is asked about."""
-    user_id = actor.standing.user.user_id
+    user_id = actor.principal.user.user_id
     bound = approved_hash(wanted.payload, wanted.request_type)
     request = Request(
         approval=Approval(request_id, user_id, wanted.terms, actor.now, content=bound),
@@ -192,11 +194,11 @@ async def commit(records: Records, actor: Actor, wanted: Wanted, request_id: str
         content_hash=bound,
         definition_id=wanted.definition_id,
         description=wanted.description,
-        key_id=actor.standing.key_id,
+        key_id=actor.principal.key_id,
     )
     await records.requests.add(request)
-    told = Told("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")
-    await tell(records, request, _by(actor, told))
+    told = HistoryEvent("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")
+    await record_event(records, request, _by(actor, told))
     return request
 
 
@@ -206,10 +208,10 @@ async def comment(store: Store, actor: Actor, request_id: str, text: str) -> Non
     Raises:
         Missing: `request_not_found`.
     """
-    user_id = actor.standing.user.user_id
-    async with store.tenant(actor.standing.tenant.tenant_id) as records:
+    user_id = actor.principal.user.user_id
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         request = await locked(records, request_id)
-        await tell(records, request, _by(actor, Told("commented", user_id, actor.now, comment=text)))
+        await record_event(records, request, _by(actor, HistoryEvent("commented", user_id, actor.now, comment=text)))
 
 
 async def propose(store: Store, actor: Actor, request: Request, arguments: Mapping[str, object]) -> str:
@@ -227,11 +229,11 @@ async def propose(store: Store, actor: Actor, request: Request, arguments: Mappi
     check_document(arguments, "arguments")
     check_texts(arguments, "arguments")
     edited = {"tool": request.resource_id, "arguments": dict(arguments)}
-    changed, user_id = approved_hash(edited, TOOL_CALL), actor.standing.user.user_id
-    async with store.tenant(actor.standing.tenant.tenant_id) as records:
+    changed, user_id = approved_hash(edited, TOOL_CALL), actor.principal.user.user_id
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         await records.requests.propose(request.approval.request_id, changed, edited, user_id, actor.now)
     return changed
 
 
-def _by(actor: Actor, told: Told) -> Told:
-    return replace(told, channel="api", request_id=actor.request_id, key_id=actor.standing.key_id)
+def _by(actor: Actor, told: HistoryEvent) -> HistoryEvent:
+    return replace(told, channel="api", request_id=actor.request_id, key_id=actor.principal.key_id)

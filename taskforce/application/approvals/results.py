@@ -8,9 +8,9 @@ import structlog
 
 from taskforce.application.approvals.decisions import found
 from taskforce.application.approvals.execution import CARRIED_OUT
-from taskforce.application.approvals.history import Told, tell
+from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.identity.principals import Actor
-from taskforce.application.sweeps import every_tenant
+from taskforce.application.sweeps import iter_tenants
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request, RequestResult
 from taskforce.core.domain.errors import Conflict, Forbidden
@@ -44,14 +44,14 @@ async def begin_download(store: Store, actor: Actor, request_id: str) -> Downloa
             of it to be had, or it is kept no longer.
         Conflict: `not_approved`; `result_not_ready`: it is still being made.
     """
-    tenant_id = actor.standing.tenant.tenant_id
+    tenant_id = actor.principal.tenant.tenant_id
     async with store.tenant(tenant_id) as records:
         request = await found(records, request_id)
         if not _asked_by(request, actor):
             raise missing("result")
         result = await _result(records, request, actor.now)
-        told = Told("downloaded", actor.standing.user.user_id, actor.now, channel="api")
-        await tell(records, request, _by(actor, told))
+        told = HistoryEvent("downloaded", actor.principal.user.user_id, actor.now, channel="api")
+        await record_event(records, request, _by(actor, told))
     return Download(tenant_id, result)
 
 
@@ -91,7 +91,7 @@ async def erase_old_results(store: Store, tenant_id: str, now: datetime) -> int:
             erased, gone = await records.request_results.erase(now, ERASE_BATCH)
             for request_id in gone:
                 request = await found(records, request_id)
-                await tell(records, request, Told("result_erased", "system", now, name="result_erased"))
+                await record_event(records, request, HistoryEvent("result_erased", "system", now, name="result_erased"))
         total += len(gone)
         if erased < ERASE_BATCH:
             return total
@@ -104,7 +104,7 @@ async def erase_all_old_results(platform: Tenants, store: Store, now: datetime) 
         How many requests' results went.
     """
     total = 0
-    async for tenant in every_tenant(platform, now):
+    async for tenant in iter_tenants(platform, now):
         try:
             total += await erase_old_results(store, tenant.tenant_id, now)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's results, those of the others go
@@ -114,8 +114,8 @@ async def erase_all_old_results(platform: Tenants, store: Store, now: datetime) 
 
 def _asked_by(request: Request, actor: Actor) -> bool:
     """Whether it is the requester who asks; an API key of theirs has only what it has asked for itself."""
-    own = request.approval.requester_id == actor.standing.user.user_id
-    return own and actor.standing.key_id in (None, request.key_id)
+    own = request.approval.requester_id == actor.principal.user.user_id
+    return own and actor.principal.key_id in (None, request.key_id)
 
 
 async def _result(records: Records, request: Request, now: datetime) -> RequestResult:
@@ -129,5 +129,5 @@ async def _result(records: Records, request: Request, now: datetime) -> RequestR
     return result
 
 
-def _by(actor: Actor, told: Told) -> Told:
-    return replace(told, request_id=actor.request_id, key_id=actor.standing.key_id)
+def _by(actor: Actor, told: HistoryEvent) -> HistoryEvent:
+    return replace(told, request_id=actor.request_id, key_id=actor.principal.key_id)

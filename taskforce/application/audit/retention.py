@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from taskforce.application.audit.export import _LOG
 from taskforce.application.audit.sealing import _complain
-from taskforce.application.sweeps import every_tenant
+from taskforce.application.sweeps import iter_tenants
 from taskforce.core.domain.audit.chain import Anchor
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.interfaces.store import Store, Tenants
@@ -54,7 +54,7 @@ async def drop_all_expired(platform: Tenants, store: Store, days: int | None, no
     if days is None:
         return 0
     total = 0
-    async for tenant in every_tenant(platform, now):
+    async for tenant in iter_tenants(platform, now):
         try:
             total += await drop_expired(store, tenant.tenant_id, now - timedelta(days=days), now)
         except Exception as error:  # noqa: BLE001 - as in `seal_all`

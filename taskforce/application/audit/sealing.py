@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from taskforce.application.sweeps import every_tenant
+from taskforce.application.sweeps import iter_tenants
 from taskforce.core.domain.audit import chain
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.store import Store, Tenants
@@ -64,7 +64,7 @@ async def seal_all(platform: Tenants, store: Store, now: datetime, *, full: bool
         How many events were placed.
     """
     total = 0
-    async for tenant in every_tenant(platform, now):
+    async for tenant in iter_tenants(platform, now):
         try:
             total += await seal_tenant(store, tenant.tenant_id, now, full=full)
         except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's log, the others go on

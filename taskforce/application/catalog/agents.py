@@ -82,21 +82,21 @@ class CatalogTags:
             return await records.catalog.tags(resource_id)
 
 
-def act_of(acting: Actor, comment: str = "") -> Act:
+def act_of(actor: Actor, comment: str = "") -> Act:
     """What somebody does now, as the rules take it.
 
     Raises:
         Invalid: `comment_too_long`.
     """
-    return Act(acting.standing.user.user_id, acting.now, comment)
+    return Act(actor.principal.user.user_id, actor.now, comment)
 
 
-async def create_agent(store: Store, acting: Actor, new: NewAgent, reserved: Collection[str] = ()) -> Agent:
+async def create_agent(store: Store, actor: Actor, new: NewAgent, reserved: Collection[str] = ()) -> Agent:
     """Makes an agent with a first draft, of the number 0.1.0.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who makes it.
+        actor: Who makes it.
         new: What it shall be; a draft takes any definition.
         reserved: Slugs that lead elsewhere.
 
@@ -105,25 +105,25 @@ async def create_agent(store: Store, acting: Actor, new: NewAgent, reserved: Col
         Conflict: `slug_taken`, `agents_limit_reached`.
     """
     slug = slug_of(new.name) if new.slug is None else new.slug
-    owner = new.owner_id or acting.standing.user.user_id
+    owner = new.owner_id or actor.principal.user.user_id
     about = Description(new.name, slug, new.description or "", new.category or None, new.tags or frozenset(), owner)
-    tenant_id = acting.standing.tenant.tenant_id
-    act = act_of(acting)
+    tenant_id = actor.principal.tenant.tenant_id
+    act = act_of(actor)
     agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act, changelog=new.changelog)
     async with store.tenant(tenant_id) as records:
         await _require_room(records)
         await _require_free(records, slug, reserved)
         await records.catalog.add(agent)
-        await records.audit.append(event(acting, "agent.create", agent, after=told(agent)))
+        await records.audit.append(event(actor, "agent.create", agent, after=audit_snapshot(agent)))
     return agent
 
 
-async def clone_agent(store: Store, acting: Actor, source: str, new: NewAgent, reserved: Collection[str] = ()) -> Agent:
+async def clone_agent(store: Store, actor: Actor, source: str, new: NewAgent, reserved: Collection[str] = ()) -> Agent:
     """Makes an agent whose first draft is what another one's current version is, or its highest one.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who makes it.
+        actor: Who makes it.
         source: The agent to copy.
         new: What is different; its definition is not looked at.
         reserved: Slugs that lead elsewhere.
@@ -132,7 +132,7 @@ async def clone_agent(store: Store, acting: Actor, source: str, new: NewAgent, r
         Missing: `agent_not_found`.
         Invalid, Conflict: As `create_agent`.
     """
-    agent = await find_agent(store, acting, source)
+    agent = await find_agent(store, actor, source)
     copied = (agent.current or agent.ordered()[0]).definition
     about = agent.about
     wanted = replace(
@@ -142,16 +142,16 @@ async def clone_agent(store: Store, acting: Actor, source: str, new: NewAgent, r
         category=about.category if new.category is None else new.category,
         tags=about.tags if new.tags is None else new.tags,
     )
-    return await create_agent(store, acting, wanted, reserved)
+    return await create_agent(store, actor, wanted, reserved)
 
 
-async def find_agent(store: Store, acting: Actor, name: str) -> Agent:
+async def find_agent(store: Store, actor: Actor, name: str) -> Agent:
     """One agent with its versions.
 
     Raises:
         Missing: `agent_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await records.catalog.get(name)
     if agent is None:
         raise missing("agent")
@@ -164,22 +164,22 @@ async def agent_id_of(store: Store, tenant_id: str, name: str) -> str | None:
         return await records.catalog.id_of(name)
 
 
-async def list_agents(store: Store, acting: Actor, which: AgentFilter, page: Page) -> Sequence[Listed]:
+async def list_agents(store: Store, actor: Actor, which: AgentFilter, page: Page) -> Sequence[Listed]:
     """A page of agents, newest first."""
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.page(which, page)
 
 
 async def search_agents(
-    store: Store, acting: Actor, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None = None
+    store: Store, actor: Actor, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None = None
 ) -> Sequence[Listed]:
     """Agents that answer a question, the best first; see `taskforce.core.domain.catalog.search`."""
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.search(which, question, most, after)
 
 
 async def change_agent(
-    store: Store, acting: Actor, named: Named, wanted: AgentChange, reserved: Collection[str] = ()
+    store: Store, actor: Actor, named: Named, wanted: AgentChange, reserved: Collection[str] = ()
 ) -> Agent:
     """Changes what people are told of an agent.
 
@@ -189,20 +189,22 @@ async def change_agent(
         Invalid: As `Description`.
         Conflict: `slug_taken`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         if wanted.slug is not None:
             await records.catalog.alone()
         agent = await locked(records, named)
         about = _described(agent.about, wanted)
         if about.slug != agent.about.slug:
             await _require_free(records, about.slug, reserved)
-        changed = agent.described(about, acting.now)
+        changed = agent.described(about, actor.now)
         await records.catalog.save(changed, agent)
-        await records.audit.append(event(acting, "agent.change", changed, before=told(agent), after=told(changed)))
+        await records.audit.append(
+            event(actor, "agent.change", changed, before=audit_snapshot(agent), after=audit_snapshot(changed))
+        )
     return changed
 
 
-async def remove_agent(store: Store, acting: Actor, named: Named) -> None:
+async def remove_agent(store: Store, actor: Actor, named: Named) -> None:
     """Removes an agent whose versions are drafts or archived, and that nobody runs; runs of it keep what they were.
 
     Raises:
@@ -210,14 +212,14 @@ async def remove_agent(store: Store, acting: Actor, named: Named) -> None:
         Stale: `revision_changed`.
         Conflict: `agent_in_use`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         agent.require_removable(await records.runs.open_of_agent(agent.agent_id))
         await records.catalog.remove(agent.agent_id)
-        await records.audit.append(event(acting, "agent.delete", agent, before=told(agent), after=None))
+        await records.audit.append(event(actor, "agent.delete", agent, before=audit_snapshot(agent), after=None))
 
 
-async def point_alias(store: Store, acting: Actor, named: Named, alias: str, version_id: str) -> Agent:
+async def point_alias(store: Store, actor: Actor, named: Named, alias: str, version_id: str) -> Agent:
     """Lets a name lead to a published version, wherever it led before.
 
     Raises:
@@ -229,11 +231,11 @@ async def point_alias(store: Store, acting: Actor, named: Named, alias: str, ver
         return {"alias": alias, "version": told_version(pointed.version(version_id))}
 
     return await changing(
-        store, acting, named, "agent.alias.point", lambda agent: agent.pointed(alias, version_id, acting.now), details
+        store, actor, named, "agent.alias.point", lambda agent: agent.pointed(alias, version_id, actor.now), details
     )
 
 
-async def remove_alias(store: Store, acting: Actor, named: Named, alias: str) -> Agent:
+async def remove_alias(store: Store, actor: Actor, named: Named, alias: str) -> Agent:
     """Removes a name.
 
     Raises:
@@ -242,17 +244,17 @@ async def remove_alias(store: Store, acting: Actor, named: Named, alias: str) ->
     """
     return await changing(
         store,
-        acting,
+        actor,
         named,
         "agent.alias.remove",
-        lambda agent: agent.unpointed(alias, acting.now),
+        lambda agent: agent.unpointed(alias, actor.now),
         lambda *_: {"alias": alias},
     )
 
 
 async def changing(
     store: Store,
-    acting: Actor,
+    actor: Actor,
     named: Named,
     action: str,
     change: Callable[[Agent], Agent],
@@ -262,7 +264,7 @@ async def changing(
 
     Args:
         store: The door to the tenant's data.
-        acting: Who asks.
+        actor: Who asks.
         named: Which agent.
         action: For the audit log.
         change: The rule.
@@ -273,14 +275,16 @@ async def changing(
         Stale: `revision_changed`.
         DomainError: What the rule raises.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = change(agent)
         if changed is agent:
             return agent
         await records.catalog.save(changed, agent)
         more = details(agent, changed)
-        await records.audit.append(event(acting, action, changed, **more, before=told(agent), after=told(changed)))
+        await records.audit.append(
+            event(actor, action, changed, **more, before=audit_snapshot(agent), after=audit_snapshot(changed))
+        )
     return changed
 
 
@@ -309,22 +313,22 @@ def require_seen(agent: Agent, seen: frozenset[int] | None) -> None:
         raise Stale("revision_changed", text, details={"revision": agent.revision})
 
 
-def event(acting: Actor, action: str, agent: Agent, **details: object) -> AuditEvent:
+def event(actor: Actor, action: str, agent: Agent, **details: object) -> AuditEvent:
     """What somebody did to an agent, for the audit log."""
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type="agent",
         resource_id=agent.agent_id,
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
         details=details,
     )
 
 
-def told(agent: Agent) -> dict[str, object]:
+def audit_snapshot(agent: Agent) -> dict[str, object]:
     """An agent as the log tells it: of its versions what they are, not what they define."""
     about = agent.about
     return {

@@ -3,8 +3,16 @@
 from dataclasses import dataclass, field, replace
 
 from taskforce.application.approvals.definitions import definitions_of
-from taskforce.application.approvals.requests import Wanted, commit
-from taskforce.application.catalog.agents import Named, act_of, event, locked, require_seen, told, told_version
+from taskforce.application.approvals.requests import ApprovalRequestSpec, insert_request
+from taskforce.application.catalog.agents import (
+    Named,
+    act_of,
+    audit_snapshot,
+    event,
+    locked,
+    require_seen,
+    told_version,
+)
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.approvals.approval import Verdict
 from taskforce.core.domain.approvals.definitions import DefinitionRules, choose
@@ -39,7 +47,7 @@ class Submission:
     rules: DefinitionRules = field(default_factory=DefinitionRules)
 
 
-async def submit_version(store: Store, acting: Actor, named: Named, asked: Submission) -> tuple[Agent, Request]:
+async def submit_version(store: Store, actor: Actor, named: Named, asked: Submission) -> tuple[Agent, Request]:
     """Asks for a version's publication: it does not change any more, and a request for it is open.
 
     The request's workflow is started after the commit, by whoever called, or by a worker's sweeper.
@@ -49,16 +57,18 @@ async def submit_version(store: Store, acting: Actor, named: Named, asked: Submi
         Stale: `revision_changed`.
         Conflict: `transition_not_allowed` or `definition_has_problems`.
     """
-    act, request_id = act_of(acting, asked.comment), new_id()
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    act, request_id = act_of(actor, asked.comment), new_id()
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.submitted(asked.version, act, asked.offered, request_id)
         version = changed.version(asked.version)
         terms, definition_id = await _terms(records, changed, asked)
-        request = await commit(records, acting, _wanted(changed, version, act, terms, definition_id), request_id)
+        request = await insert_request(records, actor, _wanted(changed, version, act, terms, definition_id), request_id)
         await records.catalog.save(changed, agent)
         said = {"comment": asked.comment, "request_id": request_id, "version": told_version(version)}
-        audited = event(acting, "agent.version.submit", changed, **said, before=told(agent), after=told(changed))
+        audited = event(
+            actor, "agent.version.submit", changed, **said, before=audit_snapshot(agent), after=audit_snapshot(changed)
+        )
         await records.audit.append(audited)
     return changed, request
 
@@ -73,13 +83,13 @@ async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Ter
     return chosen.own_terms, chosen.definition_id
 
 
-async def request_for(store: Store, acting: Actor, name: str, version_id: str) -> tuple[Agent, Request | None]:
+async def request_for(store: Store, actor: Actor, name: str, version_id: str) -> tuple[Agent, Request | None]:
     """An agent, and the request that was made last for one of its versions.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await records.catalog.get(name)
         if agent is None:
             raise missing("agent")
@@ -100,7 +110,7 @@ class Read:
     config_hash: str | None = None
 
 
-def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdict, read: Read) -> None:
+def require_waiting(actor: Actor, agent: Agent, version_id: str, verdict: Verdict, read: Read) -> None:
     """Refuses a verdict on what the approver has not read, or on a version that waits for none.
 
     The rule says whether it could be; the request's end does it.
@@ -112,10 +122,12 @@ def require_waiting(acting: Actor, agent: Agent, version_id: str, verdict: Verdi
     require_seen(agent, read.revisions)
     if read.config_hash not in (None, agent.version(version_id).config_hash):
         raise Conflict("content_changed", "The version is not what you were shown. Read it again.")
-    (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(acting))
+    (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(actor))
 
 
-def _wanted(agent: Agent, version: AgentVersion, act: Act, terms: Terms, definition_id: str | None) -> Wanted:
+def _wanted(
+    agent: Agent, version: AgentVersion, act: Act, terms: Terms, definition_id: str | None
+) -> ApprovalRequestSpec:
     payload = {
         "agent_id": agent.agent_id,
         "slug": agent.about.slug,
@@ -125,7 +137,7 @@ def _wanted(agent: Agent, version: AgentVersion, act: Act, terms: Terms, definit
         "changelog": version.changelog,
         "definition": version.definition,
     }
-    return Wanted(
+    return ApprovalRequestSpec(
         request_type=AGENT_PUBLISH,
         title=f"Publish {agent.about.slug} {version.version_number}",
         description=act.comment,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from taskforce.application.catalog.agents import Named, act_of, changing, event, locked, told, told_version
+from taskforce.application.catalog.agents import Named, act_of, audit_snapshot, changing, event, locked, told_version
 from taskforce.application.identity.principals import Actor
 from taskforce.application.runs.control import Steerer, steered
 from taskforce.core.domain.catalog.agent import Agent
@@ -73,7 +73,7 @@ class Retired:
     open_runs: Sequence[str]
 
 
-async def draft_version(store: Store, acting: Actor, named: Named, new: NewVersion) -> tuple[Agent, AgentVersion]:
+async def draft_version(store: Store, actor: Actor, named: Named, new: NewVersion) -> tuple[Agent, AgentVersion]:
     """Adds a version, a draft.
 
     Raises:
@@ -81,7 +81,7 @@ async def draft_version(store: Store, acting: Actor, named: Named, new: NewVersi
         Stale: `revision_changed`.
         Conflict, Invalid: As `Agent.drafted`.
     """
-    version_id, act = new_id(), act_of(acting)
+    version_id, act = new_id(), act_of(actor)
 
     def drafted(agent: Agent) -> Agent:
         return agent.drafted(version_id, new.number, new.definition, new.changelog, act)
@@ -89,11 +89,11 @@ async def draft_version(store: Store, acting: Actor, named: Named, new: NewVersi
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
         return {"version": told_version(after.version(version_id))}
 
-    agent = await changing(store, acting, named, "agent.version.create", drafted, details)
+    agent = await changing(store, actor, named, "agent.version.create", drafted, details)
     return agent, agent.version(version_id)
 
 
-async def revise_version(store: Store, acting: Actor, named: Named, version_id: str, new: Revision) -> Agent:
+async def revise_version(store: Store, actor: Actor, named: Named, version_id: str, new: Revision) -> Agent:
     """Changes a draft, which stays one.
 
     Raises:
@@ -101,7 +101,7 @@ async def revise_version(store: Store, acting: Actor, named: Named, version_id: 
         Stale: `revision_changed`.
         Conflict, Invalid: As `Agent.revised`.
     """
-    act = act_of(acting)
+    act = act_of(actor)
 
     def revised(agent: Agent) -> Agent:
         return agent.revised(version_id, act, number=new.number, definition=new.definition, changelog=new.changelog)
@@ -111,10 +111,10 @@ async def revise_version(store: Store, acting: Actor, named: Named, version_id: 
         was = before.version(version_id)
         return {"version": told_version(after.version(was.version_id)), "version_before": told_version(was)}
 
-    return await changing(store, acting, named, "agent.version.change", revised, details)
+    return await changing(store, actor, named, "agent.version.change", revised, details)
 
 
-async def publish_version(store: Store, acting: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
+async def publish_version(store: Store, actor: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
     """Publishes an approved version and makes it the current one; nothing else is.
 
     Raises:
@@ -122,18 +122,18 @@ async def publish_version(store: Store, acting: Actor, named: Named, version_id:
         Stale: `revision_changed`.
         Conflict: `transition_not_allowed`.
     """
-    act = act_of(acting, comment)
+    act = act_of(actor, comment)
 
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
         return {"version": told_version(after.version(version_id)), "comment": comment}
 
     return await changing(
-        store, acting, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
+        store, actor, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
     )
 
 
 async def roll_back(
-    store: Store, acting: Actor, named: Named, version_id: str | None = None, comment: str = ""
+    store: Store, actor: Actor, named: Named, version_id: str | None = None, comment: str = ""
 ) -> Agent:
     """Makes an earlier published version the current one again.
 
@@ -141,10 +141,10 @@ async def roll_back(
         Missing, Conflict: As `Agent.rolled_back`.
         Stale: `revision_changed`.
     """
-    act = act_of(acting, comment)
+    act = act_of(actor, comment)
     return await changing(
         store,
-        acting,
+        actor,
         named,
         "agent.rollback",
         lambda agent: agent.rolled_back(act, version_id),
@@ -152,22 +152,22 @@ async def roll_back(
     )
 
 
-async def deprecate_version(store: Store, acting: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
+async def deprecate_version(store: Store, actor: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
     """Takes a published version out of use; its runs are cancelled after the commit, by whoever called or a sweeper.
 
     Raises:
         Missing, Conflict: As `Agent.deprecated`.
         Stale: `revision_changed`.
     """
-    act, draining = act_of(acting, how.comment), how.in_flight is not InFlight.FINISH
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    act, draining = act_of(actor, how.comment), how.in_flight is not InFlight.FINISH
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.deprecated(version_id, act, draining=draining, release=how.release)
-        await _keep(records, acting, "agent.version.deprecate", agent, changed, version_id, how)
-        return Retired(changed, await _open_runs(records, acting, changed, version_id, how))
+        await _keep(records, actor, "agent.version.deprecate", agent, changed, version_id, how)
+        return Retired(changed, await _open_runs(records, actor, changed, version_id, how))
 
 
-async def archive_version(store: Store, acting: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
+async def archive_version(store: Store, actor: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
     """Ends a deprecated version; its runs are cancelled after the commit, by whoever called or a sweeper.
 
     Raises:
@@ -175,43 +175,43 @@ async def archive_version(store: Store, acting: Actor, named: Named, version_id:
         Conflict: `transition_not_allowed`; `runs_in_flight` when it shall drain first.
         Stale: `revision_changed`.
     """
-    act = act_of(acting, how.comment)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    act = act_of(actor, how.comment)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.archived(version_id, act)
-        await _keep(records, acting, "agent.version.archive", agent, changed, version_id, how)
+        await _keep(records, actor, "agent.version.archive", agent, changed, version_id, how)
         # Only now: who starts a run holds the version until the run is committed.
-        found = await _open_runs(records, acting, changed, version_id, how)
+        found = await _open_runs(records, actor, changed, version_id, how)
         if found and how.in_flight is InFlight.DRAIN:
             text = "Runs of this version are still open; archive it when they have ended, or cancel them."
             raise Conflict("runs_in_flight", text, details={"open_runs": len(found)})
         return Retired(changed, found)
 
 
-async def _open_runs(records: Records, acting: Actor, agent: Agent, version_id: str, how: Retirement) -> Sequence[str]:
+async def _open_runs(records: Records, actor: Actor, agent: Agent, version_id: str, how: Retirement) -> Sequence[str]:
     known_id = agent.version(version_id).version_id
     if how.in_flight is not InFlight.CANCEL:
         return await records.runs.open_of_version(known_id, MOST_RUNS)
-    found = await records.runs.to_cancel(known_id, acting.now)
-    by = Steerer(acting.standing.user.user_id, acting.request_id, acting.standing.key_id)
+    found = await records.runs.to_cancel(known_id, actor.now)
+    by = Steerer(actor.principal.user.user_id, actor.request_id, actor.principal.key_id)
     for run_id in found:
-        await records.audit.append(steered(run_id, "run.cancel", by, acting.now))
+        await records.audit.append(steered(run_id, "run.cancel", by, actor.now))
     return found
 
 
 async def _keep(
-    records: Records, acting: Actor, action: str, agent: Agent, changed: Agent, version_id: str, how: Retirement
+    records: Records, actor: Actor, action: str, agent: Agent, changed: Agent, version_id: str, how: Retirement
 ) -> None:
     await records.catalog.save(changed, agent)
     audited = event(
-        acting,
+        actor,
         action,
         changed,
         in_flight=how.in_flight.value,
         release=how.release,
         comment=how.comment,
         version=told_version(changed.version(version_id)),
-        before=told(agent),
-        after=told(changed),
+        before=audit_snapshot(agent),
+        after=audit_snapshot(changed),
     )
     await records.audit.append(audited)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from taskforce.core.domain.errors import Forbidden, Limited, Unauthenticated
 from taskforce.core.domain.identity.api_keys import ApiKey, key_hash, looks_like_key
-from taskforce.core.domain.identity.principals import AccessRules, Standing
+from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, permissions_of
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.tenants.tenant import Tenant
@@ -15,13 +15,13 @@ from taskforce.core.interfaces.store import Platform, Records, Store
 
 REFRESH_AFTER = timedelta(minutes=5)
 
-Admit = Callable[[Records, Standing], Awaitable[None]]
+Admit = Callable[[Records, Principal], Awaitable[None]]
 """What else is asked of somebody in the transaction that reads their rights; it may write nothing but counts."""
 
 
-async def admit_all(records: Records, standing: Standing) -> None:
+async def admit_all(records: Records, principal: Principal) -> None:
     """Asks nothing else."""
-    del records, standing
+    del records, principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Actor:
     """Who asks, and with which request.
 
     Attributes:
-        standing: Who, with the rights of now.
+        principal: Who, with the rights of now.
         rules: What the deployment says about rights.
         request_id: The HTTP request, for the audit log.
         now: The time, UTC.
     """
 
-    standing: Standing
+    principal: Principal
     rules: AccessRules
     request_id: str | None
     now: datetime
@@ -43,12 +43,12 @@ class Actor:
     @property
     def runs_platform(self) -> bool:
         """Whether this is the platform's operator."""
-        return self.standing.runs_platform(self.rules)
+        return self.principal.runs_platform(self.rules)
 
 
-async def recognise(
+async def resolve_principal(
     store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, admit: Admit = admit_all
-) -> Standing:
+) -> Principal:
     """Finds the user whom a token names, or makes the row at first sight, and keeps the claims last seen.
 
     Args:
@@ -69,7 +69,7 @@ async def recognise(
     """
     # Nearly always nothing is written but counts, so the commit need not wait for the disk.
     async with store.counting(claimed.tenant_id) as records:
-        tenant, known = await records.users.standing(claimed.user_id)
+        tenant, known = await records.users.principal(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
             tenant.require_active()
             who = await _standing(records, tenant, known, rules, now)
@@ -92,7 +92,7 @@ async def recognise(
         if user is not locked:
             await records.users.save(user, now)
         try:
-            who = await standing(records, claimed.user_id, rules, now)
+            who = await load_principal(records, claimed.user_id, rules, now)
             await admit(records, who)
         except (Forbidden, Limited) as error:
             refused = error
@@ -109,7 +109,7 @@ async def recognise_key(
     now: datetime,
     admit: Admit = admit_all,
     met: Callable[[ApiKey], None] = lambda _: None,
-) -> tuple[Standing, ApiKey]:
+) -> tuple[Principal, ApiKey]:
     """Finds whom an API key speaks for; what it allows is cut to what its user may do now.
 
     Args:
@@ -139,7 +139,7 @@ async def recognise_key(
     return who, key
 
 
-async def anew(store: Store, was: Standing, rules: AccessRules, now: datetime) -> Standing:
+async def refresh_principal(store: Store, was: Principal, rules: AccessRules, now: datetime) -> Principal:
     """Reads anew what somebody may do who was recognised a while ago, by the same credential.
 
     Args:
@@ -154,14 +154,14 @@ async def anew(store: Store, was: Standing, rules: AccessRules, now: datetime) -
     """
     async with store.tenant(was.tenant.tenant_id) as records:
         if was.key_id is None:
-            return await standing(records, was.user.user_id, rules, now)
+            return await load_principal(records, was.user.user_id, rules, now)
         key = await records.keys.get(was.key_id)
         if key is None or not key.is_active(now):
             raise _no_key()
         return await _speaking(records, key, rules, now)
 
 
-async def standing_by(
+async def load_principal_for_key(
     records: Records,
     user_id: str,
     key_id: str | None,
@@ -169,14 +169,14 @@ async def standing_by(
     now: datetime,
     *,
     under_way: bool = False,
-) -> Standing:
-    """As `standing`, cut to the API key by which something was asked for; for what acts long after.
+) -> Principal:
+    """As `load_principal`, cut to the API key by which something was asked for; for what acts long after.
 
     Raises:
-        Forbidden: As `standing`; `api_key_ended`: the key has been revoked, or is expired.
+        Forbidden: As `load_principal`; `api_key_ended`: the key has been revoked, or is expired.
     """
     if key_id is None:
-        return await standing(records, user_id, rules, now, under_way=under_way)
+        return await load_principal(records, user_id, rules, now, under_way=under_way)
     key = await records.keys.get(key_id)
     if key is None or not key.is_active(now):
         raise Forbidden("api_key_ended", "The API key that asked for this has been revoked, or is expired.")
@@ -185,18 +185,18 @@ async def standing_by(
 
 async def _speaking(
     records: Records, key: ApiKey, rules: AccessRules, now: datetime, *, under_way: bool = False
-) -> Standing:
+) -> Principal:
     """A key's user, cut to the key."""
-    of_user = await standing(records, key.user_id, rules, now, under_way=under_way)
+    of_user = await load_principal(records, key.user_id, rules, now, under_way=under_way)
     known = await known_roles(records, key.roles, rules)
     roles = key.effective_roles(now, of_user.roles, user_active=True)
     held = key.effective_permissions(now, of_user.permissions, user_active=True, known_roles=known)
     return replace(of_user, roles=roles, permissions=held, key_id=key.key_id)
 
 
-async def standing(
+async def load_principal(
     records: Records, user_id: str, rules: AccessRules, now: datetime, *, under_way: bool = False
-) -> Standing:
+) -> Principal:
     """Reads a user's rights anew, at the moment of an effect.
 
     Args:
@@ -209,7 +209,7 @@ async def standing(
     Raises:
         Forbidden: `user_deactivated` when the user is gone or deactivated, `tenant_disabled`.
     """
-    tenant, user = await records.users.standing(user_id)
+    tenant, user = await records.users.principal(user_id)
     if tenant is None or user is None:
         raise _deactivated()
     if under_way:
@@ -219,7 +219,7 @@ async def standing(
     return await _standing(records, tenant, user, rules, now)
 
 
-async def lasting(records: Records, who: Standing, rules: AccessRules, now: datetime) -> Standing:
+async def without_temporary_roles(records: Records, who: Principal, rules: AccessRules, now: datetime) -> Principal:
     """Somebody without what they were lent: with it nobody gives, to themselves or others, what outlasts it."""
     if not who.user.lent_now(now):
         return who
@@ -236,14 +236,14 @@ async def known_roles(records: Records, names: Collection[str], rules: AccessRul
     return {**own, **rules.roles}
 
 
-async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Standing:
+async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Principal:
     if not user.active:
         raise _deactivated()
     roles = user.effective_roles(now, rules.claims_age)
     known = await known_roles(records, roles, rules)
     if rules.default_role is not None and roles.isdisjoint(known):
         roles |= {rules.default_role}
-    return Standing(user, tenant, roles, permissions_of(roles, known), roles)
+    return Principal(user, tenant, roles, permissions_of(roles, known), roles)
 
 
 def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRecord:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from taskforce.application.identity.principals import Actor, known_roles
-from taskforce.application.identity.users import deal, user_event
+from taskforce.application.identity.users import lock_users, user_event
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.identity.roles import ResourceGrant, allowed_by
@@ -14,69 +14,69 @@ from taskforce.core.interfaces.store import Store
 LONGEST_RESOURCE_ID = 255
 
 
-async def list_grants(store: Store, acting: Actor, user_id: str) -> Sequence[ResourceGrant]:
+async def list_grants(store: Store, actor: Actor, user_id: str) -> Sequence[ResourceGrant]:
     """The roles that a user holds on single resources.
 
     Raises:
         Missing: `user_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         if await records.users.get(user_id) is None:
             raise missing("user")
-        return [one for one in await records.roles.grants(user_id) if one.holds(acting.now)]
+        return [one for one in await records.roles.grants(user_id) if one.holds(actor.now)]
 
 
-async def grant_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
+async def grant_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
     """Gives a user a role on one resource.
 
     Raises:
         Missing: `user_not_found`.
         Invalid: `resource_id_invalid` or `roles_unknown`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `deal`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, or as `lock_users`.
         Conflict: `grant_exists`.
     """
     check_resource_id(grant.resource_id)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        dealing = await deal(records, acting, grant.user_id, (grant.role_id,))
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        dealing = await lock_users(records, actor, grant.user_id, (grant.role_id,))
         dealing.check_not_higher()
         # On one resource a role gives its permissions, and its name decides nothing.
         dealing.check_no_wider(grant.role_id)
-        if not await records.roles.grant(grant, acting.standing.user.user_id, acting.now):
+        if not await records.roles.grant(grant, actor.principal.user.user_id, actor.now):
             raise Conflict("grant_exists", "The user holds this role on this resource already.")
-        await records.audit.append(_grant_event(acting, "user.grant", None, grant))
+        await records.audit.append(_grant_event(actor, "user.grant", None, grant))
 
 
-async def withdraw_role(store: Store, acting: Actor, grant: ResourceGrant) -> None:
+async def withdraw_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
     """Takes a role on one resource back.
 
     Raises:
         Missing: `user_not_found` or `grant_not_found`.
         Invalid: `resource_id_invalid`.
-        Forbidden: `user_stands_higher`, or as `deal`.
+        Forbidden: `user_stands_higher`, or as `lock_users`.
     """
     check_resource_id(grant.resource_id)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        dealing = await deal(records, acting, grant.user_id)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        dealing = await lock_users(records, actor, grant.user_id)
         dealing.check_not_higher()
         if not await records.roles.withdraw(grant):
             raise missing("grant")
-        await records.audit.append(_grant_event(acting, "user.withdraw", grant, None))
+        await records.audit.append(_grant_event(actor, "user.withdraw", grant, None))
 
 
-async def own_grants(store: Store, acting: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
+async def own_grants(store: Store, actor: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
     """The roles that whoever asks holds on single resources, each with what it allows there."""
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        grants = [one for one in await records.roles.grants(acting.standing.user.user_id) if one.holds(acting.now)]
-        known = await known_roles(records, {grant.role_id for grant in grants}, acting.rules)
-    return [(grant, allowed_by(grant, known, acting.now)) for grant in grants]
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        grants = [one for one in await records.roles.grants(actor.principal.user.user_id) if one.holds(actor.now)]
+        known = await known_roles(records, {grant.role_id for grant in grants}, actor.rules)
+    return [(grant, allowed_by(grant, known, actor.now)) for grant in grants]
 
 
-def _grant_event(acting: Actor, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
+def _grant_event(actor: Actor, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
     one = after or before
     assert one is not None
     told = told_grant(one)
     sides = {"before": None if before is None else told, "after": None if after is None else told}
-    return user_event(acting, action, "user", one.user_id, sides)
+    return user_event(actor, action, "user", one.user_id, sides)
 
 
 def told_grant(grant: ResourceGrant) -> dict[str, object]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from taskforce.application.identity.principals import Actor, known_roles, standing
+from taskforce.application.identity.principals import Actor, known_roles, load_principal
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.principals import require
@@ -25,56 +25,56 @@ class RoleChange:
     metadata: Mapping[str, object] | None = None
 
 
-async def held_now(records: Records, acting: Actor, needed: Permission) -> frozenset[Permission]:
+async def require_current(records: Records, actor: Actor, needed: Permission) -> frozenset[Permission]:
     """What somebody who gives rights away may do at this moment, and until the transaction ends.
 
     Whoever takes rights from them meanwhile is waited for, or waits: what was lost is not given away any more.
 
     Args:
         records: The tenant's records.
-        acting: Who gives; what a key was cut to stays cut.
+        actor: Who gives; what a key was cut to stays cut.
         needed: The permission that the act takes.
 
     Raises:
         Forbidden: `permission_denied` or `user_deactivated`.
     """
-    own_id = acting.standing.user.user_id
+    own_id = actor.principal.user.user_id
     await records.users.locked(own_id)
-    now = await standing(records, own_id, acting.rules, acting.now)
-    held = now.permissions & acting.standing.permissions
+    now = await load_principal(records, own_id, actor.rules, actor.now)
+    held = now.permissions & actor.principal.permissions
     require(held, needed)
     return held
 
 
-async def list_roles(store: Store, acting: Actor, after: str | None, most: int) -> Sequence[Role]:
+async def list_roles(store: Store, actor: Actor, after: str | None, most: int) -> Sequence[Role]:
     """A page of the roles that users of the tenant can hold, by id: the system's, the profile's and the tenant's own.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who asks.
+        actor: Who asks.
         after: The id of the last one of the page before.
         most: Roles at most.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        known = await _all(records, acting)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        known = await _all(records, actor)
     later = sorted(role_id for role_id in known if after is None or role_id > after)
     return [known[role_id] for role_id in later[:most]]
 
 
-async def find_role(store: Store, acting: Actor, role_id: str) -> Role:
+async def find_role(store: Store, actor: Actor, role_id: str) -> Role:
     """One role.
 
     Raises:
         Missing: `role_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        role = (await known_roles(records, (role_id,), acting.rules)).get(role_id)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        role = (await known_roles(records, (role_id,), actor.rules)).get(role_id)
     if role is None:
         raise missing("role")
     return role
 
 
-async def create_role(store: Store, acting: Actor, name: str, change: RoleChange) -> Role:
+async def create_role(store: Store, actor: Actor, name: str, change: RoleChange) -> Role:
     """Makes a role that allows no more than its maker may do now.
 
     A name that somebody still holds is not made anew: it would give rights to people whom nobody gave them. One that
@@ -82,41 +82,41 @@ async def create_role(store: Store, acting: Actor, name: str, change: RoleChange
 
     Args:
         store: The door to the tenant's data.
-        acting: Who makes it.
+        actor: Who makes it.
         name: For people; its id follows from it.
         change: What else it is; what is left out is empty.
 
     Raises:
         Invalid: `role_name_invalid`, `role_description_invalid` or `metadata_malformed`.
-        Forbidden: `permissions_too_wide`, or as `held_now`.
+        Forbidden: `permissions_too_wide`, or as `require_current`.
         Conflict: `role_is_system`, `role_exists` or `role_in_use`.
     """
-    tenant_id = acting.standing.tenant.tenant_id
+    tenant_id = actor.principal.tenant.tenant_id
     async with store.tenant(tenant_id) as records:
-        held = await held_now(records, acting, Permission.ROLE_MANAGE)
-        known = await _all(records, acting)
+        held = await require_current(records, actor, Permission.ROLE_MANAGE)
+        known = await _all(records, actor)
         about = change.description or ""
         role = make_role(name, about, change.permissions or (), tenant_id, held, known, change.metadata)
-        if not await records.roles.add(role, acting.standing.user.user_id, acting.now):
+        if not await records.roles.add(role, actor.principal.user.user_id, actor.now):
             raise Conflict("role_exists", f"There is a role {role.role_id} already.")
-        use = await records.roles.use(role.role_id, acting.now)
+        use = await records.roles.use(role.role_id, actor.now)
         _require_free(role.role_id, use)
-        await records.audit.append(_event(acting, "role.create", role.role_id, None, role, {"claimed_by": use.claims}))
+        await records.audit.append(_event(actor, "role.create", role.role_id, None, role, {"claimed_by": use.claims}))
     return role
 
 
-async def update_role(store: Store, acting: Actor, role_id: str, change: RoleChange) -> Role:
+async def update_role(store: Store, actor: Actor, role_id: str, change: RoleChange) -> Role:
     """Changes a role of the tenant's own; whoever holds it may do what it says from their next request on.
 
     Raises:
         Missing: `role_not_found`.
         Invalid: `role_name_invalid`, `role_description_invalid` or `metadata_malformed`.
-        Forbidden: `permissions_too_wide`, or as `held_now`.
+        Forbidden: `permissions_too_wide`, or as `require_current`.
         Conflict: `role_is_system` or `role_is_profile`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        held = await held_now(records, acting, Permission.ROLE_MANAGE)
-        role = await _own(records, acting, role_id)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        held = await require_current(records, actor, Permission.ROLE_MANAGE)
+        role = await _own(records, actor, role_id)
         changed = change_role(
             role,
             held,
@@ -125,33 +125,33 @@ async def update_role(store: Store, acting: Actor, role_id: str, change: RoleCha
             permissions=change.permissions,
             metadata=change.metadata,
         )
-        await records.roles.save(changed, acting.now)
-        await records.audit.append(_event(acting, "role.change", role_id, role, changed))
+        await records.roles.save(changed, actor.now)
+        await records.audit.append(_event(actor, "role.change", role_id, role, changed))
     return changed
 
 
-async def delete_role(store: Store, acting: Actor, role_id: str) -> None:
+async def delete_role(store: Store, actor: Actor, role_id: str) -> None:
     """Removes a role of the tenant's own that nobody holds.
 
     Raises:
         Missing: `role_not_found`.
         Conflict: `role_is_system`, `role_is_profile` or `role_in_use`, whose details count the holders.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        role = await _own(records, acting, role_id)
-        _require_free(role_id, await records.roles.use(role_id, acting.now))
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        role = await _own(records, actor, role_id)
+        _require_free(role_id, await records.roles.use(role_id, actor.now))
         await records.roles.remove(role_id)
-        await records.audit.append(_event(acting, "role.delete", role_id, role, None))
+        await records.audit.append(_event(actor, "role.delete", role_id, role, None))
 
 
-async def _all(records: Records, acting: Actor) -> Mapping[str, Role]:
+async def _all(records: Records, actor: Actor) -> Mapping[str, Role]:
     own = {role.role_id: role for role in await records.roles.all()}
-    return {**own, **acting.rules.roles}
+    return {**own, **actor.rules.roles}
 
 
-async def _own(records: Records, acting: Actor, role_id: str) -> Role:
+async def _own(records: Records, actor: Actor, role_id: str) -> Role:
     # A role of the profile goes before one of the tenant's of the same id, here as where rights are put together.
-    role = acting.rules.roles.get(role_id) or await records.roles.locked(role_id)
+    role = actor.rules.roles.get(role_id) or await records.roles.locked(role_id)
     if role is None:
         raise missing("role")
     check_own(role)
@@ -169,7 +169,7 @@ def _require_free(role_id: str, use: RoleUse) -> None:
 
 
 def _event(
-    acting: Actor,
+    actor: Actor,
     action: str,
     role_id: str,
     before: Role | None,
@@ -177,19 +177,19 @@ def _event(
     more: Mapping[str, object] = MappingProxyType({}),
 ) -> AuditEvent:
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type="role",
         resource_id=role_id,
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
-        details={**more, "before": _told(before), "after": _told(after)},
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
+        details={**more, "before": _audit_snapshot(before), "after": _audit_snapshot(after)},
     )
 
 
-def _told(role: Role | None) -> dict[str, object] | None:
+def _audit_snapshot(role: Role | None) -> dict[str, object] | None:
     if role is None:
         return None
     permissions = sorted(permission.value for permission in role.permissions)

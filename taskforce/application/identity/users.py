@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from taskforce.application.identity.principals import Actor, known_roles, standing
+from taskforce.application.identity.principals import Actor, known_roles, load_principal
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.identity.api_keys import checked_user_id
@@ -68,11 +68,11 @@ class UserChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Dealing:
+class UserAdministration:
     """Whoever acts and whom it is about, at one moment of a transaction that nobody else changes them in.
 
     Attributes:
-        acting: Who acts.
+        actor: Who acts.
         held: What they may do at this moment.
         roles: The roles of theirs that count at this moment.
         subject: Whom it is about; None when there is nobody of that id.
@@ -80,7 +80,7 @@ class Dealing:
         known: The roles that matter here and exist.
     """
 
-    acting: Actor
+    actor: Actor
     held: frozenset[Permission]
     roles: frozenset[str]
     subject: UserRecord | None
@@ -90,7 +90,7 @@ class Dealing:
     @property
     def with_oneself(self) -> bool:
         """Whether it is about whoever acts."""
-        return self.subject is not None and self.subject.user_id == self.acting.standing.user.user_id
+        return self.subject is not None and self.subject.user_id == self.actor.principal.user.user_id
 
     def met(self) -> UserRecord:
         """The subject.
@@ -108,7 +108,7 @@ class Dealing:
         Raises:
             Forbidden: `user_stands_higher`; its message and `details["permissions"]` name what is missing.
         """
-        reach = _reach(self.met(), self.grants, self.known, self.acting)
+        reach = _reach(self.met(), self.grants, self.known, self.actor)
         lacking = sorted(one.value for one in reach if one not in self.held)
         if lacking:
             text = f"This user may do more than you; you lack: {', '.join(lacking)}."
@@ -134,116 +134,116 @@ class Dealing:
 
     def _to_hand_on(self) -> tuple[frozenset[str], frozenset[Permission]]:
         """Roles and permissions of whoever acts; nobody makes their own for good what they were lent."""
-        now, rules = self.acting.now, self.acting.rules
+        now, rules = self.actor.now, self.actor.rules
         if not self.with_oneself or not self.met().lent_now(now):
             return self.roles, self.held
         lasting = self.met().lasting_roles(now, rules.claims_age)
         return self.roles & lasting, self.held & permissions_of(lasting, self.known)
 
 
-async def deal(records: Records, acting: Actor, user_id: str, roles: Collection[str] = ()) -> Dealing:
+async def lock_users(records: Records, actor: Actor, user_id: str, roles: Collection[str] = ()) -> UserAdministration:
     """Locks whoever acts and whom it is about, and reads anew what the first may do.
 
     Args:
         records: The tenant's records.
-        acting: Who acts; what the credential was cut to stays cut.
+        actor: Who acts; what the credential was cut to stays cut.
         user_id: Whom it is about.
         roles: Further roles that it is about.
 
     Raises:
         Forbidden: `user_deactivated`, `tenant_disabled` or `permission_denied`, when that has come about meanwhile.
     """
-    own_id = acting.standing.user.user_id
+    own_id = actor.principal.user.user_id
     # In one order for all: of two who deactivate each other at once, the second waits and finds that it may no more.
     locked = {one: await records.users.locked(one) for one in sorted({own_id, user_id})}
-    now = await standing(records, own_id, acting.rules, acting.now)
-    held = now.permissions & acting.standing.permissions
+    now = await load_principal(records, own_id, actor.rules, actor.now)
+    held = now.permissions & actor.principal.permissions
     # Somebody whom a policy has let in never held it; what they hand on is bound by what they hold all the same.
-    if Permission.USER_MANAGE in acting.standing.permissions:
+    if Permission.USER_MANAGE in actor.principal.permissions:
         require(held, Permission.USER_MANAGE)
     subject = locked[user_id]
-    grants = () if subject is None else [one for one in await records.roles.grants(user_id) if one.holds(acting.now)]
+    grants = () if subject is None else [one for one in await records.roles.grants(user_id) if one.holds(actor.now)]
     of_subject = () if subject is None else subject.all_roles
     names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
     # Nobody deletes one of these roles while it is being handed out.
     await records.roles.shared(names)
-    roles_held = now.roles & acting.standing.roles
-    return Dealing(acting, held, roles_held, subject, grants, await known_roles(records, names, acting.rules))
+    roles_held = now.roles & actor.principal.roles
+    return UserAdministration(actor, held, roles_held, subject, grants, await known_roles(records, names, actor.rules))
 
 
 async def list_users(
-    store: Store, acting: Actor, which: UserFilter, after: str | None, most: int
+    store: Store, actor: Actor, which: UserFilter, after: str | None, most: int
 ) -> Sequence[UserRecord]:
     """A page of the tenant's users by id.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who asks.
+        actor: Who asks.
         which: Whom to list.
         after: The id of the last one of the page before.
         most: Users at most.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.users.page(which, after, most)
 
 
-async def find_user(store: Store, acting: Actor, user_id: str) -> UserRecord:
+async def find_user(store: Store, actor: Actor, user_id: str) -> UserRecord:
     """One user.
 
     Raises:
         Missing: `user_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         user = await records.users.get(user_id)
     if user is None:
         raise missing("user")
     return user
 
 
-async def create_user(store: Store, acting: Actor, wanted: NewUser) -> UserRecord:
+async def create_user(store: Store, actor: Actor, wanted: NewUser) -> UserRecord:
     """Makes a person, before their first token, or a service account.
 
     Raises:
         Invalid: `user_id_invalid`, `user_name_invalid`, `email_invalid`, `attributes_from_claims`,
             `attributes_malformed` or `roles_unknown`.
-        Forbidden: `roles_too_wide`, `roles_not_held`, or as `deal`.
+        Forbidden: `roles_too_wide`, `roles_not_held`, or as `lock_users`.
         Conflict: `user_exists`.
     """
-    tenant_id = acting.standing.tenant.tenant_id
+    tenant_id = actor.principal.tenant.tenant_id
     user = _new_user(tenant_id, wanted)
     async with store.tenant(tenant_id) as records:
-        dealing = await deal(records, acting, user.user_id, user.granted_roles)
+        dealing = await lock_users(records, actor, user.user_id, user.granted_roles)
         dealing.check_handing_on(user.granted_roles)
-        if not await records.users.add(user, acting.now):
+        if not await records.users.add(user, actor.now):
             raise Conflict("user_exists", "There is a user of this id already.")
-        await records.audit.append(_event(acting, "user.create", None, user))
+        await records.audit.append(_event(actor, "user.create", None, user))
     return user
 
 
-async def change_user(store: Store, acting: Actor, user_id: str, change: UserChange) -> UserRecord:
+async def change_user(store: Store, actor: Actor, user_id: str, change: UserChange) -> UserRecord:
     """Changes a user; only roles that come in are compared with what their giver may do.
 
     Raises:
         Missing: `user_not_found`.
         Invalid: As `create_user`; `roles_not_lent`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `deal`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `lock_users`.
         Conflict: `not_yourself` for deactivating oneself, or taking an own role away.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        dealing = await deal(records, acting, user_id, change.roles or ())
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        dealing = await lock_users(records, actor, user_id, change.roles or ())
         user = dealing.met()
         dealing.check_not_higher()
-        changed = _lent(_changed(user, change), change.lent_roles, acting.now)
+        changed = _lent(_changed(user, change), change.lent_roles, actor.now)
         if dealing.with_oneself and (not changed.active or not user.granted_roles <= changed.granted_roles):
             raise Conflict("not_yourself", "You cannot deactivate yourself or take a role from yourself; ask another.")
         dealing.check_handing_on(changed.granted_roles - user.granted_roles)
         if changed != user:
-            await records.users.save(changed, acting.now)
-            await records.audit.append(_event(acting, _action(user, changed), user, changed))
+            await records.users.save(changed, actor.now)
+            await records.audit.append(_event(actor, _action(user, changed), user, changed))
     return changed
 
 
-async def deactivate_user(store: Store, acting: Actor, user_id: str) -> None:
+async def deactivate_user(store: Store, actor: Actor, user_id: str) -> None:
     """Takes every right from a user; the row stays, because runs, keys and the log name it.
 
     Keys and tokens are not touched: they give what their user may do at the moment of their use, which is nothing.
@@ -251,19 +251,19 @@ async def deactivate_user(store: Store, acting: Actor, user_id: str) -> None:
     Raises:
         Missing, Forbidden, Conflict: As `change_user`.
     """
-    await change_user(store, acting, user_id, UserChange(active=False))
+    await change_user(store, actor, user_id, UserChange(active=False))
 
 
 def _reach(
-    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], acting: Actor
+    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], actor: Actor
 ) -> frozenset[Permission]:
     """What a user may do, or could again: a deactivated one once active, one with stale claims at the next token."""
     found: set[Permission] = set()
-    rules, own = acting.rules, user.granted_roles | user.lent_now(acting.now).keys()
+    rules, own = actor.rules, user.granted_roles | user.lent_now(actor.now).keys()
     for roles in (own, own | user.claimed_roles):
         nothing_known = rules.default_role is not None and roles.isdisjoint(known)
         found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)
-    return frozenset(found).union(*(allowed_by(grant, known, acting.now) for grant in grants))
+    return frozenset(found).union(*(allowed_by(grant, known, actor.now) for grant in grants))
 
 
 def _new_user(tenant_id: str, wanted: NewUser) -> UserRecord:
@@ -311,35 +311,35 @@ def _action(before: UserRecord, after: UserRecord) -> str:
     return "user.activate" if after.active else "user.deactivate"
 
 
-def _event(acting: Actor, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
-    told = {"before": None if before is None else told_user(before), "after": told_user(after)}
-    return user_event(acting, action, "user", after.user_id, told)
+def _event(actor: Actor, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
+    told = {"before": None if before is None else audit_snapshot(before), "after": audit_snapshot(after)}
+    return user_event(actor, action, "user", after.user_id, told)
 
 
-def user_event(acting: Actor, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
+def user_event(actor: Actor, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
     """What the log keeps of something that was allowed.
 
     Args:
-        acting: Who acted.
+        actor: Who acted.
         action: What was done, for example `user.create`.
         kind: To what kind of thing.
         thing_id: To which one.
         details: `before` and `after`.
     """
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type=kind,
         resource_id=thing_id,
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
         details=details,
     )
 
 
-def told_user(user: UserRecord) -> dict[str, object]:
+def audit_snapshot(user: UserRecord) -> dict[str, object]:
     """A user as the audit log tells of one."""
     told: dict[str, object] = {
         "kind": user.kind,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from taskforce.application.idempotency import Keyed, claim
-from taskforce.application.identity.principals import standing_by
+from taskforce.application.idempotency import IdempotentCall, claim
+from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules
@@ -102,7 +102,7 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
 
 
 async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
-    acts = await standing_by(records, run.brief.user_id, run.brief.key_id, rules, now)
+    acts = await load_principal_for_key(records, run.brief.user_id, run.brief.key_id, rules, now)
     lacking = sorted(one.value for one in acts.permissions - saying.held)
     if lacking:
         text = f"This run may do more than this API key, which so does not steer it; lacking: {', '.join(lacking)}."
@@ -112,7 +112,7 @@ async def _require_as_much(records: Records, run: Run, saying: Saying, rules: Ac
 async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
     """What an earlier request with the key said, if there was one."""
     run_id = run.brief.run_id
-    keyed = Keyed(saying.author_id, f"messages:{run_id}", saying.key, {"text": saying.text})
+    keyed = IdempotentCall(saying.author_id, f"messages:{run_id}", saying.key, {"text": saying.text})
     first = await claim(records, keyed, {"word_id": word_id}, now)
     if first is None:
         return None

@@ -6,12 +6,12 @@ from datetime import datetime
 
 import structlog
 
-from taskforce.application.runs.log_context import COMPLETED, STARTED, names_of
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.log_context import COMPLETED, STARTED, log_context
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs.run import Brief, Ending, Run, RunStatus, Totals
+from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.store import Records, Store
@@ -19,7 +19,7 @@ from taskforce.core.interfaces.store import Records, Store
 _log = structlog.get_logger(__name__)
 
 
-class Running:
+class RunLifecycle:
     """The use cases that steer a run's row.
 
     Args:
@@ -28,28 +28,28 @@ class Running:
         clock: The time.
     """
 
-    def __init__(self, store: Store, briefs: Briefs, live: Live, clock: Clock) -> None:
+    def __init__(self, store: Store, run_cache: RunCache, live: Live, clock: Clock) -> None:
         self._store = store
-        self._briefs = briefs
+        self._run_cache = run_cache
         self._live = live
         self._clock = clock
 
-    async def begin(self, tenant_id: str, run_id: str) -> Brief:
+    async def begin(self, tenant_id: str, run_id: str) -> RunSpec:
         """Marks the run as running; a second begin changes nothing."""
         async with self._store.tenant(tenant_id) as records:
-            brief = await self._briefs.reread(records, tenant_id, run_id)
+            brief = await self._run_cache.reread(records, tenant_id, run_id)
             await begin(records, brief, self._clock())
         begun(self._live, brief)
         return brief
 
-    async def reread(self, tenant_id: str, run_id: str) -> Brief:
+    async def reread(self, tenant_id: str, run_id: str) -> RunSpec:
         """The brief of a run whose limits were raised.
 
         Raises:
             Missing: `run_not_found`.
         """
         async with self._store.reading(tenant_id) as records:
-            return await self._briefs.reread(records, tenant_id, run_id)
+            return await self._run_cache.reread(records, tenant_id, run_id)
 
     async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
         """Records that the run waits, is paused, or goes on."""
@@ -71,7 +71,7 @@ class Running:
         """
         async with self._store.tenant(tenant_id) as records:
             try:
-                brief = await self._briefs.read(records, tenant_id, run_id)
+                brief = await self._run_cache.read(records, tenant_id, run_id)
             except Missing:
                 return
             answer = await _answer(records, run_id, ending)
@@ -81,22 +81,22 @@ class Running:
             ended.log()
 
 
-async def begin(records: Records, brief: Brief, now: datetime) -> None:
+async def begin(records: Records, brief: RunSpec, now: datetime) -> None:
     """Marks a run as running, within a transaction that is open already; a second begin changes nothing."""
     await records.runs.begin(brief.run_id, "run.started", now)
 
 
-def begun(live: Live, brief: Brief) -> None:
+def begun(live: Live, brief: RunSpec) -> None:
     """Tells watchers and the process's log that a run works, after the commit."""
     live.changed(brief.tenant_id, brief.run_id)
-    _log.info(STARTED, **names_of(brief))
+    _log.info(STARTED, **log_context(brief))
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A run that has just ended."""
 
-    brief: Brief
+    brief: RunSpec
     ending: Ending
     totals: Totals
     at: datetime
@@ -111,7 +111,7 @@ class Ended:
         _log.info(
             COMPLETED,
             success=self.ending.status is RunStatus.COMPLETED,
-            **names_of(self.brief),
+            **log_context(self.brief),
             total_steps=self.totals.steps,
             tokens_used=self.tokens,
             status=self.ending.status.value,
@@ -120,7 +120,7 @@ class Ended:
 
 
 async def close(
-    records: Records, brief: Brief, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+    records: Records, brief: RunSpec, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
 ) -> Ended | None:
     """Ends a run within a transaction that is open already: totals, answer, milestone and audit.
 
@@ -153,7 +153,7 @@ async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
     return reply.text if reply is not None else ""
 
 
-def _audited(brief: Brief, ending: Ending, now: datetime) -> AuditEvent:
+def _audited(brief: RunSpec, ending: Ending, now: datetime) -> AuditEvent:
     return AuditEvent(
         actor_id=f"agent:{brief.agent.agent_id}",
         on_behalf_of=brief.user_id,
@@ -181,7 +181,7 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
     return run
 
 
-async def settle(running: Running, ended: Sequence[tuple[str, str]]) -> None:
+async def settle(running: RunLifecycle, ended: Sequence[tuple[str, str]]) -> None:
     """Ends the rows of runs whose workflow was terminated by an operator; a row that has ended stays as it is."""
     ending = Ending(
         RunStatus.FAILED, error_code="run_terminated", error_message="An operator terminated the run's workflow."

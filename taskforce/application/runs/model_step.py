@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from taskforce.application.cache import Kept
+from taskforce.application.cache import BoundedCache
 from taskforce.application.runs.lifecycle import Ended, begin, begun, close
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
-from taskforce.application.runs.tool_checks import Allowed, Checked, Checking, offered
-from taskforce.application.shielding import to_its_end
+from taskforce.application.runs.tool_checks import PermittedCall, ToolCallPolicy, ToolCallVerdicts, offered
+from taskforce.application.shielding import shielded
 from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
-from taskforce.core.domain.identity.principals import Standing
-from taskforce.core.domain.metering.usage import Spending
-from taskforce.core.domain.runs.run import TOKENS_USED_UP, Brief, Ending, RunStatus, StopReason
+from taskforce.core.domain.identity.principals import Principal
+from taskforce.core.domain.metering.usage import UsageEntry
+from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, Exchange, conversation
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import (
@@ -29,7 +29,7 @@ from taskforce.core.interfaces.llm import (
     ModelRequest,
 )
 from taskforce.core.interfaces.notifications import Live
-from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.tools import ToolRunner
 
@@ -44,7 +44,7 @@ CLOSING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ModelStepInput:
     """One step of a run in which the model speaks.
 
     Attributes:
@@ -77,7 +77,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ModelStepResult:
     """What the loop must know of a reply.
 
     Attributes:
@@ -89,17 +89,17 @@ class Thought:
 
     calls: int
     tokens: int
-    allowed: tuple[Allowed, ...] | None = ()
+    allowed: tuple[PermittedCall, ...] | None = ()
     ended: bool = False
 
 
-class Thinking:
+class ModelStep:
     """The use case behind `call_model`.
 
     Args:
         store: The tenants' data.
-        briefs: What the runs are about.
-        checking: The rules before the calls that the model asks for.
+        run_cache: What the runs are about.
+        tool_call_policy: The rules before the calls that the model asks for.
         model: The door to the models.
         tools: The tools there are.
         live: Who watches.
@@ -110,8 +110,8 @@ class Thinking:
     def __init__(
         self,
         store: Store,
-        briefs: Briefs,
-        checking: Checking,
+        run_cache: RunCache,
+        tool_call_policy: ToolCallPolicy,
         model: ChatModel,
         tools: ToolRunner,
         live: Live,
@@ -119,27 +119,27 @@ class Thinking:
         conversations: Conversations | None = None,
     ) -> None:
         self._store = store
-        self._briefs = briefs
-        self._checking = checking
+        self._run_cache = run_cache
+        self._tool_call_policy = tool_call_policy
         self._model = model
         self._tools = tools
         self._live = live
         self._clock = clock
         self._conversations = conversations or Conversations(store)
-        self._past: Kept[tuple[str, str], _Past] = Kept()
+        self._past: BoundedCache[tuple[str, str], _Past] = BoundedCache()
 
-    async def think(self, turn: Turn) -> Thought:
+    async def run(self, turn: ModelStepInput) -> ModelStepResult:
         """Asks the model for a step; stores reply and usage, and checks the calls asked for, in one transaction.
 
         A retry finds the earlier reply.
 
         Raises:
             ModelFailure: No usable reply; what was spent is recorded.
-            Forbidden: As `Checking.user`: nothing more happens on behalf of that user.
+            Forbidden: As `ToolCallPolicy.user`: nothing more happens on behalf of that user.
             Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
         """
-        brief = await self._briefs.get(turn.tenant_id, turn.run_id)
-        policy = await self._checking.policy(brief)
+        brief = await self._run_cache.get(turn.tenant_id, turn.run_id)
+        policy = await self._tool_call_policy.policy(brief)
         seen = await self._look(brief, turn)
         if isinstance(seen, Entry):
             async with self._store.tenant(turn.tenant_id) as records:
@@ -156,9 +156,9 @@ class Thinking:
             await self._spend(brief, turn, gone.calls)
             raise
         # What was paid for is kept, also when the caller is cancelled at this moment.
-        return await to_its_end(self._keep(brief, turn, heard, reply))
+        return await shielded(self._keep(brief, turn, heard, reply))
 
-    async def _look(self, brief: Brief, turn: Turn) -> "_Seen | Entry":
+    async def _look(self, brief: RunSpec, turn: ModelStepInput) -> "_Seen | Entry":
         """Reads what is new, and the rights of now; only the reply, if an earlier attempt has stored one."""
         async with self._looking(turn) as records:
             past = await self._read(records, brief, turn)
@@ -167,43 +167,51 @@ class Thinking:
                 return known
             if turn.begins:
                 await begin(records, brief, self._clock())
-            who = await self._checking.user(records, brief)
+            who = await self._tool_call_policy.user(records, brief)
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
             return _Seen(past, who, await self._heard(records, turn))
 
-    async def _require_tokens(self, records: Records, turn: Turn) -> None:
+    async def _require_tokens(self, records: Records, turn: ModelStepInput) -> None:
         used = await records.usage.of_steps(turn.run_id, 1, turn.step)
-        limits = (await self._briefs.reread(records, turn.tenant_id, turn.run_id)).limits
+        limits = (await self._run_cache.reread(records, turn.tenant_id, turn.run_id)).limits
         if sum(one.input_tokens + one.output_tokens for one in used) >= limits.max_tokens:
             raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
 
-    def _looking(self, turn: Turn) -> AbstractAsyncContextManager[Records]:
+    def _looking(self, turn: ModelStepInput) -> AbstractAsyncContextManager[Records]:
         return self._store.tenant(turn.tenant_id) if turn.begins else self._store.reading(turn.tenant_id)
 
-    async def _known(self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry) -> Thought:
+    async def _known(
+        self, records: Records, brief: RunSpec, policy: Policy, turn: ModelStepInput, reply: Entry
+    ) -> ModelStepResult:
         """The thought behind a reply that an earlier attempt has stored."""
         tokens = await _used(records, turn)
         if turn.ends(reply):
             run = await records.runs.get(turn.run_id)
-            return Thought(0, tokens, ended=run is not None and run.status.is_final)
+            return ModelStepResult(0, tokens, ended=run is not None and run.status.is_final)
         told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
         return _thought(turn, reply, tokens, await self._checked(records, brief, policy, turn, reply, told))
 
     async def _checked(
-        self, records: Records, brief: Brief, policy: Policy, turn: Turn, reply: Entry, told: Collection[int] = ()
-    ) -> Checked | None:
+        self,
+        records: Records,
+        brief: RunSpec,
+        policy: Policy,
+        turn: ModelStepInput,
+        reply: Entry,
+        told: Collection[int] = (),
+    ) -> ToolCallVerdicts | None:
         if turn.closing:
-            return Checked()
+            return ToolCallVerdicts()
         try:
-            return await self._checking.step(records, brief, policy, reply, told)
-        except (DomainError, AlreadyThere):
+            return await self._tool_call_policy.step(records, brief, policy, reply, told)
+        except (DomainError, DuplicateKey):
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the reply is paid for, and is checked apart from it then
             _log.exception("calls.not_checked", step=reply.step)
             return None
 
-    async def _heard(self, records: Records, turn: Turn) -> list[Entry]:
+    async def _heard(self, records: Records, turn: ModelStepInput) -> list[Entry]:
         if not turn.words:
             return []
         words = await records.words.get(turn.run_id, turn.words)
@@ -213,7 +221,7 @@ class Thinking:
             for place, (author, text) in enumerate(words)
         ]
 
-    async def _read(self, records: Records, brief: Brief, turn: Turn) -> "_Past":
+    async def _read(self, records: Records, brief: RunSpec, turn: ModelStepInput) -> "_Past":
         """Reads what is new: entries of earlier steps never change, and a run keeps the exchanges it began with."""
         key = (brief.tenant_id, brief.run_id)
         past = self._past.get(key)
@@ -228,13 +236,15 @@ class Thinking:
         self._past.keep(key, kept, kept.size())
         return _Past(past.earlier, entries, turn.step)
 
-    def _just_said(self, past: "_Past | None", turn: Turn) -> Sequence[Entry] | None:
+    def _just_said(self, past: "_Past | None", turn: ModelStepInput) -> Sequence[Entry] | None:
         """All of the step before, if this process has said it; a step that was begun before is read from the table."""
         if past is None or past.through != turn.step - 2 or turn.attempt > 1:
             return None
         return self._conversations.whole(turn.tenant_id, turn.run_id, turn.step - 1)
 
-    def _request(self, brief: Brief, who: Standing, turn: Turn, messages: tuple[ChatMessage, ...]) -> ModelRequest:
+    def _request(
+        self, brief: RunSpec, who: Principal, turn: ModelStepInput, messages: tuple[ChatMessage, ...]
+    ) -> ModelRequest:
         agent = brief.agent
         return ModelRequest(
             models=agent.models,
@@ -244,10 +254,12 @@ class Thinking:
             max_tokens=agent.max_reply_tokens,
         )
 
-    def _stream(self, turn: Turn) -> "_Stream":
+    def _stream(self, turn: ModelStepInput) -> "_Stream":
         return _Stream(self._live, turn)
 
-    async def _keep(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+    async def _keep(
+        self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+    ) -> ModelStepResult:
         try:
             return await self._store_reply(brief, turn, heard, reply)
         except Exception:
@@ -255,21 +267,23 @@ class Thinking:
             await self._spend(brief, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
             raise
 
-    async def _store_reply(self, brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+    async def _store_reply(
+        self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+    ) -> ModelStepResult:
         calls = () if turn.closing else reply.tool_calls
         duration = reply.calls[-1].duration_ms
         entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, self._clock(), tool_calls=calls, duration_ms=duration)
-        policy = await self._checking.policy(brief)
+        policy = await self._tool_call_policy.policy(brief)
         try:
             return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls)
-        except AlreadyThere:
+        except DuplicateKey:
             return await self._store_late(brief, policy, turn, reply.calls)
         finally:
             self._live.changed(turn.tenant_id, turn.run_id)
 
     async def _store_first(
-        self, brief: Brief, policy: Policy, turn: Turn, said: Sequence[Entry], calls: tuple[ModelCall, ...]
-    ) -> Thought:
+        self, brief: RunSpec, policy: Policy, turn: ModelStepInput, said: Sequence[Entry], calls: tuple[ModelCall, ...]
+    ) -> ModelStepResult:
         async with self._store.tenant(turn.tenant_id) as records:
             *words, reply = [await records.transcripts.append(turn.run_id, one) for one in said]
             await records.usage.add(self._spending(brief, turn, calls))
@@ -280,41 +294,43 @@ class Thinking:
             ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
         if ended is not None:
             ended.log()
-            return Thought(0, tokens, ended=True)
+            return ModelStepResult(0, tokens, ended=True)
         self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
         return _thought(turn, reply, tokens, checked)
 
-    async def _ended(self, records: Records, brief: Brief, turn: Turn, reply: Entry) -> Ended | None:
+    async def _ended(self, records: Records, brief: RunSpec, turn: ModelStepInput, reply: Entry) -> Ended | None:
         """Ends the run with the reply; an answer not if somebody has added a word that the run has not heard."""
         ending = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS) if turn.closing else Ending(RunStatus.COMPLETED)
         words = None if turn.closing else turn.told
         return await close(records, brief, ending, reply.text, self._clock(), words=words)
 
-    async def _store_late(self, brief: Brief, policy: Policy, turn: Turn, calls: tuple[ModelCall, ...]) -> Thought:
+    async def _store_late(
+        self, brief: RunSpec, policy: Policy, turn: ModelStepInput, calls: tuple[ModelCall, ...]
+    ) -> ModelStepResult:
         """An attempt that was given up for dead has stored its reply first: that one is the reply."""
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(brief, turn, calls))
             reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
             if reply is None:
-                raise AlreadyThere(f"Something of step {turn.step} is stored already, but no reply.")
+                raise DuplicateKey(f"Something of step {turn.step} is stored already, but no reply.")
             if turn.ends(reply):
                 # It has ended the run, and added up, without what this attempt has cost.
                 await records.runs.total(turn.run_id)
             return await self._known(records, brief, policy, turn, reply)
 
     async def _spend(
-        self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None = None
+        self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None = None
     ) -> None:
         """Records what an attempt without a reply has cost; that must not hide why there is none."""
         try:
-            await to_its_end(self._record_waste(brief, turn, calls, error))
+            await shielded(self._record_waste(brief, turn, calls, error))
         except Exception:  # noqa: BLE001 - the failure that is being told is the one that matters
             _log.exception("usage.not_recorded", run_id=turn.run_id, step=turn.step)
 
     async def _record_waste(
-        self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...], error: DomainError | None
+        self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None
     ) -> None:
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(brief, turn, calls))
@@ -325,8 +341,8 @@ class Thinking:
             await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
 
-    def _spending(self, brief: Brief, turn: Turn, calls: tuple[ModelCall, ...]) -> Spending:
-        return Spending(
+    def _spending(self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...]) -> UsageEntry:
+        return UsageEntry(
             run_id=turn.run_id,
             step=turn.step,
             call=0,
@@ -360,11 +376,11 @@ class _Seen:
     """What a turn needs to know before it asks the model."""
 
     past: _Past
-    who: Standing
+    who: Principal
     heard: Sequence[Entry]
 
 
-async def _used(records: Records, turn: Turn) -> int:
+async def _used(records: Records, turn: ModelStepInput) -> int:
     used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
     return sum(one.input_tokens + one.output_tokens for one in used)
 
@@ -377,13 +393,13 @@ def _shown(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries if entry.step == 0 or entry.step >= first)
 
 
-def _messages(brief: Brief, turn: Turn, past: _Past, heard: Sequence[Entry]) -> tuple[ChatMessage, ...]:
+def _messages(brief: RunSpec, turn: ModelStepInput, past: _Past, heard: Sequence[Entry]) -> tuple[ChatMessage, ...]:
     messages = conversation(brief.agent.system_prompt, past.earlier, [*past.entries, *heard])
     return (*messages, ChatMessage("user", CLOSING)) if turn.closing else messages
 
 
 class _Stream:
-    def __init__(self, live: Live, turn: Turn) -> None:
+    def __init__(self, live: Live, turn: ModelStepInput) -> None:
         self._live = live
         self._turn = turn
 
@@ -392,9 +408,9 @@ class _Stream:
         self._live.text(turn.tenant_id, turn.run_id, turn.step, turn.attempt, text)
 
 
-def _thought(turn: Turn, reply: Entry, tokens: int, checked: Checked | None) -> Thought:
+def _thought(turn: ModelStepInput, reply: Entry, tokens: int, checked: ToolCallVerdicts | None) -> ModelStepResult:
     calls = 0 if turn.closing else len(reply.tool_calls)
-    return Thought(calls, tokens, None if checked is None else checked.allowed)
+    return ModelStepResult(calls, tokens, None if checked is None else checked.allowed)
 
 
 def _tokens(calls: tuple[ModelCall, ...]) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from taskforce.application.runs.tool_calls import content_of
 from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, Shown
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.store import Records
@@ -42,7 +42,9 @@ def observation(
     )
 
 
-async def tell(records: Records, brief: Brief, observed: Sequence[tuple[RequestedCall, Entry]]) -> tuple[Entry, ...]:
+async def store_observations(
+    records: Records, brief: RunSpec, observed: Sequence[tuple[RequestedCall, Entry]]
+) -> tuple[Entry, ...]:
     """Stores observations with their milestones and audit events.
 
     Args:
@@ -59,7 +61,7 @@ async def tell(records: Records, brief: Brief, observed: Sequence[tuple[Requeste
     return tuple([await _tell(records, brief, call, entry) for call, entry in observed])
 
 
-async def _tell(records: Records, brief: Brief, call: RequestedCall, entry: Entry) -> Entry:
+async def _tell(records: Records, brief: RunSpec, call: RequestedCall, entry: Entry) -> Entry:
     stored = await records.transcripts.append(brief.run_id, entry)
     data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
     await records.events.append(brief.run_id, "tool.finished", data, entry.at)
@@ -67,7 +69,7 @@ async def _tell(records: Records, brief: Brief, call: RequestedCall, entry: Entr
     return stored
 
 
-def _audit(brief: Brief, call: RequestedCall, entry: Entry) -> AuditEvent:
+def _audit(brief: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
     return AuditEvent(
         actor_id=f"agent:{brief.agent.agent_id}",

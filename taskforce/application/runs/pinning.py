@@ -16,7 +16,7 @@ MOVED_ON = frozenset({"version_not_found", "version_not_published", "version_dra
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class VersionSelector:
     """An agent of the catalog as a caller names it.
 
     Attributes:
@@ -31,7 +31,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Startable:
+class ResolvedVersion:
     """A version that may be started.
 
     Attributes:
@@ -71,7 +71,7 @@ class Startable:
         )
 
 
-async def find_startable(store: Store, tenant_id: str, wanted: Wanted) -> Startable:
+async def find_startable(store: Store, tenant_id: str, wanted: VersionSelector) -> ResolvedVersion:
     """Finds the version that a caller means.
 
     Raises:
@@ -88,7 +88,7 @@ async def find_startable(store: Store, tenant_id: str, wanted: Wanted) -> Starta
     version = led.version
     pinned = Pinned(version.version_id, version.version_number, version.config_hash, led.about.slug)
     says = instructions_of(version.definition)
-    return Startable(led.agent_id, led.about.name, pinned, says, version.has_been(VersionStatus.DEPRECATED))
+    return ResolvedVersion(led.agent_id, led.about.name, pinned, says, version.has_been(VersionStatus.DEPRECATED))
 
 
 async def hold_startable(records: Records, agent: AgentDefinition) -> None:

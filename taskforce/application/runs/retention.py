@@ -8,7 +8,7 @@ from datetime import datetime
 
 import structlog
 
-from taskforce.application.sweeps import every_tenant
+from taskforce.application.sweeps import iter_tenants
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.records import Erased
 from taskforce.core.interfaces.store import Store, Tenants
@@ -40,7 +40,7 @@ async def erase_expired(store: Store, tenant_id: str, now: datetime) -> Erased:
             return _NOTHING
         erased = await records.runs.erase(kept_since, ERASE_BATCH)
         if erased.runs:
-            await records.audit.append(_told(tenant_id, erased, kept_since, now))
+            await records.audit.append(_audit_snapshot(tenant_id, erased, kept_since, now))
     if erased.runs:
         _log.info("runs.erased", tenant_id=tenant_id, runs=erased.runs, ended_before=kept_since.isoformat())
     return erased
@@ -61,7 +61,7 @@ async def erase_all_expired(platform: Tenants, store: Store, now: datetime) -> i
     """
     total = 0
     waiting = [
-        one.tenant_id async for one in every_tenant(platform, now) if one.settings.runs_kept_since(now) is not None
+        one.tenant_id async for one in iter_tenants(platform, now) if one.settings.runs_kept_since(now) is not None
     ]
     while waiting:
         erased = {tenant_id: await _erased(store, tenant_id, now) for tenant_id in waiting}
@@ -78,7 +78,7 @@ async def _erased(store: Store, tenant_id: str, now: datetime) -> int:
         return 0
 
 
-def _told(tenant_id: str, erased: Erased, kept_since: datetime, now: datetime) -> AuditEvent:
+def _audit_snapshot(tenant_id: str, erased: Erased, kept_since: datetime, now: datetime) -> AuditEvent:
     return AuditEvent(
         actor_id="system",
         action="run.erase",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from taskforce.application.idempotency import Keyed, claim
+from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.application.runs.pinning import hold_startable
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Invalid, Limited
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.json_limits import check_document
-from taskforce.core.domain.runs.run import AgentDefinition, Brief, Limits
+from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, mission_text
 from taskforce.core.interfaces.store import Records, Store
 
@@ -24,7 +24,7 @@ _SESSION = re.compile(r"session-[A-Za-z0-9._-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
-class Mission:
+class RunRequest:
     """What a caller asks for.
 
     Attributes:
@@ -59,7 +59,7 @@ class Mission:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedRun:
     """A run that is committed; `replayed` tells that an earlier request with the same key asked for it.
 
     Attributes:
@@ -72,10 +72,10 @@ class Accepted:
     run_id: str
     session_id: str
     replayed: bool = False
-    brief: Brief | None = None
+    brief: RunSpec | None = None
 
 
-async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
+async def create_run(store: Store, mission: RunRequest, now: datetime) -> AcceptedRun:
     """Commits the run's row, its mission and its first milestone; starting the workflow comes after.
 
     Raises:
@@ -105,18 +105,18 @@ async def accept(store: Store, mission: Mission, now: datetime) -> Accepted:
         await records.transcripts.append(brief.run_id, mission_said)
         await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
         await records.audit.append(_started(mission, brief))
-        return Accepted(brief.run_id, brief.session_id, brief=brief)
+        return AcceptedRun(brief.run_id, brief.session_id, brief=brief)
 
 
-async def _require_room(records: Records, mission: Mission, brief: Brief) -> None:
+async def _require_room(records: Records, mission: RunRequest, brief: RunSpec) -> None:
     most = mission.most_sessions
     if most is not None and await records.runs.open_sessions(brief.session_id) >= most:
         text = f"Your tenant may have {most} sessions with an open run at a time. Wait until one has ended."
         raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
 
 
-def _brief(mission: Mission, now: datetime) -> Brief:
-    return Brief(
+def _brief(mission: RunRequest, now: datetime) -> RunSpec:
+    return RunSpec(
         tenant_id=mission.tenant_id,
         run_id=new_id(),
         session_id=mission.session_id or f"{mission.tenant_id}:session-{uuid4()}",
@@ -131,25 +131,25 @@ def _brief(mission: Mission, now: datetime) -> Brief:
     )
 
 
-async def _claim(records: Records, mission: Mission, brief: Brief, now: datetime) -> Accepted | None:
-    keyed = Keyed(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
+async def _claim(records: Records, mission: RunRequest, brief: RunSpec, now: datetime) -> AcceptedRun | None:
+    keyed = IdempotentCall(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
     first = await claim(records, keyed, {"run_id": brief.run_id, "session_id": brief.session_id}, now)
-    return Accepted(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
+    return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
 
 
-def _require_session_name(mission: Mission) -> None:
+def _require_session_name(mission: RunRequest) -> None:
     tenant_id, _, name = (mission.session_id or f"{mission.tenant_id}:session-new").partition(":")
     if tenant_id != mission.tenant_id or not _SESSION.fullmatch(name):
         raise missing("session")
 
 
-async def _require_session(records: Records, mission: Mission) -> None:
+async def _require_session(records: Records, mission: RunRequest) -> None:
     owner = await records.runs.session_owner(str(mission.session_id))
     if owner is not None and owner != mission.user_id:
         raise missing("session")
 
 
-def _started(mission: Mission, brief: Brief) -> AuditEvent:
+def _started(mission: RunRequest, brief: RunSpec) -> AuditEvent:
     return AuditEvent(
         actor_id=mission.user_id,
         action="run.start",
@@ -164,6 +164,6 @@ def _started(mission: Mission, brief: Brief) -> AuditEvent:
     )
 
 
-def _pinned(brief: Brief) -> dict[str, object]:
+def _pinned(brief: RunSpec) -> dict[str, object]:
     pinned = brief.agent.pinned
     return {} if pinned is None else {"version": pinned.version_number, "config_hash": pinned.config_hash}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from taskforce.application.cache import Kept
+from taskforce.application.cache import BoundedCache
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.store import Store
@@ -30,7 +30,7 @@ class Conversations:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._steps: Kept[tuple[str, str, int], _Step] = Kept()
+        self._steps: BoundedCache[tuple[str, str, int], _Step] = BoundedCache()
 
     def opened(self, tenant_id: str, run_id: str, words: Sequence[Entry], reply: Entry) -> None:
         """Keeps a committed reply with all the words that the model heard before it."""

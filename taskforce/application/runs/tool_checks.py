@@ -4,19 +4,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskforce.application.access.authorization import context_of, judge
+from taskforce.application.access.authorization import context_of, raise_if_denied
 from taskforce.application.access.policy_engine import Policies
-from taskforce.application.cache import Kept
-from taskforce.application.identity.principals import standing_by
-from taskforce.application.runs.observations import MISFIT, observation, tell
+from taskforce.application.cache import BoundedCache
+from taskforce.application.identity.principals import load_principal_for_key
+from taskforce.application.runs.observations import MISFIT, observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
 from taskforce.core.domain.access.policies import Policy, Resource, evaluate
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
-from taskforce.core.domain.identity.principals import AccessRules, Standing
-from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.identity.principals import AccessRules, Principal
+from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown
 from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.clock import Clock
@@ -31,7 +31,7 @@ MAX_CALLS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class PermittedCall:
     """A call that may go on, and how."""
 
     call: int
@@ -40,14 +40,14 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ToolCallVerdicts:
     """The calls of a reply that may go on, in order, and what the model is told of the others."""
 
-    allowed: tuple[Allowed, ...] = ()
+    allowed: tuple[PermittedCall, ...] = ()
     refused: tuple[Entry, ...] = ()
 
 
-class Checking:
+class ToolCallPolicy:
     """The rules before a call: of all calls of a reply when the model asks, of each at the moment of its effect.
 
     Args:
@@ -62,23 +62,25 @@ class Checking:
         self._policies = policies
         self._clock = clock
         self._rules = rules
-        self._cleared: Kept[CallRef, datetime] = Kept(CLEARED_KEPT)
+        self._cleared: BoundedCache[CallRef, datetime] = BoundedCache(CLEARED_KEPT)
 
-    async def user(self, records: Records, brief: Brief) -> Standing:
+    async def user(self, records: Records, brief: RunSpec) -> Principal:
         """The user on whose behalf the run works, with the rights of now, cut to the API key that asked for it.
 
         Raises:
             Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
         """
-        return await standing_by(records, brief.user_id, brief.key_id, self._rules, self._clock(), under_way=True)
+        return await load_principal_for_key(
+            records, brief.user_id, brief.key_id, self._rules, self._clock(), under_way=True
+        )
 
-    async def policy(self, brief: Brief) -> Policy:
+    async def policy(self, brief: RunSpec) -> Policy:
         """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""
         return await self._policies.policy(brief.tenant_id)
 
     async def step(
-        self, records: Records, brief: Brief, policy: Policy, reply: Entry, told: Collection[int] = ()
-    ) -> Checked:
+        self, records: Records, brief: RunSpec, policy: Policy, reply: Entry, told: Collection[int] = ()
+    ) -> ToolCallVerdicts:
         """Checks all calls of a reply. What is refused, the model is told at once.
 
         Args:
@@ -89,11 +91,11 @@ class Checking:
             told: Calls of which the model has been told an outcome, by an attempt whose result was lost: they are over.
 
         Raises:
-            AlreadyThere: See `tell`.
+            AlreadyThere: See `store_observations`.
         """
         if not reply.tool_calls:
-            return Checked()
-        allowed: list[Allowed] = []
+            return ToolCallVerdicts()
+        allowed: list[PermittedCall] = []
         refused: list[tuple[RequestedCall, Entry]] = []
         who = await self._standing(records, brief)
         granted = await self._granted(records, brief, [call.name for call in reply.tool_calls])
@@ -108,12 +110,12 @@ class Checking:
                 seen = Shown(objection)
                 entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
                 refused.append((call, entry))
-        return Checked(tuple(allowed), await tell(records, brief, refused))
+        return ToolCallVerdicts(tuple(allowed), await store_observations(records, brief, refused))
 
     async def objection_now(
         self,
         records: Records,
-        brief: Brief,
+        brief: RunSpec,
         policy: Policy,
         ref: CallRef,
         call: RequestedCall,
@@ -138,7 +140,7 @@ class Checking:
         approved = request is not None and _approves(request, ref, call)
         return None if approved else "Refused: this call has no approval for exactly these arguments."
 
-    def just_cleared(self, brief: Brief, ref: CallRef, call: RequestedCall) -> bool:
+    def just_cleared(self, brief: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
         """Whether this process has read the rights for a quick call a moment ago; then they are not read again.
 
         Only the first attempt: whether there is an observation already is left to the key that it is stored under, for
@@ -150,29 +152,29 @@ class Checking:
         spec = self._tools.specs()[call.name]
         return spec.quick and not spec.asks_person and not self._needs_approval(brief, call.name)
 
-    async def _standing(self, records: Records, brief: Brief) -> Standing | Forbidden:
+    async def _standing(self, records: Records, brief: RunSpec) -> Principal | Forbidden:
         try:
             return await self.user(records, brief)
         except Forbidden as error:
             return error
 
     def _against(
-        self, brief: Brief, who: Standing | Forbidden, policy: Policy, number: int, call: RequestedCall
+        self, brief: RunSpec, who: Principal | Forbidden, policy: Policy, number: int, call: RequestedCall
     ) -> str | None:
         if isinstance(who, Forbidden):
             return f"Refused: {who.message}"
         return self._forbidden(brief, who, policy, call) or self._objection(brief, who.tenant.settings, number, call)
 
-    def _forbidden(self, brief: Brief, who: Standing, policy: Policy, call: RequestedCall) -> str | None:
+    def _forbidden(self, brief: RunSpec, who: Principal, policy: Policy, call: RequestedCall) -> str | None:
         try:
             tool = Resource(ResourceType.TOOL, call.name, brief.tenant_id)
             facts = {"channel": "run", "agent_id": brief.agent.agent_id}
-            judge(evaluate(policy, context_of(who), Permission.TOOL_EXECUTE, tool, facts, self._clock()), who)
+            raise_if_denied(evaluate(policy, context_of(who), Permission.TOOL_EXECUTE, tool, facts, self._clock()), who)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None
 
-    def _objection(self, brief: Brief, settings: TenantSettings, number: int, call: RequestedCall) -> str | None:
+    def _objection(self, brief: RunSpec, settings: TenantSettings, number: int, call: RequestedCall) -> str | None:
         specs = self._tools.specs()
         if number > MAX_CALLS:
             return f"Refused: at most {MAX_CALLS} tool calls in one step; call it again in the next."
@@ -188,14 +190,14 @@ class Checking:
         problems = self._tools.problems(call.name, arguments)
         return f"{MISFIT}: {'; '.join(problems)}" if problems else None
 
-    def _allowed(self, brief: Brief, number: int, name: str, granted: Collection[str]) -> Allowed:
+    def _allowed(self, brief: RunSpec, number: int, name: str, granted: Collection[str]) -> PermittedCall:
         approval = self._needs_approval(brief, name) and name not in granted
-        return Allowed(number, self._tools.specs()[name], approval)
+        return PermittedCall(number, self._tools.specs()[name], approval)
 
-    def _needs_approval(self, brief: Brief, name: str) -> bool:
+    def _needs_approval(self, brief: RunSpec, name: str) -> bool:
         return self._tools.specs()[name].needs_approval or name in brief.agent.require_approval
 
-    async def _granted(self, records: Records, brief: Brief, names: Collection[str]) -> frozenset[str]:
+    async def _granted(self, records: Records, brief: RunSpec, names: Collection[str]) -> frozenset[str]:
         """The tools that people have approved for the rest of the run; looked up only where one may matter."""
         known = [name for name in names if name in self._tools.specs()]
         if any(self._needs_approval(brief, name) for name in known):
@@ -203,7 +205,7 @@ class Checking:
         return frozenset()
 
 
-def offered(specs: Mapping[str, ToolSpec], brief: Brief, settings: TenantSettings) -> tuple[ToolSpec, ...]:
+def offered(specs: Mapping[str, ToolSpec], brief: RunSpec, settings: TenantSettings) -> tuple[ToolSpec, ...]:
     """The tools that the agent may use for its tenant, in a stable order, so that providers can cache the prompt.
 
     Args:

@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from taskforce.application.runs.log_context import TOOL_EXECUTED, names_of
-from taskforce.application.runs.observations import observation, tell
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.log_context import TOOL_EXECUTED, log_context
+from taskforce.application.runs.observations import observation, store_observations
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, as_approved
-from taskforce.application.runs.tool_checks import Allowed, Checking
+from taskforce.application.runs.tool_checks import PermittedCall, ToolCallPolicy
 from taskforce.application.runs.workspace import RunResults, RunWorkspace
 from taskforce.core.domain.approvals.records import Request
-from taskforce.core.domain.metering.usage import Spending
-from taskforce.core.domain.runs.run import Brief
+from taskforce.core.domain.metering.usage import UsageEntry
+from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown, shown
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.notifications import Live
-from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
 
@@ -29,20 +29,20 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ToolStepResult:
     """How a call went. The plan comes along when the call wrote one."""
 
     status: CallStatus
     todo: TodoList | None = None
 
 
-class Acting:
+class ToolStep:
     """The use cases behind `authorize`, `run_tool` and `record_denial`.
 
     Args:
         store: The tenants' data.
-        briefs: What the runs are about.
-        checking: The rules before a call.
+        run_cache: What the runs are about.
+        tool_call_policy: The rules before a call.
         tools: The tools there are.
         http: The guarded way out.
         live: Who watches.
@@ -53,8 +53,8 @@ class Acting:
     def __init__(
         self,
         store: Store,
-        briefs: Briefs,
-        checking: Checking,
+        run_cache: RunCache,
+        tool_call_policy: ToolCallPolicy,
         tools: ToolRunner,
         http: OutboundHttp,
         live: Live,
@@ -62,43 +62,43 @@ class Acting:
         conversations: Conversations | None = None,
     ) -> None:
         self._store = store
-        self._briefs = briefs
-        self._checking = checking
+        self._run_cache = run_cache
+        self._tool_call_policy = tool_call_policy
         self._tools = tools
         self._http = http
         self._live = live
         self._clock = clock
         self._conversations = conversations or Conversations(store)
 
-    async def authorize(self, tenant_id: str, run_id: str, step: int) -> tuple[Allowed, ...]:
+    async def authorize(self, tenant_id: str, run_id: str, step: int) -> tuple[PermittedCall, ...]:
         """Checks the calls of a reply, for a run that asks for it apart from the model's turn."""
-        brief = await self._briefs.get(tenant_id, run_id)
+        brief = await self._run_cache.get(tenant_id, run_id)
         reply = await self._conversations.reply(tenant_id, run_id, step)
-        policy = await self._checking.policy(brief)
+        policy = await self._tool_call_policy.policy(brief)
         async with self._store.tenant(tenant_id) as records:
             told = await records.transcripts.range(run_id, step - 1, 1)
-            checked = await self._checking.step(records, brief, policy, reply, {entry.call for entry in told})
+            checked = await self._tool_call_policy.step(records, brief, policy, reply, {entry.call for entry in told})
         self._conversations.observed(tenant_id, run_id, checked.refused)
         self._live.changed(tenant_id, run_id)
         return checked.allowed
 
-    async def run(self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None) -> Observed:
+    async def run(self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None) -> ToolStepResult:
         """Runs one call and stores its observation, its usage and its milestone in one transaction.
 
         A retry finds the earlier observation. A tool that is not idempotent and was begun before is not run again.
         """
-        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
         call = await self._call(ref)
-        if self._checking.just_cleared(brief, ref, call):
+        if self._tool_call_policy.just_cleared(brief, ref, call):
             return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
-        policy = await self._checking.policy(brief)
+        policy = await self._tool_call_policy.policy(brief)
         async with self._looking(ref, call) as records:
             known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
                 return _observed_before(call, known)
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
-            objection = await self._checking.objection_now(records, brief, policy, ref, call, request)
+            objection = await self._tool_call_policy.objection_now(records, brief, policy, ref, call, request)
             fresh = objection is None and await self._begin(records, ref, call)
             said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
         if objection is not None:
@@ -131,9 +131,9 @@ class Acting:
             return None
         return await records.transcripts.entry(ref.run_id, ref.step, ref.call)
 
-    async def deny(self, ref: CallRef, request_id: str) -> Observed:
+    async def record_denial(self, ref: CallRef, request_id: str) -> ToolStepResult:
         """Tells the model that a person did not allow the call, and why."""
-        brief = await self._briefs.get(ref.tenant_id, ref.run_id)
+        brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
         call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
@@ -141,7 +141,7 @@ class Acting:
 
     async def _perform(
         self,
-        brief: Brief,
+        brief: RunSpec,
         ref: CallRef,
         call: RequestedCall,
         spec: ToolSpec,
@@ -149,7 +149,7 @@ class Acting:
         attempt: int,
         *,
         edited: bool = False,
-    ) -> Observed:
+    ) -> ToolStepResult:
         began = self._clock()
         try:
             async with asyncio.timeout(spec.timeout_seconds):
@@ -165,7 +165,7 @@ class Acting:
 
     async def _store_outcome(
         self,
-        brief: Brief,
+        brief: RunSpec,
         ref: CallRef,
         call: RequestedCall,
         status: CallStatus,
@@ -173,11 +173,11 @@ class Acting:
         attempt: int,
         spent: int,
         note: str = "",
-    ) -> Observed:
+    ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
         seen = replace(seen, text=note + seen.text)
         entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
-        spending = Spending(
+        spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
             call=ref.call,
@@ -189,37 +189,39 @@ class Acting:
             duration_ms=spent,
         )
         await self._store_observation(brief, call, entry, spending, seen.whole)
-        _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **names_of(brief))
-        return Observed(status, result if isinstance(result, TodoList) else None)
+        _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **log_context(brief))
+        return ToolStepResult(status, result if isinstance(result, TodoList) else None)
 
-    async def _tell(self, brief: Brief, ref: CallRef, call: RequestedCall, status: CallStatus, text: str) -> Observed:
+    async def _tell(
+        self, brief: RunSpec, ref: CallRef, call: RequestedCall, status: CallStatus, text: str
+    ) -> ToolStepResult:
         entry = observation(ref.step, ref.call, call, status, Shown(text), self._clock())
         await self._store_observation(brief, call, entry)
-        return Observed(status)
+        return ToolStepResult(status)
 
     async def _store_observation(
         self,
-        brief: Brief,
+        brief: RunSpec,
         call: RequestedCall,
         entry: Entry,
-        spending: Spending | None = None,
+        spending: UsageEntry | None = None,
         whole: str | None = None,
     ) -> None:
         try:
             async with self._store.tenant(brief.tenant_id) as records:
-                told = await tell(records, brief, [(call, entry)])
+                told = await store_observations(records, brief, [(call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
                 if whole is not None:
                     await records.results.add(brief.run_id, entry.step, entry.call, whole)
-        except AlreadyThere:
+        except DuplicateKey:
             # An attempt that was given up for dead came first: the model is told of one outcome only.
             _log.info("observation.kept", run_id=brief.run_id, step=entry.step, call=entry.call)
         else:
             self._conversations.observed(brief.tenant_id, brief.run_id, told)
         self._live.changed(brief.tenant_id, brief.run_id)
 
-    def _context(self, brief: Brief, ref: CallRef, said: tuple[str, ...]) -> ToolContext:
+    def _context(self, brief: RunSpec, ref: CallRef, said: tuple[str, ...]) -> ToolContext:
         return ToolContext(
             tenant_id=brief.tenant_id,
             user_id=brief.user_id,
@@ -240,10 +242,10 @@ _UNKNOWN = (
 )
 
 
-def _observed_before(call: RequestedCall, known: Entry) -> Observed:
+def _observed_before(call: RequestedCall, known: Entry) -> ToolStepResult:
     status = known.status or CallStatus.SUCCEEDED
     written = call.name == TODO_TOOL and status is CallStatus.SUCCEEDED
-    return Observed(status, TodoList.written(arguments_of(call).get("items")) if written else None)
+    return ToolStepResult(status, TodoList.written(arguments_of(call).get("items")) if written else None)
 
 
 def _denial(tool: str, request: Request | None) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from taskforce.application.audit.sealing import seal_tenant
-from taskforce.application.runs.lifecycle import Running
+from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing, Unavailable
 from taskforce.core.domain.ids import missing
@@ -51,17 +51,17 @@ class Erasing:
         store: The tenants' data.
         platform: The door that finds a report, whoever keeps it.
         executions: The tenants' workflows.
-        running: Ends the rows of runs that have no workflow.
+        lifecycle: Ends the rows of runs that have no workflow.
         clock: The time.
     """
 
     def __init__(
-        self, store: Store, platform: Platform, executions: Executions, running: Running, clock: Clock
+        self, store: Store, platform: Platform, executions: Executions, lifecycle: RunLifecycle, clock: Clock
     ) -> None:
         self._store = store
         self._platform = platform
         self._executions = executions
-        self._running = running
+        self._lifecycle = lifecycle
         self._clock = clock
 
     async def begin(self, tenant_id: str) -> Deletion:
@@ -159,7 +159,7 @@ class Erasing:
                 await self._executions.cancel_run(tenant_id, run_id)
             except Missing:
                 # It was never started, or its workflow was ended from outside: nobody else ends its row.
-                await self._running.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
+                await self._lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
 
     async def _erase_batch(self, deletion: Deletion) -> bool:
         async with self._store.tenant(deletion.home_id) as records:

@@ -30,7 +30,7 @@ class DeletionWish:
     drain_seconds: int | None = None
 
 
-async def request_deletion(store: Store, platform: Platform, acting: Actor, wish: DeletionWish) -> Deletion:
+async def request_deletion(store: Store, platform: Platform, actor: Actor, wish: DeletionWish) -> Deletion:
     """Commits that a tenant is being deleted; starting the workflow that does it comes after.
 
     From that commit on nobody of the tenant can act any more. The second who asks finds the first one's deletion. It
@@ -42,30 +42,30 @@ async def request_deletion(store: Store, platform: Platform, acting: Actor, wish
         Conflict: `not_your_own`, or `tenant_keeps_reports` for one that was the platform's once.
         Invalid: `drain_invalid`.
     """
-    own_id = acting.standing.tenant.tenant_id
-    _require_operator(acting, wish.tenant_id)
+    own_id = actor.principal.tenant.tenant_id
+    _require_operator(actor, wish.tenant_id)
     parse_tenant_id(wish.tenant_id)
-    require_deletable(wish.tenant_id, own_id, acting.rules.platform_tenant)
-    until = drains_until(wish.drain_seconds, acting.now)
-    order = DeletionOrder(wish.tenant_id, acting.standing.user.user_id, acting.now, acting.request_id, until)
+    require_deletable(wish.tenant_id, own_id, actor.rules.platform_tenant)
+    until = drains_until(wish.drain_seconds, actor.now)
+    order = DeletionOrder(wish.tenant_id, actor.principal.user.user_id, actor.now, actor.request_id, until)
     known = await platform.deletion(wish.tenant_id)
     if known is None:
         async with store.tenant(own_id) as records:
-            await _begin(records, order, acting.standing.key_id)
+            await _begin(records, order, actor.principal.key_id)
         known = await platform.deletion(wish.tenant_id)
     if known is None:
         raise missing("tenant")
     return known
 
 
-async def find_deletion(platform: Platform, acting: Actor, tenant_id: str) -> Deletion:
+async def find_deletion(platform: Platform, actor: Actor, tenant_id: str) -> Deletion:
     """The report of a tenant's deletion, as far as it has come.
 
     Raises:
         Missing: `tenant_not_found`; `deletion_not_found` when nobody has asked for it.
         Forbidden: `operator_only`.
     """
-    _require_operator(acting, tenant_id)
+    _require_operator(actor, tenant_id)
     found = None
     with suppress(Missing):
         # An id that no tenant can have was never deleted either.
@@ -110,10 +110,10 @@ async def _begin(records: Records, order: DeletionOrder, key_id: str | None) -> 
             return
 
 
-def _require_operator(acting: Actor, tenant_id: str) -> None:
-    if not acting.runs_platform and tenant_id == acting.standing.tenant.tenant_id:
+def _require_operator(actor: Actor, tenant_id: str) -> None:
+    if not actor.runs_platform and tenant_id == actor.principal.tenant.tenant_id:
         raise Forbidden("operator_only", "Only the platform's operator deletes tenants.")
-    if not acting.runs_platform:
+    if not actor.runs_platform:
         raise missing("tenant")
 
 

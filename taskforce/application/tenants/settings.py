@@ -24,37 +24,35 @@ class TenantChange:
     active: bool | None = None
 
 
-async def list_tenants(platform: Platform, acting: Actor, after: str | None, most: int) -> Sequence[Tenant]:
+async def list_tenants(platform: Platform, actor: Actor, after: str | None, most: int) -> Sequence[Tenant]:
     """A page of the tenants that somebody may see: all for the operator, the own one for others.
 
     Args:
         platform: The door that sees all.
-        acting: Who asks.
+        actor: Who asks.
         after: The id of the last one of the page before.
         most: Tenants at most.
     """
-    if acting.runs_platform:
+    if actor.runs_platform:
         return await platform.tenants(after, most)
-    own = acting.standing.tenant
+    own = actor.principal.tenant
     return [own] if after is None or own.tenant_id > after else []
 
 
-async def find_tenant(store: Store, acting: Actor, tenant_id: str) -> Tenant:
+async def find_tenant(store: Store, actor: Actor, tenant_id: str) -> Tenant:
     """One tenant.
 
     Raises:
         Missing: `tenant_not_found`: there is none, or it is another's.
     """
-    async with store.tenant(_visible(acting, tenant_id)) as records:
+    async with store.tenant(_visible(actor, tenant_id)) as records:
         tenant = await records.tenant.get()
     if tenant is None:
         raise missing("tenant")
     return tenant
 
 
-async def create_tenant(
-    store: Store, platform: Platform, acting: Actor, tenant_id: str, change: TenantChange
-) -> Tenant:
+async def create_tenant(store: Store, platform: Platform, actor: Actor, tenant_id: str, change: TenantChange) -> Tenant:
     """Makes a tenant.
 
     Raises:
@@ -62,10 +60,10 @@ async def create_tenant(
         Conflict: `tenant_exists`, or `tenant_deleted` for an id that was given before.
         Invalid: `tenant_id_invalid`, `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
-    if not acting.runs_platform:
+    if not actor.runs_platform:
         raise Forbidden("operator_only", "Only the platform's operator makes tenants.")
     _check_metadata(change)
-    now = acting.now
+    now = actor.now
     settings = TenantSettings.parse(change.settings or {})
     tenant = Tenant(checked_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
     made = tenant.changed(now, by_operator=True, metadata=change.metadata, active=change.active)
@@ -73,11 +71,11 @@ async def create_tenant(
     async with store.tenant(tenant_id) as records:
         if not await records.tenant.add(made):
             raise Conflict("tenant_exists", "There is a tenant of that id.")
-        await records.audit.append(_event(acting, "tenant.create", made, None))
+        await records.audit.append(_event(actor, "tenant.create", made, None))
     return made
 
 
-async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: TenantChange) -> Tenant:
+async def change_tenant(store: Store, actor: Actor, tenant_id: str, change: TenantChange) -> Tenant:
     """Changes a tenant; what the operator alone may change, and what everybody, `Tenant.changed` says.
 
     Raises:
@@ -86,8 +84,8 @@ async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
         Conflict: `tenant_deleting`; `not_your_own` for switching off the tenant that one acts in.
         Invalid: `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
-    known_id = _visible(acting, tenant_id)
-    if change.active is False and known_id == acting.standing.tenant.tenant_id:
+    known_id = _visible(actor, tenant_id)
+    if change.active is False and known_id == actor.principal.tenant.tenant_id:
         raise Conflict("not_your_own", "You cannot switch off the tenant that you act in.")
     _check_metadata(change)
     settings = None if change.settings is None else TenantSettings.parse(change.settings)
@@ -96,20 +94,20 @@ async def change_tenant(store: Store, acting: Actor, tenant_id: str, change: Ten
         if tenant is None:
             raise missing("tenant")
         changed = tenant.changed(
-            acting.now,
-            by_operator=acting.runs_platform,
+            actor.now,
+            by_operator=actor.runs_platform,
             name=change.name,
             settings=settings,
             metadata=change.metadata,
             active=change.active,
         )
         await records.tenant.save(changed)
-        await records.audit.append(_event(acting, "tenant.change", changed, tenant))
+        await records.audit.append(_event(actor, "tenant.change", changed, tenant))
     return changed
 
 
-def _visible(acting: Actor, tenant_id: str) -> str:
-    if not acting.runs_platform and tenant_id != acting.standing.tenant.tenant_id:
+def _visible(actor: Actor, tenant_id: str) -> str:
+    if not actor.runs_platform and tenant_id != actor.principal.tenant.tenant_id:
         raise missing("tenant")
     return parse_tenant_id(tenant_id)
 
@@ -119,22 +117,26 @@ def _check_metadata(change: TenantChange) -> None:
         check_document(change.metadata, "metadata")
 
 
-def _event(acting: Actor, action: str, tenant: Tenant, before: Tenant | None) -> AuditEvent:
+def _event(actor: Actor, action: str, tenant: Tenant, before: Tenant | None) -> AuditEvent:
     # It stands in the log of the tenant that it is about; the operator's own tenant is named beside the actor.
-    own = acting.standing.tenant.tenant_id
+    own = actor.principal.tenant.tenant_id
     foreign = {} if own == tenant.tenant_id else {"actor_tenant": own}
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type="tenant",
         resource_id=tenant.tenant_id,
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
-        details={**foreign, "before": None if before is None else _told(before), "after": _told(tenant)},
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
+        details={
+            **foreign,
+            "before": None if before is None else _audit_snapshot(before),
+            "after": _audit_snapshot(tenant),
+        },
     )
 
 
-def _told(tenant: Tenant) -> dict[str, object]:
+def _audit_snapshot(tenant: Tenant) -> dict[str, object]:
     return {"name": tenant.name, "status": tenant.status.value, "settings": tenant.settings.as_json()}

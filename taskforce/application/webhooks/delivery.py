@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from taskforce.application.shielding import to_its_end
+from taskforce.application.shielding import shielded
 from taskforce.application.webhooks.endpoints import destination
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Limited
@@ -20,8 +20,8 @@ from taskforce.core.domain.webhooks.delivery import (
     Answered,
     Attempt,
     Delivery,
+    DeliveryState,
     DeliveryStatus,
-    Standing,
 )
 from taskforce.core.domain.webhooks.endpoint import Secrets, Webhook
 from taskforce.core.domain.webhooks.signatures import signed
@@ -51,7 +51,7 @@ class Delivered:
 
 
 @dataclass
-class Lanes:
+class ConcurrencyLimit:
     """How many attempts this process makes at once: receivers that hang must not take the place of agents' work."""
 
     in_all: int = AT_ONCE
@@ -76,7 +76,7 @@ class Lanes:
                 del self._taken[tenant_id]
 
 
-class Delivering:
+class DeliveryAttempts:
     """The use cases behind the activities of the `WebhookDelivery` workflow.
 
     Args:
@@ -89,7 +89,7 @@ class Delivering:
         self._store = store
         self._post = post
         self._clock = clock
-        self._lanes = Lanes()
+        self._lanes = ConcurrencyLimit()
 
     async def attempt(self, tenant_id: str, delivery_id: str, number: int) -> Delivered:
         """Makes an attempt and keeps what came of it; one that was kept before is not made again.
@@ -109,7 +109,7 @@ class Delivering:
                 return await self._as_it_stands(tenant_id, delivery_id)
             webhook, secrets = target
             attempt, answered = await self._send(delivery, webhook, secrets, number)
-        return await to_its_end(self._keep(tenant_id, delivery, webhook, attempt, answered))
+        return await shielded(self._keep(tenant_id, delivery, webhook, attempt, answered))
 
     async def stop(self, tenant_id: str, delivery_id: str) -> None:
         """Ends a delivery that an operator has cancelled."""
@@ -119,7 +119,7 @@ class Delivering:
     async def _target(self, records: Records, delivery: Delivery, number: int) -> tuple[Webhook, Secrets] | None:
         """Where to send it; None when nothing is to be sent, and the row says why."""
         kept = any(attempt.number == number for attempt in delivery.attempts)
-        if kept or delivery.standing.status.is_final:
+        if kept or delivery.state.status.is_final:
             return None
         tenant = await records.tenant.get()
         target = await records.webhooks.target(delivery.webhook_id)
@@ -130,8 +130,8 @@ class Delivering:
 
     async def _as_it_stands(self, tenant_id: str, delivery_id: str) -> Delivered:
         async with self._store.tenant(tenant_id) as records:
-            standing = (await _found(records, delivery_id)).standing
-        return Delivered(standing.status, standing.wait(self._clock()), standing.status.value)
+            state = (await _found(records, delivery_id)).state
+        return Delivered(state.status, state.wait(self._clock()), state.status.value)
 
     async def _send(
         self, delivery: Delivery, webhook: Webhook, secrets: Secrets, number: int
@@ -149,18 +149,18 @@ class Delivering:
         self, tenant_id: str, delivery: Delivery, webhook: Webhook, attempt: Attempt, answered: Answered
     ) -> Delivered:
         now = self._clock()
-        standing = delivery.after(attempt.number, answered, now)
+        state = delivery.after(attempt.number, answered, now)
         async with self._store.tenant(tenant_id) as records:
             # Before the delivery, as everybody does who locks both: nobody waits for one another in a circle.
             gone = await records.webhooks.locked(webhook.webhook_id) if answered.gone else None
-            await records.deliveries.tried(delivery.delivery_id, attempt, standing, now)
+            await records.deliveries.tried(delivery.delivery_id, attempt, state, now)
             # One that was led elsewhere meanwhile is not gone; one of the deployment's own is changed in its profile.
             if gone is not None and gone.enabled and gone.url == webhook.url:
                 await _disable(records, gone, now)
             # Somebody may have disabled the webhook meanwhile, which stands.
-            standing = (await _found(records, delivery.delivery_id)).standing
-        _tell(tenant_id, delivery, webhook, attempt, standing)
-        return Delivered(standing.status, standing.wait(now), _summary(attempt))
+            state = (await _found(records, delivery.delivery_id)).state
+        _tell(tenant_id, delivery, webhook, attempt, state)
+        return Delivered(state.status, state.wait(now), _summary(attempt))
 
 
 async def _begun(records: Records, delivery_id: str) -> Delivery:
@@ -200,7 +200,7 @@ def _summary(attempt: Attempt) -> str:
     return f"attempt {attempt.number}: {said}"
 
 
-def _tell(tenant_id: str, delivery: Delivery, webhook: Webhook, attempt: Attempt, standing: Standing) -> None:
+def _tell(tenant_id: str, delivery: Delivery, webhook: Webhook, attempt: Attempt, state: DeliveryState) -> None:
     _log.info(
         "webhook.attempted",
         tenant_id=tenant_id,
@@ -211,5 +211,5 @@ def _tell(tenant_id: str, delivery: Delivery, webhook: Webhook, attempt: Attempt
         attempt=attempt.number,
         http_status=attempt.http_status,
         duration_ms=attempt.duration_ms,
-        status=standing.status.value,
+        status=state.status.value,
     )

@@ -7,11 +7,11 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.identity.principals import Actor
-from taskforce.application.identity.roles import held_now
+from taskforce.application.identity.roles import require_current
 from taskforce.application.webhooks.endpoints import webhook_event
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.paging import Page
-from taskforce.core.domain.webhooks.delivery import Delivery, DeliveryStatus, Standing
+from taskforce.core.domain.webhooks.delivery import Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT, Webhook
 from taskforce.core.domain.webhooks.signatures import Happened
 from taskforce.core.interfaces.identity import Permission
@@ -20,75 +20,75 @@ from taskforce.core.interfaces.store import Records, Store
 _log = structlog.get_logger(__name__)
 
 
-async def list_deliveries(store: Store, acting: Actor, webhook_id: str, page: Page) -> Sequence[Delivery]:
+async def list_deliveries(store: Store, actor: Actor, webhook_id: str, page: Page) -> Sequence[Delivery]:
     """A page of what was sent to a webhook, newest first.
 
     Raises:
         Missing: `webhook_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         await _webhook(records, webhook_id)
         return await records.deliveries.page(webhook_id, page)
 
 
-async def find_delivery(store: Store, acting: Actor, webhook_id: str, delivery_id: str) -> Delivery:
+async def find_delivery(store: Store, actor: Actor, webhook_id: str, delivery_id: str) -> Delivery:
     """One delivery to a webhook.
 
     Raises:
         Missing: `webhook_not_found` or `delivery_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         await _webhook(records, webhook_id)
         return await _delivery(records, webhook_id, delivery_id)
 
 
-async def redeliver(store: Store, acting: Actor, webhook_id: str, delivery_id: str) -> Delivery:
+async def redeliver(store: Store, actor: Actor, webhook_id: str, delivery_id: str) -> Delivery:
     """Queues the same event once more, under its own id, so that a receiver that has had it can tell.
 
     Raises:
         Missing: `webhook_not_found` or `delivery_not_found`.
         Conflict: `webhook_disabled`.
-        Forbidden: As `held_now`.
+        Forbidden: As `require_current`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        await held_now(records, acting, Permission.POLICY_MANAGE)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        await require_current(records, actor, Permission.POLICY_MANAGE)
         webhook = await _webhook(records, webhook_id)
         earlier = await _delivery(records, webhook_id, delivery_id)
         webhook.require_enabled()
         again = replace(
             earlier,
             delivery_id=new_id(),
-            created_at=acting.now,
-            standing=Standing(DeliveryStatus.QUEUED),
+            created_at=actor.now,
+            state=DeliveryState(DeliveryStatus.QUEUED),
             attempts=(),
             redelivery_of=delivery_id,
             finished_at=None,
         )
         await records.deliveries.add(again)
         told = {"delivery_id": again.delivery_id, "redelivery_of": delivery_id}
-        await records.audit.append(webhook_event(acting, "webhook.redeliver", webhook, told))
+        await records.audit.append(webhook_event(actor, "webhook.redeliver", webhook, told))
     return again
 
 
-async def send_test(store: Store, acting: Actor, webhook_id: str) -> Delivery:
+async def send_test(store: Store, actor: Actor, webhook_id: str) -> Delivery:
     """Queues a `test` event to a webhook; it is tried once.
 
     Raises:
         Missing: `webhook_not_found`.
         Conflict: `webhook_disabled`.
-        Forbidden: As `held_now`.
+        Forbidden: As `require_current`.
     """
-    tenant_id = acting.standing.tenant.tenant_id
+    tenant_id = actor.principal.tenant.tenant_id
     async with store.tenant(tenant_id) as records:
-        await held_now(records, acting, Permission.POLICY_MANAGE)
+        await require_current(records, actor, Permission.POLICY_MANAGE)
         webhook = await _webhook(records, webhook_id)
         webhook.require_enabled()
-        subject = {"tenant_id": tenant_id, "webhook_id": webhook_id, "asked_by": acting.standing.user.user_id}
-        what = Happened(new_id(), TEST_EVENT, subject, acting.now)
-        delivery = Delivery(new_id(), webhook_id, what, acting.now)
+        subject = {"tenant_id": tenant_id, "webhook_id": webhook_id, "asked_by": actor.principal.user.user_id}
+        what = Happened(new_id(), TEST_EVENT, subject, actor.now)
+        delivery = Delivery(new_id(), webhook_id, what, actor.now)
         await records.deliveries.add(delivery)
         told = {"delivery_id": delivery.delivery_id}
-        await records.audit.append(webhook_event(acting, "webhook.test", webhook, told))
+        await records.audit.append(webhook_event(actor, "webhook.test", webhook, told))
     return delivery
 
 

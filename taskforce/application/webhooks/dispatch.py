@@ -37,7 +37,7 @@ class StartDelivery(Protocol):
         ...
 
 
-class Starting:
+class DeliveryDispatcher:
     """Starts what is queued: at once what this process has queued, and what a crash has left behind.
 
     Args:
@@ -102,8 +102,8 @@ class Starting:
 async def starting(
     queued: QueuedDeliveries, told: asyncio.Event, start: StartDelivery, clock: Clock
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts what is queued; see `Starting`."""
-    task = asyncio.create_task(Starting(queued, start, clock).go_on(told))
+    """While the block lasts: starts what is queued; see `DeliveryDispatcher`."""
+    task = asyncio.create_task(DeliveryDispatcher(queued, start, clock).go_on(told))
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from taskforce.application.approvals.definitions import known
 from taskforce.application.identity.principals import Actor
-from taskforce.application.identity.roles import held_now
+from taskforce.application.identity.roles import require_current
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict
@@ -69,7 +69,7 @@ class WebhookChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class WebhookWithSecret:
     """A webhook at the only moments at which its secret is known.
 
     Attributes:
@@ -82,13 +82,13 @@ class Shown:
 
 
 async def create_webhook(
-    store: Store, acting: Actor, urls: WebhookUrls, wanted: NewWebhook, rules: DefinitionRules
-) -> Shown:
+    store: Store, actor: Actor, urls: WebhookUrls, wanted: NewWebhook, rules: DefinitionRules
+) -> WebhookWithSecret:
     """Makes a webhook.
 
     Args:
         store: The door to the tenant's data.
-        acting: Who makes it.
+        actor: Who makes it.
         urls: Where webhooks may lead.
         wanted: The webhook.
         rules: What the deployment says about approvals.
@@ -99,7 +99,7 @@ async def create_webhook(
             `description_invalid`.
         Conflict: `webhooks_too_many`.
         Unavailable: `encryption_key_missing`.
-        Forbidden: As `held_now`.
+        Forbidden: As `require_current`.
     """
     urls.check(wanted.url)
     secret = new_secret() if wanted.secret is None else checked_secret(wanted.secret, wanted.format)
@@ -112,34 +112,34 @@ async def create_webhook(
         enabled=wanted.enabled,
         disabled_by=None if wanted.enabled else "person",
         description=wanted.description,
-        created_by=acting.standing.user.user_id,
-        created_at=acting.now,
-        updated_at=acting.now,
+        created_by=actor.principal.user.user_id,
+        created_at=actor.now,
+        updated_at=actor.now,
     )
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        await held_now(records, acting, Permission.POLICY_MANAGE)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        await require_current(records, actor, Permission.POLICY_MANAGE)
         if made.definition_id is not None:
             await known(records, rules, made.definition_id)
         if await records.webhooks.count() >= MOST_WEBHOOKS:
             raise Conflict("webhooks_too_many", f"A tenant has at most {MOST_WEBHOOKS} webhooks.")
         await records.webhooks.add(made, Secrets(secret))
-        await records.audit.append(webhook_event(acting, "webhook.create", made, _changed(None, made)))
-    return Shown(made, Secrets(secret))
+        await records.audit.append(webhook_event(actor, "webhook.create", made, _changed(None, made)))
+    return WebhookWithSecret(made, Secrets(secret))
 
 
-async def list_webhooks(store: Store, acting: Actor, page: Page) -> Sequence[Webhook]:
+async def list_webhooks(store: Store, actor: Actor, page: Page) -> Sequence[Webhook]:
     """A page of the tenant's webhooks, newest first."""
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.webhooks.page(page)
 
 
-async def find_webhook(store: Store, acting: Actor, webhook_id: str) -> Webhook:
+async def find_webhook(store: Store, actor: Actor, webhook_id: str) -> Webhook:
     """One webhook.
 
     Raises:
         Missing: `webhook_not_found`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
         webhook = await records.webhooks.get(webhook_id)
     if webhook is None:
         raise missing("webhook")
@@ -147,74 +147,76 @@ async def find_webhook(store: Store, acting: Actor, webhook_id: str) -> Webhook:
 
 
 async def change_webhook(
-    store: Store, acting: Actor, urls: WebhookUrls, webhook_id: str, change: WebhookChange
+    store: Store, actor: Actor, urls: WebhookUrls, webhook_id: str, change: WebhookChange
 ) -> Webhook:
     """Changes a webhook; one that is disabled sends nothing more, also of what waited for another attempt.
 
     Raises:
         Missing: `webhook_not_found`.
         Invalid: `webhook_url_invalid`, `events_unknown` or `description_invalid`.
-        Forbidden: As `held_now`.
+        Forbidden: As `require_current`.
     """
     if change.url is not None:
         urls.check(change.url)
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        await held_now(records, acting, Permission.POLICY_MANAGE)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        await require_current(records, actor, Permission.POLICY_MANAGE)
         webhook = await _locked(records, webhook_id)
-        changed = _with(webhook, change, acting.now)
+        changed = _with(webhook, change, actor.now)
         await records.webhooks.save(changed)
         if not changed.enabled:
-            await records.deliveries.stop_all(webhook_id, acting.now)
-        await records.audit.append(webhook_event(acting, "webhook.change", changed, _changed(webhook, changed)))
+            await records.deliveries.stop_all(webhook_id, actor.now)
+        await records.audit.append(webhook_event(actor, "webhook.change", changed, _changed(webhook, changed)))
     return changed
 
 
-async def rotate_secret(store: Store, acting: Actor, webhook_id: str, secret: str | None, overlap: timedelta) -> Shown:
+async def rotate_secret(
+    store: Store, actor: Actor, webhook_id: str, secret: str | None, overlap: timedelta
+) -> WebhookWithSecret:
     """Gives a webhook another secret; deliveries are signed with the old one too until the overlap ends.
 
     Raises:
         Missing: `webhook_not_found`.
         Invalid: `webhook_secret_invalid` or `overlap_invalid`.
         Unavailable: `encryption_key_missing` or `encryption_key_wrong`.
-        Forbidden: As `held_now`.
+        Forbidden: As `require_current`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        await held_now(records, acting, Permission.POLICY_MANAGE)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        await require_current(records, actor, Permission.POLICY_MANAGE)
         webhook = await _locked(records, webhook_id)
         following = new_secret() if secret is None else checked_secret(secret, webhook.format)
-        secrets = (await records.webhooks.secrets(webhook_id)).rotated(following, acting.now, overlap)
-        await records.webhooks.keep_secrets(webhook_id, secrets, acting.now)
+        secrets = (await records.webhooks.secrets(webhook_id)).rotated(following, actor.now, overlap)
+        await records.webhooks.keep_secrets(webhook_id, secrets, actor.now)
         until = secrets.previous_until.isoformat() if secrets.previous_until else None
-        await records.audit.append(webhook_event(acting, "webhook.rotate", webhook, {"previous_until": until}))
-    return Shown(replace(webhook, updated_at=acting.now), secrets)
+        await records.audit.append(webhook_event(actor, "webhook.rotate", webhook, {"previous_until": until}))
+    return WebhookWithSecret(replace(webhook, updated_at=actor.now), secrets)
 
 
-async def delete_webhook(store: Store, acting: Actor, webhook_id: str) -> None:
+async def delete_webhook(store: Store, actor: Actor, webhook_id: str) -> None:
     """Removes a webhook with its secrets; nothing more is sent, also of what waited for another attempt.
 
     Raises:
         Missing: `webhook_not_found`.
-        Forbidden: As `held_now`.
+        Forbidden: As `require_current`.
     """
-    async with store.tenant(acting.standing.tenant.tenant_id) as records:
-        await held_now(records, acting, Permission.POLICY_MANAGE)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        await require_current(records, actor, Permission.POLICY_MANAGE)
         webhook = await _locked(records, webhook_id)
         await records.webhooks.remove(webhook_id)
-        await records.deliveries.stop_all(webhook_id, acting.now)
-        await records.audit.append(webhook_event(acting, "webhook.delete", webhook, _changed(webhook, None)))
+        await records.deliveries.stop_all(webhook_id, actor.now)
+        await records.audit.append(webhook_event(actor, "webhook.delete", webhook, _changed(webhook, None)))
 
 
-def webhook_event(acting: Actor, action: str, webhook: Webhook, details: Mapping[str, object]) -> AuditEvent:
+def webhook_event(actor: Actor, action: str, webhook: Webhook, details: Mapping[str, object]) -> AuditEvent:
     """What the audit log is told of somebody's act; never a secret."""
     return AuditEvent(
-        actor_id=acting.standing.user.user_id,
+        actor_id=actor.principal.user.user_id,
         action=action,
         resource_type="webhook",
         resource_id=webhook.webhook_id,
         outcome="allowed",
-        at=acting.now,
-        request_id=acting.request_id,
-        key_id=acting.standing.key_id,
+        at=actor.now,
+        request_id=actor.request_id,
+        key_id=actor.principal.key_id,
         details=details,
     )
 
@@ -244,10 +246,10 @@ def _with(webhook: Webhook, change: WebhookChange, now: datetime) -> Webhook:
 
 
 def _changed(before: Webhook | None, after: Webhook | None) -> dict[str, object]:
-    return {"before": _told(before), "after": _told(after)}
+    return {"before": _audit_snapshot(before), "after": _audit_snapshot(after)}
 
 
-def _told(webhook: Webhook | None) -> dict[str, object] | None:
+def _audit_snapshot(webhook: Webhook | None) -> dict[str, object] | None:
     if webhook is None:
         return None
     return {

@@ -27,7 +27,7 @@ from taskforce.core.interfaces.repositories.runs import (
     WholeResults,
     Words,
 )
-from taskforce.core.interfaces.repositories.tenants import Deletions, Estate, OwnTenant
+from taskforce.core.interfaces.repositories.tenants import Deletions, OwnTenant, TenantData
 from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
 
 
@@ -150,8 +150,8 @@ class Records(Protocol):
         ...
 
     @property
-    def estate(self) -> Estate:
-        """See `Estate`."""
+    def estate(self) -> TenantData:
+        """See `TenantData`."""
         ...
 
     @property

@@ -16,7 +16,7 @@ from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
-from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Look, Query, Row, prepare
@@ -51,7 +51,7 @@ class StatementError(Exception):
     """PostgreSQL refused a statement, which is a defect of ours; the text names everything but the values."""
 
 
-class DuplicateKeyError(StatementError, AlreadyThere):
+class DuplicateKeyError(StatementError, DuplicateKey):
     """PostgreSQL refused a row whose key it has; a defect of ours, unless somebody expects it."""
 
 

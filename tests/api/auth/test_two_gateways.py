@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from api.composition import Rhythm
+from api.composition import StreamTimings
 from taskforce.core.domain.access.rate_limits import Rate
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute, serving
@@ -25,7 +25,7 @@ Act = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 async def other(gateway: Gateway, postgres: DatabaseUrls) -> AsyncIterator[Gateway]:
     """A second gateway, with connections of its own."""
     apart = Database(postgres.app, pool_size=4)
-    parts = replace(gateway.parts, database=apart, closing=asyncio.Event(), rhythm=Rhythm(poll=0.01, recheck=0))
+    parts = replace(gateway.parts, database=apart, closing=asyncio.Event(), rhythm=StreamTimings(poll=0.01, recheck=0))
     async with serving(parts) as running:
         yield running
     await apart.close()

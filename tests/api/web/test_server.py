@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.__main__ import warn_if_exposed
-from api.agent_selection import Agents, Asked
+from api.agent_selection import Agents, AgentSelector
 from cli.stack.ports import free_port
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from taskforce.infrastructure.config.settings import REPOSITORY, Settings
@@ -135,9 +135,9 @@ def test_profiles_are_read_again_when_they_change(tmp_path: Path) -> None:
     file = tmp_path / "dev.yaml"
     file.write_text("profile: dev\nagent: {id: one}\n")
     agents = Agents(tmp_path, "dev", {})
-    assert agents.choose(Asked()).agent.agent_id == "one"
+    assert agents.choose(AgentSelector()).agent.agent_id == "one"
     file.write_text("profile: dev\nagent: {id: two}\n")
     os.utime(file, ns=(1, 1))
-    assert agents.choose(Asked()).agent.agent_id == "two"
+    assert agents.choose(AgentSelector()).agent.agent_id == "two"
     (tmp_path / "broken.yaml").write_text("[")
-    assert agents.choose(Asked(agent_id="two")).profile == "dev"
+    assert agents.choose(AgentSelector(agent_id="two")).profile == "dev"

@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from taskforce.application.access.policy_documents import StoredPolicies
-from taskforce.application.approval_handlers.registry import all_subjects
-from taskforce.application.approvals.decisions import Deciding
-from taskforce.application.approvals.execution import Carrying
-from taskforce.application.identity.principals import recognise
-from taskforce.application.runs.lifecycle import Running
-from taskforce.application.runs.run_cache import Briefs
-from taskforce.application.runs.start import Accepted, Mission, accept
+from taskforce.application.approval_handlers.registry import all_handlers
+from taskforce.application.approvals.decisions import ApprovalDecisions
+from taskforce.application.approvals.execution import ApprovalExecution
+from taskforce.application.identity.principals import resolve_principal
+from taskforce.application.runs.lifecycle import RunLifecycle
+from taskforce.application.runs.run_cache import RunCache
+from taskforce.application.runs.start import AcceptedRun, RunRequest, create_run
 from taskforce.application.runs.tool_calls import CallRef
-from taskforce.application.runs.tool_checks import Checking
-from taskforce.application.runs.tool_step import Acting
+from taskforce.application.runs.tool_checks import ToolCallPolicy
+from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
@@ -84,13 +84,15 @@ class Stage:
         self.now = NOW
         self.live = Watchers()
         self.workflows = Workflows()
-        self.briefs = Briefs(database)
-        self.checking = Checking(TOOLS, self.clock, RULES, StoredPolicies(database))
-        self.acting = Acting(database, self.briefs, self.checking, TOOLS, GuardedHttp(), self.live, self.clock)
-        subjects = all_subjects(RULES)
-        self.deciding = Deciding(database, self.briefs, self.live, self.clock, RULES, subjects)
-        self.carrying = Carrying(database, self.clock, subjects, self.workflows, self.live)
-        self.running = Running(database, self.briefs, self.live, self.clock)
+        self.run_cache = RunCache(database)
+        self.tool_call_policy = ToolCallPolicy(TOOLS, self.clock, RULES, StoredPolicies(database))
+        self.tool_step = ToolStep(
+            database, self.run_cache, self.tool_call_policy, TOOLS, GuardedHttp(), self.live, self.clock
+        )
+        handlers = all_handlers(RULES)
+        self.decisions = ApprovalDecisions(database, self.run_cache, self.live, self.clock, RULES, handlers)
+        self.execution = ApprovalExecution(database, self.clock, handlers, self.workflows, self.live)
+        self.lifecycle = RunLifecycle(database, self.run_cache, self.live, self.clock)
 
     def clock(self) -> datetime:
         return self.now
@@ -109,7 +111,9 @@ class Stage:
         )
 
     async def person(self, user_id: str, *roles: str) -> UserRecord:
-        return (await recognise(self.database, self.database, self.identity(user_id, *roles), RULES, self.now)).user
+        return (
+            await resolve_principal(self.database, self.database, self.identity(user_id, *roles), RULES, self.now)
+        ).user
 
     async def deactivate(self, user_id: str) -> None:
         async with self.database.tenant(self.tenant_id) as records:
@@ -117,8 +121,8 @@ class Stage:
             assert user is not None
             await records.users.save(replace(user, active=False), self.now)
 
-    def mission(self, **changes: object) -> Mission:
-        asked = Mission(
+    def mission(self, **changes: object) -> RunRequest:
+        asked = RunRequest(
             tenant_id=self.tenant_id,
             user_id="alice",
             mission="Count.",
@@ -133,9 +137,9 @@ class Stage:
         )
         return replace(asked, **changes)  # type: ignore[arg-type]  # each test names what it is about
 
-    async def accepted(self, **changes: object) -> Accepted:
+    async def accepted(self, **changes: object) -> AcceptedRun:
         await self.person("alice", "operator")
-        return await accept(self.database, self.mission(**changes), self.now)
+        return await create_run(self.database, self.mission(**changes), self.now)
 
     async def asked(self, *calls: Call, agent: AgentDefinition = AGENT) -> str:
         """A run in whose first step the model asks for these calls."""

@@ -48,7 +48,7 @@ class AccessRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Principal:
     """What somebody is, and may do, at one moment.
 
     Attributes:

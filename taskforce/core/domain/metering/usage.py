@@ -7,7 +7,7 @@ from taskforce.core.interfaces.llm import ModelCall
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class UsageEntry:
     """What an effect used: its key, and either the calls to models or the tool that ran.
 
     Attributes:

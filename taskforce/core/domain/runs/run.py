@@ -177,7 +177,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class RunSpec:
     """What never changes about a run but its limits, which may be raised: workflow inputs repeat only what steers it.
 
     Attributes:
@@ -225,7 +225,7 @@ class Ending:
 class Run:
     """A run as its row tells it."""
 
-    brief: Brief
+    brief: RunSpec
     status: RunStatus
     totals: Totals
     waiting_for: str | None = None

@@ -110,7 +110,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeliveryState:
     """Where a delivery stands after an attempt.
 
     Attributes:
@@ -135,7 +135,7 @@ class Delivery:
         webhook_id: Where it goes.
         what: The event.
         created_at: When it was queued, UTC.
-        standing: Where it stands.
+        state: Where it stands.
         attempts: What was tried, oldest first.
         redelivery_of: The delivery of which somebody wanted another.
         finished_at: When it ended, UTC.
@@ -145,12 +145,12 @@ class Delivery:
     webhook_id: str
     what: Happened
     created_at: datetime
-    standing: Standing = Standing(DeliveryStatus.QUEUED)
+    state: DeliveryState = DeliveryState(DeliveryStatus.QUEUED)
     attempts: tuple[Attempt, ...] = ()
     redelivery_of: str | None = None
     finished_at: datetime | None = None
 
-    def after(self, number: int, answered: Answered, now: datetime) -> Standing:
+    def after(self, number: int, answered: Answered, now: datetime) -> DeliveryState:
         """Where it stands after an attempt.
 
         Args:
@@ -159,12 +159,12 @@ class Delivery:
             now: The time, UTC.
         """
         if answered.succeeded:
-            return Standing(DeliveryStatus.DELIVERED)
+            return DeliveryState(DeliveryStatus.DELIVERED)
         waits = () if self.what.event == TEST_EVENT else WAITS
         if answered.gone or number > len(waits):
-            return Standing(DeliveryStatus.FAILED)
+            return DeliveryState(DeliveryStatus.FAILED)
         asked = timedelta(seconds=retry_after(answered.headers, now) or 0)
-        return Standing(DeliveryStatus.PENDING, now + max(waits[number - 1], asked))
+        return DeliveryState(DeliveryStatus.PENDING, now + max(waits[number - 1], asked))
 
 
 def workflow_id(tenant_id: str, delivery_id: str) -> str:

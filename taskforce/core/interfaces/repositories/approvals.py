@@ -9,7 +9,7 @@ from taskforce.core.domain.approvals.definitions import Definition
 from taskforce.core.domain.approvals.records import (
     Approver,
     Delegation,
-    Happening,
+    HistoryEntry,
     Request,
     RequestFilter,
     RequestResult,
@@ -61,15 +61,15 @@ class Requests(Protocol):
         """What somebody would rather approve."""
         ...
 
-    async def happened(self, request_id: str, happening: Happening) -> bool:
+    async def happened(self, request_id: str, happening: HistoryEntry) -> bool:
         """Adds to the history; False when it is there already."""
         ...
 
-    async def happening(self, request_id: str, name: str) -> Happening | None:
+    async def happening(self, request_id: str, name: str) -> HistoryEntry | None:
         """What happened under a name; None when it has not."""
         ...
 
-    async def history(self, request_id: str) -> Sequence[Happening]:
+    async def history(self, request_id: str) -> Sequence[HistoryEntry]:
         """What has happened, oldest first."""
         ...
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from taskforce.core.domain.idempotency import StoredAnswer
 
 
-class AlreadyThere(Exception):
+class DuplicateKey(Exception):
     """Something of that key is stored already; nothing of this transaction was."""
 
 

@@ -48,7 +48,7 @@ class Users(Protocol):
         """The user, if the tenant has one of that id."""
         ...
 
-    async def standing(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
+    async def principal(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
         """The tenant and the user at one look."""
         ...
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.json_limits import Json
-from taskforce.core.domain.metering.usage import Spending, StepUsage
+from taskforce.core.domain.metering.usage import StepUsage, UsageEntry
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Erased, Event, RunFilter
-from taskforce.core.domain.runs.run import Brief, Ending, Limits, Run, RunStatus, Totals
+from taskforce.core.domain.runs.run import Ending, Limits, Run, RunSpec, RunStatus, Totals
 from taskforce.core.domain.runs.transcript import Entry, Exchange
 from taskforce.core.interfaces.tools import StoredFile
 
@@ -16,7 +16,7 @@ from taskforce.core.interfaces.tools import StoredFile
 class Runs(Protocol):
     """Runs and what they have used."""
 
-    async def add(self, brief: Brief) -> None:
+    async def add(self, brief: RunSpec) -> None:
         """Commits what was asked for; makes the session if it is new."""
         ...
 
@@ -24,7 +24,7 @@ class Runs(Protocol):
         """The run, if the tenant has it."""
         ...
 
-    async def brief(self, run_id: str) -> Brief | None:
+    async def brief(self, run_id: str) -> RunSpec | None:
         """What the run is about."""
         ...
 
@@ -32,7 +32,7 @@ class Runs(Protocol):
         """A page of runs, newest first."""
         ...
 
-    async def exchanges(self, brief: Brief, most: int) -> tuple[Exchange, ...]:
+    async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
         """The latest finished runs of the session before this one, oldest first."""
         ...
 
@@ -207,7 +207,7 @@ class Events(Protocol):
 class Usage(Protocol):
     """Usage records, each kept once."""
 
-    async def add(self, spending: Spending) -> None:
+    async def add(self, spending: UsageEntry) -> None:
         """Records what an effect used; a record that exists is left as it is."""
         ...
 

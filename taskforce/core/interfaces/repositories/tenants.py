@@ -34,7 +34,7 @@ class Deletions(Protocol):
         ...
 
 
-class Estate(Protocol):
+class TenantData(Protocol):
     """What there still is of a tenant that is being deleted."""
 
     async def open_runs(self, most: int) -> Sequence[str]:

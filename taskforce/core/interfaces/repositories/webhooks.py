@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.paging import Page
-from taskforce.core.domain.webhooks.delivery import Answered, Attempt, Delivery, Standing
+from taskforce.core.domain.webhooks.delivery import Answered, Attempt, Delivery, DeliveryState
 from taskforce.core.domain.webhooks.endpoint import Secrets, Webhook
 from taskforce.core.domain.webhooks.signatures import Happened
 
@@ -93,7 +93,7 @@ class Deliveries(Protocol):
         """A page of a webhook's deliveries with their attempts, newest first."""
         ...
 
-    async def tried(self, delivery_id: str, attempt: Attempt, standing: Standing, now: datetime) -> None:
+    async def tried(self, delivery_id: str, attempt: Attempt, state: DeliveryState, now: datetime) -> None:
         """Keeps an attempt, and where an open delivery stands after it; what is kept already stays as it is."""
         ...
 

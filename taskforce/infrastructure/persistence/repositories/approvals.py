@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 
 from models.tables.approvals import ApprovalDecisionRow, ApprovalEditRow, ApprovalHappeningRow, ApprovalRow
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.records import Approver, Happening, Request, RequestFilter
+from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request, RequestFilter
 from taskforce.core.domain.approvals.terms import Deciders, Terms
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.paging import Page
@@ -160,7 +160,7 @@ class RequestRows(Repository):
         found: Json | None = await self._connection.value(_PROPOSAL, keyed)
         return found
 
-    async def happened(self, request_id: str, happening: Happening) -> bool:
+    async def happened(self, request_id: str, happening: HistoryEntry) -> bool:
         """Adds to the history; False when it is there already."""
         values = {
             "tenant_id": self._tenant_id,
@@ -174,12 +174,12 @@ class RequestRows(Repository):
         }
         return await self._connection.change(_HAPPENED, values) > 0
 
-    async def happening(self, request_id: str, name: str) -> Happening | None:
+    async def happening(self, request_id: str, name: str) -> HistoryEntry | None:
         """What happened under a name; None when it has not."""
         row = await self._connection.first(_ONE_HAPPENING, self._of(request_id=request_id, happening=name))
         return None if row is None else _happening(row)
 
-    async def history(self, request_id: str) -> Sequence[Happening]:
+    async def history(self, request_id: str) -> Sequence[HistoryEntry]:
         """What has happened, oldest first; of very much the latest 2,000."""
         rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
         return [_happening(row) for row in reversed(rows)]
@@ -227,8 +227,8 @@ def _stands(request: Request) -> dict[str, object]:
     }
 
 
-def _happening(row: Row) -> Happening:
-    return Happening(row.happening, row.kind, row.actor_id, row.at, row.comment, row.data)
+def _happening(row: Row) -> HistoryEntry:
+    return HistoryEntry(row.happening, row.kind, row.actor_id, row.at, row.comment, row.data)
 
 
 def _decision(row: Row) -> Decision:

@@ -16,10 +16,10 @@ from taskforce.core.domain.runs.run import (
     FINAL,
     HARD_LIMITS,
     AgentDefinition,
-    Brief,
     Ending,
     Limits,
     Run,
+    RunSpec,
     RunStatus,
     StopReason,
     Totals,
@@ -110,7 +110,7 @@ _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :mo
 class RunRows(Repository):
     """See `Runs`."""
 
-    async def add(self, brief: Brief) -> None:
+    async def add(self, brief: RunSpec) -> None:
         """Commits what was asked for, before anything is started; makes the session if it is new."""
         session = {"session_id": brief.session_id, "user_id": brief.user_id, "created_at": brief.created_at}
         await self._connection.change(_ADD_SESSION, {"tenant_id": self._tenant_id, **session})
@@ -140,7 +140,7 @@ class RunRows(Repository):
         row = await self._connection.first(_GET, self._of(run_id=run_id))
         return None if row is None else _run(row)
 
-    async def brief(self, run_id: str) -> Brief | None:
+    async def brief(self, run_id: str) -> RunSpec | None:
         """What the run is about."""
         run = await self.get(run_id)
         return None if run is None else run.brief
@@ -159,7 +159,7 @@ class RunRows(Repository):
         newest = query.order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc()).limit(page.limit)
         return [_run(row) for row in await self._connection.all(newest)]
 
-    async def exchanges(self, brief: Brief, most: int) -> tuple[Exchange, ...]:
+    async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
         """The latest answered runs of the session before this one, oldest first."""
         of_session = self._of(session_id=brief.session_id)
         rows = await self._connection.all(_EXCHANGES, {**of_session, "before": brief.created_at, "most": most})
@@ -240,7 +240,7 @@ class RunRows(Repository):
 
 def _run(row: Row) -> Run:
     return Run(
-        brief=Brief(
+        brief=RunSpec(
             tenant_id=row.tenant_id,
             run_id=row.run_id,
             session_id=row.session_id,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
-from taskforce.core.domain.metering.usage import Spending, StepUsage
+from taskforce.core.domain.metering.usage import StepUsage, UsageEntry
 from taskforce.infrastructure.persistence.connection import Query, Write
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
@@ -38,7 +38,7 @@ _OF_STEPS = Query(_of_steps())
 class UsageRows(Repository):
     """See `Usage`."""
 
-    async def add(self, spending: Spending) -> None:
+    async def add(self, spending: UsageEntry) -> None:
         """Records what an effect used; a record that exists already is left as it is."""
         keyed = {
             "tenant_id": self._tenant_id,
@@ -69,7 +69,7 @@ class UsageRows(Repository):
         ]
 
 
-def _rows(spending: Spending) -> Sequence[Mapping[str, object]]:
+def _rows(spending: UsageEntry) -> Sequence[Mapping[str, object]]:
     if spending.tool is not None:
         nothing = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0}
         return [

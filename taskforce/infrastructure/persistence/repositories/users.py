@@ -58,7 +58,7 @@ class UserRows(Repository):
         row = await self._connection.first(query, self._of(user_id=user_id))
         return None if row is None else _user(row)
 
-    async def standing(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
+    async def principal(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
         """The tenant and the user at one look."""
         known = user_id if storable(user_id) == user_id else ""
         row = await self._connection.first(_STANDING, {**self._of(), "who": known})

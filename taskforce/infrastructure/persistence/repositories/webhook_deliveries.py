@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 
 from models.tables.webhooks import WebhookAttemptRow, WebhookDeliveryRow
 from taskforce.core.domain.paging import Page
-from taskforce.core.domain.webhooks.delivery import OPEN, Attempt, Delivery, DeliveryStatus, Standing
+from taskforce.core.domain.webhooks.delivery import OPEN, Attempt, Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.core.domain.webhooks.signatures import Happened
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
@@ -98,7 +98,7 @@ class DeliveryRows(Repository):
             "delivery_id": delivery.delivery_id,
             "webhook_id": delivery.webhook_id,
             "created_at": delivery.created_at,
-            "status": delivery.standing.status.value,
+            "status": delivery.state.status.value,
             "next_attempt_at": None,
             "finished_at": None,
             "redelivery_of": delivery.redelivery_of,
@@ -130,7 +130,7 @@ class DeliveryRows(Repository):
         newest = query.order_by(DELIVERIES.c.created_at.desc(), DELIVERIES.c.delivery_id.desc()).limit(page.limit)
         return [_delivery(row) for row in await self._connection.all(newest)]
 
-    async def tried(self, delivery_id: str, attempt: Attempt, standing: Standing, now: datetime) -> None:
+    async def tried(self, delivery_id: str, attempt: Attempt, state: DeliveryState, now: datetime) -> None:
         """Keeps an attempt, and where an open delivery stands after it; what is kept already stays as it is."""
         values = {
             "tenant_id": self._tenant_id,
@@ -143,7 +143,7 @@ class DeliveryRows(Repository):
             "duration_ms": attempt.duration_ms,
         }
         if await self._connection.change(_TRIED, values):
-            await self._connection.change(_STAND, {**self._of(delivery_id=delivery_id), **_standing(standing, now)})
+            await self._connection.change(_STAND, {**self._of(delivery_id=delivery_id), **_standing(state, now)})
 
     async def stop(self, delivery_id: str, now: datetime) -> None:
         """Ends an open delivery without sending it."""
@@ -155,18 +155,18 @@ class DeliveryRows(Repository):
         return await self._connection.change(_STOP_ALL, values)
 
 
-_STOPPED = Standing(DeliveryStatus.STOPPED)
+_STOPPED = DeliveryState(DeliveryStatus.STOPPED)
 
 
 def _happened(what: Happened) -> dict[str, object]:
     return {"event_id": what.event_id, "event": what.event, "subject": storable_json(what.subject), "at": what.at}
 
 
-def _standing(standing: Standing, now: datetime) -> dict[str, object]:
+def _standing(state: DeliveryState, now: datetime) -> dict[str, object]:
     return {
-        "status": standing.status.value,
-        "next_attempt_at": standing.next_attempt_at,
-        "finished_at": None if standing.status in OPEN else now,
+        "status": state.status.value,
+        "next_attempt_at": state.next_attempt_at,
+        "finished_at": None if state.status in OPEN else now,
     }
 
 
@@ -176,7 +176,7 @@ def _delivery(row: Row) -> Delivery:
         webhook_id=row.webhook_id,
         what=Happened(row.event_id, row.event, row.subject, row.at),
         created_at=row.created_at,
-        standing=Standing(DeliveryStatus(row.status), row.next_attempt_at),
+        state=DeliveryState(DeliveryStatus(row.status), row.next_attempt_at),
         attempts=tuple(_ATTEMPT.load(attempt) for attempt in row.attempts or ()),
         redelivery_of=row.redelivery_of,
         finished_at=row.finished_at,

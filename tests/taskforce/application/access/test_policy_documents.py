@@ -17,7 +17,7 @@ from taskforce.application.access.policy_documents import (
     try_document,
 )
 from taskforce.application.access.policy_engine import PolicyEngine
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.identity.roles import RoleChange, create_role, update_role
 from taskforce.core.domain.access.policies import Base, Policy
 from taskforce.core.domain.access.policy_documents import parse
@@ -48,21 +48,21 @@ def share(rule_id: str = "share", *actions: str, **keys: object) -> Document:
     return deny(rule_id, *actions, resources=about, **keys) | {"effect": "allow"}
 
 
-async def acting(stage: Stage, user_id: str = "ada", *roles: str) -> Actor:
+async def actor(stage: Stage, user_id: str = "ada", *roles: str) -> Actor:
     await stage.person(user_id, *(roles or ("admin",)))
     async with stage.database.tenant(stage.tenant_id) as records:
-        return Actor(await standing(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
+        return Actor(await load_principal(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
 
 
 async def saved(stage: Stage, *rules: Document) -> PolicyVersion:
-    return await save_document(stage.database, await acting(stage), document(*rules))
+    return await save_document(stage.database, await actor(stage), document(*rules))
 
 
 async def deputy(stage: Stage, *permissions: Permission) -> Actor:
     """Somebody who may write policies, and has these permissions besides."""
     role = RoleChange(permissions={MANAGE, *permissions})
-    await create_role(stage.database, await acting(stage), "Deputy", role)
-    return await acting(stage, "dan", "custom:deputy")
+    await create_role(stage.database, await actor(stage), "Deputy", role)
+    return await actor(stage, "dan", "custom:deputy")
 
 
 async def spoil(stage: Stage) -> None:
@@ -75,7 +75,7 @@ async def spoil(stage: Stage) -> None:
 
 
 async def test_each_save_is_a_new_version_of_the_whole_document(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     assert await current_document(stage.database, ada) is None
     first, second = await saved(stage, deny()), await saved(stage, deny("pause"), share())
     assert (first.version, second.version, second.saved_by, second.at) == (1, 2, "ada", stage.now)
@@ -88,7 +88,7 @@ async def test_a_document_is_kept_in_its_canonical_form(stage: Stage) -> None:
     kept = (await saved(stage, deny("rest", "tool:read", "agent:*", when=[weekend]))).document
     hours = {"days": ["sat", "sun"], "from": "00:00", "to": "24:00", "zone": "UTC"}
     assert kept == document(deny("rest", "agent:*", "tool:read", when=[{"time": hours}]))
-    found = await current_document(stage.database, await acting(stage))
+    found = await current_document(stage.database, await actor(stage))
     assert found is not None
     assert found.document == kept
 
@@ -100,7 +100,7 @@ async def test_a_wrong_document_is_refused_with_all_its_problems_and_changes_not
     problems = refused.value.details["problems"]
     assert isinstance(problems, list)
     assert [one["path"] for one in problems] == ["rules[0].actions[0]", "rules[1].colour", "rules[2].actions[0]"]
-    assert await current_document(stage.database, await acting(stage)) == before
+    assert await current_document(stage.database, await actor(stage)) == before
 
 
 async def test_what_could_not_be_read_again_is_not_saved(stage: Stage) -> None:
@@ -111,7 +111,7 @@ async def test_what_could_not_be_read_again_is_not_saved(stage: Stage) -> None:
     )
     parse(long)
     with pytest.raises(Invalid) as refused:
-        await save_document(stage.database, await acting(stage), long)
+        await save_document(stage.database, await actor(stage), long)
     assert refused.value.code == "policy_invalid"
     assert refused.value.details["count"] == 1
 
@@ -130,7 +130,7 @@ async def test_an_author_gives_only_what_they_hold(stage: Stage) -> None:
 async def test_an_author_gives_nothing_that_was_taken_from_them_meanwhile(stage: Stage) -> None:
     dan = await deputy(stage, RUN)
     change = RoleChange(permissions={MANAGE})
-    await update_role(stage.database, await acting(stage), "custom:deputy", change)
+    await update_role(stage.database, await actor(stage), "custom:deputy", change)
     with pytest.raises(Forbidden) as refused:
         await save_document(stage.database, dan, document(share()))
     assert refused.value.details == {"permission": RUN.value}
@@ -148,7 +148,7 @@ async def test_of_a_document_that_cannot_be_read_nothing_counts_as_kept(stage: S
 
 
 async def test_many_who_save_at_once_each_make_a_version(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     versions = await asyncio.gather(*(save_document(stage.database, ada, document(deny(f"r{n}"))) for n in range(8)))
     assert sorted(one.version for one in versions) == list(range(1, 9))
     last = max(versions, key=lambda one: one.version)
@@ -296,7 +296,7 @@ async def test_without_the_database_nothing_older_is_taken(stage: Stage) -> None
 
 
 async def tried(stage: Stage, proposed: Document | None, *asked: Asked) -> Sequence[tuple[bool, bool | None]]:
-    found = await try_document(stage.database, await acting(stage), NoTags(), proposed, asked)
+    found = await try_document(stage.database, await actor(stage), NoTags(), proposed, asked)
     return [(one.current.decision.allowed, one.proposed.decision.allowed if one.proposed else None) for one in found]
 
 
@@ -305,13 +305,13 @@ async def test_a_dry_run_shows_both_answers_and_saves_nothing(stage: Stage) -> N
     await stage.person("olga", "operator")
     olga = Asked(RUN, AGENT, "payroll", user_id="olga")
     (found,) = await try_document(
-        stage.database, await acting(stage), NoTags(), document(deny("rest", users=["bob"])), [olga]
+        stage.database, await actor(stage), NoTags(), document(deny("rest", users=["bob"])), [olga]
     )
     assert found.proposed is not None
     assert (found.current.decision.allowed, found.current.matched) == (False, ("stop",))
     assert (found.proposed.decision.allowed, found.proposed.matched) == (True, ())
     assert [one.reason for one in found.proposed.rules] == ["the user is none of its users"]
-    assert await current_document(stage.database, await acting(stage)) == before
+    assert await current_document(stage.database, await actor(stage)) == before
 
 
 async def test_without_a_document_the_answers_of_now_are_explained(stage: Stage) -> None:
@@ -321,7 +321,7 @@ async def test_without_a_document_the_answers_of_now_are_explained(stage: Stage)
 
 
 async def test_users_are_asked_about_with_the_rights_and_attributes_of_now(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     await create_role(stage.database, ada, "Runner", RoleChange(permissions={RUN}))
     identity = replace(stage.identity("rita", "custom:runner"), attributes={"department": "hr"})
     await stage.person("rita", "custom:runner")
@@ -359,7 +359,7 @@ async def test_tags_that_a_case_does_not_state_are_those_of_the_catalog(stage: S
     rules = document(deny(when=[{"resource_tags": {"has_any": ["secret"]}}]))
     plain = Asked(RUN, AGENT, "payroll", roles=["operator"])
     asked = [plain, replace(plain, tags=()), replace(plain, resource_id="other"), replace(plain, resource_id=None)]
-    found = await try_document(stage.database, await acting(stage), Catalog(), rules, asked)
+    found = await try_document(stage.database, await actor(stage), Catalog(), rules, asked)
     assert [one.proposed is not None and one.proposed.decision.allowed for one in found] == [False, True, True, True]
 
 
@@ -369,7 +369,7 @@ async def test_it_answers_as_the_engine_does_about_what_is_elsewhere(stage: Stag
         Asked(Permission.TENANT_MANAGE, ResourceType.TENANT, "other", roles=["admin"]),
         Asked(RUN, AGENT, "payroll", roles=["admin"], context={"tenant_id": "other"}),
     ]
-    found = await try_document(stage.database, await acting(stage), NoTags(), document(), elsewhere)
+    found = await try_document(stage.database, await actor(stage), NoTags(), document(), elsewhere)
     assert {one.current.base for one in found} == {Base.OTHER_TENANT}
 
 

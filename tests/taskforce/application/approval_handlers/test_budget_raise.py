@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.application.approval_handlers.registry import all_subjects
-from taskforce.application.approvals.decisions import Attempted
-from taskforce.application.approvals.requests import Asked, Deployment, Wish, ask
+from taskforce.application.approval_handlers.registry import all_handlers
+from taskforce.application.approvals.decisions import DecisionAttempt
+from taskforce.application.approvals.requests import CreatedRequest, Deployment, RequestDraft, create_request
 from taskforce.application.runs.lifecycle import close
 from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.definitions import DefinitionRules
@@ -15,10 +15,10 @@ from taskforce.core.domain.errors import Conflict, Invalid, Missing, Unavailable
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import HARD_LIMITS, Ending, Limits, RunStatus
 from tests.taskforce.application.approval_handlers.test_role_escalation import approved, carried_out
-from tests.taskforce.application.identity.test_users import acting, admin
+from tests.taskforce.application.identity.test_users import actor, admin
 from tests.taskforce.application.scenario import RULES, Stage
 
-SAYS = Deployment(DefinitionRules(), Terms(), all_subjects(RULES))
+SAYS = Deployment(DefinitionRules(), Terms(), all_handlers(RULES))
 FEW = Limits(max_steps=5, max_tokens=1_000, max_seconds=60)
 
 
@@ -30,8 +30,8 @@ async def run_with_few(stage: Stage) -> str:
 async def asked(stage: Stage, **payload: object) -> str:
     """Bob asks that a run may use more; returns the request."""
     await stage.person("bob", "viewer")
-    wish = Wish("budget_raise", "May it?", "", "none", "", payload)
-    made: Asked = await ask(stage.database, await acting(stage, "bob"), wish, SAYS, None, {})
+    wish = RequestDraft("budget_raise", "May it?", "", "none", "", payload)
+    made: CreatedRequest = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, None, {})
     return made.request_id
 
 
@@ -71,7 +71,7 @@ async def test_whoever_carries_it_out_again_raises_nothing_and_tells_the_run_aga
     await approved(stage, request_id, "ada")
     stage.workflows.refusal = Unavailable("temporal_unavailable", "Temporal does not answer.")
     with pytest.raises(Unavailable):
-        await stage.carrying.carry_out(stage.tenant_id, request_id)
+        await stage.execution.carry_out(stage.tenant_id, request_id)
     assert (await limits(stage, run_id)).max_steps == 50
     stage.workflows.refusal = None
     await carried_out(stage, request_id)
@@ -84,7 +84,7 @@ async def test_a_run_whose_workflow_is_not_started_yet_is_told_as_soon_as_it_is(
     await approved(stage, request_id, "ada")
     stage.workflows.refusal = Missing("run_not_found", "There is no such run.")
     with pytest.raises(Unavailable) as refused:
-        await stage.carrying.carry_out(stage.tenant_id, request_id)
+        await stage.execution.carry_out(stage.tenant_id, request_id)
     assert refused.value.code == "run_not_started"
 
 
@@ -94,7 +94,7 @@ async def test_a_run_that_has_ended_meanwhile_is_told_nothing(stage: Stage) -> N
     await approved(stage, request_id, "ada")
     stage.workflows.refusal = Unavailable("temporal_unavailable", "Temporal does not answer.")
     with pytest.raises(Unavailable):
-        await stage.carrying.carry_out(stage.tenant_id, request_id)
+        await stage.execution.carry_out(stage.tenant_id, request_id)
     await end(stage, run_id)
     assert (await carried_out(stage, request_id)).kind == "carried_out"
 
@@ -116,7 +116,7 @@ async def test_for_a_run_that_has_ended_there_is_nothing_to_decide_and_nothing_t
     await approved(stage, second, "ada")
     await end(stage, run_id)
     with pytest.raises(Conflict) as void:
-        await stage.deciding.authorize(Attempted(stage.tenant_id, first, "ada", Channel.API))
+        await stage.decisions.authorize(DecisionAttempt(stage.tenant_id, first, "ada", Channel.API))
     assert void.value.code == "subject_changed"
     assert (await carried_out(stage, second)).data == {"code": "run_finished"}
     assert await limits(stage, run_id) == FEW

@@ -19,7 +19,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Missing
 from taskforce.core.domain.ids import new_id
 from tests.taskforce.application.approval_handlers.test_role_escalation import approved, asked, carried_out
-from tests.taskforce.application.identity.test_users import acting, admin, code
+from tests.taskforce.application.identity.test_users import actor, admin, code
 from tests.taskforce.application.scenario import NOW, Stage
 
 DAY = timedelta(days=1)
@@ -46,7 +46,7 @@ async def result(stage: Stage, request_id: str) -> RequestResult | None:
 
 async def killed_after(stage: Stage, request_id: str, number: int) -> RequestResult:
     """Begins an export that ends when there are so many pieces; returns how far it has come."""
-    task = asyncio.create_task(stage.carrying.carry_out(stage.tenant_id, request_id))
+    task = asyncio.create_task(stage.execution.carry_out(stage.tenant_id, request_id))
     async with asyncio.timeout(60):
         while (so_far := await result(stage, request_id)) is None or so_far.pieces < number:  # noqa: ASYNC110 - rows have no event
             await asyncio.sleep(0.001)
@@ -66,7 +66,7 @@ async def never() -> bool:
 
 
 async def downloaded(stage: Stage, request_id: str) -> tuple[str, Anchor]:
-    download = await begin_download(stage.database, await acting(stage, "bob"), request_id)
+    download = await begin_download(stage.database, await actor(stage, "bob"), request_id)
     content = b"".join([piece async for piece in pieces(stage.database, download, always)])
     assert len(content) == download.result.size
     return content.decode(), Anchor.parse(str(download.result.state["end"]))
@@ -87,8 +87,8 @@ async def asked_by_key(stage: Stage, request_id: str) -> tuple[Actor, str]:
         approval = replace(request.approval, request_id=new_id(), decisions=())
         await records.requests.add(replace(request, approval=approval, key_id=key.key_id))
     await approved(stage, approval.request_id, "ada")
-    bob = await acting(stage, "bob")
-    return replace(bob, standing=replace(bob.standing, key_id=key.key_id)), approval.request_id
+    bob = await actor(stage, "bob")
+    return replace(bob, principal=replace(bob.principal, key_id=key.key_id)), approval.request_id
 
 
 async def test_a_key_has_only_what_it_has_asked_for_itself(stage: Stage) -> None:
@@ -104,7 +104,7 @@ async def test_a_key_has_only_what_it_has_asked_for_itself(stage: Stage) -> None
 async def test_for_a_key_that_was_revoked_nothing_is_exported(stage: Stage) -> None:
     by_key, own = await asked_by_key(stage, await wanted(stage))
     async with stage.database.tenant(stage.tenant_id) as records:
-        assert await records.keys.revoke(str(by_key.standing.key_id), stage.now)
+        assert await records.keys.revoke(str(by_key.principal.key_id), stage.now)
     assert (await carried_out(stage, own)).data == {"code": "api_key_ended"}
 
 
@@ -124,7 +124,7 @@ async def test_several_workers_write_it_together_and_a_killed_one_is_followed(st
     await events(stage, 9 * EXPORT_BATCH)
     half = await killed_after(stage, request_id, 2)
     assert 2 <= half.pieces < 9
-    both = await asyncio.gather(*(stage.carrying.carry_out(stage.tenant_id, request_id) for _ in range(2)))
+    both = await asyncio.gather(*(stage.execution.carry_out(stage.tenant_id, request_id) for _ in range(2)))
     assert both[0] == both[1]
     assert (await checked(stage, request_id)).events > 9 * EXPORT_BATCH
     whole = await result(stage, request_id)
@@ -156,13 +156,13 @@ async def test_a_log_that_was_shortened_meanwhile_is_not_exported_in_half(stage:
     assert await drop_expired(stage.database, stage.tenant_id, NOW - DAY, stage.now) == 2 * EXPORT_BATCH
     refused = await carried_out(stage, request_id)
     assert (refused.kind, refused.data["code"]) == ("not_carried_out", "audit_dropped")
-    attempt = begin_download(stage.database, await acting(stage, "bob"), request_id)
+    attempt = begin_download(stage.database, await actor(stage, "bob"), request_id)
     assert await code(attempt) == "result_not_found"
 
 
 async def test_the_requester_alone_has_it_and_when_it_is_there(stage: Stage) -> None:
     request_id = await wanted(stage)
-    bob, ada = await acting(stage, "bob"), await acting(stage, "ada")
+    bob, ada = await actor(stage, "bob"), await actor(stage, "ada")
     assert await code(begin_download(stage.database, bob, request_id)) == "result_not_ready"
     await carried_out(stage, request_id)
     assert await code(begin_download(stage.database, ada, request_id)) == "result_not_found"
@@ -176,7 +176,7 @@ async def test_the_requester_alone_has_it_and_when_it_is_there(stage: Stage) -> 
 async def test_a_reader_who_may_read_no_longer_is_sent_nothing_more(stage: Stage) -> None:
     request_id = await wanted(stage)
     await carried_out(stage, request_id)
-    download = await begin_download(stage.database, await acting(stage, "bob"), request_id)
+    download = await begin_download(stage.database, await actor(stage, "bob"), request_id)
     with pytest.raises(Forbidden) as refused:
         [piece async for piece in pieces(stage.database, download, never)]
     assert refused.value.code == "download_ended"
@@ -193,7 +193,7 @@ async def test_it_is_kept_for_its_time_and_erased_after_it(stage: Stage) -> None
     request_id = await wanted(stage)
     await events(stage, EXPORT_BATCH)
     await carried_out(stage, request_id)
-    download = await begin_download(stage.database, await acting(stage, "bob"), request_id)
+    download = await begin_download(stage.database, await actor(stage, "bob"), request_id)
     over = download.result.kept_until
     assert over > stage.now + KEPT - timedelta(minutes=1)
     stage.now = over - timedelta(seconds=1)
@@ -201,7 +201,7 @@ async def test_it_is_kept_for_its_time_and_erased_after_it(stage: Stage) -> None
     assert await erase_old_results(stage.database, stage.tenant_id, stage.now) == 0
     await downloaded(stage, request_id)
     stage.now = over
-    assert await code(begin_download(stage.database, await acting(stage, "bob"), request_id)) == "result_not_found"
+    assert await code(begin_download(stage.database, await actor(stage, "bob"), request_id)) == "result_not_found"
     assert await erase_all_old_results(stage.database, stage.database, over) >= 1
     assert await stage.rows("request_result_pieces", "number") == await stage.rows("request_results", "pieces") == []
     assert await stage.audited("approval.erase_result") == [("system", "allowed", None)]
@@ -216,6 +216,6 @@ async def test_other_tenants_find_none_of_it(stage: Stage) -> None:
     other = Stage(stage.database, f"{stage.tenant_id}-other")
     await other.person("bob", "viewer")
     with pytest.raises(DomainError) as refused:
-        await begin_download(stage.database, await acting(other, "bob"), request_id)
+        await begin_download(stage.database, await actor(other, "bob"), request_id)
     assert refused.value.code == "request_not_found"
     assert await result(other, request_id) is None

@@ -6,31 +6,38 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.approval_handlers import data_export, role_escalation
-from taskforce.application.approval_handlers.registry import all_subjects
-from taskforce.application.approvals.decisions import Attempted, DecisionMade
+from taskforce.application.approval_handlers.registry import all_handlers
+from taskforce.application.approvals.decisions import DecisionAttempt, RecordedDecision
 from taskforce.application.approvals.payload_schemas import schema_problems
-from taskforce.application.approvals.requests import Asked, Deployment, Wanted, Wish, ask, commit
+from taskforce.application.approvals.requests import (
+    ApprovalRequestSpec,
+    CreatedRequest,
+    Deployment,
+    RequestDraft,
+    create_request,
+    insert_request,
+)
 from taskforce.application.identity import resource_roles
 from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.definitions import DefinitionRules
-from taskforce.core.domain.approvals.records import Happening
+from taskforce.core.domain.approvals.records import HistoryEntry
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.identity.test_users import acting, admin, found, refusal, role
+from tests.taskforce.application.identity.test_users import actor, admin, found, refusal, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 HOUR = timedelta(hours=1)
-SAYS = Deployment(DefinitionRules(), Terms(), all_subjects(RULES))
+SAYS = Deployment(DefinitionRules(), Terms(), all_handlers(RULES))
 
 
 async def asked(stage: Stage, request_type: str = "permission_escalation", **payload: object) -> str:
     """Bob asks for something; returns the request."""
     await stage.person("bob", "viewer")
-    wish = Wish(request_type, "May I?", "", "none", "", payload)
-    made: Asked = await ask(stage.database, await acting(stage, "bob"), wish, SAYS, None, {})
+    wish = RequestDraft(request_type, "May I?", "", "none", "", payload)
+    made: CreatedRequest = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, None, {})
     return made.request_id
 
 
@@ -40,15 +47,15 @@ async def approved(
     """Some approve a request, and it ends so."""
     for approver in approvers:
         said = Decision(approver, Verdict.APPROVE, "", Channel.API, stage.now, on_behalf_of, key_id=key_id)
-        await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(said))
-    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "")
+        await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(said))
+    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "")
 
 
-async def carried_out(stage: Stage, request_id: str) -> Happening:
+async def carried_out(stage: Stage, request_id: str) -> HistoryEntry:
     """Carries a request out twice, as a worker does that is killed after the first time."""
-    first = await stage.carrying.carry_out(stage.tenant_id, request_id)
+    first = await stage.execution.carry_out(stage.tenant_id, request_id)
     stage.now += timedelta(seconds=1)
-    assert await stage.carrying.carry_out(stage.tenant_id, request_id) == first
+    assert await stage.execution.carry_out(stage.tenant_id, request_id) == first
     async with stage.database.tenant(stage.tenant_id) as records:
         history = await records.requests.history(request_id)
     (one,) = [one for one in history if "carried_out" in one.kind]
@@ -204,13 +211,13 @@ async def test_a_request_that_is_repeated_is_answered_as_the_first_though_it_cou
     await admin(stage)
     await stage.person("bob", "viewer")
     payload = {"role": "operator", "until": (stage.now + HOUR).isoformat()}
-    wish, body = Wish("permission_escalation", "May I?", "", "none", "", payload), {"asked": "once"}
-    first = await ask(stage.database, await acting(stage, "bob"), wish, SAYS, "a-key", body)
+    wish, body = RequestDraft("permission_escalation", "May I?", "", "none", "", payload), {"asked": "once"}
+    first = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, "a-key", body)
     stage.now += 2 * HOUR
-    again = await ask(stage.database, await acting(stage, "bob"), wish, SAYS, "a-key", body)
+    again = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, "a-key", body)
     assert (again.request_id, again.replayed) == (first.request_id, True)
     with pytest.raises(Invalid) as other:
-        await ask(stage.database, await acting(stage, "bob"), wish, SAYS, "a-key", {"asked": "else"})
+        await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, "a-key", {"asked": "else"})
     assert other.value.code == "idempotency_key_reused"
 
 
@@ -228,14 +235,14 @@ async def test_a_role_that_is_gone_makes_the_request_void(stage: Stage) -> None:
     request_id = await asked(stage, role=name)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.roles.remove(name)
-    attempt = stage.deciding.authorize(Attempted(stage.tenant_id, request_id, "ada", Channel.API))
+    attempt = stage.decisions.authorize(DecisionAttempt(stage.tenant_id, request_id, "ada", Channel.API))
     assert (await refusal(attempt)).code == "subject_changed"
 
 
 async def test_what_is_not_approved_is_not_carried_out(stage: Stage) -> None:
     request_id = await asked(stage, role="operator")
     with pytest.raises(Conflict, match="Only what was approved"):
-        await stage.carrying.carry_out(stage.tenant_id, request_id)
+        await stage.execution.carry_out(stage.tenant_id, request_id)
 
 
 @pytest.mark.parametrize("request_type", ["permission_escalation", "data_export"])
@@ -245,7 +252,7 @@ async def test_what_was_asked_for_before_payloads_were_checked_is_refused_by_cod
     await admin(stage)
     await stage.person("bob", "viewer")
     async with stage.database.tenant(stage.tenant_id) as records:
-        old = Wanted(request_type, "May I?", "", "none", "", {"what": "everything"}, Terms())
-        request = await commit(records, await acting(stage, "bob"), old, new_id())
+        old = ApprovalRequestSpec(request_type, "May I?", "", "none", "", {"what": "everything"}, Terms())
+        request = await insert_request(records, await actor(stage, "bob"), old, new_id())
     await approved(stage, request.approval.request_id, "ada")
     assert await why_not(stage, request.approval.request_id) == "payload_invalid"

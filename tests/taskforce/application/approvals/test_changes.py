@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.approvals.changes import Change, Changing
+from taskforce.application.approvals.changes import ApprovalChanges, Change
 from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.core.domain.approvals.approval import Approval
@@ -13,7 +13,7 @@ from taskforce.core.domain.approvals.terms import Deciders
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.interfaces.identity import Permission
 from tests.taskforce.application.approvals.test_decisions import opened
-from tests.taskforce.application.approvals.test_definitions import acting, deputy
+from tests.taskforce.application.approvals.test_definitions import actor, deputy
 from tests.taskforce.application.scenario import RULES, Stage
 
 
@@ -29,7 +29,7 @@ async def test_a_change_that_is_recorded_again_is_the_same_change(stage: Stage) 
     _, request_id = await opened(stage)
     await stage.person("bob", "admin")
     await stage.person("dan", "agent_designer", "admin")
-    changing = Changing(stage.database, RULES)
+    changing = ApprovalChanges(stage.database, RULES)
     change = Change("bob", "reassign", stage.now, "yours", Deciders(people=("dan",)))
     await changing.record(stage.tenant_id, request_id, change)
     # By the time of the second attempt he decides nothing here, by rights either.
@@ -45,7 +45,7 @@ async def test_a_change_that_is_refused_is_told_to_nobody(stage: Stage) -> None:
     await stage.person("bob", "admin")
     change = Change("victor", "reassign", stage.now, "", Deciders(people=("bob",)))
     with pytest.raises(Forbidden):
-        await Changing(stage.database, RULES).record(stage.tenant_id, request_id, change)
+        await ApprovalChanges(stage.database, RULES).record(stage.tenant_id, request_id, change)
     assert await stage.audited("approval.reassign") == []
     assert [row[0] for row in await stage.rows("approval_happenings", "kind")] == ["created"]
 
@@ -58,7 +58,7 @@ async def test_who_manages_policies_lets_in_others_only_where_a_definition_could
     _, request_id = await opened(stage)
     await deputy(stage, *more)
     change = Change("dan", "reassign", stage.now + timedelta(seconds=1), "", Deciders(people=("dan",)))
-    changing = Changing(stage.database, RULES)
+    changing = ApprovalChanges(stage.database, RULES)
     if more:
         await changing.record(stage.tenant_id, request_id, change)
     else:
@@ -72,12 +72,12 @@ async def test_a_key_that_manages_policies_lets_in_others_only_where_it_could_it
     """Its user holds what the key was cut from."""
     _, request_id = await opened(stage)
     dan = await deputy(stage, Permission.TOOL_EXECUTE)
-    await create_role(stage.database, await acting(stage), "Writer", RoleChange(permissions={Permission.POLICY_MANAGE}))
-    ada = await acting(stage)
+    await create_role(stage.database, await actor(stage), "Writer", RoleChange(permissions={Permission.POLICY_MANAGE}))
+    ada = await actor(stage)
     await update_user_roles(stage, "dan", "custom:deputy", "custom:writer")
     key = (await issue_key(stage.database, ada, NewKey("dan", "ci", frozenset({"custom:writer"})))).key
-    change = Change(dan.standing.user.user_id, "reassign", stage.now, "", Deciders(people=("dan",)))
-    changing = Changing(stage.database, RULES)
+    change = Change(dan.principal.user.user_id, "reassign", stage.now, "", Deciders(people=("dan",)))
+    changing = ApprovalChanges(stage.database, RULES)
     with pytest.raises(Forbidden) as refused:
         await changing.check(stage.tenant_id, request_id, replace(change, key_id=key.key_id))
     assert refused.value.code == "not_yours_to_change"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.approvals.decisions import Attempted, DecisionMade
+from taskforce.application.approvals.decisions import DecisionAttempt, RecordedDecision
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import DomainError, Missing
@@ -18,19 +18,19 @@ async def opened(stage: Stage, *, signals: bool = False) -> tuple[str, str]:
     """A run and the request for its call."""
     agent = replace(AGENT, approval=replace(AGENT.approval, signal_channel=signals))
     run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
-    await stage.deciding.open_call(stage.ref(run_id), request_id)
+    await stage.decisions.open_call(stage.ref(run_id), request_id)
     return run_id, request_id
 
 
 async def refusal(stage: Stage, request_id: str, who: str, channel: Channel = Channel.API) -> str:
     with pytest.raises(DomainError) as refused:
-        await stage.deciding.authorize(Attempted(stage.tenant_id, request_id, who, channel))
+        await stage.decisions.authorize(DecisionAttempt(stage.tenant_id, request_id, who, channel))
     return refused.value.code
 
 
 async def test_a_request_shows_exactly_what_is_approved(stage: Stage) -> None:
     run_id = await stage.asked(("pay", {"amount": 3}))
-    request = await stage.deciding.open_call(stage.ref(run_id), new_id())
+    request = await stage.decisions.open_call(stage.ref(run_id), new_id())
     payload = {"tool": "pay", "arguments": {"amount": 3}}
     assert request.payload == {**payload, "reason": "Let me see."}
     assert request.content_hash == canonical_hash(payload)
@@ -39,9 +39,9 @@ async def test_a_request_shows_exactly_what_is_approved(stage: Stage) -> None:
 
 async def test_opened_twice_it_is_the_same_row(stage: Stage) -> None:
     run_id, request_id = await stage.asked(("pay", {"amount": 3})), new_id()
-    opened = await asyncio.gather(*(stage.deciding.open_call(stage.ref(run_id), request_id) for _ in range(5)))
+    opened = await asyncio.gather(*(stage.decisions.open_call(stage.ref(run_id), request_id) for _ in range(5)))
     stage.now += timedelta(hours=1)
-    assert await stage.deciding.open_call(stage.ref(run_id), request_id) == opened[0]
+    assert await stage.decisions.open_call(stage.ref(run_id), request_id) == opened[0]
     assert all(one == opened[0] for one in opened)
     assert [event.type for event in await stage.events(run_id)] == ["run.queued", "approval.requested"]
     assert len(await stage.audited("approval.request")) == 1
@@ -69,12 +69,12 @@ async def test_who_may_not_decide_is_refused_by_code_and_audited(stage: Stage) -
 async def test_a_role_counts_only_while_its_claim_is_fresh(stage: Stage) -> None:
     _, request_id = await opened(stage)
     await stage.person("bob", "admin")
-    attempt = Attempted(stage.tenant_id, request_id, "bob", Channel.API)
-    await stage.deciding.authorize(attempt)
+    attempt = DecisionAttempt(stage.tenant_id, request_id, "bob", Channel.API)
+    await stage.decisions.authorize(attempt)
     stage.now += CLAIMS_AGE + timedelta(seconds=1)
     assert await refusal(stage, request_id, "bob") == "approver_role_missing"
     await stage.person("bob", "admin")
-    await stage.deciding.authorize(attempt)
+    await stage.decisions.authorize(attempt)
 
 
 @pytest.mark.parametrize(("signals", "code"), [(False, "channel_refused"), (True, "approver_unknown")])
@@ -88,7 +88,7 @@ async def test_a_request_of_another_tenant_is_missing(stage: Stage) -> None:
     other = Stage(stage.database, f"{stage.tenant_id}-b")
     await other.person("bob", "admin")
     with pytest.raises(Missing) as refused:
-        await other.deciding.authorize(Attempted(other.tenant_id, request_id, "bob", Channel.API))
+        await other.decisions.authorize(DecisionAttempt(other.tenant_id, request_id, "bob", Channel.API))
     assert refused.value.code == "request_not_found"
 
 
@@ -96,9 +96,9 @@ async def test_a_decision_and_an_end_are_recorded_once(stage: Stage) -> None:
     run_id, request_id = await opened(stage)
     word = Decision("bob", Verdict.REJECT, "too \x00 much", Channel.API, stage.now)
     for _ in range(2):
-        await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(word))
-        await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.REJECTED, "bob: too \x00 much")
-    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "late")
+        await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(word))
+        await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.REJECTED, "bob: too \x00 much")
+    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "late")
     milestones = [event.type for event in await stage.events(run_id)]
     assert milestones == ["run.queued", "approval.requested", "approval.decided", "approval.closed"]
     assert await stage.audited("approval.decide") == [("bob", "reject", None)]
@@ -109,14 +109,14 @@ async def test_a_decision_and_an_end_are_recorded_once(stage: Stage) -> None:
 async def test_who_has_decided_cannot_decide_again(stage: Stage) -> None:
     agent = replace(AGENT, approval=replace(AGENT.approval, required_approvers=2))
     run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
-    await stage.deciding.open_call(stage.ref(run_id), request_id)
+    await stage.decisions.open_call(stage.ref(run_id), request_id)
     await stage.person("bob", "admin")
     word = Decision("bob", Verdict.APPROVE, "", Channel.API, stage.now)
-    await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(word))
+    await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(word))
     assert await refusal(stage, request_id, "bob") == "already_decided"
 
 
 async def test_a_request_for_a_step_that_is_not_there_is_missing(stage: Stage) -> None:
     run_id = await stage.asked(("pay", {"amount": 3}))
     with pytest.raises(Missing):
-        await stage.deciding.open_call(stage.ref(run_id, step=5), new_id())
+        await stage.decisions.open_call(stage.ref(run_id, step=5), new_id())

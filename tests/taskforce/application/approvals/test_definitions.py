@@ -15,7 +15,7 @@ from taskforce.application.approvals.definitions import (
     find_definition,
     list_definitions,
 )
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.core.domain.approvals.definitions import MOST_DEFINITIONS, Definition, DefinitionRules, Source, choose
 from taskforce.core.domain.approvals.terms import Terms
@@ -36,21 +36,21 @@ NONE, PROFILE = DefinitionRules(), DefinitionRules((EXPORT,))
 OWN_EXPORT = {"workflow_id": "exports", "name": "Our exports", "request_type": "data_export"}
 
 
-async def acting(stage: Stage, user_id: str = "ada", *roles: str) -> Actor:
+async def actor(stage: Stage, user_id: str = "ada", *roles: str) -> Actor:
     await stage.person(user_id, *(roles or ("admin",)))
     async with stage.database.tenant(stage.tenant_id) as records:
-        return Actor(await standing(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
+        return Actor(await load_principal(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
 
 
 async def deputy(stage: Stage, *permissions: Permission) -> Actor:
     """Somebody who may write definitions, and has these permissions besides."""
     role = RoleChange(permissions={Permission.POLICY_MANAGE, *permissions})
-    await create_role(stage.database, await acting(stage), "Deputy", role)
-    return await acting(stage, "dan", "custom:deputy")
+    await create_role(stage.database, await actor(stage), "Deputy", role)
+    return await actor(stage, "dan", "custom:deputy")
 
 
 async def made(stage: Stage, document: Document = PUBLISH, rules: DefinitionRules = NONE) -> Definition:
-    return await create_definition(stage.database, await acting(stage), rules, document)
+    return await create_definition(stage.database, await actor(stage), rules, document)
 
 
 async def effective(stage: Stage, rules: DefinitionRules = PROFILE) -> list[Definition]:
@@ -65,7 +65,7 @@ async def refusal(attempt: Any) -> DomainError:
 
 
 async def test_a_definition_from_its_making_to_its_end(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     first = await made(stage)
     assert (first.version, first.source, first.created_at, first.updated_at) == (
         1,
@@ -89,7 +89,7 @@ async def test_a_definition_from_its_making_to_its_end(stage: Stage) -> None:
 
 
 async def test_every_change_is_audited_with_before_and_after(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     secret = {"metadata": {"note": "not for the log"}}
     await made(stage, PUBLISH | secret)
     change = DefinitionChange(PUBLISH | {"enabled": False})
@@ -110,7 +110,7 @@ async def test_every_change_is_audited_with_before_and_after(stage: Stage) -> No
 
 
 async def test_of_two_who_saw_the_same_version_one_is_refused(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     await made(stage)
     changes = [
         change_definition(
@@ -126,7 +126,7 @@ async def test_of_two_who_saw_the_same_version_one_is_refused(stage: Stage) -> N
 
 
 async def test_a_refused_change_changes_nothing(stage: Stage) -> None:
-    ada, first = await acting(stage), await made(stage)
+    ada, first = await actor(stage), await made(stage)
     for document, code in (
         (PUBLISH | {"required_approvers": 0}, "definition_invalid"),
         (PUBLISH | {"workflow_id": "other"}, "definition_renamed"),
@@ -139,7 +139,7 @@ async def test_a_refused_change_changes_nothing(stage: Stage) -> None:
 
 
 async def test_the_profiles_counts_until_the_tenants_own_stands_in_its_place(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     assert await effective(stage) == [EXPORT]
     for attempt in (
         change_definition(stage.database, ada, PROFILE, "exports", DefinitionChange(OWN_EXPORT)),
@@ -157,7 +157,7 @@ async def test_the_profiles_counts_until_the_tenants_own_stands_in_its_place(sta
 
 
 async def test_pages_hold_each_definition_once_whoever_gave_it(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     profile = DefinitionRules(tuple(replace(EXPORT, definition_id=one) for one in ("B", "a-2", "a.1", "b", "z")))
     for own in ("a-2", "A", "_", "c"):
         await made(stage, OWN_EXPORT | {"workflow_id": own}, profile)
@@ -211,7 +211,7 @@ async def test_without_the_feature_nobody_makes_definitions_and_what_is_there_co
         tenant = await records.tenant.locked()
         assert tenant is not None
         await records.tenant.save(replace(tenant, settings=TenantSettings(features=frozenset({"rag"}))))
-    ada = await acting(stage)
+    ada = await actor(stage)
     for attempt in (
         create_definition(stage.database, ada, PROFILE, OWN_EXPORT),
         change_definition(stage.database, ada, PROFILE, "strict-publish", DefinitionChange(PUBLISH)),

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from taskforce.application.approvals.requests import propose
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.runs.tool_calls import as_approved, call_payload
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash, is_exact
@@ -35,9 +35,11 @@ JSON = st.recursive(
 
 async def asked(stage: Stage) -> tuple[Actor, Request]:
     await stage.person("bob", "admin")
-    request = await stage.deciding.open_call(stage.ref(await stage.asked(("pay", {"amount": 3}))), new_id())
+    request = await stage.decisions.open_call(stage.ref(await stage.asked(("pay", {"amount": 3}))), new_id())
     async with stage.database.tenant(stage.tenant_id) as records:
-        return Actor(await standing(records, "bob", AccessRules(), stage.now), AccessRules(), None, stage.now), request
+        return Actor(
+            await load_principal(records, "bob", AccessRules(), stage.now), AccessRules(), None, stage.now
+        ), request
 
 
 async def after_its_row(stage: Stage, actor: Actor, request: Request, arguments: Json) -> tuple[str, str]:

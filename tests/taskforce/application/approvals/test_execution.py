@@ -10,9 +10,9 @@ from taskforce.application.access.policy_documents import save_document
 from taskforce.application.catalog.agents import Named, NewAgent, create_agent
 from taskforce.application.catalog.publishing import Submission, submit_version
 from taskforce.application.identity.api_keys import NewKey, issue_key
-from taskforce.application.identity.principals import Actor, standing_by
+from taskforce.application.identity.principals import Actor, load_principal_for_key
 from taskforce.core.domain.approvals.approval import ApprovalStatus
-from taskforce.core.domain.approvals.records import Happening, Request
+from taskforce.core.domain.approvals.records import HistoryEntry, Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import ANYTHING
 from taskforce.core.domain.catalog.version import VersionStatus
@@ -41,20 +41,20 @@ async def approved(stage: Stage, *, by_key: bool = True) -> Request:
     if by_key:
         key_id = await key_of_dora(stage, "agent_designer")
         async with stage.database.tenant(stage.tenant_id) as records:
-            dora = Actor(await standing_by(records, "dora", key_id, RULES, NOW), RULES, None, NOW)
+            dora = Actor(await load_principal_for_key(records, "dora", key_id, RULES, NOW), RULES, None, NOW)
     asked = Submission("0.1.0", ANYTHING, Terms())
     request = (await submit_version(stage.database, dora, Named("counter"), asked))[1]
     request_id = request.approval.request_id
-    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
     stage.now += timedelta(days=3)
     return request
 
 
 async def carried_out(stage: Stage, request: Request) -> str | None:
-    return await stage.carrying.carry_out(stage.tenant_id, request.approval.request_id)
+    return await stage.execution.carry_out(stage.tenant_id, request.approval.request_id)
 
 
-async def told(stage: Stage, request: Request) -> Happening:
+async def told(stage: Stage, request: Request) -> HistoryEntry:
     """The last that has happened to a request."""
     async with stage.database.tenant(stage.tenant_id) as records:
         return (await records.requests.history(request.approval.request_id))[-1]

@@ -33,8 +33,8 @@ async def told(stage: Stage) -> dict[str, Mapping[str, Any]]:
     accepted = await stage.accepted(mission=MISSION, context={"größe": 1})
     await say(stage.database, await stage.run(accepted.run_id), Saying("alice", "Hurry.", None, None), RULES, stage.now)
     await stage.reply(accepted.run_id, 1, *CALLS)
-    await stage.acting.authorize(stage.tenant_id, accepted.run_id, 1)
-    await stage.acting.run(stage.ref(accepted.run_id, 3), 1, (), None)
+    await stage.tool_step.authorize(stage.tenant_id, accepted.run_id, 1)
+    await stage.tool_step.run(stage.ref(accepted.run_id, 3), 1, (), None)
     async with stage.database.tenant(stage.tenant_id) as records:
         found = await records.audit.page(AuditFilter(), Page(100))
     wanted = [one.details for one in found if one.action in {"run.start", "run.message", "tool.call"}]
@@ -88,8 +88,8 @@ async def test_a_reason_has_no_secrets_either(keeping: Stage) -> None:
 async def test_the_hash_of_a_call_is_that_of_its_approval(stage: Stage) -> None:
     run_id = await stage.asked(("pay", {"amount": 3}))
     request_id = new_id()
-    request = await stage.deciding.open_call(stage.ref(run_id), request_id)
-    await stage.acting.run(stage.ref(run_id), 1, (), None)
+    request = await stage.decisions.open_call(stage.ref(run_id), request_id)
+    await stage.tool_step.run(stage.ref(run_id), 1, (), None)
     async with stage.database.tenant(stage.tenant_id) as records:
         (call,) = await records.audit.page(AuditFilter(action="tool.call"), Page(10))
     assert call.details["content_sha256"] == request.content_hash

@@ -16,14 +16,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from taskforce.application.approval_handlers.agent_publication import Publications
-from taskforce.application.approvals.decisions import Deciding
+from taskforce.application.approval_handlers.agent_publication import AgentPublicationHandler
+from taskforce.application.approvals.decisions import ApprovalDecisions
 from taskforce.application.catalog import AgentCatalog, agents, publishing, versions
 from taskforce.application.catalog.agents import Named, NewAgent
 from taskforce.application.catalog.publishing import AGENT_PUBLISH, Submission
 from taskforce.application.catalog.versions import InFlight, NewVersion, Retirement, Revision
 from taskforce.application.identity.principals import Actor
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.agent import Agent
@@ -59,10 +59,10 @@ class Catalogs(RuleBasedStateMachine):
         self.database = Database(self.url, pool_size=2)
         self.tenant = f"agrees-{uuid4().hex[:12]}"
         self.catalog = AgentCatalog(OFFERED, max_agents=None, clock=lambda: NOW)
-        rules, briefs = AccessRules(), Briefs(self.database)
-        subjects = {AGENT_PUBLISH: Publications(rules)}
-        self.deciding = Deciding(self.database, briefs, Watchers(), lambda: NOW, rules, subjects)
-        self.acting: Actor | None = None
+        rules, run_cache = AccessRules(), RunCache(self.database)
+        handlers = {AGENT_PUBLISH: AgentPublicationHandler(rules)}
+        self.decisions = ApprovalDecisions(self.database, run_cache, Watchers(), lambda: NOW, rules, handlers)
+        self.tool_step: Actor | None = None
         self.hashes: dict[tuple[str, str], str] = {}
 
     @initialize()
@@ -71,7 +71,7 @@ class Catalogs(RuleBasedStateMachine):
             await self.database.register_tenant(self.tenant, NOW)
             return await make_acting(self.database, self.tenant, "alice", NOW, "admin")
 
-        self.acting = self.runner.run(enter())
+        self.tool_step = self.runner.run(enter())
 
     def teardown(self) -> None:
         self.runner.run(self.database.close())
@@ -83,7 +83,7 @@ class Catalogs(RuleBasedStateMachine):
     def make(self, name: str, definition: Mapping[str, Any]) -> None:
         self._both(
             lambda: self.catalog.create_agent(self.tenant, name, owner_id="alice", initial_definition=definition),
-            lambda acting: agents.create_agent(self.database, acting, NewAgent(name, definition)),
+            lambda actor: agents.create_agent(self.database, actor, NewAgent(name, definition)),
         )
 
     @precondition(lambda self: self._slugs())
@@ -104,7 +104,7 @@ class Catalogs(RuleBasedStateMachine):
         new = Revision(number, definition)
         self._both(
             lambda: self.catalog.revise_version(agent_id, known, definition, version_number=number),
-            lambda acting: versions.revise_version(self.database, acting, Named(slug), which, new),
+            lambda actor: versions.revise_version(self.database, actor, Named(slug), which, new),
         )
 
     @precondition(lambda self: self._slugs())
@@ -115,7 +115,7 @@ class Catalogs(RuleBasedStateMachine):
         asked = Submission(which, OFFERED, Terms())
         self._both(
             lambda: self.catalog.submit_for_approval(agent_id, which),
-            lambda acting: publishing.submit_version(self.database, acting, Named(slug), asked),
+            lambda actor: publishing.submit_version(self.database, actor, Named(slug), asked),
         )
 
     @precondition(lambda self: self._slugs())
@@ -125,12 +125,12 @@ class Catalogs(RuleBasedStateMachine):
         which = self._version(agent_id, version)
         decide = self.catalog.approve_version if verdict is Verdict.APPROVE else self.catalog.reject_version
 
-        async def close(acting: Actor) -> None:
-            agent, request = await publishing.request_for(self.database, acting, slug, which)
-            publishing.require_waiting(acting, agent, which, verdict, publishing.Read())
+        async def close(actor: Actor) -> None:
+            agent, request = await publishing.request_for(self.database, actor, slug, which)
+            publishing.require_waiting(actor, agent, which, verdict, publishing.Read())
             assert request is not None
             status = ApprovalStatus.APPROVED if verdict is Verdict.APPROVE else ApprovalStatus.REJECTED
-            await self.deciding.close(self.tenant, request.approval.request_id, status, "as I say")
+            await self.decisions.close(self.tenant, request.approval.request_id, status, "as I say")
 
         self._both(lambda: decide(agent_id, which, "bob"), close)
 
@@ -141,7 +141,7 @@ class Catalogs(RuleBasedStateMachine):
         which = self._version(agent_id, version)
         self._both(
             lambda: self.catalog.publish_version(agent_id, which),
-            lambda acting: versions.publish_version(self.database, acting, Named(slug), which),
+            lambda actor: versions.publish_version(self.database, actor, Named(slug), which),
         )
 
     @precondition(lambda self: self._slugs())
@@ -152,7 +152,7 @@ class Catalogs(RuleBasedStateMachine):
         how = Retirement(InFlight.FINISH, release)
         self._both(
             lambda: self.catalog.deprecate_version(agent_id, which, release=release),
-            lambda acting: versions.deprecate_version(self.database, acting, Named(slug), which, how),
+            lambda actor: versions.deprecate_version(self.database, actor, Named(slug), which, how),
         )
 
     @precondition(lambda self: self._slugs())
@@ -172,7 +172,7 @@ class Catalogs(RuleBasedStateMachine):
         which = None if version is None else self._version(agent_id, version)
         self._both(
             lambda: self.catalog.rollback(agent_id, which),
-            lambda acting: versions.roll_back(self.database, acting, Named(slug), which),
+            lambda actor: versions.roll_back(self.database, actor, Named(slug), which),
         )
 
     @precondition(lambda self: self._slugs())
@@ -182,13 +182,13 @@ class Catalogs(RuleBasedStateMachine):
         if version is None:
             self._both(
                 lambda: self.catalog.remove_alias(agent_id, alias),
-                lambda acting: agents.remove_alias(self.database, acting, Named(slug), alias),
+                lambda actor: agents.remove_alias(self.database, actor, Named(slug), alias),
             )
             return
         which = self._version(agent_id, version)
         self._both(
             lambda: self.catalog.set_alias(agent_id, alias, which),
-            lambda acting: agents.point_alias(self.database, acting, Named(slug), alias, which),
+            lambda actor: agents.point_alias(self.database, actor, Named(slug), alias, which),
         )
 
     @precondition(lambda self: self._slugs())
@@ -197,14 +197,14 @@ class Catalogs(RuleBasedStateMachine):
         slug, agent_id = self._agent(place)
         self._both(
             lambda: self.catalog.remove_agent(agent_id),
-            lambda acting: agents.remove_agent(self.database, acting, Named(slug)),
+            lambda actor: agents.remove_agent(self.database, actor, Named(slug)),
         )
 
     # What holds
 
     @invariant()
     def both_say_the_same(self) -> None:
-        if self.acting is not None:
+        if self.tool_step is not None:
             stored = self.runner.run(self._stored())
             assert {agent.about.slug: seen(agent) for agent in stored} == {
                 agent.about.slug: seen(agent) for agent in self._here()
@@ -240,12 +240,12 @@ class Catalogs(RuleBasedStateMachine):
                     assert self.hashes.setdefault(key, version.config_hash) == version.config_hash
 
     def _both(self, here: Callable[[], object], there: Callable[[Actor], Awaitable[object]]) -> None:
-        assert self.acting is not None
-        acting = self.acting
+        assert self.tool_step is not None
+        actor = self.tool_step
 
         async def stored() -> Outcome:
             try:
-                await there(acting)
+                await there(actor)
             except DomainError as error:
                 return error.code
             return None

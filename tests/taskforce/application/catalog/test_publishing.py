@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.application.approval_handlers.agent_publication import CHANGED, Publications
-from taskforce.application.approvals.decisions import Attempted, DecisionMade
+from taskforce.application.approval_handlers.agent_publication import CHANGED, AgentPublicationHandler
+from taskforce.application.approvals.decisions import DecisionAttempt, RecordedDecision
 from taskforce.application.catalog.agents import (
     AgentChange,
     Named,
@@ -40,14 +40,14 @@ from tests.fixtures.agents import GOOD, NOW, make_acting
 from tests.taskforce.application.scenario import Stage
 
 HERE = Named("counter")
-PUBLICATIONS = Publications(AccessRules())
+PUBLICATIONS = AgentPublicationHandler(AccessRules())
 
 
 async def submitted(stage: Stage) -> Request:
     await stage.database.register_tenant(stage.tenant_id, NOW)
-    acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW, "agent_designer")
-    await create_agent(stage.database, acting, NewAgent("Counter", GOOD))
-    return (await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
+    actor = await make_acting(stage.database, stage.tenant_id, "dora", NOW, "agent_designer")
+    await create_agent(stage.database, actor, NewAgent("Counter", GOOD))
+    return (await submit_version(stage.database, actor, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
 
 
 async def version(stage: Stage) -> AgentVersion:
@@ -61,9 +61,9 @@ async def test_an_approved_request_approves_once_and_says_by_whom(stage: Stage) 
     request = await submitted(stage)
     said = Decision("bob", Verdict.APPROVE, "fine", Channel.API, NOW)
     request_id = request.approval.request_id
-    await stage.deciding.record(stage.tenant_id, request_id, DecisionMade(said))
+    await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(said))
     for _ in range(2):
-        await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+        await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
     after = await version(stage)
     assert after.status is VersionStatus.APPROVED
     assert [(one.now.value, one.by, one.comment) for one in after.transitions] == [
@@ -76,7 +76,7 @@ async def test_an_approved_request_approves_once_and_says_by_whom(stage: Stage) 
 @pytest.mark.parametrize("status", [ApprovalStatus.REJECTED, ApprovalStatus.EXPIRED, ApprovalStatus.WITHDRAWN])
 async def test_any_other_end_makes_it_a_draft_again(stage: Stage, status: ApprovalStatus) -> None:
     request = await submitted(stage)
-    await stage.deciding.close(stage.tenant_id, request.approval.request_id, status, "")
+    await stage.decisions.close(stage.tenant_id, request.approval.request_id, status, "")
     after = await version(stage)
     assert (after.status, after.transitions[-1].by, after.transitions[-1].comment) == (
         VersionStatus.DRAFT, "system", status.value,
@@ -88,7 +88,7 @@ async def test_an_approval_of_something_else_approves_nothing(stage: Stage) -> N
     request = await submitted(stage)
     other = replace(request, payload={**request.payload, "config_hash": "0" * 64})
     async with stage.database.tenant(stage.tenant_id) as records:
-        await PUBLICATIONS.closed(records, other, ApprovalStatus.APPROVED, "bob: fine", NOW)
+        await PUBLICATIONS.on_closed(records, other, ApprovalStatus.APPROVED, "bob: fine", NOW)
     after = await version(stage)
     assert (after.status, after.transitions[-1].comment) == (VersionStatus.DRAFT, CHANGED)
 
@@ -96,8 +96,8 @@ async def test_an_approval_of_something_else_approves_nothing(stage: Stage) -> N
 async def test_nothing_about_a_version_changes_while_it_waits(stage: Stage) -> None:
     """Else its request would have to be told: see ADR 14."""
     request = await submitted(stage)
-    acting = await make_acting(stage.database, stage.tenant_id, "ada", NOW, "admin")
-    here, how = (stage.database, acting, HERE), Retirement(release=True)
+    actor = await make_acting(stage.database, stage.tenant_id, "ada", NOW, "admin")
+    here, how = (stage.database, actor, HERE), Retirement(release=True)
     for attempt in (
         revise_version(*here, "0.1.0", Revision(definition={**GOOD, "system_prompt": "You lie."})),
         revise_version(*here, "0.1.0", Revision(number="9.9.9")),
@@ -113,57 +113,57 @@ async def test_nothing_about_a_version_changes_while_it_waits(stage: Stage) -> N
             await attempt
     await change_agent(*here, AgentChange(name="Reckoner", slug="reckoner"))
     async with stage.database.tenant(stage.tenant_id) as records:
-        assert await PUBLICATIONS.content(records, request) == request.content_hash
+        assert await PUBLICATIONS.current_hash(records, request) == request.content_hash
 
 
 async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothing(stage: Stage) -> None:
     first = await submitted(stage)
-    await stage.deciding.close(stage.tenant_id, first.approval.request_id, ApprovalStatus.REJECTED, "no")
-    acting = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
-    agent, _ = await request_for(stage.database, acting, "counter", "0.1.0")
+    await stage.decisions.close(stage.tenant_id, first.approval.request_id, ApprovalStatus.REJECTED, "no")
+    actor = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
+    agent, _ = await request_for(stage.database, actor, "counter", "0.1.0")
     with pytest.raises(Conflict):
-        require_waiting(acting, agent, "0.1.0", Verdict.APPROVE, Read())
-    await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms()))
+        require_waiting(actor, agent, "0.1.0", Verdict.APPROVE, Read())
+    await submit_version(stage.database, actor, HERE, Submission("0.1.0", ANYTHING, Terms()))
     gone = replace(first, payload={**first.payload, "version_id": "9.9.9"})
     missing = replace(first, resource_id="01890000-0000-7000-8000-000000000000")
     async with stage.database.tenant(stage.tenant_id) as records:
         for request in (first, gone, missing):
-            await PUBLICATIONS.closed(records, request, ApprovalStatus.APPROVED, "bob: fine", NOW)
+            await PUBLICATIONS.on_closed(records, request, ApprovalStatus.APPROVED, "bob: fine", NOW)
     assert (await version(stage)).status is VersionStatus.PENDING_APPROVAL
 
 
 async def test_no_tool_call_goes_by_a_request_of_another_kind(stage: Stage) -> None:
     """An approved publication is nobody's permission to call a tool."""
     request = await submitted(stage)
-    await stage.deciding.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.decisions.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
     run_id = await stage.asked(("pay", {"amount": 7}))
-    await stage.acting.run(stage.ref(run_id), 1, (), request.approval.request_id)
+    await stage.tool_step.run(stage.ref(run_id), 1, (), request.approval.request_id)
     assert "no approval" in await stage.told(run_id)
 
 
 async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nobody_who_may_not(stage: Stage) -> None:
     await submitted(stage)
-    acting = await make_acting(stage.database, stage.tenant_id, "vera", NOW, "viewer")
+    actor = await make_acting(stage.database, stage.tenant_id, "vera", NOW, "viewer")
     async with stage.database.tenant(stage.tenant_id) as records:
         agent = await records.catalog.get("counter")
         assert agent is not None
-        await records.catalog.save(agent.rejected("0.1.0", act_of(acting)), agent)
-    request = (await submit_version(stage.database, acting, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
-    await stage.deciding.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
+        await records.catalog.save(agent.rejected("0.1.0", act_of(actor)), agent)
+    request = (await submit_version(stage.database, actor, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
+    await stage.decisions.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
     async with stage.database.tenant(stage.tenant_id) as records:
         with pytest.raises(Forbidden):
-            await PUBLICATIONS.carry_out(records, request, NOW)
+            await PUBLICATIONS.apply(records, request, NOW)
     grant = ResourceGrant("vera", "agent_designer", ResourceType.AGENT, request.resource_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.roles.grant(grant, "ada", NOW)
-        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
+        assert await PUBLICATIONS.apply(records, request, NOW) == "Version 0.1.0 was published."
     assert (await version(stage)).status is VersionStatus.PUBLISHED
 
 
 async def test_what_another_request_has_approved_is_not_published_by_this_one(stage: Stage) -> None:
     request = await submitted(stage)
     request_id = request.approval.request_id
-    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
     others = (
         replace(request, approval=replace(request.approval, request_id=new_id())),
         replace(request, payload={**request.payload, "config_hash": "0" * 64}),
@@ -171,18 +171,18 @@ async def test_what_another_request_has_approved_is_not_published_by_this_one(st
     for other in others:
         async with stage.database.tenant(stage.tenant_id) as records:
             with pytest.raises(Conflict) as refused:
-                await PUBLICATIONS.carry_out(records, other, NOW)
+                await PUBLICATIONS.apply(records, other, NOW)
         assert refused.value.code == "subject_changed"
     assert (await version(stage)).status is VersionStatus.APPROVED
     async with stage.database.tenant(stage.tenant_id) as records:
-        assert await PUBLICATIONS.carry_out(records, request, NOW) == "Version 0.1.0 was published."
+        assert await PUBLICATIONS.apply(records, request, NOW) == "Version 0.1.0 was published."
 
 
 async def test_a_request_that_was_voided_is_void_when_the_workflow_asks_once_more(stage: Stage) -> None:
     """Its task that has ended the row may fail, and be done again."""
     request_id = (await submitted(stage)).approval.request_id
     await stage.person("bob", "admin")
-    await stage.deciding.close(stage.tenant_id, request_id, ApprovalStatus.VOIDED, "changed")
+    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.VOIDED, "changed")
     with pytest.raises(Conflict) as refused:
-        await stage.deciding.authorize(Attempted(stage.tenant_id, request_id, "bob", Channel.API))
+        await stage.decisions.authorize(DecisionAttempt(stage.tenant_id, request_id, "bob", Channel.API))
     assert refused.value.code == "subject_changed"

@@ -10,14 +10,14 @@ from taskforce.application.identity.api_keys import Issued, NewKey, find_key, is
 from taskforce.application.identity.principals import Actor, recognise_key
 from taskforce.application.identity.users import NewUser, UserChange
 from taskforce.application.runs.control import Saying, say
-from taskforce.application.runs.start import accept
+from taskforce.application.runs.start import create_run
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, NOTED_EVERY
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType
-from tests.taskforce.application.identity.test_users import acting, admin, code, manager, refusal, role
+from tests.taskforce.application.identity.test_users import actor, admin, code, manager, refusal, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 OPERATOR = frozenset({"operator"})
@@ -28,7 +28,7 @@ async def service(stage: Stage, ada: Actor, *roles: str) -> None:
     await users.create_user(stage.database, ada, NewUser("service", "svc-etl", roles=frozenset(roles)))
 
 
-async def used(stage: Stage, issued: Issued) -> Standing:
+async def used(stage: Stage, issued: Issued) -> Principal:
     found, key = await recognise_key(stage.database, issued.plaintext, RULES, stage.now)
     assert key.key_id == issued.key.key_id
     return found
@@ -107,17 +107,17 @@ async def test_a_deactivated_user_gets_no_key(stage: Stage) -> None:
 
 async def test_a_key_allows_no_more_than_its_maker_may_do(stage: Stage) -> None:
     mia = await manager(stage)
-    await service(stage, await acting(stage, "ada"))
+    await service(stage, await actor(stage, "ada"))
     error = await refusal(issue_key(stage.database, mia, WANTED))
     assert error.code == "roles_too_wide"
     assert error.details["permissions"] == sorted(
-        one.value for one in SYSTEM_ROLES["operator"].permissions - mia.standing.permissions
+        one.value for one in SYSTEM_ROLES["operator"].permissions - mia.principal.permissions
     )
     await issue_key(stage.database, mia, replace(WANTED, roles=frozenset({"viewer"})))
 
 
 async def test_nobody_deals_with_the_keys_of_somebody_who_may_do_more(stage: Stage) -> None:
-    mia, ada = await manager(stage), await acting(stage, "ada")
+    mia, ada = await manager(stage), await actor(stage, "ada")
     await service(stage, ada)
     await resource_roles.grant_role(
         stage.database, ada, ResourceGrant("svc-etl", "agent_designer", ResourceType.AGENT, "a1")
@@ -143,7 +143,7 @@ async def test_a_key_makes_keys_for_its_own_user_within_its_own_rights(stage: St
         wanted = NewKey(None, "Wider", frozenset({wider}))
         assert await code(issue_key(stage.database, bearer, wanted)) == "roles_too_wide"
     second = await issue_key(stage.database, bearer, NewKey(None, "Second", frozenset({keymaker, "viewer"})))
-    assert (await used(stage, second)).permissions == bearer.standing.permissions
+    assert (await used(stage, second)).permissions == bearer.principal.permissions
     # It is no way around either: its user may do more than it.
     change = UserChange(roles=frozenset({keymaker, "viewer"}))
     assert await code(users.change_user(stage.database, bearer, "ada", change)) == "user_stands_higher"
@@ -223,18 +223,18 @@ async def test_keys_are_listed_newest_first_and_stay_in_their_tenant(stage: Stag
             assert (error.code, error.message) == ("api_key_not_found", "There is no such api key.")
 
 
-async def started(stage: Stage, acting: Actor, *roles: str) -> tuple[Issued, str]:
+async def started(stage: Stage, actor: Actor, *roles: str) -> tuple[Issued, str]:
     """A key of one's own that is cut to some roles, and a run that it has asked for, which wants to pay."""
-    issued = await issue_key(stage.database, acting, NewKey(None, "starter", frozenset(roles)))
-    mission = stage.mission(user_id=acting.standing.user.user_id, key_id=issued.key.key_id)
-    run_id = (await accept(stage.database, mission, stage.now)).run_id
+    issued = await issue_key(stage.database, actor, NewKey(None, "starter", frozenset(roles)))
+    mission = stage.mission(user_id=actor.principal.user.user_id, key_id=issued.key.key_id)
+    run_id = (await create_run(stage.database, mission, stage.now)).run_id
     await stage.reply(run_id, 1, ("echo", {"text": "hi"}))
     return issued, run_id
 
 
 async def answered(stage: Stage, run_id: str) -> str:
     """What the model is told about its call."""
-    await stage.acting.run(stage.ref(run_id), 2, (), None)
+    await stage.tool_step.run(stage.ref(run_id), 2, (), None)
     return await stage.told(run_id)
 
 
@@ -256,7 +256,7 @@ async def test_a_run_stops_with_the_key_that_asked_for_it(stage: Stage) -> None:
     assert "revoked" in await answered(stage, run_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         with pytest.raises(Forbidden) as ended:
-            await stage.checking.user(records, (await stage.run(run_id)).brief)
+            await stage.tool_call_policy.user(records, (await stage.run(run_id)).brief)
     assert ended.value.code == "api_key_ended"
 
 
@@ -267,7 +267,7 @@ async def test_a_key_steers_no_run_that_may_more_than_it(stage: Stage) -> None:
     issued, own = await started(stage, ada, "custom:starter")
     held = frozenset({Permission.AGENT_EXECUTE})
     words = Saying("ada", "Pay.", None, None, issued.key.key_id, held)
-    by_hand = (await accept(stage.database, stage.mission(user_id="ada"), stage.now)).run_id
+    by_hand = (await create_run(stage.database, stage.mission(user_id="ada"), stage.now)).run_id
     _, wider = await started(stage, ada, "operator")
     for run_id in (by_hand, wider):
         error = await refusal(say(stage.database, await stage.run(run_id), words, RULES, stage.now))

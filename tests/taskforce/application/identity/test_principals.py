@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from taskforce.application.identity.api_keys import NewKey, issue_key
-from taskforce.application.identity.principals import REFRESH_AFTER, Actor, recognise, standing
+from taskforce.application.identity.principals import REFRESH_AFTER, Actor, load_principal, resolve_principal
 from taskforce.core.domain.errors import Forbidden
-from taskforce.core.domain.identity.principals import Standing
+from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.persistence.database import StatementError
@@ -56,7 +56,7 @@ async def test_changed_roles_count_at_once(stage: Stage) -> None:
 async def test_an_older_token_does_not_bring_back_roles(stage: Stage) -> None:
     await stage.person("alice", "viewer")
     older = stage.identity("alice", "admin", issued_at=NOW - timedelta(minutes=1))
-    await recognise(stage.database, stage.database, older, RULES, NOW)
+    await resolve_principal(stage.database, stage.database, older, RULES, NOW)
     assert (await kept(stage)).claimed_roles == {"viewer"}
 
 
@@ -71,7 +71,7 @@ async def test_a_deactivated_user_is_refused_whatever_its_token_says(stage: Stag
     async with stage.database.tenant(stage.tenant_id) as records:
         for user_id in ("alice", "nobody"):
             with pytest.raises(Forbidden):
-                await standing(records, user_id, RULES, stage.now)
+                await load_principal(records, user_id, RULES, stage.now)
 
 
 async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) -> None:
@@ -93,25 +93,27 @@ async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) 
 async def test_changed_attributes_count_at_once(stage: Stage) -> None:
     """A policy goes by them: whoever has just lost a clearance must not keep it for five minutes."""
     before = replace(stage.identity("alice", "viewer"), attributes={"clearance": "secret"})
-    await recognise(stage.database, stage.database, before, RULES, stage.now)
+    await resolve_principal(stage.database, stage.database, before, RULES, stage.now)
     stage.now += timedelta(seconds=1)
     later = replace(before, attributes={}, issued_at=stage.now)
-    who = await recognise(stage.database, stage.database, later, RULES, stage.now)
+    who = await resolve_principal(stage.database, stage.database, later, RULES, stage.now)
     assert dict(who.user.attributes) == {}
     # And an older token does not bring it back.
-    who = await recognise(stage.database, stage.database, before, RULES, stage.now)
+    who = await resolve_principal(stage.database, stage.database, before, RULES, stage.now)
     assert dict(who.user.attributes) == {}
 
 
 async def test_whoever_is_not_admitted_is_known_all_the_same(stage: Stage) -> None:
     """At first sight and later."""
 
-    async def nobody(records: Records, who: Standing) -> None:
+    async def nobody(records: Records, who: Principal) -> None:
         raise Forbidden("address_not_allowed", "No.")
 
     for _ in range(2):
         with pytest.raises(Forbidden) as refused:
-            await recognise(stage.database, stage.database, stage.identity("eve", "viewer"), RULES, stage.now, nobody)
+            await resolve_principal(
+                stage.database, stage.database, stage.identity("eve", "viewer"), RULES, stage.now, nobody
+            )
         assert refused.value.code == "address_not_allowed"
     assert (await stage.rows("users", "user_id")) == [("eve",)]
 
@@ -122,8 +124,8 @@ async def test_the_door_of_a_key_leads_to_its_tenant_and_no_further(stage: Stage
     await stage.database.register_tenant(other, stage.now)
     await stage.person("ada", "admin")
     async with stage.database.tenant(stage.tenant_id) as records:
-        acting = Actor(await standing(records, "ada", RULES, stage.now), RULES, None, stage.now)
-    issued = await issue_key(stage.database, acting, NewKey(None, "k", frozenset({"viewer"})))
+        actor = Actor(await load_principal(records, "ada", RULES, stage.now), RULES, None, stage.now)
+    issued = await issue_key(stage.database, actor, NewKey(None, "k", frozenset({"viewer"})))
     async with stage.database.of_key(issued.key.hash) as found:
         assert found is not None
         key, records = found

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from taskforce.application.approvals.decisions import Attempted
+from taskforce.application.approvals.decisions import DecisionAttempt
 from taskforce.application.identity import users
 from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.users import NewUser, UserChange
@@ -14,7 +14,7 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.roles import check_held
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.identity.test_users import acting, admin, found, manager, refusal, role
+from tests.taskforce.application.identity.test_users import actor, admin, found, manager, refusal, role
 from tests.taskforce.application.scenario import AGENT, Stage
 
 APPROVER = "custom:approver"
@@ -24,9 +24,9 @@ async def decides(stage: Stage, user_id: str) -> bool:
     """Whether somebody may decide a request of alice's, which approvers and operators decide."""
     agent = replace(AGENT, approval=Terms(allowed_roles=(APPROVER, "viewer")))
     run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
-    await stage.deciding.open_call(stage.ref(run_id), request_id)
+    await stage.decisions.open_call(stage.ref(run_id), request_id)
     try:
-        await stage.deciding.authorize(Attempted(stage.tenant_id, request_id, user_id, Channel.API))
+        await stage.decisions.authorize(DecisionAttempt(stage.tenant_id, request_id, user_id, Channel.API))
     except DomainError:
         return False
     return True
@@ -50,7 +50,7 @@ async def test_who_manages_users_makes_nobody_an_approver_not_even_oneself(stage
 
 
 async def test_who_manages_users_does_not_speak_as_an_approver_by_a_key(stage: Stage) -> None:
-    mia, ada = await manager(stage), await acting(stage, "ada")
+    mia, ada = await manager(stage), await actor(stage, "ada")
     await role(stage, "approver")
     await users.create_user(stage.database, ada, NewUser("service", "svc", roles=frozenset({APPROVER, "viewer"})))
     assert await decides(stage, "svc")
@@ -61,17 +61,17 @@ async def test_who_manages_users_does_not_speak_as_an_approver_by_a_key(stage: S
 
 
 async def test_an_approver_and_whoever_manages_policies_make_approvers(stage: Stage) -> None:
-    mia, ada = await manager(stage), await acting(stage, "ada")
+    mia, ada = await manager(stage), await actor(stage, "ada")
     await role(stage, "approver")
     await stage.person("carl")
     own = (await found(stage, "mia")).granted_roles
     await users.change_user(stage.database, ada, "mia", UserChange(roles=own | {APPROVER}))
-    mia = await acting(stage, "mia")
+    mia = await actor(stage, "mia")
     await users.change_user(stage.database, mia, "carl", UserChange(roles=frozenset({APPROVER})))
     assert await decides(stage, "carl")
     # Her key was not given the name, and so does not hand it on.
-    cut = replace(mia.standing, roles=mia.standing.roles - {APPROVER}, key_id=new_id())
-    by_key = replace(mia, standing=cut)
+    cut = replace(mia.principal, roles=mia.principal.roles - {APPROVER}, key_id=new_id())
+    by_key = replace(mia, principal=cut)
     await stage.person("cleo")
     attempt = users.change_user(stage.database, by_key, "cleo", UserChange(roles=frozenset({APPROVER})))
     assert (await refusal(attempt)).code == "roles_not_held"

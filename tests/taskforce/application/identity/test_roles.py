@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.identity.roles import (
     RoleChange,
     create_role,
@@ -19,7 +19,7 @@ from taskforce.application.identity.roles import (
 )
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.identity.api_keys import issue
-from taskforce.core.domain.identity.principals import AccessRules, Standing
+from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.identity.roles import ResourceGrant, profile_roles
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType, Role
@@ -32,18 +32,18 @@ PROFILE = AccessRules(
 )
 
 
-async def acting(stage: Stage, user_id: str = "ada", *roles: str, rules: AccessRules = RULES) -> Actor:
+async def actor(stage: Stage, user_id: str = "ada", *roles: str, rules: AccessRules = RULES) -> Actor:
     await stage.person(user_id, *(roles or ("admin",)))
     return Actor(await rights(stage, user_id), rules, "request-1", stage.now)
 
 
-async def rights(stage: Stage, user_id: str) -> Standing:
+async def rights(stage: Stage, user_id: str) -> Principal:
     async with stage.database.tenant(stage.tenant_id) as records:
-        return await standing(records, user_id, RULES, stage.now)
+        return await load_principal(records, user_id, RULES, stage.now)
 
 
 async def made(stage: Stage, *permissions: Permission, name: str = "Analyst") -> Role:
-    return await create_role(stage.database, await acting(stage), name, RoleChange(permissions=permissions))
+    return await create_role(stage.database, await actor(stage), name, RoleChange(permissions=permissions))
 
 
 async def give(stage: Stage, user_id: str, *roles: str, active: bool = True) -> None:
@@ -55,7 +55,7 @@ async def give(stage: Stage, user_id: str, *roles: str, active: bool = True) -> 
 
 async def refusal(stage: Stage, role_id: str = ANALYST) -> DomainError:
     with pytest.raises(DomainError) as refused:
-        await delete_role(stage.database, await acting(stage), role_id)
+        await delete_role(stage.database, await actor(stage), role_id)
     return refused.value
 
 
@@ -63,7 +63,7 @@ async def test_a_role_gives_what_it_says_from_the_next_look_on(stage: Stage) -> 
     await made(stage, READ)
     await give(stage, "bob", ANALYST)
     assert (await rights(stage, "bob")).permissions == {READ}
-    ada = await acting(stage)
+    ada = await actor(stage)
     await update_role(stage.database, ada, ANALYST, RoleChange(permissions={READ, RUN}))
     assert (await rights(stage, "bob")).permissions == {READ, RUN}
     await update_role(stage.database, ada, ANALYST, RoleChange(permissions=()))
@@ -71,7 +71,7 @@ async def test_a_role_gives_what_it_says_from_the_next_look_on(stage: Stage) -> 
 
 
 async def test_what_is_left_out_stays(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     change = RoleChange(description="Reads.", permissions={READ}, metadata={"team": 7})
     before = await create_role(stage.database, ada, "Analyst", change)
     after = await update_role(stage.database, ada, ANALYST, RoleChange(name="Data people"))
@@ -100,7 +100,7 @@ async def test_nobody_gives_what_was_taken_from_them_meanwhile(stage: Stage) -> 
     await made(stage, READ, RUN, MANAGE, name="Deputy")
     await give(stage, "dan", "custom:deputy")
     dan = Actor(await rights(stage, "dan"), RULES, None, stage.now)
-    await update_role(stage.database, await acting(stage), "custom:deputy", RoleChange(permissions={MANAGE}))
+    await update_role(stage.database, await actor(stage), "custom:deputy", RoleChange(permissions={MANAGE}))
     with pytest.raises(Forbidden) as refused:
         await create_role(stage.database, dan, "Mine", RoleChange(permissions={RUN}))
     assert refused.value.code == "permissions_too_wide"
@@ -115,7 +115,7 @@ async def test_nobody_gives_what_was_taken_from_them_meanwhile(stage: Stage) -> 
 
 async def test_the_list_has_the_systems_the_profiles_and_the_tenants_own_by_id(stage: Stage) -> None:
     await made(stage, READ)
-    ada = await acting(stage, rules=PROFILE)
+    ada = await actor(stage, rules=PROFILE)
     found: list[Role] = []
     while page := await list_roles(stage.database, ada, found[-1].role_id if found else None, 3):
         found += page
@@ -128,7 +128,7 @@ async def test_the_list_has_the_systems_the_profiles_and_the_tenants_own_by_id(s
 
 @pytest.mark.parametrize(("role_id", "code"), [("viewer", "role_is_system"), ("custom:reviewer", "role_is_profile")])
 async def test_roles_of_the_system_and_the_profile_stay_as_they_are(stage: Stage, role_id: str, code: str) -> None:
-    ada = await acting(stage, rules=PROFILE)
+    ada = await actor(stage, rules=PROFILE)
     for attempt in (
         update_role(stage.database, ada, role_id, RoleChange(permissions=())),
         delete_role(stage.database, ada, role_id),
@@ -142,7 +142,7 @@ async def test_roles_of_the_system_and_the_profile_stay_as_they_are(stage: Stage
 
 async def test_a_profiles_role_goes_before_an_older_one_of_the_tenant(stage: Stage) -> None:
     await made(stage, RUN, name="Reviewer")
-    ada = await acting(stage, rules=PROFILE)
+    ada = await actor(stage, rules=PROFILE)
     assert (await find_role(stage.database, ada, "custom:reviewer")).permissions == {READ}
     with pytest.raises(Conflict) as refused:
         await update_role(stage.database, ada, "custom:reviewer", RoleChange(permissions={MANAGE}))
@@ -150,7 +150,7 @@ async def test_a_profiles_role_goes_before_an_older_one_of_the_tenant(stage: Sta
 
 
 async def test_there_is_one_role_of_a_name(stage: Stage) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     attempts = await asyncio.gather(
         *(create_role(stage.database, ada, "Analyst", RoleChange()) for _ in range(8)), return_exceptions=True
     )
@@ -160,7 +160,7 @@ async def test_there_is_one_role_of_a_name(stage: Stage) -> None:
 
 @pytest.mark.parametrize("role_id", ["custom:absent", "analyst", "", "a\x00b", "\ud800", "x" * 10_000])
 async def test_what_is_not_there(stage: Stage, role_id: str) -> None:
-    ada = await acting(stage)
+    ada = await actor(stage)
     for attempt in (
         find_role(stage.database, ada, role_id),
         update_role(stage.database, ada, role_id, RoleChange()),
@@ -174,7 +174,7 @@ async def test_what_is_not_there(stage: Stage, role_id: str) -> None:
 async def test_a_tenant_has_nothing_to_do_with_the_roles_of_another(stage: Stage) -> None:
     await made(stage, READ)
     other = Stage(stage.database, f"{stage.tenant_id}-other")
-    eve = await acting(other, "eve")
+    eve = await actor(other, "eve")
     with pytest.raises(Missing):
         await delete_role(other.database, eve, ANALYST)
     await give(other, "oscar", ANALYST)
@@ -183,12 +183,12 @@ async def test_a_tenant_has_nothing_to_do_with_the_roles_of_another(stage: Stage
 
 async def test_a_role_that_nobody_holds_is_removed(stage: Stage) -> None:
     await made(stage, READ)
-    await delete_role(stage.database, await acting(stage), ANALYST)
+    await delete_role(stage.database, await actor(stage), ANALYST)
     assert (await refusal(stage)).code == "role_not_found"
 
 
 async def key(stage: Stage, *roles: str, life: timedelta = timedelta(days=1)) -> str:
-    known = {one.role_id: one for one in await list_roles(stage.database, await acting(stage), None, 100)}
+    known = {one.role_id: one for one in await list_roles(stage.database, await actor(stage), None, 100)}
     _, record = issue(
         tenant_id=stage.tenant_id, user_id="bob", name="CI", roles=roles, created_by="ada",
         maker_permissions=frozenset(Permission), now=stage.now, expires_at=stage.now + life, known_roles=known,
@@ -205,7 +205,7 @@ async def test_a_role_stays_while_a_user_holds_it(stage: Stage, active: bool) ->
     refused = await refusal(stage)
     assert (refused.code, refused.details) == ("role_in_use", {"users": 1, "api_keys": 0, "resource_grants": 0})
     await give(stage, "bob", "viewer")
-    await delete_role(stage.database, await acting(stage), ANALYST)
+    await delete_role(stage.database, await actor(stage), ANALYST)
 
 
 async def test_a_role_stays_while_a_key_has_it(stage: Stage) -> None:
@@ -218,7 +218,7 @@ async def test_a_role_stays_while_a_key_has_it(stage: Stage) -> None:
     assert (await refusal(stage)).details["api_keys"] == 1
     async with stage.database.tenant(stage.tenant_id) as records:
         assert await records.keys.revoke(key_id, stage.now)
-    await delete_role(stage.database, await acting(stage), ANALYST)
+    await delete_role(stage.database, await actor(stage), ANALYST)
 
 
 async def test_a_role_stays_while_it_is_held_on_a_resource(stage: Stage) -> None:
@@ -230,20 +230,20 @@ async def test_a_role_stays_while_it_is_held_on_a_resource(stage: Stage) -> None
     assert (await refusal(stage)).details["resource_grants"] == 1
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.roles.withdraw(grant)
-    await delete_role(stage.database, await acting(stage), ANALYST)
+    await delete_role(stage.database, await actor(stage), ANALYST)
 
 
 async def test_holders_in_another_tenant_do_not_count(stage: Stage) -> None:
     await made(stage, READ)
     await give(Stage(stage.database, f"{stage.tenant_id}-other"), "oscar", ANALYST)
-    await delete_role(stage.database, await acting(stage), ANALYST)
+    await delete_role(stage.database, await actor(stage), ANALYST)
 
 
 async def test_a_name_that_somebody_still_holds_is_not_made_anew(stage: Stage) -> None:
     """A role that the profile gave no longer stands in it, and Bob holds its name still."""
     await give(stage, "bob", "custom:reviewer")
     with pytest.raises(Conflict) as refused:
-        await create_role(stage.database, await acting(stage), "Reviewer", RoleChange(permissions=set(Permission)))
+        await create_role(stage.database, await actor(stage), "Reviewer", RoleChange(permissions=set(Permission)))
     assert refused.value.code == "role_in_use"
     assert (await rights(stage, "bob")).permissions == frozenset()
 
@@ -282,7 +282,7 @@ async def waits_for_a_lock(stage: Stage) -> None:
 
 async def test_what_was_done_is_written_down_with_before_and_after(stage: Stage) -> None:
     await made(stage, READ)
-    ada = await acting(stage)
+    ada = await actor(stage)
     await update_role(stage.database, ada, ANALYST, RoleChange(name="Analysts", permissions={READ, RUN}))
     await delete_role(stage.database, ada, ANALYST)
     first = {"name": "Analyst", "description": "", "permissions": [READ.value]}

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.identity import resource_roles, users
-from taskforce.application.identity.principals import Actor, standing
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.identity.users import NewUser, UserChange
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
 from taskforce.core.domain.identity.principals import AccessRules
@@ -31,15 +31,15 @@ async def role(stage: Stage, name: str, *permissions: Permission) -> str:
     return made.role_id
 
 
-async def acting(stage: Stage, user_id: str, rules: AccessRules = RULES) -> Actor:
+async def actor(stage: Stage, user_id: str, rules: AccessRules = RULES) -> Actor:
     """Somebody who is known, as they stand now."""
     async with stage.database.tenant(stage.tenant_id) as records:
-        return Actor(await standing(records, user_id, rules, stage.now), rules, "req-1", stage.now)
+        return Actor(await load_principal(records, user_id, rules, stage.now), rules, "req-1", stage.now)
 
 
 async def admin(stage: Stage, user_id: str = "ada") -> Actor:
     await stage.person(user_id, "admin")
-    return await acting(stage, user_id)
+    return await actor(stage, user_id)
 
 
 async def manager(stage: Stage) -> Actor:
@@ -47,7 +47,7 @@ async def manager(stage: Stage) -> Actor:
     await stage.person("mia", "viewer")
     role_id = await role(stage, "people", Permission.USER_MANAGE)
     await users.change_user(stage.database, await admin(stage), "mia", UserChange(roles=frozenset({role_id})))
-    return await acting(stage, "mia")
+    return await actor(stage, "mia")
 
 
 async def found(stage: Stage, user_id: str) -> UserRecord:
@@ -139,7 +139,7 @@ async def _on_one_resource(stage: Stage, who: Actor, name: str) -> object:
 
 
 async def _to_oneself(stage: Stage, who: Actor, name: str) -> object:
-    own = who.standing.user
+    own = who.principal.user
     return await users.change_user(stage.database, who, own.user_id, UserChange(roles=own.granted_roles | {name}))
 
 
@@ -148,7 +148,7 @@ async def _to_oneself(stage: Stage, who: Actor, name: str) -> object:
 async def test_nobody_hands_on_more_than_they_may_do(stage: Stage, hand: Hand, name: str) -> None:
     mia = await manager(stage)
     await stage.person("bob")
-    wider = SYSTEM_ROLES[name].permissions - mia.standing.permissions
+    wider = SYSTEM_ROLES[name].permissions - mia.principal.permissions
     if not wider:
         await hand(stage, mia, name)
         return
@@ -171,43 +171,43 @@ async def test_a_role_that_is_gone_may_stay_while_others_change_but_never_comes_
 
 async def _admin_by_grant(stage: Stage) -> Actor:
     await stage.person("bob")
-    await users.change_user(stage.database, await acting(stage, "ada"), "bob", UserChange(roles=frozenset({"admin"})))
-    return await acting(stage, "mia")
+    await users.change_user(stage.database, await actor(stage, "ada"), "bob", UserChange(roles=frozenset({"admin"})))
+    return await actor(stage, "mia")
 
 
 async def _admin_by_claim(stage: Stage) -> Actor:
     await stage.person("bob", "admin")
-    return await acting(stage, "mia")
+    return await actor(stage, "mia")
 
 
 async def _admin_with_stale_claims(stage: Stage) -> Actor:
     await stage.person("bob", "admin")
     stage.now += CLAIMS_AGE + timedelta(seconds=1)
     await stage.person("mia", "viewer")
-    return await acting(stage, "mia")
+    return await actor(stage, "mia")
 
 
 async def _deactivated_admin(stage: Stage) -> Actor:
     await stage.person("bob", "admin")
     await stage.deactivate("bob")
-    return await acting(stage, "mia")
+    return await actor(stage, "mia")
 
 
 async def _designer_of_one_agent(stage: Stage) -> Actor:
     await stage.person("bob")
     grant = ResourceGrant("bob", "agent_designer", ResourceType.AGENT, "a1")
-    await resource_roles.grant_role(stage.database, await acting(stage, "ada"), grant)
-    return await acting(stage, "mia")
+    await resource_roles.grant_role(stage.database, await actor(stage, "ada"), grant)
+    return await actor(stage, "mia")
 
 
 async def _by_the_default_role(stage: Stage) -> Actor:
     await stage.person("bob")
-    return await acting(stage, "mia", replace(RULES, default_role="operator"))
+    return await actor(stage, "mia", replace(RULES, default_role="operator"))
 
 
 async def _by_the_default_role_once_claims_are_stale(stage: Stage) -> Actor:
     await stage.person("bob", "viewer")
-    return await acting(stage, "mia", replace(RULES, default_role="operator"))
+    return await actor(stage, "mia", replace(RULES, default_role="operator"))
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ async def test_rights_that_are_gone_meanwhile_do_not_count(stage: Stage) -> None
 
 async def test_what_a_credential_is_cut_to_stays_cut(stage: Stage) -> None:
     ada = await admin(stage)
-    cut = replace(ada, standing=replace(ada.standing, permissions=VIEWED | {Permission.USER_MANAGE}))
+    cut = replace(ada, principal=replace(ada.principal, permissions=VIEWED | {Permission.USER_MANAGE}))
     wanted = NewUser("service", roles=frozenset({"operator"}))
     assert await code(users.create_user(stage.database, cut, wanted)) == "roles_too_wide"
     change = UserChange(username="Ada L.")
@@ -295,7 +295,7 @@ async def test_what_a_credential_is_cut_to_stays_cut(stage: Stage) -> None:
 
 async def test_whom_a_policy_lets_in_hands_on_no_more_than_they_may_do(stage: Stage) -> None:
     await stage.person("vera", "viewer")
-    vera = await acting(stage, "vera")
+    vera = await actor(stage, "vera")
     await users.create_user(stage.database, vera, SERVICE)
     change = UserChange(roles=frozenset({"operator"}))
     assert await code(users.change_user(stage.database, vera, "svc-etl", change)) == "roles_too_wide"
@@ -332,7 +332,7 @@ async def test_a_role_on_one_resource_comes_and_goes(stage: Stage) -> None:
     await resource_roles.grant_role(stage.database, ada, grant)
     assert await code(resource_roles.grant_role(stage.database, ada, grant)) == "grant_exists"
     assert await resource_roles.list_grants(stage.database, ada, "bob") == [grant]
-    ((own, allowed),) = await resource_roles.own_grants(stage.database, await acting(stage, "bob"))
+    ((own, allowed),) = await resource_roles.own_grants(stage.database, await actor(stage, "bob"))
     assert (own, set(allowed)) == (grant, {Permission.AGENT_READ, Permission.AGENT_EXECUTE})
     await resource_roles.withdraw_role(stage.database, ada, grant)
     assert await code(resource_roles.withdraw_role(stage.database, ada, grant)) == "grant_not_found"

@@ -44,7 +44,7 @@ async def test_words_without_a_key_are_all_kept(stage: Stage) -> None:
 
 async def test_a_run_that_has_ended_since_it_was_looked_at_takes_no_word(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
-    await stage.running.end(stage.tenant_id, run.brief.run_id, Ending(RunStatus.COMPLETED))
+    await stage.lifecycle.end(stage.tenant_id, run.brief.run_id, Ending(RunStatus.COMPLETED))
     with pytest.raises(Conflict) as refused:
         await say(stage.database, run, Saying("alice", "Wait.", None, None), RULES, NOW)
     assert refused.value.code == "run_finished"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from taskforce.application.runs.model_step import CLOSING, Thinking, Thought, Turn
+from taskforce.application.runs.model_step import CLOSING, ModelStep, ModelStepInput, ModelStepResult
 from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.ids import new_id
-from taskforce.core.domain.runs.run import Brief, Ending, Limits, RunStatus
+from taskforce.core.domain.runs.run import Ending, Limits, RunSpec, RunStatus
 from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -30,9 +30,9 @@ async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
 
 
 @pytest.fixture
-def thinking(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> Thinking:
+def model_step(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> ModelStep:
     scripted.requests.clear()
-    return Thinking(stage.database, stage.briefs, stage.checking, model, TOOLS, stage.live, stage.clock)
+    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
 
 
 def last_messages(scripted: ScriptedLLM) -> list[dict[str, Any]]:
@@ -41,11 +41,11 @@ def last_messages(scripted: ScriptedLLM) -> list[dict[str, Any]]:
     return messages
 
 
-async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, thinking: Thinking, scripted: ScriptedLLM) -> None:
+async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, model_step: ModelStep, scripted: ScriptedLLM) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([tool_calls([("echo", {"text": "x"}), ("echo", {"text": "y"})], says="Let me see.")])
-    first = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
-    again = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    first = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
+    again = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
     assert (first.calls, first.tokens) == (2, 25)
     assert (again.calls, again.tokens) == (2, 25)
     assert len(scripted.requests) == 1
@@ -55,7 +55,7 @@ async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, thinking: Think
 
 
 async def test_words_are_heard_in_order_before_the_reply(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     ids = [new_id(), new_id()]
@@ -63,7 +63,7 @@ async def test_words_are_heard_in_order_before_the_reply(
         for word_id, said in zip(ids, ["Hurry.", "Please."], strict=True):
             await records.words.add(run_id, word_id, "alice", said, stage.now)
     scripted.script([text("Yes.")])
-    await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, words=tuple(ids)))
+    await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, words=tuple(ids)))
     assert [message["content"] for message in last_messages(scripted)][1:] == ["Count.", "Hurry.", "Please."]
     async with stage.database.tenant(stage.tenant_id) as records:
         entries = await records.transcripts.range(run_id, 0, 1)
@@ -71,11 +71,11 @@ async def test_words_are_heard_in_order_before_the_reply(
 
 
 async def test_tokens_of_a_cancelled_call_are_wasted_and_recorded(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([hang("Let me think about")])
-    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1)))
+    call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))
     await scripted.until(lambda it: len(it.requests) == 1)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -85,17 +85,17 @@ async def test_tokens_of_a_cancelled_call_are_wasted_and_recorded(
 
 
 async def test_tokens_of_a_failed_attempt_are_wasted_and_recorded(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([empty(), empty(), status(401), text("Yes.")])
     with pytest.raises(ModelFailure) as failed:
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     assert failed.value.code == "model_reply_invalid"
     with pytest.raises(ModelFailure):
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
-    await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=3))
-    await stage.running.total(stage.tenant_id, run_id)
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
+    await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=3))
+    await stage.lifecycle.total(stage.tenant_id, run_id)
     totals = (await stage.run(run_id)).totals
     assert (totals.wasted_tokens, totals.input_tokens, totals.output_tokens) == (50, 60, 15)
     codes = [event.data["code"] for event in await stage.events(run_id) if event.type == "model.failed"]
@@ -104,27 +104,27 @@ async def test_tokens_of_a_failed_attempt_are_wasted_and_recorded(
 
 
 async def test_failed_attempts_may_use_what_the_runs_row_says_by_now(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     """The brief that this process has kept is from before somebody was allowed more."""
     run_id = (await stage.accepted(limits=Limits(max_tokens=20))).run_id
     scripted.script([empty(), empty(), text("At last.")])
     with pytest.raises(ModelFailure):
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     with pytest.raises(Conflict, match="used up"):
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.runs.set_limits(run_id, Limits(max_tokens=1_000))
-    assert (await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=3))).calls == 0
+    assert (await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=3))).calls == 0
     assert scripted.requests[2:]
 
 
 async def test_the_closing_turn_has_no_tools_and_ends_in_words(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([tool_calls([("echo", {"text": "x"})], says="As far as I came.")])
-    thought = await thinking.think(Turn(stage.tenant_id, run_id, step=2, attempt=1, closing=True))
+    thought = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, closing=True))
     assert thought.calls == 0
     assert "tools" not in scripted.requests[-1]
     assert last_messages(scripted)[-1]["content"] == CLOSING
@@ -133,34 +133,34 @@ async def test_the_closing_turn_has_no_tools_and_ends_in_words(
     assert (reply.text, reply.tool_calls) == ("As far as I came.", ())
 
 
-async def test_whatever_a_model_says_can_be_kept(stage: Stage, thinking: Thinking, scripted: ScriptedLLM) -> None:
+async def test_whatever_a_model_says_can_be_kept(stage: Stage, model_step: ModelStep, scripted: ScriptedLLM) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([tool_calls([("ec\x00ho\ud800", "{\x00")], says="NUL \x00 and half a pair \ud83d.")])
-    assert (await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))).calls == 1
+    assert (await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))).calls == 1
     reply = await stage.observed(run_id, 0)
     assert reply is not None
     assert "\x00" not in reply.text + reply.tool_calls[0].name + reply.tool_calls[0].arguments
-    assert await stage.acting.authorize(stage.tenant_id, run_id, 1) == ()
+    assert await stage.tool_step.authorize(stage.tenant_id, run_id, 1) == ()
 
 
 async def test_words_reach_those_who_watch_with_their_attempt(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([text("It is ", "42.")])
-    await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=3))
+    await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=3))
     assert {word[:4] for word in stage.live.words} == {(stage.tenant_id, run_id, 1, 3)}
     assert "".join(word[4] for word in stage.live.words) == "It is 42."
 
 
-async def test_the_session_so_far_is_told(stage: Stage, thinking: Thinking, scripted: ScriptedLLM) -> None:
+async def test_the_session_so_far_is_told(stage: Stage, model_step: ModelStep, scripted: ScriptedLLM) -> None:
     first = await stage.accepted(mission="One?")
     scripted.script([text("One."), text("Two.")])
-    await thinking.think(Turn(stage.tenant_id, first.run_id, step=1, attempt=1))
-    await stage.running.end(stage.tenant_id, first.run_id, Ending(RunStatus.COMPLETED))
+    await model_step.run(ModelStepInput(stage.tenant_id, first.run_id, step=1, attempt=1))
+    await stage.lifecycle.end(stage.tenant_id, first.run_id, Ending(RunStatus.COMPLETED))
     stage.now = stage.now.replace(minute=1)
     second = await stage.accepted(mission="Two?", session_id=first.session_id)
-    await thinking.think(Turn(stage.tenant_id, second.run_id, step=1, attempt=1))
+    await model_step.run(ModelStepInput(stage.tenant_id, second.run_id, step=1, attempt=1))
     assert [message["content"] for message in last_messages(scripted)][1:] == ["One?", "One.", "Two?"]
 
 
@@ -176,8 +176,8 @@ class Prepared:
         return self.reply
 
 
-def thinking_with(stage: Stage, model: Prepared) -> Thinking:
-    return Thinking(stage.database, stage.briefs, stage.checking, model, TOOLS, stage.live, stage.clock)
+def thinking_with(stage: Stage, model: Prepared) -> ModelStep:
+    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
 
 
 async def test_a_reply_whose_calls_cannot_be_checked_is_kept_and_checked_apart(
@@ -190,40 +190,42 @@ async def test_a_reply_whose_calls_cannot_be_checked_is_kept_and_checked_apart(
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage.checking, "_objection", broken)
-        thought = await thinking_with(stage, model).think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+        patched.setattr(stage.tool_call_policy, "_objection", broken)
+        thought = await thinking_with(stage, model).run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     assert (thought.calls, thought.allowed) == (1, None)
     assert await stage.rows("usage_records", "attempt, input_tokens, error_code") == [(1, 20, None)]
-    assert [one.call for one in await stage.acting.authorize(stage.tenant_id, run_id, 1)] == [1]
+    assert [one.call for one in await stage.tool_step.authorize(stage.tenant_id, run_id, 1)] == [1]
 
 
 async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = (await stage.accepted()).run_id
-    thinking = thinking_with(stage, Prepared())
+    model_step = thinking_with(stage, Prepared())
 
-    async def fails(*_: object) -> Thought:
+    async def fails(*_: object) -> ModelStepResult:
         raise Unavailable("database_unavailable", "Gone.")
 
-    monkeypatch.setattr(thinking, "_store_reply", fails)
+    monkeypatch.setattr(model_step, "_store_reply", fails)
     with pytest.raises(Unavailable):
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     assert await stage.rows("usage_records", "input_tokens, error_code") == [(20, "reply_not_stored")]
     assert (await stage.run(run_id)).totals.wasted_tokens == 25
 
 
 async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = (await stage.accepted()).run_id
-    thinking = thinking_with(stage, Prepared())
-    store = thinking._store_reply
+    model_step = thinking_with(stage, Prepared())
+    store = model_step._store_reply
 
-    async def cancelled_meanwhile(brief: Brief, turn: Turn, heard: Sequence[Entry], reply: ModelReply) -> Thought:
+    async def cancelled_meanwhile(
+        brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+    ) -> ModelStepResult:
         call.cancel()
         return await store(brief, turn, heard, reply)
 
-    monkeypatch.setattr(thinking, "_store_reply", cancelled_meanwhile)
-    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1)))
+    monkeypatch.setattr(model_step, "_store_reply", cancelled_meanwhile)
+    call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await stage.rows("usage_records", "input_tokens, error_code") == [(20, None)]
@@ -231,17 +233,17 @@ async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkey
 
 
 async def test_a_cancellation_stays_one_though_its_cost_cannot_be_recorded(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([hang("Let me")])
-    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1)))
+    call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))
     await scripted.until(lambda it: len(it.requests) == 1)
 
     async def fails(*_: object) -> None:
         raise Unavailable("database_unavailable", "Gone.")
 
-    monkeypatch.setattr(thinking, "_record_waste", fails)
+    monkeypatch.setattr(model_step, "_record_waste", fails)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -251,8 +253,8 @@ async def test_a_cancellation_stays_one_though_its_cost_cannot_be_recorded(
 async def test_a_call_that_was_refused_is_not_permitted_by_a_retry(stage: Stage) -> None:
     run_id = (await stage.accepted()).run_id
     model = Prepared(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", "no_such_tool", "{}"))
-    thinking = thinking_with(stage, model)
-    first = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
-    again = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    model_step = thinking_with(stage, model)
+    first = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
+    again = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
     assert [[one.call for one in thought.allowed or ()] for thought in (first, again)] == [[1], [1]]
     assert (model.asked, len(await stage.audited("tool.call"))) == (1, 1)

@@ -8,28 +8,28 @@ import structlog
 
 from taskforce.application.runs.control import Saying, say
 from taskforce.application.runs.log_context import COMPLETED, STARTED
-from taskforce.application.runs.model_step import Thinking, Thought, Turn
+from taskforce.application.runs.model_step import ModelStep, ModelStepInput, ModelStepResult
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.llm import ChatModel, ModelFailure, ModelReply, ModelRequest
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
-from tests.taskforce.application.runs.test_model_step import model, thinking
+from tests.taskforce.application.runs.test_model_step import model, model_step
 from tests.taskforce.application.scenario import RULES, TOOLS, Stage
 
-__all__ = ["model", "thinking"]
+__all__ = ["model", "model_step"]
 
 
 async def test_a_run_begins_with_the_first_turn_and_ends_with_the_last(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([tool_calls([("echo", {"text": "x"})]), text("Done.")])
-    first = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, told=0))
+    first = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0))
     assert (first.ended, (await stage.run(run_id)).status) == (False, RunStatus.RUNNING)
-    last = await thinking.think(Turn(stage.tenant_id, run_id, step=2, attempt=1, told=0))
+    last = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, told=0))
     run = await stage.run(run_id)
-    assert (last, run.status, run.answer) == (Thought(0, 25, ended=True), RunStatus.COMPLETED, "Done.")
+    assert (last, run.status, run.answer) == (ModelStepResult(0, 25, ended=True), RunStatus.COMPLETED, "Done.")
     assert (run.totals.steps, run.totals.input_tokens, run.totals.output_tokens) == (2, 40, 10)
     assert (run.started_at, run.finished_at) == (stage.now, stage.now)
     milestones = ["run.queued", "run.started", "step.replied", "step.replied", "run.finished"]
@@ -38,29 +38,29 @@ async def test_a_run_begins_with_the_first_turn_and_ends_with_the_last(
 
 
 async def test_an_attempt_that_died_after_it_had_ended_the_run_ended_it(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([text("Done.")])
-    turns = [Turn(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
-    assert [await thinking.think(turn) for turn in turns] == [Thought(0, 25, ended=True)] * 2
+    turns = [ModelStepInput(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
+    assert [await model_step.run(turn) for turn in turns] == [ModelStepResult(0, 25, ended=True)] * 2
     assert [event.type for event in await stage.events(run_id)].count("run.finished") == 1
 
 
 async def test_a_word_that_comes_while_the_model_answers_keeps_the_run_open(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([hang("Let me think"), text("Done."), text("Yes, both.")])
-    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, told=0)))
+    call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0)))
     await scripted.until(lambda it: len(it.requests) == 1)
     call.cancel()
     await asyncio.wait([call])
     word = await say(stage.database, await stage.run(run_id), Saying("alice", "Both?", None, None), RULES, stage.now)
-    again = await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2, told=0))
+    again = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2, told=0))
     assert (again.ended, (await stage.run(run_id)).status) == (False, RunStatus.RUNNING)
-    heard = Turn(stage.tenant_id, run_id, step=2, attempt=1, words=(word.word_id,), told=1)
-    assert (await thinking.think(heard)).ended
+    heard = ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, words=(word.word_id,), told=1)
+    assert (await model_step.run(heard)).ended
     assert (await stage.run(run_id)).answer == "Yes, both."
     with pytest.raises(Conflict) as refused:
         await say(stage.database, await stage.run(run_id), Saying("alice", "And?", None, None), RULES, stage.now)
@@ -68,11 +68,13 @@ async def test_a_word_that_comes_while_the_model_answers_keeps_the_run_open(
 
 
 async def test_the_closing_turn_ends_the_run_as_incomplete(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([tool_calls([("echo", {"text": "x"})], says="As far as I got.")])
-    assert (await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, closing=True, told=0))).ended
+    assert (
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, closing=True, told=0))
+    ).ended
     run = await stage.run(run_id)
     ended = (run.status, run.stop_reason, run.answer)
     assert ended == (RunStatus.INCOMPLETE, StopReason.MAX_STEPS, "As far as I got.")
@@ -97,32 +99,34 @@ async def test_what_a_second_attempt_cost_while_another_ended_the_run_is_in_the_
     run_id = (await stage.accepted()).run_id
     scripted.script([text("Done.")] * 2)
     together = Meeting(model, 2)
-    thinking = Thinking(stage.database, stage.briefs, stage.checking, together, TOOLS, stage.live, stage.clock)
-    turns = [Turn(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
-    thoughts = await asyncio.gather(*(thinking.think(turn) for turn in turns))
+    model_step = ModelStep(
+        stage.database, stage.run_cache, stage.tool_call_policy, together, TOOLS, stage.live, stage.clock
+    )
+    turns = [ModelStepInput(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
+    thoughts = await asyncio.gather(*(model_step.run(turn) for turn in turns))
     assert [thought.ended for thought in thoughts] == [True, True]
     totals = (await stage.run(run_id)).totals
     assert (totals.input_tokens, totals.output_tokens) == (40, 10)
 
 
 async def test_the_first_attempt_tells_once_that_the_run_works_whatever_follows(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([status(401), text("Done.")])
     with structlog.testing.capture_logs() as lines:
         with pytest.raises(ModelFailure):
-            await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, told=0))
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=2, told=0))
+            await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0))
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2, told=0))
     assert [line["event"] for line in lines if line["event"] in {STARTED, COMPLETED}] == [STARTED, COMPLETED]
 
 
 async def test_who_watches_hears_that_the_run_works_before_the_model_has_answered(
-    stage: Stage, thinking: Thinking, scripted: ScriptedLLM
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([hang("Let me think")])
-    call = asyncio.create_task(thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, told=0)))
+    call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0)))
     await scripted.until(lambda it: len(it.requests) == 1)
     assert stage.live.told == {(stage.tenant_id, run_id)}
     call.cancel()
@@ -130,13 +134,13 @@ async def test_who_watches_hears_that_the_run_works_before_the_model_has_answere
 
 
 async def test_a_run_for_whose_user_nothing_may_happen_has_not_begun_and_nobody_is_told_so(
-    stage: Stage, thinking: Thinking
+    stage: Stage, model_step: ModelStep
 ) -> None:
     run_id = (await stage.accepted()).run_id
     await stage.deactivate("alice")
     with structlog.testing.capture_logs() as lines, pytest.raises(Forbidden):
-        await thinking.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, told=0))
+        await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0))
     assert [line for line in lines if line["event"] == STARTED] == []
     assert (await stage.run(run_id)).started_at is None
-    await stage.running.end(stage.tenant_id, run_id, Ending(RunStatus.FAILED, error_code="user_deactivated"))
+    await stage.lifecycle.end(stage.tenant_id, run_id, Ending(RunStatus.FAILED, error_code="user_deactivated"))
     assert [event.type for event in await stage.events(run_id)] == ["run.queued", "run.finished"]

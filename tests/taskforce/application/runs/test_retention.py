@@ -15,9 +15,9 @@ import structlog
 from taskforce.application.runs import retention
 from taskforce.application.runs.control import Saying, say
 from taskforce.application.runs.retention import erase_all_expired, erase_expired
-from taskforce.application.runs.start import accept
+from taskforce.application.runs.start import create_run
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.records import Happening, RequestResult
+from taskforce.core.domain.approvals.records import HistoryEntry, RequestResult
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Erased
@@ -90,7 +90,7 @@ async def ended(stage: Stage, at: datetime, **changes: object) -> str:
     stage.now = at - SECOND
     run_id = (await stage.accepted(**changes)).run_id
     stage.now = at
-    await stage.running.end(stage.tenant_id, run_id, DONE)
+    await stage.lifecycle.end(stage.tenant_id, run_id, DONE)
     stage.now = NOW
     return run_id
 
@@ -110,13 +110,13 @@ async def full(stage: Stage, at: datetime) -> str:
         decision = Decision("vera", Verdict.APPROVE, "fine", Channel.API, stage.now)
         await records.requests.decided(asked.approval.request_id, decision)
         await records.requests.propose(asked.approval.request_id, "hash", {"tool": "pay"}, "vera", stage.now)
-        await records.requests.happened(asked.approval.request_id, Happening("x", "created", "alice", stage.now))
+        await records.requests.happened(asked.approval.request_id, HistoryEntry("x", "created", "alice", stage.now))
         await records.requests.close(asked.approval.request_id, ApprovalStatus.APPROVED, "vera", stage.now)
         came = RequestResult(asked.approval.request_id, "text/plain", "x.txt", stage.now, stage.now)
         await records.request_results.begin(came)
         await records.request_results.add(came, b"secret", {})
     stage.now = at
-    await stage.running.end(stage.tenant_id, run_id, DONE)
+    await stage.lifecycle.end(stage.tenant_id, run_id, DONE)
     stage.now = NOW
     return run_id
 
@@ -254,8 +254,8 @@ async def test_a_key_that_asked_for_an_erased_run_asks_for_a_new_one(stage: Stag
     old = await ended(stage, NOW - 40 * DAY, idempotency_key="mine")
     young = await ended(stage, NOW - 20 * DAY, idempotency_key="yours")
     assert (await sweep(stage)).runs == 1
-    assert (await accept(stage.database, stage.mission(idempotency_key="yours"), NOW)).run_id == young
-    again = await accept(stage.database, stage.mission(idempotency_key="mine"), NOW)
+    assert (await create_run(stage.database, stage.mission(idempotency_key="yours"), NOW)).run_id == young
+    again = await create_run(stage.database, stage.mission(idempotency_key="mine"), NOW)
     assert not again.replayed
     assert again.run_id != old
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.runs.lifecycle import settle
-from taskforce.application.runs.start import MAX_CONTEXT, Accepted, accept
-from taskforce.application.sweeps import UNSTARTED_BATCH, Late, sweep
+from taskforce.application.runs.start import MAX_CONTEXT, AcceptedRun, create_run
+from taskforce.application.sweeps import UNSTARTED_BATCH, OrphanSweep, sweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import RunStatus
@@ -35,14 +35,14 @@ async def test_everything_is_committed_before_anything_starts(stage: Stage) -> N
 async def test_a_repeated_request_gets_the_first_answer(stage: Stage) -> None:
     first = await stage.accepted(idempotency_key="k")
     again = await stage.accepted(idempotency_key="k")
-    assert again == Accepted(first.run_id, first.session_id, replayed=True)
+    assert again == AcceptedRun(first.run_id, first.session_id, replayed=True)
     assert await stage.rows("runs", "run_id::text") == [(first.run_id,)]
 
 
 async def test_repeated_at_once_it_still_makes_one_run(stage: Stage) -> None:
     await stage.person("alice", "operator")
     asked = stage.mission(idempotency_key="k")
-    answers = await asyncio.gather(*(accept(stage.database, asked, NOW) for _ in range(12)))
+    answers = await asyncio.gather(*(create_run(stage.database, asked, NOW) for _ in range(12)))
     assert len({answer.run_id for answer in answers}) == 1
     assert sum(not answer.replayed for answer in answers) == 1
     assert len(await stage.rows("runs", "run_id")) == 1
@@ -90,7 +90,7 @@ async def test_a_body_with_any_text_can_be_told_from_another(stage: Stage) -> No
 async def test_the_sweeper_starts_what_was_left_behind(stage: Stage) -> None:
     late = (await stage.accepted()).run_id
     begun = (await stage.accepted()).run_id
-    await stage.running.begin(stage.tenant_id, begun)
+    await stage.lifecycle.begin(stage.tenant_id, begun)
     stage.now += timedelta(minutes=1)
     fresh = (await stage.accepted()).run_id
     started: list[tuple[str, str]] = []
@@ -114,12 +114,12 @@ async def test_runs_that_have_a_workflow_already_do_not_keep_one_without_waiting
         looked_at.append(run_id)
         return run_id == late[2]
 
-    runs = Late(Alone(stage.database, stage.tenant_id).unstarted_runs, start)
+    runs = OrphanSweep(Alone(stage.database, stage.tenant_id).unstarted_runs, start)
     assert [await runs.sweep(stage.now + timedelta(minutes=1), most=1) for _ in range(5)] == [0, 0, 1, 0, 0]
     assert looked_at == [*late, late[0]]
 
 
 async def test_a_terminated_run_that_is_erased_meanwhile_does_not_keep_the_rows_of_others_open(stage: Stage) -> None:
     terminated = (await stage.accepted()).run_id
-    await settle(stage.running, [(stage.tenant_id, new_id()), (stage.tenant_id, terminated)])
+    await settle(stage.lifecycle, [(stage.tenant_id, new_id()), (stage.tenant_id, terminated)])
     assert (await stage.run(terminated)).error_code == "run_terminated"

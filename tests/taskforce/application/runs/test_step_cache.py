@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from taskforce.application.runs.model_step import Thinking, Turn
+from taskforce.application.runs.model_step import ModelStep, ModelStepInput
 from taskforce.application.runs.step_cache import Conversations
-from taskforce.application.runs.tool_step import Acting
+from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ChatMessage, ModelCall, ModelReply, ModelRequest, RequestedCall
@@ -44,12 +44,16 @@ class Watched(Conversations):
         return self.handed
 
 
-def thinking(stage: Stage, model: Asked, said: Conversations | None = None) -> Thinking:
-    return Thinking(stage.database, stage.briefs, stage.checking, model, TOOLS, stage.live, stage.clock, said)
+def model_step(stage: Stage, model: Asked, said: Conversations | None = None) -> ModelStep:
+    return ModelStep(
+        stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock, said
+    )
 
 
-def acting(stage: Stage, said: Conversations) -> Acting:
-    return Acting(stage.database, stage.briefs, stage.checking, TOOLS, GuardedHttp(), stage.live, stage.clock, said)
+def tool_step(stage: Stage, said: Conversations) -> ToolStep:
+    return ToolStep(
+        stage.database, stage.run_cache, stage.tool_call_policy, TOOLS, GuardedHttp(), stage.live, stage.clock, said
+    )
 
 
 async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_process_would_read(
@@ -60,16 +64,16 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
         await records.words.add(run_id, word_id, "alice", NASTY, stage.now)
     said = Watched(stage.database)
     kept = Asked(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", NASTY, "{}"))
-    here = thinking(stage, kept, said)
-    await here.think(Turn(stage.tenant_id, run_id, step=1, attempt=1, words=(word_id,)))
-    await acting(stage, said).run(stage.ref(run_id), 1, (), None)
+    here = model_step(stage, kept, said)
+    await here.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, words=(word_id,)))
+    await tool_step(stage, said).run(stage.ref(run_id), 1, (), None)
 
     with monkeypatch.context() as patched:
         patched.delattr(TranscriptRows, "latest")
-        await here.think(Turn(stage.tenant_id, run_id, step=2, attempt=1))
+        await here.run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1))
 
     fresh = Asked()
-    await thinking(stage, fresh).think(Turn(stage.tenant_id, run_id, step=2, attempt=1))
+    await model_step(stage, fresh).run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1))
     assert fresh.messages == []
     async with stage.database.tenant(stage.tenant_id) as records:
         read = await records.transcripts.latest(run_id, 0, 100)
@@ -80,14 +84,14 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
 
 async def test_of_two_attempts_that_both_get_a_reply_the_first_counts_and_both_are_paid_for(stage: Stage) -> None:
     run_id = (await stage.accepted()).run_id
-    first = thinking(stage, Asked(RequestedCall("c1", "echo", '{"text": "x"}')))
+    first = model_step(stage, Asked(RequestedCall("c1", "echo", '{"text": "x"}')))
 
     class Late(Asked):
         async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
-            await first.think(Turn(stage.tenant_id, run_id, step=1, attempt=1))
+            await first.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
             return await super().complete(request, on_text)
 
-    late = await thinking(stage, Late()).think(Turn(stage.tenant_id, run_id, step=1, attempt=2))
+    late = await model_step(stage, Late()).run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
     assert [one.call for one in late.allowed or ()] == [1]
     assert (late.calls, late.tokens) == (1, 50)
     assert await stage.rows("usage_records ORDER BY attempt", "attempt, input_tokens") == [(1, 20), (2, 20)]
@@ -96,8 +100,8 @@ async def test_of_two_attempts_that_both_get_a_reply_the_first_counts_and_both_a
 
 async def test_of_two_outcomes_of_a_call_the_model_is_told_the_first(stage: Stage) -> None:
     run_id = await stage.asked(("echo", {"text": "x"}))
-    await stage.acting.run(stage.ref(run_id), 1, (), None)
-    await acting(stage, Conversations(stage.database)).run(stage.ref(run_id), 1, (), None)
+    await stage.tool_step.run(stage.ref(run_id), 1, (), None)
+    await tool_step(stage, Conversations(stage.database)).run(stage.ref(run_id), 1, (), None)
     assert len(await stage.audited("tool.call")) == 1
     assert await stage.rows("usage_records", "attempt, tool") == [(1, "echo")]
 
@@ -124,5 +128,5 @@ def test_a_step_is_handed_out_once_for_who_comes_to_it_again_must_look_what_foll
 async def test_a_reply_that_was_read_does_not_make_a_step_whole(stage: Stage) -> None:
     run_id = await stage.asked(("echo", {"text": "x"}))
     said = Conversations(stage.database)
-    await acting(stage, said).run(stage.ref(run_id), 1, (), None)
+    await tool_step(stage, said).run(stage.ref(run_id), 1, (), None)
     assert said.whole(stage.tenant_id, run_id, 1) is None

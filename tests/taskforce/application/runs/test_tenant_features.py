@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.access.policy_documents import StoredPolicies
-from taskforce.application.runs.model_step import Thinking, Turn
-from taskforce.application.runs.tool_checks import CLEARED_FOR, Checking
-from taskforce.application.runs.tool_step import Acting
+from taskforce.application.runs.model_step import ModelStep, ModelStepInput
+from taskforce.application.runs.tool_checks import CLEARED_FOR, ToolCallPolicy
+from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.transcript import CallStatus
@@ -66,10 +66,10 @@ class Scene:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.model = Recorded()
-        checking = Checking(TOOLS, stage.clock, RULES, StoredPolicies(stage.database))
-        parts = (stage.database, stage.briefs, checking)
-        self.acting = Acting(*parts, TOOLS, GuardedHttp(), stage.live, stage.clock)
-        self.thinking = Thinking(*parts, self.model, TOOLS, stage.live, stage.clock)
+        tool_call_policy = ToolCallPolicy(TOOLS, stage.clock, RULES, StoredPolicies(stage.database))
+        parts = (stage.database, stage.run_cache, tool_call_policy)
+        self.tool_step = ToolStep(*parts, TOOLS, GuardedHttp(), stage.live, stage.clock)
+        self.model_step = ModelStep(*parts, self.model, TOOLS, stage.live, stage.clock)
 
     async def give(self, *features: str) -> None:
         """The tenant has these features from now on, and no others."""
@@ -81,7 +81,7 @@ class Scene:
 
     async def think(self, run_id: str, step: int = 1) -> list[int] | None:
         """One turn of the model; the calls that may go on."""
-        thought = await self.thinking.think(Turn(self.stage.tenant_id, run_id, step, attempt=1))
+        thought = await self.model_step.run(ModelStepInput(self.stage.tenant_id, run_id, step, attempt=1))
         return None if thought.allowed is None else [one.call for one in thought.allowed]
 
 
@@ -125,7 +125,7 @@ async def test_a_call_without_its_feature_is_refused_and_the_model_is_told_which
 async def test_the_feature_counts_for_runs_that_ask_apart_too(scene: Scene) -> None:
     await scene.give()
     run_id = await scene.stage.asked(SEARCH, ("echo", {"text": "x"}), ("no_such_tool", {}))
-    permits = await scene.acting.authorize(scene.stage.tenant_id, run_id, 1)
+    permits = await scene.tool_step.authorize(scene.stage.tenant_id, run_id, 1)
     assert [one.call for one in permits] == [2]
     names = (await scene.stage.told(run_id, call=3)).partition("Tools: ")[2]
     assert "echo" in names
@@ -138,14 +138,14 @@ async def test_a_feature_that_was_taken_away_counts_at_the_moment_of_the_effect(
     assert await scene.think(run_id) == [1]
     await scene.give()
     scene.stage.now += CLEARED_FOR + timedelta(milliseconds=1)
-    seen = await scene.acting.run(scene.stage.ref(run_id), 1, (), None)
+    seen = await scene.tool_step.run(scene.stage.ref(run_id), 1, (), None)
     assert (seen.status, await scene.stage.told(run_id)) == (CallStatus.REFUSED, LACKS)
 
 
 async def test_with_its_feature_a_tool_runs(scene: Scene) -> None:
     await scene.give("rag")
     run_id = await scene.stage.asked(SEARCH)
-    seen = await scene.acting.run(scene.stage.ref(run_id), 1, (), None)
+    seen = await scene.tool_step.run(scene.stage.ref(run_id), 1, (), None)
     assert (seen.status, await scene.stage.told(run_id)) == (CallStatus.SUCCEEDED, "found x")
 
 
@@ -153,10 +153,10 @@ async def test_an_approval_does_not_make_up_for_a_feature(scene: Scene) -> None:
     await scene.give("long_term_memory")
     run_id = await scene.stage.asked(("remember", {"words": "x"}))
     request_id = new_id()
-    await scene.stage.deciding.open_call(scene.stage.ref(run_id), request_id)
-    await scene.stage.deciding.close(scene.stage.tenant_id, request_id, ApprovalStatus.APPROVED, "vera")
+    await scene.stage.decisions.open_call(scene.stage.ref(run_id), request_id)
+    await scene.stage.decisions.close(scene.stage.tenant_id, request_id, ApprovalStatus.APPROVED, "vera")
     await scene.give("rag")
-    seen = await scene.acting.run(scene.stage.ref(run_id), 1, (), request_id)
+    seen = await scene.tool_step.run(scene.stage.ref(run_id), 1, (), request_id)
     assert seen.status is CallStatus.REFUSED
     assert "long_term_memory" in await scene.stage.told(run_id)
 
@@ -168,9 +168,9 @@ async def test_no_feature_and_no_lack_of_one_lets_a_call_run_unapproved(
     await scene.give(*features)
     agent = replace(AGENT, require_approval=("echo",))
     run_id = await scene.stage.asked(("pay", {"amount": 3}), ("echo", {"text": "x"}), agent=agent)
-    permits = await scene.acting.authorize(scene.stage.tenant_id, run_id, 1)
+    permits = await scene.tool_step.authorize(scene.stage.tenant_id, run_id, 1)
     assert [(one.call, one.approval) for one in permits] == [(1, True), (2, True)]
     for call in (1, 2):
-        seen = await scene.acting.run(scene.stage.ref(run_id, call), 1, (), None)
+        seen = await scene.tool_step.run(scene.stage.ref(run_id, call), 1, (), None)
         assert seen.status is CallStatus.REFUSED
         assert "no approval" in await scene.stage.told(run_id, call)

@@ -21,15 +21,15 @@ PAY: Call = ("pay", {"amount": 3})
 
 
 async def allowed(stage: Stage, run_id: str) -> list[int]:
-    return [one.call for one in await stage.acting.authorize(stage.tenant_id, run_id, 1)]
+    return [one.call for one in await stage.tool_step.authorize(stage.tenant_id, run_id, 1)]
 
 
 async def approved(stage: Stage, run_id: str, status: ApprovalStatus = ApprovalStatus.APPROVED, call: int = 1) -> str:
     """Opens the request for a call and ends it."""
     request_id = new_id()
-    await stage.deciding.open_call(stage.ref(run_id, call), request_id)
+    await stage.decisions.open_call(stage.ref(run_id, call), request_id)
     if status is not ApprovalStatus.PENDING:
-        await stage.deciding.close(stage.tenant_id, request_id, status, "said so")
+        await stage.decisions.close(stage.tenant_id, request_id, status, "said so")
     return request_id
 
 
@@ -37,7 +37,7 @@ async def test_sound_calls_go_on_each_in_its_own_way(stage: Stage) -> None:
     run_id = await stage.asked(
         ("echo", {"text": "x"}), ("echo_slowly", {"text": "x"}), PAY, agent=replace(AGENT, require_approval=("echo",))
     )
-    permits = await stage.acting.authorize(stage.tenant_id, run_id, 1)
+    permits = await stage.tool_step.authorize(stage.tenant_id, run_id, 1)
     assert [(one.call, one.spec.quick, one.approval) for one in permits] == [
         (1, True, True),
         (2, False, False),
@@ -98,7 +98,7 @@ async def test_a_tool_outside_the_agents_list_does_not_exist_for_it(stage: Stage
 async def test_a_call_that_was_never_permitted_is_refused_where_it_would_happen(stage: Stage, call: Call) -> None:
     """Whatever the workflow believes: the check stands before the effect."""
     run_id = await stage.asked(call, agent=replace(AGENT, tools=("echo",)))
-    outcome = await stage.acting.run(stage.ref(run_id), 1, (), None)
+    outcome = await stage.tool_step.run(stage.ref(run_id), 1, (), None)
     assert outcome.status is CallStatus.REFUSED
     assert EFFECTS[f"{run_id}/1/1"] == 0
 
@@ -115,17 +115,17 @@ async def test_rights_are_read_anew_at_the_moment_of_the_effect(stage: Stage) ->
     run_id = await stage.asked(("echo", {"text": "x"}), ("echo", {"text": "y"}))
     assert await allowed(stage, run_id) == [1, 2]
     stage.now += CLAIMS_AGE + timedelta(seconds=1)
-    assert (await stage.acting.run(stage.ref(run_id, 1), 1, (), None)).status is CallStatus.REFUSED
+    assert (await stage.tool_step.run(stage.ref(run_id, 1), 1, (), None)).status is CallStatus.REFUSED
     await stage.person("alice", "operator")
     await stage.deactivate("alice")
-    assert (await stage.acting.run(stage.ref(run_id, 2), 1, (), None)).status is CallStatus.REFUSED
+    assert (await stage.tool_step.run(stage.ref(run_id, 2), 1, (), None)).status is CallStatus.REFUSED
     assert EFFECTS[f"{run_id}/1/1"] + EFFECTS[f"{run_id}/1/2"] == 0
 
 
 async def test_a_result_its_usage_and_its_milestone_are_kept_once(stage: Stage) -> None:
     run_id = await stage.asked(("echo", {"text": "x"}))
     for attempt in (1, 2, 3):
-        assert (await stage.acting.run(stage.ref(run_id), attempt, (), None)).status is CallStatus.SUCCEEDED
+        assert (await stage.tool_step.run(stage.ref(run_id), attempt, (), None)).status is CallStatus.SUCCEEDED
     assert EFFECTS[f"{run_id}/1/1"] == 1
     assert await stage.told(run_id) == "x"
     assert await stage.rows("usage_records", "tool, attempt") == [("echo", 1)]
@@ -143,20 +143,20 @@ async def test_a_result_its_usage_and_its_milestone_are_kept_once(stage: Stage) 
 )
 async def test_a_failing_tool_is_an_observation(stage: Stage, call: Call, says: str) -> None:
     run_id = await stage.asked(call)
-    assert (await stage.acting.run(stage.ref(run_id), 1, (), None)).status is CallStatus.FAILED
+    assert (await stage.tool_step.run(stage.ref(run_id), 1, (), None)).status is CallStatus.FAILED
     assert (await stage.told(run_id)).startswith(says)
 
 
 async def test_any_text_goes_through_a_tool(stage: Stage) -> None:
     run_id = await stage.asked(("echo", {"text": "a\x00b\ud800c"}))
     assert await allowed(stage, run_id) == [1]
-    await stage.acting.run(stage.ref(run_id), 1, (), None)
+    await stage.tool_step.run(stage.ref(run_id), 1, (), None)
     assert await stage.told(run_id) == "a\ufffdb?c"
 
 
 async def test_a_large_result_is_kept_whole(stage: Stage) -> None:
     run_id = await stage.asked(("recite", {"size": 3_000_000}))
-    await stage.acting.run(stage.ref(run_id), 1, (), None)
+    await stage.tool_step.run(stage.ref(run_id), 1, (), None)
     observed = await stage.observed(run_id)
     assert observed is not None
     assert observed.whole_size == 3_000_000
@@ -166,8 +166,8 @@ async def test_a_large_result_is_kept_whole(stage: Stage) -> None:
 @pytest.mark.parametrize("item", [{"text": "count", "status": "done"}, {"text": "count"}])
 async def test_a_retry_finds_the_plan_that_was_written(stage: Stage, item: dict[str, str]) -> None:
     run_id = await stage.asked(("todo_write", {"items": [item]}))
-    first = await stage.acting.run(stage.ref(run_id), 1, (), None)
-    again = await stage.acting.run(stage.ref(run_id), 2, (), None)
+    first = await stage.tool_step.run(stage.ref(run_id), 1, (), None)
+    again = await stage.tool_step.run(stage.ref(run_id), 2, (), None)
     assert first == again
     assert again.todo == TodoList.of([("count", item.get("status", "pending"))])
 
@@ -177,19 +177,19 @@ async def test_an_effect_that_may_have_happened_is_not_repeated(stage: Stage) ->
     request_id = await approved(stage, run_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.effects.begin(run_id, 1, 1, "pay", stage.now)
-    assert (await stage.acting.run(stage.ref(run_id), 2, (), request_id)).status is CallStatus.UNKNOWN
+    assert (await stage.tool_step.run(stage.ref(run_id), 2, (), request_id)).status is CallStatus.UNKNOWN
     assert "may or may not" in await stage.told(run_id)
     assert EFFECTS[f"{run_id}/1/1"] == 0
 
 
 async def test_an_approved_call_happens(stage: Stage) -> None:
     run_id = await stage.asked(PAY)
-    outcome = await stage.acting.run(stage.ref(run_id), 1, (), await approved(stage, run_id))
+    outcome = await stage.tool_step.run(stage.ref(run_id), 1, (), await approved(stage, run_id))
     assert (outcome.status, await stage.told(run_id)) == (CallStatus.SUCCEEDED, "paid 3")
 
 
 async def refused(stage: Stage, run_id: str, request_id: str | None, call: int = 1) -> bool:
-    outcome = await stage.acting.run(stage.ref(run_id, call), 1, (), request_id)
+    outcome = await stage.tool_step.run(stage.ref(run_id, call), 1, (), request_id)
     assert EFFECTS[f"{run_id}/1/{call}"] == 0
     expected = "Refused: this call has no approval for exactly these arguments."
     return outcome.status is CallStatus.REFUSED and await stage.told(run_id, call) == expected
@@ -242,37 +242,37 @@ async def test_a_denial_reaches_the_model_with_its_reason_once(stage: Stage) -> 
     run_id = await stage.asked(PAY)
     request_id = await approved(stage, run_id, ApprovalStatus.REJECTED)
     for _ in range(2):
-        assert (await stage.acting.deny(stage.ref(run_id), request_id)).status is CallStatus.DENIED
+        assert (await stage.tool_step.record_denial(stage.ref(run_id), request_id)).status is CallStatus.DENIED
     assert await stage.told(run_id) == (
         "Not allowed: the approval of pay was rejected. Reason: said so. Do not repeat the call unchanged."
     )
     assert len(await stage.audited("tool.call")) == 1
     # Even with a word that comes too late.
-    assert (await stage.acting.run(stage.ref(run_id), 1, (), request_id)).status is CallStatus.DENIED
+    assert (await stage.tool_step.run(stage.ref(run_id), 1, (), request_id)).status is CallStatus.DENIED
 
 
 async def test_what_is_not_there_is_missing(stage: Stage) -> None:
     run_id = await stage.asked(PAY)
     with pytest.raises(Missing):
-        await stage.acting.authorize(stage.tenant_id, run_id, 7)
+        await stage.tool_step.authorize(stage.tenant_id, run_id, 7)
     with pytest.raises(Missing):
-        await stage.acting.authorize(f"{stage.tenant_id}-b", run_id, 1)
+        await stage.tool_step.authorize(f"{stage.tenant_id}-b", run_id, 1)
 
 
 async def test_arguments_that_no_column_takes_can_be_approved(stage: Stage) -> None:
     odd = json.dumps({"text": "\x00\ud800"})
     run_id = await stage.asked(("echo", odd), agent=replace(AGENT, require_approval=("echo",)))
     request_id = await approved(stage, run_id)
-    outcome = await stage.acting.run(stage.ref(run_id), 1, (), request_id)
+    outcome = await stage.tool_step.run(stage.ref(run_id), 1, (), request_id)
     assert outcome.status is CallStatus.SUCCEEDED
 
 
 async def test_a_runs_lines_have_the_guides_names_and_say_whose_they_are(stage: Stage) -> None:
     run_id = await stage.asked(("echo", {"text": "a secret word"}))
     with structlog.testing.capture_logs() as lines:
-        await stage.running.begin(stage.tenant_id, run_id)
-        await stage.acting.run(stage.ref(run_id), 1, (), None)
-        await stage.running.end(stage.tenant_id, run_id, Ending(RunStatus.COMPLETED))
+        await stage.lifecycle.begin(stage.tenant_id, run_id)
+        await stage.tool_step.run(stage.ref(run_id), 1, (), None)
+        await stage.lifecycle.end(stage.tenant_id, run_id, Ending(RunStatus.COMPLETED))
     told = {line["event"]: line for line in lines}
     assert set(told) == {"agent.execution.started", "tool.executed", "agent.execution.completed"}
     for line in told.values():

@@ -5,9 +5,9 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from taskforce.application.identity.principals import Actor, recognise, standing
-from taskforce.application.runs.lifecycle import Running
-from taskforce.application.runs.run_cache import Briefs
+from taskforce.application.identity.principals import Actor, load_principal, resolve_principal
+from taskforce.application.runs.lifecycle import RunLifecycle
+from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.tenants.deletion import Erasing
 from taskforce.application.tenants.deletion_requests import (
     DeletionWish,
@@ -25,7 +25,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from tests.fixtures import stack as stacks
 from tests.taskforce.application.scenario import NOW
-from workflows.client.client import TemporalDoor
+from workflows.client.client import WorkflowClient
 
 SECOND = timedelta(seconds=1)
 
@@ -36,7 +36,7 @@ async def operator(database: Database, home: str) -> Actor:
     rules = AccessRules(platform_tenant=home)
     async with database.tenant(home) as records:
         await records.users.save(UserRecord(home, "pia", "Pia", granted_roles=frozenset({"admin"})), NOW)
-        return Actor(await standing(records, "pia", rules, NOW), rules, "req-1", NOW)
+        return Actor(await load_principal(records, "pia", rules, NOW), rules, "req-1", NOW)
 
 
 async def test_a_tenant_that_was_the_platforms_once_keeps_its_reports(database: Database, tenant: str) -> None:
@@ -44,20 +44,20 @@ async def test_a_tenant_that_was_the_platforms_once_keeps_its_reports(database: 
     for name in (former, gone):
         await database.register_tenant(name, NOW)
     asked = await request_deletion(database, database, await operator(database, former), DeletionWish(gone))
-    acting = await operator(database, home)
+    actor = await operator(database, home)
     with pytest.raises(Conflict) as refused:
-        await request_deletion(database, database, acting, DeletionWish(former))
+        await request_deletion(database, database, actor, DeletionWish(former))
     assert refused.value.code == "tenant_keeps_reports"
     # Whoever runs the platform now finds the report that another tenant keeps.
-    assert await find_deletion(database, acting, gone) == asked
+    assert await find_deletion(database, actor, gone) == asked
     assert asked.home_id == former
 
 
 async def test_late_ones_are_started_and_those_that_have_begun_are_not(database: Database, tenant: str) -> None:
-    acting = await operator(database, f"{tenant}-home")
+    actor = await operator(database, f"{tenant}-home")
     for name in ("late", "begun"):
         await database.register_tenant(f"{tenant}-{name}", NOW)
-        await request_deletion(database, database, acting, DeletionWish(f"{tenant}-{name}", 60))
+        await request_deletion(database, database, actor, DeletionWish(f"{tenant}-{name}", 60))
     async with database.tenant(f"{tenant}-home") as records:
         await records.deletions.passed(f"{tenant}-begun", Phase.BEGUN, {}, NOW)
     started: list[str] = []
@@ -82,7 +82,7 @@ async def test_a_token_does_not_bring_a_deleted_tenant_back(
     claimed = Identity("ada", gone, "Ada", None, frozenset({"admin"}), "tests", NOW, NOW + SECOND)
     rules = AccessRules(platform_tenant=home, tenants_at_first_sight=at_first_sight)
     with pytest.raises(Forbidden) as refused:
-        await recognise(database, database, claimed, rules, NOW)
+        await resolve_principal(database, database, claimed, rules, NOW)
     assert refused.value.code == code
     async with database.tenant(gone) as records:
         assert await records.tenant.get() is None
@@ -95,7 +95,7 @@ async def erase(database: Database, home: str, gone: str) -> None:
 
 
 async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_report_is_closed(
-    database: Database, postgres: stacks.DatabaseUrls, door: TemporalDoor, tenant: str
+    database: Database, postgres: stacks.DatabaseUrls, door: WorkflowClient, tenant: str
 ) -> None:
     home, gone = f"{tenant}-home", f"{tenant}-gone"
     for name in (home, gone):
@@ -105,7 +105,7 @@ async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_re
     await erase(database, home, gone)
     await straggle(postgres, gone)
     async with Publisher(postgres.app) as live:
-        running = Running(database, Briefs(database), live, lambda: NOW)
+        running = RunLifecycle(database, RunCache(database), live, lambda: NOW)
         erasing = Erasing(database, database, door, running, lambda: NOW)
         with pytest.raises(Unavailable, match="rate_buckets") as early:
             await erasing.verify(gone)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from taskforce.application.webhooks.delivery import Delivered, Delivering
+from taskforce.application.webhooks.delivery import Delivered, DeliveryAttempts
 from taskforce.core.domain.webhooks.delivery import Answered, DeliveryStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import now
@@ -52,7 +52,7 @@ async def test_a_webhook_that_was_led_elsewhere_meanwhile_is_not_gone(hooks: Hoo
             assert webhook is not None
             await records.webhooks.save(replace(webhook, url="https://moved.example.com/"))
 
-    await Delivering(hooks.database, Gone(move), now).attempt(hooks.tenant_id, delivery_id, 1)
+    await DeliveryAttempts(hooks.database, Gone(move), now).attempt(hooks.tenant_id, delivery_id, 1)
     found = await hooks.webhook(webhook_id)
     assert found is not None
     assert (found.enabled, found.url) == (True, "https://moved.example.com/")
@@ -60,7 +60,7 @@ async def test_a_webhook_that_was_led_elsewhere_meanwhile_is_not_gone(hooks: Hoo
 
 async def test_whoever_disables_it_at_that_moment_is_waited_for_and_does_not_wait(hooks: Hooks) -> None:
     webhook_id, delivery_id = await queued(hooks)
-    delivering = Delivering(hooks.database, Gone(), now)
+    delivering = DeliveryAttempts(hooks.database, Gone(), now)
     async with hooks.database.tenant(hooks.tenant_id) as records:
         webhook = await records.webhooks.locked(webhook_id)
         assert webhook is not None
@@ -78,7 +78,7 @@ async def test_whoever_disables_it_at_that_moment_is_waited_for_and_does_not_wai
 async def test_an_attempt_that_was_kept_is_not_made_again(hooks: Hooks) -> None:
     _, delivery_id = await queued(hooks)
     receiver = Gone()
-    delivering = Delivering(hooks.database, receiver, now)
+    delivering = DeliveryAttempts(hooks.database, receiver, now)
     first = await delivering.attempt(hooks.tenant_id, delivery_id, 1)
     again = await delivering.attempt(hooks.tenant_id, delivery_id, 1)
     assert (first.status, again.status, receiver.asked) == (DeliveryStatus.FAILED, DeliveryStatus.FAILED, 1)

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.webhooks.delivery import Lanes
-from taskforce.application.webhooks.dispatch import LATE, REMEMBERED, Starting, starting
+from taskforce.application.webhooks.delivery import ConcurrencyLimit
+from taskforce.application.webhooks.dispatch import LATE, REMEMBERED, DeliveryDispatcher, starting
 from taskforce.core.domain.errors import Limited, Unavailable
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import now
@@ -53,7 +53,7 @@ async def test_what_another_process_has_left_is_started_when_it_is_late(hooks: H
     webhook, _ = await hooks.make(URL)
     await hooks.announce()
     start = Started(hooks.tenant_id)
-    sweeper = Starting(database, start, now)
+    sweeper = DeliveryDispatcher(database, start, now)
     await sweeper.sweep(now() - LATE)
     assert start.ids == []
     await sweeper.sweep(now())
@@ -64,7 +64,7 @@ async def test_what_was_started_is_left_alone_for_a_while(hooks: Hooks, database
     await hooks.make(URL)
     await hooks.announce()
     start, at = Started(hooks.tenant_id), now()
-    sweeper = Starting(database, start, lambda: at)
+    sweeper = DeliveryDispatcher(database, start, lambda: at)
     for _ in range(3):
         await sweeper.sweep(now())
     assert len(start.ids) == 1
@@ -80,7 +80,7 @@ async def test_one_that_cannot_be_started_keeps_nobody_waiting(hooks: Hooks, dat
     newer, older = [one.delivery_id for one in await hooks.deliveries(webhook)]
     start = Started(hooks.tenant_id)
     start.refused = {older}
-    sweeper = Starting(database, start, now)
+    sweeper = DeliveryDispatcher(database, start, now)
     with pytest.raises(Unavailable):
         await sweeper.sweep(now())
     assert start.ids == [newer]
@@ -90,7 +90,7 @@ async def test_one_that_cannot_be_started_keeps_nobody_waiting(hooks: Hooks, dat
 
 
 def test_receivers_that_hang_take_only_so_many_lanes() -> None:
-    lanes = Lanes(in_all=3, of_a_tenant=2)
+    lanes = ConcurrencyLimit(in_all=3, of_a_tenant=2)
     with lanes.taken("a"), lanes.taken("a"):
         with pytest.raises(Limited), lanes.taken("a"):
             pass

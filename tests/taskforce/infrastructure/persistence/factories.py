@@ -10,8 +10,8 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.ids import new_id
-from taskforce.core.domain.metering.usage import Spending
-from taskforce.core.domain.runs.run import AgentDefinition, Brief, Limits
+from taskforce.core.domain.metering.usage import UsageEntry
+from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
 from taskforce.core.interfaces.llm import ModelCall
 from taskforce.infrastructure.persistence.database import Database
 
@@ -33,9 +33,9 @@ AGENT = AgentDefinition(
 )
 
 
-def brief(tenant_id: str, **changes: Any) -> Brief:
+def brief(tenant_id: str, **changes: Any) -> RunSpec:
     """A run that is asked for."""
-    asked = Brief(
+    asked = RunSpec(
         tenant_id=tenant_id,
         run_id=new_id(),
         session_id=f"{tenant_id}:session-1",
@@ -58,7 +58,7 @@ async def settled(database: Database, tenant_id: str, *user_ids: str) -> None:
             await records.users.save(UserRecord(tenant_id, user_id, user_id), NOW)
 
 
-async def queued(database: Database, tenant_id: str, **changes: Any) -> Brief:
+async def queued(database: Database, tenant_id: str, **changes: Any) -> RunSpec:
     """Makes the tenant, its people and a run."""
     asked = brief(tenant_id, **changes)
     await settled(database, tenant_id, asked.user_id)
@@ -86,9 +86,9 @@ def request(run_id: str, **changes: Any) -> Request:
     return replace(asked, **changes)
 
 
-def spending(run_id: str, *calls: ModelCall, **changes: Any) -> Spending:
+def spending(run_id: str, *calls: ModelCall, **changes: Any) -> UsageEntry:
     """What a step used."""
-    spent = Spending(
+    spent = UsageEntry(
         run_id=run_id, step=1, call=0, attempt=1, user_id="alice", agent_id="assistant", at=NOW, calls=calls
     )
     return replace(spent, **changes)

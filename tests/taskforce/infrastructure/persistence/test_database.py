@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
 from models.migrations.runner import upgrade
 from taskforce.core.domain.errors import Invalid, Unavailable
-from taskforce.core.domain.metering.usage import Spending
+from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.infrastructure.config.settings import normalise_database_url
 from taskforce.infrastructure.persistence.database import Database, StatementError
 from tests.fixtures import stack as stacks
@@ -177,7 +177,7 @@ async def test_gathered_writes_that_failed_are_never_left_out_of_a_commit(
     await upgrade(normalise_database_url(server.urls().owner))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     await door.register_tenant("gathering", now)
-    spending = Spending("no-run", 1, 1, 1, "alice", "agent", now, tool="echo")
+    spending = UsageEntry("no-run", 1, 1, 1, "alice", "agent", now, tool="echo")
 
     async def overlook() -> None:
         async with door.tenant("gathering") as records:

@@ -15,7 +15,7 @@ from models.tables.metadata import METADATA
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Unavailable
-from taskforce.core.domain.runs.run import Brief, RunStatus
+from taskforce.core.domain.runs.run import RunSpec, RunStatus
 from taskforce.infrastructure.persistence.database import Database, StatementError
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures import stack as stacks
@@ -52,7 +52,7 @@ class Crowd:
     """Many tenants, each with one run, who look at what they see."""
 
     door: Database
-    asked: Mapping[str, Brief]
+    asked: Mapping[str, RunSpec]
     chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     async def glance(self) -> None:
@@ -347,7 +347,7 @@ async def test_a_look_sets_the_tenant_before_it_looks_whatever_plan_is_made(
         await driver.execute(f"SET plan_cache_mode = {setting}")
         for _ in range(8):
             assert await records.runs.get(asked.run_id) is not None
-            assert (await records.users.standing("alice"))[0] is not None
+            assert (await records.users.principal("alice"))[0] is not None
             assert await records.transcripts.latest(asked.run_id, 0, 10) == []
         await driver.execute("RESET plan_cache_mode")
 

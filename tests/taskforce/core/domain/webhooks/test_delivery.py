@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskforce.core.domain.webhooks.delivery import WAITS, Answered, Delivery, DeliveryStatus, Standing
+from taskforce.core.domain.webhooks.delivery import WAITS, Answered, Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT
 from taskforce.core.domain.webhooks.signatures import Happened
 
@@ -21,30 +21,32 @@ def answered(status: int | None, **headers: str) -> Answered:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_success_ends_it(status: int) -> None:
-    assert delivery().after(1, answered(status), NOW) == Standing(DeliveryStatus.DELIVERED)
+    assert delivery().after(1, answered(status), NOW) == DeliveryState(DeliveryStatus.DELIVERED)
     assert answered(status).error is None
 
 
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 301, 302, 307, 308, 400, 401, 404, 429, 500, 503, 599])
 def test_anything_else_is_tried_again_five_seconds_later(status: int | None) -> None:
-    assert delivery().after(1, answered(status), NOW) == Standing(DeliveryStatus.PENDING, NOW + timedelta(seconds=5))
+    assert delivery().after(1, answered(status), NOW) == DeliveryState(
+        DeliveryStatus.PENDING, NOW + timedelta(seconds=5)
+    )
     assert answered(status).error
 
 
 def test_the_tenth_attempt_is_the_last_and_comes_after_three_days() -> None:
     for number, wait in enumerate(WAITS, start=1):
-        assert delivery().after(number, answered(500), NOW) == Standing(DeliveryStatus.PENDING, NOW + wait)
-    assert delivery().after(10, answered(500), NOW) == Standing(DeliveryStatus.FAILED)
+        assert delivery().after(number, answered(500), NOW) == DeliveryState(DeliveryStatus.PENDING, NOW + wait)
+    assert delivery().after(10, answered(500), NOW) == DeliveryState(DeliveryStatus.FAILED)
     assert sum(WAITS, timedelta()) == timedelta(days=3, hours=3, minutes=35, seconds=5)
     assert sorted(WAITS) == list(WAITS)
 
 
 def test_a_receiver_that_is_gone_is_not_asked_again() -> None:
-    assert delivery().after(1, answered(410), NOW) == Standing(DeliveryStatus.FAILED)
+    assert delivery().after(1, answered(410), NOW) == DeliveryState(DeliveryStatus.FAILED)
 
 
 def test_a_test_is_tried_once() -> None:
-    assert delivery(TEST_EVENT).after(1, answered(500), NOW) == Standing(DeliveryStatus.FAILED)
+    assert delivery(TEST_EVENT).after(1, answered(500), NOW) == DeliveryState(DeliveryStatus.FAILED)
 
 
 @pytest.mark.parametrize(
@@ -62,14 +64,14 @@ def test_a_test_is_tried_once() -> None:
 )
 def test_a_receiver_may_ask_for_more_time_but_for_no_more_than_a_day(said: str, wait: timedelta) -> None:
     for status in (429, 503):
-        standing = delivery().after(1, answered(status, retry_after=said), NOW)
-        assert standing.next_attempt_at == NOW + wait
-        assert standing.wait(NOW) == wait
+        state = delivery().after(1, answered(status, retry_after=said), NOW)
+        assert state.next_attempt_at == NOW + wait
+        assert state.wait(NOW) == wait
 
 
 def test_a_wait_that_is_over_is_none_at_all() -> None:
-    assert Standing(DeliveryStatus.PENDING, NOW).wait(NOW + timedelta(days=1)) == timedelta()
-    assert Standing(DeliveryStatus.DELIVERED).wait(NOW) is None
+    assert DeliveryState(DeliveryStatus.PENDING, NOW).wait(NOW + timedelta(days=1)) == timedelta()
+    assert DeliveryState(DeliveryStatus.DELIVERED).wait(NOW) is None
 
 
 def test_why_there_was_no_answer_is_kept_short() -> None:

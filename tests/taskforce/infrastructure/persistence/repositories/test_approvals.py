@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.records import Approver, Happening, Request
+from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.paging import Page
@@ -142,6 +142,6 @@ async def test_a_very_long_history_shows_its_end(database: Database, tenant: str
         await records.requests.add(asked)
         for number in range(2_003):
             at = NOW + timedelta(milliseconds=number)
-            await records.requests.happened(request_id, Happening(f"{number}", "commented", "alice", at))
+            await records.requests.happened(request_id, HistoryEntry(f"{number}", "commented", "alice", at))
         history = await records.requests.history(request_id)
     assert [one.name for one in history] == [f"{number}" for number in range(3, 2_003)]

@@ -6,10 +6,10 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from taskforce.core.domain.runs.run import Brief, RunStatus
+from taskforce.core.domain.runs.run import RunSpec, RunStatus
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, conversation
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.core.interfaces.repositories.idempotency import AlreadyThere
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.persistence.database import Database, StatementError
 from tests.taskforce.infrastructure.persistence.factories import NASTY, NOW, STORED, queued
@@ -38,12 +38,12 @@ def observation(number: int, call: int, text: str = "ok") -> Entry:
     )
 
 
-async def append(records: Records, run: Brief, entries: Sequence[Entry]) -> None:
+async def append(records: Records, run: RunSpec, entries: Sequence[Entry]) -> None:
     for entry in entries:
         await records.transcripts.append(run.run_id, entry)
 
 
-async def said(database: Database, run: Brief, entries: Sequence[Entry]) -> None:
+async def said(database: Database, run: RunSpec, entries: Sequence[Entry]) -> None:
     async with database.tenant(run.tenant_id) as records:
         await append(records, run, entries)
 
@@ -85,7 +85,7 @@ async def test_an_entry_that_is_there_stays_as_it_is_and_nothing_is_stored_with_
 ) -> None:
     run = await queued(database, tenant)
     await said(database, run, step(1, 2))
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(DuplicateKey):
         await said(database, run, [*step(2, 0), observation(1, 2, "forged")])
     async with database.tenant(tenant) as records:
         kept = await records.transcripts.entry(run.run_id, 1, 2)
@@ -104,7 +104,7 @@ async def test_who_catches_the_error_of_a_second_entry_commits_nothing(database:
             await records.transcripts.append(run.run_id, observation(1, 0))
             with pytest.raises(asyncpg.UniqueViolationError):
                 # Read together with what waits to be written.
-                await records.users.standing("alice")
+                await records.users.principal("alice")
 
     with pytest.raises(StatementError, match="rolled back"):
         await catch()

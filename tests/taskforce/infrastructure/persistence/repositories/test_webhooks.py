@@ -58,7 +58,7 @@ async def test_one_event_has_one_id_and_each_delivery_its_own(hooks: Hooks) -> N
     assert one.delivery_id != other.delivery_id
     assert is_id(one.delivery_id)
     assert one.what.subject == {"tenant_id": hooks.tenant_id, "text": STORED}
-    assert (one.what.at, one.created_at, one.standing.status) == (NOW, NOW, "queued")
+    assert (one.what.at, one.created_at, one.state.status) == (NOW, NOW, "queued")
 
 
 async def test_it_is_written_with_what_else_waits_in_one_statement(hooks: Hooks) -> None:
