@@ -11,7 +11,8 @@ import pytest
 
 from tests.architecture.conftest import REPOSITORY, Source, sources
 
-LONGEST_FILE = 400
+LONGEST_FILE = 500
+"""A wall. 400 lines are a sign that a file holds two nouns; it is split by noun, not folded to fit."""
 LONG_FUNCTION = 50
 MEDIAN_FUNCTION = 15
 
