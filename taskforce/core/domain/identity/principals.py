@@ -3,11 +3,15 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
+
+PLATFORM_TENANT: Final = "platform"
+"""The tenant whose people run the platform, unless a deployment names another."""
 
 
 def require(held: Collection[Permission], needed: Permission) -> None:
@@ -43,7 +47,7 @@ class AccessRules:
     claims_age: timedelta = timedelta(hours=24)
     roles: Mapping[str, Role] = field(default_factory=lambda: SYSTEM_ROLES)
     default_role: str | None = None
-    platform_tenant: str = "platform"
+    platform_tenant: str = PLATFORM_TENANT
     tenants_at_first_sight: bool = True
 
 
