@@ -60,8 +60,11 @@ class Principal:
         tenant: The user's tenant.
         roles: The roles that count.
         permissions: What they allow.
-        user_roles: The user's own roles; those of an API key that speaks for it may be fewer.
+        user_roles: The user's own roles; those of an API key or a token that speaks for it may be fewer.
         key_id: The API key that speaks, if it is one.
+        claims: The roles that the token which speaks claims, to which those of other tokens are cut; None where none
+            does, or that is not known.
+        is_narrowed: Whether the user's newest token claims roles that this one does not, and that so do not count.
     """
 
     user: "UserRecord"
@@ -70,6 +73,8 @@ class Principal:
     permissions: frozenset[Permission]
     user_roles: frozenset[str]
     key_id: str | None = None
+    claims: frozenset[str] | None = None
+    is_narrowed: bool = False
 
     @property
     def is_cut(self) -> bool:
