@@ -53,6 +53,8 @@ def _email(value: str) -> str | None:
 
 
 def _name(value: str) -> str:
+    if value.isascii() and value.isprintable() and len(value) <= LONGEST_NAME:
+        return " ".join(value.split())
     # Characters that a font composes are one to the eye; composed, a cut does not part them.
     text = unicodedata.normalize("NFC", value[:_LONGEST_READ])
     spaced = "".join(" " if _is_space(letter) else letter for letter in text)

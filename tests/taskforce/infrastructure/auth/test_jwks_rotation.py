@@ -1,11 +1,13 @@
 """Issuers that change their keys, badly: no names, the same name again, or nothing published for a moment."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
 
 from taskforce.core.domain.errors import Unauthenticated, Unavailable
+from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard
 from taskforce.infrastructure.auth.jwt_provider import JWTIdentityProvider
 from tests.taskforce.infrastructure.auth.forged_tokens import (
@@ -86,6 +88,20 @@ async def test_a_published_key_with_a_name_is_found_without_it(web: Web, clock: 
 
     assert await comes_in(provider, signed(None))
     assert await comes_in(provider, forge({"alg": "ES256"}, sign=es256))
+
+
+async def test_of_several_issuers_each_is_meant_with_its_own_key(web: Web, clock: MovingClock) -> None:
+    one = provider_for(publish(web, published("k1")), clock, tenant="acme")
+    web.answer("/other", json.dumps({"keys": [published("k1", OTHER_KEY)]}).encode())
+    other = provider_for(web.url("/other"), clock, tenant="globex", issuer="https://other.example")
+    both = Issuers([one, other])
+
+    assert (await both.authenticate(signed(None))).tenant_id == "acme"
+    theirs = "https://other.example"
+    assert (await both.authenticate(signed(None, OTHER_KEY, iss=theirs))).tenant_id == "globex"
+    for token in (signed(None, OTHER_KEY), signed(None, iss=theirs)):
+        with pytest.raises(Unauthenticated):
+            await both.authenticate(token)
 
 
 # A key that was replaced

@@ -1,5 +1,6 @@
 """Keys as the library of CVE-2017-15361 made them, and keys as others do."""
 
+import functools
 import random
 from math import prod
 
@@ -30,6 +31,7 @@ def weak_prime(bits: int, primes: int, chance: random.Random) -> int:
             return candidate
 
 
+@functools.cache
 def weak_modulus(bits: int) -> int:
     chance = random.Random(bits)
     return weak_prime(bits // 2, MOST_OF[bits], chance) * weak_prime(bits // 2, MOST_OF[bits], chance)
