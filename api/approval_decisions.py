@@ -9,6 +9,7 @@ import structlog
 from fastapi import Response
 
 from api.auth.caller import Caller
+from api.auth.guard import require_whole
 from api.composition import GatewayContext
 from api.run_dispatch import reach
 from api.schemas.approval_requests import RequestOut, request_out
@@ -18,6 +19,7 @@ from taskforce.application.approvals.changes import Change
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED, DecisionAttempt
 from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Verdict, update_id
+from taskforce.core.domain.approvals.definitions import PERMISSION_ESCALATION
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.approvals.terms import Deciders
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Unavailable
@@ -159,24 +161,31 @@ def require_open(request: Request) -> None:
 
 
 def require_key_enough(context: GatewayContext, caller: Caller, request: Request, approver: Approver) -> None:
-    """Lets an API key decide only what its own roles decide; the workflow asks for its user's.
+    """Lets an API key, or a token that claims less than another, decide only what its own roles decide.
+
+    The workflow asks for its user's.
 
     Raises:
-        Forbidden, Conflict: As `ground_for`.
+        Forbidden, Conflict: As `ground_for`; `claims_narrowed` for such a token where the approver hands on rights.
     """
-    if caller.key_id is not None:
+    if caller.key_id is not None or caller.principal.is_narrowed:
         ground_for(request, approver, Channel.API, context.clock())
+    if request.request_type == PERMISSION_ESCALATION:
+        require_whole(caller)
 
 
 def change_of(caller: Caller, request: Request, wish: ChangeInput, now: datetime) -> Change:
     """What a caller wants of a request, as the use case takes it.
 
     Raises:
-        Forbidden: `key_may_not`: an API key changes what its user has asked for, or what it may manage, and no more.
+        Forbidden: `key_may_not`: an API key changes what its user has asked for, or what it may manage, and no more;
+            `claims_narrowed`: nor does a token that claims less than another.
     """
     own = request.approval.requester_id == caller.user_id and wish.kind == "withdraw"
-    if caller.key_id is not None and not own and Permission.POLICY_MANAGE not in caller.permissions:
-        raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
+    if not own and Permission.POLICY_MANAGE not in caller.permissions:
+        require_whole(caller)
+        if caller.key_id is not None:
+            raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
     to = Deciders(wish.roles, wish.people)
     return Change(wish.actor_id, wish.kind, now, wish.comment, to, wish.http_request, wish.key_id)
 

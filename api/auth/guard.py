@@ -27,6 +27,18 @@ from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.logging import bind
 
+
+def require_whole(caller: Caller) -> None:
+    """Requires a token that claims no less than the user's newest one, for what hands on all rights of the user.
+
+    Raises:
+        Forbidden: `claims_narrowed`.
+    """
+    if caller.principal.is_narrowed:
+        text = "This token claims less than another of yours, and this takes all of your rights. Use the other."
+        raise Forbidden("claims_narrowed", text)
+
+
 _bearer = HTTPBearer(auto_error=False, description="A signed token that names user, tenant and roles, or an API key.")
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]

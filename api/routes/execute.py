@@ -91,6 +91,7 @@ async def _accept(
         body=body if isinstance(body, dict) else {},
         request_id=caller.request_id,
         key_id=caller.key_id,
+        claimed_roles=caller.principal.claims,
         most_sessions=caller.principal.tenant.settings.max_concurrent_sessions,
     )
     accepted = await create_run(context.database, mission, context.clock())

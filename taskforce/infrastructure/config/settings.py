@@ -186,6 +186,7 @@ class Settings(BaseSettings):
         trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
         encryption_key: What columns are sealed with; see `master_key`.
         jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
+        jwt_platform: Whether the issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY` speaks for the platform's tenant too.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
@@ -230,6 +231,7 @@ class Settings(BaseSettings):
     jwt_public_key: SecretStr | None = Field(None, alias="JWT_PUBLIC_KEY")
     jwt_issuer: str = Field("https://auth.yourcompany.com", alias="JWT_ISSUER")
     jwt_audience: str = Field("taskforce-api", alias="JWT_AUDIENCE")
+    jwt_platform: bool = Field(False, alias="JWT_PLATFORM")
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> Self:
