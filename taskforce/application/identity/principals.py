@@ -171,7 +171,7 @@ async def load_principal_for_key(
     claims: frozenset[str] | None = None,
     under_way: bool = False,
 ) -> Principal:
-    """As `load_principal`, cut to the API key, or the token, by which something was asked for; for what acts long after.
+    """As `load_principal`, cut to the API key or token by which something was asked for; for what acts long after.
 
     Raises:
         Forbidden: As `load_principal`; `api_key_ended`: the key has been revoked, or is expired.
