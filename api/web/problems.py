@@ -121,6 +121,11 @@ def request_id_of(request: Request) -> str | None:
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
+    return await answer_failure(request, error)
+
+
+async def answer_failure(request: Request, error: DomainError) -> Response:
+    """Answers an expected failure: with its problem document, and an audit row where the audit log must show it."""
     if error.kind is Kind.UNAVAILABLE:
         _log.warning("http.unavailable", code=error.code, detail=error.message)
     if isinstance(error, RateLimited):
@@ -133,7 +138,8 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [
         FieldProblem(field=".".join(str(part) for part in one["loc"])[:200], message=str(one["msg"])[:500])
-        for one in error.errors()
+        # There can be as many as the body has values.
+        for one in error.errors()[:MOST_FIELDS]
     ]
     detail = "The request does not fit; `errors` says where."
     return problem(422, "request_invalid", detail, request_id=request_id_of(request), fields=fields)
