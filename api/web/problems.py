@@ -30,9 +30,9 @@ STATUSES: Mapping[Kind, int] = {
 MEDIA_TYPE = "application/problem+json"
 MOST_FIELDS = 50
 
-_TOO_LARGE = 413
-_TITLES = {_TOO_LARGE: "Content Too Large", 422: "Unprocessable Content"}
-_ROUTING = {
+TOO_LARGE = 413
+_TITLES = {TOO_LARGE: "Content Too Large", 422: "Unprocessable Content"}
+ROUTING = {
     400: ("body_invalid", "The body cannot be read."),
     404: ("route_not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "This path does not take this method."),
@@ -92,7 +92,7 @@ def domain_problem(error: DomainError, request_id: str | None) -> Response:
 
 def too_large(most: int, request_id: str | None) -> Response:
     """The answer to a body beyond the limit."""
-    return problem(_TOO_LARGE, "body_too_large", f"A body may have at most {most} bytes.", request_id=request_id)
+    return problem(TOO_LARGE, "body_too_large", f"A body may have at most {most} bytes.", request_id=request_id)
 
 
 def unsupported(request_id: str | None) -> Response:
@@ -147,5 +147,5 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 async def _on_routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, detail = _ROUTING.get(error.status_code, ("request_refused", "The request was refused."))
+    code, detail = ROUTING.get(error.status_code, ("request_refused", "The request was refused."))
     return problem(error.status_code, code, detail, request_id=request_id_of(request), headers=error.headers)
