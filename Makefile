@@ -1,48 +1,73 @@
 # Everything goes through .venv, made from a lock file whose hashes are checked. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench histories errors lock clean venv venv-dev
+.PHONY: help run doctor test test-fast cov check fmt bench histories errors lock clean venv-run venv-check venv-test
 
-BIN := .venv/bin
+# By `python -m`: the programs in .venv/bin begin with a path that may hold what no shell or kernel takes there.
+PYTHON_M := .venv/bin/python -m
+UV = $(or $(shell command -v uv),$(wildcard .venv/tools/bin/uv))
 export PYTHON
+# What a person's shell has set for another Python would make ours load its modules.
+unexport CDPATH PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONEXECUTABLE PYTHONOPTIMIZE PYTHONINSPECT
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-run: venv ## set up what is missing, start everything here, run a sample mission, stay up until Ctrl-C
-	@$(BIN)/python -m cli.main up
+run: venv-run ## set up what is missing, start everything here, run a sample mission, stay up until Ctrl-C
+	@$(PYTHON_M) cli.main up
 
-test: venv-dev ## all tests, on a real Temporal and a real PostgreSQL
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+doctor: ## say what is here and what `make run` and `make test` would fetch; needs nothing but Python
+	@scripts/setup.sh doctor
+	@if scripts/setup.sh ready; then $(PYTHON_M) cli.main doctor; fi
 
-check: venv-dev ## format, lint, types, import contracts
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+test: venv-test ## all tests, on a real Temporal and a real PostgreSQL
+	$(PYTHON_M) pytest -n 2 --durations=15 $(ARGS)
 
-bench: venv-dev ## benchmarks, each beside a baseline from the same run
-	$(BIN)/python -m bench $(ARGS)
+test-fast: venv-check ## the tests that need no server and start no process, in less than a minute
+	$(PYTHON_M) pytest -n 2 -m "not server and not process" --hypothesis-profile=fast $(ARGS)
 
-histories: venv-dev ## record the histories of workflow endings that have none yet
-	$(BIN)/python -m tests.replay.record $(ARGS)
+cov: venv-test ## all tests, and which lines they reach; fails below the floor in pyproject.toml
+	$(PYTHON_M) pytest -n 2 --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
-errors: venv-dev ## write docs/errors.md from the code
-	$(BIN)/python -m scripts.error_codes
+check: venv-check ## format, lint, types, import contracts
+	$(PYTHON_M) ruff format --check .
+	$(PYTHON_M) ruff check .
+	$(PYTHON_M) mypy
+	.venv/bin/python -c 'from importlinter.cli import lint_imports_command as run; run()'
 
-lock: ## resolve pyproject.toml anew into both lock files (needs uv)
-	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --custom-compile-command "make lock" --upgrade --quiet --output-file requirements.lock
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --custom-compile-command "make lock" --constraint requirements.lock --upgrade --quiet \
+fmt: venv-check ## format, and mend what the linter can mend by itself
+	$(PYTHON_M) ruff format .
+	$(PYTHON_M) ruff check --fix .
+	$(PYTHON_M) ruff format .
+
+bench: venv-test ## benchmarks, each beside a baseline from the same run
+	$(PYTHON_M) bench $(ARGS)
+
+histories: venv-test ## record the histories of workflow endings that have none yet
+	$(PYTHON_M) tests.replay.record $(ARGS)
+
+errors: venv-check ## write docs/errors.md from the code
+	$(PYTHON_M) scripts.error_codes
+
+# ARGS=--upgrade takes the newest of everything; without it only what pyproject.toml makes necessary changes.
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" --quiet
+lock: ## resolve pyproject.toml into the lock files; ARGS=--upgrade renews all
+	@test -n "$(UV)" || { echo "make lock needs uv: make run fetches one, or see https://docs.astral.sh/uv/"; exit 1; }
+	"$(UV)" pip compile pyproject.toml $(LOCKED) $(ARGS) --output-file requirements.lock
+	"$(UV)" pip compile pyproject.toml --extra dev $(LOCKED) $(ARGS) --constraint requirements.lock \
 		--output-file requirements-dev.lock
+	echo uv | "$(UV)" pip compile - $(LOCKED) $(ARGS) --output-file requirements-uv.lock
 
 clean: ## remove the virtual environment and caches; .taskforce, which holds data, stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@scripts/setup.sh clean
+	rm -rf .cache .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-venv:
-	@scripts/setup-venv.sh run
+venv-run:
+	@scripts/setup.sh run
 
-venv-dev:
-	@scripts/setup-venv.sh dev
+venv-check:
+	@scripts/setup.sh check
+
+venv-test:
+	@scripts/setup.sh test

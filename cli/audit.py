@@ -1,5 +1,6 @@
 """`taskforce audit`: exports the audit log, and checks an export without the server that wrote it."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -197,7 +198,11 @@ def _verify(*, file: str, anchor: str | None, start: str | None, as_json: bool) 
 
 
 def _opened(file: str) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if file == _STDIN else Path(file).open("rb")
+    if file != _STDIN:
+        return Path(file).open("rb")
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return nullcontext(sys.stdin.buffer)
 
 
 def _checked(stream: BinaryIO, anchor: "Anchor", start: "Anchor | None") -> "Verified":

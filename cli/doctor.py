@@ -18,7 +18,7 @@ from sqlalchemy import NullPool
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from cli.stack.binaries import TEST_SERVER, cache_dir, find_temporal
+from cli.stack.binaries import find_temporal, find_test_server
 from cli.stack.home import StackHome, StackState
 from cli.stack.ports import holder, is_free
 from cli.stack.postgres import EmbeddedPostgres, major_version
@@ -159,7 +159,7 @@ async def _answers(url: str) -> bool:
 
 
 def _time_skipping() -> Check:
-    if (cache_dir() / f"test-server-{TEST_SERVER[2]}" / "run").exists():
+    if find_test_server():
         return Check("time skipping", ok=True, required=False, found="in the cache")
     tools = [tool for tool in ("java", "mvn") if shutil.which(tool)]
     ok = len(tools) == 2  # noqa: PLR2004  both of them

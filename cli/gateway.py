@@ -24,6 +24,7 @@ _SILENCE_SECONDS: Final = 50.0  # three keep-alive comments
 _PREPARING_SECONDS: Final = 600.0
 _PREFIX: Final = 8
 _WHOLE: Final = 36
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _ID: Final = re.compile(r"[0-9a-f-]{8,36}")
 _HINTS: Final = {
     401: "Give a token by --token or TASKFORCE_TOKEN; in development `taskforce token` makes one.",
@@ -51,6 +52,7 @@ class Gateway:
         import httpx
 
         self.url = checked_url(url)
+        token = checked_token(token)
         headers = {"User-Agent": "taskforce-cli", **({"Authorization": f"Bearer {token}"} if token else {})}
         timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
         try:
@@ -58,9 +60,7 @@ class Gateway:
                 base_url=f"{self.url}/api/v1", headers=headers, timeout=timeout, trust_env=not is_local(self.url)
             )
         except (UnicodeEncodeError, httpx.InvalidURL):
-            raise Trouble(
-                Exit.USAGE, "token_or_url_invalid", "The token or the URL has impossible characters."
-            ) from None
+            raise Trouble(Exit.USAGE, "url_invalid", "The gateway's URL has impossible characters.") from None
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -279,9 +279,22 @@ def checked_url(url: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
-    if not usable or any(character.isspace() for character in url):
+    if not usable or not url.isprintable() or any(character.isspace() for character in url):
         raise Trouble(Exit.USAGE, "url_invalid", "The gateway's URL must look like http://127.0.0.1:8000.")
     return url.rstrip("/")
+
+
+def checked_token(token: str | None) -> str | None:
+    """A token as it goes into a header: without the newline that files and shells leave at its end.
+
+    Raises:
+        Trouble: It holds something that no token has.
+    """
+    stripped = token.strip() if token else ""
+    if stripped and not _TOKEN.fullmatch(stripped):
+        message = "The token holds blanks, control characters or letters that no token has."
+        raise Trouble(Exit.USAGE, "token_invalid", message, hint="Was it copied whole, and alone?")
+    return stripped or None
 
 
 def is_local(url: str) -> bool:

@@ -1,15 +1,16 @@
 """The `taskforce` command. What a command needs is imported when it runs, so that `--help` is quick."""
 
-import io
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import typer
 
-from cli import agents, approvals, audit, run, runs, tenants, token
-from cli.exits import EXIT_CODES
+from cli import agents, approvals, audit, run, runs, streams, tenants, token
+from cli.exits import EXIT_CODES, Exit, Trouble
 from cli.options import AsJson
 from cli.reporting import reported
+from cli.terminal import complain, write_json
 
 _WORK: Final = "Missions"
 _DECISIONS: Final = "Decisions"
@@ -66,10 +67,30 @@ app.command(rich_help_panel=_HERE)(reported(token.token))
 
 def main() -> None:
     """Entry point of the program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    app()
+    streams.prepare()
+    try:
+        try:
+            _require_text(sys.argv[1:])
+            app()
+        finally:
+            sys.stdout.flush()  # here, where it can be told that it failed
+    except streams.OutputLost as lost:
+        streams.abandon_output()
+        if not lost.reader_left:
+            complain(str(lost))
+        sys.exit(int(Exit.ERROR))
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    from cli.render import complain_of
+
+    try:
+        streams.require_text(arguments)
+    except Trouble as trouble:
+        if "--json" in arguments:
+            write_json(trouble.document())
+        complain_of(trouble)
+        sys.exit(int(trouble.exit_code))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """Reports errors of a command in one line, with an exit code."""
 
 import functools
-import os
-import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Final, ParamSpec
 
 import typer
 
@@ -13,6 +11,9 @@ from cli.terminal import write_json
 from taskforce.core.domain.errors import DomainError
 
 P = ParamSpec("P")
+
+
+_NOT_TEXT: Final = "Something that was given holds bytes or characters that are not text in UTF-8."
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
@@ -30,12 +31,11 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
             _tell(trouble, as_json=bool(kwargs.get("as_json")))
         except DomainError as error:
             _tell(Trouble(exit_of_kind(error.kind), error.code, error.message), as_json=bool(kwargs.get("as_json")))
+        except UnicodeError:
+            # From a file, a variable or a prompt; arguments and standard input were looked at before.
+            _tell(Trouble(Exit.USAGE, "not_text", _NOT_TEXT), as_json=bool(kwargs.get("as_json")))
         except KeyboardInterrupt:
             raise typer.Exit(int(Exit.INTERRUPTED)) from None
-        except BrokenPipeError:
-            # Whoever read our output has gone; Python would complain of it once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(int(Exit.ERROR)) from None
 
     return wrapped
 

@@ -1,7 +1,6 @@
 """`taskforce run`: starts a mission and follows it."""
 
 import json
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -11,6 +10,7 @@ import typer
 from cli.documents import Document
 from cli.exits import Exit, Trouble
 from cli.options import AsJson, Token, Url
+from cli.streams import is_interactive, read_input
 from cli.terminal import complain, console, is_plain, write_json
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(
 
     if agent and profile:
         raise Trouble(Exit.USAGE, "usage", "Give --agent or --profile, not both.")
-    text = sys.stdin.read() if mission == "-" else mission
+    text = read_input() if mission == "-" else mission
     order: dict[str, object] = {"mission": text, "context": read_context(context or []) or None}
     order |= {"agent_id": agent, "profile": profile, "model": model, "session_id": session, "max_steps": max_steps}
     order |= {"version": version, "alias": alias}
@@ -89,7 +89,7 @@ def follow_here(gateway: "Gateway", run: Document, *, as_json: bool, cancel_on_i
         JsonView() if as_json else LiveView(console(), gateway.url) if live else PlainView(console(), gateway.url)
     )
     view.opened(run)
-    follower = Follower(gateway, run, view, ask=live and sys.stdin.isatty(), cancel_on_interrupt=cancel_on_interrupt)
+    follower = Follower(gateway, run, view, ask=live and is_interactive(), cancel_on_interrupt=cancel_on_interrupt)
     return follower.follow().exit_code
 
 

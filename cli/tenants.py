@@ -1,6 +1,5 @@
 """`taskforce tenants`: for whoever runs the platform. Deletes a tenant, and shows the report of it."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -8,6 +7,7 @@ import typer
 
 from cli.exits import Exit, Trouble
 from cli.options import AsJson, Token, Url
+from cli.streams import is_interactive
 
 if TYPE_CHECKING:
     from cli.documents import Document
@@ -99,7 +99,7 @@ def _report(*, tenant: str, as_json: bool, url: str | None, token: str | None) -
 
 
 def _confirm(tenant: str) -> None:
-    if not sys.stdin.isatty():
+    if not is_interactive():
         raise Trouble(Exit.USAGE, "not_confirmed", "Nobody is there to be asked.", hint="--yes deletes without asking.")
     typed = typer.prompt(f"Everything of {tenant} will be erased, for ever. Type its id to delete it", err=True)
     if typed.strip() != tenant:

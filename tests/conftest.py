@@ -3,13 +3,18 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from types import FunctionType
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import structlog
 from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 
+from cli.stack.postgres import EmbeddedPostgres
+from cli.stack.temporal import TemporalDevServer
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -25,7 +30,20 @@ from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
 _STACK = pytest.StashKey[Stack]()
+# `make test-fast` chooses it: hypothesis then looks at less, and the same at each run.
+hypothesis.settings.register_profile("fast", max_examples=10, deadline=None, derandomize=True)
+
 _ADDRESS = pytest.StashKey[StackAddress]()
+_SERVER_FIXTURES = frozenset({"stack", "temporal", "server_program"})
+_SERVER_MODULES = frozenset(
+    {
+        EmbeddedPostgres.__module__,
+        TemporalDevServer.__module__,
+        WorkflowEnvironment.__module__,
+        "tests.chaos.private_stack",
+    }
+)
+_PROCESS_FIXTURES = frozenset({"taskforce", "shell", "checkout"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,9 +54,42 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background, everything below would inherit a deaf ear to Ctrl-C, which some tests press.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "server: needs a PostgreSQL or a Temporal; set by what a test uses")
+    config.addinivalue_line("markers", "process: starts the command, or the set-up; set by what a test uses")
+    if _without_servers(config):
+        _refuse_servers()
     shared = getattr(config, "workerinput", {}).get("stack")
     if shared is not None:
         config.stash[_ADDRESS] = StackAddress(**shared)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks what needs a server, or starts the command: by its fixtures, or by what its module can start."""
+    if not isinstance(item, pytest.Function):
+        return
+    fixtures = set(item.fixturenames)
+    if fixtures & _SERVER_FIXTURES or any(_origin(one) in _SERVER_MODULES for one in vars(item.module).values()):
+        item.add_marker("server")
+    if fixtures & _PROCESS_FIXTURES:
+        item.add_marker("process")
+
+
+def _origin(value: object) -> str | None:
+    return value.__module__ if isinstance(value, type | FunctionType) else None
+
+
+def _without_servers(config: pytest.Config) -> bool:
+    return "not server" in str(config.getoption("markexpr"))
+
+
+def _refuse_servers() -> None:
+    """Shows a test that starts a server and is not marked: nothing would tell of it until it is slow elsewhere."""
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        pytest.fail("This test starts a server, which tests/conftest.py does not see; see `pytest_itemcollected`.")
+
+    EmbeddedPostgres.start = EmbeddedPostgres.create_database = refuse  # type: ignore[assignment,method-assign]
+    TemporalDevServer.launch = refuse  # type: ignore[method-assign]
 
 
 def _started(config: pytest.Config) -> StackAddress:
@@ -54,6 +105,8 @@ class _Share:
     @staticmethod
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(node: Any) -> None:
+        if _without_servers(node.config):
+            return
         node.workerinput["stack"] = _started(node.config).as_dict()
 
 

@@ -1,7 +1,8 @@
 """Becomes another program that ends when its supervisor does.
 
-Run by path with `python -I -S child.py <supervisor's pid> <program> <arguments...>`. Where the kernel can tell of a
-parent's death (Linux) even `kill -9` of the supervisor ends the program by SIGTERM; elsewhere the next start does.
+Run by path with `python -I -S child.py <supervisor's pid> <umask or -> <program> <arguments...>`. Where the kernel can
+tell of a parent's death (Linux) even `kill -9` of the supervisor ends the program by SIGTERM; elsewhere the next start
+does.
 """
 
 import ctypes
@@ -12,14 +13,16 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main(supervisor: int, command: list[str]) -> None:
+def main(supervisor: int, umask: str, command: list[str]) -> None:
     """Replaces this process by the command, unless the supervisor is gone already.
 
     Args:
         supervisor: The pid that the parent must have.
+        umask: Octal; `-` keeps the supervisor's.
         command: Program and arguments.
     """
-    os.umask(0o077)  # what it writes (databases, files of runs) is for this user only
+    if umask != "-":
+        os.umask(int(umask, 8))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != supervisor:
@@ -28,4 +31,4 @@ def main(supervisor: int, command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

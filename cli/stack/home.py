@@ -1,11 +1,9 @@
 """The directory of the local stack (`.taskforce`): its lock, its state and its development secrets."""
 
 import base64
-import fcntl
 import os
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cli.stack.locks import exclusive
 from cli.stack.processes import ProcessId
-from taskforce.core.domain.errors import Conflict
 
 _SECRET_BYTES = 32
 
@@ -132,39 +130,6 @@ class StackHome:
             directory.mkdir(mode=0o700, exist_ok=True)
             for path in (directory, *directory.glob(ours)):
                 _close(path)
-
-
-@contextmanager
-def exclusive(lock: Path, *, seconds: float) -> Iterator[None]:
-    """Holds a lock file against other processes.
-
-    Args:
-        lock: The file; stays.
-        seconds: How long to wait for somebody else.
-
-    Raises:
-        Conflict: Somebody else kept it for that long.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "a+") as file:
-        _acquire(file.fileno(), lock, time.monotonic() + seconds)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _acquire(descriptor: int, lock: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise Conflict("in_use", f"{lock} is held by process {lock.read_text() or 'unknown'}.") from None
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _close(path: Path) -> None:

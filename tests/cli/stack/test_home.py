@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.home import StackHome, StackState, exclusive
+from cli.stack.home import StackHome, StackState
+from cli.stack.locks import exclusive
 from cli.stack.ports import free_port, holder, is_free, require_free
 from cli.stack.processes import Child, ProcessId, environment_without, wait_until
 from taskforce.core.domain.errors import Conflict

@@ -7,13 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
+from cli.stack.postgres import EmbeddedPostgres, PostgresUrls, programs
 from cli.stack.processes import ProcessId, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.infrastructure.config.settings import normalise_database_url
@@ -191,3 +192,25 @@ def test_data_of_another_version_is_refused(home: Path) -> None:
     with pytest.raises(Conflict) as refused:
         EmbeddedPostgres(home / "postgres").start()
     assert refused.value.code == "postgres_version"
+
+
+def test_programs_at_a_path_that_a_shell_would_change_run_from_a_copy(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = programs().parents[1]
+    odd = home / "a $x `id`" / real.name
+    odd.parent.mkdir()
+    odd.symlink_to(real)
+    if (libraries := real.with_name(f"{real.name}.libs")).is_dir():
+        odd.with_name(libraries.name).symlink_to(libraries)
+    monkeypatch.setenv("TASKFORCE_CACHE", str(home / "cache"))
+    monkeypatch.setattr(
+        "cli.stack.postgres.importlib.util.find_spec", lambda _: SimpleNamespace(submodule_search_locations=[str(odd)])
+    )
+    assert programs().is_relative_to(home / "cache")
+    assert programs() == programs()
+    server = EmbeddedPostgres(home / "b $x `id`" / "postgres", durable=False)
+    try:
+        assert server.start().app
+    finally:
+        server.stop()

@@ -1,7 +1,6 @@
 """Agents of the catalog: their versions, the names that lead to one, and what may become of them."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,6 +13,7 @@ from taskforce.core.domain.errors import Conflict, Invalid, Missing
 from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
 from taskforce.core.domain.identity.roles import display_name
 from taskforce.core.domain.ids import is_id, missing
+from taskforce.core.domain.slugs import derived
 
 MOST_VERSIONS = 500
 MOST_ALIASES = 50
@@ -24,19 +24,19 @@ SLUG = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 ALIAS = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 
 _SLUG, _ALIAS = re.compile(SLUG), re.compile(ALIAS)
-_GAP = re.compile(r"[^a-z0-9]+")
 _LIVE = (VersionStatus.PENDING_APPROVAL, VersionStatus.PUBLISHED, VersionStatus.DEPRECATED)
 
 
 def slug_of(name: str) -> str:
-    """Derives the name in addresses: of `Customer Support Agent` it is `customer-support-agent`.
+    """Derives the name in addresses: of `Customer Support Agent` it is `customer-support-agent`; see `derived`.
 
     Raises:
-        Invalid: `slug_invalid`: nothing of it can stand in an address; state a slug.
+        Invalid: `slug_invalid`: the name has neither letters nor digits, or is an id; state a slug.
     """
-    folded = unicodedata.normalize("NFKD", name).casefold()
-    plain = "".join(char for char in folded if not unicodedata.combining(char))
-    return checked_slug(_GAP.sub("-", plain)[:64].strip("-"))
+    slug = derived(name)
+    if not slug or is_id(slug):
+        raise Invalid("slug_invalid", "No slug can be derived from this name; state one as `slug`.")
+    return checked_slug(slug)
 
 
 def checked_slug(slug: str) -> str:

@@ -1,0 +1,5 @@
+"""What ends the set-up."""
+
+
+class SetupFailed(Exception):
+    """The set-up cannot go on; the message is for people and says what would help."""
