@@ -177,24 +177,3 @@ SignedIn = params.Depends(Guard(None))
 """Marks a route for anybody of a tenant; what may be seen and done depends on the thing itself."""
 Open = params.Depends(Unguarded())
 """Marks a route for everybody, without a token."""
-
-
-async def require_also(
-    context: GatewayContext, caller: Caller, permission: Permission, thing: str | None, route: str
-) -> None:
-    """Asks for a further right, for what is about two things at once.
-
-    Args:
-        context: The gateway's parts.
-        caller: Who calls.
-        permission: The right.
-        thing: The id of what it is about.
-        route: The route's name, for policies.
-
-    Raises:
-        Forbidden: `permission_denied` or `policy_denied`.
-    """
-    here = await with_resource_roles(
-        context.database, caller.principal, permission, thing, context.rules, context.clock()
-    )
-    await require_right(context.policies, here, permission, thing, {"channel": "api", "route": route})

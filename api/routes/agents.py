@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.agent_yaml import YAML_BODY, imported_agent, read_body
 from api.auth.caller import Caller, Context, actor_of
-from api.auth.guard import Allowed, require_also
+from api.auth.guard import Allowed, require_on
 from api.composition import GatewayContext
 from api.schemas.catalog import (
     AgentChangeIn,
@@ -212,7 +212,7 @@ def _new(asked: CloneIn, definition: dict[str, Any]) -> NewAgent:
 
 async def _read_also(context: GatewayContext, caller: Caller, name: str) -> Agent:
     agent = await agents.find_agent(context.database, actor_of(context, caller), name)
-    await require_also(context, caller, Permission.AGENT_READ, agent.agent_id, "clone_agent")
+    await require_on(context, caller, Permission.AGENT_READ, agent.agent_id)
     return agent
 
 

@@ -41,14 +41,14 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     """Audits a refusal that the log must show; a log that cannot be written is told to the process's log.
 
     Args:
-        request: The refused request; its state has whoever asked, once that is known.
+        request: The refused request; its state has the principal that asked, once that is known.
         error: Why it was refused.
     """
     if not isinstance(error, Unauthenticated | Forbidden):
         return
     context = request.app.state.context
     assert isinstance(context, GatewayContext)
-    principal = getattr(request.state, "standing", None)
+    principal = getattr(request.state, "principal", None)
     with suppress(Limited):
         try:
             # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
