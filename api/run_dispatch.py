@@ -7,8 +7,7 @@ from typing import TypeVar
 import structlog
 
 from api.composition import GatewayContext
-from taskforce.application.runs.lifecycle import RunLifecycle, require_run
-from taskforce.application.runs.run_cache import RunCache
+from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Conflict, Missing, Unavailable
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus
@@ -24,7 +23,7 @@ _log = structlog.get_logger(__name__)
 async def start(context: GatewayContext, brief: RunSpec) -> None:
     """Starts a committed run; when Temporal does not answer, the sweeper starts it later."""
     try:
-        await context.workflow_client.start_run(brief)
+        await context.workflow_client.runs.start(brief)
     except Unavailable:
         return
 
@@ -32,7 +31,7 @@ async def start(context: GatewayContext, brief: RunSpec) -> None:
 async def start_request(context: GatewayContext, tenant_id: str, request: Request) -> None:
     """Starts the workflow of a filed request; when Temporal does not answer, the sweeper starts it later."""
     try:
-        await context.workflow_client.start_request(tenant_id, request)
+        await context.workflow_client.approvals.start(tenant_id, request)
     except Unavailable:
         return
 
@@ -67,7 +66,7 @@ async def steer(context: GatewayContext, run: Run, act: Callable[[], Awaitable[N
     async def begin() -> None:
         current = await require_run(context.database, run.brief.tenant_id, run.brief.run_id)
         current.require_open()
-        await context.workflow_client.start_run(run.brief)
+        await context.workflow_client.runs.start(run.brief)
 
     await reach(act, begin)
 
@@ -81,10 +80,9 @@ async def cancel(context: GatewayContext, run: Run) -> None:
     """
     tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
     try:
-        await steer(context, run, lambda: context.workflow_client.cancel_run(tenant_id, run_id))
+        await steer(context, run, lambda: context.workflow_client.runs.cancel(tenant_id, run_id))
     except Missing:
-        running = RunLifecycle(context.database, RunCache(context.database), context.live, context.clock)
-        await running.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
+        await context.use_cases.lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
 
 
 async def cancel_all(context: GatewayContext, tenant_id: str, run_ids: Sequence[str]) -> int:

@@ -77,7 +77,7 @@ class Product:
         mission = _mission(tool, calls, limits or Limits())
         run_id = (await create_run(self._stack.database, mission, datetime.now(UTC))).run_id
         run = await require_run(self._stack.database, TENANT, run_id)
-        await self._workflow_client.start_run(run.brief)
+        await self._workflow_client.runs.start(run.brief)
         return run_id
 
     async def ended(self, run_id: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import approval_decisions, run_dispatch
+from api import run_dispatch
 from api.agent_yaml import YAML_BODY, imported_version, read_body
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
@@ -25,7 +25,9 @@ from api.schemas.catalog import (
     version_out,
 )
 from api.schemas.pages import ListOut
-from api.web.headers import IdempotencyKey, Seen
+from api.web.headers import IdempotencyKey, Seen, mark_replayed
+from taskforce.application.approvals.decide import DecisionDraft, decide
+from taskforce.application.approvals.requests import concerning
 from taskforce.application.catalog import agents, publishing, versions
 from taskforce.application.catalog.agents import Named
 from taskforce.application.catalog.publishing import Read, Submission
@@ -236,15 +238,13 @@ async def _decided(
     if request is None:
         check()
         raise missing("request")
-    async with context.database.tenant(caller.tenant_id) as records:
-        approver = await approval_decisions.who_asks(records, context, caller)
-    decision = approval_decisions.decision_of(caller, request, verdict, sent.comment)
     body = {"verdict": verdict.value, **sent.model_dump(exclude_none=True)}
-    word = approval_decisions.Word(decision, key, body, check=check)
-    said = await approval_decisions.say(context, caller, request, approver, word)
-    if said.status is not ApprovalStatus.PENDING:
-        await context.workflow_client.concluded(caller.tenant_id, request.approval.request_id)
-    approval_decisions.mark_replayed(response, said)
+    draft = DecisionDraft(verdict, sent.comment, key=key, body=body, check=check)
+    to_decide = await concerning(context.database, actor, request)
+    decided = await decide(context.decision_ports, actor, to_decide, draft)
+    if decided.status is not ApprovalStatus.PENDING:
+        await context.workflow_client.approvals.concluded(caller.tenant_id, request.approval.request_id)
+    mark_replayed(response, replayed=decided.replayed)
     agent = await agents.find_agent(context.database, actor, named.name)
     return _out(context, response, agent, agent.version(version_id))
 

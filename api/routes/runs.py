@@ -126,7 +126,7 @@ async def message_run(
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
         await run_dispatch.steer(
-            context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, "add_word", said.word_id)
+            context, run, lambda: context.workflow_client.runs.signal(tenant_id, known_id, "add_word", said.word_id)
         )
     if said.replayed:
         response.headers["idempotency-replayed"] = "true"
@@ -151,5 +151,5 @@ async def _signal(context: GatewayContext, caller: Caller, run_id: str, signal: 
     run = await _find_to_steer(context, caller, run_id)
     await mark(context.database, run, f"run.{signal}", _steerer(caller), context.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
-    await run_dispatch.steer(context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, signal))
+    await run_dispatch.steer(context, run, lambda: context.workflow_client.runs.signal(tenant_id, known_id, signal))
     return run_out(await find_run(context, caller, run_id), context.temporal_ui)

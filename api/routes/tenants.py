@@ -85,7 +85,7 @@ async def delete_tenant(
     if not deletion.is_done:
         # When Temporal does not answer, the sweeper starts it later.
         with suppress(Unavailable):
-            await context.workflow_client.start_deletion(deletion.order.tenant_id)
+            await context.workflow_client.tenants.start_deletion(deletion.order.tenant_id)
     response.headers["location"] = deletion_path(deletion.order.tenant_id)
     return deletion_out(deletion)
 

@@ -127,7 +127,7 @@ async def redeliver(
 async def _sent(delivery: Delivery, caller: Caller, context: GatewayContext, response: Response) -> DeliveryOut:
     # When Temporal does not answer, the delivery is started later.
     with suppress(Unavailable):
-        await context.workflow_client.start_delivery(caller.tenant_id, delivery.delivery_id, delivery.what.event)
+        await context.workflow_client.deliveries.start(caller.tenant_id, delivery.delivery_id, delivery.what.event)
     response.headers["location"] = f"{_path(delivery.webhook_id)}/deliveries/{delivery.delivery_id}"
     return delivery_out(delivery)
 
