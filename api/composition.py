@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from api.agent_selection import Agents
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
 from taskforce.application.approvals.decide import DecisionPorts
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.catalog.agents import CatalogTags
+from taskforce.application.runs.control import ControlPorts
+from taskforce.application.runs.start import RunPorts
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.catalog.definition import Offered
@@ -31,6 +32,7 @@ from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher
+from taskforce.infrastructure.profile_agents import ProfileAgents
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
@@ -81,7 +83,7 @@ class GatewayContext:
     live: Live
     workflow_client: WorkflowClient
     identities: Issuers
-    agents: Agents
+    agents: ProfileAgents
     rules: AccessRules = field(default_factory=AccessRules)
     rates: RateRules = field(default_factory=RateRules)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
@@ -104,6 +106,16 @@ class GatewayContext:
     def offered(self) -> Offered:
         """What a definition in the catalog may name."""
         return self.agents.offered(self.tools)
+
+    @property
+    def run_ports(self) -> RunPorts:
+        """What starting a run needs."""
+        return RunPorts(self.database, self.workflow_client.runs, self.agents, self.policies)
+
+    @property
+    def control_ports(self) -> ControlPorts:
+        """What reaching a run that is under way needs."""
+        return ControlPorts(self.database, self.workflow_client.runs, self.use_cases.lifecycle)
 
     @property
     def decision_ports(self) -> DecisionPorts:
@@ -156,8 +168,8 @@ def temporal_ui(settings: Settings) -> str | None:
     return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows"
 
 
-def _agents(settings: Settings) -> Agents:
-    return Agents(
+def _agents(settings: Settings) -> ProfileAgents:
+    return ProfileAgents(
         settings.config_dir,
         settings.profile,
         os.environ,

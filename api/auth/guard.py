@@ -11,13 +11,13 @@ from typing import Annotated
 from fastapi import Depends, Request, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from api.auth.caller import Caller, Context
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.resource import thing_of
 from api.composition import GatewayContext
 from api.web.client_address import client_address
 from api.web.denials import Claimed
 from api.web.problems import request_id_of
-from taskforce.application.access.authorization import require_right, with_resource_roles
+from taskforce.application.access import authorization
 from taskforce.application.access.rate_limits import count_request
 from taskforce.application.identity.principals import recognise_key, refresh_principal, resolve_principal
 from taskforce.core.domain.errors import Forbidden, Unauthenticated
@@ -69,10 +69,8 @@ async def require_on(context: GatewayContext, caller: Caller, permission: Permis
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await with_resource_roles(
-        context.database, caller.principal, permission, thing, context.rules, context.clock()
-    )
-    await require_right(context.policies, here, permission, thing, caller.facts)
+    actor = actor_of(context, caller)
+    await authorization.require_on(context.database, context.policies, actor, permission, thing, caller.facts)
 
 
 async def may(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:

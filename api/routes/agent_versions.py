@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import run_dispatch
 from api.agent_yaml import YAML_BODY, imported_version, read_body
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
@@ -33,6 +32,8 @@ from taskforce.application.catalog.agents import Named
 from taskforce.application.catalog.publishing import Read, Submission
 from taskforce.application.catalog.versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.identity.principals import Actor
+from taskforce.application.late_start import start_or_leave
+from taskforce.application.runs import control
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog.agent import Agent
 from taskforce.core.domain.catalog.version import AgentVersion
@@ -127,7 +128,7 @@ async def submit_version(
     agent, request = await publishing.submit_version(
         context.database, actor_of(context, caller), Named(agent_id, seen), asked
     )
-    await run_dispatch.start_request(context, caller.tenant_id, request)
+    await start_or_leave(lambda: context.workflow_client.approvals.start(caller.tenant_id, request))
     return _out(context, response, agent, agent.version(version_id))
 
 
@@ -262,7 +263,7 @@ async def _retired(
     how = Retirement(said.in_flight, said.release, said.comment)
     retired = await retire(context.database, actor_of(context, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
-    cancelled = await run_dispatch.cancel_all(context, caller.tenant_id, retired.open_runs) if cancels else 0
+    cancelled = await control.cancel_all(context.control_ports, caller.tenant_id, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
     return RetiredOut.model_construct(
         version=_out(context, response, retired.agent, version),

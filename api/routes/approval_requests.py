@@ -7,7 +7,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
 
-from api import run_dispatch
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import SignedIn, is_still_known
 from api.auth.resource import agent_named
@@ -33,6 +32,7 @@ from taskforce.application.approvals.approvers import may_decide
 from taskforce.application.approvals.decide import ChangeDraft, DecisionDraft
 from taskforce.application.approvals.requests import Deployment, ListedRequests, RequestDraft
 from taskforce.application.approvals.results import begin_download, pieces
+from taskforce.application.late_start import start_or_leave
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.definitions import PERMISSION_ESCALATION
 from taskforce.core.domain.approvals.records import Approver, Request, RequestFilter
@@ -100,10 +100,10 @@ async def create(
     made = await requests.create_request(
         context.database, actor_of(context, caller), wish, says, key, await http.json()
     )
-    if made.request is not None:
-        await run_dispatch.start_request(context, caller.tenant_id, made.request)
-    else:
-        response.headers["idempotency-replayed"] = "true"
+    filed = made.request
+    if filed is not None:
+        await start_or_leave(lambda: context.workflow_client.approvals.start(caller.tenant_id, filed))
+    mark_replayed(response, replayed=filed is None)
     response.headers["location"] = f"/api/v1{PREFIX}/{made.request_id}"
     return await read_request(made.request_id, caller, context)
 

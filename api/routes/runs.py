@@ -4,16 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api import run_dispatch
 from api.auth.caller import Caller, Context
 from api.auth.guard import Allowed, may
 from api.auth.resource import agent_named
 from api.composition import GatewayContext
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
-from api.web.headers import IdempotencyKey
+from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.pagination import Cursor, Limit, parse_place, place_cursor
 from taskforce.application.access.authorization import filter_allowed
+from taskforce.application.runs import control
 from taskforce.application.runs.control import Saying, Steerer, mark, say
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.ids import missing, parse_id
@@ -95,7 +95,7 @@ async def cancel_run(run_id: str, caller: Operator, context: Context) -> RunOut:
     """Asks a run to end; its model call and its tools are told."""
     run = await _find_to_steer(context, caller, run_id)
     await mark(context.database, run, "run.cancel", _steerer(caller), context.clock())
-    await run_dispatch.cancel(context, run)
+    await control.cancel(context.control_ports, run)
     return run_out(await find_run(context, caller, run_id), context.temporal_ui)
 
 
@@ -123,14 +123,10 @@ async def message_run(
     run = await _find_to_steer(context, caller, run_id)
     saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions)
     said = await say(context.database, run, saying, context.rules, context.clock())
-    tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
-        await run_dispatch.steer(
-            context, run, lambda: context.workflow_client.runs.signal(tenant_id, known_id, "add_word", said.word_id)
-        )
-    if said.replayed:
-        response.headers["idempotency-replayed"] = "true"
-    context.live.changed(tenant_id, known_id)
+        await control.signal(context.control_ports, run, "add_word", said.word_id)
+    mark_replayed(response, replayed=said.replayed)
+    context.live.changed(run.brief.tenant_id, run.brief.run_id)
     return WordOut(word_id=said.word_id)
 
 
@@ -150,6 +146,5 @@ def _steerer(caller: Caller) -> Steerer:
 async def _signal(context: GatewayContext, caller: Caller, run_id: str, signal: str) -> RunOut:
     run = await _find_to_steer(context, caller, run_id)
     await mark(context.database, run, f"run.{signal}", _steerer(caller), context.clock())
-    tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
-    await run_dispatch.steer(context, run, lambda: context.workflow_client.runs.signal(tenant_id, known_id, signal))
+    await control.signal(context.control_ports, run, signal)
     return run_out(await find_run(context, caller, run_id), context.temporal_ui)

@@ -8,10 +8,10 @@ from taskforce.core.domain.errors import Missing, Unavailable
 Outcome = TypeVar("Outcome")
 
 
-async def start_or_leave(start: Awaitable[object]) -> None:
+async def start_or_leave(start: Callable[[], Awaitable[object]]) -> None:
     """Starts the workflow of something that is committed; when Temporal does not answer, a sweeper starts it later."""
     try:
-        await start
+        await start()
     except Unavailable:
         return
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from taskforce.application.identity.principals import resolve_principal
-from taskforce.application.runs.start import AcceptedRun, RunRequest, create_run
+from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
@@ -133,8 +133,8 @@ class Stage:
             assert user is not None
             await records.users.save(replace(user, active=False), self.now)
 
-    def mission(self, **changes: object) -> RunRequest:
-        asked = RunRequest(
+    def mission(self, **changes: object) -> NewRun:
+        asked = NewRun(
             tenant_id=self.tenant_id,
             user_id="alice",
             mission="Count.",
