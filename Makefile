@@ -1,6 +1,6 @@
 # Everything goes through .venv, made from a lock file whose hashes are checked. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench histories lock clean venv venv-dev
+.PHONY: help run test check bench histories errors lock clean venv venv-dev
 
 BIN := .venv/bin
 export PYTHON
@@ -25,6 +25,9 @@ bench: venv-dev ## benchmarks, each beside a baseline from the same run
 
 histories: venv-dev ## record the histories of workflow endings that have none yet
 	$(BIN)/python -m tests.replay.record $(ARGS)
+
+errors: venv-dev ## write docs/errors.md from the code
+	$(BIN)/python -m scripts.error_codes
 
 lock: ## resolve pyproject.toml anew into both lock files (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }

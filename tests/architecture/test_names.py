@@ -1,0 +1,66 @@
+"""How modules and folders are called: by the field's noun for what they hold."""
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+from tests.architecture.conftest import sources
+
+DRAWERS = frozenset(
+    {"service", "services", "util", "utils", "helper", "helpers", "common", "manager", "managers", "base", "misc"}
+)
+"""Names under which anything can be put, so that nothing is found."""
+GERUNDS = {
+    "metering": "the field's noun for counting what was used",
+    "logging": "the field's noun, and the standard library's",
+    "encoding": "the field's noun",
+    "paging": "the field's noun",
+    "pinning": "pinning a version is the field's term",
+    "publishing": "the catalog's term for making a version available",
+    "reporting": "the guide's noun",
+    "sealing": "sealing an audit log is the field's term",
+    "shielding": "named after asyncio.shield",
+}
+"""Words in -ing that are nouns of the field, each with why."""
+
+
+def drawers(paths: Iterable[str]) -> list[str]:
+    """Those paths of which a part says nothing."""
+    return [path for path in paths if DRAWERS & set(re.split(r"[/.]", path))]
+
+
+def gerunds(paths: Iterable[str]) -> list[str]:
+    """Those paths whose module or folder is named by what is done there, not by what it is."""
+    return [path for path in paths if any(_is_gerund(part) for part in path.removesuffix(".py").split("/"))]
+
+
+def _is_gerund(name: str) -> bool:
+    last = name.rpartition("_")[2]
+    # A stem without a vowel, as in "string" and "thing", is no verb's.
+    return re.search(r"[aeiouy].*ing$", last) is not None and last not in GERUNDS
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert drawers(one.path for one in sources()) == []
+
+
+def test_no_module_is_named_by_a_bare_gerund() -> None:
+    assert gerunds(one.path for one in sources()) == []
+
+
+@pytest.mark.parametrize("planted", ["taskforce/application/runs/utils.py", "api/helpers/runs.py", "cli/manager.py"])
+def test_a_planted_drawer_is_found(planted: str) -> None:
+    assert drawers([planted, "taskforce/application/runs/start.py"]) == [planted]
+
+
+@pytest.mark.parametrize(
+    "planted", ["taskforce/application/thinking.py", "api/deciding/routes.py", "cli/run_steering.py"]
+)
+def test_a_planted_gerund_is_found(planted: str) -> None:
+    assert gerunds([planted, "taskforce/infrastructure/logging.py", "api/web/string.py"]) == [planted]
+
+
+def test_every_exception_is_still_needed() -> None:
+    named = {part.rpartition("_")[2] for one in sources() for part in one.path.removesuffix(".py").split("/")}
+    assert set(GERUNDS) <= named

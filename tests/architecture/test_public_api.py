@@ -1,0 +1,28 @@
+"""The guide's import paths, which are the public Python API: what people import does not move."""
+
+import importlib
+
+import pytest
+
+PUBLIC = {
+    "taskforce.core.interfaces.identity": (
+        "TenantContext",
+        "UserContext",
+        "Permission",
+        "Role",
+        "SYSTEM_ROLES",
+        "PolicyDecision",
+        "PolicyEngineProtocol",
+    ),
+    "taskforce.application.catalog": ("AgentCatalog", "VersionStatus"),
+    "taskforce.application.identity": ("RoleManager", "UserManager", "StateManager", "require_permission"),
+    "taskforce.application.workflows": ("WorkflowManager", "ApprovalStatus"),
+    "taskforce.application.workflows.approval": ("ApprovalWorkflow", "RequestType"),
+    "taskforce.infrastructure.auth.api_key_provider": ("APIKeyProvider",),
+    "taskforce.infrastructure.auth.jwt_provider": ("JWTIdentityProvider", "JWTConfig", "create_test_jwt"),
+}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC.items() for name in names])
+def test_the_guides_name_is_where_the_guide_says(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
