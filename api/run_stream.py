@@ -13,6 +13,7 @@ from api.auth.caller import Caller
 from api.auth.guard import may_still
 from api.composition import GatewayContext
 from api.run_watch import Watch, watching
+from taskforce.application.runs.history import read_events
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.domain.runs.run import Run
@@ -57,6 +58,7 @@ class RunStream:
     def __init__(self, context: GatewayContext, caller: Caller, run: Run, after: int) -> None:
         self._parts = context
         self._caller = caller
+        self._run = run
         self._run_id, self._session_id = run.brief.run_id, run.brief.session_id
         self._seq = after
         self._replied = 0
@@ -97,13 +99,7 @@ class RunStream:
                 return
 
     async def _read(self) -> tuple[Sequence[Event], bool]:
-        async with self._parts.database.tenant(self._caller.tenant_id) as records:
-            events = await records.events.after(self._run_id, self._seq, PAGE)
-            if events:
-                return events, False
-            run = await records.runs.get(self._run_id)
-            # Read once more after the status: the last milestone is committed together with it.
-            return await records.events.after(self._run_id, self._seq, PAGE), run is None or run.status.is_final
+        return await read_events(self._parts.database, self._run, self._seq, PAGE)
 
     async def _until_changed(self, watch: Watch) -> AsyncGenerator[bytes, None]:
         until = self._now() + self._parts.rhythm.poll

@@ -25,7 +25,7 @@ from api.schemas.catalog import (
 )
 from api.schemas.pages import PageOut
 from api.web.headers import Seen
-from api.web.pagination import Cursor, Limit, parse_place, parse_rank, place_cursor, rank_cursor
+from api.web.pagination import Cursor, Limit, page, parse_place, parse_rank, place_cursor, rank_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.catalog import agents, versions
 from taskforce.application.catalog.agents import AgentChange, Named, NewAgent
@@ -81,9 +81,10 @@ async def list_agents(
         lambda agent: agent.agent_id,
         caller.facts,
     )
-    return PageOut[AgentListedOut].model_construct(
-        items=[agent_listed(one) for one in known],
-        next_cursor=_place(found[limit - 1], ranked=q is not None) if len(found) > limit else None,
+    shown = map(agent_listed, known)
+    ranked = q is not None
+    return page(
+        PageOut[AgentListedOut], shown, found=found, limit=limit, cursor_of=lambda last: _place(last, ranked=ranked)
     )
 
 

@@ -26,7 +26,7 @@ from api.schemas.approval_requests import (
 from api.schemas.pages import PageOut
 from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
-from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.approvals import decide, requests
 from taskforce.application.approvals.approvers import may_decide
 from taskforce.application.approvals.decide import ChangeDraft, DecisionDraft
@@ -60,8 +60,8 @@ async def list_pending(
 
     A page may be short although there is a next one: requests that are just about to close are passed over.
     """
-    page = Page(limit + 1, parse_place(cursor))
-    return _page(context, await requests.list_pending(context.database, actor_of(context, caller), page), limit)
+    actor, wanted = actor_of(context, caller), Page(limit + 1, parse_place(cursor))
+    return _page(context, await requests.list_pending(context.database, actor, wanted), limit)
 
 
 @router.get("", name="list_requests")
@@ -77,8 +77,8 @@ async def list_requests(
 ) -> PageOut[RequestOut]:
     """Requests that the caller has made or may decide, whatever became of them; all of them for auditors."""
     run = None if run_id is None else str(run_id)
-    which, page = RequestFilter(status, request_type, requester_id, run), Page(limit + 1, parse_place(cursor))
-    listed = await requests.list_requests(context.database, actor_of(context, caller), which, page)
+    which, wanted = RequestFilter(status, request_type, requester_id, run), Page(limit + 1, parse_place(cursor))
+    listed = await requests.list_requests(context.database, actor_of(context, caller), which, wanted)
     return _page(context, listed, limit)
 
 
@@ -240,8 +240,11 @@ def _out(context: GatewayContext, approver: Approver, request: Request) -> Reque
 
 def _page(context: GatewayContext, listed: ListedRequests, limit: int) -> PageOut[RequestOut]:
     read, hidden = listed.read, listed.hidden
-    last = read[limit - 1].approval if len(read) > limit else None
-    return PageOut[RequestOut].model_construct(
-        items=[_out(context, listed.approver, one) for one in read[:limit] if one.approval.request_id not in hidden],
-        next_cursor=place_cursor(last.opened_at, last.request_id) if last else None,
+    shown = (one for one in read[:limit] if one.approval.request_id not in hidden)
+    return page(
+        PageOut[RequestOut],
+        (_out(context, listed.approver, one) for one in shown),
+        found=read,
+        limit=limit,
+        cursor_of=lambda last: place_cursor(last.approval.opened_at, last.approval.request_id),
     )

@@ -7,11 +7,11 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.audit.events import user_event
 from taskforce.application.idempotency import IdempotentCall, claim
-from taskforce.application.identity.principals import load_principal_for_key
+from taskforce.application.identity.principals import Actor, load_principal_for_key
 from taskforce.application.late_start import reach
 from taskforce.application.runs.lifecycle import RunLifecycle, require_run
-from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Forbidden, Missing, Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing, new_id
@@ -64,21 +64,6 @@ class Saying:
 
 
 @dataclass(frozen=True, slots=True)
-class Steerer:
-    """Who steers a run.
-
-    Attributes:
-        user_id: The user.
-        request_id: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one.
-    """
-
-    user_id: str
-    request_id: str | None
-    key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Said:
     """A word that is kept.
 
@@ -123,8 +108,15 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
-        by = Steerer(saying.author_id, saying.request_id, saying.key_id)
-        told = steered(run_id, "run.message", by, now)
+        told = user_event(
+            "run.message",
+            "run",
+            run_id,
+            now,
+            user_id=saying.author_id,
+            request_id=saying.request_id,
+            key_id=saying.key_id,
+        )
         await records.audit.append(replace(told, content={"text": saying.text}))
     return Said(word_id)
 
@@ -149,36 +141,21 @@ async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now
     return Said(str(first["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
 
 
-async def mark(store: Store, run: Run, action: str, by: Steerer, now: datetime) -> None:
+async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
     """Audits that somebody is about to steer a run.
 
     Args:
         store: The tenants' data.
+        actor: Who.
         run: The run.
         action: For example `run.cancel`.
-        by: Who.
-        now: The time.
 
     Raises:
         Conflict: `run_finished`.
     """
     run.require_open()
     async with store.tenant(run.brief.tenant_id) as records:
-        await records.audit.append(steered(run.brief.run_id, action, by, now))
-
-
-def steered(run_id: str, action: str, by: Steerer, now: datetime) -> AuditEvent:
-    """What somebody did to a run, for the audit log."""
-    return AuditEvent(
-        actor_id=by.user_id,
-        action=action,
-        resource_type="run",
-        resource_id=run_id,
-        outcome="allowed",
-        at=now,
-        request_id=by.request_id,
-        key_id=by.key_id,
-    )
+        await records.audit.append(actor.event(action, "run", run.brief.run_id))
 
 
 async def steer(ports: ControlPorts, run: Run, act: Callable[[], Awaitable[None]]) -> None:

@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
+from taskforce.application.audit.events import user_event
 from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.application.runs.pinning import hold_startable
 from taskforce.core.domain.audit.events import AuditEvent
@@ -150,18 +151,19 @@ async def _require_session(records: Records, mission: NewRun) -> None:
 
 
 def _started(mission: NewRun, brief: RunSpec) -> AuditEvent:
-    return AuditEvent(
-        actor_id=mission.user_id,
-        action="run.start",
-        resource_type="run",
-        resource_id=brief.run_id,
-        outcome="allowed",
-        at=brief.created_at,
+    told = user_event(
+        "run.start",
+        "run",
+        brief.run_id,
+        brief.created_at,
+        user_id=mission.user_id,
         request_id=mission.request_id,
         key_id=mission.key_id,
-        details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id, **_pinned(brief)},
-        content={"mission": brief.mission, "context": brief.context},
+        agent_id=brief.agent.agent_id,
+        session_id=brief.session_id,
+        **_pinned(brief),
     )
+    return replace(told, content={"mission": brief.mission, "context": brief.context})
 
 
 def _pinned(brief: RunSpec) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.audit.sealing import seal_tenant
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.core.domain.audit.events import AuditEvent
@@ -176,14 +177,12 @@ class Erasing:
 
 
 def _erased(deletion: Deletion, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id="system",
+    return system_event(
+        "tenant.erased",
+        "tenant",
+        deletion.order.tenant_id,
+        now,
         on_behalf_of=deletion.order.requested_by,
-        action="tenant.erased",
-        resource_type="tenant",
-        resource_id=deletion.order.tenant_id,
-        outcome="allowed",
-        channel="worker",
-        at=now,
-        details={"rows": sum(deletion.erased.values()), "log_end": str(deletion.log_end)},
+        rows=sum(deletion.erased.values()),
+        log_end=str(deletion.log_end),
     )
