@@ -136,8 +136,8 @@ async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -
     raise missing("run")
 
 
-def _place(last: Run) -> str:
-    return place_cursor(last.brief.created_at, last.brief.run_id)
+def _place(run: Run) -> str:
+    return place_cursor(run.brief.created_at, run.brief.run_id)
 
 
 async def _signal(context: GatewayContext, caller: Caller, run_id: str, signal: str) -> RunOut:
