@@ -9,6 +9,7 @@ import structlog
 
 from api.app import create_app
 from api.composition import compose
+from api.web.limits import http_limits
 from api.web.server import GatewayServer
 from taskforce.core.domain.errors import DomainError
 from taskforce.infrastructure.config.logging import log_as_deployed
@@ -44,7 +45,10 @@ async def serve(settings: Settings) -> int:
     """
     warn_if_exposed(settings)
     async with compose(settings) as context:
-        server = GatewayServer(create_app(context), context.closing, host=settings.host, port=settings.port)
+        limits = http_limits(settings)
+        server = GatewayServer(
+            create_app(context), context.closing, host=settings.host, port=settings.port, limits=limits
+        )
         _log.info("gateway.starting", url=settings.url, profile=settings.profile)
         await server.serve()
         _log.info("gateway.ended")

@@ -189,5 +189,6 @@ def _issuers(settings: Settings, profile: Profile) -> Issuers:
             public_key=public.get_secret_value() if public else None,
             issuer=settings.token_issuer,
             audience=settings.token_audience,
+            platform=settings.jwt_platform,
         )
-    return issuers_of(said, development=settings.development, environment=own)
+    return issuers_of(said, development=settings.development, environment=own, platform_tenant=settings.platform_tenant)

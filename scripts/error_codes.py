@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.web.problems import STATUSES
+from api.web import problems
 from taskforce.core.domain import errors
 from taskforce.core.domain.errors import DomainError, Kind
 
@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 DOCUMENT = REPOSITORY / "docs" / "errors.md"
 PACKAGES = ("taskforce", "api", "activities", "workflows", "models", "cli")
 LONGEST_MESSAGE = 160
+_HTTP_ARGS = 3
 
 _MEANINGS = {
     Kind.INVALID: "The request itself is wrong, and will be wrong again.",
@@ -125,7 +126,26 @@ def rendered() -> str:
         for one in found_in(tree, kinds, _constants(tree)):
             if one.message not in messages[one.kind, one.code]:
                 messages[one.kind, one.code].append(one.message)
-    return "\n".join([_HEAD, *(_section(kind, messages) for kind in Kind)])
+    return "\n".join([_HEAD, *(_section(kind, messages) for kind in Kind), _http_section(trees)])
+
+
+def _http_section(trees: Iterable[ast.Module]) -> str:
+    """What the gateway says before or beside a use case: routing, bodies, the protocol."""
+    rows = {(status, code): detail for status, (code, detail) in problems.ROUTING.items()}
+    for tree in trees:
+        constants = _constants(tree)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if (
+                ast.unparse(call.func).rpartition(".")[2] not in {"problem", "WireProblem"}
+                or len(call.args) != _HTTP_ARGS
+            ):
+                continue
+            status, code, detail = call.args
+            if isinstance(code, ast.Constant):
+                number = int(ast.literal_eval(status)) if isinstance(status, ast.Constant) else problems.TOO_LARGE
+                rows[number, str(code.value)] = _text(detail, constants)
+    lines = [f"| {status} | `{code}` | {_cell([said])} |" for (status, code), said in sorted(rows.items())]
+    return "\n".join(["## HTTP itself\n", "| Status | Code | What it says |\n| --- | --- | --- |", *lines, ""])
 
 
 def _section(kind: Kind, messages: Mapping[tuple[Kind, str], list[str]]) -> str:
@@ -134,7 +154,7 @@ def _section(kind: Kind, messages: Mapping[tuple[Kind, str], list[str]]) -> str:
     ]
     return "\n".join(
         [
-            f"## {kind.value.capitalize()} ({STATUSES[kind]})\n\n{_MEANINGS[kind]}\n",
+            f"## {kind.value.capitalize()} ({problems.STATUSES[kind]})\n\n{_MEANINGS[kind]}\n",
             "| Code | What it says |\n| --- | --- |",
             *rows,
             "",
@@ -144,7 +164,9 @@ def _section(kind: Kind, messages: Mapping[tuple[Kind, str], list[str]]) -> str:
 
 def _cell(messages: Iterable[str]) -> str:
     clear = (text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE].rstrip() + " …" for text in messages)
-    return "<br>".join(sorted(one.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") for one in clear if one))
+    return "<br>".join(
+        sorted(one.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") for one in clear if one.strip("… "))
+    )
 
 
 def main() -> int:

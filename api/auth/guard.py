@@ -34,6 +34,43 @@ KeyHeader = Annotated[str | None, Depends(_key_header)]
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """Whose credential a request has.
+
+    Attributes:
+        principal: The user, the tenant and the rights.
+        expires_at: From when the credential is no longer believed.
+    """
+
+    principal: Principal
+    expires_at: datetime
+
+
+async def admit(request: Request, context: GatewayContext) -> None:
+    """Accepts the credential of a request before anything else of it is read; its route's guard goes on from there.
+
+    Args:
+        request: The request.
+        context: The gateway's parts.
+
+    Raises:
+        Unauthenticated: As `Guard` has it.
+        Forbidden: As `Guard` has it, the permission apart.
+        Limited: `rate_limited`.
+    """
+    await _admission(request, context, await _bearer(request), await _key_header(request))
+
+
+async def _admission(request: Request, context: GatewayContext, token: Credentials, key: KeyHeader) -> Admission:
+    """Recognises the caller once in a request: it counts against the caller's rate."""
+    found = getattr(request.state, "admission", None)
+    if not isinstance(found, Admission):
+        found = await _Entrance(request, context).recognise(token.credentials if token else None, key)
+        request.state.admission = found
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """Lets only those pass who are known and, where one is named, hold a permission.
 
@@ -54,7 +91,14 @@ class Guard:
                 `policy_denied`.
             Limited: `rate_limited`.
         """
-        caller = await _Entrance(request, context).recognise(credentials.credentials if credentials else None, key)
+        admission = await _admission(request, context, credentials, key)
+        caller = Caller(
+            admission.principal,
+            admission.expires_at,
+            request_id_of(request),
+            request.state.client,
+            request.scope["route"].name,
+        )
         if self.permission is not None:
             thing = await thing_of(request, context, caller.principal, self.permission, self.of)
             caller = replace(caller, thing=thing)
@@ -110,13 +154,12 @@ class _Entrance:
     request: Request
     context: GatewayContext
 
-    async def recognise(self, token: str | None, key: str | None) -> Caller:
+    async def recognise(self, token: str | None, key: str | None) -> Admission:
         self.request.state.client = client_address(self.request, self.context.trusted_proxies)
         self._check_single(token, key)
         plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
         principal, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
-        client, route = self.request.state.client, self.request.scope["route"].name
-        return Caller(principal, expires_at, request_id_of(self.request), client, route)
+        return Admission(principal, expires_at)
 
     def _check_single(self, token: str | None, key: str | None) -> None:
         # Whatever stands before us must not see another one in it than we do.

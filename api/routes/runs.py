@@ -118,7 +118,15 @@ async def message_run(
     answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
-    saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions)
+    saying = Saying(
+        author_id=caller.user_id,
+        text=message.text,
+        key=key,
+        request_id=caller.request_id,
+        key_id=caller.key_id,
+        held=caller.permissions,
+        is_narrowed=caller.principal.is_narrowed,
+    )
     said = await say(context.database, run, saying, context.rules, context.clock())
     if said.tell:
         await control.signal(context.control_ports, run, "add_word", said.word_id)

@@ -1,12 +1,26 @@
 """What JSON we accept: UTF-8, nothing that PostgreSQL or a reader further on would choke on."""
 
+import asyncio
 import json
 import math
 
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.json_limits import values_in
 
 MAX_DEPTH = 40
+MAX_VALUES = 10_000
 LARGEST_INTEGER = 2**63 - 1
+
+# What takes longer to check than a thread to be found.
+_LARGE = 32_768
+
+
+async def check_body(body: bytes) -> None:
+    """Refuses a body that is not strict JSON, without keeping other requests waiting; see `check_json`."""
+    if len(body) > _LARGE:
+        await asyncio.to_thread(check_json, body)
+    else:
+        check_json(body)
 
 
 def check_json(body: bytes) -> None:
@@ -16,9 +30,12 @@ def check_json(body: bytes) -> None:
         body: The body as it came.
 
     Raises:
-        Invalid: `json_invalid`: not UTF-8, not JSON, NaN or Infinity, an integer beyond 64 bits, nested too deeply, a
-            key twice in one object, or a text with NUL or half a character.
+        Invalid: `json_invalid`: not UTF-8, not JSON, NaN or Infinity, an integer beyond 64 bits, nested too deeply, too
+            many values, a key twice in one object, or a text with NUL or half a character.
     """
+    # Counted before it is parsed: a value of two bytes becomes an object of a hundred.
+    if values_in(body, MAX_VALUES) > MAX_VALUES:
+        raise _invalid(f"it has more than {MAX_VALUES} values")
     try:
         text = body.decode("utf-8")
         value = json.loads(

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.auth.caller import context_of
+from api.auth.guard import admit
 from api.web import problems
-from api.web.json_body import check_json
+from api.web.json_body import check_body
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import new_id
 from taskforce.infrastructure.logging import bind, forget
@@ -65,7 +69,9 @@ class RequestContext:
 
 
 class BodyGuard:
-    """Reads the body before anything else sees it: not too large, JSON by its header, and strict JSON.
+    """Reads a body before the route does: of callers we know, not too large, JSON by its header, and strict JSON.
+
+    A body is read only once the caller's credential is accepted, so that nobody else makes us hold or parse anything.
 
     Args:
         app: The next application.
@@ -78,48 +84,54 @@ class BodyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request, or refuses its body."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _announces_body(scope) or scope["path"] in _SILENT:
             await self._app(scope, receive, send)
             return
-        request_id = scope.get("state", {}).get("request_id")
-        headers = Headers(scope=scope)
-        body = None if _announces_more(headers, self._most) else await self._read(receive)
-        if body is None:
-            await problems.too_large(self._most, request_id)(scope, receive, send)
-        elif body and not _is_json(headers) and not _is_yaml(headers, scope):
-            await problems.unsupported(request_id)(scope, receive, send)
-        else:
-            await self._pass_on(body, scope, receive, send, request_id)
-
-    async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send, request_id: str | None) -> None:
+        request = Request(scope, receive)
         try:
-            # YAML is read, as strictly, by the few routes that take it.
-            if body and _is_json(Headers(scope=scope)):
-                check_json(body)
-        except DomainError as error:
-            await problems.domain_problem(error, request_id)(scope, receive, send)
+            body = await self._accepted(request)
+        except ClientDisconnect:
             return
-        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        except DomainError as error:
+            await (await problems.answer_failure(request, error))(scope, receive, send)
+        else:
+            if isinstance(body, Response):
+                await body(scope, receive, send)
+            else:
+                await self._app(scope, _replay(body, receive), send)
 
-        async def replay() -> Message:
-            return waiting.pop() if waiting else await receive()
+    async def _accepted(self, request: Request) -> bytes | Response:
+        """Returns the body, or the answer to one that we do not take."""
+        request_id = problems.request_id_of(request)
+        if _announces_more(request.headers, self._most):
+            return problems.too_large(self._most, request_id)
+        await admit(request, context_of(request))
+        body = await self._read(request)
+        if body is None:
+            return problems.too_large(self._most, request_id)
+        if body and not _is_json(request.headers) and not _is_yaml(request.headers, request.scope):
+            return problems.unsupported(request_id)
+        # YAML is read, as strictly, by the few routes that take it.
+        if body and _is_json(request.headers):
+            await check_body(body)
+        return body
 
-        await self._app(scope, replay, send)
-
-    async def _read(self, receive: Receive) -> bytes | None:
-        context: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return b""
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._most:
+    async def _read(self, request: Request) -> bytes | None:
+        context = bytearray()
+        async for part in request.stream():
+            context += part
+            if len(context) > self._most:
                 return None
-            context.append(part)
-            more = message.get("more_body", False)
-        return b"".join(context)
+        return bytes(context)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
 
 
 class _Answer:
@@ -158,6 +170,11 @@ class _Answer:
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID, "")
     return given if _ACCEPTED_ID.fullmatch(given) else new_id()
+
+
+def _announces_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _announces_more(headers: Headers, most: int) -> bool:

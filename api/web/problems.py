@@ -30,9 +30,9 @@ STATUSES: Mapping[Kind, int] = {
 MEDIA_TYPE = "application/problem+json"
 MOST_FIELDS = 50
 
-_TOO_LARGE = 413
-_TITLES = {_TOO_LARGE: "Content Too Large", 422: "Unprocessable Content"}
-_ROUTING = {
+TOO_LARGE = 413
+_TITLES = {TOO_LARGE: "Content Too Large", 422: "Unprocessable Content"}
+ROUTING = {
     400: ("body_invalid", "The body cannot be read."),
     404: ("route_not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "This path does not take this method."),
@@ -92,7 +92,7 @@ def domain_problem(error: DomainError, request_id: str | None) -> Response:
 
 def too_large(most: int, request_id: str | None) -> Response:
     """The answer to a body beyond the limit."""
-    return problem(_TOO_LARGE, "body_too_large", f"A body may have at most {most} bytes.", request_id=request_id)
+    return problem(TOO_LARGE, "body_too_large", f"A body may have at most {most} bytes.", request_id=request_id)
 
 
 def unsupported(request_id: str | None) -> Response:
@@ -121,6 +121,11 @@ def request_id_of(request: Request) -> str | None:
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
+    return await answer_failure(request, error)
+
+
+async def answer_failure(request: Request, error: DomainError) -> Response:
+    """Answers an expected failure: with its problem document, and an audit row where the audit log must show it."""
     if error.kind is Kind.UNAVAILABLE:
         _log.warning("http.unavailable", code=error.code, detail=error.message)
     if isinstance(error, RateLimited):
@@ -133,7 +138,8 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [
         FieldProblem(field=".".join(str(part) for part in one["loc"])[:200], message=str(one["msg"])[:500])
-        for one in error.errors()
+        # There can be as many as the body has values.
+        for one in error.errors()[:MOST_FIELDS]
     ]
     detail = "The request does not fit; `errors` says where."
     return problem(422, "request_invalid", detail, request_id=request_id_of(request), fields=fields)
@@ -141,5 +147,5 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 async def _on_routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, detail = _ROUTING.get(error.status_code, ("request_refused", "The request was refused."))
+    code, detail = ROUTING.get(error.status_code, ("request_refused", "The request was refused."))
     return problem(error.status_code, code, detail, request_id=request_id_of(request), headers=error.headers)

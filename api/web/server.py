@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from api.web.limits import DEFAULTS, HttpLimits
+from api.web.protocol import GatewayConfig
+
 GRACE_SECONDS = 10
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,11 +25,22 @@ class GatewayServer(uvicorn.Server):
         host: Where to listen.
         port: The port; 0 takes a free one.
         signals: Whether Ctrl-C and SIGTERM end it.
+        limits: Of what clients may ask of it.
     """
 
-    def __init__(self, app: ASGIApp, closing: asyncio.Event, *, host: str, port: int, signals: bool = True) -> None:
-        config = uvicorn.Config(
+    def __init__(
+        self,
+        app: ASGIApp,
+        closing: asyncio.Event,
+        *,
+        host: str,
+        port: int,
+        signals: bool = True,
+        limits: HttpLimits = DEFAULTS,
+    ) -> None:
+        config = GatewayConfig(
             app,
+            limits,
             host=host,
             port=port,
             lifespan="off",

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
-from models.tables.columns import TIME, UUID, column, key, maybe
+from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class RunRow(SQLModel, table=True):
@@ -46,6 +46,7 @@ class RunRow(SQLModel, table=True):
     finished_at: datetime | None = maybe(TIME)
     key_id: str | None = maybe(UUID)
     cancel_at: datetime | None = maybe(TIME)
+    claimed_roles: list[str] | None = maybe(TEXTS)
 
 
 class TranscriptRow(SQLModel, table=True):

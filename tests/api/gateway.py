@@ -10,6 +10,7 @@ import httpx
 
 from api.app import create_app
 from api.composition import GatewayContext
+from api.web.limits import DEFAULTS, HttpLimits
 from api.web.server import GatewayServer
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 
@@ -48,9 +49,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(parts: GatewayContext) -> AsyncIterator[Gateway]:
+async def serving(parts: GatewayContext, limits: HttpLimits = DEFAULTS) -> AsyncIterator[Gateway]:
     app = create_app(parts)
-    server = GatewayServer(app, parts.closing, host="127.0.0.1", port=0, signals=False)
+    server = GatewayServer(app, parts.closing, host="127.0.0.1", port=0, signals=False, limits=limits)
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():  # noqa: ASYNC110 - the server has no event for it
         await asyncio.sleep(0.01)

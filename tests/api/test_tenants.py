@@ -1,11 +1,15 @@
 """Tenants: the operator's view, and that of a tenant's own administrator."""
 
 import asyncio
+from collections import Counter
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
+from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 
 TENANTS = "/api/v1/admin/tenants"
@@ -141,4 +145,24 @@ async def test_a_tenant_has_so_many_sessions_at_a_time(
     refused = next(answer for answer in rivals if answer.status_code == 429)
     assert_problem(refused, 429, "too_many_sessions")
     assert refused.headers["retry-after"] == "10"
-    assert (await execute(olga, session_id=session))["session_id"] == session
+    # One session is no way around it, nor are many who try at once.
+    again = {**asked, "session_id": session}
+    rivals = await asyncio.gather(*(olga.post("/api/v1/agents/execute", json=again) for _ in range(6)))
+    assert {answer.status_code for answer in rivals} == {429}
+
+
+async def test_so_many_runs_go_on_in_one_session_at_a_time(
+    client_for: ClientFor, platform: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    olga = client_for(tenant, "olga", ["operator"])
+    await olga.get("/api/v1/me")
+    await platform.put(f"{TENANTS}/{tenant}", json={"settings": {"max_concurrent_sessions": 3}})
+    asked = {"mission": "Say hello.", "model": MODEL, "session_id": f"{tenant}:session-one"}
+    rivals = await asyncio.gather(*(olga.post("/api/v1/agents/execute", json=asked) for _ in range(31)))
+    assert Counter(answer.status_code for answer in rivals) == {202: 3, 429: 28}
+    assert {answer.json()["code"] for answer in rivals if answer.status_code == 429} == {"too_many_sessions"}
+    begun = [answer.json()["run_id"] for answer in rivals if answer.status_code == 202]
+    async with database.tenant(tenant) as records:
+        for run_id in begun[:2]:
+            assert await records.runs.close(run_id, Ending(RunStatus.CANCELLED), None, datetime.now(UTC)) is not None
+    assert [(await olga.post("/api/v1/agents/execute", json=asked)).status_code for _ in range(3)] == [202, 202, 429]

@@ -18,7 +18,7 @@ Thing = TypeVar("Thing")
 
 
 def context_of(principal: Principal) -> UserContext:
-    """Somebody as the policy engine sees them: with all roles of the user, so that a key cannot leave one out."""
+    """Somebody as the policy engine sees them: with all roles of the user, so that no credential can leave one out."""
     user = principal.user
     return UserContext(
         user_id=user.user_id,
@@ -166,7 +166,9 @@ def raise_if_denied(
     Raises:
         Forbidden: See `require_right`.
     """
-    if principal.is_cut or (not explained.decision.allowed and explained.base is Base.MISSING):
+    # What a policy allows to a role, it does not allow to a credential that was not given the role.
+    cut = principal.is_cut or principal.is_narrowed
+    if cut or (not explained.decision.allowed and explained.base is Base.MISSING):
         require(principal.permissions, permission)
     if not explained.decision.allowed:
         raise Forbidden(

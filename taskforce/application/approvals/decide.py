@@ -15,10 +15,12 @@ from taskforce.application.identity.principals import Actor
 from taskforce.application.late_start import reach
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Verdict, update_id
 from taskforce.core.domain.approvals.changes import Change, ChangeKind
+from taskforce.core.domain.approvals.definitions import PERMISSION_ESCALATION
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.submissions import DecisionResult, SubmittedDecision
 from taskforce.core.domain.approvals.terms import NOBODY, Deciders
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Kind, Unavailable
+from taskforce.core.domain.identity.principals import require_whole
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import check_document
 from taskforce.core.interfaces.identity import Permission
@@ -133,7 +135,8 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
 
     Raises:
         Invalid: `idempotency_key_reused`, or what `check_document` and `propose` refuse.
-        Forbidden, Conflict: The actor may not decide this, or not any more; it is audited.
+        Forbidden, Conflict: The actor may not decide this, or not any more; it is audited. `claims_narrowed` where a
+            token that claims less than another hands on rights.
         Unavailable: `decision_failed`, `decision_pending`, or Temporal does not answer.
     """
     request = to_decide.request
@@ -164,7 +167,8 @@ async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, dr
 
     Raises:
         Forbidden, Invalid, Conflict: As `ApprovalChanges.check`; `key_may_not`: an API key changes what its user has
-            asked for, or what it may manage, and no more.
+            asked for, or what it may manage, and no more; `claims_narrowed`: nor does a token that claims less than
+            another.
         Unavailable: As `decide`.
     """
     request = to_change.request
@@ -248,14 +252,23 @@ def _require_open(request: Request) -> None:
 
 
 def _require_key_enough(actor: Actor, to_decide: FoundRequest) -> None:
-    """Lets an API key decide only what its own roles decide; the workflow asks for its user's."""
-    if actor.principal.key_id is not None:
-        ground_for(to_decide.request, to_decide.approver, Channel.API, actor.now)
+    """Lets an API key, or a token that claims less than another, decide only what its own roles decide.
+
+    The workflow asks for its user's.
+    """
+    request, principal = to_decide.request, actor.principal
+    if principal.key_id is not None or principal.is_narrowed:
+        ground_for(request, to_decide.approver, Channel.API, actor.now)
+    if request.request_type == PERMISSION_ESCALATION:
+        require_whole(principal)
 
 
 def _require_key_may_change(actor: Actor, request: Request, draft: ChangeDraft) -> None:
     own = request.approval.requester_id == actor.principal.user.user_id and draft.kind == "withdraw"
-    if actor.principal.key_id is not None and not own and Permission.POLICY_MANAGE not in actor.principal.permissions:
+    if own or Permission.POLICY_MANAGE in actor.principal.permissions:
+        return
+    require_whole(actor.principal)
+    if actor.principal.key_id is not None:
         raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
 
 

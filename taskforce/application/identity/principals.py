@@ -82,7 +82,7 @@ async def resolve_principal(
         admit: What else is asked.
 
     Returns:
-        The user with the rights of now.
+        The user with the rights of now, those of claimed roles cut to what this token claims.
 
     Raises:
         Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, `tenant_deleted`, or `tenant_unknown`
@@ -94,7 +94,7 @@ async def resolve_principal(
         tenant, known = await records.users.principal(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
             tenant.require_active()
-            who = await _standing(records, tenant, known, rules, now)
+            who = await _standing(records, tenant, known, rules, now, claimed.roles)
             await admit(records, who)
             return who
     if tenant is None:
@@ -114,7 +114,7 @@ async def resolve_principal(
         if user is not locked:
             await records.users.save(user, now)
         try:
-            who = await load_principal(records, claimed.user_id, rules, now)
+            who = await load_principal(records, claimed.user_id, rules, now, claims=claimed.roles)
             await admit(records, who)
         except (Forbidden, Limited) as error:
             refused = error
@@ -176,7 +176,7 @@ async def refresh_principal(store: Store, was: Principal, rules: AccessRules, no
     """
     async with store.tenant(was.tenant.tenant_id) as records:
         if was.key_id is None:
-            return await load_principal(records, was.user.user_id, rules, now)
+            return await load_principal(records, was.user.user_id, rules, now, claims=was.claims)
         key = await records.keys.get(was.key_id)
         if key is None or not key.is_active(now):
             raise _no_key()
@@ -190,15 +190,16 @@ async def load_principal_for_key(
     rules: AccessRules,
     now: datetime,
     *,
+    claims: frozenset[str] | None = None,
     under_way: bool = False,
 ) -> Principal:
-    """As `load_principal`, cut to the API key by which something was asked for; for what acts long after.
+    """As `load_principal`, cut to the API key or token by which something was asked for; for what acts long after.
 
     Raises:
         Forbidden: As `load_principal`; `api_key_ended`: the key has been revoked, or is expired.
     """
     if key_id is None:
-        return await load_principal(records, user_id, rules, now, under_way=under_way)
+        return await load_principal(records, user_id, rules, now, claims=claims, under_way=under_way)
     key = await records.keys.get(key_id)
     if key is None or not key.is_active(now):
         raise Forbidden("api_key_ended", "The API key that asked for this has been revoked, or is expired.")
@@ -217,7 +218,13 @@ async def _speaking(
 
 
 async def load_principal(
-    records: Records, user_id: str, rules: AccessRules, now: datetime, *, under_way: bool = False
+    records: Records,
+    user_id: str,
+    rules: AccessRules,
+    now: datetime,
+    *,
+    claims: frozenset[str] | None = None,
+    under_way: bool = False,
 ) -> Principal:
     """Reads a user's rights anew, at the moment of an effect.
 
@@ -226,6 +233,7 @@ async def load_principal(
         user_id: On whose behalf something is about to happen.
         rules: What the deployment says about rights.
         now: The time.
+        claims: The roles that the token claims by which it was asked for; None where that was no token.
         under_way: The effect is one of a run that has begun, which a tenant that is being deleted may let go on.
 
     Raises:
@@ -238,7 +246,7 @@ async def load_principal(
         tenant.require_working(now)
     else:
         tenant.require_active()
-    return await _standing(records, tenant, user, rules, now)
+    return await _standing(records, tenant, user, rules, now, claims)
 
 
 async def without_temporary_roles(records: Records, who: Principal, rules: AccessRules, now: datetime) -> Principal:
@@ -258,14 +266,31 @@ async def known_roles(records: Records, names: Collection[str], rules: AccessRul
     return {**own, **rules.roles}
 
 
-async def _standing(records: Records, tenant: Tenant, user: UserRecord, rules: AccessRules, now: datetime) -> Principal:
+async def _standing(
+    records: Records,
+    tenant: Tenant,
+    user: UserRecord,
+    rules: AccessRules,
+    now: datetime,
+    claims: frozenset[str] | None = None,
+) -> Principal:
     if not user.active:
         raise _deactivated()
     roles = user.effective_roles(now, rules.claims_age)
-    known = await known_roles(records, roles, rules)
-    if rules.default_role is not None and roles.isdisjoint(known):
-        roles |= {rules.default_role}
-    return Principal(user, tenant, roles, permissions_of(roles, known), roles)
+    known = await known_roles(records, roles | (claims or frozenset()), rules)
+    whole = _or_default(roles, known, rules)
+    permissions = permissions_of(whole, known)
+    if claims is None or user.fresh_claims(now, rules.claims_age) <= claims:
+        return Principal(user, tenant, whole, permissions, whole, claims=claims)
+    # By rights and not by names: whoever claims `viewer` here and `admin` there is at least a viewer in both.
+    said = _or_default(user.own_roles(now) | claims, known, rules)
+    held = permissions & permissions_of(said, known)
+    return Principal(user, tenant, whole & said, held, whole, claims=claims, is_narrowed=True)
+
+
+def _or_default(roles: frozenset[str], known: Mapping[str, Role], rules: AccessRules) -> frozenset[str]:
+    missing = rules.default_role is not None and roles.isdisjoint(known)
+    return roles | {rules.default_role or ""} if missing else roles
 
 
 def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRecord:

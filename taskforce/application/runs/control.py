@@ -53,6 +53,7 @@ class Saying:
         request_id: The HTTP request, for the audit log.
         key_id: The API key that spoke, if it was one.
         held: What the credential that spoke allows.
+        is_narrowed: Whether it was a token that claims less than another of its user's.
     """
 
     author_id: str
@@ -61,6 +62,7 @@ class Saying:
     request_id: str | None
     key_id: str | None = None
     held: frozenset[Permission] = frozenset()
+    is_narrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,12 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
     """Keeps a word until the model hears it; telling the run comes after the commit.
 
     Words steer a run, which acts with its owner's rights, so they are its owner's alone: else an approver could have
-    another's run ask for what he then approves himself. For the same reason an API key of the owner's speaks only to
-    runs that may do no more than it may.
+    another's run ask for what he then approves himself. For the same reason an API key of the owner's, or a token that
+    claims less than another, speaks only to runs that may do no more than it may.
 
     Raises:
         Missing: `run_not_found`: it was erased meanwhile.
-        Forbidden: `not_your_run`; `run_may_more`, which names what the key lacks.
+        Forbidden: `not_your_run`; `run_may_more`, which names what the key or token lacks.
         Conflict: `run_finished`.
         Invalid: `idempotency_key_reused`.
     """
@@ -95,7 +97,8 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
     if saying.author_id != run.brief.user_id:
         raise Forbidden("not_your_run", "Only whoever started a run may add words to it.")
     async with store.tenant(run.brief.tenant_id) as records:
-        if saying.key_id is not None and saying.key_id != run.brief.key_id:
+        by_another_key = saying.key_id is not None and saying.key_id != run.brief.key_id
+        if by_another_key or saying.is_narrowed:
             await _require_as_much(records, run, saying, rules, now)
         earlier = await _earlier(records, run, saying, word_id, now)
         if earlier is not None:
@@ -122,10 +125,12 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
 
 
 async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
-    acts = await load_principal_for_key(records, run.brief.user_id, run.brief.key_id, rules, now)
+    brief = run.brief
+    acts = await load_principal_for_key(records, brief.user_id, brief.key_id, rules, now, claims=brief.claimed_roles)
     lacking = sorted(one.value for one in acts.permissions - saying.held)
     if lacking:
-        text = f"This run may do more than this API key, which so does not steer it; lacking: {', '.join(lacking)}."
+        what = "this token" if saying.key_id is None else "this API key"
+        text = f"This run may do more than {what}, which so does not steer it; lacking: {', '.join(lacking)}."
         raise Forbidden("run_may_more", text, details={"permissions": lacking})
 
 

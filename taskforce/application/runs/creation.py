@@ -41,7 +41,8 @@ class NewRun:
         body: The body as it was sent, to tell a repeated request from another one.
         request_id: The HTTP request, for the audit log.
         key_id: The API key that spoke, if it was one.
-        most_sessions: Sessions of the tenant that may have an open run at a time; None is no limit.
+        most_sessions: Runs of the tenant that may be open at a time, each in a session; None is no limit.
+        claimed_roles: The roles that the token claims which asks; None when a key does.
     """
 
     tenant_id: str
@@ -57,6 +58,7 @@ class NewRun:
     request_id: str | None
     most_sessions: int | None = None
     key_id: str | None = None
+    claimed_roles: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
         if earlier is not None:
             return earlier
         await hold_startable(records, brief.agent)
-        await _require_room(records, mission, brief)
+        await _require_room(records, mission)
         await records.runs.add(brief)
         if mission.session_id is not None:
             # Only now: of two who begin the same session at once, the second has waited for the first's commit.
@@ -109,10 +111,11 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
         return AcceptedRun(brief.run_id, brief.session_id, brief=brief)
 
 
-async def _require_room(records: Records, mission: NewRun, brief: RunSpec) -> None:
+async def _require_room(records: Records, mission: NewRun) -> None:
+    # Each open run counts, whichever session it is in: one session must not be the way around the limit.
     most = mission.most_sessions
-    if most is not None and await records.runs.open_sessions(brief.session_id) >= most:
-        text = f"Your tenant may have {most} sessions with an open run at a time. Wait until one has ended."
+    if most is not None and await records.runs.open_runs() >= most:
+        text = f"Your tenant may have {most} sessions with an open run at a time. Wait until a run has ended."
         raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
 
 
@@ -129,6 +132,7 @@ def _brief(mission: NewRun, now: datetime) -> RunSpec:
         limits=mission.limits,
         created_at=now,
         key_id=mission.key_id,
+        claimed_roles=mission.claimed_roles,
     )
 
 

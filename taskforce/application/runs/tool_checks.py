@@ -65,13 +65,14 @@ class ToolCallPolicy:
         self._cleared: BoundedCache[CallRef, datetime] = BoundedCache(CLEARED_KEPT)
 
     async def user(self, records: Records, brief: RunSpec) -> Principal:
-        """The user on whose behalf the run works, with the rights of now, cut to the API key that asked for it.
+        """The user on whose behalf the run works, with the rights of now, cut to the key or token that asked.
 
         Raises:
             Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
         """
+        claims = brief.claimed_roles
         return await load_principal_for_key(
-            records, brief.user_id, brief.key_id, self._rules, self._clock(), under_way=True
+            records, brief.user_id, brief.key_id, self._rules, self._clock(), claims=claims, under_way=True
         )
 
     async def policy(self, brief: RunSpec) -> Policy:

@@ -8,6 +8,7 @@ from taskforce.core.domain.canonical_json import is_exact
 from taskforce.core.domain.errors import Invalid
 
 MAX_DEPTH = 60
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?+)*+(?:"|\Z)', re.DOTALL)
 _NOT_KEPT = re.compile("[\x00\ud800-\udfff]")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -51,6 +52,33 @@ def check_texts(value: object, what: str) -> None:
 def parts_in(value: object) -> int:
     """How many values a document holds, itself and those that hold others included; each costs as much as a text."""
     return sum(1 for _ in _parts(value))
+
+
+def values_in(text: bytes, most: int) -> int:
+    """Counts the values of JSON that is not parsed yet, for parsing it costs far more than its bytes say.
+
+    Args:
+        text: The JSON, or what claims to be it.
+        most: Where counting may stop.
+
+    Returns:
+        At least the number of values, or anything above `most`; exactly that number where no array or object is empty.
+    """
+    # Mostly the marks that stand in texts as well are few enough.
+    if (rough := 1 + _marks(text, 0, len(text))) <= most:
+        return rough
+    found, end = 1, 0
+    for strings, string in enumerate(_STRING.finditer(text)):
+        found += _marks(text, end, string.start())
+        end = string.end()
+        # A value has one key at most: more texts than that are more values, or no JSON.
+        if max(found, strings // 2) > most:
+            return most + 1
+    return found + _marks(text, end, len(text))
+
+
+def _marks(text: bytes, start: int, end: int) -> int:
+    return text.count(b",", start, end) + text.count(b"[", start, end) + text.count(b"{", start, end)
 
 
 def _parts(value: object) -> Iterator[tuple[object, int]]:

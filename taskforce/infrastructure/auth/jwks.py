@@ -1,16 +1,17 @@
 """The public keys that an issuer publishes (a JWK Set, RFC 7517), fetched, kept and fetched again.
 
 Whoever sends a token chooses its `kid`, so a fetch costs a caller nothing and must cost the issuer little: one is under
-way at a time, all who wait share it, and a name that is not known leads to one at most every half minute. What the
-issuer sends is bounded and read strictly; a key that is not plainly a public key for signatures is left out. While an
-issuer does not answer, the keys that it had go on counting, for a day.
+way at a time, all who wait share it, and an unknown name, or a signature that no key fits, leads to one at most every
+half minute. What the issuer sends is bounded and read strictly; a key that is not plainly a public key for
+signatures is left out, and the log says which and why. While an issuer does not answer, or publishes no key that could
+be used, the keys that it had go on counting, for a day.
 """
 
 import asyncio
 import contextvars
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Final
@@ -19,24 +20,14 @@ import httpx
 import structlog
 
 from taskforce.core.domain.errors import Invalid, Unavailable
-from taskforce.infrastructure.auth.jwt_encoding import decode_json_object
-from taskforce.infrastructure.auth.jwt_keys import (
-    EC_ALGORITHMS,
-    RSA_ALGORITHMS,
-    KeyRecord,
-    algorithms_for,
-    public_key,
-)
+from taskforce.infrastructure.auth.jwk_sets import ASYMMETRIC_ALGORITHMS, LeftOut, keys_in
+from taskforce.infrastructure.auth.jwt_keys import KeyRecord
 
 LARGEST_SET: Final = 1_000_000
-MOST_KEYS: Final = 100
 SHORTEST_MAX_AGE: Final = 60.0
 LONGEST_MAX_AGE: Final = 86_400.0
 LONGEST_STALENESS: Final = 7 * 86_400.0
-LONGEST_KID: Final = 256
 
-_HELD_BACK: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_ASYMMETRIC: Final = RSA_ALGORITHMS | EC_ALGORITHMS
 _OK: Final = 200
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,12})", re.IGNORECASE)
 _NOT_KEPT = re.compile(r"(?:^|,)\s*(?:no-store|no-cache)\b", re.IGNORECASE)
@@ -52,7 +43,7 @@ class JwksTiming:
         max_age: How long a set counts as current when the issuer does not say (`Cache-Control: max-age`). What it says
             counts between a minute and a day.
         max_stale: How much longer keys count while the issuer does not answer; at most a week.
-        cooldown: The least time between two fetches because of a `kid` that is not known.
+        cooldown: The least time between two fetches because of a `kid` that is not known or a signature that fits none.
         retry: The least time between two fetches while the issuer does not answer.
         timeout: How long one fetch may take.
 
@@ -107,8 +98,9 @@ class Jwks:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         timing: JwksTiming | None = None,
     ) -> None:
-        if not _ASYMMETRIC.issuperset(algorithms):
-            raise Invalid("algorithms_invalid", f"With jwks_uri, algorithms are of {', '.join(sorted(_ASYMMETRIC))}.")
+        if not ASYMMETRIC_ALGORITHMS.issuperset(algorithms):
+            named = ", ".join(sorted(ASYMMETRIC_ALGORITHMS))
+            raise Invalid("algorithms_invalid", f"With jwks_uri, algorithms are of {named}.")
         self._uri = checked_uri(uri, development=development)
         self._algorithms = tuple(algorithms)
         self._clock = clock
@@ -116,6 +108,7 @@ class Jwks:
         self._held: _Held | None = None
         self._tried_at: datetime | None = None
         self._failing = False
+        self._left_out: tuple[LeftOut, ...] = ()
         self._fetching: asyncio.Task[None] | None = None
 
     async def records(self, kid: str | None) -> tuple[KeyRecord, ...]:
@@ -135,6 +128,24 @@ class Jwks:
                 await asyncio.shield(fetch)
         return self._countable()
 
+    async def others(self, than: tuple[KeyRecord, ...]) -> tuple[KeyRecord, ...] | None:
+        """Returns the keys that the issuer has by now, when a token was signed by none of those at hand.
+
+        Args:
+            than: The keys at hand.
+
+        Returns:
+            The keys after a fetch, unless the last was just now; None when they are the same.
+
+        Raises:
+            Unavailable: As `records`.
+        """
+        fetch = self._fetch_under_way()
+        if fetch is not None:
+            await asyncio.shield(fetch)
+        records = self._countable()
+        return None if records is than else records
+
     def _is_current(self) -> bool:
         held = self._held
         return held is not None and self._passed_since(held.fetched_at) < held.lifetime.total_seconds()
@@ -142,7 +153,9 @@ class Jwks:
     def _knows(self, kid: str | None) -> bool:
         """Whether fetching could bring nothing new for this name: the guard ignores names when no key has one."""
         held = self._held
-        return held is not None and (kid is None or not held.names or kid in held.names)
+        if held is None or not held.records:
+            return False
+        return kid is None or not held.names or kid in held.names
 
     def _passed_since(self, then: datetime) -> float:
         """Seconds; endless when the clock was set back, so that nothing is kept because of it."""
@@ -177,21 +190,35 @@ class Jwks:
     async def _fetch(self) -> None:
         try:
             body, caching = await self._download()
-            records = records_in(body, self._algorithms)
+            published = keys_in(body, self._algorithms)
         except Exception as failure:  # noqa: BLE001 - whatever an issuer answers, it is no error of this server
             if not self._failing:
                 _log.warning("auth.issuer.unavailable", host=self._host, error=type(failure).__name__)
             self._failing = True
             return
-        self._keep(records, timedelta(seconds=lifetime_of(caching, self._timing.max_age)))
+        self._say_left_out(published.left_out)
+        self._keep(published.records, timedelta(seconds=lifetime_of(caching, self._timing.max_age)))
+
+    def _say_left_out(self, left_out: tuple[LeftOut, ...]) -> None:
+        """Logs what is left out when that changes, not with each fetch."""
+        if left_out != self._left_out:
+            for one in left_out:
+                _log.warning("auth.issuer.key_left_out", host=self._host, **asdict(one))
+        self._left_out = left_out
 
     def _keep(self, records: tuple[KeyRecord, ...], lifetime: timedelta) -> None:
+        before = self._held
+        if not records and before is not None and before.records:
+            # For a moment, as it happens while keys are changed, or for good: an outage, that ends with `max_stale`.
+            if not self._failing:
+                _log.warning("auth.issuer.no_usable_keys", host=self._host, meanwhile="the keys before")
+            self._failing = True
+            return
         if self._failing:
             _log.info("auth.issuer.available", host=self._host)
         if not records:
             _log.warning("auth.issuer.no_usable_keys", host=self._host)
         self._failing = False
-        before = self._held
         names = frozenset(record.kid for record in records if record.kid is not None)
         kept = before.records if before is not None and before.records == records else records
         self._held = _Held(kept, names, self._clock(), lifetime)
@@ -268,51 +295,3 @@ def lifetime_of(cache_control: str, usual: float) -> float:
         return SHORTEST_MAX_AGE
     said = _MAX_AGE.search(cache_control)
     return usual if said is None else min(max(float(said.group(1)), SHORTEST_MAX_AGE), LONGEST_MAX_AGE)
-
-
-def records_in(body: bytes, algorithms: Sequence[str]) -> tuple[KeyRecord, ...]:
-    """Reads the keys of a JWK Set that signatures of tokens can be checked with.
-
-    Args:
-        body: The document.
-        algorithms: What is accepted, the preferred first; everything that has public keys when empty.
-
-    Returns:
-        The keys, possibly none. Left out are private and symmetric keys, those for encryption, weak ones, those of
-        other families, and those whose algorithm is not accepted or contradicts the key. Of keys that share a `kid`
-        none is taken, for it does not say which is meant.
-
-    Raises:
-        ValueError: This is no JWK Set, or one of more than 100 keys.
-    """
-    keys = decode_json_object(body).get("keys")
-    if not isinstance(keys, list) or len(keys) > MOST_KEYS or not all(isinstance(key, dict) for key in keys):
-        raise ValueError("not a JWK Set")
-    found = [record for record in (_record(key, algorithms) for key in keys) if record is not None]
-    names = [record.kid for record in found if record.kid is not None]
-    return tuple(record for record in found if record.kid is None or names.count(record.kid) == 1)
-
-
-def _record(jwk: Mapping[str, object], algorithms: Sequence[str]) -> KeyRecord | None:
-    kid = jwk.get("kid")
-    if not _HELD_BACK.isdisjoint(jwk) or not ("kid" not in jwk or _is_name(kid)):
-        return None
-    try:
-        algorithm = _algorithm(jwk, algorithms)
-        return None if algorithm is None else KeyRecord(kid if isinstance(kid, str) else None, algorithm, jwk)
-    except Invalid:
-        return None
-
-
-def _is_name(kid: object) -> bool:
-    return isinstance(kid, str) and 0 < len(kid) <= LONGEST_KID
-
-
-def _algorithm(jwk: Mapping[str, object], algorithms: Sequence[str]) -> str | None:
-    """The key's own algorithm, or the first accepted one that fits it."""
-    possible = algorithms_for(public_key(jwk))
-    accepted = algorithms or ("RS256", *sorted(_ASYMMETRIC))
-    fitting = [one for one in accepted if one in possible]
-    if "alg" in jwk:
-        return next((one for one in fitting if one == jwk["alg"]), None)
-    return next(iter(fitting), None)

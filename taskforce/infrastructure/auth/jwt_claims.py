@@ -1,19 +1,24 @@
 """Turns the claims of a verified token into an identity, as identity providers differ in where they put things."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from typing import Final
+
+import structlog
 
 from taskforce.core.domain.errors import Invalid, Unauthenticated
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Identity, checked_tenant_id
 from taskforce.infrastructure.auth.jwt_guard import VerifiedToken
+from taskforce.infrastructure.auth.shown_text import mail_address, shown_name
 
 LONGEST_PREFIX: Final = 64
 
 _REGISTERED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"})
 _LONGEST_NAME: Final = 255
-_LONGEST_EMAIL: Final = 320
+_MOST_SAID: Final = 4_096
 _SEPARATORS = re.compile(r"[\s,]+")
 _CUSTOM_ROLE = re.compile(r"custom:[^\s,]{1,100}")
 
@@ -45,6 +50,8 @@ class TenantRules:
         fixed: All its tokens are for this tenant, and none of their claims is asked.
         allowed: A token for another tenant is refused; None allows every tenant.
         names: The tenant by the claim's value, for issuers with ids of their own; a value that is not in it is refused.
+        by_name: A tenant that no issuer speaks for unless one of the above names it: the platform's, outside
+            development.
 
     Raises:
         Invalid: `tenant_binding_invalid` for rules that contradict each other or name what could not be a tenant;
@@ -54,6 +61,7 @@ class TenantRules:
     fixed: str | None = None
     allowed: frozenset[str] | None = None
     names: Mapping[str, str] | None = None
+    by_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.fixed is not None and not (self.allowed is None and self.names is None):
@@ -120,19 +128,21 @@ def identity_of(
         roles: What becomes of the claimed roles; they stay as they are if left out.
         prefix: What the user's id begins with, before `sub`.
 
+    What says who it is and of which tenant is read strictly. What is for people only is cleaned or left out, and roles
+    or groups that could be none of ours give nothing: a directory's untidiness keeps nobody out.
+
     Raises:
-        Unauthenticated: `token_invalid` when a claim is missing that must be there, or has an impossible shape, or the
+        Unauthenticated: `token_invalid` when the subject or the tenant is missing or has an impossible shape, or the
             issuer does not speak for the tenant.
     """
     claims = token.claims
-    user_id = _text(f"{prefix}{_text(token.subject, 'sub', _LONGEST_NAME)}", "sub", _LONGEST_NAME)
-    username, email = _found(claims, names.username), _found(claims, names.email)
-    claimed = _roles(_found(claims, names.roles), names.roles)
+    user_id = _identifier(f"{prefix}{_identifier(token.subject)}")
+    claimed = _claimed(token, user_id, names.roles, mapped=roles is not None and roles.groups is not None)
     return Identity(
         user_id=user_id,
         tenant_id=_tenant(claims, names.tenant, tenants or TenantRules()),
-        username=user_id if username is None else _text(username, names.username, _LONGEST_NAME),
-        email=None if email is None else _text(email, names.email, _LONGEST_EMAIL),
+        username=shown_name(_found(claims, names.username)) or user_id,
+        email=mail_address(_found(claims, names.email)),
         roles=claimed if roles is None else roles.applied(claimed),
         issuer=token.issuer,
         issued_at=token.issued_at,
@@ -149,10 +159,6 @@ def _of_groups(claimed: Iterable[str], groups: Mapping[str, frozenset[str]]) -> 
     return frozenset(role for group in claimed if group in groups for role in groups[group])
 
 
-def _refused(name: str) -> Unauthenticated:
-    return Unauthenticated("token_invalid", f"The token's claim {name} is missing or not usable.")
-
-
 def _found(claims: Mapping[str, object], path: str) -> object:
     """Follows a path; at each step a name that itself has dots (a URL, as Auth0 wants them) comes first."""
     if path in claims:
@@ -165,11 +171,15 @@ def _found(claims: Mapping[str, object], path: str) -> object:
     return None
 
 
-def _text(value: object, name: str, longest: int) -> str:
-    """Accepts text that shows as what it is: no control characters, no change of writing direction."""
-    if isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and value == value.strip():
+def _identifier(value: str) -> str:
+    """Accepts an id that shows as what it is: no control characters, no change of writing direction."""
+    if _is_plain(value):
         return value
-    raise _refused(name)
+    raise Unauthenticated("token_invalid", "The token's claim sub is missing or not usable.")
+
+
+def _is_plain(value: str) -> bool:
+    return 0 < len(value) <= _LONGEST_NAME and value.isprintable() and value == value.strip()
 
 
 def _tenant(claims: Mapping[str, object], path: str, rules: TenantRules) -> str:
@@ -184,18 +194,45 @@ def _tenant(claims: Mapping[str, object], path: str, rules: TenantRules) -> str:
         raise Unauthenticated("token_invalid", "The token names no tenant that could exist.") from None
     if rules.allowed is not None and tenant not in rules.allowed:
         raise Unauthenticated("token_invalid", "The token is for a tenant that its issuer does not speak for.")
+    if tenant == rules.by_name and rules.allowed is None and rules.names is None:
+        text = "The token is for the platform's tenant, which its issuer is not bound to: see `platform`."
+        raise Unauthenticated("token_invalid", text)
     return tenant
 
 
-def _roles(value: object, name: str) -> frozenset[str]:
+def _claimed(token: VerifiedToken, user_id: str, path: str, *, mapped: bool) -> frozenset[str]:
+    """The names of roles or groups; those that are looked up in a mapping may look as they like."""
+    value = _found(token.claims, path)
+    if value is None and _is_overage(token.claims, path):
+        _say("auth.groups.overage", "groups_overage", token.issuer, path, user_id, token.issued_at)
+    elif not (value is None or isinstance(value, str | list)):
+        _say("auth.roles.unreadable", "roles_unreadable", token.issuer, path, user_id, token.issued_at)
+    return frozenset(name for name in _named(value) if mapped or _is_plain(name))
+
+
+def _named(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        value = [part for part in _SEPARATORS.split(value) if part]
-    if value is None:
-        return frozenset()
-    if not isinstance(value, list):
-        raise _refused(name)
-    named = (item.get("name") if isinstance(item, Mapping) else item for item in value)
-    return frozenset(_text(item, name, _LONGEST_NAME) for item in named)
+        yield from (part for part in _SEPARATORS.split(value) if part)
+    elif isinstance(value, list):
+        named = (item.get("name") if isinstance(item, Mapping) else item for item in value)
+        yield from (name for name in named if isinstance(name, str))
+
+
+def _is_overage(claims: Mapping[str, object], path: str) -> bool:
+    """Whether the issuer says that there are more groups than a token holds (Microsoft Entra ID, beyond 150 or 200).
+
+    It then names an address instead of them, in `_claim_names`, or says `hasgroups`.
+    """
+    elsewhere = claims.get("_claim_names")
+    named = isinstance(elsewhere, Mapping) and path in elsewhere
+    return named or (path == "groups" and claims.get("hasgroups") in (True, "true"))
+
+
+@lru_cache(maxsize=_MOST_SAID)
+def _say(event: str, code: str, issuer: str, claim: str, user_id: str, issued_at: datetime) -> None:
+    """Logs what a token lacks for its bearer's roles, once for each token, however often that is sent."""
+    del issued_at
+    structlog.get_logger(__name__).warning(event, code=code, issuer=issuer, claim=claim, user_id=user_id)
 
 
 def _attributes(claims: Mapping[str, object], names: ClaimNames) -> dict[str, object]:

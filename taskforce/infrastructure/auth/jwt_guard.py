@@ -5,14 +5,15 @@ imports it. It sees a token only once the shape, the header and the key are sett
 whether the signature fits; and the claims are judged here. Every refusal is Unauthenticated.
 
 A few decisions beyond the obvious: `aud` may be a list, as RFC 7519 allows, if this service is on it. `x5t` is ignored
-(it names a key and carries none; Azure AD sends it). A `kid` is ignored when none of our keys has one.
+(it names a key and carries none; Azure AD sends it). A `kid` is ignored when none of our keys has one, and may be left
+out where one key alone fits the algorithm (OpenID Connect Core 1.0, section 10.1).
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import structlog
 from jose import jwk, jws
@@ -22,7 +23,21 @@ from taskforce.core.domain.errors import Invalid, Unauthenticated
 from taskforce.infrastructure.auth.jwt_encoding import decode_base64url, decode_json_object
 from taskforce.infrastructure.auth.jwt_keys import KeyRecord
 
-__all__ = ["LONGEST_TOKEN", "Glance", "KeyRecord", "TokenGuard", "TokenRules", "VerifiedToken", "glance", "sign"]
+__all__ = [
+    "LONGEST_TOKEN",
+    "AudienceClaim",
+    "Glance",
+    "KeyRecord",
+    "SignatureMismatch",
+    "TokenGuard",
+    "TokenRules",
+    "VerifiedToken",
+    "glance",
+    "sign",
+]
+
+AudienceClaim = Literal["aud", "client_id"]
+"""Where a token says whom it is for; the access tokens of AWS Cognito have `client_id` and no `aud`."""
 
 LONGEST_TOKEN: Final = 16 * 1024
 LONGEST_LEEWAY_SECONDS: Final = 300
@@ -40,8 +55,11 @@ class TokenRules:
 
     Attributes:
         issuer: What `iss` must equal.
-        audience: What `aud` must equal or contain.
+        audience: What `audience_claim` must equal, or, as a list in `aud`, contain.
         leeway_seconds: Tolerated difference of clocks, 0 to 300 seconds.
+        audience_claim: The claim that names the audience. With `client_id` an `aud` may be missing, and must contain
+            the audience too where it is there: such a client may hold tokens for other services.
+        token_use: What the claim `token_use` must equal; None when it is not looked at.
 
     Raises:
         Invalid: `token_rules_invalid`.
@@ -50,12 +68,18 @@ class TokenRules:
     issuer: str
     audience: str
     leeway_seconds: float = 30
+    audience_claim: AudienceClaim = "aud"
+    token_use: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.issuer and self.audience):
             raise Invalid("token_rules_invalid", "Name the issuer and the audience of tokens.")
         if not 0 <= self.leeway_seconds <= LONGEST_LEEWAY_SECONDS:
             raise Invalid("token_rules_invalid", f"The leeway is 0 to {LONGEST_LEEWAY_SECONDS} seconds.")
+        if self.audience_claim not in ("aud", "client_id"):
+            raise Invalid("token_rules_invalid", "The audience stands in aud or in client_id.")
+        if self.token_use == "":
+            raise Invalid("token_rules_invalid", "A token_use is a text that is not empty, or absent.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +99,10 @@ class VerifiedToken:
     issued_at: datetime
     expires_at: datetime
     claims: Mapping[str, object]
+
+
+class SignatureMismatch(Unauthenticated):
+    """No key of the guard's signed the token; other keys of the same issuer might have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +147,8 @@ class TokenGuard:
         names = [record.kid for record in keys if record.kid is not None]
         if len(names) != len(set(names)):
             raise Invalid("signing_key_invalid", "Two keys share a kid.")
-        self._named = {record.kid: record for record in keys if record.kid is not None}
-        self._unnamed = tuple(record for record in keys if record.kid is None)
+        self._keys = tuple(keys)
+        self._has_names = bool(names)
         self._prepared: dict[KeyRecord, Key] = {}
         self._rules = rules
 
@@ -135,6 +163,7 @@ class TokenGuard:
             Its claims, checked.
 
         Raises:
+            SignatureMismatch: `token_invalid`: the token is well formed, and signed by none of the keys.
             Unauthenticated: `token_missing`, `token_expired` or `token_invalid`; nothing else is ever raised.
         """
         return _or_refused(lambda: self._verify(token, now))
@@ -143,9 +172,9 @@ class TokenGuard:
         text = _checked_size(token)
         header, claims = _read(text)
         _check_header(header)
-        candidates = [record for record in self._candidates(header) if record.algorithm == header["alg"]]
-        if not any(self._signed_by(record, text) for record in candidates):
-            raise _refused("The token's signature fits none of the keys that it may be signed with.")
+        if not any(self._signed_by(record, text) for record in self._candidates(header)):
+            message = "The token's signature fits none of the keys that it may be signed with."
+            raise SignatureMismatch("token_invalid", message)
         return _check_claims(claims, self._rules, now.timestamp())
 
     def _signed_by(self, record: KeyRecord, token: str) -> bool:
@@ -159,9 +188,12 @@ class TokenGuard:
 
     def _candidates(self, header: Mapping[str, object]) -> tuple[KeyRecord, ...]:
         kid = _kid(header)
-        if kid is not None and self._named:
-            return (self._named[kid],) if kid in self._named else ()
-        return self._unnamed
+        fitting = tuple(record for record in self._keys if record.algorithm == header["alg"])
+        if kid is not None and self._has_names:
+            return tuple(record for record in fitting if record.kid == kid)
+        if kid is None and len(fitting) == 1:
+            return fitting
+        return tuple(record for record in fitting if record.kid is None)
 
 
 def sign(claims: Mapping[str, object], record: KeyRecord) -> str:
@@ -253,8 +285,10 @@ def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -
     subject = claims.get("sub")
     if claims.get("iss") != rules.issuer:
         raise _refused("The token is from another issuer.")
-    if not _is_for(rules.audience, claims.get("aud")):
+    if not _is_for_us(claims, rules):
         raise _refused("The token is for another audience.")
+    if rules.token_use is not None and claims.get("token_use") != rules.token_use:
+        raise _refused("The token's token_use says that it is for something else.")
     if not (isinstance(subject, str) and subject):
         raise _refused("The token names no subject.")
     if now >= expires + rules.leeway_seconds:
@@ -273,6 +307,13 @@ def _seconds(claims: Mapping[str, object], name: str) -> float:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _is_for_us(claims: Mapping[str, object], rules: TokenRules) -> bool:
+    if rules.audience_claim == "client_id":
+        own = claims.get("client_id") == rules.audience
+        return own and ("aud" not in claims or _is_for(rules.audience, claims["aud"]))
+    return _is_for(rules.audience, claims.get("aud"))
 
 
 def _is_for(audience: str, claimed: object) -> bool:

@@ -17,14 +17,17 @@ from cryptography.x509 import load_der_x509_certificate
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.auth.jwt_encoding import decode_base64url, decode_json_object
+from taskforce.infrastructure.auth.roca import has_roca_fingerprint
 
 HMAC_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512"})
 EC_ALGORITHMS: Final = frozenset({"ES256", "ES384", "ES512"})
 ALGORITHMS: Final = HMAC_ALGORITHMS | RSA_ALGORITHMS | EC_ALGORITHMS
 
-SHORTEST_SECRET_BYTES: Final = 32
+SHORTEST_SECRET_BYTES: Final[Mapping[str, int]] = MappingProxyType({"HS256": 32, "HS384": 48, "HS512": 64})
+"""A secret is as long as the hash that it is used with (RFC 7518, section 3.2)."""
 SHORTEST_RSA_BITS: Final = 2048
+_KINDS: Final = f"A public key is RSA of {SHORTEST_RSA_BITS} bits or more, or on P-256, P-384 or P-521."
 
 _CURVES: Mapping[str, tuple[str, str, type[ec.EllipticCurve]]] = MappingProxyType(
     {
@@ -46,8 +49,8 @@ class KeyRecord:
     Attributes:
         kid: The name that a token's `kid` must equal exactly; None for a key without a name.
         algorithm: The one algorithm that this key is used with; a token cannot choose another.
-        key: For HS*, a secret (text, bytes, or a JWK with `kty` `oct`) of 32 bytes or more. For RS* and ES*, a public
-            key in PEM, or a public JWK. DER, certificates and private keys are refused.
+        key: For HS*, a secret (text, bytes, or a JWK with `kty` `oct`) of 32, 48 or 64 bytes or more, as long as the
+            hash. For RS* and ES*, a public key in PEM, or a public JWK. DER, certificates and private keys are refused.
         allow_short_secret: Takes a shorter secret, with a warning; for development only.
         material: What the signature is checked with: the secret's bytes, or the public key as PEM. Derived from `key`.
 
@@ -72,7 +75,7 @@ class KeyRecord:
 
     def _material(self) -> bytes:
         if self.algorithm in HMAC_ALGORITHMS:
-            return _secret(self.key, allow_short=self.allow_short_secret)
+            return _secret(self.key, SHORTEST_SECRET_BYTES[self.algorithm], allow_short=self.allow_short_secret)
         public = public_key(self.key)
         if self.algorithm not in algorithms_for(public):
             raise _refused(f"This public key cannot be used with {self.algorithm}.")
@@ -90,21 +93,31 @@ def public_key(key: str | bytes | Mapping[str, object]) -> _PublicKey:
     """Reads a public key from PEM or JWK.
 
     Raises:
-        Invalid: `signing_key_invalid` for anything else, RSA below 2048 bits, and curves but P-256, P-384, P-521.
+        Invalid: `signing_key_invalid` for anything else, RSA below 2048 bits or with ROCA's pattern, and curves but
+            P-256, P-384, P-521; `details["reason"]` says which.
     """
     try:
         loaded = _from_jwk(key) if isinstance(key, Mapping) else _from_pem(key)
     except (ValueError, TypeError, KeyError, UnsupportedAlgorithm):
-        raise _refused("This is not a public key in PEM, nor a public JWK.") from None
-    if isinstance(loaded, rsa.RSAPublicKey) and loaded.key_size >= SHORTEST_RSA_BITS:
-        return loaded
+        raise _refused("This is not a public key in PEM, nor a public JWK.", "key_unreadable") from None
+    if isinstance(loaded, rsa.RSAPublicKey):
+        return _strong(loaded)
     if isinstance(loaded, ec.EllipticCurvePublicKey) and loaded.curve.name in _CURVES:
         return loaded
-    raise _refused(f"A public key is RSA of {SHORTEST_RSA_BITS} bits or more, or on P-256, P-384 or P-521.")
+    raise _refused(_KINDS, "curve_unsupported")
 
 
-def _refused(message: str) -> Invalid:
-    return Invalid("signing_key_invalid", message)
+def _strong(key: rsa.RSAPublicKey) -> rsa.RSAPublicKey:
+    if key.key_size < SHORTEST_RSA_BITS:
+        raise _refused(_KINDS, "rsa_short")
+    if has_roca_fingerprint(key.public_numbers().n):
+        text = "This RSA key was made by a library whose keys can be factored (ROCA, CVE-2017-15361). Make another."
+        raise _refused(text, "rsa_roca")
+    return key
+
+
+def _refused(message: str, reason: str | None = None) -> Invalid:
+    return Invalid("signing_key_invalid", message, details={} if reason is None else {"reason": reason})
 
 
 def _bytes(key: str | bytes) -> bytes:
@@ -145,18 +158,18 @@ def _check_jwk_purpose(jwk: Mapping[str, object], kid: str | None, algorithm: st
         and "verify" in operations
     )
     if not suits:
-        raise _refused("The JWK's alg, kid, use or key_ops say that it is for something else.")
+        raise _refused("The JWK's alg, kid, use or key_ops say that it is for something else.", "key_purpose")
 
 
-def _secret(key: str | bytes | Mapping[str, object], *, allow_short: bool) -> bytes:
+def _secret(key: str | bytes | Mapping[str, object], shortest: int, *, allow_short: bool) -> bytes:
     secret = _oct_secret(key) if isinstance(key, Mapping) else _bytes(key)
     if not secret:
         raise _refused("An HMAC secret must not be empty.")
     if _is_asymmetric(secret):
         raise _refused("A public or private key, or a certificate, must not be an HMAC secret: it is not a secret.")
-    if len(secret) < SHORTEST_SECRET_BYTES:
+    if len(secret) < shortest:
         if not allow_short:
-            raise _refused(f"An HMAC secret is at least {SHORTEST_SECRET_BYTES} bytes long.")
+            raise _refused(f"An HMAC secret for this algorithm is at least {shortest} bytes long.")
         warn_short_secret()
     return secret
 
@@ -176,7 +189,7 @@ def warn_short_secret() -> None:
     """Says once per process, loudly, that tokens can be forged by guessing."""
     structlog.get_logger(__name__).warning(
         "auth.hmac_secret.short",
-        advice="This JWT secret can be guessed, and is refused outside development. Use 32 random bytes or more.",
+        advice="This JWT secret can be guessed, and is refused outside development. Use 64 random bytes.",
     )
 
 

@@ -8,11 +8,21 @@ from datetime import UTC, datetime
 from typing import Final
 
 from taskforce.core.domain.errors import Forbidden, Invalid, Unauthenticated
+from taskforce.core.domain.identity.principals import PLATFORM_TENANT
 from taskforce.core.domain.identity.roles import permissions_of
 from taskforce.core.interfaces.identity import Identity, UserContext
 from taskforce.infrastructure.auth.jwks import Jwks, JwksTiming
 from taskforce.infrastructure.auth.jwt_claims import LONGEST_PREFIX, ClaimNames, RoleRules, TenantRules, identity_of
-from taskforce.infrastructure.auth.jwt_guard import KeyRecord, TokenGuard, TokenRules, glance, sign
+from taskforce.infrastructure.auth.jwt_guard import (
+    AudienceClaim,
+    KeyRecord,
+    SignatureMismatch,
+    TokenGuard,
+    TokenRules,
+    VerifiedToken,
+    glance,
+    sign,
+)
 from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
 
 DEVELOPMENT_ISSUER: Final = "https://auth.yourcompany.com"
@@ -47,6 +57,9 @@ class JWTConfig:
             number; a published key that names no algorithm is used with the first that fits it.
         issuer: What `iss` must equal. It may be left out in development only, for `DEVELOPMENT_ISSUER`.
         audience: What `aud` must equal or contain. It may be left out in development only, for `DEVELOPMENT_AUDIENCE`.
+        audience_claim: The claim that names the audience: `aud`, or `client_id` for the access tokens of AWS Cognito.
+        token_use: What the claim `token_use` must equal, for example `access`; None when it is not looked at.
+        platform: Whether an issuer that is bound to no tenant speaks for the platform's too; a bound one names it.
         leeway_seconds: Tolerated difference of clocks, 0 to 300 seconds.
         tenant_claim: Where the tenant's id stands; a claim's name, or a path such as `organization.id`.
         roles_claim: Where the roles stand: a list of names or of objects with a `name`, or one text separated by spaces
@@ -84,6 +97,9 @@ class JWTConfig:
     user_prefix: str | None = None
     group_roles: Mapping[str, Collection[str]] | None = field(default=None, hash=False)
     default_role: str | None = None
+    audience_claim: AudienceClaim = "aud"
+    token_use: str | None = None
+    platform: bool = False
 
 
 class JWTIdentityProvider:
@@ -91,8 +107,11 @@ class JWTIdentityProvider:
 
     Args:
         config: What to accept.
-        development: Whether short secrets and missing issuers are tolerated; `in_development()` by default.
+        development: Whether short secrets, missing issuers and claims of the platform's tenant are tolerated;
+            `in_development()` by default.
         clock: Returns the time, UTC.
+        platform_tenant: The tenant whose people run the platform: outside development only an issuer that is bound to
+            it by name speaks for it.
 
     Raises:
         Invalid: `signing_key_missing`, `signing_key_invalid`, `algorithms_invalid`, `token_rules_invalid`,
@@ -106,11 +125,12 @@ class JWTIdentityProvider:
         *,
         development: bool | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        platform_tenant: str = PLATFORM_TENANT,
     ) -> None:
         lenient = in_development() if development is None else development
         self._rules = _rules(config, lenient=lenient)
         self._names = ClaimNames(config.tenant_claim, config.roles_claim, config.username_claim, config.email_claim)
-        self._tenants, self._roles = _tenants(config), _roles(config)
+        self._tenants, self._roles = _tenants(config, None if lenient else platform_tenant), _roles(config)
         self.user_prefix = _prefix(config)
         self._clock = clock
         self._jwks = _jwks(config, lenient=lenient, clock=clock)
@@ -140,22 +160,32 @@ class JWTIdentityProvider:
             Unauthenticated: `token_missing`, `token_expired` or `token_invalid`.
             Unavailable: `issuer_unavailable`: the issuer's keys cannot be had; never without a `jwks_uri`.
         """
-        guard = self._guard if self._jwks is None else await self._current(self._jwks, token)
-        if guard is None:
-            raise Unauthenticated("token_invalid", "The issuer publishes no key that tokens may be signed with.")
-        verified = guard.verify(token, self._clock())
+        verified = await self._verified(token)
         return identity_of(verified, self._names, self._tenants, self._roles, self.user_prefix or "")
 
-    async def _current(self, jwks: Jwks, token: str | None) -> TokenGuard | None:
-        """Returns the guard of the keys that are published now, or None when there are none."""
+    async def _verified(self, token: str | None) -> VerifiedToken:
+        if self._jwks is None:
+            return self._guarded(self._records, token)
         seen = glance(token)
         if seen.issuer != self.issuer:
             raise Unauthenticated("token_invalid", "The token is from another issuer.")
-        records = await jwks.records(seen.kid)
+        records = await self._jwks.records(seen.kid)
+        try:
+            return self._guarded(records, token)
+        except SignatureMismatch:
+            # A key was replaced by one of the same name, or of none.
+            others = await self._jwks.others(records)
+            if others is None:
+                raise
+        return self._guarded(others, token)
+
+    def _guarded(self, records: tuple[KeyRecord, ...], token: str | None) -> VerifiedToken:
         if records is not self._records:
             self._records = records
             self._guard = TokenGuard(records, self._rules) if records else None
-        return self._guard
+        if self._guard is None:
+            raise Unauthenticated("token_invalid", "The issuer publishes no key that tokens may be signed with.")
+        return self._guard.verify(token, self._clock())
 
     async def validate_token(self, token: str) -> UserContext | None:
         """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed.
@@ -264,12 +294,12 @@ def _signed(claims: Mapping[str, object], secret: str) -> str:
 def _rules(config: JWTConfig, *, lenient: bool) -> TokenRules:
     issuer = config.issuer or (DEVELOPMENT_ISSUER if lenient else "")
     audience = config.audience or (DEVELOPMENT_AUDIENCE if lenient else "")
-    return TokenRules(issuer, audience, config.leeway_seconds)
+    return TokenRules(issuer, audience, config.leeway_seconds, config.audience_claim, config.token_use)
 
 
-def _tenants(config: JWTConfig) -> TenantRules:
+def _tenants(config: JWTConfig, platform: str | None) -> TenantRules:
     allowed = None if config.tenants is None else frozenset(_listed(config.tenants, "tenant_binding_invalid"))
-    return TenantRules(config.tenant, allowed, config.tenant_map)
+    return TenantRules(config.tenant, allowed, config.tenant_map, None if config.platform else platform)
 
 
 def _prefix(config: JWTConfig) -> str | None:

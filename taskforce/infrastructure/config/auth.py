@@ -29,15 +29,25 @@ import structlog
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.identity.principals import PLATFORM_TENANT
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwks import LONGEST_MAX_AGE, LONGEST_STALENESS, SHORTEST_MAX_AGE, JwksTiming
 from taskforce.infrastructure.auth.jwt_claims import LONGEST_PREFIX
-from taskforce.infrastructure.auth.jwt_guard import LONGEST_LEEWAY_SECONDS
+from taskforce.infrastructure.auth.jwt_guard import LONGEST_LEEWAY_SECONDS, AudienceClaim
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.config.sections import Name, Section
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]*>")
-_BINDING = ("tenant", "tenants", "tenant_map", "user_prefix", "group_roles", "algorithms")
+_BINDING = (
+    "tenant",
+    "tenants",
+    "tenant_map",
+    "user_prefix",
+    "group_roles",
+    "algorithms",
+    "audience_claim",
+    "token_use",
+)
 _WHAT_TO_PUT = {
     "tenant-id": "the directory (tenant) ID of your Azure AD, a GUID such as 11111111-2222-3333-4444-555555555555",
     "application-id": "the application (client) ID of your app registration in Azure AD, a GUID",
@@ -54,6 +64,8 @@ class JwtSection(Section):
     Attributes:
         issuer: What `iss` must equal, to the letter.
         audience: What `aud` must equal or contain.
+        audience_claim: Where the audience stands: `aud`, or `client_id` for access tokens of AWS Cognito.
+        token_use: What `token_use` must equal, for example `access`; not looked at unless said.
         algorithms: The algorithms that are accepted.
         jwks_uri: Where the issuer publishes its keys; or one of the next two.
         public_key: Its public key in PEM.
@@ -64,7 +76,8 @@ class JwtSection(Section):
         username_claim: Where the name for people stands.
         email_claim: Where the mail address stands.
         tenant: The tenant of all its tokens, when they name none.
-        tenants: The tenants that it may speak for; every one if left out.
+        tenants: The tenants that it may speak for; every one but the platform's if left out.
+        platform: Whether an issuer without `tenant`, `tenants` and `tenant_map` speaks for the platform's tenant too.
         tenant_map: The tenant by the value of `tenant_claim`.
         user_prefix: What its people's ids begin with, where another issuer speaks for the same tenant.
         group_roles: Roles by the name of a group; when given, other groups give nothing.
@@ -76,6 +89,8 @@ class JwtSection(Section):
 
     issuer: _Url
     audience: _Url
+    audience_claim: AudienceClaim = "aud"
+    token_use: Name | None = None
     algorithms: tuple[Name, ...] = ()
     jwks_uri: _Url | None = None
     public_key: Annotated[str, Field(max_length=20_000)] | None = None
@@ -88,6 +103,7 @@ class JwtSection(Section):
     tenant: Name | None = None
     tenants: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     tenant_map: Annotated[Mapping[str, str], Field(min_length=1)] | None = None
+    platform: bool = False
     user_prefix: Annotated[str, Field(max_length=LONGEST_PREFIX)] | None = None
     group_roles: Mapping[str, tuple[Name, ...]] | None = None
     jwks_max_age_seconds: Annotated[float, Field(ge=SHORTEST_MAX_AGE, le=LONGEST_MAX_AGE)] = 600
@@ -161,28 +177,35 @@ def issuers_of(
     development: bool,
     environment: JWTConfig | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    platform_tenant: str = PLATFORM_TENANT,
 ) -> Issuers:
     """Puts the issuers of a deployment together. Nothing is fetched yet.
 
     Args:
         section: What the profile says.
-        development: Whether short secrets, missing names and http on this machine are tolerated.
+        development: Whether short secrets, missing names, http on this machine and claims of the platform's tenant are
+            tolerated.
         environment: The issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY`. It goes before one of the same name in the profile.
         clock: Returns the time, UTC.
+        platform_tenant: The tenant whose people run the platform.
 
     Raises:
         Invalid: `placeholder_left`: an example was copied and not filled in; as `Issuers`, and all that
             `JWTIdentityProvider` raises.
     """
     configs = [] if environment is None else [environment]
-    own = [JWTIdentityProvider(config, development=development, clock=clock) for config in configs]
+
+    def provider(config: JWTConfig) -> JWTIdentityProvider:
+        return JWTIdentityProvider(config, development=development, clock=clock, platform_tenant=platform_tenant)
+
+    own = [provider(config) for config in configs]
     overriding = frozenset(provider.issuer for provider in own)
     for key, issuer in () if section is None else section.each():
         if issuer.issuer in overriding:
             _log.warning("auth.issuer.overridden", issuer=issuer.issuer, by="the environment")
             continue
         _refuse_placeholders(key, issuer)
-        own.append(JWTIdentityProvider(issuer.config(), development=development, clock=clock))
+        own.append(provider(issuer.config()))
     return Issuers(own, development=development)
 
 

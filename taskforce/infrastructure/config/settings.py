@@ -152,6 +152,7 @@ Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterVa
 Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_places)]
 Address = Annotated[str, Field(pattern=r"^[^\s/]+$"), AfterValidator(_address)]
 Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
+Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
 
 class TemporalConnection(TypedDict):
@@ -176,6 +177,7 @@ class Settings(BaseSettings):
         temporal_address: host:port of a Temporal that runs already; None as above.
         temporal_tls: Speak TLS to it; implied by a certificate or an API key.
         temporal_ui_url: Where people see it, without a slash at the end.
+        http_header_seconds, ...: What one client, and all together, may ask of the gateway; see `api/web/limits.py`.
         url: Where the gateway is reached from outside, without a slash at the end.
         profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
         offered_profiles: The other profiles that a request may name; None means that nothing was said.
@@ -186,6 +188,7 @@ class Settings(BaseSettings):
         trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
         encryption_key: What columns are sealed with; see `master_key`.
         jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
+        jwt_platform: Whether the issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY` speaks for the platform's tenant too.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
@@ -208,6 +211,14 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", alias="TASKFORCE_HOST")
     port: Port = Field(8000, alias="TASKFORCE_PORT")
+    http_header_seconds: Seconds = Field(10, alias="TASKFORCE_HTTP_HEADER_SECONDS")
+    http_body_seconds: Seconds = Field(30, alias="TASKFORCE_HTTP_BODY_SECONDS")
+    http_idle_seconds: int = Field(75, alias="TASKFORCE_HTTP_IDLE_SECONDS", ge=1, le=3_600)
+    http_stall_seconds: Seconds = Field(30, alias="TASKFORCE_HTTP_STALL_SECONDS")
+    http_header_bytes: int = Field(32_768, alias="TASKFORCE_HTTP_HEADER_BYTES", ge=1_024, le=1_048_576)
+    http_headers: int = Field(100, alias="TASKFORCE_HTTP_HEADERS", ge=10, le=10_000)
+    http_connections: int = Field(2_000, alias="TASKFORCE_HTTP_CONNECTIONS", ge=1)
+    http_pending_bytes: int = Field(33_554_432, alias="TASKFORCE_HTTP_PENDING_BYTES", ge=65_536)
     public_url: str | None = Field(None, alias="TASKFORCE_URL", pattern=r"^https?://\S+$")
     profile: str = Field("dev", alias="TASKFORCE_PROFILE", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     offered_profiles: Annotated[Listed | None, NoDecode] = Field(None, alias="TASKFORCE_PROFILES")
@@ -230,6 +241,7 @@ class Settings(BaseSettings):
     jwt_public_key: SecretStr | None = Field(None, alias="JWT_PUBLIC_KEY")
     jwt_issuer: str = Field("https://auth.yourcompany.com", alias="JWT_ISSUER")
     jwt_audience: str = Field("taskforce-api", alias="JWT_AUDIENCE")
+    jwt_platform: bool = Field(False, alias="JWT_PLATFORM")
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> Self:

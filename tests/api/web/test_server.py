@@ -18,6 +18,7 @@ from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from taskforce.infrastructure.config.settings import REPOSITORY, Settings
 from taskforce.infrastructure.profile_agents import ProfileAgents
 from tests.api.gateway import SECRET, execute
+from tests.api.web.sockets import connected
 from tests.fixtures import stack as servers
 from workflows.client.connection import TemporalAddress
 
@@ -77,6 +78,28 @@ async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
     assert asked["session_id"].startswith(f"{tenant}:session-")
     assert SECRET not in log.decode()
     assert token not in log.decode()
+
+
+async def test_its_patience_and_its_room_are_settings(
+    postgres: servers.DatabaseUrls, temporal_address: TemporalAddress
+) -> None:
+    port = free_port()
+    limits = {"TASKFORCE_HTTP_HEADER_SECONDS": "0.2", "TASKFORCE_HTTP_HEADERS": "20"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", cwd=REPOSITORY, env=environment(postgres, temporal_address, port) | limits,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+        await until_alive(client)
+    async with connected(url) as silent, connected(url) as stopping, connected(url) as talkative:
+        await stopping.send(b"GET /health HTTP/1.1\r\n")
+        await talkative.send(b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 21 + b"\r\n")
+        assert await silent.end() == b""
+        assert (await stopping.last_answer()).code == "request_timeout"
+        assert (await talkative.last_answer()).code == "headers_too_large"
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 async def test_what_is_missing_is_said_in_one_line(

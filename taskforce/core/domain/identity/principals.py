@@ -3,11 +3,15 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
+
+PLATFORM_TENANT: Final = "platform"
+"""The tenant whose people run the platform, unless a deployment names another."""
 
 
 def require(held: Collection[Permission], needed: Permission) -> None:
@@ -43,7 +47,7 @@ class AccessRules:
     claims_age: timedelta = timedelta(hours=24)
     roles: Mapping[str, Role] = field(default_factory=lambda: SYSTEM_ROLES)
     default_role: str | None = None
-    platform_tenant: str = "platform"
+    platform_tenant: str = PLATFORM_TENANT
     tenants_at_first_sight: bool = True
 
 
@@ -56,8 +60,11 @@ class Principal:
         tenant: The user's tenant.
         roles: The roles that count.
         permissions: What they allow.
-        user_roles: The user's own roles; those of an API key that speaks for it may be fewer.
+        user_roles: The user's own roles; those of an API key or a token that speaks for it may be fewer.
         key_id: The API key that speaks, if it is one.
+        claims: The roles that the token which speaks claims, to which those of other tokens are cut; None where none
+            does, or that is not known.
+        is_narrowed: Whether the user's newest token claims roles that this one does not, and that so do not count.
     """
 
     user: "UserRecord"
@@ -66,6 +73,8 @@ class Principal:
     permissions: frozenset[Permission]
     user_roles: frozenset[str]
     key_id: str | None = None
+    claims: frozenset[str] | None = None
+    is_narrowed: bool = False
 
     @property
     def is_cut(self) -> bool:
@@ -76,3 +85,14 @@ class Principal:
         """Whether this is the platform's operator, who stands above tenants."""
         own = self.tenant.tenant_id == rules.platform_tenant
         return own and Permission.TENANT_MANAGE in self.permissions
+
+
+def require_whole(principal: Principal) -> None:
+    """Requires a token that claims no less than the user's newest one, for what hands on all rights of the user.
+
+    Raises:
+        Forbidden: `claims_narrowed`.
+    """
+    if principal.is_narrowed:
+        text = "This token claims less than another of yours, and this takes all of your rights. Use the other."
+        raise Forbidden("claims_narrowed", text)

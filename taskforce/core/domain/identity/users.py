@@ -93,11 +93,16 @@ class UserRecord:
             Local grants, those that were lent and are not over and, while fresh, claimed roles; nothing for a
             deactivated user.
         """
-        if not self.active:
-            return frozenset()
+        return self.own_roles(now) | self.fresh_claims(now, max_claims_age)
+
+    def own_roles(self, now: datetime) -> frozenset[str]:
+        """Returns the roles that were granted or lent here, whatever tokens claim; nothing for a deactivated user."""
+        return self.granted_roles | self.lent_now(now).keys() if self.active else frozenset()
+
+    def fresh_claims(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
+        """Returns the roles that the newest token claimed, as long as that was seen not too long ago."""
         fresh = self.claims_seen_at is not None and now - self.claims_seen_at <= max_claims_age
-        own = self.granted_roles | self.lent_now(now).keys()
-        return own | self.claimed_roles if fresh else own
+        return self.claimed_roles if fresh and self.active else frozenset()
 
     def lasting_roles(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
         """As `effective_roles`, without those that were lent: with these nobody gives what outlasts them."""

@@ -192,6 +192,8 @@ class RunSpec:
         limits: What it may use, as its row said when it was read.
         created_at: When it was asked for.
         key_id: The API key that asked for it, to which its rights are cut; None when its user did.
+        claimed_roles: The roles that the token claimed which asked for it: others that its user claims elsewhere give
+            it nothing. None when a key did, and for runs of before this was kept.
     """
 
     tenant_id: str
@@ -205,6 +207,7 @@ class RunSpec:
     limits: Limits
     created_at: datetime
     key_id: str | None = None
+    claimed_roles: frozenset[str] | None = None
 
     def size(self) -> int:
         """Characters that it takes up, about."""

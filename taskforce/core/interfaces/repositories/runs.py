@@ -40,8 +40,8 @@ class Runs(Protocol):
         """Whose session it is; None when there is no such session yet."""
         ...
 
-    async def open_sessions(self, besides: str) -> int:
-        """How many other sessions have an open run; nobody else starts one before this transaction ends."""
+    async def open_runs(self) -> int:
+        """How many runs are open; who asks the same waits until this transaction ends."""
         ...
 
     async def open_of_agent(self, agent_id: str) -> int:

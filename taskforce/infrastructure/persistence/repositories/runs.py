@@ -81,11 +81,7 @@ _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "wai
 _TOTAL = Query(_totalled())
 # Written as the index `runs_open` is.
 STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
-_OTHER_SESSIONS = Query(
-    sa.select(sa.func.count(sa.distinct(_RUNS.c.session_id))).where(
-        where(_RUNS), STILL_OPEN, _RUNS.c.session_id != sa.bindparam("session")
-    )
-)
+_OPEN_RUNS = Query(sa.select(sa.func.count()).where(where(_RUNS), STILL_OPEN))
 _OF_AGENT = Query(sa.select(sa.func.count()).where(where(_RUNS, "agent_id"), STILL_OPEN))
 _OF_VERSION = Query(
     sa.select(_RUNS.c.run_id)
@@ -99,7 +95,7 @@ _CANCEL = Query(
     .values(cancel_at=sa.bindparam("now", type_=_RUNS.c.created_at.type))
     .returning(_RUNS.c.run_id)
 )
-# Two who start at once: the second waits, and then counts the first's session.
+# Two who start at once: the second waits, and then counts the first's run.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
 _SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
@@ -131,6 +127,7 @@ class RunRows(Repository):
             "status": RunStatus.QUEUED.value,
             "created_at": brief.created_at,
             "key_id": brief.key_id,
+            "claimed_roles": None if brief.claimed_roles is None else sorted(brief.claimed_roles),
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, **dict.fromkeys(_COUNTERS, 0)})
@@ -170,10 +167,10 @@ class RunRows(Repository):
         owner: str | None = await self._connection.value(_OWNER, self._of(session_id=session_id))
         return owner
 
-    async def open_sessions(self, besides: str) -> int:
-        """How many other sessions have an open run; nobody else starts one before this transaction ends."""
+    async def open_runs(self) -> int:
+        """How many runs are open; who asks the same waits until this transaction ends."""
         await self._connection.value(_LOCK_SESSIONS, {"tenant": self._tenant_id})
-        return int(await self._connection.value(_OTHER_SESSIONS, {**self._of(), "session": besides}))
+        return int(await self._connection.value(_OPEN_RUNS, self._of()))
 
     async def open_of_agent(self, agent_id: str) -> int:
         """How many open runs an agent of the catalog has."""
@@ -252,6 +249,7 @@ def _run(row: Row) -> Run:
             limits=Limits(row.max_steps, row.max_tokens, row.max_seconds),
             created_at=row.created_at,
             key_id=row.key_id,
+            claimed_roles=None if row.claimed_roles is None else frozenset(row.claimed_roles),
         ),
         status=RunStatus(row.status),
         totals=_totals(row),

@@ -4,9 +4,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.domain.json_limits import MAX_DEPTH, check_document, check_texts, moment
+from taskforce.core.domain.json_limits import MAX_DEPTH, check_document, check_texts, moment, parts_in, values_in
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,30 @@ def test_a_time_is_read_in_utc(text: str) -> None:
 )
 def test_what_is_no_time_is_none(value: object) -> None:
     assert moment(value) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from('a,[]{}:"\\\u00e9')),
+    lambda parts: st.lists(parts) | st.dictionaries(st.text(st.sampled_from('a,[{"\\')), parts),
+)
+
+
+@given(JSON, st.integers(0, 20))
+def test_values_are_counted_before_they_are_parsed(value: object, most: int) -> None:
+    text = json.dumps(value, ensure_ascii=False).encode()
+    assert values_in(text, 10**9) >= parts_in(value)
+    assert (values_in(text, most) > most) >= (parts_in(value) > most)
+
+
+@given(st.lists(st.text(st.sampled_from('a,[]{}:"\\')), min_size=1), st.integers(0, 20))
+def test_marks_within_texts_are_no_values(texts: list[str], most: int) -> None:
+    text = json.dumps({f"{{[,{place}": one for place, one in enumerate(texts)}).encode()
+    assert (values_in(text, most) > most) == (len(texts) + 1 > most)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b'"', b'"\\', b'"' + b'\\"' * 1_000, b",,", b"]]", b'"",' * 1_000, b'""' * 1_000]
+)
+def test_what_is_no_json_is_counted_too(text: bytes) -> None:
+    assert values_in(text, 0) > 0
+    values_in(text, 10)

@@ -142,16 +142,6 @@ async def test_a_key_taken_away_is_refused_when_the_set_has_aged(web: Web, clock
     assert await refused(provider, signed("k1")) == "token_invalid"
 
 
-async def test_an_issuer_that_takes_all_keys_away_is_obeyed(web: Web, clock: MovingClock) -> None:
-    provider = provider_for(publish(web, published("k1")), clock)
-    await provider.authenticate(signed("k1"))
-    publish(web)
-    clock.pass_by(minutes=10)
-
-    assert await refused(provider, signed("k1")) == "token_invalid"
-    assert await refused(provider, signed("k2")) == "token_invalid"
-
-
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [

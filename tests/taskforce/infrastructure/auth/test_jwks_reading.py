@@ -11,12 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskforce.core.domain.errors import Invalid, Unauthenticated
-from taskforce.infrastructure.auth.jwks import (
-    Jwks,
-    JwksTiming,
-    checked_uri,
-    records_in,
-)
+from taskforce.infrastructure.auth.jwk_sets import keys_in
+from taskforce.infrastructure.auth.jwks import Jwks, JwksTiming, checked_uri
 from taskforce.infrastructure.auth.jwt_provider import JWTIdentityProvider
 from tests.taskforce.infrastructure.auth.forged_tokens import (
     EC_KEY,
@@ -129,7 +125,7 @@ def test_times_are_within_reason(timing: dict[str, float]) -> None:
 
 
 def read(*keys: object, algorithms: tuple[str, ...] = ()) -> list[tuple[str | None, str]]:
-    records = records_in(json.dumps({"keys": keys}).encode(), algorithms)
+    records = keys_in(json.dumps({"keys": keys}).encode(), algorithms).records
     return [(record.kid, record.algorithm) for record in records]
 
 
@@ -231,7 +227,7 @@ def test_no_odd_key_breaks_the_reading(odd: dict[str, object]) -> None:
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_what_is_no_set_is_a_value_error_and_nothing_else(body: bytes) -> None:
     try:
-        records_in(body, ())
+        keys_in(body, ())
     except ValueError:
         return
 
@@ -260,9 +256,11 @@ async def test_a_key_of_a_curve_verifies_its_tokens(web: Web, clock: MovingClock
     assert await believed(provider, forge({"alg": "ES256", "kid": "e1"}, sign=es256))
 
 
-async def test_a_token_without_a_kid_needs_a_key_without_one(web: Web, clock: MovingClock) -> None:
-    named = provider_for(publish(web, published("k1")), clock)
-    assert await refused(named, signed(None)) == "token_invalid"
+async def test_a_token_without_a_kid_needs_a_key_without_one_where_there_are_several(
+    web: Web, clock: MovingClock
+) -> None:
+    several = provider_for(publish(web, published("k1"), published("k2", OTHER_KEY)), clock)
+    assert await refused(several, signed(None)) == "token_invalid"
 
     unnamed = provider_for(publish(web, published(None)), clock)
     assert await believed(unnamed, signed(None))

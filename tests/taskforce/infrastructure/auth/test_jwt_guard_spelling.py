@@ -78,6 +78,31 @@ def test_stray_bits_at_the_end_of_a_segment_are_refused() -> None:
     assert code(twin) == "token_invalid"
 
 
+@pytest.mark.parametrize("padding", ["=", "==", "===", "====", " ", "\n", "%3D", "."])
+@pytest.mark.parametrize("segment", [0, 1, 2])
+def test_a_padded_segment_is_refused_by_the_guard_itself_though_it_is_signed_so(segment: int, padding: str) -> None:
+    """As in Wycheproof's `invalidBase64Padding`; HTTP would have refused most of them before."""
+    added = ["", "", ""]
+    added[segment] = padding
+    head, body = (b64(json.dumps(part).encode()) for part in ({"alg": "HS256"}, claims()))
+    message = f"{head}{added[0]}.{body}{added[1]}"
+
+    assert code(f"{message}.{b64(hs256()(message.encode()))}{added[2]}") == "token_invalid"
+
+
+@pytest.mark.parametrize("segment", [0, 1])
+def test_stray_bits_of_a_segment_are_refused_though_it_is_signed_so(segment: int) -> None:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    # Blanks at the end, so that the last letter of the encoding has bits to spare.
+    texts = [json.dumps(part) for part in ({"alg": "HS256"}, claims())]
+    parts = [b64((text + " " * ((1 - len(text)) % 3)).encode()) for text in texts]
+    assert believed(f"{'.'.join(parts)}.{b64(hs256()('.'.join(parts).encode()))}")
+    parts[segment] = parts[segment][:-1] + alphabet[alphabet.index(parts[segment][-1]) + 1]
+    message = ".".join(parts)
+
+    assert code(f"{message}.{b64(hs256()(message.encode()))}") == "token_invalid"
+
+
 def test_a_huge_token_is_refused_unread() -> None:
     assert believed(forge(payload=claims(note="x" * 8000)))
     assert code(forge(payload=claims(note="x" * LONGEST_TOKEN))) == "token_invalid"

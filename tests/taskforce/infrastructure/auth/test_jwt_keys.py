@@ -48,7 +48,7 @@ SSH = RSA_KEY.public_key().public_bytes(serialization.Encoding.OpenSSH, serializ
     ("algorithm", "key"),
     [
         ("HS256", SECRET),
-        ("HS512", SECRET.encode()),
+        ("HS512", b"s" * 64),
         ("HS256", {"kty": "oct", "k": b64(SECRET.encode())}),
         ("RS256", pem(RSA_KEY)),
         ("RS512", PKCS1),
@@ -151,11 +151,15 @@ def test_a_name_that_is_empty_is_refused() -> None:
         KeyRecord("", "HS256", SECRET)
 
 
-def test_a_short_secret_is_refused_unless_it_is_allowed() -> None:
-    with pytest.raises(Invalid):
-        KeyRecord(None, "HS256", "x" * 31)
+@pytest.mark.parametrize(("algorithm", "shortest"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_a_secret_is_as_long_as_its_hash_unless_a_shorter_one_is_allowed(algorithm: str, shortest: int) -> None:
+    """RFC 7518, section 3.2."""
+    for key in ("x" * (shortest - 1), {"kty": "oct", "k": b64(b"x" * (shortest - 1))}):
+        with pytest.raises(Invalid, match=f"at least {shortest} bytes"):
+            KeyRecord(None, algorithm, key)
+        assert KeyRecord(None, algorithm, key, allow_short_secret=True).material == b"x" * (shortest - 1)
 
-    assert KeyRecord(None, "HS256", "x" * 32).material == b"x" * 32
+    assert KeyRecord(None, algorithm, "x" * shortest).material == b"x" * shortest
 
 
 def test_a_short_secret_that_is_allowed_is_warned_of_once_and_never_shown() -> None:

@@ -163,8 +163,8 @@ async def test_no_roles_are_no_roles(roles: object) -> None:
         [{"name": ["admin"]}],
     ],
 )
-async def test_roles_of_an_odd_type_are_refused(roles: object) -> None:
-    assert await refused(forge(payload=claims(roles=roles))) == "token_invalid"
+async def test_roles_of_an_odd_type_give_nothing(roles: object) -> None:
+    assert (await provider().authenticate(forge(payload=claims(roles=roles)))).roles == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -191,12 +191,11 @@ async def test_a_tenant_that_could_not_exist_is_refused(tenant: object) -> None:
     assert await refused(forge(payload=claims(org_id=tenant))) == "token_invalid"
 
 
-@pytest.mark.parametrize("name", ["sub", "preferred_username", "email"])
 @pytest.mark.parametrize(
-    "value", ["", " alice", "alice\n", "a\u202ebob", "a\u0007", "x" * 400, 1, ["alice"], {}, False]
+    "value", ["", " alice", "alice\n", "a\u202ebob", "a\u0007", "a\u200db", "x" * 400, 1, ["alice"], {}, False]
 )
-async def test_names_that_would_show_as_something_else_are_refused(name: str, value: object) -> None:
-    assert await refused(forge(payload=claims(**{name: value}))) == "token_invalid"
+async def test_subjects_that_would_show_as_something_else_are_refused(value: object) -> None:
+    assert await refused(forge(payload=claims(sub=value))) == "token_invalid"
 
 
 async def test_a_path_through_something_that_is_no_object_finds_nothing() -> None:

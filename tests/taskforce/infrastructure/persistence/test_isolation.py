@@ -361,6 +361,6 @@ async def test_a_look_changes_nothing_and_locks_nothing(database: Database, tena
         ):
             with pytest.raises(TypeError, match="changes nothing"):
                 await write
-        for lock in (records.runs.locked(asked.run_id), records.users.locked("alice"), records.runs.open_sessions("x")):
+        for lock in (records.runs.locked(asked.run_id), records.users.locked("alice"), records.runs.open_runs()):
             with pytest.raises(TypeError, match="locks nothing"):
                 await lock

@@ -1,0 +1,92 @@
+"""The connections of one server, and those among them whose callers are not known yet."""
+
+from typing import Protocol
+
+from api.web.limits import HttpLimits
+
+
+class Evictable(Protocol):
+    """A connection that can be closed in favour of a newer one."""
+
+    def evict(self) -> None:
+        """Closes the connection at once."""
+
+
+class Connections:
+    """Bounds the number of connections, and what they hold for callers who have shown no accepted credential.
+
+    Where there are too many, the connection that has been pending longest gives way; where they hold too much, the one
+    that holds most. So whoever only keeps connections open cannot keep others out.
+
+    Args:
+        limits: The bounds.
+    """
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.limits = limits
+        self.held = 0
+        self._open: set[Evictable] = set()
+        # A dict keeps its order: the first one has been pending longest.
+        self._pending: dict[Evictable, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def pending(self) -> int:
+        """How many connections are not at work for anybody."""
+        return len(self._pending)
+
+    def opened(self, connection: Evictable) -> bool:
+        """Adds a connection, as pending.
+
+        Returns:
+            Whether there is room for it; false when every other connection is at work for somebody.
+        """
+        if len(self._open) >= self.limits.connections and not self._evict_oldest():
+            return False
+        self._open.add(connection)
+        self._pending[connection] = 0
+        return True
+
+    def closed(self, connection: Evictable) -> None:
+        """Forgets a connection."""
+        self._open.discard(connection)
+        self.accepted(connection)
+
+    def hold(self, connection: Evictable, size: int) -> bool:
+        """Counts bytes that have come from a caller who is not accepted yet.
+
+        Args:
+            connection: Where they came from.
+            size: How many.
+
+        Returns:
+            Whether there is room for them; false when it is this connection that gave way.
+        """
+        self._pending[connection] = self._pending.get(connection, 0) + size
+        self.held += size
+        if self.held > self.limits.pending_bytes:
+            self._evict(max(self._pending, key=self._pending.__getitem__))
+        return connection in self._pending
+
+    def idle(self, connection: Evictable) -> None:
+        """Makes a connection pending, as the newest one: nothing is asked on it at the moment."""
+        self.accepted(connection)
+        if connection in self._open:
+            self._pending[connection] = 0
+
+    def accepted(self, connection: Evictable) -> None:
+        """Makes a connection one that is at work."""
+        self.held -= self._pending.pop(connection, 0)
+
+    def _evict_oldest(self) -> bool:
+        oldest = next(iter(self._pending), None)
+        if oldest is not None:
+            self._evict(oldest)
+        return oldest is not None
+
+    def _evict(self, connection: Evictable) -> None:
+        # It is forgotten here, for the event loop tells of its end only in a later turn.
+        self.closed(connection)
+        connection.evict()

@@ -1,0 +1,340 @@
+"""One connection of the HTTP server: Uvicorn's protocol with bounds of time and size, and strict framing."""
+
+import asyncio
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from api.web import wire
+from api.web.connections import Connections
+from api.web.limits import HttpLimits
+from api.web.transport import LingeringTransport
+from taskforce.core.domain.ids import new_id
+
+if TYPE_CHECKING:
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIReceiveCallable,
+        ASGIReceiveEvent,
+        ASGISendCallable,
+        ASGISendEvent,
+        Scope,
+    )
+    from uvicorn.server import ServerState
+
+# Bounds what is parsed at once, and so the error in counting where one request ends and the next begins.
+_SLICE = 16_384
+# One byte in each chunk costs five bytes around it; whoever sends more than that around a body sends no body.
+_FRAMING_PER_BYTE = 8
+
+_OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
+
+_log = structlog.get_logger(__name__)
+
+
+class GatewayConfig(uvicorn.Config):
+    """Uvicorn's settings with the limits of our own protocol.
+
+    Args:
+        app: The application.
+        limits: Of one client, and of all together.
+        options: Uvicorn's.
+    """
+
+    def __init__(self, app: ASGIApp, limits: HttpLimits, **options: Any) -> None:  # noqa: ANN401 - Uvicorn's
+        super().__init__(app, http=GatewayProtocol, ws="none", timeout_keep_alive=limits.idle_seconds, **options)
+        self.connections = Connections(limits)
+
+
+class _Phase(Enum):
+    """What is expected of the client next."""
+
+    REQUEST = auto()
+    HEADER = auto()
+    BODY = auto()
+
+
+class _Refused(Exception):
+    """Stops the parser; what is wrong is kept by the protocol."""
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """Reads requests within the limits, and a body only once the application asks for it.
+
+    The application asks for a body after it has accepted the caller's credential. Until then the client is not read
+    from, so that a caller without one makes us hold at most what came together with the header.
+
+    Args:
+        config: With the limits, and the connections that share them.
+        server_state: Uvicorn's.
+        app_state: Uvicorn's.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: "ServerState",
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        assert isinstance(config, GatewayConfig)
+        super().__init__(config, server_state, app_state, _loop)
+        self._connections, self._limits = config.connections, config.connections.limits
+        self._application = self.app
+        self._lingering: LingeringTransport
+        self._running: RequestResponseCycle | None = None
+        # Whether a request is being answered whose caller may take our time: for a body, by an accepted credential.
+        self._at_work = False
+        # Whether what still comes is thrown away.
+        self._ended = False
+        self._problem = wire.MALFORMED
+        # Of the request that is being read.
+        self._number = 0
+        self._phase = _Phase.REQUEST
+        self._header_size = self._header_fed = self._body_size = self._framing_size = 0
+        # The time for the first header runs from the connection on.
+        self._timed = (1, _Phase.HEADER)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+
+    # The connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begins a connection."""
+        # A cast, for what uvloop gives is no subclass of it.
+        accepted = cast("asyncio.Transport", transport)
+        self._lingering = LingeringTransport(accepted, self.loop, self._limits.stall_seconds)
+        super().connection_made(self._lingering)
+        if self._connections.opened(self):
+            self._deadline = self.loop.call_later(self._limits.header_seconds, self._too_slow)
+        else:
+            self._answer(wire.NO_ROOM)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends a connection; unlike Uvicorn, tells the request that is being answered while others wait behind it."""
+        self._ended = True
+        self.pipeline.clear()
+        self._disconnect()
+        super().connection_lost(exc)
+        self._lingering.lost()
+        self._connections.closed(self)
+        for timer in (self._deadline, self._stall):
+            if timer is not None:
+                timer.cancel()
+
+    def eof_received(self) -> None:
+        """Closes the connection: the client sends no more."""
+        self._lingering.finish()
+
+    def evict(self) -> None:
+        """Gives way to another connection."""
+        _log.info("http.evicted", client=self.client)
+        self._ended = True
+        self._disconnect()
+        self._lingering.abort()
+
+    def pause_writing(self) -> None:
+        """Waits for a client that does not take its answer as fast as it is made, for so long."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(self._limits.stall_seconds, self._lingering.abort)
+
+    def resume_writing(self) -> None:
+        """Goes on with an answer."""
+        if self._stall is not None:
+            self._stall.cancel()
+        super().resume_writing()
+
+    # What comes.
+
+    def data_received(self, data: bytes) -> None:
+        """Reads what came, as far as it is within the limits."""
+        try:
+            for start in range(0, len(data), _SLICE):
+                self._feed(data if len(data) <= _SLICE else data[start : start + _SLICE])
+        except (httptools.HttpParserError, _Refused):
+            self._refuse(self._problem)
+        if self._ended:
+            return
+        if self._phase is _Phase.BODY and not self._at_work:
+            self.flow.pause_reading()
+        self._set_deadline()
+
+    def _feed(self, data: bytes) -> None:
+        if self._ended or self._lingering.is_closing():
+            return
+        if not self._at_work and not self._connections.hold(self, len(data)):
+            return
+        number, phase, body_size = self._number, self._phase, self._body_size
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+            return
+        if (self._number, self._phase) != (number, phase):
+            return
+        # All of it belongs to one header or to one body.
+        if phase is _Phase.HEADER:
+            self._header_fed += len(data)
+            self._check(self._header_fed <= self._limits.header_bytes, wire.HEADERS_TOO_LARGE)
+        elif phase is _Phase.BODY:
+            self._framing_size += len(data) - (self._body_size - body_size)
+            most = self._limits.header_bytes + _FRAMING_PER_BYTE * self._body_size
+            self._check(self._framing_size <= most, wire.MALFORMED)
+
+    def on_message_begin(self) -> None:
+        """Begins a request."""
+        super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._number += 1
+        self._phase = _Phase.HEADER
+        self._header_size = self._header_fed = self._body_size = self._framing_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Takes a part of the target."""
+        self._header_size += len(url)
+        self._check(self._header_size <= self._limits.header_bytes, wire.TARGET_TOO_LONG)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header; one behind a chunked body is dropped, for it would count as one that stood before it."""
+        if self._phase is not _Phase.HEADER:
+            return
+        self._header_size += len(name) + len(value) + len(b": \r\n")
+        small = self._header_size <= self._limits.header_bytes and len(self.headers) < self._limits.headers
+        self._check(small, wire.HEADERS_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Starts the request, or lets it wait behind the one that is being answered."""
+        version = self.parser.get_http_version()
+        problem = wire.framing_problem(version, self.headers)
+        self._check(problem is None, problem or wire.MALFORMED)
+        self._check(len(self.pipeline) < self._limits.pipelined, wire.MALFORMED)
+        if self.parser.should_upgrade():
+            # The parser stops here, and it is read again as what it is without; see _decline_upgrade.
+            self._check(self.parser.get_method() != b"CONNECT", wire.MALFORMED)
+            return
+        # HTTP/1.0 does not know the answer that it would get (RFC 9110, section 10.1.1).
+        self.expect_100_continue = self.expect_100_continue and version != "1.0"
+        self.app = self._serve if wire.announces_body(self.headers) else self._application
+        super().on_headers_complete()
+        self._phase = _Phase.BODY
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a part of the body."""
+        self._body_size += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Ends the request."""
+        if self.parser.should_upgrade():
+            return
+        self._phase = _Phase.REQUEST
+        super().on_message_complete()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Reads a request again that asks for another protocol: for the parser it would have no body."""
+        kept = [(name, value) for name, value in self.headers if name not in _OF_UPGRADES]
+        head = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url), b"connection: close\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"".join([*head, *(b"%b: %b\r\n" % header for header in kept), b"\r\n", rest]))
+
+    # What is answered.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._unset_keepalive_if_required()
+        self._running = cycle
+        if app is self._application:
+            self._begin_work()
+        super()._start_asgi_task(cycle, app)
+
+    async def _serve(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
+        """Serves a request with a body; whoever has not read it to its end, closes the connection by its answer."""
+        cycle = self._running
+        assert cycle is not None
+
+        async def read() -> "ASGIReceiveEvent":
+            self._begin_work()
+            return await receive()
+
+        async def answer(message: "ASGISendEvent") -> None:
+            if cycle.more_body and message["type"] == "http.response.start":
+                cycle.keep_alive = False
+                self._lingering.unread = True
+            await send(message)
+
+        await self._application(scope, read, answer)
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request, and forgets what of a body nobody has read."""
+        assert self._running is not None
+        self._running.body = bytearray()
+        self._at_work = False
+        self._connections.idle(self)
+        super().on_response_complete()
+
+    def _begin_work(self) -> None:
+        if not self._at_work:
+            self._at_work = True
+            self._connections.accepted(self)
+
+    # What is refused.
+
+    def _check(self, passes: bool, problem: wire.WireProblem) -> None:
+        if not passes:
+            self._problem = problem
+            raise _Refused
+
+    def _set_deadline(self) -> None:
+        now = (self._number, self._phase)
+        if self._number == 0 or now == self._timed:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._timed, self._deadline = now, None
+        if self._phase is not _Phase.REQUEST:
+            seconds = self._limits.body_seconds if self._phase is _Phase.BODY else self._limits.header_seconds
+            self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self._number == 0:
+            self._lingering.close()
+        else:
+            self._refuse(wire.TIMEOUT)
+
+    def _refuse(self, problem: wire.WireProblem) -> None:
+        """Answers what cannot be read on, or closes the connection after the answers that are still due."""
+        self._ended = True
+        running = self._running
+        if running is None or running.response_complete:
+            self._answer(problem)
+        elif self.cycle is running and self._phase is _Phase.BODY:
+            self._disconnect()
+            if running.response_started:
+                self._lingering.abort()
+            else:
+                self._answer(problem)
+        else:
+            if self._phase is _Phase.BODY:
+                self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else running
+            last.keep_alive = False
+            self._lingering.unread = True
+
+    def _answer(self, problem: wire.WireProblem) -> None:
+        request_id = new_id()
+        _log.info("http.refused", client=self.client, status=problem.status, code=problem.code, request_id=request_id)
+        self._ended = True
+        self._lingering.write(problem.encoded(request_id))
+        self._lingering.unread = problem is not wire.NO_ROOM
+        self._lingering.close()
+
+    def _disconnect(self) -> None:
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()

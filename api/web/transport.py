@@ -1,0 +1,78 @@
+"""The sending side of a connection, closed so that the client still gets what was written."""
+
+import asyncio
+from typing import Any
+
+LINGER_SECONDS = 2.0
+
+
+class LingeringTransport(asyncio.Transport):
+    """A transport whose `close` waits for the client's end, and never for ever.
+
+    A socket that is closed while bytes of the client are unread resets the connection, and with it an answer that the
+    client has not taken yet (RFC 9112, section 9.6). So only our side is closed at first; what still comes is thrown
+    away by the protocol.
+
+    Args:
+        transport: Of the event loop.
+        loop: The event loop.
+        stall_seconds: For which the client may take nothing of what waits to be sent to it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, stall_seconds: float) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._stall_seconds = stall_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self.unread = False
+        """Whether the client may still be sending; then `close` lingers."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends."""
+        if self._timer is None:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Closes once everything is sent, and at the latest when the client has had its time to take it."""
+        if self._timer is not None:
+            return
+        waiting = self._transport.get_write_buffer_size()
+        lingers = self.unread and not self._transport.is_closing()
+        self._timer = self._loop.call_later(self._stall_seconds if waiting else LINGER_SECONDS, self.abort)
+        if lingers:
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Closes for good: the client has ended its side as well."""
+        self._transport.close()
+
+    def lost(self) -> None:
+        """Ends the timer of a connection that is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def abort(self) -> None:
+        """Closes at once, whatever is unsent."""
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is sent."""
+        return self._timer is not None or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Stops taking from the client."""
+        if not self.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Goes on taking from the client."""
+        if not self.is_closing():
+            self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio has it
+        """Returns what the event loop knows about the connection."""
+        return self._transport.get_extra_info(name, default)
