@@ -12,7 +12,7 @@ from taskforce.core.domain.approvals.changes import Change, ChangeKind
 from taskforce.core.domain.approvals.records import Delegation
 from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
-from taskforce.core.domain.errors import Conflict, DomainError, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Kind, Missing
 from taskforce.core.domain.runs.run import RunStatus
 from tests.fixtures.missions import FLEETING, Missions, now
 from tests.fixtures.probe_tools import EFFECTS
@@ -228,3 +228,17 @@ async def test_a_request_whose_subject_has_changed_is_void(missions: Missions) -
     assert await decide(missions, request_id, "bob") == "subject_changed"
     closed = await missions.closed(request_id)
     assert (closed.status, closed.reason) == (ApprovalStatus.VOIDED, "what was asked for has changed")
+
+
+async def test_a_refusal_says_of_what_kind_it_is(missions: Missions, scripted: ScriptedLLM) -> None:
+    _, request_id = await asked(missions, scripted)
+    await missions.person("olga", "operator")
+    await missions.person("bob", "admin")
+    approvals, tenant_id = missions.workflow_client.approvals, missions.tenant_id
+    stranger = await approvals.decide(tenant_id, request_id, SubmittedDecision("olga", Verdict.APPROVE))
+    assert (stranger.code, stranger.kind) == ("approver_role_missing", Kind.FORBIDDEN)
+    to_nobody = Change("bob", "reassign", now(), to=Deciders(people=("nobody",)))
+    handed_on = await approvals.change(tenant_id, request_id, to_nobody)
+    assert (handed_on.code, handed_on.kind) == ("deciders_unknown", Kind.INVALID)
+    approved = await approvals.decide(tenant_id, request_id, SubmittedDecision("bob", Verdict.APPROVE))
+    assert (approved.code, approved.kind) == (None, None)
