@@ -101,7 +101,6 @@ class Guard:
         )
         if self.permission is not None:
             thing = await thing_of(request, context, caller.principal, self.permission, self.of)
-            caller = replace(caller, thing=thing)
             await require_on(context, caller, self.permission, thing)
         return caller
 
