@@ -273,6 +273,7 @@ class ModelStep:
         calls = () if turn.closing else reply.tool_calls
         duration = reply.calls[-1].duration_ms
         entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, self._clock(), tool_calls=calls, duration_ms=duration)
+        entry = replace(entry, reasoning=reply.reasoning)
         policy = await self._tool_call_policy.policy(brief)
         try:
             return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls)

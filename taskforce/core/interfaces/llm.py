@@ -10,6 +10,9 @@ from taskforce.core.interfaces.tools import ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+Finish = Literal["stop", "length", "content_filter"]
+"""Why a reply ended: the model was done, a limit of its length cut it off, or the provider's filter did."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestedCall:
@@ -17,13 +20,29 @@ class RequestedCall:
 
     Attributes:
         id: The model's own name for the call; ties the observation to it.
-        name: The tool's name as the model wrote it; it may not exist.
+        name: The tool's name: one that was offered where the model's spelling leads to one alone, else as the model
+            wrote it; it may not exist.
         arguments: The raw JSON text; it may be malformed.
     """
 
     id: str
     name: str
     arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a model wrote before its reply, in a field of its own. Some providers refuse the next request without it.
+
+    Attributes:
+        model: The LiteLLM name of the model; no other is sent it.
+        field: The field of the message that held it, for example `reasoning_content`.
+        text: The reasoning.
+    """
+
+    model: str
+    field: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +53,7 @@ class ChatMessage:
     content: str
     tool_calls: tuple[RequestedCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: Reasoning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +61,8 @@ class ModelRequest:
     """What one step asks of a model.
 
     Attributes:
-        models: LiteLLM model names, the preferred first; the rest are tried in order when one is unavailable.
+        models: LiteLLM model names, the preferred first; the rest are tried in order when one is unavailable, finds
+            the conversation too long or refuses its content.
         messages: The conversation, oldest first.
         tools: Tools offered; empty when the model shall answer in words.
         temperature: Sampling temperature; None leaves the provider's default.
@@ -86,11 +107,15 @@ class ModelReply:
         text: The model's words; its thought when it also calls tools, its answer when it does not.
         tool_calls: The calls it asks for.
         calls: Every call made to get here, failed ones first, the one that replied last.
+        finish: Why it ended; an answer whose finish is not `stop` is not complete.
+        reasoning: What the model wrote before the reply, to be sent back with it.
     """
 
     text: str
     tool_calls: tuple[RequestedCall, ...]
     calls: tuple[ModelCall, ...]
+    finish: Finish = "stop"
+    reasoning: Reasoning | None = None
 
 
 class ModelFailure(DomainError):
@@ -116,7 +141,7 @@ class ModelInterrupted(asyncio.CancelledError):
 
 
 class ModelRefused(ModelFailure, Invalid):
-    """The provider refused the request (400, 401, 403, 404): retrying will not help."""
+    """The provider refused (400, 401, 403, 404, a quota that is used up, no API at all): retrying will not help."""
 
 
 class ModelLimited(ModelFailure, Limited):
@@ -128,7 +153,10 @@ class ModelUnavailable(ModelFailure, Unavailable):
 
 
 class ModelReplyInvalid(ModelFailure, Invalid):
-    """The model replied twice with nothing that can be used (code `model_reply_invalid`)."""
+    """The model replied twice with nothing that can be used (code `model_reply_invalid`).
+
+    `details["finish"]` is the `Finish` of the second: with `length` the limit of a reply is too low.
+    """
 
 
 class ChatModel(Protocol):

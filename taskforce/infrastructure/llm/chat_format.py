@@ -1,38 +1,67 @@
-"""The conversation as LiteLLM takes it: dictionaries in the OpenAI chat vocabulary."""
+"""The conversation as providers take it: dictionaries in the OpenAI chat vocabulary."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
-from taskforce.core.interfaces.llm import ChatMessage, RequestedCall
+from taskforce.core.interfaces.llm import ChatMessage, Reasoning, RequestedCall
 from taskforce.core.interfaces.tools import ToolSpec
+from taskforce.infrastructure.llm.tool_names import WireIds, wire_name
 
-CHARACTERS_PER_TOKEN = 4
+NO_REASONING = "(The reasoning of this turn is not recorded.)"
 
 
-def wire_messages(messages: Iterable[ChatMessage]) -> list[dict[str, object]]:
-    """Renders messages.
+def wire_messages(
+    messages: Iterable[ChatMessage],
+    *,
+    offered: Collection[str] = (),
+    model: str = "",
+    refused: Collection[str] = (),
+    fill_reasoning: bool = False,
+) -> list[dict[str, object]]:
+    """Renders messages. Names and ids of calls are cleaned, for strict providers refuse the whole conversation for one.
 
     Args:
         messages: The conversation, oldest first.
+        offered: Names of the tools on offer, which a name that is not clean may mean.
+        model: The model that is asked; it is sent the reasoning that is its own, and no other's.
+        refused: Fields of reasoning that it refuses.
+        fill_reasoning: Whether it wants to see reasoning with each reply, also where there is none.
 
     Returns:
-        What `litellm.acompletion` takes as `messages`.
+        What `litellm.acompletion` and chat completions endpoints take as `messages`.
     """
-    return [_message(message) for message in messages]
-
-
-def _message(message: ChatMessage) -> dict[str, object]:
-    rendered: dict[str, object] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        rendered["content"] = message.content or None
-        rendered["tool_calls"] = [_call(call) for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        rendered["tool_call_id"] = message.tool_call_id
+    ids = WireIds()
+    rendered = []
+    for message in messages:
+        one = _message(message, ids, offered)
+        if message.role == "assistant":
+            one |= _reasoning(message.reasoning, model, refused, fill=fill_reasoning)
+        rendered.append(one)
     return rendered
 
 
-def _call(call: RequestedCall) -> dict[str, object]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _object_text(call)}}
+def _message(message: ChatMessage, ids: WireIds, offered: Collection[str]) -> dict[str, object]:
+    rendered: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        rendered["content"] = message.content or None
+        given = ids.of_calls(message.tool_calls)
+        rendered["tool_calls"] = [
+            _call(call, name, offered) for call, name in zip(message.tool_calls, given, strict=True)
+        ]
+    if message.tool_call_id is not None:
+        rendered["tool_call_id"] = ids.of_observation(message)
+    return rendered
+
+
+def _reasoning(reasoning: Reasoning | None, model: str, refused: Collection[str], *, fill: bool) -> dict[str, object]:
+    if reasoning is not None and reasoning.model == model and reasoning.field not in refused:
+        return {reasoning.field: reasoning.text}
+    return {"reasoning_content": NO_REASONING} if fill and "reasoning_content" not in refused else {}
+
+
+def _call(call: RequestedCall, given: str, offered: Collection[str]) -> dict[str, object]:
+    function = {"name": wire_name(call.name, offered), "arguments": _object_text(call)}
+    return {"id": given, "type": "function", "function": function}
 
 
 def _object_text(call: RequestedCall) -> str:
@@ -76,24 +105,3 @@ def wire_tools(tools: Iterable[ToolSpec]) -> list[dict[str, object]]:
         }
         for tool in tools
     ]
-
-
-def estimate_tokens(*texts: str) -> int:
-    """Guesses a number of tokens where a provider does not count them: four characters make one."""
-    return -(-sum(len(text) for text in texts) // CHARACTERS_PER_TOKEN)
-
-
-def estimate_input(messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]) -> int:
-    """Guesses the tokens of a request.
-
-    Args:
-        messages: The conversation.
-        tools: The tools on offer; their schemas are part of the prompt.
-
-    Returns:
-        Tokens.
-    """
-    said = [message.content for message in messages]
-    asked = [call.name + call.arguments for message in messages for call in message.tool_calls]
-    offered = [json.dumps(tool) for tool in wire_tools(tools)]
-    return estimate_tokens(*said, *asked, *offered)

@@ -1,4 +1,4 @@
-"""What a provider's failure means to us, told by its class and status and never by its text."""
+"""What a provider's failure means to us, told by its class, status and code and never by its text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -6,36 +6,80 @@ from datetime import UTC, datetime
 from taskforce.core.domain.redaction import redact
 from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.interfaces.llm import ModelFailure, ModelLimited, ModelRefused, ModelUnavailable
+from taskforce.infrastructure.llm.chat_endpoint import key_missing
 from taskforce.infrastructure.llm.model_selection import key_variable
+from taskforce.infrastructure.llm.provider_errors import NotAnApiError, StreamBrokenError
 
 LONGEST_DETAIL = 300
+
+KEY_INVALID = "model_key_invalid"
+PAYMENT_REQUIRED = "model_payment_required"
+FORBIDDEN = "model_forbidden"
+NOT_FOUND = "model_not_found"
+CONTEXT_TOO_LONG = "model_context_too_long"
+CONTENT_REFUSED = "model_content_refused"
+REQUEST_INVALID = "model_request_invalid"
+ENDPOINT_INVALID = "model_endpoint_invalid"
+
+ANOTHER_MODEL_MAY = frozenset({CONTEXT_TOO_LONG, CONTENT_REFUSED})
+"""Refusals of this model alone: the next of the list may have more room, or another policy."""
 
 _TIMEOUT = 408
 _TOO_MANY = 429
 _TRANSIENT = frozenset({_TIMEOUT, 409, 425})
-_REFUSED = {
-    401: ("model_key_invalid", "The provider of {model} does not accept the API key: check {key}."),
-    402: ("model_payment_required", "The provider of {model} wants to be paid first: check the account's credit."),
-    403: ("model_forbidden", "The API key in {key} may not use {model}: check its rights at the provider."),
-    404: ("model_not_found", "The provider does not know {model}: check the model's name."),
+_MESSAGES = {
+    KEY_INVALID: "The provider of {model} does not accept the API key: check {key}.",
+    PAYMENT_REQUIRED: "The provider of {model} wants to be paid first: check the account's credit and its quota.",
+    FORBIDDEN: "The API key in {key} may not use {model}: check its rights at the provider.",
+    NOT_FOUND: "The provider does not know {model}: check the model's name.",
+    CONTEXT_TOO_LONG: "The conversation is too long for {model}: use a model with a larger context.",
+    CONTENT_REFUSED: "The provider of {model} refuses this content.",
+    REQUEST_INVALID: "{model} refused the request.",
 }
-_REFUSED_BY_CLASS = {
-    "ContextWindowExceededError": (
-        "model_context_too_long",
-        "The conversation is too long for {model}: use a model with a larger context.",
+_BY_STATUS = {401: KEY_INVALID, 402: PAYMENT_REQUIRED, 403: FORBIDDEN, 404: NOT_FOUND}
+_BY_CLASS = {"ContextWindowExceededError": CONTEXT_TOO_LONG, "ContentPolicyViolationError": CONTENT_REFUSED}
+_BY_CODE = {
+    PAYMENT_REQUIRED: (
+        "insufficient_quota",
+        "insufficient_user_quota",
+        "insufficient_balance",
+        "insufficient_credits",
+        "exceeded_current_quota_error",
+        "credit_balance_too_low",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+        "payment_required",
+        "arrearage",
     ),
-    "ContentPolicyViolationError": ("model_content_refused", "The provider of {model} refuses this content."),
+    CONTEXT_TOO_LONG: (
+        "context_length_exceeded",
+        "context_length_error",
+        "context_window_exceeded",
+        "exceed_context_size_error",
+        "model_context_window_exceeded",
+        "prompt_too_long",
+        "request_too_large",
+    ),
+    CONTENT_REFUSED: (
+        "content_filter",
+        "content_policy_violation",
+        "data_inspection_failed",
+        "moderation_blocked",
+        "responsibleaipolicyviolation",
+        "sensitive_content",
+    ),
+    KEY_INVALID: ("invalid_api_key", "incorrect_api_key", "authentication_error"),
+    NOT_FOUND: ("model_not_found", "deploymentnotfound", "model_not_exist"),
 }
-
-
-class StreamBrokenError(Exception):
-    """A stream ended without saying that the reply was complete."""
+_CODES = {word: code for code, words in _BY_CODE.items() for word in words}
+_NO_ADDRESS = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError"})
 
 
 def failure_of(
     error: Exception, model: str, *, missing_keys: Sequence[str] = (), secrets: Sequence[str] = ()
 ) -> ModelFailure:
-    """Maps what LiteLLM raised.
+    """Maps what LiteLLM, or our own speaking of the OpenAI wire format, raised.
 
     Args:
         error: The exception.
@@ -46,20 +90,56 @@ def failure_of(
     Returns:
         The failure to raise, not chained to `error`: what a library says may quote a key.
     """
-    chain = tuple(_chain(error))
-    status = _status(chain)
+    if isinstance(error, ModelFailure):
+        return error
     if missing_keys:
-        return _key_missing(model, missing_keys)
+        return key_missing(model, missing_keys)
+    chain = tuple(_chain(error))
+    address = next((one for one in chain if isinstance(one, NotAnApiError)), None)
+    if address is not None or any(type(one).__name__ in _NO_ADDRESS for one in chain):
+        return _no_endpoint(address or NotAnApiError("it is no URL"), model, secrets)
+    return _passing(chain, model) or _refusal(chain, model, secrets) or _failed(chain, model)
+
+
+def _passing(chain: Sequence[BaseException], model: str) -> ModelFailure | None:
+    """What the stream, the clock or a limit of the rate says, which may be otherwise in a while."""
     if any(isinstance(one, StreamBrokenError) for one in chain):
         return _unavailable("model_stream_broken", f"The reply of {model} broke off.", model, chain)
-    if status == _TOO_MANY:
+    status = _status(chain)
+    if status == _TOO_MANY and refusal_code(chain[0]) != PAYMENT_REQUIRED:
         return _limited(chain, model)
     if any(isinstance(one, TimeoutError) for one in chain) or status == _TIMEOUT:
         return _unavailable("model_timeout", f"{model} did not answer in time.", model, chain)
-    if status is not None and 400 <= status < 500 and status not in _TRANSIENT:  # noqa: PLR2004  the 4xx family
-        return _refused(error, chain, model, status, secrets)
+    return None
+
+
+def _refusal(chain: Sequence[BaseException], model: str, secrets: Sequence[str]) -> ModelFailure | None:
+    status, code = _status(chain), refusal_code(chain[0])
+    refused = status is not None and 400 <= status < 500 and status not in _TRANSIENT  # noqa: PLR2004  the 4xx family
+    if code is None and not refused:
+        return None
+    return _refused(chain[0], code or _BY_STATUS.get(status or 0, REQUEST_INVALID), model, status, secrets)
+
+
+def _failed(chain: Sequence[BaseException], model: str) -> ModelFailure:
+    status = _status(chain)
     failed = f"{model} cannot be reached or failed" + (f" (status {status})." if status else ".")
     return _unavailable("model_unavailable", failed, model, chain)
+
+
+def refusal_code(error: BaseException) -> str | None:
+    """Tells by class and code what a provider refuses, whatever status it came with.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        Our code, or None where neither says.
+    """
+    chain = tuple(_chain(error))
+    names = {cls.__name__ for one in chain for cls in type(one).__mro__}
+    by_class = next((code for name, code in _BY_CLASS.items() if name in names), None)
+    return by_class or next((_CODES[word] for word in _words(chain) if word in _CODES), None)
 
 
 def nothing_answered(error: Exception) -> bool:
@@ -80,11 +160,25 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             queue += [each for each in inner if isinstance(each, BaseException)]
 
 
+def _words(chain: Sequence[BaseException]) -> Iterator[str]:
+    """Codes and types of the error objects, those within them as well."""
+    for one in chain:
+        body = getattr(one, "body", None)
+        for place in (body, _within(body, "error"), _within(body, "innererror")):
+            for name in ("code", "type", "status"):
+                word = place.get(name) if isinstance(place, Mapping) else None
+                if isinstance(word, str):
+                    yield word.lower()
+
+
+def _within(body: object, name: str) -> object:
+    return body.get(name) if isinstance(body, Mapping) else None
+
+
 def _status(chain: Sequence[BaseException]) -> int | None:
     """An error that is sent as an event has its status in the body; LiteLLM calls it 500 then."""
     for one in chain:
-        body = getattr(one, "body", None)
-        code = body.get("code") if isinstance(body, dict) else None
+        code = _within(getattr(one, "body", None), "code")
         if code in (_TOO_MANY, str(_TOO_MANY)):
             return _TOO_MANY
     found = (getattr(one, "status_code", None) for one in chain)
@@ -102,30 +196,25 @@ def _limited(chain: Sequence[BaseException], model: str) -> ModelFailure:
     )
 
 
-def _refused(
-    error: Exception, chain: Sequence[BaseException], model: str, status: int, secrets: Sequence[str]
-) -> ModelFailure:
-    names = {cls.__name__ for one in chain for cls in type(one).__mro__}
-    by_class = next((found for name, found in _REFUSED_BY_CLASS.items() if name in names), None)
-    if by_class is None and getattr(error, "llm_provider", None) == "":
+def _refused(error: BaseException, code: str, model: str, status: int | None, secrets: Sequence[str]) -> ModelFailure:
+    if code == REQUEST_INVALID and getattr(error, "llm_provider", None) == "":
         text = f"No provider is known for {model!r}: name it as provider/model, for example openai/gpt-4o-mini."
-        return ModelRefused("model_not_found", redact(text, secrets), details={"model": model})
-    code, text = by_class or _REFUSED.get(status, ("model_request_invalid", "{model} refused the request."))
-    message = text.format(model=model, key=key_variable(model))
-    if code == "model_request_invalid":
+        return ModelRefused(NOT_FOUND, redact(text, secrets), details={"model": model})
+    message = _MESSAGES[code].format(model=model, key=key_variable(model))
+    if code == REQUEST_INVALID:
         message = f"{message} It said: {_detail(error, secrets)}"
     return ModelRefused(code, redact(message, secrets), details={"model": model, "status": status})
 
 
-def _detail(error: Exception, secrets: Sequence[str]) -> str:
+def _no_endpoint(error: NotAnApiError, model: str, secrets: Sequence[str]) -> ModelFailure:
+    """What will not change until somebody changes the address: it names what was seen there."""
+    text = f"The base URL of {model} leads to no chat completions API (it often ends in /v1): {error.seen}."
+    return ModelRefused(ENDPOINT_INVALID, redact(text, secrets), details={"model": model})
+
+
+def _detail(error: BaseException, secrets: Sequence[str]) -> str:
     said = getattr(error, "message", None) or str(error)
     return redact(" ".join(str(said).split()), secrets)[:LONGEST_DETAIL]
-
-
-def _key_missing(model: str, variables: Sequence[str]) -> ModelFailure:
-    names = " or ".join(dict.fromkeys([key_variable(model), *variables]))
-    text = f"There is no API key for {model}: set {names} for the worker, or choose another model."
-    return ModelRefused("model_key_missing", text, details={"model": model})
 
 
 def _unavailable(code: str, message: str, model: str, chain: Sequence[BaseException]) -> ModelFailure:
@@ -141,7 +230,8 @@ def _wait(chain: Sequence[BaseException]) -> float | None:
 def _headers(error: BaseException) -> Mapping[str, str]:
     """LiteLLM puts made-up responses, whose headers are empty, on some exceptions."""
     response = getattr(error, "response", None)
-    for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
+    places = (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None))
+    for headers in (*places, getattr(error, "headers", None)):
         if isinstance(headers, Mapping) and headers:
             return headers
     return {}

@@ -3,18 +3,14 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
+
+import httpx
 
 from taskforce.core.interfaces.llm import (
     ChatMessage,
-    ModelCall,
     ModelFailure,
-    ModelInterrupted,
-    ModelLimited,
     ModelRefused,
     ModelReply,
     ModelReplyInvalid,
@@ -22,66 +18,41 @@ from taskforce.core.interfaces.llm import (
 )
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm import offline_demo
-from taskforce.infrastructure.llm.chat_format import estimate_input, wire_messages, wire_tools
-from taskforce.infrastructure.llm.errors import StreamBrokenError, failure_of, nothing_answered
-from taskforce.infrastructure.llm.model_selection import OFFLINE_MODEL, known_secrets, litellm_variables
-from taskforce.infrastructure.llm.reply_stream import Chunk, ReplyStream
-
-CANCELLED = "cancelled"
-NUDGE = ChatMessage(
-    "user",
-    "[Your last reply was empty, or a tool call in it had no name or was cut off. "
-    "Answer in words, or call one of the tools.]",
-)
+from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints
+from taskforce.infrastructure.llm.errors import ANOTHER_MODEL_MAY
+from taskforce.infrastructure.llm.litellm_clients import LineSafeClients
+from taskforce.infrastructure.llm.litellm_library import LiteLLM
+from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelDoor, given_up
+from taskforce.infrastructure.llm.model_selection import OFFLINE_MODEL, litellm_variables
+from taskforce.infrastructure.llm.openai_wire import CONNECT_SECONDS, OpenAIWire
+from taskforce.infrastructure.llm.refused_options import RefusedOptions
+from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits
+from taskforce.infrastructure.llm.token_estimate import TokenCounter
 
 _BEFORE_IMPORT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # keeps the import off the network
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else a hundred equal pieces, a line of a table, end a reply
     "LITELLM_MODE": "PRODUCTION",  # else the import reads a .env file of the working directory
 }
 _NOISY = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
 _PROVIDER = OFFLINE_MODEL.partition("/")[0]
 
 
-class _Stream(Protocol):
-    """What of LiteLLM's stream is used; `completion_stream` yields the provider's own chunks."""
-
-    chunks: Sequence[object]
-    completion_stream: object
-    received_finish_reason: str | None
-    intermittent_finish_reason: str | None
-
-    def __aiter__(self) -> AsyncIterator[Chunk]: ...
-
-    async def aclose(self) -> None: ...
-
-
-class _LiteLLM(Protocol):
-    """What of LiteLLM is used."""
-
-    CustomLLM: type
-    custom_provider_map: list[Mapping[str, object]]
-    UnsupportedParamsError: type[Exception]
-    suppress_debug_info: bool
-    callbacks: list[object]
-
-    async def acompletion(self, **options: object) -> _Stream | None: ...
-
-    def validate_environment(self, model: str) -> Mapping[str, object]: ...
-
-    async def close_litellm_async_clients(self) -> None: ...
-
-
 class LiteLLMModel:
-    """Fulfils `ChatModel` through LiteLLM. It never retries: whoever calls it owns that.
+    """Fulfils `ChatModel`: LiteLLM knows the providers, and calls those that have a wire format of their own.
+
+    It never retries what failed: whoever calls it owns that.
 
     Args:
         api_base: Base URL for every call; None leaves it to the provider's own variable (for example
             `OPENAI_BASE_URL`).
+        limits: How much of a reply is taken.
     """
 
-    def __init__(self, api_base: str | None = None) -> None:
+    def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
         self._api_base = api_base
-        self._litellm: _LiteLLM | None = None
+        self._limits = limits
+        self._door: ModelDoor | None = None
 
     async def prepare(self) -> None:
         """Does what the first call would wait for: importing LiteLLM takes seconds."""
@@ -89,10 +60,17 @@ class LiteLLMModel:
         request = ModelRequest((OFFLINE_MODEL,), (ChatMessage("user", "Hello"),), (tool,))
         await self.complete(request, lambda _: None)
 
+    async def open(self) -> ModelDoor:
+        """Imports LiteLLM if it is not yet, and gives what calls are made with."""
+        if self._door is None:
+            self._door = await asyncio.to_thread(self._open)
+        return self._door
+
     async def aclose(self) -> None:
-        """Closes the connections that LiteLLM keeps open."""
-        if self._litellm is not None:
-            await self._litellm.close_litellm_async_clients()
+        """Closes the connections that are kept open."""
+        if self._door is not None:
+            await self._door.wire.aclose()
+            await self._door.litellm.close_litellm_async_clients()
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         """Asks the first model that is available; see `ChatModel.complete`.
@@ -106,177 +84,58 @@ class LiteLLMModel:
             A usable reply.
 
         Raises:
-            ModelRefused: The first model was refused; a fallback that is refused only counts as not available.
+            ModelRefused: The first model was refused; a fallback that is refused only counts as not available. Where
+                the conversation is too long for it, or its content is refused, the fallbacks are asked first.
             ModelLimited: The first model is rate limited, and no other answered.
             ModelUnavailable: The first model failed, and no other answered.
             ModelReplyInvalid: A model gave two unusable replies in a row.
         """
-        if self._litellm is None:
-            self._litellm = await asyncio.to_thread(_load)
-        attempt = _Attempt(self._litellm, self._api_base, request, on_text, [])
+        calls = ModelCalls(await self.open(), request, on_text)
         failures: list[ModelFailure] = []
         for model in request.models:
             try:
-                return await attempt.ask(model)
+                return await calls.ask(model)
             except ModelFailure as failure:
                 failures.append(failure)
-                if isinstance(failure, ModelReplyInvalid) or isinstance(failures[0], ModelRefused):
+                if isinstance(failure, ModelReplyInvalid) or _is_final(failures[0]):
                     break
-        raise _given_up(failures, attempt.calls)
+        raise given_up(failures, calls.calls)
 
-
-def _given_up(failures: Sequence[ModelFailure], calls: Sequence[ModelCall]) -> ModelFailure:
-    """The first failure speaks for all, but for a reply that ended the search, and for the shortest wait."""
-    if not failures:
-        return ModelRefused("model_not_named", "No model is named: set TASKFORCE_MODEL or the agent's model.")
-    unusable = isinstance(failures[-1], ModelReplyInvalid)
-    failure = failures[-1] if unusable else failures[0]
-    waits = [each.retry_after for each in failures if each.retry_after is not None]
-    if waits and all(isinstance(each, ModelLimited) for each in failures):
-        failure.retry_after = min(waits)
-    failure.calls = tuple(calls)
-    return failure
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One `complete`: the calls that it makes are kept whatever becomes of them."""
-
-    litellm: _LiteLLM
-    api_base: str | None
-    request: ModelRequest
-    on_text: Callable[[str], None]
-    calls: list[ModelCall]
-
-    async def ask(self, model: str) -> ModelReply:
-        """Asks one model, and once more when its reply cannot be used."""
-        messages = self.request.messages
-        for asked in (messages, (*messages, NUDGE)):
-            reply = await self._call(model, asked)
-            if reply.usable:
-                return ModelReply(reply.text, reply.tool_calls, tuple(self.calls))
-        text = f"{model} replied twice with nothing that can be used (no words, no sound tool call): try another model."
-        raise ModelReplyInvalid("model_reply_invalid", text, details={"model": model})
-
-    async def _call(self, model: str, messages: Sequence[ChatMessage]) -> ReplyStream:
-        reply, started, failure = ReplyStream(self.on_text), time.monotonic(), None
-        try:
-            async with asyncio.timeout(self.request.timeout_seconds):
-                await self._stream(model, messages, reply)
-            failure = _refused_content(model, reply)
-        except asyncio.CancelledError:
-            # What came so far is charged, and nobody tells how much before a first word: the prompt was sent.
-            self._record(model, messages, reply, CANCELLED, started, charged=True)
-            raise ModelInterrupted(tuple(self.calls)) from None
-        except Exception as error:  # noqa: BLE001  whatever a provider's code raises is a failure of the model
-            failure = self._failure(error, model, reply)
-        # A provider that failed before its first word is taken to have charged nothing.
-        charged = failure is None or reply.begun
-        self._record(model, messages, reply, failure.code if failure else None, started, charged=charged)
-        if failure is not None:
-            raise failure
-        return reply
-
-    async def _stream(self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream) -> None:
-        """Leaves the stream at the finish reason: going on makes LiteLLM build the reply again, twice, for its logs."""
-        stream = await self._open(self._options(model, messages))
-        try:
-            async for chunk in stream:
-                reply.add(chunk)
-                if reply.finish_reason and isinstance(stream.completion_stream, AsyncIterator):
-                    break
-            if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
-                raise StreamBrokenError
-            reply.count(stream.chunks)
-            await _drain(stream.completion_stream, reply)
-        finally:
-            await stream.aclose()
-
-    def _failure(self, error: Exception, model: str, reply: ReplyStream) -> ModelFailure:
-        missing: object = ()
-        if not reply.begun and not isinstance(error, TimeoutError | StreamBrokenError) and nothing_answered(error):
-            missing = self.litellm.validate_environment(model).get("missing_keys")
-        keys = [str(name) for name in missing] if isinstance(missing, list) else []
-        keys = [name for name in keys if not name.endswith("_API_VERSION")]
-        return failure_of(error, model, missing_keys=keys, secrets=known_secrets(os.environ))
-
-    def _record(
-        self,
-        model: str,
-        messages: Sequence[ChatMessage],
-        reply: ReplyStream,
-        failed: str | None,
-        started: float,
-        *,
-        charged: bool,
-    ) -> None:
-        estimated = estimate_input(messages, self.request.tools) if charged and not reply.input_tokens else 0
-        call = ModelCall(
-            model=model,
-            input_tokens=reply.input_tokens or estimated,
-            output_tokens=reply.output_tokens or reply.estimate_output(),
-            cached_tokens=reply.cached_tokens,
-            duration_ms=round((time.monotonic() - started) * 1000),
-            failed=failed or (None if reply.usable else "model_reply_invalid"),
+    def _open(self) -> ModelDoor:
+        litellm = _load()
+        return ModelDoor(
+            litellm=litellm,
+            endpoints=ChatEndpoints(litellm, self._api_base),
+            wire=OpenAIWire(lambda: _open_client(litellm), self._limits),
+            refused=RefusedOptions(),
+            tokens=TokenCounter(litellm.encoding.encode_ordinary),
+            limits=self._limits,
+            api_base=self._api_base,
+            client_of=LineSafeClients(litellm).client_of,
+            too_long=litellm.litellm_core_utils.exception_mapping_utils.ExceptionCheckers.is_error_str_context_window_exceeded,
         )
-        self.calls.append(call)
-
-    async def _open(self, options: Mapping[str, object]) -> _Stream:
-        """An option that a model does not know, such as a temperature, is left out.
-
-        Only then: with `drop_params` LiteLLM sends again what was answered by 422, and returns None after that.
-        """
-        try:
-            stream = await self.litellm.acompletion(**options)
-        except self.litellm.UnsupportedParamsError:
-            stream = await self.litellm.acompletion(**options, drop_params=True)
-        if stream is None:
-            raise StreamBrokenError
-        return stream
-
-    def _options(self, model: str, messages: Sequence[ChatMessage]) -> dict[str, object]:
-        request = self.request
-        optional: dict[str, object] = {
-            "tools": wire_tools(request.tools) or None,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "api_base": self.api_base,
-        }
-        return {
-            "model": model,
-            "messages": wire_messages(messages),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "num_retries": 0,
-            "max_retries": 0,
-            "timeout": request.timeout_seconds,
-            **{name: value for name, value in optional.items() if value is not None},
-        }
 
 
-def _refused_content(model: str, reply: ReplyStream) -> ModelFailure | None:
-    if reply.finish_reason != "content_filter" or reply.usable:
-        return None
-    return ModelRefused(
-        "model_content_refused", f"The provider of {model} refuses this content.", details={"model": model}
+def _is_final(failure: ModelFailure) -> bool:
+    return isinstance(failure, ModelRefused) and failure.code not in ANOTHER_MODEL_MAY
+
+
+def _open_client(litellm: LiteLLM) -> httpx.AsyncClient:
+    """The time of a reply is bounded where it is read; certificates are those that LiteLLM is told of."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0),
+        verify=litellm.llms.custom_httpx.http_handler.get_ssl_configuration(),
     )
 
 
-async def _drain(source: object, reply: ReplyStream) -> None:
-    """Token counts come after the finish reason; without them they are estimated, so a late break costs nothing."""
-    if isinstance(source, AsyncIterator):
-        with suppress(Exception):
-            async for chunk in source:
-                reply.count((chunk,))
-
-
-def _load() -> _LiteLLM:
+def _load() -> LiteLLM:
     """Imports LiteLLM without network, telemetry, callbacks or noise, and gives it the offline model."""
     for name, value in {**_BEFORE_IMPORT, **litellm_variables(os.environ)}.items():
         os.environ.setdefault(name, value)
     import litellm as imported
 
-    litellm = cast("_LiteLLM", imported)
+    litellm = cast("LiteLLM", imported)
     litellm.suppress_debug_info = True
     litellm.callbacks = []
     for noisy in _NOISY:

@@ -157,6 +157,7 @@ def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
         environ: The process's environment.
 
     Returns:
-        Values of variables whose names end like those of secrets.
+        Values of variables whose names end like those of secrets, without blanks around them.
     """
-    return tuple(value for name, value in environ.items() if value and name.upper().endswith(_SECRET_ENDINGS))
+    values = (value.strip() for name, value in environ.items() if name.upper().endswith(_SECRET_ENDINGS))
+    return tuple(value for value in values if value)

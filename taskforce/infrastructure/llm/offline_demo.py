@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.llm.chat_format import estimate_tokens, parsed_object
+from taskforce.infrastructure.llm.chat_format import parsed_object
 from taskforce.infrastructure.llm.offline_tasks import Task, understand
+from taskforce.infrastructure.llm.token_estimate import rough_tokens
 
 FOOTER = "(Answered by offline/demo, a rule-based demo model.)"
 ABOUT = (
@@ -221,8 +222,8 @@ def stream(messages: Sequence[Mapping[str, object]], tools: object) -> Iterator[
     for index, call in enumerate(reply.calls):
         function = {"name": call.name, "arguments": call.arguments}
         yield _chunk(tool_use={"index": index, "id": call.id, "type": "function", "function": function})
-    asked = estimate_tokens(json.dumps(list(messages), default=str), json.dumps(offered))
-    said = estimate_tokens(reply.text, *(call.name + call.arguments for call in reply.calls))
+    asked = rough_tokens(json.dumps(list(messages), default=str), json.dumps(offered))
+    said = rough_tokens(reply.text, *(call.name + call.arguments for call in reply.calls))
     usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
     yield _chunk(finish="tool_calls" if reply.calls else "stop", usage=usage)
 

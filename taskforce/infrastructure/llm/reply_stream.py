@@ -1,60 +1,28 @@
-"""Puts a streamed reply together, cheaply: a reply of thousands of chunks passes through here one by one."""
+"""Puts a streamed reply together, cheaply: a reply of thousands of chunks passes through here one by one.
 
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+One assembly for all providers: it takes the chunks of the OpenAI wire format as parsed JSON, and LiteLLM's objects.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.infrastructure.llm.chat_format import estimate_tokens, parsed_object
+from taskforce.core.interfaces.llm import Finish, Reasoning, RequestedCall
+from taskforce.infrastructure.llm.call_deltas import CallDeltas, call_deltas, get
+from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits, calls_note
 
 MOST_TOKENS = 1_000_000_000
 """More than any call can have; a provider that counts more cannot be believed."""
 
+REASONING_FIELDS = ("reasoning_content", "reasoning")
 
-class FunctionDelta(Protocol):
-    """A piece of a function call."""
+_LENGTH = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
+_FILTERED = frozenset({"content_filter", "sensitive", "safety", "refusal", "prohibited_content", "blocklist"})
+BROKEN = frozenset({"insufficient_system_resource", "network_error", "abort", "server_error"})
+"""Finish reasons by which servers say that they could not finish."""
 
-    name: str | None
-    arguments: str | None
-
-
-class CallDelta(Protocol):
-    """A piece of a tool call; `index` tells which of several it belongs to."""
-
-    index: int
-    id: str | None
-    function: FunctionDelta | None
-
-
-class Delta(Protocol):
-    """What a chunk adds to the reply."""
-
-    content: str | None
-    tool_calls: Sequence[CallDelta] | None
-
-
-class Choice(Protocol):
-    """The reply in a chunk; only one is ever asked for."""
-
-    delta: Delta
-    finish_reason: str | None
-
-
-class Chunk(Protocol):
-    """A chunk as LiteLLM gives it, whatever the provider."""
-
-    choices: Sequence[Choice]
-
-
-@dataclass(slots=True)
-class _Call:
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-    def requested(self) -> RequestedCall:
-        return RequestedCall(self.id or f"call_{uuid.uuid4().hex[:16]}", self.name, "".join(self.arguments))
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HIGH_SURROGATE = re.compile("[\ud800-\udbff]$")
 
 
 @dataclass(slots=True)
@@ -63,64 +31,132 @@ class ReplyStream:
 
     Args:
         on_text: Called with each piece of text.
+        offered: Names of the tools on offer.
+        limits: How much of the reply is taken.
 
     Attributes:
-        finish_reason: Why the model stopped, once it did.
+        finish_reason: Why the model stopped, once it did, in the provider's word.
         input_tokens: As the provider counted them; 0 while it has not.
         output_tokens: Likewise.
         cached_tokens: Input tokens that came from the provider's cache.
+        too_long: Whether words or reasoning are longer than is taken.
     """
 
     on_text: Callable[[str], None]
+    offered: tuple[str, ...] = ()
+    limits: ReplyLimits = DEFAULT_LIMITS
     finish_reason: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    too_long: bool = False
+    calls: CallDeltas = field(init=False)
     _text: list[str] = field(default_factory=list)
-    _calls: list[_Call] = field(default_factory=list)
-    _open: dict[int, _Call] = field(default_factory=dict)
+    _reasoning: list[str] = field(default_factory=list)
+    _reasoning_field: str = REASONING_FIELDS[0]
+    _characters: int = 0
+    _idle: int = 0
+    _held: str = ""
 
-    def add(self, chunk: Chunk) -> None:
-        """Takes the next chunk."""
-        if not chunk.choices:
+    def __post_init__(self) -> None:
+        self.calls = CallDeltas(self.offered, self.limits.calls, self.limits.characters)
+
+    def add(self, chunk: object) -> None:
+        """Takes the next chunk; nothing more once the reply is cut off."""
+        self._idle += 1
+        self.count((chunk,))
+        choices = get(chunk, "choices")
+        choice = choices[0] if isinstance(choices, list | tuple) and choices else None
+        if choice is None or self.is_cut:
             return
-        choice = chunk.choices[0]
-        if choice.finish_reason:
-            self.finish_reason = choice.finish_reason
-        content = choice.delta.content
-        if content:
-            self._text.append(content)
-            self.on_text(content)
-        for delta in choice.delta.tool_calls or ():
-            self._add_call(delta)
+        delta = get(choice, "delta")
+        if delta is None:
+            # A whole message: the reply itself, or a repetition of it at the end.
+            delta = None if self.begun else get(choice, "message")
+        self._add_delta(delta)
+        finish = get(choice, "finish_reason")
+        if isinstance(finish, str) and finish:
+            self.finish_reason = self.finish_reason or finish
 
-    def _add_call(self, delta: CallDelta) -> None:
-        """Some providers give every call the index 0: a new id with a name begins a new call."""
-        function = delta.function
-        name = (function and function.name) or ""
-        call = self._open.get(delta.index)
-        if call is None or (name and delta.id and call.id and delta.id != call.id):
-            call = self._open[delta.index] = _Call()
-            self._calls.append(call)
-        call.id = call.id or delta.id or ""
-        call.name = call.name or name
-        if function and function.arguments:
-            call.arguments.append(function.arguments)
+    def _add_delta(self, delta: object) -> None:
+        content = get(delta, "content")
+        if isinstance(content, str):
+            if content:
+                self._say(content)
+        elif content:
+            self._add_parts(content)
+        for name in REASONING_FIELDS:
+            if thought := get(delta, name):
+                self._reason("".join(_texts(thought)), name)
+                break
+        if refusal := get(delta, "refusal"):
+            self._say("".join(_texts(refusal)))
+            self.finish_reason = "content_filter"
+        if calls := get(delta, "tool_calls") or get(delta, "function_call"):
+            self._add_calls(calls)
+
+    def _add_parts(self, content: object) -> None:
+        for thought in _thoughts(content):
+            self._reason(thought, REASONING_FIELDS[0])
+        for text in _texts(content):
+            self._say(text)
+
+    def _add_calls(self, calls: object) -> None:
+        for piece in call_deltas(calls):
+            if self.calls.add(piece):
+                self._idle = 0
+            if self.calls.left_out:
+                self._say(("\n\n" if self._text else "") + calls_note(self.limits.calls))
+                break
+
+    def _say(self, text: str) -> None:
+        """Half a character waits for its other half: some servers cut between the surrogates of an escape."""
+        if self._held or _SURROGATE.search(text):
+            text, self._held = _paired(self._held + text)
+        room = self.limits.characters - self._characters
+        self._characters += len(text)
+        self._idle = 0
+        if len(text) > room:
+            self.too_long, text = True, text[: max(room, 0)]
+        if text:
+            self._text.append(text)
+            self.on_text(text)
+
+    def _reason(self, text: str, name: str) -> None:
+        self._characters += len(text)
+        self._idle = 0
+        self._reasoning_field = name
+        if self._characters > self.limits.characters:
+            self.too_long = True
+        else:
+            self._reasoning.append(text)
 
     def count(self, chunks: Iterable[object]) -> None:
         """Takes token counts from chunks that carry some; providers send them once, or growing."""
         for chunk in chunks:
-            usage = _get(chunk, "usage")
-            if usage is not None:
-                self.input_tokens = max(self.input_tokens, _number(_get(usage, "prompt_tokens")))
-                self.output_tokens = max(self.output_tokens, _number(_get(usage, "completion_tokens")))
-                cached = _get(_get(usage, "prompt_tokens_details"), "cached_tokens")
-                self.cached_tokens = max(self.cached_tokens, _number(cached))
+            for usage in _usages(chunk):
+                self._count(usage)
+
+    def _count(self, usage: object) -> None:
+        self.input_tokens = max(self.input_tokens, _number(usage, "prompt_tokens", "input_tokens"))
+        self.output_tokens = max(self.output_tokens, _output_tokens(usage))
+        details = get(usage, "prompt_tokens_details")
+        cached = max(_number(details, "cached_tokens"), _number(usage, "cached_tokens", "prompt_cache_hit_tokens"))
+        self.cached_tokens = min(max(self.cached_tokens, cached), self.input_tokens)
 
     @property
     def begun(self) -> bool:
         """Whether anything of the reply arrived."""
-        return bool(self._text or self._calls)
+        return bool(self._text or self._reasoning or self.calls)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is cut off: what follows is not taken, and the connection can be closed."""
+        return self._is_too_long or self.calls.left_out
+
+    @property
+    def _is_too_long(self) -> bool:
+        return self.too_long or self.calls.too_long or self._idle > self.limits.idle_chunks
 
     @property
     def text(self) -> str:
@@ -130,25 +166,93 @@ class ReplyStream:
     @property
     def tool_calls(self) -> tuple[RequestedCall, ...]:
         """The calls so far."""
-        return tuple(call.requested() for call in self._calls)
+        return self.calls.requested()
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended."""
+        reason = (self.finish_reason or "").lower()
+        if self._is_too_long or reason in _LENGTH:
+            return "length"
+        return "content_filter" if reason in _FILTERED else "stop"
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it says anything."""
+        return any(piece.strip() for piece in self._text)
 
     @property
     def usable(self) -> bool:
         """Whether the loop can go on: arguments that are no JSON can be told to the model, a cut call cannot."""
-        if self.finish_reason == "error" or any(not call.name for call in self._calls):
+        if self.finish_reason == "error" or self.calls.nameless:
             return False
-        if self.finish_reason == "length" and self._calls:
-            return parsed_object("".join(self._calls[-1].arguments)) is not None
-        return bool(self._calls or self.text.strip())
+        if self.finish != "stop" and self.calls:
+            return self.calls.last_is_whole
+        return bool(self.calls) or self.has_words
 
-    def estimate_output(self) -> int:
-        """Guesses the tokens of what arrived."""
-        return estimate_tokens(self.text, *(call.name + "".join(call.arguments) for call in self._calls))
+    def reasoning(self, model: str) -> Reasoning | None:
+        """What the model wrote before the reply.
+
+        Args:
+            model: The LiteLLM name of the model.
+
+        Returns:
+            The reasoning, or None where there is none.
+        """
+        text = "".join(self._reasoning)
+        return Reasoning(model, self._reasoning_field, text) if text.strip() else None
+
+    def texts(self) -> Sequence[str]:
+        """What of it is tokens: words, reasoning, names and arguments."""
+        return [self.text, "".join(self._reasoning), *self.calls.texts()]
 
 
-def _get(value: object, name: str) -> object:
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+def _texts(content: object) -> Iterator[str]:
+    """The words of a content: a string, or a list of parts of which those of text are taken."""
+    if isinstance(content, str):
+        if content:
+            yield content
+    elif isinstance(content, list | tuple):
+        for part in content:
+            yield from _texts(part)
+    elif isinstance(content, Mapping) and content.get("type", "text") in ("text", "output_text"):
+        yield from _texts(content.get("text"))
 
 
-def _number(value: object) -> int:
-    return min(max(value, 0), MOST_TOKENS) if isinstance(value, int) else 0
+def _thoughts(content: object) -> Iterator[str]:
+    """The reasoning in a content that is a list of parts."""
+    if isinstance(content, list | tuple):
+        for part in content:
+            if isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
+                yield from _texts(part.get("thinking") or part.get("text"))
+
+
+def _paired(text: str) -> tuple[str, str]:
+    """Joins the halves of characters; gives what is whole, and a first half at the end that waits for its second."""
+    held = _HIGH_SURROGATE.search(text)
+    whole = text[: held.start()] if held else text
+    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), held.group() if held else ""
+
+
+def _usages(chunk: object) -> list[object]:
+    """Where servers put token counts: beside the choices, in the first of them, or under a name of their own."""
+    choices = get(chunk, "choices")
+    first = choices[0] if isinstance(choices, list | tuple) and choices else None
+    found = (get(chunk, "usage"), get(first, "usage"), get(get(chunk, "x_groq"), "usage"))
+    return [usage for usage in found if usage is not None]
+
+
+def _output_tokens(usage: object) -> int:
+    """Some providers count reasoning beside the reply, which their total tells."""
+    replied = _number(usage, "completion_tokens", "output_tokens")
+    reasoned = _number(get(usage, "completion_tokens_details"), "reasoning_tokens")
+    beside = _number(usage, "total_tokens") == _number(usage, "prompt_tokens") + replied + reasoned
+    return replied + reasoned if reasoned and beside else replied
+
+
+def _number(usage: object, *names: str) -> int:
+    for name in names:
+        value = get(usage, name) if usage is not None else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return int(min(value, MOST_TOKENS))
+    return 0

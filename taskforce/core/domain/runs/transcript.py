@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskforce.core.domain.runs.todo import TodoList
-from taskforce.core.interfaces.llm import ChatMessage, RequestedCall
+from taskforce.core.interfaces.llm import ChatMessage, Reasoning, RequestedCall
 
 SHOWN_LIMIT = 8_000
 SHOWN_TAIL = 1_000
@@ -54,6 +54,7 @@ class Entry:
         status: How the call went.
         duration_ms: Milliseconds that the reply or the call took.
         whole_size: Characters of the whole result, where only a part is shown.
+        reasoning: What the model wrote before a reply, where its provider wants that back.
     """
 
     step: int
@@ -68,16 +69,17 @@ class Entry:
     status: CallStatus | None = None
     duration_ms: int | None = None
     whole_size: int | None = None
+    reasoning: Reasoning | None = None
 
     def size(self) -> int:
         """Characters that it takes up, about."""
-        return len(self.text) + sum(len(call.name) + len(call.arguments) for call in self.tool_calls) + 100
+        return _size(self.message()) + 100
 
     def message(self) -> ChatMessage:
         """The entry as the model is told it."""
         match self.kind:
             case EntryKind.REPLY:
-                return ChatMessage("assistant", self.text, tool_calls=self.tool_calls)
+                return ChatMessage("assistant", self.text, tool_calls=self.tool_calls, reasoning=self.reasoning)
             case EntryKind.OBSERVATION:
                 return ChatMessage("tool", self.text, tool_call_id=self.tool_call_id)
             case _:
@@ -161,7 +163,8 @@ def _total(messages: Sequence[ChatMessage]) -> int:
 
 
 def _size(message: ChatMessage) -> int:
-    return len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls) + 16
+    calls = sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+    return len(message.content) + calls + (len(message.reasoning.text) if message.reasoning else 0) + 16
 
 
 @dataclass(frozen=True, slots=True)

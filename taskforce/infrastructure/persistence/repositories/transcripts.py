@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
-from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.llm import Reasoning, RequestedCall
 from taskforce.infrastructure.persistence.connection import Query, Row, Write
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
@@ -107,6 +107,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "status": entry.status,
         "duration_ms": entry.duration_ms,
         "whole_size": entry.whole_size,
+        "reasoning": entry.reasoning and [entry.reasoning.model, entry.reasoning.field, entry.reasoning.text],
     }
     return {
         "step": entry.step,
@@ -120,7 +121,7 @@ def _row(entry: Entry) -> dict[str, object]:
 
 def _entry(row: Row | Mapping[str, Any]) -> Entry:
     data = row["data"]
-    status = data.get("status")
+    status, reasoning = data.get("status"), data.get("reasoning")
     return Entry(
         step=row["step"],
         call=row["call"],
@@ -134,4 +135,5 @@ def _entry(row: Row | Mapping[str, Any]) -> Entry:
         status=CallStatus(status) if status else None,
         duration_ms=data.get("duration_ms"),
         whole_size=data.get("whole_size"),
+        reasoning=Reasoning(*reasoning) if reasoning else None,
     )

@@ -1,6 +1,7 @@
 """One turn of the model, through LiteLLM, against a scripted endpoint."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from taskforce.core.domain.runs.run import Ending, Limits, RunSpec, RunStatus
 from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from tests.fixtures.scripted_llm import ScriptedLLM, empty, hang, status, text, tool_calls
+from tests.fixtures.scripted_llm import Reply, ScriptedLLM, empty, hang, status, text, tool_calls
 from tests.taskforce.application.scenario import TOOLS, Stage
 
 
@@ -141,6 +142,26 @@ async def test_whatever_a_model_says_can_be_kept(stage: Stage, model_step: Model
     assert reply is not None
     assert "\x00" not in reply.text + reply.tool_calls[0].name + reply.tool_calls[0].arguments
     assert await stage.tool_step.authorize(stage.tenant_id, run_id, 1) == ()
+
+
+async def test_reasoning_goes_back_to_the_model_with_its_reply(
+    stage: Stage, model_step: ModelStep, model: LiteLLMModel, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    called = {"index": 0, "id": "c1", "function": {"name": "echo", "arguments": '{"text": "x"}'}}
+    deltas = [{"reasoning_content": "I "}, {"reasoning_content": "echo."}, {"tool_calls": [called]}]
+    chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
+    frames = tuple(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+    scripted.script([Reply(frames=(*frames, "data: [DONE]\n\n")), text("Done."), text("Done.")])
+    await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
+    # One process has the step in its memory, another reads it from the table.
+    elsewhere = ModelStep(
+        stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock
+    )
+    for process, step in ((model_step, 2), (elsewhere, 3)):
+        await process.run(ModelStepInput(stage.tenant_id, run_id, step=step, attempt=1))
+        (asked,) = [message for message in last_messages(scripted) if message.get("tool_calls")]
+        assert asked["reasoning_content"] == "I echo."
 
 
 async def test_words_reach_those_who_watch_with_their_attempt(

@@ -117,7 +117,8 @@ def test_litellms_own_names_are_left_alone() -> None:
 
 def test_secrets_are_known_by_the_names_of_their_variables() -> None:
     environ = {"A_KEY": "1", "B_TOKEN": "2", "C_SECRET": "3", "PGPASSWORD": "4", "HOME": "5", "EMPTY_KEY": ""}
-    assert known_secrets(environ) == ("1", "2", "3", "4")
+    environ["PASTED_KEY"] = " 6\n"
+    assert known_secrets(environ) == ("1", "2", "3", "4", "6")
 
 
 def test_the_variable_of_a_key() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from taskforce.core.domain.runs.run import RunSpec, RunStatus
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, conversation
-from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.llm import Reasoning, RequestedCall
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.persistence.database import Database, StatementError
@@ -54,6 +54,7 @@ async def said(database: Database, run: RunSpec, entries: Sequence[Entry]) -> No
         MISSION,
         Entry(1, -1, EntryKind.WORD, "", NOW, author_id=""),
         Entry(1, 0, EntryKind.REPLY, "", NOW, tool_calls=(RequestedCall("", "", ""),), duration_ms=0),
+        Entry(1, 0, EntryKind.REPLY, "", NOW, reasoning=Reasoning("openai/m", "reasoning_content", "hm")),
         replace(observation(1, 1), tool_call_id="", duration_ms=0, whole_size=0),
         replace(observation(1, 1), status=CallStatus.DENIED, whole_size=3_000_000),
     ],

@@ -1,0 +1,130 @@
+"""What of LiteLLM is used, as types; the library itself is imported in `litellm_model` alone."""
+
+# ruff: noqa: D102 - the methods are documented where they are, in LiteLLM
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
+
+Json = dict[str, object]
+
+
+class LiteLLMStream(Protocol):
+    """LiteLLM's stream of a reply; `completion_stream` yields the provider's own chunks."""
+
+    chunks: Sequence[object]
+    completion_stream: object
+    received_finish_reason: str | None
+    intermittent_finish_reason: str | None
+
+    def __aiter__(self) -> AsyncIterator[object]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class ChatConfig(Protocol):
+    """What LiteLLM knows of a provider's chat endpoint."""
+
+    def get_supported_openai_params(self, model: str) -> list[str]: ...
+
+    def map_openai_params(
+        self,
+        non_default_params: Json,
+        optional_params: Json,
+        model: str,
+        drop_params: bool,
+    ) -> Json: ...
+
+    def transform_request(
+        self, model: str, messages: list[Json], optional_params: Json, litellm_params: Json, headers: Json
+    ) -> Json: ...
+
+    def validate_environment(
+        self,
+        headers: Json,
+        model: str,
+        messages: list[Json],
+        optional_params: Json,
+        litellm_params: Json,
+        api_key: str | None = None,
+        api_base: str | None = None,
+    ) -> dict[str, str]: ...
+
+    def get_complete_url(
+        self,
+        api_base: str | None,
+        api_key: str | None,
+        model: str,
+        optional_params: Json,
+        litellm_params: Json,
+        stream: bool | None = None,
+    ) -> str: ...
+
+
+class _Configs(Protocol):
+    def get_provider_chat_config(self, model: str, provider: object) -> ChatConfig | None: ...
+
+
+class _Main(Protocol):
+    def responses_api_bridge_check(
+        self, model: str, custom_llm_provider: str, *, tools: object, api_base: str | None
+    ) -> tuple[Mapping[str, object], str]: ...
+
+
+class _Utils(Protocol):
+    ProviderConfigManager: _Configs
+
+
+class _Encoding(Protocol):
+    def encode_ordinary(self, text: str) -> Sequence[int]: ...
+
+
+class _Checkers(Protocol):
+    def is_error_str_context_window_exceeded(self, error_str: str) -> bool: ...
+
+
+class _ExceptionMapping(Protocol):
+    ExceptionCheckers: _Checkers
+
+
+class _CoreUtils(Protocol):
+    exception_mapping_utils: _ExceptionMapping
+
+
+class _HttpHandler(Protocol):
+    AsyncHTTPHandler: Callable[..., object]
+
+    def get_ssl_configuration(self) -> ssl.SSLContext | bool: ...
+
+
+class _CustomHttpx(Protocol):
+    http_handler: _HttpHandler
+
+
+class _Llms(Protocol):
+    custom_httpx: _CustomHttpx
+
+
+class LiteLLM(Protocol):
+    """The library."""
+
+    AZURE_DEFAULT_API_VERSION: str
+    CustomLLM: type
+    LlmProviders: Callable[[str], object]
+    UnsupportedParamsError: type[Exception]
+    callbacks: list[object]
+    custom_provider_map: list[Mapping[str, object]]
+    encoding: _Encoding
+    litellm_core_utils: _CoreUtils
+    llms: _Llms
+    main: _Main
+    suppress_debug_info: bool
+    utils: _Utils
+
+    async def acompletion(self, **options: object) -> LiteLLMStream | None: ...
+
+    def get_llm_provider(self, model: str, *, api_base: str | None) -> tuple[str, str, str | None, str | None]: ...
+
+    def validate_environment(self, model: str) -> Mapping[str, object]: ...
+
+    async def close_litellm_async_clients(self) -> None: ...

@@ -1,0 +1,330 @@
+"""One `complete`: its models asked in turn, and every call kept for the usage records, whatever becomes of it."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from taskforce.core.interfaces.llm import (
+    ChatMessage,
+    ModelCall,
+    ModelFailure,
+    ModelInterrupted,
+    ModelLimited,
+    ModelRefused,
+    ModelReply,
+    ModelReplyInvalid,
+    ModelRequest,
+)
+from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints, require_sound_key
+from taskforce.infrastructure.llm.chat_format import wire_messages, wire_tools
+from taskforce.infrastructure.llm.errors import CONTENT_REFUSED, failure_of, nothing_answered, refusal_code
+from taskforce.infrastructure.llm.litellm_library import Json, LiteLLM, LiteLLMStream
+from taskforce.infrastructure.llm.model_selection import key_variable, known_secrets
+from taskforce.infrastructure.llm.openai_wire import OpenAIWire, WireRequest
+from taskforce.infrastructure.llm.provider_errors import NotAnApiError, ProviderError, StreamBrokenError
+from taskforce.infrastructure.llm.refused_options import (
+    MOST_ASKED,
+    REASONING_REQUIRED,
+    RefusedOptions,
+    refused_option,
+    without,
+)
+from taskforce.infrastructure.llm.reply_limits import ReplyLimits
+from taskforce.infrastructure.llm.reply_stream import BROKEN, ReplyStream
+from taskforce.infrastructure.llm.token_estimate import TokenCounter, request_texts
+
+CANCELLED = "cancelled"
+REPLY_INVALID = "model_reply_invalid"
+NUDGE = ChatMessage(
+    "user",
+    "[Your last reply was empty, or a tool call in it had no name or was cut off. "
+    "Answer in words, or call one of the tools.]",
+)
+COUNTS_SECONDS = 2.0
+"""How long token counts are waited for once the reply is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDoor:
+    """What calls are made with; one for a process.
+
+    Attributes:
+        litellm: The library.
+        endpoints: Requests for models that speak the OpenAI wire format.
+        wire: Speaks it.
+        refused: What models are known to refuse.
+        tokens: Counts where a provider does not.
+        limits: How much of a reply is taken.
+        api_base: Base URL for every model, or None.
+        client_of: An HTTP client for LiteLLM's call of a model, or None for LiteLLM's own.
+        too_long: Whether LiteLLM reads a refusal's text as one of a conversation that is too long.
+    """
+
+    litellm: LiteLLM
+    endpoints: ChatEndpoints
+    wire: OpenAIWire
+    refused: RefusedOptions
+    tokens: TokenCounter
+    limits: ReplyLimits
+    api_base: str | None
+    client_of: Callable[[str], object]
+    too_long: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalls:
+    """The calls of one `complete`.
+
+    Attributes:
+        door: What they are made with.
+        asked: What is asked.
+        on_text: Called with each piece of text.
+        calls: The calls that were made.
+    """
+
+    door: ModelDoor
+    asked: ModelRequest
+    on_text: Callable[[str], None]
+    calls: list[ModelCall] = field(default_factory=list)
+
+    async def ask(self, model: str) -> ModelReply:
+        """Asks one model, and once more when its reply cannot be used.
+
+        Args:
+            model: Its LiteLLM name.
+
+        Returns:
+            A usable reply.
+
+        Raises:
+            ModelFailure: There is none.
+        """
+        messages = self.asked.messages
+        finish = "stop"
+        for asked in (messages, (*messages, NUDGE)):
+            reply = await self._call(model, asked)
+            if reply.usable:
+                reasoning = reply.reasoning(model)
+                return ModelReply(reply.text, reply.tool_calls, tuple(self.calls), reply.finish, reasoning)
+            finish = reply.finish
+        raise self._unusable(model, finish)
+
+    def _unusable(self, model: str, finish: str) -> ModelFailure:
+        details = {"model": model, "finish": finish}
+        if finish == "length":
+            cap = self.asked.max_tokens
+            limit = f"max_tokens, {cap}" if cap else "the provider's own"
+            text = (
+                f"{model} twice used up the limit of a reply's tokens ({limit}) before it had said anything that can "
+                "be used, by thinking or within a tool call: raise the limit (max_tokens), or let it think less."
+            )
+        else:
+            text = f"{model} replied twice with nothing that can be used (no words, no sound tool call): try another."
+        return ModelReplyInvalid(REPLY_INVALID, text, details=details)
+
+    async def _call(self, model: str, messages: Sequence[ChatMessage]) -> ReplyStream:
+        """Asks again where a model refuses an option that may be missing."""
+        until = asyncio.get_running_loop().time() + self.asked.timeout_seconds
+        offered = tuple(tool.name for tool in self.asked.tools)
+        for left in reversed(range(MOST_ASKED)):
+            reply = ReplyStream(self.on_text, offered, self.door.limits)
+            option = await self._try(model, messages, reply, until, adapts=left > 0)
+            if option is None:
+                return reply
+            self.door.refused.add(model, option)
+        raise AssertionError("the last one does not adapt")
+
+    async def _try(
+        self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, until: float, *, adapts: bool
+    ) -> str | None:
+        """Makes one call. Returns the option that the model refuses, or None when the reply is there."""
+        started, body = time.monotonic(), Json()
+        failure: ModelFailure | None
+        option = None
+        try:
+            async with asyncio.timeout_at(until):
+                await self._read(model, messages, reply, body)
+            failure = _refused_content(model, reply)
+        except asyncio.CancelledError:
+            # What came so far is charged, and nobody tells how much before a first word: the prompt was sent.
+            self._record(model, messages, reply, CANCELLED, started, charged=True)
+            raise ModelInterrupted(tuple(self.calls)) from None
+        except Exception as error:  # noqa: BLE001  whatever a provider's code raises is a failure of the model
+            option = self._refused_option(error, body) if adapts and not reply.begun else None
+            failure = self._failure(error, model, reply)
+        # A provider that failed before its first word is taken to have charged nothing.
+        charged = failure is None or reply.begun
+        self._record(model, messages, reply, failure.code if failure else None, started, charged=charged)
+        if failure is not None and option is None:
+            raise failure
+        return option
+
+    async def _read(self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, body: Json) -> None:
+        """Sends the request, whose members it leaves in `body`, and reads the reply."""
+        refused = self.door.refused.of(model)
+        rendered = wire_messages(
+            messages,
+            offered=reply.offered,
+            model=model,
+            refused=refused,
+            fill_reasoning=REASONING_REQUIRED in refused,
+        )
+        options = self._options(refused)
+        request = self.door.endpoints.request(model, rendered, options, refused)
+        if request is not None:
+            body |= request.body
+            await self._read_wire(request, reply)
+        else:
+            body |= {**options, "messages": rendered}
+            await self._read_litellm(model, body, reply)
+
+    def _options(self, refused: frozenset[str]) -> Json:
+        optional: Json = {
+            "tools": wire_tools(self.asked.tools) or None,
+            "temperature": self.asked.temperature,
+            "max_tokens": self.asked.max_tokens,
+            "stream_options": {"include_usage": True},
+        }
+        return without({name: value for name, value in optional.items() if value is not None}, refused)
+
+    async def _read_wire(self, request: WireRequest, reply: ReplyStream) -> None:
+        async with aclosing(self.door.wire.chunks(request)) as chunks:
+            async for chunk in chunks:
+                reply.add(chunk)
+                if reply.finish_reason or reply.is_cut:
+                    break
+            else:
+                raise StreamBrokenError
+            if reply.finish_reason in BROKEN:
+                raise StreamBrokenError
+            if not reply.is_cut:
+                await _read_counts(chunks, reply.add)
+
+    async def _read_litellm(self, model: str, options: Json, reply: ReplyStream) -> None:
+        """Leaves the stream at the finish reason: going on makes LiteLLM build the reply again, twice, for its logs."""
+        stream = await self._open(model, options)
+        try:
+            async for chunk in stream:
+                reply.add(chunk)
+                if reply.is_cut or (reply.finish_reason and isinstance(stream.completion_stream, AsyncIterator)):
+                    break
+            if reply.is_cut:
+                return
+            if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
+                raise StreamBrokenError
+            reply.count(stream.chunks)
+            if isinstance(stream.completion_stream, AsyncIterator):
+                await _read_counts(stream.completion_stream, lambda chunk: reply.count((chunk,)))
+        finally:
+            await stream.aclose()
+
+    async def _open(self, model: str, options: Json) -> LiteLLMStream:
+        """An option that LiteLLM knows a model not to take, such as a temperature, is left out.
+
+        Only then: with `drop_params` LiteLLM sends again what was answered by 422, and returns None after that.
+        """
+        call = {**options, **self._settings(model)}
+        try:
+            stream = await self.door.litellm.acompletion(**call)
+        except self.door.litellm.UnsupportedParamsError:
+            stream = await self.door.litellm.acompletion(**call, drop_params=True)
+        if stream is None:
+            raise StreamBrokenError
+        return stream
+
+    def _settings(self, model: str) -> Json:
+        timeout = self.asked.timeout_seconds
+        settings: Json = {"model": model, "stream": True, "num_retries": 0, "max_retries": 0, "timeout": timeout}
+        key = os.environ.get(key_variable(model), "")
+        require_sound_key(model, key.strip())
+        if key != key.strip():
+            settings["api_key"] = key.strip()
+        optional = {"api_base": self.door.api_base, "client": self.door.client_of(model)}
+        return settings | {name: value for name, value in optional.items() if value is not None}
+
+    def _refused_option(self, error: Exception, body: Mapping[str, object]) -> str | None:
+        if refusal_code(error) is not None or self._is_too_long(error):
+            return None
+        return refused_option(error, body)
+
+    def _is_too_long(self, error: Exception) -> bool:
+        return (
+            isinstance(error, ProviderError)
+            and error.status_code in (400, 413, 422)
+            and self.door.too_long(error.message)
+        )
+
+    def _failure(self, error: Exception, model: str, reply: ReplyStream) -> ModelFailure:
+        if self._is_too_long(error):
+            error = ProviderError(400, {"code": "context_length_exceeded"}, {}, "")
+        missing: object = ()
+        told = isinstance(error, TimeoutError | StreamBrokenError | NotAnApiError | httpx.HTTPError | ModelFailure)
+        if not told and not reply.begun and nothing_answered(error):
+            missing = self.door.litellm.validate_environment(model).get("missing_keys")
+        keys = [str(name) for name in missing] if isinstance(missing, list) else []
+        keys = [name for name in keys if not name.endswith("_API_VERSION")]
+        return failure_of(error, model, missing_keys=keys, secrets=known_secrets(os.environ))
+
+    def _record(
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        reply: ReplyStream,
+        failed: str | None,
+        started: float,
+        *,
+        charged: bool,
+    ) -> None:
+        believed = self.door.tokens.believed
+        call = ModelCall(
+            model=model,
+            input_tokens=believed(reply.input_tokens, *request_texts(messages, self.asked.tools)) if charged else 0,
+            output_tokens=believed(reply.output_tokens, *reply.texts()),
+            cached_tokens=reply.cached_tokens,
+            duration_ms=round((time.monotonic() - started) * 1000),
+            failed=failed or (None if reply.usable else REPLY_INVALID),
+        )
+        self.calls.append(call)
+
+
+def given_up(failures: Sequence[ModelFailure], calls: Sequence[ModelCall]) -> ModelFailure:
+    """Chooses the failure that speaks for all.
+
+    Args:
+        failures: One a model, in their order.
+        calls: The calls that were made.
+
+    Returns:
+        A reply that ended the search; else the first that may pass, where the first model's own will not for this
+        conversation; else the first. Its wait is the shortest.
+    """
+    if not failures:
+        return ModelRefused("model_not_named", "No model is named: set TASKFORCE_MODEL or the agent's model.")
+    passing = [one for one in failures if not isinstance(one, ModelRefused)]
+    unusable = isinstance(failures[-1], ModelReplyInvalid)
+    failure = failures[-1] if unusable else (passing or failures)[0]
+    waits = [each.retry_after for each in failures if each.retry_after is not None]
+    if waits and all(isinstance(each, ModelLimited) for each in passing):
+        failure.retry_after = min(waits)
+    failure.calls = tuple(calls)
+    return failure
+
+
+def _refused_content(model: str, reply: ReplyStream) -> ModelFailure | None:
+    if reply.finish != "content_filter" or reply.usable:
+        return None
+    text = f"The provider of {model} refuses this content."
+    return ModelRefused(CONTENT_REFUSED, text, details={"model": model})
+
+
+async def _read_counts(chunks: AsyncIterator[object], take: Callable[[object], None]) -> None:
+    """Token counts come after the finish reason; without them they are estimated, so a late break costs nothing."""
+    with suppress(Exception):
+        async with asyncio.timeout(COUNTS_SECONDS):
+            async for chunk in chunks:
+                take(chunk)

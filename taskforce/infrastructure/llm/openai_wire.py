@@ -1,0 +1,286 @@
+"""Speaks the OpenAI wire format: one request, and a reply that is a stream of events, a JSON document, or neither."""
+
+import asyncio
+import json
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from taskforce.infrastructure.llm.provider_errors import (
+    NotAnApiError,
+    ProviderError,
+    StreamBrokenError,
+    error_in,
+    is_of_api,
+    message_of,
+    parsed,
+    require_address,
+    seen_in,
+    shown_url,
+    status_of,
+)
+from taskforce.infrastructure.llm.reply_limits import ReplyLimits
+from taskforce.infrastructure.llm.sse import EventStream, EventTooLongError, ServerEvent
+
+DONE: Mapping[str, object] = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+"""What `[DONE]` says to a reply that has not told its finish reason."""
+
+CONNECT_SECONDS = 20.0
+MOST_REDIRECTS = 4
+YIELD_BYTES = 65_536
+"""Bytes after which others get their turn, even where more is there to be read."""
+
+_SERVER_FAILED = 500
+_NOT_ANSWERED = 300
+_REFUSED = 400
+_SENT_ON = (307, 308)
+_NO_SUCH_PLACE = (404, 405)
+_STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_INFLATED_AT_ONCE = 65_536
+_ZLIB = {"gzip": 47, "deflate": 47, "x-gzip": 47}
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request to a chat completions endpoint.
+
+    Attributes:
+        url: Where to.
+        headers: Names and values, the key among them.
+        body: The JSON body.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: Mapping[str, object]
+
+
+class OpenAIWire:
+    """Sends requests and reads replies.
+
+    Args:
+        open_client: Makes the HTTP client; called once in each event loop.
+        limits: How much of a reply is read.
+    """
+
+    def __init__(self, open_client: Callable[[], httpx.AsyncClient], limits: ReplyLimits) -> None:
+        self._open_client = open_client
+        self._limits = limits
+        self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def aclose(self) -> None:
+        """Closes the connections that are kept open."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.aclose()
+
+    async def chunks(self, request: WireRequest) -> AsyncGenerator[Mapping[str, object], None]:
+        """Sends a request and reads the reply; whoever stops early closes the connection by closing the iterator.
+
+        Args:
+            request: What to send.
+
+        Yields:
+            The chunks of the reply as the server sent them, and `DONE` where it said so. A reply that is one document
+            is one chunk, with a `message` in the place of a `delta`, and `DONE`.
+
+        Raises:
+            ProviderError: The provider refuses or failed.
+            NotAnApiError: What answers is no such API.
+            StreamBrokenError: The stream holds what cannot be read.
+            httpx.HTTPError: Nothing answered, or the connection broke.
+        """
+        require_address(request.url)
+        client, content = self._clients(), _content(request.body)
+        headers = {"accept": "application/json, text/event-stream", "accept-encoding": "identity", **request.headers}
+        async with aclosing(await _send(client, request.url, content, headers)) as response:
+            body = Body(response, self._limits.wire_bytes)
+            if response.status_code >= _NOT_ANSWERED:
+                raise await self._refusal(response, body)
+            head = await body.head()
+            if head.startswith((b"{", b"[")):
+                for chunk in _documents(await body.whole(self._limits.document_bytes, head), response):
+                    yield chunk
+                yield DONE
+            elif head and not head.startswith(_STREAM_BEGINS):
+                raise NotAnApiError(seen_in(response, head))
+            stream = _EventChunks(response, self._limits.event_bytes)
+            piece = head if head.startswith(_STREAM_BEGINS) else b""
+            idle = 0
+            while piece:
+                idle += len(piece)
+                for chunk in stream.of(piece):
+                    idle = 0
+                    yield chunk
+                if idle > self._limits.idle_bytes:
+                    raise StreamBrokenError
+                piece = await body.read()
+            for chunk in stream.rest():
+                yield chunk
+
+    def _clients(self) -> httpx.AsyncClient:
+        """Connections belong to an event loop."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = self._open_client(), loop
+        return self._client
+
+    async def _refusal(self, response: httpx.Response, body: "Body") -> Exception:
+        status = response.status_code
+        if status < _REFUSED:
+            return NotAnApiError(f"it redirects to {shown_url(response.headers.get('location', ''))}")
+        said = await body.whole(self._limits.error_bytes)
+        document = parsed(said)
+        error = error_in(document, anything=True)
+        if status in _NO_SUCH_PLACE and not is_of_api(document):
+            return NotAnApiError(seen_in(response, said))
+        if error is None:
+            return ProviderError(status, {}, response.headers, said[:500].decode("utf-8", "replace"))
+        return ProviderError(status, error, response.headers, message_of(error))
+
+
+class Body:
+    """The bytes of a response as they arrive; a server that compresses them unasked is put up with, a bomb is not."""
+
+    def __init__(self, response: httpx.Response, most: int) -> None:
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in (*_ZLIB, "identity", ""):
+            raise NotAnApiError(f"it answers in the encoding {encoding!r}, for which it was not asked")
+        self._inflate = zlib.decompressobj(_ZLIB[encoding]) if encoding in _ZLIB else None
+        self._raw = response.aiter_raw()
+        self._left = most
+        self._packed = b""
+        self._since = 0
+
+    async def read(self) -> bytes:
+        """Reads the next piece; nothing at the end.
+
+        Raises:
+            StreamBrokenError: The body is longer than any reply, or not compressed as it says.
+        """
+        piece = await self._next()
+        self._left -= len(piece)
+        self._since += len(piece)
+        if self._left < 0:
+            raise StreamBrokenError
+        if self._since >= YIELD_BYTES:
+            self._since = 0
+            await asyncio.sleep(0)
+        return piece
+
+    async def _next(self) -> bytes:
+        while True:
+            raw = self._packed or await anext(self._raw, b"")
+            if self._inflate is None or not raw:
+                return raw
+            try:
+                piece = self._inflate.decompress(raw, _INFLATED_AT_ONCE)
+            except zlib.error:
+                raise StreamBrokenError from None
+            self._packed = self._inflate.unconsumed_tail
+            if piece:
+                return piece
+
+    async def head(self) -> bytes:
+        """Reads the beginning, up to where it says what it is."""
+        head = b""
+        while piece := await self.read():
+            head = (head + piece).lstrip(b" \t\r\n\xef\xbb\xbf")
+            if len(head) >= len("event:") or b"\n" in head or head.startswith((b"{", b"[", b"<")):
+                break
+        return head
+
+    async def whole(self, most: int, head: bytes = b"") -> bytes:
+        """Reads to the end, or to a bound."""
+        body = bytearray(head)
+        while len(body) < most and (piece := await self.read()):
+            body += piece
+        return bytes(body[:most])
+
+
+class _EventChunks:
+    """The chunks in a body of events."""
+
+    def __init__(self, response: httpx.Response, longest: int) -> None:
+        self._response = response
+        self._stream = EventStream(longest)
+
+    def of(self, piece: bytes) -> Iterator[Mapping[str, object]]:
+        try:
+            for event in self._stream.feed(piece):
+                yield from _of_event(event, self._response)
+        except EventTooLongError:
+            raise StreamBrokenError from None
+
+    def rest(self) -> Iterator[Mapping[str, object]]:
+        for event in self._stream.end():
+            yield from _of_event(event, self._response)
+
+
+async def _send(client: httpx.AsyncClient, url: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    """Goes where a server sends the same request on, as long as that is the same host: the key goes nowhere else."""
+    left = MOST_REDIRECTS
+    while True:
+        request = client.build_request("POST", url, content=content, headers=dict(headers))
+        response = await client.send(request, stream=True)
+        onward = urljoin(url, response.headers.get("location", ""))
+        if response.status_code not in _SENT_ON or not left or not _is_same_host(url, onward):
+            return response
+        await response.aclose()
+        url, left = onward, left - 1
+
+
+def _is_same_host(url: str, other: str) -> bool:
+    here, there = urlsplit(url), urlsplit(other)
+    return here.hostname == there.hostname and (there.scheme == "https" or here[:2] == there[:2])
+
+
+def _content(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _documents(whole: bytes, response: httpx.Response) -> Iterator[Mapping[str, object]]:
+    """A JSON document, or one a line."""
+    document = parsed(whole)
+    if document is None:
+        lines = [parsed(line) for line in whole.split(b"\n") if line.strip()]
+        if not any(isinstance(line, dict) and "choices" in line for line in lines):
+            raise StreamBrokenError
+        yield from (_chunk(line, response, _REFUSED) for line in lines)
+        return
+    yield _chunk(document, response, _REFUSED)
+
+
+def _of_event(event: ServerEvent, response: httpx.Response) -> Iterator[Mapping[str, object]]:
+    data = event.data.strip()
+    if data == b"[DONE]":
+        yield DONE
+        return
+    document = parsed(data)
+    documents = [document] if document is not None else [parsed(line) for line in data.split(b"\n")]
+    for one in documents:
+        failed = event.type == "error" and isinstance(one, dict) and "error" not in one
+        yield _chunk({"error": one} if failed else one, response, _SERVER_FAILED)
+
+
+def _chunk(document: object, response: httpx.Response, meant: int) -> Mapping[str, object]:
+    """Requires that a document is a chunk or a reply.
+
+    Args:
+        document: What was read.
+        response: The response.
+        meant: The status that an error means which does not say so itself.
+    """
+    error = error_in(document, anything=meant == _REFUSED)
+    if error is not None:
+        raise ProviderError(status_of(error, meant), error, response.headers, message_of(error))
+    if not isinstance(document, dict):
+        raise StreamBrokenError
+    if "choices" not in document and meant == _REFUSED:
+        raise NotAnApiError(seen_in(response, _content(document)))
+    return document

@@ -1,0 +1,185 @@
+"""What servers say when they refuse or fail, in the shapes that there are, and what they say that are no API at all."""
+
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+
+from taskforce.infrastructure.llm.call_deltas import get
+
+MOST_BRACKETS = 200_000
+"""Of one document: the words of a reply may hold some, its structure hardly any."""
+
+_DECODER = json.JSONDecoder(strict=False)
+_SERVER_FAILED = 500
+_HTTP_ERRORS = range(400, 600)
+_TITLE = re.compile(r"(?is)<title[^>]{0,200}>(.{1,200}?)</title>")
+_RATE = frozenset({"rate_limit_exceeded", "rate_limit_error", "rate_limit_reached_error", "too_many_requests"})
+_SERVER = frozenset(
+    {
+        "api_error",
+        "engine_overloaded_error",
+        "internal_error",
+        "internal_server_error",
+        "overloaded_error",
+        "server_error",
+        "service_unavailable",
+        "timeout",
+    }
+)
+
+
+class ProviderError(Exception):
+    """A provider said that it failed or refuses, by its status or in the body.
+
+    Attributes:
+        status_code: The HTTP status, or the one that the error means where it came with another.
+        body: The error object; empty where there is none.
+        headers: Response headers.
+        message: What the provider said.
+    """
+
+    def __init__(self, status_code: int, body: Mapping[str, object], headers: Mapping[str, str], message: str) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.body = body
+        self.headers = headers
+        self.message = message
+
+
+class NotAnApiError(Exception):
+    """What answered, or would have to, is no chat completions API.
+
+    Attributes:
+        seen: What was seen instead, for a person.
+    """
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(seen)
+        self.seen = seen
+
+
+class StreamBrokenError(Exception):
+    """A stream ended without saying that the reply was complete."""
+
+
+def require_address(url: str) -> None:
+    """Requires that a URL can be called.
+
+    Args:
+        url: The URL.
+
+    Raises:
+        NotAnApiError: It has no scheme or no host.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        sound = False
+    if not sound or not url.isprintable() or " " in url:
+        raise NotAnApiError(f"{shown_url(url)!r} is no URL: it begins with http:// or https://")
+
+
+def error_in(document: object, *, anything: bool = False) -> Mapping[str, object] | None:
+    """The error object of a document, in the shapes that there are.
+
+    Args:
+        document: The document.
+        anything: Whether one that only says something, and holds no reply, is an error too.
+    """
+    if isinstance(document, list) and len(document) == 1:
+        return error_in(document[0], anything=anything)
+    if not isinstance(document, dict):
+        return None
+    error = document.get("error")
+    if error:
+        return error if isinstance(error, dict) else {**document, "message": error}
+    says = document.get("message") or document.get("detail") or document.get("msg")
+    told = document.get("object") == "error" or (anything and says)
+    return document if told and not document.get("choices") else None
+
+
+def is_of_api(document: object) -> bool:
+    """Whether a refusal is one of an API, and not of the web server before it, which knows no such path."""
+    if isinstance(document, list) and document:
+        return is_of_api(document[0])
+    if not isinstance(document, dict) or "path" in document:
+        return False
+    return any(document.get(name) for name in ("type", "code", "error"))
+
+
+def status_of(error: Mapping[str, object], meant: int) -> int:
+    """Reads the HTTP status that an error means, whatever status it came with.
+
+    Args:
+        error: The error object.
+        meant: The status of one that does not say.
+
+    Returns:
+        400 to 599.
+    """
+    for name in ("code", "status", "status_code", "http_code"):
+        value = error.get(name)
+        number = int(value) if isinstance(value, int | str) and str(value).isdecimal() else 0
+        if number in _HTTP_ERRORS:
+            return number
+    words = {str(error.get(name)).lower() for name in ("code", "type", "status")}
+    if words & _RATE:
+        return 429
+    return _SERVER_FAILED if words & _SERVER else meant
+
+
+def message_of(error: Mapping[str, object]) -> str:
+    """Reads what an error says."""
+    says = error.get("message") or error.get("detail") or error.get("msg") or error
+    return says if isinstance(says, str) else json.dumps(says, ensure_ascii=False)
+
+
+def parsed(text: bytes) -> object:
+    """Reads JSON; None where it is none. Control characters within its strings are put up with.
+
+    Nor is what has so many brackets that reading it would hold up the event loop.
+    """
+    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+        return None
+    try:
+        return _DECODER.decode(text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def seen_in(response: httpx.Response, body: bytes) -> str:
+    """Says what answered: the type, and the title of a page or how the body begins."""
+    kind = response.headers.get("content-type", "no type").partition(";")[0]
+    text = body[:4_000].decode("utf-8", "replace")
+    title = _TITLE.search(text)
+    shown = " ".join((title.group(1) if title else text).split())[:80]
+    address = shown_url(str(response.request.url))
+    return f"{address} answers {response.status_code} with {kind}: {shown!r}"
+
+
+def shown_url(url: str) -> str:
+    """A URL without what may be secret in it."""
+    bare = re.sub(r"//[^/@\s]*@", "//", url)
+    return re.split(r"[?#]", bare, maxsplit=1)[0][:200]
+
+
+def option_in_detail(body: Mapping[str, object]) -> str | None:
+    """Names the member of the request that a validation error is about, where it says so as data.
+
+    Args:
+        body: The error object.
+
+    Returns:
+        The member's name, or None.
+    """
+    param = body.get("param")
+    if isinstance(param, str) and param:
+        return param
+    detail = body.get("detail") or get(body.get("message"), "detail")
+    first = detail[0] if isinstance(detail, list) and detail else None
+    place = get(first, "loc")
+    return str(place[1]) if isinstance(place, list) and len(place) > 1 and place[0] == "body" else None
