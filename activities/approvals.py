@@ -16,11 +16,12 @@ from models.messages.approvals import (
     RequestRef,
     TimedRecord,
 )
-from taskforce.application.approvals.changes import ApprovalChanges, Change
+from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import ApprovalDecisions, DecisionAttempt, RecordedDecision
 from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Deciders, TimedAction
 

@@ -23,10 +23,12 @@ def to_failure(error: DomainError) -> ApplicationError:
         error: The domain's error.
 
     Returns:
-        A Temporal failure whose type is the error's code, retryable as its kind says, after the time that it asks for.
+        A Temporal failure whose type is the error's code, whose detail is its kind, retryable as that says, after the
+        time that it asks for.
     """
     return ApplicationError(
         error.message,
+        error.kind.value,
         type=error.code,
         non_retryable=error.kind not in MAY_PASS,
         next_retry_delay=None if error.retry_after is None else timedelta(seconds=error.retry_after),

@@ -5,28 +5,25 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from api.agent_selection import Agents
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
-from taskforce.application.approval_handlers.registry import all_handlers
-from taskforce.application.approvals.changes import ApprovalChanges
-from taskforce.application.approvals.decisions import ApprovalDecisions
+from taskforce.application.approvals.decide import DecisionPorts
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.catalog.agents import CatalogTags
-from taskforce.application.runs.run_cache import RunCache
+from taskforce.application.runs.control import ControlPorts
+from taskforce.application.runs.start import RunPorts
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.identity.principals import AccessRules
-from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
-from taskforce.infrastructure.composition import open_database, webhook_urls
+from taskforce.infrastructure.composition import Foundation, UseCases, open_database, use_cases, webhook_urls
 from taskforce.infrastructure.config.access import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.auth import authentication_in, issuers_of
@@ -35,14 +32,10 @@ from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher
+from taskforce.infrastructure.profile_agents import ProfileAgents
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
-
-
-def utc_now() -> datetime:
-    """The time, for everything that takes a clock."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,8 @@ class GatewayContext:
         definitions: What it says about approvals.
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
         webhook_urls: Which URLs webhooks may have.
+        policies: Decides by the tenants' policies.
+        use_cases: What this process has in common with the worker.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: Of the streams.
         clock: The time.
@@ -88,13 +83,14 @@ class GatewayContext:
     live: Live
     workflow_client: WorkflowClient
     identities: Issuers
-    agents: Agents
+    agents: ProfileAgents
     rules: AccessRules = field(default_factory=AccessRules)
     rates: RateRules = field(default_factory=RateRules)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
     trusted_proxies: tuple[str, ...] = ()
     webhook_urls: WebhookUrls = field(default_factory=DeploymentUrls)
     policies: PolicyEngine = field(init=False)
+    use_cases: UseCases = field(init=False)
     temporal_ui: str | None = None
     rhythm: StreamTimings = StreamTimings()
     clock: Clock = utc_now
@@ -104,20 +100,28 @@ class GatewayContext:
     def __post_init__(self) -> None:
         engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
         object.__setattr__(self, "policies", engine)
+        foundation = Foundation(self.database, self.live, self.clock, self.rules, self.definitions)
+        object.__setattr__(self, "use_cases", use_cases(foundation))
 
     def offered(self) -> Offered:
         """What a definition in the catalog may name."""
         return self.agents.offered(self.tools)
 
-    def deciding(self) -> ApprovalDecisions:
-        """The use cases of approvals."""
-        return ApprovalDecisions(
-            self.database, RunCache(self.database), self.live, self.clock, self.rules, all_handlers(self.rules)
-        )
+    @property
+    def run_ports(self) -> RunPorts:
+        """What starting a run needs."""
+        return RunPorts(self.database, self.workflow_client.runs, self.agents, self.policies)
 
-    def changing(self) -> ApprovalChanges:
-        """What else people do to requests."""
-        return ApprovalChanges(self.database, self.rules)
+    @property
+    def control_ports(self) -> ControlPorts:
+        """What reaching a run that is under way needs."""
+        return ControlPorts(self.database, self.workflow_client.runs, self.use_cases.lifecycle)
+
+    @property
+    def decision_ports(self) -> DecisionPorts:
+        """What deciding a request needs."""
+        cases = self.use_cases
+        return DecisionPorts(self.database, self.workflow_client.approvals, cases.decisions, cases.changes)
 
 
 @asynccontextmanager
@@ -140,7 +144,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
         await database.check()
         where = TemporalAddress(**settings.temporal_connection)
         workflow_client = WorkflowClient(await connect(where), where.task_queue)
-        await stack.enter_async_context(starting(database, database.queued, workflow_client.start_delivery, utc_now))
+        await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
         yield GatewayContext(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.app_url)),
@@ -164,8 +168,8 @@ def temporal_ui(settings: Settings) -> str | None:
     return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows"
 
 
-def _agents(settings: Settings) -> Agents:
-    return Agents(
+def _agents(settings: Settings) -> ProfileAgents:
+    return ProfileAgents(
         settings.config_dir,
         settings.profile,
         os.environ,

@@ -13,6 +13,7 @@ from api.auth.caller import Caller
 from api.auth.guard import may_still
 from api.composition import GatewayContext
 from api.run_watch import Watch, watching
+from taskforce.application.runs.history import read_events
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.domain.runs.run import Run
@@ -55,8 +56,9 @@ class RunStream:
     """
 
     def __init__(self, context: GatewayContext, caller: Caller, run: Run, after: int) -> None:
-        self._parts = context
+        self._context = context
         self._caller = caller
+        self._run = run
         self._run_id, self._session_id = run.brief.run_id, run.brief.session_id
         self._seq = after
         self._replied = 0
@@ -68,7 +70,7 @@ class RunStream:
         try:
             # Listening begins before the table is read, so that nothing falls between the two.
             async with (
-                watching(self._parts, self._caller.tenant_id, self._run_id) as watch,
+                watching(self._context, self._caller.tenant_id, self._run_id) as watch,
                 aclosing(self._follow(watch)) as following,
             ):
                 async for piece in following:
@@ -97,23 +99,17 @@ class RunStream:
                 return
 
     async def _read(self) -> tuple[Sequence[Event], bool]:
-        async with self._parts.database.tenant(self._caller.tenant_id) as records:
-            events = await records.events.after(self._run_id, self._seq, PAGE)
-            if events:
-                return events, False
-            run = await records.runs.get(self._run_id)
-            # Read once more after the status: the last milestone is committed together with it.
-            return await records.events.after(self._run_id, self._seq, PAGE), run is None or run.status.is_final
+        return await read_events(self._context.database, self._run, self._seq, PAGE)
 
     async def _until_changed(self, watch: Watch) -> AsyncGenerator[bytes, None]:
-        until = self._now() + self._parts.rhythm.poll
+        until = self._now() + self._context.rhythm.poll
         while not watch.closed and (left := until - self._now()) > 0:
             notices = await watch.notices(left)
             for piece in self._words(notices):
                 yield piece
             if any(notice.text is None for notice in notices):
                 return
-        if self._now() - self._sent_at >= self._parts.rhythm.keep_alive:
+        if self._now() - self._sent_at >= self._context.rhythm.keep_alive:
             yield _KEEP_ALIVE
 
     def _words(self, notices: Sequence[Notice]) -> Sequence[bytes]:
@@ -136,10 +132,10 @@ class RunStream:
         return encoded(event.type, {**event.data, "seq": event.seq, "type": event.type, "at": at}, event.seq)
 
     async def _may_read(self) -> bool:
-        if self._now() - self._checked_at < self._parts.rhythm.recheck:
+        if self._now() - self._checked_at < self._context.rhythm.recheck:
             return True
         self._checked_at = self._now()
-        return await may_still(self._parts, self._caller, Permission.SESSION_READ, self._session_id)
+        return await may_still(self._context, self._caller, Permission.SESSION_READ, self._session_id)
 
 
 def encoded(kind: str, data: Mapping[str, object], event_id: int | None = None) -> bytes:

@@ -15,8 +15,8 @@ from bench.cpu import CpuMeter
 from bench.stack import BASELINE, GATEWAY_SECRET, PRODUCT, BenchStack
 from bench.stub import model_name
 from taskforce.application.identity.principals import resolve_principal
+from taskforce.application.runs.creation import NewRun, create_run
 from taskforce.application.runs.lifecycle import require_run
-from taskforce.application.runs.start import RunRequest, create_run
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, workflow_id
 from taskforce.core.interfaces.identity import Identity
@@ -77,7 +77,7 @@ class Product:
         mission = _mission(tool, calls, limits or Limits())
         run_id = (await create_run(self._stack.database, mission, datetime.now(UTC))).run_id
         run = await require_run(self._stack.database, TENANT, run_id)
-        await self._workflow_client.start_run(run.brief)
+        await self._workflow_client.runs.start(run.brief)
         return run_id
 
     async def ended(self, run_id: str) -> str:
@@ -173,7 +173,7 @@ async def know_user(stack: BenchStack) -> None:
     await resolve_principal(stack.database, stack.database, identity, AccessRules(), now)
 
 
-def _mission(tool: str, calls: int, limits: Limits) -> RunRequest:
+def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
     agent = AgentDefinition(
         agent_id="bench",
         name="Bench",
@@ -181,7 +181,7 @@ def _mission(tool: str, calls: int, limits: Limits) -> RunRequest:
         tools=None,
         models=(model_name(tool, calls),),
     )
-    return RunRequest(
+    return NewRun(
         tenant_id=TENANT,
         user_id=USER,
         mission="Work.",

@@ -79,7 +79,7 @@ async def measure_long_run(stack: BenchStack, steps: int, say: Say) -> LongRun:
     run_id = await product.start(QUICK.tool, steps + 1, Limits(max_steps=steps, max_seconds=36_000))
     ending = asyncio.create_task(product.ended(run_id))
     while not ending.done():
-        say(f"a run of {steps} steps: at step {(await stack.workflow_client().progress(TENANT, run_id)).step}")
+        say(f"a run of {steps} steps: at step {(await stack.workflow_client().runs.progress(TENANT, run_id)).step}")
         await asyncio.wait([ending], timeout=2)
     seconds = asyncio.get_running_loop().time() - began
     parts = await _parts(stack, run_id)

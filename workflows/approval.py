@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.approval_details import carried, described, plain, restored
-from workflows.runtime.activity_calls import last_failure, run_local, run_regular
+from workflows.runtime.activity_calls import failure_kind, last_failure, run_local, run_regular
 from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 
 with workflow.unsafe.imports_passed_through():
@@ -42,12 +42,14 @@ with workflow.unsafe.imports_passed_through():
         Verdict,
     )
     from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
-    from taskforce.core.domain.errors import Conflict, DomainError
+    from taskforce.core.domain.errors import Conflict, DomainError, Kind
 
 _Ways = Literal["api", "signal"]
 SUBJECT_CHANGED = "subject_changed"
 CARRY_TIME = timedelta(hours=24)
-_ENDED = DecisionOutcome(status="withdrawn", code="request_closed", message="The request has ended.")
+_ENDED = DecisionOutcome(
+    status="withdrawn", code="request_closed", message="The request has ended.", kind=Kind.CONFLICT.value
+)
 
 
 @workflow.defn(name="Approval")
@@ -281,13 +283,13 @@ class ApprovalWorkflow:
 
     def _refusal(self, error: DomainError | FailureError) -> DecisionOutcome:
         if isinstance(error, DomainError):
-            return self._refused(error.code, error.message)
+            return self._refused(error.code, error.message, error.kind.value)
         if is_cancelled_exception(error):
             raise error
         code, message = last_failure(error)
         if code == SUBJECT_CHANGED and not self._is_decided():
             self._approval = self._current().void(workflow.now())
-        return self._refused(code, message)
+        return self._refused(code, message, failure_kind(error))
 
     async def _signalled(self, verdict: Literal["approve", "reject"], payload: tuple[Any, ...]) -> None:
         said = payload[0] if len(payload) == 1 else None
@@ -349,8 +351,11 @@ class ApprovalWorkflow:
             asked["lasting"] = True
         return DecisionCheck.model_validate(asked)
 
-    def _refused(self, code: str, message: str) -> DecisionOutcome:
-        return DecisionOutcome(status=self._current().status(workflow.now()).value, code=code, message=message)
+    def _refused(self, code: str, message: str, kind: str | None) -> DecisionOutcome:
+        status = self._current().status(workflow.now()).value
+        if kind is None:
+            return DecisionOutcome(status=status, code=code, message=message)
+        return DecisionOutcome(status=status, code=code, message=message, kind=kind)
 
     def _current(self) -> Approval:
         assert self._approval is not None

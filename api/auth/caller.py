@@ -24,7 +24,6 @@ class Caller:
         request_id: The request.
         client: The address that it came from.
         route: The name of the route.
-        thing: The id of what the request is about, where rights on single things matter.
     """
 
     principal: Principal
@@ -32,7 +31,6 @@ class Caller:
     request_id: str | None
     client: str | None
     route: str
-    thing: str | None = None
 
     @property
     def key_id(self) -> str | None:

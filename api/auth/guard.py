@@ -11,13 +11,13 @@ from typing import Annotated
 from fastapi import Depends, Request, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from api.auth.caller import Caller, Context
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.resource import thing_of
 from api.composition import GatewayContext
 from api.web.client_address import client_address
 from api.web.denials import Claimed
 from api.web.problems import request_id_of
-from taskforce.application.access.authorization import require_right, with_resource_roles
+from taskforce.application.access import authorization
 from taskforce.application.access.rate_limits import count_request
 from taskforce.application.identity.principals import recognise_key, refresh_principal, resolve_principal
 from taskforce.core.domain.errors import Forbidden, Unauthenticated
@@ -26,18 +26,6 @@ from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.logging import bind
-
-
-def require_whole(caller: Caller) -> None:
-    """Requires a token that claims no less than the user's newest one, for what hands on all rights of the user.
-
-    Raises:
-        Forbidden: `claims_narrowed`.
-    """
-    if caller.principal.is_narrowed:
-        text = "This token claims less than another of yours, and this takes all of your rights. Use the other."
-        raise Forbidden("claims_narrowed", text)
-
 
 _bearer = HTTPBearer(auto_error=False, description="A signed token that names user, tenant and roles, or an API key.")
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
@@ -113,7 +101,6 @@ class Guard:
         )
         if self.permission is not None:
             thing = await thing_of(request, context, caller.principal, self.permission, self.of)
-            caller = replace(caller, thing=thing)
             await require_on(context, caller, self.permission, thing)
         return caller
 
@@ -125,10 +112,8 @@ async def require_on(context: GatewayContext, caller: Caller, permission: Permis
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await with_resource_roles(
-        context.database, caller.principal, permission, thing, context.rules, context.clock()
-    )
-    await require_right(context.policies, here, permission, thing, caller.facts)
+    actor = actor_of(context, caller)
+    await authorization.require_on(context.database, context.policies, actor, permission, thing, caller.facts)
 
 
 async def may(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
@@ -232,24 +217,3 @@ SignedIn = params.Depends(Guard(None))
 """Marks a route for anybody of a tenant; what may be seen and done depends on the thing itself."""
 Open = params.Depends(Unguarded())
 """Marks a route for everybody, without a token."""
-
-
-async def require_also(
-    context: GatewayContext, caller: Caller, permission: Permission, thing: str | None, route: str
-) -> None:
-    """Asks for a further right, for what is about two things at once.
-
-    Args:
-        context: The gateway's parts.
-        caller: Who calls.
-        permission: The right.
-        thing: The id of what it is about.
-        route: The route's name, for policies.
-
-    Raises:
-        Forbidden: `permission_denied` or `policy_denied`.
-    """
-    here = await with_resource_roles(
-        context.database, caller.principal, permission, thing, context.rules, context.clock()
-    )
-    await require_right(context.policies, here, permission, thing, {"channel": "api", "route": route})

@@ -5,12 +5,16 @@ and an API key, which is as good as its user.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.requests import Request
 
 from api.composition import GatewayContext
 from taskforce.application.access.authorization import depends_on_resource
 from taskforce.application.catalog.agents import agent_id_of
+from taskforce.application.identity.api_keys import owner_of
+from taskforce.application.runs.lifecycle import require_run
+from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import Permission, ResourceType
@@ -81,14 +85,13 @@ async def _behind(
     run_id, key_id = _id(path.get("run_id")), _id(path.get("key_id"))
     if run_id is None and key_id is None:
         return None
-    async with context.database.tenant(principal.tenant.tenant_id) as records:
-        if run_id is not None:
-            run = await records.runs.get(run_id)
-            if run is not None:
-                return run.brief.session_id if kind is ResourceType.SESSION else run.brief.agent.agent_id
-        if key_id is not None and kind is ResourceType.USER:
-            key = await records.keys.get(key_id)
-            return None if key is None else key.user_id
+    tenant_id = principal.tenant.tenant_id
+    if run_id is not None:
+        with suppress(Missing):
+            brief = (await require_run(context.database, tenant_id, run_id)).brief
+            return brief.session_id if kind is ResourceType.SESSION else brief.agent.agent_id
+    if key_id is not None and kind is ResourceType.USER:
+        return await owner_of(context.database, tenant_id, key_id)
     return None
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api import approval_decisions, run_dispatch
 from api.agent_yaml import YAML_BODY, imported_version, read_body
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
@@ -25,12 +24,16 @@ from api.schemas.catalog import (
     version_out,
 )
 from api.schemas.pages import ListOut
-from api.web.headers import IdempotencyKey, Seen
+from api.web.headers import IdempotencyKey, Seen, mark_replayed
+from taskforce.application.approvals.decide import DecisionDraft, decide
+from taskforce.application.approvals.requests import concerning
 from taskforce.application.catalog import agents, publishing, versions
 from taskforce.application.catalog.agents import Named
 from taskforce.application.catalog.publishing import Read, Submission
 from taskforce.application.catalog.versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.identity.principals import Actor
+from taskforce.application.late_start import start_or_leave
+from taskforce.application.runs import control
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.catalog.agent import Agent
 from taskforce.core.domain.catalog.version import AgentVersion
@@ -125,7 +128,7 @@ async def submit_version(
     agent, request = await publishing.submit_version(
         context.database, actor_of(context, caller), Named(agent_id, seen), asked
     )
-    await run_dispatch.start_request(context, caller.tenant_id, request)
+    await start_or_leave(lambda: context.workflow_client.approvals.start(caller.tenant_id, request))
     return _out(context, response, agent, agent.version(version_id))
 
 
@@ -236,15 +239,13 @@ async def _decided(
     if request is None:
         check()
         raise missing("request")
-    async with context.database.tenant(caller.tenant_id) as records:
-        approver = await approval_decisions.who_asks(records, context, caller)
-    decision = approval_decisions.decision_of(caller, request, verdict, sent.comment)
     body = {"verdict": verdict.value, **sent.model_dump(exclude_none=True)}
-    word = approval_decisions.Word(decision, key, body, check=check)
-    said = await approval_decisions.say(context, caller, request, approver, word)
-    if said.status is not ApprovalStatus.PENDING:
-        await context.workflow_client.concluded(caller.tenant_id, request.approval.request_id)
-    approval_decisions.mark_replayed(response, said)
+    draft = DecisionDraft(verdict, sent.comment, key=key, body=body, check=check)
+    to_decide = await concerning(context.database, actor, request)
+    decided = await decide(context.decision_ports, actor, to_decide, draft)
+    if decided.status is not ApprovalStatus.PENDING:
+        await context.workflow_client.approvals.concluded(caller.tenant_id, request.approval.request_id)
+    mark_replayed(response, replayed=decided.replayed)
     agent = await agents.find_agent(context.database, actor, named.name)
     return _out(context, response, agent, agent.version(version_id))
 
@@ -262,7 +263,7 @@ async def _retired(
     how = Retirement(said.in_flight, said.release, said.comment)
     retired = await retire(context.database, actor_of(context, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL
-    cancelled = await run_dispatch.cancel_all(context, caller.tenant_id, retired.open_runs) if cancels else 0
+    cancelled = await control.cancel_all(context.control_ports, caller.tenant_id, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
     return RetiredOut.model_construct(
         version=_out(context, response, retired.agent, version),

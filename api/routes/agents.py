@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.agent_yaml import YAML_BODY, imported_agent, read_body
 from api.auth.caller import Caller, Context, actor_of
-from api.auth.guard import Allowed, require_also
+from api.auth.guard import Allowed, require_on
 from api.composition import GatewayContext
 from api.schemas.catalog import (
     AgentChangeIn,
@@ -25,7 +25,7 @@ from api.schemas.catalog import (
 )
 from api.schemas.pages import PageOut
 from api.web.headers import Seen
-from api.web.pagination import Cursor, Limit, parse_place, parse_rank, place_cursor, rank_cursor
+from api.web.pagination import Cursor, Limit, page, parse_place, parse_rank, place_cursor, rank_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.catalog import agents, versions
 from taskforce.application.catalog.agents import AgentChange, Named, NewAgent
@@ -81,9 +81,10 @@ async def list_agents(
         lambda agent: agent.agent_id,
         caller.facts,
     )
-    return PageOut[AgentListedOut].model_construct(
-        items=[agent_listed(one) for one in known],
-        next_cursor=_place(found[limit - 1], ranked=q is not None) if len(found) > limit else None,
+    shown = map(agent_listed, known)
+    ranked = q is not None
+    return page(
+        PageOut[AgentListedOut], shown, found=found, limit=limit, cursor_of=lambda last: _place(last, ranked=ranked)
     )
 
 
@@ -212,7 +213,7 @@ def _new(asked: CloneIn, definition: dict[str, Any]) -> NewAgent:
 
 async def _read_also(context: GatewayContext, caller: Caller, name: str) -> Agent:
     agent = await agents.find_agent(context.database, actor_of(context, caller), name)
-    await require_also(context, caller, Permission.AGENT_READ, agent.agent_id, "clone_agent")
+    await require_on(context, caller, Permission.AGENT_READ, agent.agent_id)
     return agent
 
 

@@ -8,7 +8,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.api_keys import ApiKeyIn, ApiKeyOut, IssuedKeyOut, issued_out, key_out
 from api.schemas.pages import PageOut
-from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import api_keys
 from taskforce.application.identity.api_keys import NewKey
@@ -31,7 +31,6 @@ async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor
     """
     actor = actor_of(context, caller)
     found = await api_keys.list_keys(context.database, actor, parse_place(cursor), limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
     managed = await filter_allowed(
         context.policies,
         caller.principal,
@@ -40,9 +39,12 @@ async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor
         lambda key: key.user_id,
         caller.facts,
     )
-    return PageOut[ApiKeyOut].model_construct(
-        items=[key_out(key, actor.now) for key in managed],
-        next_cursor=place_cursor(last.created_at, last.key_id) if last else None,
+    return page(
+        PageOut[ApiKeyOut],
+        (key_out(key, actor.now) for key in managed),
+        found=found,
+        limit=limit,
+        cursor_of=lambda last: place_cursor(last.created_at, last.key_id),
     )
 
 

@@ -14,7 +14,7 @@ from api.schemas.approval_definitions import (
     definition_out,
 )
 from api.schemas.pages import PageOut
-from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.approvals import definitions
 from taskforce.core.interfaces.identity import Permission
 
@@ -31,9 +31,9 @@ async def list_workflows(
     """Every definition that counts for the tenant, by id; each says whose it is."""
     actor, after = actor_of(context, caller), parse_text(cursor)
     found = await definitions.list_definitions(context.database, actor, context.definitions, after, limit + 1)
-    return PageOut[DefinitionOut].model_construct(
-        items=[definition_out(one) for one in found[:limit]],
-        next_cursor=text_cursor(found[limit - 1].definition_id) if len(found) > limit else None,
+    shown = map(definition_out, found[:limit])
+    return page(
+        PageOut[DefinitionOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.definition_id)
     )
 
 

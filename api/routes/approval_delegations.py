@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter
 
 from api.auth.caller import Caller, Context, actor_of
-from api.auth.guard import SignedIn, require_whole
+from api.auth.guard import SignedIn
 from api.schemas.approval_delegations import DelegationIn, DelegationOut, delegation_out
 from taskforce.application.approvals.delegations import delegate, end_delegation, own_delegation
 from taskforce.core.domain.errors import Forbidden
+from taskforce.core.domain.identity.principals import require_whole
 
 router = APIRouter(prefix="/me/delegation", tags=["approvals"])
 
@@ -24,7 +25,7 @@ async def read(caller: Anybody, context: Context) -> DelegationOut:
 @router.put("", name="delegate")
 async def put(caller: Anybody, context: Context, asked: DelegationIn) -> DelegationOut:
     """Lets somebody decide in the caller's place; replaces an earlier delegation."""
-    require_whole(caller)
+    require_whole(caller.principal)
     actor = actor_of(context, _person(caller))
     return delegation_out(
         await delegate(context.database, actor, asked.delegate_id, asked.since or actor.now, asked.until)

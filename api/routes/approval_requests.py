@@ -1,14 +1,12 @@
 """Requests for approval: made, read, decided."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
 
-from api import approval_decisions, run_dispatch
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import SignedIn, is_still_known
 from api.auth.resource import agent_named
@@ -23,24 +21,23 @@ from api.schemas.approval_requests import (
     RequestOut,
     WithdrawalIn,
     history_out,
+    request_out,
 )
 from api.schemas.pages import PageOut
-from api.web.headers import IdempotencyKey
+from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
-from api.web.pagination import Cursor, Limit, parse_place, place_cursor
-from models.messages.approvals import ChangeInput
-from taskforce.application.approval_handlers.registry import all_handlers
-from taskforce.application.approvals import requests
+from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
+from taskforce.application.approvals import decide, requests
 from taskforce.application.approvals.approvers import may_decide
-from taskforce.application.approvals.decisions import found
-from taskforce.application.approvals.requests import Deployment, RequestDraft
+from taskforce.application.approvals.decide import ChangeDraft, DecisionDraft
+from taskforce.application.approvals.requests import Deployment, ListedRequests, RequestDraft
 from taskforce.application.approvals.results import begin_download, pieces
+from taskforce.application.late_start import start_or_leave
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.definitions import PERMISSION_ESCALATION
 from taskforce.core.domain.approvals.records import Approver, Request, RequestFilter
-from taskforce.core.domain.json_limits import check_document
+from taskforce.core.domain.approvals.terms import Deciders
 from taskforce.core.domain.paging import Page
-from taskforce.core.interfaces.identity import Permission
 
 PREFIX = "/admin/requests"
 router = APIRouter(prefix=PREFIX, tags=["approvals"])
@@ -63,12 +60,8 @@ async def list_pending(
 
     A page may be short although there is a next one: requests that are just about to close are passed over.
     """
-    page = Page(limit + 1, parse_place(cursor))
-    async with context.database.tenant(caller.tenant_id) as records:
-        approver = await approval_decisions.who_asks(records, context, caller)
-        pending = await records.requests.pending(page, approver)
-    shown = [request for request in pending[:limit] if _listed(context, caller, approver, request)]
-    return _page(context, approver, pending, limit, shown)
+    actor, wanted = actor_of(context, caller), Page(limit + 1, parse_place(cursor))
+    return _page(context, await requests.list_pending(context.database, actor, wanted), limit)
 
 
 @router.get("", name="list_requests")
@@ -84,12 +77,9 @@ async def list_requests(
 ) -> PageOut[RequestOut]:
     """Requests that the caller has made or may decide, whatever became of them; all of them for auditors."""
     run = None if run_id is None else str(run_id)
-    which, page = RequestFilter(status, request_type, requester_id, run), Page(limit + 1, parse_place(cursor))
-    async with context.database.tenant(caller.tenant_id) as records:
-        approver = await approval_decisions.who_asks(records, context, caller)
-        everything = Permission.AUDIT_READ in caller.permissions
-        listed = await records.requests.page(which, page, None if everything else approver)
-    return _page(context, approver, listed, limit, listed[:limit])
+    which, wanted = RequestFilter(status, request_type, requester_id, run), Page(limit + 1, parse_place(cursor))
+    listed = await requests.list_requests(context.database, actor_of(context, caller), which, wanted)
+    return _page(context, listed, limit)
 
 
 @router.post("", name="create_request", status_code=201)
@@ -97,7 +87,7 @@ async def create(
     asked: RequestIn, caller: Anybody, context: Context, http: HttpRequest, response: Response, key: IdempotencyKey
 ) -> RequestOut:
     """Asks people for something, under the tenant's definition of such requests; its workflow waits for them."""
-    says = Deployment(context.definitions, context.agents.terms(), all_handlers(context.rules))
+    says = Deployment(context.definitions, context.agents.terms(), context.use_cases.handlers)
     wish = RequestDraft(
         asked.request_type,
         asked.title,
@@ -110,10 +100,10 @@ async def create(
     made = await requests.create_request(
         context.database, actor_of(context, caller), wish, says, key, await http.json()
     )
-    if made.request is not None:
-        await run_dispatch.start_request(context, caller.tenant_id, made.request)
-    else:
-        response.headers["idempotency-replayed"] = "true"
+    filed = made.request
+    if filed is not None:
+        await start_or_leave(lambda: context.workflow_client.approvals.start(caller.tenant_id, filed))
+    mark_replayed(response, replayed=filed is None)
     response.headers["location"] = f"/api/v1{PREFIX}/{made.request_id}"
     return await read_request(made.request_id, caller, context)
 
@@ -121,16 +111,14 @@ async def create(
 @router.get("/{request_id}", name="read_request")
 async def read_request(request_id: str, caller: Anybody, context: Context) -> RequestOut:
     """One request, for its requester, for those who may decide it and for auditors."""
-    request, approver = await approval_decisions.find(context, caller, request_id)
-    return approval_decisions.out(context, approver, request)
+    found = await requests.find_request(context.database, actor_of(context, caller), request_id)
+    return _out(context, found.approver, found.request)
 
 
 @router.get("/{request_id}/history", name="read_request_history")
 async def read_history(request_id: str, caller: Anybody, context: Context) -> HistoryOut:
     """What has happened to a request, oldest first."""
-    request, _ = await approval_decisions.find(context, caller, request_id)
-    async with context.database.tenant(caller.tenant_id) as records:
-        return history_out(list(await records.requests.history(request.approval.request_id)))
+    return history_out(list(await requests.read_history(context.database, actor_of(context, caller), request_id)))
 
 
 @router.get("/{request_id}/result", response_class=Response, responses=_RESULT, name="download_request_result")
@@ -140,9 +128,9 @@ async def download_result(request_id: str, caller: Anybody, context: Context) ->
     409 while it is not approved (`not_approved`) or still being made (`result_not_ready`), and 404 where there is
     nothing to be had (any more).
     """
-    request, _ = await approval_decisions.find(context, caller, request_id)
     actor = actor_of(context, caller)
-    download = await begin_download(context.database, actor, request.approval.request_id)
+    found = await requests.find_request(context.database, actor, request_id)
+    download = await begin_download(context.database, actor, found.request.approval.request_id)
     result, anchor = download.result, download.result.state.get("end")
     headers = {
         "content-disposition": f'attachment; filename="{result.file_name}"',
@@ -164,16 +152,16 @@ async def approve(
 ) -> RequestOut:
     """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
     sent = said or DecisionIn()
-    request, approver = await approval_decisions.find(context, caller, request_id, decides=True)
-    actor, arguments = actor_of(context, caller), sent.arguments
-    check_document(arguments, "arguments")
-    propose = None if arguments is None else partial(requests.propose, context.database, actor, request, arguments)
-    decision = approval_decisions.decision_of(
-        caller, request, Verdict.APPROVE, sent.comment, sent.content_hash, for_run=sent.for_run
+    draft = DecisionDraft(
+        Verdict.APPROVE,
+        sent.comment,
+        seen=sent.content_hash,
+        for_run=sent.for_run,
+        arguments=sent.arguments,
+        key=key,
+        body=_body(sent, Verdict.APPROVE),
     )
-    word = approval_decisions.Word(decision, key, _body(sent, Verdict.APPROVE), propose)
-    approval_decisions.mark_replayed(response, await approval_decisions.say(context, caller, request, approver, word))
-    return await read_request(request_id, caller, context)
+    return await _decided(context, caller, response, request_id, draft)
 
 
 @router.post("/{request_id}/reject", name="reject_request")
@@ -187,32 +175,31 @@ async def reject(
 ) -> RequestOut:
     """Rejects a request; the agent is told the comment."""
     sent = said or RejectionIn()
-    request, approver = await approval_decisions.find(context, caller, request_id, decides=True)
-    decision = approval_decisions.decision_of(caller, request, Verdict.REJECT, sent.comment, sent.content_hash)
-    word = approval_decisions.Word(decision, key, _body(sent, Verdict.REJECT))
-    approval_decisions.mark_replayed(response, await approval_decisions.say(context, caller, request, approver, word))
-    return await read_request(request_id, caller, context)
+    body = _body(sent, Verdict.REJECT)
+    draft = DecisionDraft(Verdict.REJECT, sent.comment, seen=sent.content_hash, key=key, body=body)
+    return await _decided(context, caller, response, request_id, draft)
 
 
 @router.post("/{request_id}/withdraw", name="withdraw_request")
 async def withdraw(request_id: str, caller: Anybody, context: Context, said: WithdrawalIn | None = None) -> RequestOut:
     """Takes a request back; a run that waits for it is told so."""
     comment = (said or WithdrawalIn()).comment
-    return await _change(context, caller, request_id, _wish(caller, "withdraw", comment))
+    return await _changed(context, caller, request_id, ChangeDraft("withdraw", comment))
 
 
 @router.post("/{request_id}/reassign", name="reassign_request")
 async def reassign(request_id: str, caller: Anybody, context: Context, said: ReassignmentIn) -> RequestOut:
     """Lets others decide from now on: within the definition's people and roles, or anybody for who manages policies."""
-    named = {name: tuple(who) for name, who in (("roles", said.roles), ("people", said.people)) if who}
-    return await _change(context, caller, request_id, _wish(caller, "reassign", said.comment, **named))
+    to = Deciders(tuple(said.roles or ()), tuple(said.people or ()))
+    return await _changed(context, caller, request_id, ChangeDraft("reassign", said.comment, to))
 
 
 @router.post("/{request_id}/comments", name="comment_on_request", status_code=201)
 async def add_comment(request_id: str, caller: Anybody, context: Context, said: CommentIn) -> HistoryOut:
     """Says something about a request; answers its history."""
-    request, _ = await approval_decisions.find(context, caller, request_id)
-    await requests.comment(context.database, actor_of(context, caller), request.approval.request_id, said.comment)
+    actor = actor_of(context, caller)
+    found = await requests.find_request(context.database, actor, request_id)
+    await requests.comment(context.database, actor, found.request.approval.request_id, said.comment)
     return await read_history(request_id, caller, context)
 
 
@@ -225,41 +212,39 @@ async def _meant(context: GatewayContext, caller: Caller, asked: RequestIn) -> M
     return {**asked.payload, "resource_id": await agent_named(context, caller.tenant_id, named)}
 
 
-async def _change(context: GatewayContext, caller: Caller, request_id: str, wish: ChangeInput) -> RequestOut:
-    request, approver = await approval_decisions.find(context, caller, request_id)
-    known_id = request.approval.request_id
-    change = approval_decisions.change_of(caller, request, wish, context.clock())
-    await context.changing().check(caller.tenant_id, known_id, change)
-    await approval_decisions.carry(
-        context,
-        caller.tenant_id,
-        request,
-        lambda: context.workflow_client.change_request(caller.tenant_id, known_id, wish),
-    )
-    # Whoever has handed it on may not be concerned any more, and sees once more what became of it.
-    async with context.database.tenant(caller.tenant_id) as records:
-        return approval_decisions.out(context, approver, await found(records, known_id))
+async def _decided(
+    context: GatewayContext, caller: Caller, response: Response, request_id: str, draft: DecisionDraft
+) -> RequestOut:
+    ports, actor = context.decision_ports, actor_of(context, caller)
+    found = await decide.find_to_decide(ports, actor, request_id)
+    mark_replayed(response, replayed=(await decide.decide(ports, actor, found, draft)).replayed)
+    return await read_request(request_id, caller, context)
 
 
-def _wish(caller: Caller, kind: str, comment: str, **named: tuple[str, ...]) -> ChangeInput:
-    said = {"actor_id": caller.user_id, "kind": kind, "comment": comment, "http_request": caller.request_id}
-    return ChangeInput.model_validate({**said, **named, **approval_decisions.key_of(caller)})
+async def _changed(context: GatewayContext, caller: Caller, request_id: str, draft: ChangeDraft) -> RequestOut:
+    actor = actor_of(context, caller)
+    found = await requests.find_request(context.database, actor, request_id)
+    changed = await decide.change(context.decision_ports, actor, found, draft)
+    return _out(context, found.approver, changed)
 
 
 def _body(sent: DecisionIn | RejectionIn, verdict: Verdict) -> Mapping[str, object]:
     return {"verdict": verdict.value, **sent.model_dump()}
 
 
-def _listed(context: GatewayContext, caller: Caller, approver: Approver, request: Request) -> bool:
-    own = request.approval.requester_id == caller.user_id
-    return own or may_decide(request, approver, context.clock())
+def _out(context: GatewayContext, approver: Approver, request: Request) -> RequestOut:
+    """A request as the caller sees it."""
+    now = context.clock()
+    return request_out(request, now, can_decide=may_decide(request, approver, now))
 
 
-def _page(
-    context: GatewayContext, approver: Approver, read: Sequence[Request], limit: int, shown: Sequence[Request]
-) -> PageOut[RequestOut]:
-    last = read[limit - 1].approval if len(read) > limit else None
-    return PageOut[RequestOut].model_construct(
-        items=[approval_decisions.out(context, approver, request) for request in shown],
-        next_cursor=place_cursor(last.opened_at, last.request_id) if last else None,
+def _page(context: GatewayContext, listed: ListedRequests, limit: int) -> PageOut[RequestOut]:
+    read, hidden = listed.read, listed.hidden
+    shown = (one for one in read[:limit] if one.approval.request_id not in hidden)
+    return page(
+        PageOut[RequestOut],
+        (_out(context, listed.approver, one) for one in shown),
+        found=read,
+        limit=limit,
+        cursor_of=lambda last: place_cursor(last.approval.opened_at, last.approval.request_id),
     )

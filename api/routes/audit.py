@@ -7,13 +7,20 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 
-from api.auth.caller import Caller, Context
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed, may_still
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
 from api.schemas.pages import PageOut
 from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
-from api.web.pagination import Cursor, Limit, parse_place, place_cursor
-from taskforce.application.audit.export import Asking, begin_export, current_anchor, export_lines, parse_after
+from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
+from taskforce.application.audit.export import (
+    Asking,
+    begin_export,
+    current_anchor,
+    export_lines,
+    list_events,
+    parse_after,
+)
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.paging import Page
@@ -59,13 +66,13 @@ async def list_audit_events(
     cursor: Cursor = None,
 ) -> PageOut[AuditEventOut]:
     """The tenant's audit events, newest first."""
-    page = Page(limit + 1, parse_place(cursor))
-    async with context.database.tenant(caller.tenant_id) as records:
-        found = list(await records.audit.page(which, page))
-    shown = found[:limit]
-    return PageOut[AuditEventOut].model_construct(
-        items=[audit_event_out(record) for record in shown],
-        next_cursor=place_cursor(shown[-1].at, shown[-1].audit_id) if len(found) > limit else None,
+    found = await list_events(context.database, actor_of(context, caller), which, Page(limit + 1, parse_place(cursor)))
+    return page(
+        PageOut[AuditEventOut],
+        map(audit_event_out, found[:limit]),
+        found=found,
+        limit=limit,
+        cursor_of=lambda last: place_cursor(last.at, last.audit_id),
     )
 
 

@@ -9,7 +9,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
 from api.schemas.roles import RoleChangeIn, RoleIn, RoleOut, role_out
-from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import roles
 from taskforce.application.identity.roles import RoleChange
@@ -37,10 +37,8 @@ async def list_roles(caller: Manager, context: Context, limit: Limit = 20, curso
         lambda role: role.role_id,
         caller.facts,
     )
-    return PageOut[RoleOut].model_construct(
-        items=[role_out(role) for role in managed],
-        next_cursor=text_cursor(found[limit - 1].role_id) if len(found) > limit else None,
-    )
+    shown = map(role_out, managed)
+    return page(PageOut[RoleOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.role_id))
 
 
 @router.post("", status_code=201, name="create_role")

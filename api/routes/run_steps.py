@@ -10,11 +10,8 @@ from api.routes.runs import Reader, find_run
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.run_steps import StepOut, TodoOut, step_out, todo_out
 from api.schemas.runs import FileOut
-from api.web.pagination import LARGEST_STEP, Cursor, Limit, parse_step, step_cursor
-from taskforce.application.runs.history import read_result, read_steps, read_todo
-from taskforce.application.runs.workspace import checked_path
-from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.tools import ToolFailure
+from api.web.pagination import LARGEST_STEP, Cursor, Limit, page, parse_step, step_cursor
+from taskforce.application.runs import history
 
 Documented = dict[int | str, dict[str, Any]]
 
@@ -34,30 +31,22 @@ async def list_steps(
     """The steps of a run, in order: thoughts, tool calls, observations, what they took."""
     after = parse_step(cursor)
     run = await find_run(context, caller, run_id)
-    async with context.database.tenant(caller.tenant_id) as records:
-        found = await read_steps(records, run.brief.run_id, after, limit + 1)
-    shown = found[:limit]
-    return PageOut[StepOut].model_construct(
-        items=[step_out(run.brief.run_id, step) for step in shown],
-        next_cursor=step_cursor(shown[-1].step) if len(found) > limit else None,
-    )
+    found = await history.read_steps(context.database, run, after, limit + 1)
+    shown = (step_out(run.brief.run_id, step) for step in found[:limit])
+    return page(PageOut[StepOut], shown, found=found, limit=limit, cursor_of=lambda last: step_cursor(last.step))
 
 
 @router.get("/todo", name="read_todo")
 async def todo(run_id: str, caller: Reader, context: Context) -> ListOut[TodoOut]:
     """The agent's plan as it wrote it last."""
-    run = await find_run(context, caller, run_id)
-    async with context.database.tenant(caller.tenant_id) as records:
-        plan = await read_todo(records, run.brief.run_id)
+    plan = await history.read_todo(context.database, await find_run(context, caller, run_id))
     return ListOut[TodoOut](items=todo_out(plan))
 
 
 @router.get("/files", name="list_files")
 async def list_files(run_id: str, caller: Reader, context: Context) -> ListOut[FileOut]:
     """The files of the run's workspace."""
-    run = await find_run(context, caller, run_id)
-    async with context.database.tenant(caller.tenant_id) as records:
-        files = await records.files.list(run.brief.run_id)
+    files = await history.list_files(context.database, await find_run(context, caller, run_id))
     return ListOut[FileOut](
         items=[FileOut(path=file.path, size=file.size, updated_at=file.updated_at) for file in files]
     )
@@ -67,14 +56,7 @@ async def list_files(run_id: str, caller: Reader, context: Context) -> ListOut[F
 async def read_file(run_id: str, path: str, caller: Reader, context: Context) -> Response:
     """One file of the workspace, as it is: an agent wrote it, so no browser shall show it."""
     run = await find_run(context, caller, run_id)
-    try:
-        known = checked_path(path)
-    except ToolFailure:
-        raise missing("file") from None
-    async with context.database.tenant(caller.tenant_id) as records:
-        content = await records.files.read(run.brief.run_id, known)
-    if content is None:
-        raise missing("file")
+    known, content = await history.read_file(context.database, run, path)
     name = quote(known.rpartition("/")[2], safe="")
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(content, headers=headers, media_type="application/octet-stream")
@@ -84,6 +66,5 @@ async def read_file(run_id: str, path: str, caller: Reader, context: Context) ->
 async def result(run_id: str, step: Number, call: Number, caller: Reader, context: Context) -> Response:
     """A tool's whole result, of which the model may have been shown a part."""
     run = await find_run(context, caller, run_id)
-    async with context.database.tenant(caller.tenant_id) as records:
-        whole = await read_result(records, run.brief.run_id, step, call)
+    whole = await history.read_result(context.database, run, step, call)
     return Response(whole, media_type="text/plain")

@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from api import run_dispatch
-from api.auth.caller import Caller, Context
+from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed, may
 from api.auth.resource import agent_named
 from api.composition import GatewayContext
 from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
-from api.web.headers import IdempotencyKey
-from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from api.web.headers import IdempotencyKey, mark_replayed
+from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.access.authorization import filter_allowed
-from taskforce.application.runs.control import Saying, Steerer, mark, say
+from taskforce.application.runs import control, history
+from taskforce.application.runs.control import Saying, mark, say
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.paging import Page
@@ -66,10 +66,9 @@ async def list_runs(
     # Runs of the catalog's agents stand under the agent's id, which never changes.
     named = None if which.agent_id is None else await agent_named(context, caller.tenant_id, which.agent_id)
     wanted = RunFilter(which.status, which.session_id, named, caller.user_id if mine else None)
-    page = Page(limit + 1, parse_place(cursor))
-    async with context.database.tenant(caller.tenant_id) as records:
-        found = list(await records.runs.page(wanted, page))
-    last = found[limit - 1].brief if len(found) > limit else None
+    found = await history.list_runs(
+        context.database, actor_of(context, caller), wanted, Page(limit + 1, parse_place(cursor))
+    )
     known = await filter_allowed(
         context.policies,
         caller.principal,
@@ -78,10 +77,8 @@ async def list_runs(
         lambda run: run.brief.session_id,
         caller.facts,
     )
-    return PageOut[RunOut].model_construct(
-        items=[run_out(run, context.temporal_ui) for run in known],
-        next_cursor=place_cursor(last.created_at, last.run_id) if last else None,
-    )
+    shown = (run_out(run, context.temporal_ui) for run in known)
+    return page(PageOut[RunOut], shown, found=found, limit=limit, cursor_of=_place)
 
 
 @router.get("/{run_id}", name="read_run")
@@ -94,8 +91,8 @@ async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
 async def cancel_run(run_id: str, caller: Operator, context: Context) -> RunOut:
     """Asks a run to end; its model call and its tools are told."""
     run = await _find_to_steer(context, caller, run_id)
-    await mark(context.database, run, "run.cancel", _steerer(caller), context.clock())
-    await run_dispatch.cancel(context, run)
+    await mark(context.database, actor_of(context, caller), run, "run.cancel")
+    await control.cancel(context.control_ports, run)
     return run_out(await find_run(context, caller, run_id), context.temporal_ui)
 
 
@@ -131,14 +128,10 @@ async def message_run(
         is_narrowed=caller.principal.is_narrowed,
     )
     said = await say(context.database, run, saying, context.rules, context.clock())
-    tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
-        await run_dispatch.steer(
-            context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, "add_word", said.word_id)
-        )
-    if said.replayed:
-        response.headers["idempotency-replayed"] = "true"
-    context.live.changed(tenant_id, known_id)
+        await control.signal(context.control_ports, run, "add_word", said.word_id)
+    mark_replayed(response, replayed=said.replayed)
+    context.live.changed(run.brief.tenant_id, run.brief.run_id)
     return WordOut(word_id=said.word_id)
 
 
@@ -151,13 +144,12 @@ async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -
     raise missing("run")
 
 
-def _steerer(caller: Caller) -> Steerer:
-    return Steerer(caller.user_id, caller.request_id, caller.key_id)
+def _place(run: Run) -> str:
+    return place_cursor(run.brief.created_at, run.brief.run_id)
 
 
 async def _signal(context: GatewayContext, caller: Caller, run_id: str, signal: str) -> RunOut:
     run = await _find_to_steer(context, caller, run_id)
-    await mark(context.database, run, f"run.{signal}", _steerer(caller), context.clock())
-    tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
-    await run_dispatch.steer(context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, signal))
+    await mark(context.database, actor_of(context, caller), run, f"run.{signal}")
+    await control.signal(context.control_ports, run, signal)
     return run_out(await find_run(context, caller, run_id), context.temporal_ui)

@@ -10,7 +10,7 @@ from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
 from api.schemas.tenant_deletions import PREFIX, DeletionOut, deletion_out, deletion_path
 from api.schemas.tenants import TenantChangeIn, TenantIn, TenantOut, tenant_out
-from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.tenants import deletion_requests, settings
 from taskforce.application.tenants.deletion_requests import DeletionWish
 from taskforce.application.tenants.settings import TenantChange
@@ -32,10 +32,8 @@ async def list_tenants(
 ) -> PageOut[TenantOut]:
     """Tenants by id: all for the platform's operator, the own one for others."""
     found = await settings.list_tenants(context.database, actor_of(context, caller), parse_text(cursor), limit + 1)
-    return PageOut[TenantOut].model_construct(
-        items=[tenant_out(tenant) for tenant in found[:limit]],
-        next_cursor=text_cursor(found[limit - 1].tenant_id) if len(found) > limit else None,
-    )
+    shown = map(tenant_out, found[:limit])
+    return page(PageOut[TenantOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.tenant_id))
 
 
 @router.post("", status_code=201, name="create_tenant")
@@ -85,7 +83,7 @@ async def delete_tenant(
     if not deletion.is_done:
         # When Temporal does not answer, the sweeper starts it later.
         with suppress(Unavailable):
-            await context.workflow_client.start_deletion(deletion.order.tenant_id)
+            await context.workflow_client.tenants.start_deletion(deletion.order.tenant_id)
     response.headers["location"] = deletion_path(deletion.order.tenant_id)
     return deletion_out(deletion)
 

@@ -14,7 +14,7 @@ from api.auth.resource import agent_named
 from api.composition import GatewayContext
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
-from api.web.pagination import Cursor, Limit, parse_text, text_cursor
+from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import resource_roles, users
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
@@ -55,10 +55,8 @@ async def list_users(
         lambda user: user.user_id,
         caller.facts,
     )
-    return PageOut[UserOut].model_construct(
-        items=[user_out(user, context.clock()) for user in managed],
-        next_cursor=text_cursor(found[limit - 1].user_id) if len(found) > limit else None,
-    )
+    shown = (user_out(user, context.clock()) for user in managed)
+    return page(PageOut[UserOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.user_id))
 
 
 @router.post("", status_code=201, name="create_user")

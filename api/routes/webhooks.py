@@ -20,7 +20,7 @@ from api.schemas.webhooks import (
     shown_out,
     webhook_out,
 )
-from api.web.pagination import Cursor, Limit, parse_place, place_cursor
+from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.webhooks import delivery_log, endpoints
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.ids import parse_id
@@ -39,12 +39,14 @@ async def list_webhooks(
     caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[WebhookOut]:
     """Webhooks, newest first, without their secrets; the deployment's own, of its profile, are not among them."""
-    page = Page(limit + 1, parse_place(cursor))
-    found = await endpoints.list_webhooks(context.database, actor_of(context, caller), page)
-    last = found[limit - 1] if len(found) > limit else None
-    return PageOut[WebhookOut].model_construct(
-        items=[webhook_out(webhook) for webhook in found[:limit]],
-        next_cursor=place_cursor(last.created_at, last.webhook_id) if last else None,
+    wanted = Page(limit + 1, parse_place(cursor))
+    found = await endpoints.list_webhooks(context.database, actor_of(context, caller), wanted)
+    return page(
+        PageOut[WebhookOut],
+        map(webhook_out, found[:limit]),
+        found=found,
+        limit=limit,
+        cursor_of=lambda last: place_cursor(last.created_at, last.webhook_id),
     )
 
 
@@ -99,12 +101,14 @@ async def list_deliveries(
     webhook_id: str, caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[DeliveryOut]:
     """What was sent to the webhook, newest first, with every attempt."""
-    page, actor = Page(limit + 1, parse_place(cursor)), actor_of(context, caller)
-    found = await delivery_log.list_deliveries(context.database, actor, _id(webhook_id), page)
-    last = found[limit - 1] if len(found) > limit else None
-    return PageOut[DeliveryOut].model_construct(
-        items=[delivery_out(delivery) for delivery in found[:limit]],
-        next_cursor=place_cursor(last.created_at, last.delivery_id) if last else None,
+    wanted, actor = Page(limit + 1, parse_place(cursor)), actor_of(context, caller)
+    found = await delivery_log.list_deliveries(context.database, actor, _id(webhook_id), wanted)
+    return page(
+        PageOut[DeliveryOut],
+        map(delivery_out, found[:limit]),
+        found=found,
+        limit=limit,
+        cursor_of=lambda last: place_cursor(last.created_at, last.delivery_id),
     )
 
 
@@ -127,7 +131,7 @@ async def redeliver(
 async def _sent(delivery: Delivery, caller: Caller, context: GatewayContext, response: Response) -> DeliveryOut:
     # When Temporal does not answer, the delivery is started later.
     with suppress(Unavailable):
-        await context.workflow_client.start_delivery(caller.tenant_id, delivery.delivery_id, delivery.what.event)
+        await context.workflow_client.deliveries.start(caller.tenant_id, delivery.delivery_id, delivery.what.event)
     response.headers["location"] = f"{_path(delivery.webhook_id)}/deliveries/{delivery.delivery_id}"
     return delivery_out(delivery)
 

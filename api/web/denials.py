@@ -7,7 +7,7 @@ import structlog
 from starlette.requests import Request
 
 from api.composition import GatewayContext
-from taskforce.core.domain.access.rate_limits import Rate
+from taskforce.application.access.denials import record_denial, record_failed_sign_in
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
 from taskforce.core.domain.identity.principals import Principal
@@ -16,8 +16,6 @@ from taskforce.core.domain.redaction import redact
 NOBODY = "anonymous"
 _NO_TENANT = frozenset({"tenant_unknown", "tenant_deleted"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-# Anybody can fail to sign in, as often as they like: the log shall not grow at their pace.
-_FAILURES = Rate.per_minute(60)
 
 _log = structlog.get_logger(__name__)
 
@@ -41,14 +39,14 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     """Audits a refusal that the log must show; a log that cannot be written is told to the process's log.
 
     Args:
-        request: The refused request; its state has whoever asked, once that is known.
+        request: The refused request; its state has the principal that asked, once that is known.
         error: Why it was refused.
     """
     if not isinstance(error, Unauthenticated | Forbidden):
         return
     context = request.app.state.context
     assert isinstance(context, GatewayContext)
-    principal = getattr(request.state, "standing", None)
+    principal = getattr(request.state, "principal", None)
     with suppress(Limited):
         try:
             # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
@@ -65,8 +63,7 @@ async def _note_denial(request: Request, context: GatewayContext, principal: Pri
     if request.method in _READING:
         return
     event = _event(request, context, principal.user.user_id, "access.denied", error)
-    async with context.database.tenant(principal.tenant.tenant_id) as records:
-        await records.audit.append(event)
+    await record_denial(context.database, principal.tenant.tenant_id, event)
 
 
 async def _note_failed_sign_in(request: Request, context: GatewayContext, error: DomainError) -> None:
@@ -78,9 +75,8 @@ async def _note_failed_sign_in(request: Request, context: GatewayContext, error:
     else:
         # Only a token that we do not believe says whose tenant it would be, or there is none, or none any more.
         await context.database.register_tenant(tenant_id, now)
-    async with context.database.tenant(tenant_id) as records:
-        if (await records.rates.take("failed-sign-ins", _FAILURES, now)).allowed:
-            await records.audit.append(_event(request, context, actor_id, "auth.failed", error))
+    event = _event(request, context, actor_id, "auth.failed", error)
+    await record_failed_sign_in(context.database, tenant_id, event)
 
 
 def _event(request: Request, context: GatewayContext, actor_id: str, action: str, error: DomainError) -> AuditEvent:

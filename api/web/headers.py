@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Response
 
 from taskforce.core.domain.errors import Invalid
 
@@ -74,3 +74,9 @@ IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
 Patience = Annotated[int | None, Depends(wait_seconds)]
+
+
+def mark_replayed(response: Response, *, replayed: bool) -> None:
+    """Says in the answer's header that it repeats an earlier one."""
+    if replayed:
+        response.headers["idempotency-replayed"] = "true"

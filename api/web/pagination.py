@@ -1,19 +1,45 @@
 """Places in lists, opaque to callers."""
 
 import base64
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 from fastapi import Query
 
+from api.schemas.pages import PageOut
 from taskforce.core.domain.errors import Invalid
+
+Found = TypeVar("Found")
+Item = TypeVar("Item")
 
 LARGEST_STEP = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Items of a page")]
 Cursor = Annotated[str | None, Query(max_length=2_000, description="`next_cursor` of the page before")]
+
+
+def page(
+    kind: type[PageOut[Item]],
+    items: Iterable[Item],
+    *,
+    found: Sequence[Found],
+    limit: int,
+    cursor_of: Callable[[Found], str],
+) -> PageOut[Item]:
+    """Makes a page of a list of which one more was read than fits, to know whether there is a next page.
+
+    Args:
+        kind: The page's type, which is not checked once more.
+        items: What is shown of the first `limit` that were found; it may be fewer.
+        found: What was found.
+        limit: How many fit.
+        cursor_of: The place after one that was found.
+    """
+    next_cursor = cursor_of(found[limit - 1]) if len(found) > limit else None
+    return kind.model_construct(items=list(items), next_cursor=next_cursor)
 
 
 def place_cursor(at: datetime, item_id: str) -> str:

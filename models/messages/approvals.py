@@ -158,11 +158,12 @@ class RefusedDecision(RequestRef):
 
 
 class DecisionOutcome(Message):
-    """What became of a decision: `code` is set when it does not count."""
+    """What became of a decision: `code` is set when it does not count, and `kind` names the family of the refusal."""
 
     status: str
     code: str | None = None
     message: str | None = None
+    kind: str | None = None
 
 
 class ChangeInput(Message):

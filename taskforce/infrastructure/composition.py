@@ -1,11 +1,35 @@
-"""What every process of the product opens in the same way, from its settings and its profile."""
+"""What every process of the product opens and builds in the same way: its parts, and the use cases over them."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from taskforce.application.access.policy_documents import StoredPolicies
+from taskforce.application.approval_handlers.registry import all_handlers
+from taskforce.application.approvals.changes import ApprovalChanges
+from taskforce.application.approvals.decisions import ApprovalDecisions
+from taskforce.application.approvals.execution import ApprovalExecution
+from taskforce.application.approvals.handler import RequestHandler
+from taskforce.application.runs.lifecycle import RunLifecycle
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.run_cache import RunCache
+from taskforce.application.runs.step_cache import Conversations
+from taskforce.application.runs.tool_checks import ToolCallPolicy
+from taskforce.application.runs.tool_step import ToolStep
+from taskforce.application.tenants.deletion import Erasing
+from taskforce.application.webhooks.delivery import DeliveryAttempts
+from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.interfaces.clock import Clock, utc_now
+from taskforce.core.interfaces.llm import ChatModel
+from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.tools import ToolRunner
+from taskforce.core.interfaces.workflows import RunControl, TenantHistories
 from taskforce.infrastructure.config.audit import content_rules
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.config.webhooks import fixed_webhooks
+from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
@@ -32,4 +56,115 @@ def open_database(settings: Settings, profile: Profile) -> Database:
         contents=content_rules(profile, os.environ),
         sealer=ColumnSealer(settings.master_key),
         fixed_webhooks=fixed_webhooks(profile, webhook_urls(settings), development=settings.development),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What every use case stands on.
+
+    Attributes:
+        database: The door to the data.
+        live: Who watches.
+        clock: The time.
+        rules: What the deployment says about rights.
+        definitions: What it says about approvals.
+        tools: The tools there are; None where none is called, and no call edited.
+        handlers: What requests for approval are about, besides those of `all_handlers`, by their type.
+    """
+
+    database: Database
+    live: Live
+    clock: Clock = utc_now
+    rules: AccessRules = field(default_factory=AccessRules)
+    definitions: DefinitionRules = field(default_factory=DefinitionRules)
+    tools: ToolRunner | None = None
+    handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """The use cases that every process has.
+
+    Attributes:
+        handlers: What requests for approval are about, by their type.
+        run_cache: What runs are about.
+        lifecycle: Begins and ends runs.
+        decisions: Checks, records and closes requests.
+        changes: What else people do to requests.
+    """
+
+    handlers: Mapping[str, RequestHandler]
+    run_cache: RunCache
+    lifecycle: RunLifecycle
+    decisions: ApprovalDecisions
+    changes: ApprovalChanges
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUseCases:
+    """The use cases behind the activities that only a worker has.
+
+    Attributes:
+        tool_call_policy: Checks tool calls.
+        model_step: Calls models.
+        tool_step: Calls tools.
+        execution: Does what follows an approval.
+        erasing: Deletes tenants.
+        deliveries: Attempts deliveries to webhooks.
+    """
+
+    tool_call_policy: ToolCallPolicy
+    model_step: ModelStep
+    tool_step: ToolStep
+    execution: ApprovalExecution
+    erasing: Erasing
+    deliveries: DeliveryAttempts
+
+
+def use_cases(on: Foundation) -> UseCases:
+    """Builds what the gateway, the worker and recovery do alike."""
+    handlers = {**on.handlers, **all_handlers(on.rules, on.tools)}
+    run_cache = RunCache(on.database)
+    return UseCases(
+        handlers=handlers,
+        run_cache=run_cache,
+        lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock),
+        decisions=ApprovalDecisions(
+            on.database, run_cache, on.live, on.clock, on.rules, handlers, definitions=on.definitions
+        ),
+        changes=ApprovalChanges(on.database, on.rules),
+    )
+
+
+def worker_use_cases(
+    on: Foundation,
+    cases: UseCases,
+    *,
+    model: ChatModel,
+    tools: ToolRunner,
+    http: GuardedHttp,
+    runs: RunControl,
+    histories: TenantHistories,
+) -> WorkerUseCases:
+    """Builds what only a worker does.
+
+    Args:
+        on: What use cases stand on.
+        cases: Those that every process has.
+        model: The door to the models.
+        tools: The tools there are.
+        http: The guarded way out.
+        runs: The workflows of runs.
+        histories: The histories of a tenant's workflows.
+    """
+    database, run_cache, said = on.database, cases.run_cache, Conversations(on.database)
+    policy = ToolCallPolicy(tools, on.clock, on.rules, StoredPolicies(database))
+    return WorkerUseCases(
+        tool_call_policy=policy,
+        model_step=ModelStep(database, run_cache, policy, model, tools, on.live, on.clock, said),
+        tool_step=ToolStep(database, run_cache, policy, tools, http, on.live, on.clock, conversations=said),
+        execution=ApprovalExecution(database, on.clock, cases.handlers, runs, on.live),
+        erasing=Erasing(database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock),
+        deliveries=DeliveryAttempts(database, http, on.clock),
     )

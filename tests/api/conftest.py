@@ -9,13 +9,13 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api.agent_selection import Agents
 from api.composition import GatewayContext
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.config.settings import REPOSITORY
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher
+from taskforce.infrastructure.profile_agents import ProfileAgents
 from tests.api.gateway import SECRET, ClientFor, Gateway, serving
 from tests.fixtures.stack import DatabaseUrls
 from workflows.client.client import WorkflowClient
@@ -31,7 +31,9 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
             live=live,
             workflow_client=WorkflowClient(temporal, f"nobody-polls-{os.getpid()}"),
             identities=Issuers([JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True)]),
-            agents=Agents(REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True),
+            agents=ProfileAgents(
+                REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True
+            ),
             temporal_ui="http://temporal.example/namespaces/default/workflows",
         )
 

@@ -8,17 +8,17 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from api import run_dispatch
-from api.routes import execute as execute_route
 from taskforce.application.catalog.agents import Named
 from taskforce.application.catalog.publishing import Submission, submit_version
-from taskforce.application.runs.pinning import ResolvedVersion, find_startable
+from taskforce.application.runs import control, start
+from taskforce.application.runs.pinning import find_startable
 from taskforce.core.domain.approvals.approval import workflow_id
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.catalog.definition import ANYTHING
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.paging import Page
+from taskforce.core.domain.runs.selection import ResolvedVersion
 from taskforce.core.interfaces.clock import utc_now
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
@@ -261,7 +261,7 @@ async def test_a_name_that_moves_while_a_run_is_started_leads_to_where_it_has_mo
             assert (await designer.post(f"{HERE}/0.1.0/deprecate", json={"in_flight": "drain"})).is_success
         return found
 
-    monkeypatch.setattr(execute_route, "find_startable", meanwhile)
+    monkeypatch.setattr(start, "find_startable", meanwhile)
     scripted.script([text("42.")])
     started = await working.post(EXECUTE, json={**COUNT, "alias": "stable"})
     assert started.status_code == 202, started.text
@@ -288,11 +288,11 @@ async def test_runs_are_cancelled_though_the_gateway_could_not(
     waiting = (await execute(working, agent_id="counter"))["links"]["self"]
     await until(working, waiting, "waiting")
     # Committed by a gateway that died before it could start the workflow.
-    monkeypatch.setattr(run_dispatch, "start", nothing)
+    monkeypatch.setattr(start, "start_or_leave", nothing)
     unstarted = (await execute(working, agent_id="counter"))["links"]["self"]
     if act == "archive":
         assert (await designer.post(f"{HERE}/0.1.0/deprecate", json={"release": True})).is_success
-    monkeypatch.setattr(run_dispatch, "cancel", away)
+    monkeypatch.setattr(control, "cancel", away)
     how = {"in_flight": "cancel", "release": True}
     retired = (await designer.post(f"{HERE}/0.1.0/{act}", json=how)).json()
     assert (retired["open_runs"], retired["cancelled_runs"]) == (2, 0)

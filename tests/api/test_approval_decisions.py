@@ -6,13 +6,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.approval_decisions import require_counted
-from models.messages.approvals import DecisionOutcome
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.canonical_json import canonical_hash
-from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Unavailable
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
 from tests.api.sse import follow
@@ -94,35 +91,6 @@ async def test_a_page_is_full_however_many_requests_of_others_there_are(
     page = (await operator.get(PENDING, params={"limit": 2})).json()
     assert [one["request_id"] for one in page["items"]] == mine
     assert page["next_cursor"] is None
-
-
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        ("approver_unknown", Forbidden),
-        ("approver_role_missing", Forbidden),
-        ("request_closed", Conflict),
-        ("already_decided", Conflict),
-        ("self_approval", Conflict),
-        ("channel_refused", Conflict),
-    ],
-)
-def test_a_refusal_keeps_its_code(code: str, kind: type[DomainError]) -> None:
-    with pytest.raises(kind) as refused:
-        require_counted(DecisionOutcome(status="pending", code=code, message="No."))
-    assert (refused.value.code, refused.value.message) == (code, "No.")
-
-
-@pytest.mark.parametrize("code", ["internal", "database_unavailable", "of tomorrow", ""])
-def test_a_decision_that_failed_is_no_conflict_and_tells_nothing_of_our_insides(code: str) -> None:
-    with pytest.raises(Unavailable) as failed:
-        require_counted(DecisionOutcome(status="pending", code=code, message="KeyError: 'inside'"))
-    assert failed.value.code == "decision_failed"
-    assert "inside" not in failed.value.message
-
-
-def test_a_decision_that_counts_is_not_refused() -> None:
-    require_counted(DecisionOutcome(status="approved"))
 
 
 async def test_who_may_not_decide_is_told_why(

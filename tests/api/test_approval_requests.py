@@ -276,5 +276,5 @@ async def test_what_has_changed_is_void_also_when_the_word_comes_over_http(
         await records.catalog.save(found.rejected("0.1.0", Act("nobody", now, "")), found)
     path = f"{REQUESTS}/{version['request_id']}"
     assert_problem(await ada.post(f"{path}/approve"), 409, "subject_changed")
-    await workflow_client.concluded(tenant, version["request_id"])
+    await workflow_client.approvals.concluded(tenant, version["request_id"])
     assert (await ada.get(path)).json()["status"] == "voided"

@@ -12,6 +12,8 @@ from taskforce.core.domain.runs.run import RunSpec
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
 from workflows.client.client import WorkflowClient
+from workflows.client.executions import WorkflowExecutions
+from workflows.client.runs import RunClient
 
 EXECUTE = "/api/v1/agents/execute"
 
@@ -142,9 +144,15 @@ async def test_whoever_waits_too_short_gets_202(operator: httpx.AsyncClient) -> 
     assert answer.headers["preference-applied"] == "wait=1"
 
 
-class _TemporalIsDown(WorkflowClient):
-    async def start_run(self, brief: RunSpec) -> bool:
+class _NoAnswer(RunClient):
+    async def start(self, brief: RunSpec) -> bool:
         raise Unavailable("temporal_unavailable", "Temporal does not answer.")
+
+
+class _TemporalIsDown(WorkflowClient):
+    def __init__(self, client: Client, task_queue: str) -> None:
+        super().__init__(client, task_queue)
+        self.runs = _NoAnswer(WorkflowExecutions(client, task_queue))
 
 
 async def test_a_committed_run_is_accepted_although_temporal_is_down(

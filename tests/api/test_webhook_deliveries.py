@@ -43,7 +43,7 @@ async def sending(gateway_parts: GatewayContext, temporal: Client, parts: Worker
         async with (
             worker,
             serving(within) as gateway,
-            starting(database, database.queued, workflow_client.start_delivery, now),
+            starting(database, database.queued, workflow_client.deliveries.start, now),
         ):
             yield Sending(gateway, receiver)
 

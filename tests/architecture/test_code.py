@@ -16,6 +16,13 @@ LONGEST_FILE = 500
 LONG_FUNCTION = 50
 MEDIAN_FUNCTION = 15
 
+BUILDS_AUDIT_EVENTS = {
+    "taskforce/application/identity/principals.py": "what an actor does",
+    "taskforce/application/audit/events.py": "what the product does by itself, or somebody whom only ids name",
+    "taskforce/application/approvals/history.py": "what happened to a request, translated",
+    "api/web/denials.py": "what was refused at the door",
+}
+"""Who makes audit events, and of what."""
 SQL_LIVES_IN = ("models/", "taskforce/infrastructure/persistence/")
 SQL_EXCEPTIONS = {
     "taskforce/infrastructure/config/settings.py": "takes URLs apart",
@@ -97,6 +104,16 @@ def test_one_place_writes_the_audit_log() -> None:
     assert naming == {"models/tables/audit.py", "taskforce/infrastructure/persistence/repositories/audit.py"}
     raw = {one.path for one in sources() if re.search(r"INTO\s+audit_events", one.text, re.IGNORECASE)}
     assert raw == set()
+
+
+def test_the_gateway_opens_no_transaction() -> None:
+    opening = re.compile(r"\.(tenant|reading|counting)\([^)]*\) as \w+:")
+    assert {one.path for one in sources() if one.path.startswith("api/") and opening.search(one.text)} == set()
+
+
+def test_audit_events_are_made_by_their_builders() -> None:
+    made = {one.path for one in sources() if re.search(r"\bAuditEvent\(", one.text)}
+    assert made == set(BUILDS_AUDIT_EVENTS)
 
 
 def functions(one: Source) -> Iterator[tuple[str, int]]:

@@ -58,7 +58,7 @@ async def _work(order: Order) -> None:
         parts = replace(parts, handlers={CARRIED: HeldBack(Effects(Path(order.place)))})
         await stack.enter_async_context(sweeping(parts.database, workflow_client, parts.live))
         await stack.enter_async_context(
-            starting(parts.database, parts.database.queued, workflow_client.start_delivery, utc_now)
+            starting(parts.database, parts.database.queued, workflow_client.deliveries.start, utc_now)
         )
         runner = UnsandboxedWorkflowRunner()
         await stack.enter_async_context(build_worker(client, order.task_queue, parts, workflow_runner=runner))

@@ -15,8 +15,9 @@ from tests.fixtures.isolated_sweeps import Alone
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from tests.taskforce.application.scenario import Stage
-from worker import LATE, WorkerParts, sweeping
+from worker import WorkerParts, sweeping
 from workflows.client.client import WorkflowClient
+from workflows.client.recovery import LATE
 
 
 def soon() -> datetime:
@@ -66,7 +67,7 @@ async def test_a_cancellation_hangs_up_on_a_model_that_hangs(
     scripted.script([hang(*pieces)])
     run_id = await missions.start()
     await scripted.until(lambda llm: len(llm.requests) == 1, timeout=60)
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await scripted.until(lambda llm: llm.hangups == hangups + 1, timeout=60)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
     assert len(scripted.requests) == 1
@@ -83,6 +84,6 @@ async def test_a_cancellation_reaches_a_tool_that_hangs(crew: Crew, endangered: 
         return effects.count("file_away", run_id, "begun") == [1]
 
     await eventually(begun)
-    await endangered.workflow_client.cancel_run(endangered.tenant_id, run_id)
+    await endangered.workflow_client.runs.cancel(endangered.tenant_id, run_id)
     assert (await ended(endangered, run_id)).status is RunStatus.CANCELLED
     assert effects.count("file_away", run_id, "done") == []

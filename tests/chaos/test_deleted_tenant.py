@@ -55,7 +55,7 @@ async def test_a_worker_that_is_killed_while_it_erases_is_replaced_and_no_row_is
     await holds.start()
     # One row of the last table before the runs; all before it goes, in transactions that are committed.
     await holding.execute("SELECT FROM usage_records WHERE tenant_id = $1 AND step = 2 FOR UPDATE", filled)
-    await endangered.workflow_client.start_deletion(filled)
+    await endangered.workflow_client.tenants.start_deletion(filled)
 
     async def waits() -> bool:
         return bool(await holding.fetchval(_BLOCKED))

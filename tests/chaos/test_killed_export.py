@@ -2,12 +2,13 @@
 
 import asyncio
 
-from models.messages.approvals import DecisionInput
 from taskforce.application.approvals.requests import ApprovalRequestSpec, insert_request
 from taskforce.application.approvals.results import begin_download, pieces
 from taskforce.application.audit.export import EXPORT_BATCH
 from taskforce.application.identity.principals import Actor, load_principal
+from taskforce.core.domain.approvals.approval import Verdict
 from taskforce.core.domain.approvals.records import Request, RequestResult
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.audit.chain import Anchor, verify
 from taskforce.core.domain.audit.events import AuditEvent, AuditFilter
@@ -38,7 +39,7 @@ async def asked(missions: Missions) -> Request:
             "data_export", "May I?", "", "none", "", {"what": "audit"}, Terms(allowed_roles=("admin",))
         )
         request = await insert_request(records, actor, wanted, new_id())
-    await missions.workflow_client.start_request(missions.tenant_id, request)
+    await missions.workflow_client.approvals.start(missions.tenant_id, request)
     return request
 
 
@@ -59,8 +60,8 @@ async def test_an_export_whose_worker_is_killed_is_one_whole_export(
     await crew.hire()
     request = await asked(endangered)
     request_id = request.approval.request_id
-    approving = DecisionInput(approver_id="bob", verdict="approve", comment="")
-    assert (await endangered.workflow_client.decide(endangered.tenant_id, request_id, approving)).code is None
+    approving = SubmittedDecision(approver_id="bob", verdict=Verdict.APPROVE, comment="")
+    assert (await endangered.workflow_client.approvals.decide(endangered.tenant_id, request_id, approving)).code is None
     await result(endangered, request_id, 3)
     await crew.kill()
     half = await result(endangered, request_id, 3)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from temporalio.client import Client
 
-from models.messages.approvals import DecisionInput
+from taskforce.core.domain.approvals.approval import Verdict
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.runs.run import Run, RunStatus
 from taskforce.core.domain.runs.transcript import CallStatus
 from tests.chaos.invariants import assert_sound, ended, eventually
@@ -14,7 +15,7 @@ from tests.chaos.worker_process import Crew
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, hang, text, tool_calls
 from worker import WorkerParts, build_worker
-from workflows.client.client import DECISION_TIME
+from workflows.client.approvals import DECISION_TIME
 
 CALLS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "file": ("file_away", {"text": "a"}),
@@ -59,8 +60,8 @@ async def survivors(crew: Crew, missions: Missions, llm: ScriptedLLM) -> Mapping
     crew.effects.release()
     await crew.hire()
     [request] = await missions.pending()
-    yes = DecisionInput(approver_id="bob", verdict="approve", comment="fine")
-    await missions.workflow_client.decide(missions.tenant_id, request.approval.request_id, yes)
+    yes = SubmittedDecision(approver_id="bob", verdict=Verdict.APPROVE, comment="fine")
+    await missions.workflow_client.approvals.decide(missions.tenant_id, request.approval.request_id, yes)
     over = await asyncio.gather(*(ended(missions, run_id) for run_id in runs.values()))
     return dict(zip(runs, over, strict=True))
 

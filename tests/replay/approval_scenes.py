@@ -1,9 +1,9 @@
 """Every way in which a request for approval ends."""
 
-from models.messages.approvals import ChangeInput
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
+from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
-from tests.fixtures.missions import FLEETING, HELD, RELEASED
+from tests.fixtures.missions import FLEETING, HELD, RELEASED, now
 from tests.fixtures.scripted_llm import text, tool_calls
 from tests.replay.scene_runner import Stage, scene
 
@@ -34,7 +34,7 @@ async def expired(stage: Stage) -> str:
 @scene(run="withdrawn", approval="withdrawn")
 async def withdrawn(stage: Stage) -> str:
     run_id, _ = await stage.asks_to_pay()
-    await stage.missions.workflow_client.cancel_run(stage.missions.tenant_id, run_id)
+    await stage.missions.workflow_client.runs.cancel(stage.missions.tenant_id, run_id)
     await stage.missions.ended(run_id)
     return run_id
 
@@ -142,12 +142,12 @@ async def escalated(stage: Stage) -> str:
 async def changed(stage: Stage) -> str:
     run_id, request_id = await stage.asks_to_pay()
     wishes = [
-        ChangeInput(actor_id="bob", kind="reassign", people=("carol",)),
-        ChangeInput(actor_id="nobody", kind="withdraw"),
-        ChangeInput(actor_id="alice", kind="withdraw", comment="never mind"),
+        Change("bob", "reassign", now(), to=Deciders(people=("carol",))),
+        Change("nobody", "withdraw", now()),
+        Change("alice", "withdraw", now(), "never mind"),
     ]
     for wish in wishes:
-        await stage.missions.workflow_client.change_request(stage.missions.tenant_id, request_id, wish)
+        await stage.missions.workflow_client.approvals.change(stage.missions.tenant_id, request_id, wish)
     await stage.missions.ended(run_id)
     return run_id
 

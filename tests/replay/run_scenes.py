@@ -63,7 +63,7 @@ async def cancelled(stage: Stage) -> str:
     stage.llm.requests.clear()
     run_id = await stage.missions.start()
     await stage.llm.until(lambda llm: len(llm.requests) > 0)
-    await stage.missions.workflow_client.cancel_run(stage.missions.tenant_id, run_id)
+    await stage.missions.workflow_client.runs.cancel(stage.missions.tenant_id, run_id)
     return (await stage.missions.ended(run_id)).brief.run_id
 
 
@@ -72,10 +72,10 @@ async def paused_and_resumed(stage: Stage) -> str:
     missions = stage.missions
     stage.llm.script([echoes("a"), text("Heard.")])
     run_id = await missions.start()
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "pause")
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
     await missions.event(run_id, "run.paused")
     await missions.say(run_id, "Mind the gap.")
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "resume")
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "resume")
     await missions.ended(run_id)
     return run_id
 
@@ -118,7 +118,7 @@ async def database_away(stage: Stage) -> str:
     run_id = await missions.start()
     await missions.event(run_id, "run.waiting")
     await asyncio.to_thread(stage.servers.postgres.stop)
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await stage.falls_back(run_id, "finish_run")
     await asyncio.to_thread(stage.servers.postgres.start)
     await missions.ended(run_id)

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from temporalio.client import Client
 
-from models.messages.approvals import DecisionInput
 from taskforce.application.catalog.agents import Named, NewAgent, create_agent
 from taskforce.application.catalog.publishing import Submission, submit_version
+from taskforce.core.domain.approvals.approval import Verdict
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import ANYTHING
 from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
@@ -46,16 +47,12 @@ class Stage:
         agent = await create_agent(missions.database, actor, NewAgent(f"Agent {uuid4().hex}", GOOD))
         asked = Submission("0.1.0", ANYTHING, Terms(signal_channel=True, expire_seconds=expire_seconds))
         _, request = await submit_version(missions.database, actor, Named(agent.agent_id), asked)
-        await missions.workflow_client.start_request(missions.tenant_id, request)
+        await missions.workflow_client.approvals.start(missions.tenant_id, request)
         return request.approval.request_id
 
-    async def decide(
-        self, request_id: str, approver: str, verdict: Literal["approve", "reject"], **more: object
-    ) -> None:
-        said = DecisionInput.model_validate(
-            {"approver_id": approver, "verdict": verdict, "comment": "as recorded", **more}
-        )
-        await self.missions.workflow_client.decide(self.missions.tenant_id, request_id, said)
+    async def decide(self, request_id: str, approver: str, verdict: Literal["approve", "reject"], **more: Any) -> None:
+        said = SubmittedDecision(approver, Verdict(verdict), "as recorded", **more)
+        await self.missions.workflow_client.approvals.decide(self.missions.tenant_id, request_id, said)
 
     async def signal(self, request_id: str, signal: str, *payload: object) -> None:
         name = approval_workflow_id(self.missions.tenant_id, request_id)
@@ -79,7 +76,7 @@ class Stage:
         await missions.database.register_tenant(home, at)
         async with missions.database.tenant(home) as records:
             await records.deletions.begin(DeletionOrder(missions.tenant_id, "pia", at, None, until))
-        await missions.workflow_client.start_deletion(missions.tenant_id)
+        await missions.workflow_client.tenants.start_deletion(missions.tenant_id)
 
     async def falls_back(self, run_id: str, activity: str) -> None:
         """Waits until a local activity has given up and runs as a regular one."""

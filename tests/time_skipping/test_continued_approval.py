@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from models.messages.approvals import DecisionInput
-from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, workflow_id
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import ActionKind, TimedAction
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions
@@ -42,8 +42,8 @@ async def test_ninety_days_go_on_over_the_parts_of_a_request(
         request_id = await missions.ask(at=opened_at, required_approvers=2, expire_seconds=90 * DAY, actions=reminds)
         first = await run_of(skipping, missions, request_id)
         await skipping.env.sleep(timedelta(days=2))
-        said = DecisionInput(approver_id="bob", verdict="approve")
-        assert (await missions.workflow_client.decide(tenant, request_id, said)).code is None
+        said = SubmittedDecision(approver_id="bob", verdict=Verdict.APPROVE)
+        assert (await missions.workflow_client.approvals.decide(tenant, request_id, said)).code is None
         await skipping.env.sleep(NINETY_DAYS - timedelta(days=2, minutes=5))
         assert await run_of(skipping, missions, request_id) != first
         principal = await missions.request(request_id)

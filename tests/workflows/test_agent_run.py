@@ -53,7 +53,7 @@ async def test_the_plan_that_the_agent_writes_is_kept_by_the_workflow(
     plan = {"items": [{"text": "count", "status": "done"}, {"text": "tell", "status": "pending"}]}
     scripted.script([tool_calls([("todo_write", plan)]), text("Done.")])
     run = await missions.finish()
-    progress = await missions.workflow_client.progress(missions.tenant_id, run.brief.run_id)
+    progress = await missions.workflow_client.runs.progress(missions.tenant_id, run.brief.run_id)
     assert progress.todo == (("count", "done"), ("tell", "pending"))
 
 
@@ -156,11 +156,11 @@ async def test_a_paused_run_waits_and_a_word_is_heard_before_it_goes_on(
     scripted.script([tool_calls([("echo", {"text": "a"})]), text("Heard.")])
     run_id = await missions.accepted()
     brief = await missions.brief(run_id)
-    await missions.workflow_client.start_run(brief)
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "pause")
+    await missions.workflow_client.runs.start(brief)
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
     await missions.event(run_id, "run.paused")
     await missions.say(run_id, "Mind the gap.")
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "resume")
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "resume")
     run = await missions.ended(run_id)
     assert run.answer == "Heard."
     assert "Mind the gap." in json.dumps(scripted.requests[-1]["messages"])
@@ -184,7 +184,7 @@ async def test_a_cancelled_run_ends_and_its_model_call_with_it(missions: Mission
     scripted.script([hang("Thinking")])
     run_id = await missions.start()
     await scripted.until(lambda server: len(server.requests) > 0)
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     run = await missions.ended(run_id)
     assert run.status is RunStatus.CANCELLED
     await scripted.until(lambda server: server.hangups > hangups)
@@ -196,16 +196,16 @@ async def test_a_long_run_continues_as_new_and_keeps_its_plan(missions: Missions
     scripted.script([tool_calls([("todo_write", plan)]), *steps, text("There.")])
     run = await missions.finish(limits=Limits(max_steps=60))
     assert (run.status, run.totals.steps, run.totals.tool_calls) == (RunStatus.COMPLETED, 42, 41)
-    progress = await missions.workflow_client.progress(missions.tenant_id, run.brief.run_id)
+    progress = await missions.workflow_client.runs.progress(missions.tenant_id, run.brief.run_id)
     assert progress.todo == (("go on", "in_progress"),)
 
 
 async def test_starting_a_run_twice_starts_one(missions: Missions, scripted: ScriptedLLM) -> None:
     scripted.script([text("Once.")])
     run_id = await missions.start()
-    await missions.workflow_client.start_run(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.brief(run_id))
     run = await missions.ended(run_id)
-    await missions.workflow_client.start_run(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.brief(run_id))
     assert run.answer == "Once."
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
 
@@ -239,7 +239,7 @@ async def test_a_word_of_which_the_run_is_told_late_is_heard_before_it_ends(
     scripted.script([text("Done."), text("Both done.")])
     run_id = await missions.accepted()
     word_id = await missions.word(run_id, "Both?")
-    await missions.workflow_client.start_run(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.brief(run_id))
     await missions.event(run_id, "step.replied")
     await missions.tell(run_id, word_id)
     assert (await missions.ended(run_id)).answer == "Both done."
@@ -264,7 +264,7 @@ async def start_paused(missions: Missions, temporal: Client) -> tuple[str, Workf
     brief = await missions.brief(run_id)
     start = RunInput(tenant_id=missions.tenant_id, run_id=run_id, plan=RunPlan.of(brief))
     known = workflow_id(missions.tenant_id, run_id)
-    queue = missions.workflow_client._task_queue
+    queue = missions.workflow_client.task_queue
     handle = await temporal.start_workflow("AgentRun", start, id=known, task_queue=queue, start_signal="pause")
     await missions.event(run_id, "run.paused")
     return run_id, handle
@@ -382,9 +382,9 @@ async def test_a_run_that_is_cancelled_while_it_ends_has_ended_in_its_row_too(
     async with blocker.transaction():
         # The end of a run is audited; what comes before it is not.
         await blocker.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")
-        await missions.workflow_client.start_run(await missions.brief(run_id))
+        await missions.workflow_client.runs.start(await missions.brief(run_id))
         await until_blocked(blocker)
-        await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+        await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
         # The last turn of the model waits for the table, or what follows the local attempt to end the run.
         await until_pending(handle)
     await blocker.close()

@@ -28,7 +28,7 @@ async def test_a_signal_alone_raises_nothing(missions: Missions, scripted: Scrip
     scripted.script([*asks, text("As far as I got."), text("Too far.")])
     run_id = await missions.start(limits=Limits(max_steps=1))
     await missions.event(run_id, "run.waiting")
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "limits_raised", "{'max_steps': 60}")
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "limits_raised", "{'max_steps': 60}")
     await missions.say(run_id, "Forty.")
     run = await missions.ended(run_id)
     assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_STEPS)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from models.messages.approvals import DecisionInput
-from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, workflow_id
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.core.domain.runs.transcript import CallStatus
@@ -29,8 +29,8 @@ async def asked(missions: Missions, scripted: ScriptedLLM, key_id: str | None = 
     return run_id, str(event.data["request_id"])
 
 
-def yes(approver: str = "bob", comment: str = "fine") -> DecisionInput:
-    return DecisionInput(approver_id=approver, verdict="approve", comment=comment)
+def yes(approver: str = "bob", comment: str = "fine") -> SubmittedDecision:
+    return SubmittedDecision(approver_id=approver, verdict=Verdict.APPROVE, comment=comment)
 
 
 async def test_an_approved_call_runs_once_with_the_arguments_that_were_approved(
@@ -40,7 +40,7 @@ async def test_an_approved_call_runs_once_with_the_arguments_that_were_approved(
     run_id, request_id = await asked(missions, scripted)
     [pending] = await missions.pending()
     assert pending.payload == {"tool": "pay", "arguments": {"amount": 7}, "reason": "I must pay."}
-    outcome = await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
+    outcome = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     assert (outcome.status, outcome.code) == ("approved", None)
     run = await missions.ended(run_id)
     assert run.status is RunStatus.COMPLETED
@@ -53,8 +53,8 @@ async def test_an_approved_call_runs_once_with_the_arguments_that_were_approved(
 async def test_a_denial_reaches_the_model_with_its_reason(missions: Missions, scripted: ScriptedLLM) -> None:
     await missions.person("bob", "admin")
     run_id, request_id = await asked(missions, scripted)
-    no = DecisionInput(approver_id="bob", verdict="reject", comment="far too much")
-    await missions.workflow_client.decide(missions.tenant_id, request_id, no)
+    no = SubmittedDecision(approver_id="bob", verdict=Verdict.REJECT, comment="far too much")
+    await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, no)
     run = await missions.ended(run_id)
     [denied] = await missions.observations(run_id)
     assert denied.status is CallStatus.DENIED
@@ -87,9 +87,9 @@ async def test_who_may_not_decide_is_refused_by_a_code(
     if roles is not None:
         await missions.person(approver, *roles)
     run_id, request_id = await asked(missions, scripted)
-    outcome = await missions.workflow_client.decide(missions.tenant_id, request_id, yes(approver))
+    outcome = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes(approver))
     assert (outcome.status, outcome.code) == ("pending", code)
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await missions.ended(run_id)
 
 
@@ -97,9 +97,9 @@ async def test_the_requester_may_not_decide_even_as_an_admin(missions: Missions,
     run_id, request_id = await asked(missions, scripted)
     await missions.person("alice", "operator", "admin")
     with pytest.raises(Conflict) as refused:
-        await missions.workflow_client.decide(missions.tenant_id, request_id, yes("alice"))
+        await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes("alice"))
     assert refused.value.code == "self_approval"
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
     assert (await missions.request(request_id)).status is ApprovalStatus.WITHDRAWN
 
@@ -111,9 +111,9 @@ async def test_a_deactivated_approver_and_a_role_that_was_lost_while_waiting_do_
     run_id, request_id = await asked(missions, scripted)
     async with missions.database.tenant(missions.tenant_id) as records:
         await records.users.save(replace(bob, active=False), now())
-    outcome = await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
+    outcome = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     assert outcome.code == "approver_unknown"
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await missions.ended(run_id)
 
 
@@ -121,14 +121,14 @@ async def test_two_approvals_of_a_quorum_must_be_two_people(missions: Missions, 
     await missions.person("bob", "admin")
     await missions.person("carol", "admin")
     run_id, request_id = await asked(missions.under(required_approvers=2), scripted)
-    first = await missions.workflow_client.decide(missions.tenant_id, request_id, yes("bob"))
+    first = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes("bob"))
     assert first.status == "pending"
     with pytest.raises(Conflict) as refused:
-        await missions.workflow_client.decide(
-            missions.tenant_id, request_id, DecisionInput(approver_id="bob", verdict="reject", comment="")
+        await missions.workflow_client.approvals.decide(
+            missions.tenant_id, request_id, SubmittedDecision(approver_id="bob", verdict=Verdict.REJECT, comment="")
         )
     assert refused.value.code == "already_decided"
-    second = await missions.workflow_client.decide(missions.tenant_id, request_id, yes("carol"))
+    second = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes("carol"))
     assert second.status == "approved"
     await missions.ended(run_id)
 
@@ -158,7 +158,7 @@ async def test_signals_do_not_count_where_they_are_not_enabled(
     run_id, request_id = await asked(missions.under(signal_channel=False), scripted)
     handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, request_id))
     await handle.signal("approve", {"approver": "bob"})
-    outcome = await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
+    outcome = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     assert outcome.status == "approved"
     await missions.ended(run_id)
     closed = await missions.request(request_id)
@@ -172,8 +172,10 @@ async def test_several_requests_wait_at_once_and_never_mix(missions: Missions, s
     await missions.event(run_id, "approval.requested", times=2)
     for request in await missions.pending():
         wanted = request.payload["arguments"] == {"amount": 2}
-        verdict = DecisionInput(approver_id="bob", verdict="approve" if wanted else "reject", comment="only two")
-        await missions.workflow_client.decide(missions.tenant_id, request.approval.request_id, verdict)
+        verdict = SubmittedDecision(
+            approver_id="bob", verdict=Verdict.APPROVE if wanted else Verdict.REJECT, comment="only two"
+        )
+        await missions.workflow_client.approvals.decide(missions.tenant_id, request.approval.request_id, verdict)
     await missions.ended(run_id)
     first, second = await missions.observations(run_id)
     assert (first.status, second.text) == (CallStatus.DENIED, "paid 2")
@@ -188,7 +190,7 @@ async def test_a_request_whose_user_was_deactivated_meanwhile_has_no_effect(
         alice = await records.users.get("alice")
         assert alice is not None
         await records.users.save(replace(alice, active=False), now())
-    await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
+    await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     await missions.ended(run_id)
     [refused] = await missions.observations(run_id)
     assert refused.status is CallStatus.REFUSED
@@ -198,10 +200,10 @@ async def test_a_request_whose_user_was_deactivated_meanwhile_has_no_effect(
 async def test_a_pause_holds_a_call_that_was_approved_meanwhile(missions: Missions, scripted: ScriptedLLM) -> None:
     await missions.person("bob", "admin")
     run_id, request_id = await asked(missions, scripted)
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "pause")
-    await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
+    await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     await missions.event(run_id, "run.paused")
     assert EFFECTS[f"{run_id}/1/1"] == 0
-    await missions.workflow_client.signal_run(missions.tenant_id, run_id, "resume")
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "resume")
     await missions.ended(run_id)
     assert EFFECTS[f"{run_id}/1/1"] == 1

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client
 
-from models.messages.approvals import ChangeInput, DecisionInput
-from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, workflow_id
+from taskforce.core.domain.approvals.changes import Change
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
 from taskforce.core.domain.errors import Conflict, Missing
 from tests.chaos.invariants import eventually
-from tests.fixtures.missions import Missions
+from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -26,8 +27,8 @@ async def parts(temporal: Client, missions: Missions, request_id: str) -> int:
 
 
 async def say(missions: Missions, request_id: str, who: str) -> str | None:
-    said = DecisionInput(approver_id=who, verdict="approve")
-    return (await missions.workflow_client.decide(missions.tenant_id, request_id, said)).code
+    said = SubmittedDecision(approver_id=who, verdict=Verdict.APPROVE)
+    return (await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, said)).code
 
 
 async def talk(missions: Missions, request_id: str) -> None:
@@ -42,8 +43,8 @@ async def test_words_deciders_and_what_time_brought_are_handed_on(missions: Miss
     reminds = (TimedAction(ActionKind.REMIND, 1), TimedAction(ActionKind.REMIND, 90 * 86_400))
     request_id = await missions.ask(required_approvers=2, expire_seconds=100 * 86_400, actions=reminds)
     assert await say(missions, request_id, "bob") is None
-    to = ChangeInput(actor_id="bob", kind="reassign", people=("bob", "carol"))
-    assert (await missions.workflow_client.change_request(missions.tenant_id, request_id, to)).code is None
+    to = Change("bob", "reassign", now(), to=Deciders(people=("bob", "carol")))
+    assert (await missions.workflow_client.approvals.change(missions.tenant_id, request_id, to)).code is None
     await eventually(lambda: reminded(missions, request_id))
     await talk(missions, request_id)
     assert await parts(temporal, missions, request_id) > 1
@@ -56,7 +57,7 @@ async def test_words_deciders_and_what_time_brought_are_handed_on(missions: Miss
     assert request.approval.who == Deciders(people=("bob", "carol"))
     assert await say(missions, request_id, "carol") is None
     assert (await missions.closed(request_id)).status is ApprovalStatus.APPROVED
-    await missions.workflow_client.concluded(missions.tenant_id, request_id)
+    await missions.workflow_client.approvals.concluded(missions.tenant_id, request_id)
     history = await missions.history(request_id)
     assert history.count("reminded") == history.count("carried_out") == 1
     assert timedelta(days=90) < request.approval.expires_at - request.approval.opened_at

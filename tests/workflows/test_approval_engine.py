@@ -2,15 +2,17 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import Client
 
-from models.messages.approvals import ChangeInput, DecisionInput
-from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, workflow_id
+from taskforce.core.domain.approvals.changes import Change, ChangeKind
 from taskforce.core.domain.approvals.records import Delegation
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
-from taskforce.core.domain.errors import Conflict, DomainError, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Kind, Missing
 from taskforce.core.domain.runs.run import RunStatus
 from tests.fixtures.missions import FLEETING, Missions, now
 from tests.fixtures.probe_tools import EFFECTS
@@ -29,14 +31,18 @@ async def asked(missions: Missions, scripted: ScriptedLLM, *replies: object) -> 
     return run_id, str(event.data["request_id"])
 
 
-async def decide(missions: Missions, request_id: str, approver: str, **more: object) -> str | None:
-    said = DecisionInput.model_validate({"approver_id": approver, "verdict": "approve", **more})
-    return (await missions.workflow_client.decide(missions.tenant_id, request_id, said)).code
+async def decide(
+    missions: Missions, request_id: str, approver: str, verdict: Verdict = Verdict.APPROVE, **more: Any
+) -> str | None:
+    said = SubmittedDecision(approver, verdict, **more)
+    return (await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, said)).code
 
 
-async def change(missions: Missions, request_id: str, actor: str, kind: str, **more: object) -> str | None:
-    wish = ChangeInput.model_validate({"actor_id": actor, "kind": kind, **more})
-    return (await missions.workflow_client.change_request(missions.tenant_id, request_id, wish)).code
+async def change(
+    missions: Missions, request_id: str, actor: str, kind: ChangeKind, comment: str = "", **to: tuple[str, ...]
+) -> str | None:
+    wish = Change(actor, kind, now(), comment, Deciders(**to))
+    return (await missions.workflow_client.approvals.change(missions.tenant_id, request_id, wish)).code
 
 
 async def test_a_call_runs_with_the_arguments_that_people_have_approved_and_the_model_is_told(
@@ -167,7 +173,7 @@ async def test_somebody_decides_in_the_place_of_who_is_away(missions: Missions, 
     assert refused.value.code == "already_decided"
     [said] = (await missions.request(request_id)).approval.decisions
     assert (said.approver_id, said.on_behalf_of) == ("otto", "bob")
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await missions.ended(run_id)
 
 
@@ -222,3 +228,17 @@ async def test_a_request_whose_subject_has_changed_is_void(missions: Missions) -
     assert await decide(missions, request_id, "bob") == "subject_changed"
     closed = await missions.closed(request_id)
     assert (closed.status, closed.reason) == (ApprovalStatus.VOIDED, "what was asked for has changed")
+
+
+async def test_a_refusal_says_of_what_kind_it_is(missions: Missions, scripted: ScriptedLLM) -> None:
+    _, request_id = await asked(missions, scripted)
+    await missions.person("olga", "operator")
+    await missions.person("bob", "admin")
+    approvals, tenant_id = missions.workflow_client.approvals, missions.tenant_id
+    stranger = await approvals.decide(tenant_id, request_id, SubmittedDecision("olga", Verdict.APPROVE))
+    assert (stranger.code, stranger.kind) == ("approver_role_missing", Kind.FORBIDDEN)
+    to_nobody = Change("bob", "reassign", now(), to=Deciders(people=("nobody",)))
+    handed_on = await approvals.change(tenant_id, request_id, to_nobody)
+    assert (handed_on.code, handed_on.kind) == ("deciders_unknown", Kind.INVALID)
+    approved = await approvals.decide(tenant_id, request_id, SubmittedDecision("bob", Verdict.APPROVE))
+    assert (approved.code, approved.kind) == (None, None)

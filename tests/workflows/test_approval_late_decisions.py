@@ -10,7 +10,8 @@ from temporalio.worker import Worker
 
 from activities.errors import FailureInterceptor
 from models.messages.approvals import DecisionInput, DecisionOutcome
-from taskforce.core.domain.approvals.approval import ApprovalStatus, workflow_id
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, workflow_id
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.database import Database
@@ -78,8 +79,8 @@ async def test_a_signal_after_the_end_is_refused_and_audited_while_what_follows_
     request_id = await missions.ask(HELD, carries_out=True)
     name = workflow_id(missions.tenant_id, request_id)
     handle = temporal.get_workflow_handle(name)
-    await missions.workflow_client.decide(
-        missions.tenant_id, request_id, DecisionInput(approver_id="bob", verdict="approve")
+    await missions.workflow_client.approvals.decide(
+        missions.tenant_id, request_id, SubmittedDecision("bob", Verdict.APPROVE)
     )
     await happens(temporal, name, "carry_out_request")
     await handle.signal("approve", {"approver": "carol"})

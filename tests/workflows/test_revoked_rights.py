@@ -63,12 +63,16 @@ async def test_an_approval_is_of_no_use_once_the_right_is_lost(
     run_id, request_id = await asked(missions, scripted, key_id)
     if lose is not the_tenant:
         await lose(missions, key_id)
-        assert (await missions.workflow_client.decide(missions.tenant_id, request_id, yes())).status == "approved"
+        assert (
+            await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
+        ).status == "approved"
     else:
-        await missions.workflow_client.signal_run(missions.tenant_id, run_id, "pause")
-        assert (await missions.workflow_client.decide(missions.tenant_id, request_id, yes())).status == "approved"
+        await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
+        assert (
+            await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
+        ).status == "approved"
         await lose(missions, key_id)
-        await missions.workflow_client.signal_run(missions.tenant_id, run_id, "resume")
+        await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "resume")
     run = await missions.ended(run_id)
     [refused] = await missions.observations(run_id)
     assert refused.status is CallStatus.REFUSED
@@ -83,8 +87,8 @@ async def test_an_approver_who_lost_the_role_while_it_waited_does_not_count(
     await missions.person("bob", "admin")
     run_id, request_id = await asked(missions, scripted)
     await missions.person("bob", "viewer")
-    outcome = await missions.workflow_client.decide(missions.tenant_id, request_id, yes())
+    outcome = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     assert (outcome.status, outcome.code) == ("pending", "approver_role_missing")
-    await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await missions.ended(run_id)
     assert EFFECTS[f"{run_id}/1/1"] == 0

@@ -23,9 +23,12 @@ from tests.fixtures import stack as stacks
 from tests.fixtures.every_table import counts
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
-from worker import LATE, WorkerParts, sweeping
+from worker import WorkerParts, sweeping
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress
+from workflows.client.executions import WorkflowExecutions
+from workflows.client.recovery import LATE
+from workflows.client.runs import RunClient
 
 HOME = "platform"
 pytestmark = pytest.mark.usefixtures("worker")
@@ -48,7 +51,7 @@ class Deletions:
 
     async def start(self, drain: timedelta | None = None) -> None:
         await self.order(drain)
-        await self.missions.workflow_client.start_deletion(self.missions.tenant_id)
+        await self.missions.workflow_client.tenants.start_deletion(self.missions.tenant_id)
 
     async def result(self) -> Deletion:
         handle = self.temporal.get_workflow_handle(workflow_id(self.missions.tenant_id))
@@ -201,12 +204,18 @@ async def test_the_log_is_kept_for_its_time_and_then_goes(
     assert len(kept) == 1
 
 
-class DeletionsOnly(WorkflowClient):
-    """A door that starts no runs: those that other tests have left would take the replies of later ones."""
-
-    async def start_run(self, brief: RunSpec) -> bool:
+class NoRuns(RunClient):
+    async def start(self, brief: RunSpec) -> bool:
         del brief
         return False
+
+
+class DeletionsOnly(WorkflowClient):
+    """Starts no runs: those that other tests have left would take the replies of later ones."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        super().__init__(client, task_queue)
+        self.runs = NoRuns(WorkflowExecutions(client, task_queue))
 
 
 async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
@@ -230,9 +239,9 @@ async def test_one_that_an_operator_has_ended_goes_on_when_it_is_asked_for_again
     handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id))
     await handle.terminate()
     for _ in range(2):
-        await missions.workflow_client.start_deletion(missions.tenant_id)
+        await missions.workflow_client.tenants.start_deletion(missions.tenant_id)
     assert (await deletions.result()).is_done
     # And once more, as a gateway might that has not seen the end: it finds everything done.
-    await missions.workflow_client.start_deletion(missions.tenant_id)
+    await missions.workflow_client.tenants.start_deletion(missions.tenant_id)
     assert await deletions.result() == await deletions.report()
     assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED

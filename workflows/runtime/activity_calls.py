@@ -180,6 +180,20 @@ def ran_out(error: BaseException) -> bool:
     )
 
 
+def failure_kind(error: BaseException) -> str | None:
+    """Reads the kind of the domain's error that an activity's failure holds; None where it holds none.
+
+    Failures that older workers have recorded do not say it.
+    """
+    found = None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ApplicationError):
+            found = next((detail for detail in cause.details if isinstance(detail, str)), None)
+        cause = cause.__cause__
+    return found
+
+
 def last_failure(error: BaseException) -> tuple[str, str]:
     """Code and message of the innermost failure that an activity's error holds, for the run's row."""
     silent = "model_unavailable" if getattr(error, "activity_type", None) == "call_model" else "internal"

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from taskforce.application.access.policy_engine import PolicyEngine
-from taskforce.application.identity.principals import known_roles
+from taskforce.application.identity.principals import Actor, known_roles
 from taskforce.core.domain.access.policies import Base, Explained
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules, Principal, require
@@ -89,6 +89,32 @@ async def require_right(
     raise_if_denied(
         await engine.explain(context_of(principal), permission, kind, resource_id, facts), principal, permission
     )
+
+
+async def require_on(
+    store: Store,
+    engine: PolicyEngine,
+    actor: Actor,
+    permission: Permission,
+    resource_id: str | None,
+    facts: Mapping[str, object],
+) -> None:
+    """Lets only an actor go on who may do something to a thing, by roles on that one thing too.
+
+    Args:
+        store: The door to the tenant's data.
+        engine: The policy engine.
+        actor: Who asks.
+        permission: What it takes.
+        resource_id: Which thing; None for all of the kind.
+        facts: What the product has established about the request; see `require_right`.
+
+    Raises:
+        Forbidden: `permission_denied` or `policy_denied`.
+        Unavailable: `policy_unreadable`.
+    """
+    here = await with_resource_roles(store, actor.principal, permission, resource_id, actor.rules, actor.now)
+    await require_right(engine, here, permission, resource_id, facts)
 
 
 async def depends_on_resource(engine: PolicyEngine, principal: Principal, permission: Permission) -> bool:

@@ -179,17 +179,8 @@ def _written(document: object) -> tuple[Policy, dict[str, object]]:
 
 
 def _event(actor: Actor, before: PolicyVersion | None, after: PolicyVersion) -> AuditEvent:
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action="policy.save",
-        resource_type="policy",
-        resource_id="document",
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details={"before": None if before is None else _audit_snapshot(before), "after": _audit_snapshot(after)},
-    )
+    earlier = None if before is None else _audit_snapshot(before)
+    return actor.event("policy.save", "policy", "document", before=earlier, after=_audit_snapshot(after))
 
 
 def _audit_snapshot(version: PolicyVersion) -> dict[str, object]:

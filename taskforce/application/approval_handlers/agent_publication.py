@@ -8,6 +8,7 @@ from taskforce.application.access.authorization import add_resource_roles, conte
 from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler
+from taskforce.application.audit.events import system_event
 from taskforce.application.catalog.agents import told_version
 from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.core.domain.access.policies import Resource, evaluate
@@ -115,19 +116,15 @@ def _approved_by(request: Request, version: AgentVersion) -> bool:
 
 
 def _concluded(action: str, request: Request, agent: Agent, version: AgentVersion, act: Act) -> AuditEvent:
-    return AuditEvent(
+    return system_event(
+        action,
+        "agent",
+        agent.agent_id,
+        act.at,
         actor_id=act.by,
         on_behalf_of=request.approval.requester_id,
-        action=action,
-        resource_type="agent",
-        resource_id=agent.agent_id,
-        outcome="allowed",
         reason=act.comment,
-        channel="worker",
-        at=act.at,
-        details={
-            "approval_id": request.approval.request_id,
-            "before": told_version(version),
-            "after": told_version(agent.version(version.version_id)),
-        },
+        approval_id=request.approval.request_id,
+        before=told_version(version),
+        after=told_version(agent.version(version.version_id)),
     )

@@ -112,7 +112,7 @@ class BudgetRaiseHandler(DefaultHandler):
         if run is None or run.status.is_final:
             return
         try:
-            await runs.signal_run(tenant_id, run_id, LIMITS_RAISED)
+            await runs.signal(tenant_id, run_id, LIMITS_RAISED)
         except Missing:
             # It is started with the limits that whoever starts it has read, perhaps before they were raised.
             raise Unavailable(

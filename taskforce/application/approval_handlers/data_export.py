@@ -11,6 +11,7 @@ from typing import Final
 
 from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
+from taskforce.application.audit.events import system_event
 from taskforce.application.audit.export import Export, next_page
 from taskforce.application.audit.sealing import seal_tenant
 from taskforce.application.identity.principals import load_principal_for_key
@@ -163,13 +164,12 @@ def _problems(payload: Json) -> Sequence[str]:
 
 
 def _exported(tenant_id: str, request: Request, now: datetime) -> AuditEvent:
-    return AuditEvent(
+    return system_event(
+        "audit.export",
+        "audit_log",
+        tenant_id,
+        now,
         actor_id=request.approval.requester_id,
-        action="audit.export",
-        resource_type="audit_log",
-        resource_id=tenant_id,
-        outcome="allowed",
-        at=now,
-        channel="worker",
-        details={"approval_id": request.approval.request_id, "asked": dict(request.payload)},
+        approval_id=request.approval.request_id,
+        asked=dict(request.payload),
     )

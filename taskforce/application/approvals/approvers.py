@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.application.identity.principals import load_principal
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
@@ -40,6 +40,15 @@ async def approver_of(
             raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.") from None
     away = [await _away(records, other, rules, now) for other in await records.delegations.to(user_id, now)]
     return Approver(user_id, roles, tuple(one for one in away if one is not None))
+
+
+async def actor_as_approver(records: Records, actor: Actor) -> Approver:
+    """Loads the actor as an approver, with the roles that count now, and those whose place they take."""
+    user_id, roles = actor.principal.user.user_id, actor.principal.roles
+    if actor.principal.key_id is not None:
+        # A key is cut to its roles, and a delegation is for the person.
+        return Approver(user_id, roles, in_person=False)
+    return await approver_of(records, user_id, actor.rules, actor.now, roles)
 
 
 async def _away(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Approver | None:

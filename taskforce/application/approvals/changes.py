@@ -1,43 +1,18 @@
 """What else people do to an open request: take it back, let others decide, say something."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Literal
+from dataclasses import replace
 
 from taskforce.application.approvals.approvers import approver_of, concerns
 from taskforce.application.approvals.decisions import locked
 from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.identity.principals import load_principal, load_principal_for_key
+from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.definitions import follows
 from taskforce.core.domain.approvals.records import Request
-from taskforce.core.domain.approvals.terms import NOBODY, Deciders
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What somebody wants of an open request.
-
-    Attributes:
-        actor_id: Who.
-        kind: Take it back, or let others decide.
-        at: When, UTC.
-        comment: Why.
-        to: Who shall decide.
-        http_request: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one: what it manages is what counts.
-    """
-
-    actor_id: str
-    kind: Literal["withdraw", "reassign"]
-    at: datetime
-    comment: str = ""
-    to: Deciders = NOBODY
-    http_request: str | None = None
-    key_id: str | None = None
 
 
 class ApprovalChanges:

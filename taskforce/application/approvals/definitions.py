@@ -201,17 +201,8 @@ def _of_profile(rules: DefinitionRules, definition_id: str) -> Definition | None
 def _event(actor: Actor, action: str, before: Definition | None, after: Definition | None) -> AuditEvent:
     about = after or before
     assert about is not None, "something was saved or removed"
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type="workflow",
-        resource_id=about.definition_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details={"before": _audit_snapshot(before), "after": _audit_snapshot(after)},
-    )
+    sides = {"before": _audit_snapshot(before), "after": _audit_snapshot(after)}
+    return actor.event(action, "workflow", about.definition_id, **sides)
 
 
 def _audit_snapshot(definition: Definition | None) -> dict[str, object] | None:

@@ -61,14 +61,5 @@ async def end_delegation(store: Store, actor: Actor) -> None:
 
 
 def _event(actor: Actor, action: str, delegate_id: str, delegation: Delegation) -> AuditEvent:
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type="user",
-        resource_id=delegate_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details={"since": delegation.since.isoformat(), "until": delegation.until.isoformat()},
-    )
+    since, until = delegation.since.isoformat(), delegation.until.isoformat()
+    return actor.event(action, "user", delegate_id, since=since, until=until)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from taskforce.application.audit.events import system_event
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.audit.events import AuditEvent
@@ -153,21 +154,16 @@ def followed(
         now: The time.
     """
     resource_type, resource_id = about
-    return AuditEvent(
-        actor_id="system",
+    return system_event(
+        action,
+        resource_type,
+        resource_id,
+        now,
         on_behalf_of=request.approval.requester_id,
-        action=action,
-        resource_type=resource_type,
-        resource_id=resource_id,
-        outcome="allowed",
-        channel="worker",
-        at=now,
-        details={
-            "approval_id": request.approval.request_id,
-            "approved_by": list(approvers_of(request)),
-            "before": before,
-            "after": after,
-        },
+        approval_id=request.approval.request_id,
+        approved_by=list(approvers_of(request)),
+        before=before,
+        after=after,
     )
 
 

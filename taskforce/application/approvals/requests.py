@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from taskforce.application.approvals.approvers import actor_as_approver, concerns, may_decide
 from taskforce.application.approvals.decisions import locked
 from taskforce.application.approvals.definitions import definitions_of
 from taskforce.application.approvals.handler import TOOL_CALL, DefaultHandler, RequestHandler, approved_hash
@@ -15,11 +16,13 @@ from taskforce.application.idempotency import IdempotentCall, claim, earlier
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.approvals.approval import Approval
 from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, check_known, choose
-from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request, RequestFilter
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.ids import missing, new_id, parse_id
 from taskforce.core.domain.json_limits import Json, check_document, check_texts
+from taskforce.core.domain.paging import Page
+from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
 
 ROUTE = "requests"
@@ -98,6 +101,99 @@ class CreatedRequest:
     request_id: str
     replayed: bool = False
     request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRequest:
+    """A request that somebody may know of, and they themselves as its approver."""
+
+    request: Request
+    approver: Approver
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRequests:
+    """A page of requests, and whoever reads it as an approver.
+
+    Attributes:
+        read: The requests of the page, and one more where there is a next page.
+        approver: Who reads it.
+        hidden: Ids of those that are not shown.
+    """
+
+    read: Sequence[Request]
+    approver: Approver
+    hidden: frozenset[str] = frozenset()
+
+
+async def look_up(store: Store, actor: Actor, request_id: str) -> tuple[Request | None, FoundRequest | None]:
+    """Looks for a request: whether it is there, and whether the actor may know of it.
+
+    Raises:
+        Missing: `request_not_found`: it is no id.
+    """
+    known_id = parse_id(request_id, "request")
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        request = await records.requests.get(known_id)
+        approver = await actor_as_approver(records, actor)
+    if request is None or not _may_know(actor, approver, request):
+        return request, None
+    return request, FoundRequest(request, approver)
+
+
+async def concerning(store: Store, actor: Actor, request: Request) -> FoundRequest:
+    """Loads the actor as an approver of a request that was found by what it is about."""
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        return FoundRequest(request, await actor_as_approver(records, actor))
+
+
+async def find_request(store: Store, actor: Actor, request_id: str) -> FoundRequest:
+    """Finds a request, for its requester, for those who decide it or have, and for auditors.
+
+    Raises:
+        Missing: `request_not_found`: there is none, or it is none of the actor's business.
+    """
+    _, concerned = await look_up(store, actor, request_id)
+    if concerned is None:
+        raise missing("request")
+    return concerned
+
+
+def _may_know(actor: Actor, approver: Approver, request: Request) -> bool:
+    user_id = actor.principal.user.user_id
+    own = request.approval.requester_id == user_id
+    spoke = any(user_id in decision.people for decision in request.approval.decisions)
+    return own or spoke or concerns(request, approver) or Permission.AUDIT_READ in actor.principal.permissions
+
+
+async def list_pending(store: Store, actor: Actor, page: Page) -> ListedRequests:
+    """Lists open requests that the actor may decide now, and the actor's own; those about to close are hidden."""
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        approver = await actor_as_approver(records, actor)
+        pending = await records.requests.pending(page, approver)
+    user_id = actor.principal.user.user_id
+    shown = (one for one in pending if one.approval.requester_id == user_id or may_decide(one, approver, actor.now))
+    hidden = {one.approval.request_id for one in pending} - {one.approval.request_id for one in shown}
+    return ListedRequests(pending, approver, frozenset(hidden))
+
+
+async def list_requests(store: Store, actor: Actor, which: RequestFilter, page: Page) -> ListedRequests:
+    """Lists requests that the actor has made or may decide, whatever became of them; all of them for auditors."""
+    everything = Permission.AUDIT_READ in actor.principal.permissions
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        approver = await actor_as_approver(records, actor)
+        return ListedRequests(await records.requests.page(which, page, None if everything else approver), approver)
+
+
+async def read_history(store: Store, actor: Actor, request_id: str) -> Sequence[HistoryEntry]:
+    """Reads what has happened to a request, oldest first.
+
+    Raises:
+        Missing: As `find_request`.
+    """
+    concerned = await find_request(store, actor, request_id)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        return await records.requests.history(concerned.request.approval.request_id)
 
 
 async def create_request(

@@ -4,17 +4,20 @@ An event is committed with what it tells of, and gets its place in the chain a l
 otherwise everything that a tenant does would wait in one line for the end of the chain.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
+from taskforce.application.audit.events import user_event
 from taskforce.application.audit.sealing import seal_tenant
+from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor, Sealed
-from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.audit.events import AuditEvent, AuditFilter, AuditRecord
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.store import Records, Store
 
 EXPORT_BATCH = 200
@@ -116,6 +119,12 @@ async def export_lines(
     yield closing
 
 
+async def list_events(store: Store, actor: Actor, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
+    """Lists the audit events of the actor's tenant, newest first."""
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        return await records.audit.page(which, page)
+
+
 async def current_anchor(store: Store, tenant_id: str) -> tuple[Anchor, datetime | None]:
     """Where the tenant's chain ends now, and the time of the event before that place; None when none is kept."""
     async with store.tenant(tenant_id) as records:
@@ -162,14 +171,13 @@ async def _pages(store: Store, export: Export) -> AsyncIterator[list[Sealed]]:
 
 
 def _exported(asking: Asking, begin: Anchor, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id=asking.user_id,
-        action="audit.export",
-        resource_type=_LOG,
-        resource_id=asking.tenant_id,
-        outcome="allowed",
-        at=now,
+    return user_event(
+        "audit.export",
+        _LOG,
+        asking.tenant_id,
+        now,
+        user_id=asking.user_id,
         request_id=asking.request_id,
         key_id=asking.key_id,
-        details={"from": str(begin)},
+        **{"from": str(begin)},
     )

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.audit.export import _LOG
 from taskforce.application.audit.sealing import _complain
 from taskforce.application.sweeps import iter_tenants
@@ -63,13 +64,4 @@ async def drop_all_expired(platform: Tenants, store: Store, days: int | None, no
 
 
 def _dropped(tenant_id: str, events: int, start: Anchor, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id="system",
-        action="audit.drop",
-        resource_type=_LOG,
-        resource_id=tenant_id,
-        outcome="allowed",
-        at=now,
-        channel="worker",
-        details={"events": events, "start": str(start)},
-    )
+    return system_event("audit.drop", _LOG, tenant_id, now, events=events, start=str(start))

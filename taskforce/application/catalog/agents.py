@@ -315,17 +315,7 @@ def require_seen(agent: Agent, seen: frozenset[int] | None) -> None:
 
 def event(actor: Actor, action: str, agent: Agent, **details: object) -> AuditEvent:
     """What somebody did to an agent, for the audit log."""
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type="agent",
-        resource_id=agent.agent_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details=details,
-    )
+    return actor.event(action, "agent", agent.agent_id, **details)
 
 
 def audit_snapshot(agent: Agent) -> dict[str, object]:

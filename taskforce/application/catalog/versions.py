@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from taskforce.application.catalog.agents import Named, act_of, audit_snapshot, changing, event, locked, told_version
 from taskforce.application.identity.principals import Actor
-from taskforce.application.runs.control import Steerer, steered
 from taskforce.core.domain.catalog.agent import Agent
 from taskforce.core.domain.catalog.definition import Definition
 from taskforce.core.domain.catalog.version import AgentVersion
@@ -193,9 +192,8 @@ async def _open_runs(records: Records, actor: Actor, agent: Agent, version_id: s
     if how.in_flight is not InFlight.CANCEL:
         return await records.runs.open_of_version(known_id, MOST_RUNS)
     found = await records.runs.to_cancel(known_id, actor.now)
-    by = Steerer(actor.principal.user.user_id, actor.request_id, actor.principal.key_id)
     for run_id in found:
-        await records.audit.append(steered(run_id, "run.cancel", by, actor.now))
+        await records.audit.append(actor.event("run.cancel", "run", run_id))
     return found
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskforce.application.identity.principals import Actor
-from taskforce.application.identity.users import UserAdministration, lock_users, user_event
+from taskforce.application.identity.users import UserAdministration, lock_users
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.api_keys import ApiKey, issue
 from taskforce.core.domain.ids import missing
@@ -77,7 +77,7 @@ async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
         )
         await records.keys.add(key)
         told = {"before": None, "after": _audit_snapshot(key)}
-        await records.audit.append(user_event(actor, "api_key.create", "api_key", key.key_id, told))
+        await records.audit.append(actor.event("api_key.create", "api_key", key.key_id, **told))
     return Issued(key, plaintext)
 
 
@@ -127,7 +127,7 @@ async def revoke_key(store: Store, actor: Actor, key_id: str) -> None:
                 "before": _audit_snapshot(key),
                 "after": {**_audit_snapshot(key), "revoked_at": actor.now.isoformat()},
             }
-            await records.audit.append(user_event(actor, "api_key.revoke", "api_key", key_id, told))
+            await records.audit.append(actor.event("api_key.revoke", "api_key", key_id, **told))
 
 
 def _check_may_have_a_key(dealing: UserAdministration) -> None:
@@ -147,3 +147,10 @@ def _audit_snapshot(key: ApiKey) -> dict[str, object]:
         "roles": sorted(key.roles),
         "expires_at": key.expires_at.isoformat(),
     }
+
+
+async def owner_of(store: Store, tenant_id: str, key_id: str) -> str | None:
+    """Finds the user on whose behalf a key acts; None when there is no such key."""
+    async with store.tenant(tenant_id) as records:
+        key = await records.keys.get(key_id)
+    return None if key is None else key.user_id

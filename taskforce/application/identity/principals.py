@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Forbidden, Limited, Unauthenticated
 from taskforce.core.domain.identity.api_keys import ApiKey, key_hash, looks_like_key
 from taskforce.core.domain.identity.principals import AccessRules, Principal
@@ -39,6 +40,27 @@ class Actor:
     rules: AccessRules
     request_id: str | None
     now: datetime
+
+    def event(self, action: str, resource_type: str, resource_id: str, **details: object) -> AuditEvent:
+        """Makes the audit event of something that the actor was allowed to do.
+
+        Args:
+            action: What was done, for example `user.create`.
+            resource_type: To what kind of thing.
+            resource_id: To which one.
+            **details: Further facts, for example `before` and `after`.
+        """
+        return AuditEvent(
+            actor_id=self.principal.user.user_id,
+            action=action,
+            resource_type=resource_type,
+            resource_id=resource_id,
+            outcome="allowed",
+            at=self.now,
+            request_id=self.request_id,
+            key_id=self.principal.key_id,
+            details=details or None,
+        )
 
     @property
     def runs_platform(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from taskforce.application.identity.principals import Actor, known_roles
-from taskforce.application.identity.users import lock_users, user_event
+from taskforce.application.identity.users import lock_users
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.identity.roles import ResourceGrant, allowed_by
@@ -76,7 +76,7 @@ def _grant_event(actor: Actor, action: str, before: ResourceGrant | None, after:
     assert one is not None
     told = told_grant(one)
     sides = {"before": None if before is None else told, "after": None if after is None else told}
-    return user_event(actor, action, "user", one.user_id, sides)
+    return actor.event(action, "user", one.user_id, **sides)
 
 
 def told_grant(grant: ResourceGrant) -> dict[str, object]:

@@ -176,17 +176,8 @@ def _event(
     after: Role | None,
     more: Mapping[str, object] = MappingProxyType({}),
 ) -> AuditEvent:
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type="role",
-        resource_id=role_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details={**more, "before": _audit_snapshot(before), "after": _audit_snapshot(after)},
-    )
+    sides = {"before": _audit_snapshot(before), "after": _audit_snapshot(after)}
+    return actor.event(action, "role", role_id, **more, **sides)
 
 
 def _audit_snapshot(role: Role | None) -> dict[str, object] | None:

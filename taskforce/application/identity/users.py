@@ -312,31 +312,8 @@ def _action(before: UserRecord, after: UserRecord) -> str:
 
 
 def _event(actor: Actor, action: str, before: UserRecord | None, after: UserRecord) -> AuditEvent:
-    told = {"before": None if before is None else audit_snapshot(before), "after": audit_snapshot(after)}
-    return user_event(actor, action, "user", after.user_id, told)
-
-
-def user_event(actor: Actor, action: str, kind: str, thing_id: str, details: Mapping[str, object]) -> AuditEvent:
-    """What the log keeps of something that was allowed.
-
-    Args:
-        actor: Who acted.
-        action: What was done, for example `user.create`.
-        kind: To what kind of thing.
-        thing_id: To which one.
-        details: `before` and `after`.
-    """
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type=kind,
-        resource_id=thing_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details=details,
-    )
+    earlier = None if before is None else audit_snapshot(before)
+    return actor.event(action, "user", after.user_id, before=earlier, after=audit_snapshot(after))
 
 
 def audit_snapshot(user: UserRecord) -> dict[str, object]:

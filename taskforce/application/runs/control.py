@@ -1,17 +1,45 @@
 """What people do to a run that is under way: words, and marks of who paused, resumed or cancelled it."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
+
+from taskforce.application.audit.events import user_event
 from taskforce.application.idempotency import IdempotentCall, claim
-from taskforce.application.identity.principals import load_principal_for_key
-from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.domain.errors import Forbidden
+from taskforce.application.identity.principals import Actor, load_principal_for_key
+from taskforce.application.late_start import reach
+from taskforce.application.runs.lifecycle import RunLifecycle, require_run
+from taskforce.core.domain.errors import Conflict, Forbidden, Missing, Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing, new_id
-from taskforce.core.domain.runs.run import Run
+from taskforce.core.domain.runs.run import Ending, Run, RunStatus
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.workflows import RunWorkflows
+
+AT_A_TIME = 20
+MOST_AT_ONCE = 500
+"""Runs that a caller waits for; the others are asked within seconds."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPorts:
+    """What reaching a run that is under way needs.
+
+    Attributes:
+        store: The tenants' data.
+        workflows: The workflows of runs.
+        lifecycle: Ends the rows of runs that have no workflow.
+    """
+
+    store: Store
+    workflows: RunWorkflows
+    lifecycle: RunLifecycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +63,6 @@ class Saying:
     key_id: str | None = None
     held: frozenset[Permission] = frozenset()
     is_narrowed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Steerer:
-    """Who steers a run.
-
-    Attributes:
-        user_id: The user.
-        request_id: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one.
-    """
-
-    user_id: str
-    request_id: str | None
-    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +111,15 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
         data = {"author_id": saying.author_id, "text": saying.text[:500]}
         await records.events.append(run_id, "word.added", data, now)
-        by = Steerer(saying.author_id, saying.request_id, saying.key_id)
-        told = steered(run_id, "run.message", by, now)
+        told = user_event(
+            "run.message",
+            "run",
+            run_id,
+            now,
+            user_id=saying.author_id,
+            request_id=saying.request_id,
+            key_id=saying.key_id,
+        )
         await records.audit.append(replace(told, content={"text": saying.text}))
     return Said(word_id)
 
@@ -126,33 +146,87 @@ async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now
     return Said(str(first["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
 
 
-async def mark(store: Store, run: Run, action: str, by: Steerer, now: datetime) -> None:
+async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
     """Audits that somebody is about to steer a run.
 
     Args:
         store: The tenants' data.
+        actor: Who.
         run: The run.
         action: For example `run.cancel`.
-        by: Who.
-        now: The time.
 
     Raises:
         Conflict: `run_finished`.
     """
     run.require_open()
     async with store.tenant(run.brief.tenant_id) as records:
-        await records.audit.append(steered(run.brief.run_id, action, by, now))
+        await records.audit.append(actor.event(action, "run", run.brief.run_id))
 
 
-def steered(run_id: str, action: str, by: Steerer, now: datetime) -> AuditEvent:
-    """What somebody did to a run, for the audit log."""
-    return AuditEvent(
-        actor_id=by.user_id,
-        action=action,
-        resource_type="run",
-        resource_id=run_id,
-        outcome="allowed",
-        at=now,
-        request_id=by.request_id,
-        key_id=by.key_id,
-    )
+async def steer(ports: ControlPorts, run: Run, act: Callable[[], Awaitable[None]]) -> None:
+    """Reaches the run's workflow, starting it first if that has not happened yet.
+
+    Raises:
+        Conflict: `run_finished`: it ended meanwhile.
+        Unavailable: Temporal does not answer.
+        Missing: `run_not_found`: its workflow was ended from outside; only `cancel` makes sense then.
+    """
+
+    async def begin() -> None:
+        current = await require_run(ports.store, run.brief.tenant_id, run.brief.run_id)
+        current.require_open()
+        await ports.workflows.start(run.brief)
+
+    await reach(act, begin)
+
+
+async def signal(ports: ControlPorts, run: Run, name: str, *arguments: str) -> None:
+    """Sends a signal to a run.
+
+    Args:
+        ports: What it needs.
+        run: The run.
+        name: `pause`, `resume` or `add_word`.
+        *arguments: What goes with it.
+
+    Raises:
+        DomainError: As `steer`.
+    """
+    tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
+    await steer(ports, run, lambda: ports.workflows.signal(tenant_id, run_id, name, *arguments))
+
+
+async def cancel(ports: ControlPorts, run: Run) -> None:
+    """Asks a run to end. One whose workflow was ended from outside is ended here, for nobody else is left to do it.
+
+    Raises:
+        Conflict: `run_finished`.
+        Unavailable: Temporal does not answer.
+    """
+    tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
+    try:
+        await steer(ports, run, lambda: ports.workflows.cancel(tenant_id, run_id))
+    except Missing:
+        await ports.lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
+
+
+async def cancel_all(ports: ControlPorts, tenant_id: str, run_ids: Sequence[str]) -> int:
+    """Asks runs to end that are noted to be cancelled; one that has ended meanwhile needs nothing more.
+
+    Returns:
+        How many were asked. The others, where Temporal does not answer or there are too many, a sweeper asks.
+    """
+    room = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(run_id: str) -> bool:
+        async with room:
+            try:
+                await cancel(ports, await require_run(ports.store, tenant_id, run_id))
+            except (Conflict, Missing):
+                return False
+            except Unavailable as error:
+                _log.warning("run.not_cancelled", run_id=run_id, code=error.code)
+                return False
+        return True
+
+    return sum(await asyncio.gather(*map(one, run_ids[:MOST_AT_ONCE])))

@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
+from taskforce.application.identity.principals import Actor
+from taskforce.application.runs.workspace import checked_path
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.metering.usage import StepUsage
+from taskforce.core.domain.paging import Page
+from taskforce.core.domain.runs.records import Event, RunFilter
+from taskforce.core.domain.runs.run import Run
 from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
-from taskforce.core.interfaces.store import Records
+from taskforce.core.interfaces.store import Store
+from taskforce.core.interfaces.tools import StoredFile, ToolFailure
 
 WHOLE = 2**31 - 1
 
@@ -51,44 +57,98 @@ class StepSeen:
     at: datetime
 
 
-async def read_steps(records: Records, run_id: str, after: int, most: int) -> tuple[StepSeen, ...]:
+async def list_runs(store: Store, actor: Actor, which: RunFilter, page: Page) -> Sequence[Run]:
+    """Lists the runs of the actor's tenant, newest first."""
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        return await records.runs.page(which, page)
+
+
+async def read_steps(store: Store, run: Run, after: int, most: int) -> Sequence[StepSeen]:
     """Reads steps in order.
 
     Args:
-        records: The tenant's records.
-        run_id: The run.
+        store: The tenants' data.
+        run: The run.
         after: The step after which to begin; 0 for the start.
         most: How many at most.
     """
-    entries = await records.transcripts.range(run_id, after, most)
-    spent = await records.usage.of_steps(run_id, after + 1, after + most)
+    run_id = run.brief.run_id
+    async with store.tenant(run.brief.tenant_id) as records:
+        entries = await records.transcripts.range(run_id, after, most)
+        spent = await records.usage.of_steps(run_id, after + 1, after + most)
     usage = {one.step: one for one in spent}
     steps = groupby(entries, key=lambda entry: entry.step)
     return tuple(_step(step, tuple(of_step), usage.get(step, StepUsage(step))) for step, of_step in steps)
 
 
-async def read_todo(records: Records, run_id: str) -> TodoList:
+async def read_todo(store: Store, run: Run) -> TodoList:
     """Reads the plan as the agent wrote it last; an empty one when it wrote none."""
-    written = await records.transcripts.last_of_tool(run_id, TODO_TOOL)
-    reply = await records.transcripts.entry(run_id, written.step, 0) if written else None
+    run_id = run.brief.run_id
+    async with store.tenant(run.brief.tenant_id) as records:
+        written = await records.transcripts.last_of_tool(run_id, TODO_TOOL)
+        reply = await records.transcripts.entry(run_id, written.step, 0) if written else None
     if written is None or reply is None:
         return TodoList()
     return _plan(CallSeen(written.call, reply.tool_calls[written.call - 1], written)) or TodoList()
 
 
-async def read_result(records: Records, run_id: str, step: int, call: int) -> str:
+async def read_result(store: Store, run: Run, step: int, call: int) -> str:
     """Reads a tool's whole result.
 
     Raises:
         Missing: `result_not_found`.
     """
-    whole = await records.results.read(run_id, step, call, 0, WHOLE)
-    if whole is not None:
-        return whole
-    entry = await records.transcripts.entry(run_id, step, call)
+    run_id = run.brief.run_id
+    async with store.tenant(run.brief.tenant_id) as records:
+        whole = await records.results.read(run_id, step, call, 0, WHOLE)
+        if whole is not None:
+            return whole
+        entry = await records.transcripts.entry(run_id, step, call)
     if entry is None or entry.kind is not EntryKind.OBSERVATION:
         raise missing("result")
     return entry.text
+
+
+async def list_files(store: Store, run: Run) -> Sequence[StoredFile]:
+    """Lists the files of the run's workspace."""
+    async with store.tenant(run.brief.tenant_id) as records:
+        return await records.files.list(run.brief.run_id)
+
+
+async def read_file(store: Store, run: Run, path: str) -> tuple[str, bytes]:
+    """Reads a file of the run's workspace.
+
+    Returns:
+        Its path as the workspace has it, and what it holds.
+
+    Raises:
+        Missing: `file_not_found`.
+    """
+    try:
+        known = checked_path(path)
+    except ToolFailure:
+        raise missing("file") from None
+    async with store.tenant(run.brief.tenant_id) as records:
+        content = await records.files.read(run.brief.run_id, known)
+    if content is None:
+        raise missing("file")
+    return known, content
+
+
+async def read_events(store: Store, run: Run, after: int, most: int) -> tuple[Sequence[Event], bool]:
+    """Reads the milestones of a run after one of them.
+
+    Returns:
+        The milestones, and whether there will be no more after them: the run has ended, or is gone.
+    """
+    run_id = run.brief.run_id
+    async with store.tenant(run.brief.tenant_id) as records:
+        events = await records.events.after(run_id, after, most)
+        if events:
+            return events, False
+        current = await records.runs.get(run_id)
+        # Read once more after the status: the last milestone is committed together with it.
+        return await records.events.after(run_id, after, most), current is None or current.status.is_final
 
 
 def _step(step: int, entries: Sequence[Entry], usage: StepUsage) -> StepSeen:

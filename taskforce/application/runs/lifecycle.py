@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.runs.log_context import COMPLETED, STARTED, log_context
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.audit.events import AuditEvent
@@ -154,17 +155,16 @@ async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
 
 
 def _audited(brief: RunSpec, ending: Ending, now: datetime) -> AuditEvent:
-    return AuditEvent(
+    return system_event(
+        "run.end",
+        "run",
+        brief.run_id,
+        now,
         actor_id=f"agent:{brief.agent.agent_id}",
         on_behalf_of=brief.user_id,
-        action="run.end",
-        resource_type="run",
-        resource_id=brief.run_id,
         outcome=ending.status.value,
         reason=ending.error_code or ending.stop_reason,
-        channel="worker",
         key_id=brief.key_id,
-        at=now,
     )
 
 

@@ -1,8 +1,10 @@
 """What the model is told of its tool calls, and what is kept of it: transcript, milestone and audit together."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.runs.tool_calls import content_of
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.run import RunSpec
@@ -71,20 +73,22 @@ async def _tell(records: Records, brief: RunSpec, call: RequestedCall, entry: En
 
 def _audit(brief: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
-    return AuditEvent(
+    told = system_event(
+        "tool.call",
+        "tool",
+        entry.tool or "",
+        entry.at,
         actor_id=f"agent:{brief.agent.agent_id}",
         on_behalf_of=brief.user_id,
-        action="tool.call",
-        resource_type="tool",
-        resource_id=entry.tool or "",
         outcome="denied" if refused else "allowed",
         reason=_reason(entry.text) if refused else None,
-        channel="worker",
         key_id=brief.key_id,
-        at=entry.at,
-        details={"run_id": brief.run_id, "step": entry.step, "call": entry.call, "status": entry.status},
-        content=content_of(call),
+        run_id=brief.run_id,
+        step=entry.step,
+        call=entry.call,
+        status=entry.status,
     )
+    return replace(told, content=content_of(call))
 
 
 def _reason(text: str) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.sweeps import iter_tenants
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.records import Erased
@@ -79,18 +80,13 @@ async def _erased(store: Store, tenant_id: str, now: datetime) -> int:
 
 
 def _audit_snapshot(tenant_id: str, erased: Erased, kept_since: datetime, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id="system",
-        action="run.erase",
-        resource_type="tenant",
-        resource_id=tenant_id,
-        outcome="allowed",
-        at=now,
-        channel="worker",
-        details={
-            "runs": erased.runs,
-            "requests": erased.requests,
-            "sessions": erased.sessions,
-            "ended_before": kept_since.isoformat(),
-        },
+    return system_event(
+        "run.erase",
+        "tenant",
+        tenant_id,
+        now,
+        runs=erased.runs,
+        requests=erased.requests,
+        sessions=erased.sessions,
+        ended_before=kept_since.isoformat(),
     )

@@ -1,173 +1,167 @@
-"""Asking for a run: what is committed before anything is started."""
+"""Starting a run: what every way to a run does, be it a route, a schedule, a sub-agent or a tool server."""
 
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import uuid4
 
-from taskforce.application.idempotency import IdempotentCall, claim
-from taskforce.application.runs.pinning import hold_startable
-from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.domain.errors import Invalid, Limited
-from taskforce.core.domain.ids import missing, new_id
-from taskforce.core.domain.json_limits import check_document
-from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
-from taskforce.core.domain.runs.transcript import Entry, EntryKind, mission_text
-from taskforce.core.interfaces.store import Records, Store
+from taskforce.application.access.authorization import require_on
+from taskforce.application.access.policy_engine import PolicyEngine
+from taskforce.application.identity.principals import Actor
+from taskforce.application.late_start import start_or_leave
+from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
+from taskforce.application.runs.pinning import MOVED_ON, find_startable
+from taskforce.core.domain.errors import DomainError, Invalid
+from taskforce.core.domain.ids import is_id, missing
+from taskforce.core.domain.runs.selection import AgentSelector, SelectedAgent, VersionSelector
+from taskforce.core.interfaces.agents import AgentSource
+from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.store import Store
+from taskforce.core.interfaces.workflows import RunWorkflows
 
-MAX_CONTEXT = 100_000
-RETRY_SECONDS = 10
-ROUTE = "execute"
-_SESSION = re.compile(r"session-[A-Za-z0-9._-]{1,100}")
+
+@dataclass(frozen=True, slots=True)
+class RunPorts:
+    """What starting a run needs.
+
+    Attributes:
+        store: The tenants' data.
+        workflows: The workflows of runs.
+        agents: The deployment's own agents.
+        policies: Decides by the tenants' policies.
+    """
+
+    store: Store
+    workflows: RunWorkflows
+    agents: AgentSource
+    policies: PolicyEngine
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a caller asks for.
+    """What somebody asks for.
 
     Attributes:
-        tenant_id: The caller's tenant.
-        user_id: The caller.
         mission: What shall be done.
-        agent: The agent, resolved and pinned.
-        profile: The profile that it came from.
-        limits: What the run may use.
+        agent: By which agent, and within which limits.
         context: Facts that go along.
         session_id: A session to go on with, or None for a new one.
         idempotency_key: The caller's key, if any.
-        body: The body as it was sent, to tell a repeated request from another one.
-        request_id: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one.
-        most_sessions: Runs of the tenant that may be open at a time, each in a session; None is no limit.
-        claimed_roles: The roles that the token claims which asks; None when a key does.
+        body: The request as it was sent, to tell a repeated one from another.
+        facts: What the product has established about the request, for rules of a policy.
     """
 
-    tenant_id: str
-    user_id: str
     mission: str
-    agent: AgentDefinition
-    profile: str
-    limits: Limits
-    context: Mapping[str, object]
-    session_id: str | None
-    idempotency_key: str | None
-    body: Mapping[str, object]
-    request_id: str | None
-    most_sessions: int | None = None
-    key_id: str | None = None
-    claimed_roles: frozenset[str] | None = None
+    agent: AgentSelector = field(default_factory=AgentSelector)
+    context: Mapping[str, object] = field(default_factory=dict)
+    session_id: str | None = None
+    idempotency_key: str | None = None
+    body: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedRun:
-    """A run that is committed; `replayed` tells that an earlier request with the same key asked for it.
+class StartedRun:
+    """A run that is committed, and started unless an outage left that to the sweeper.
 
     Attributes:
         run_id: The run.
         session_id: Its session.
-        replayed: Nothing is to be started.
-        brief: What is to be started, unless replayed.
+        agent_id: Its agent.
+        replayed: An earlier request with the same key asked for it.
+        deprecated_at: Since when the caller should move on to another version of the agent, if so.
     """
 
     run_id: str
     session_id: str
+    agent_id: str
     replayed: bool = False
-    brief: RunSpec | None = None
+    deprecated_at: datetime | None = None
 
 
-async def create_run(store: Store, mission: RunRequest, now: datetime) -> AcceptedRun:
-    """Commits the run's row, its mission and its first milestone; starting the workflow comes after.
+async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> StartedRun:
+    """Chooses the agent, commits the run and starts its workflow; what a crash leaves unstarted, a sweeper starts.
+
+    Args:
+        ports: What it needs.
+        actor: Who asks, with the rights of now.
+        request: What for.
 
     Raises:
-        Missing: `session_not_found`.
-        Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
-            `context_malformed`.
+        Forbidden: `permission_denied` or `policy_denied`.
+        Missing: `agent_not_found`, `profile_not_found`, `version_not_found`, `alias_not_found` or `session_not_found`.
+        Invalid: What `AgentSource` and `create_run` refuse; `agent_has_no_versions`.
+        Conflict: `agent_not_published`, `version_not_published` or `version_draining`.
         Limited: `too_many_sessions`.
-        Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
+        Unavailable: The database does not answer, or the tenant's policy cannot be read.
     """
-    _require_session_name(mission)
-    check_document(mission.context, "context")
-    if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
-        raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
-    async with store.tenant(mission.tenant_id) as records:
-        brief = _brief(mission, now)
-        earlier = await _claim(records, mission, brief, now)
-        if earlier is not None:
-            return earlier
-        await hold_startable(records, brief.agent)
-        await _require_room(records, mission)
-        await records.runs.add(brief)
-        if mission.session_id is not None:
-            # Only now: of two who begin the same session at once, the second has waited for the first's commit.
-            await _require_session(records, mission)
-        text = mission_text(brief.mission, brief.context)
-        mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)
-        await records.transcripts.append(brief.run_id, mission_said)
-        await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
-        await records.audit.append(_started(mission, brief))
-        return AcceptedRun(brief.run_id, brief.session_id, brief=brief)
+    agent_id = await _agent_id(ports, actor, request.agent)
+    await require_on(ports.store, ports.policies, actor, Permission.AGENT_EXECUTE, agent_id, request.facts)
+    try:
+        return await _start(ports, actor, request, agent_id)
+    except DomainError as error:
+        if request.agent.version is not None or error.code not in MOVED_ON:
+            raise
+    # The name that led to this version a moment ago leads to another one by now, or to none.
+    return await _start(ports, actor, request, agent_id)
 
 
-async def _require_room(records: Records, mission: RunRequest) -> None:
-    # Each open run counts, whichever session it is in: one session must not be the way around the limit.
-    most = mission.most_sessions
-    if most is not None and await records.runs.open_runs() >= most:
-        text = f"Your tenant may have {most} sessions with an open run at a time. Wait until a run has ended."
-        raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
+async def _agent_id(ports: RunPorts, actor: Actor, asked: AgentSelector) -> str | None:
+    """Finds the id of the agent that is meant; what is asked for itself where there is none."""
+    name = ports.agents.agent_id(asked.agent_id, asked.profile)
+    if name is None or asked.agent_id is None or ports.agents.knows(name):
+        return name
+    if is_id(name):
+        return name.lower()
+    async with ports.store.tenant(actor.principal.tenant.tenant_id) as records:
+        return await records.catalog.id_of(name) or name
 
 
-def _brief(mission: RunRequest, now: datetime) -> RunSpec:
-    return RunSpec(
-        tenant_id=mission.tenant_id,
-        run_id=new_id(),
-        session_id=mission.session_id or f"{mission.tenant_id}:session-{uuid4()}",
-        user_id=mission.user_id,
-        profile=mission.profile,
-        agent=mission.agent,
-        mission=mission.mission,
-        context=mission.context,
-        limits=mission.limits,
-        created_at=now,
-        key_id=mission.key_id,
-        claimed_roles=mission.claimed_roles,
+async def _start(ports: RunPorts, actor: Actor, request: RunRequest, agent_id: str | None) -> StartedRun:
+    chosen = await _choose(ports, actor, request.agent, agent_id)
+    created = await create_run(ports.store, _new(actor, request, chosen), actor.now)
+    brief = created.brief
+    if brief is not None:
+        await start_or_leave(lambda: ports.workflows.start(brief))
+    return _started(created, chosen)
+
+
+async def _choose(ports: RunPorts, actor: Actor, asked: AgentSelector, agent_id: str | None) -> SelectedAgent:
+    if asked.agent_id is None or ports.agents.knows(asked.agent_id):
+        if asked.version is not None or asked.alias is not None:
+            raise Invalid("agent_has_no_versions", "The agent of a profile has no versions; leave them out.")
+        return ports.agents.choose(asked)
+    # By the id that the rights were looked up for, so that a name that moves meanwhile changes nothing.
+    if agent_id is None or not is_id(agent_id):
+        raise missing("agent")
+    wanted = VersionSelector(agent_id, asked.version, asked.alias)
+    return ports.agents.pinned(asked, await find_startable(ports.store, actor.principal.tenant.tenant_id, wanted))
+
+
+def _new(actor: Actor, request: RunRequest, chosen: SelectedAgent) -> NewRun:
+    principal = actor.principal
+    return NewRun(
+        tenant_id=principal.tenant.tenant_id,
+        user_id=principal.user.user_id,
+        mission=request.mission,
+        agent=chosen.agent,
+        profile=chosen.profile,
+        limits=chosen.limits,
+        context=request.context,
+        session_id=request.session_id,
+        idempotency_key=request.idempotency_key,
+        body=request.body,
+        request_id=actor.request_id,
+        key_id=principal.key_id,
+        claimed_roles=principal.claims,
+        most_sessions=principal.tenant.settings.max_concurrent_sessions,
     )
 
 
-async def _claim(records: Records, mission: RunRequest, brief: RunSpec, now: datetime) -> AcceptedRun | None:
-    keyed = IdempotentCall(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
-    first = await claim(records, keyed, {"run_id": brief.run_id, "session_id": brief.session_id}, now)
-    return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
-
-
-def _require_session_name(mission: RunRequest) -> None:
-    tenant_id, _, name = (mission.session_id or f"{mission.tenant_id}:session-new").partition(":")
-    if tenant_id != mission.tenant_id or not _SESSION.fullmatch(name):
-        raise missing("session")
-
-
-async def _require_session(records: Records, mission: RunRequest) -> None:
-    owner = await records.runs.session_owner(str(mission.session_id))
-    if owner is not None and owner != mission.user_id:
-        raise missing("session")
-
-
-def _started(mission: RunRequest, brief: RunSpec) -> AuditEvent:
-    return AuditEvent(
-        actor_id=mission.user_id,
-        action="run.start",
-        resource_type="run",
-        resource_id=brief.run_id,
-        outcome="allowed",
-        at=brief.created_at,
-        request_id=mission.request_id,
-        key_id=mission.key_id,
-        details={"agent_id": brief.agent.agent_id, "session_id": brief.session_id, **_pinned(brief)},
-        content={"mission": brief.mission, "context": brief.context},
+def _started(created: AcceptedRun, chosen: SelectedAgent) -> StartedRun:
+    return StartedRun(
+        created.run_id,
+        created.session_id,
+        chosen.agent.agent_id,
+        replayed=created.replayed,
+        deprecated_at=chosen.deprecated_at,
     )
-
-
-def _pinned(brief: RunSpec) -> dict[str, object]:
-    pinned = brief.agent.pinned
-    return {} if pinned is None else {"version": pinned.version_number, "config_hash": pinned.config_hash}

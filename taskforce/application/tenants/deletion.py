@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.audit.sealing import seal_tenant
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.core.domain.audit.events import AuditEvent
@@ -17,7 +18,7 @@ from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.deletion import Deletion, Phase
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.store import Platform, Store
-from taskforce.core.interfaces.workflows import Executions, Forgotten
+from taskforce.core.interfaces.workflows import Forgotten, RunCancellation, TenantHistories
 
 ROWS: Final = 2_000
 """Rows that one transaction erases at most."""
@@ -50,17 +51,26 @@ class Erasing:
     Args:
         store: The tenants' data.
         platform: The door that finds a report, whoever keeps it.
-        executions: The tenants' workflows.
+        runs: The workflows of their runs.
+        histories: The histories of all their workflows.
         lifecycle: Ends the rows of runs that have no workflow.
         clock: The time.
     """
 
     def __init__(
-        self, store: Store, platform: Platform, executions: Executions, lifecycle: RunLifecycle, clock: Clock
+        self,
+        store: Store,
+        platform: Platform,
+        *,
+        runs: RunCancellation,
+        histories: TenantHistories,
+        lifecycle: RunLifecycle,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._platform = platform
-        self._executions = executions
+        self._runs = runs
+        self._histories = histories
         self._lifecycle = lifecycle
         self._clock = clock
 
@@ -113,7 +123,7 @@ class Erasing:
     async def forget(self, tenant_id: str) -> Forgotten:
         """Deletes the histories of the tenant's workflows, as far as Temporal lets us, and notes how many."""
         deletion = await self._deletion(tenant_id)
-        forgotten = await self._executions.forget_tenant(tenant_id)
+        forgotten = await self._histories.forget(tenant_id)
         facts = {"deleted": forgotten.deleted, "left": forgotten.left}
         await self._passed(deletion, Phase.HISTORIES_DELETED, facts)
         return forgotten
@@ -156,7 +166,7 @@ class Erasing:
                 continue
             told[run_id] = now
             try:
-                await self._executions.cancel_run(tenant_id, run_id)
+                await self._runs.cancel(tenant_id, run_id)
             except Missing:
                 # It was never started, or its workflow was ended from outside: nobody else ends its row.
                 await self._lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
@@ -167,14 +177,12 @@ class Erasing:
 
 
 def _erased(deletion: Deletion, now: datetime) -> AuditEvent:
-    return AuditEvent(
-        actor_id="system",
+    return system_event(
+        "tenant.erased",
+        "tenant",
+        deletion.order.tenant_id,
+        now,
         on_behalf_of=deletion.order.requested_by,
-        action="tenant.erased",
-        resource_type="tenant",
-        resource_id=deletion.order.tenant_id,
-        outcome="allowed",
-        channel="worker",
-        at=now,
-        details={"rows": sum(deletion.erased.values()), "log_end": str(deletion.log_end)},
+        rows=sum(deletion.erased.values()),
+        log_end=str(deletion.log_end),
     )

@@ -51,7 +51,7 @@ async def request_deletion(store: Store, platform: Platform, actor: Actor, wish:
     known = await platform.deletion(wish.tenant_id)
     if known is None:
         async with store.tenant(own_id) as records:
-            await _begin(records, order, actor.principal.key_id)
+            await _begin(records, actor, order)
         known = await platform.deletion(wish.tenant_id)
     if known is None:
         raise missing("tenant")
@@ -97,7 +97,7 @@ async def start_late_deletions(platform: Platform, before: datetime, start: Call
         await start(tenant_id)
 
 
-async def _begin(records: Records, order: DeletionOrder, key_id: str | None) -> None:
+async def _begin(records: Records, actor: Actor, order: DeletionOrder) -> None:
     match await records.deletions.begin(order):
         case Begun.MISSING:
             raise missing("tenant")
@@ -105,7 +105,7 @@ async def _begin(records: Records, order: DeletionOrder, key_id: str | None) -> 
             text = "This tenant keeps the reports of others that were deleted; it was the platform's once."
             raise Conflict("tenant_keeps_reports", text)
         case Begun.BEGUN:
-            await records.audit.append(_event(order, key_id))
+            await records.audit.append(_event(actor, order))
         case Begun.KNOWN:
             return
 
@@ -117,16 +117,7 @@ def _require_operator(actor: Actor, tenant_id: str) -> None:
         raise missing("tenant")
 
 
-def _event(order: DeletionOrder, key_id: str | None) -> AuditEvent:
+def _event(actor: Actor, order: DeletionOrder) -> AuditEvent:
     until = None if order.runs_until is None else order.runs_until.isoformat()
-    return AuditEvent(
-        actor_id=order.requested_by,
-        action="tenant.delete",
-        resource_type="tenant",
-        resource_id=order.tenant_id,
-        outcome="allowed",
-        at=order.requested_at,
-        request_id=order.request_id,
-        key_id=key_id,
-        details={"runs": "cancel" if until is None else "drain", "runs_until": until},
-    )
+    runs = "cancel" if until is None else "drain"
+    return actor.event("tenant.delete", "tenant", order.tenant_id, runs=runs, runs_until=until)

@@ -121,21 +121,8 @@ def _event(actor: Actor, action: str, tenant: Tenant, before: Tenant | None) -> 
     # It stands in the log of the tenant that it is about; the operator's own tenant is named beside the actor.
     own = actor.principal.tenant.tenant_id
     foreign = {} if own == tenant.tenant_id else {"actor_tenant": own}
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type="tenant",
-        resource_id=tenant.tenant_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details={
-            **foreign,
-            "before": None if before is None else _audit_snapshot(before),
-            "after": _audit_snapshot(tenant),
-        },
-    )
+    sides = {"before": None if before is None else _audit_snapshot(before), "after": _audit_snapshot(tenant)}
+    return actor.event(action, "tenant", tenant.tenant_id, **foreign, **sides)
 
 
 def _audit_snapshot(tenant: Tenant) -> dict[str, object]:

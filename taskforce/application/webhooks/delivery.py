@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from taskforce.application.audit.events import system_event
 from taskforce.application.shielding import shielded
 from taskforce.application.webhooks.endpoints import destination
-from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Limited
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.tenants.tenant import TenantStatus
@@ -181,16 +181,15 @@ async def _disable(records: Records, webhook: Webhook, now: datetime) -> None:
     """Disables a webhook whose receiver is gone, and stops what waits for it."""
     await records.webhooks.save(webhook.switched(enabled=False, now=now, by="gone"))
     stopped = await records.deliveries.stop_all(webhook.webhook_id, now)
-    event = AuditEvent(
-        actor_id="system",
-        action="webhook.disable",
-        resource_type="webhook",
-        resource_id=webhook.webhook_id,
+    event = system_event(
+        "webhook.disable",
+        "webhook",
+        webhook.webhook_id,
+        now,
         outcome="disabled",
         reason="the receiver answered 410 Gone",
-        channel="worker",
-        at=now,
-        details={"destination": destination(webhook), "stopped_deliveries": stopped},
+        destination=destination(webhook),
+        stopped_deliveries=stopped,
     )
     await records.audit.append(event)
 

@@ -208,17 +208,7 @@ async def delete_webhook(store: Store, actor: Actor, webhook_id: str) -> None:
 
 def webhook_event(actor: Actor, action: str, webhook: Webhook, details: Mapping[str, object]) -> AuditEvent:
     """What the audit log is told of somebody's act; never a secret."""
-    return AuditEvent(
-        actor_id=actor.principal.user.user_id,
-        action=action,
-        resource_type="webhook",
-        resource_id=webhook.webhook_id,
-        outcome="allowed",
-        at=actor.now,
-        request_id=actor.request_id,
-        key_id=actor.principal.key_id,
-        details=details,
-    )
+    return actor.event(action, "webhook", webhook.webhook_id, **details)
 
 
 def destination(webhook: Webhook) -> str:

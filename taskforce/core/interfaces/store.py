@@ -189,6 +189,24 @@ class Tenants(Protocol):
         ...
 
 
+class Orphans(Protocol):
+    """The door to what a crash between commit and act has left behind, of all tenants, in the order of its ids."""
+
+    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """Lists (tenant, run) of runs that were committed before a time and have not begun, after a run's id."""
+        ...
+
+    async def unstarted_requests(
+        self, before: datetime, most: int, after: str | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """Lists (tenant, request) of requests, opened before a time, for which no workflow waits yet, after an id."""
+        ...
+
+    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """Lists (tenant, run) of open runs that were to be cancelled before a time, after a run's id."""
+        ...
+
+
 class Platform(Tenants, Protocol):
     """The door to what must be known before a tenant is."""
 

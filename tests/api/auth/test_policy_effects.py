@@ -85,3 +85,23 @@ async def test_a_key_does_not_get_around_a_denial_by_leaving_the_role_out(
     key = (await admin.post("/api/v1/admin/api-keys", json=asked)).json()["api_key"]
     async with httpx.AsyncClient(base_url=gateway.url, headers={"X-API-Key": key}, trust_env=False) as bearer:
         assert_problem(await becomes(bearer, 403), 403, "policy_denied")
+
+
+async def test_who_may_not_read_an_agent_from_an_address_does_not_copy_it_from_there(
+    client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    dora = client_for(tenant, "dora", ["agent_designer"])
+    new = {"name": "Counter", "definition": {"instructions": "Count."}}
+    made = await dora.post("/api/v1/admin/agents", json=new)
+    assert made.is_success, made.text
+    place = f"/api/v1/admin/agents/{made.json()['agent_id']}"
+    here = {"attribute": "context.client", "equals": "127.0.0.1"}
+    await saved(admin, {"id": "not-from-here", "effect": "deny", "actions": ["agent:read"], "when": [here]})
+    async with asyncio.timeout(10):
+        while True:
+            read = await dora.get(place)
+            if read.status_code == 403:
+                break
+            await asyncio.sleep(0.05)
+    problem = assert_problem(await dora.post(f"{place}/clone", json={"name": "Copy"}), 403, "policy_denied")
+    assert problem["rules"] == ["not-from-here"]

@@ -12,10 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.__main__ import warn_if_exposed
-from api.agent_selection import Agents, AgentSelector
 from cli.stack.ports import free_port
+from taskforce.core.domain.runs.selection import AgentSelector
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from taskforce.infrastructure.config.settings import REPOSITORY, Settings
+from taskforce.infrastructure.profile_agents import ProfileAgents
 from tests.api.gateway import SECRET, execute
 from tests.api.web.sockets import connected
 from tests.fixtures import stack as servers
@@ -157,7 +158,7 @@ async def test_the_gateway_never_loads_litellm() -> None:
 def test_profiles_are_read_again_when_they_change(tmp_path: Path) -> None:
     file = tmp_path / "dev.yaml"
     file.write_text("profile: dev\nagent: {id: one}\n")
-    agents = Agents(tmp_path, "dev", {})
+    agents = ProfileAgents(tmp_path, "dev", {})
     assert agents.choose(AgentSelector()).agent.agent_id == "one"
     file.write_text("profile: dev\nagent: {id: two}\n")
     os.utime(file, ns=(1, 1))

@@ -1,23 +1,15 @@
 """One tenant with a run, and the use cases on a real database, without Temporal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from taskforce.application.access.policy_documents import StoredPolicies
-from taskforce.application.approval_handlers.registry import all_handlers
-from taskforce.application.approvals.decisions import ApprovalDecisions
-from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.identity.principals import resolve_principal
-from taskforce.application.runs.lifecycle import RunLifecycle
-from taskforce.application.runs.run_cache import RunCache
-from taskforce.application.runs.start import AcceptedRun, RunRequest, create_run
+from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
 from taskforce.application.runs.tool_calls import CallRef
-from taskforce.application.runs.tool_checks import ToolCallPolicy
-from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
@@ -26,7 +18,9 @@ from taskforce.core.domain.runs.records import Event
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, Run
 from taskforce.core.domain.runs.transcript import Entry, EntryKind
 from taskforce.core.interfaces.identity import Identity
-from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.llm import ModelReply, ModelRequest, RequestedCall
+from taskforce.core.interfaces.workflows import Forgotten
+from taskforce.infrastructure.composition import Foundation, use_cases, worker_use_cases
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.tools.registry import ToolRegistry
@@ -69,10 +63,24 @@ class Workflows:
     told: list[tuple[str, ...]] = field(default_factory=list)
     refusal: DomainError | None = None
 
-    async def signal_run(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
+    async def signal(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.told.append((tenant_id, run_id, signal, *arguments))
+
+    async def cancel(self, tenant_id: str, run_id: str) -> None:
+        await self.signal(tenant_id, run_id, "cancel")
+
+    async def forget(self, tenant_id: str) -> Forgotten:
+        del tenant_id
+        return Forgotten(0, 0)
+
+
+class NoModel:
+    """Where a model would be, in tests that ask none."""
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
+        raise AssertionError("This test asks no model.")
 
 
 class Stage:
@@ -84,15 +92,19 @@ class Stage:
         self.now = NOW
         self.live = Watchers()
         self.workflows = Workflows()
-        self.run_cache = RunCache(database)
-        self.tool_call_policy = ToolCallPolicy(TOOLS, self.clock, RULES, StoredPolicies(database))
-        self.tool_step = ToolStep(
-            database, self.run_cache, self.tool_call_policy, TOOLS, GuardedHttp(), self.live, self.clock
+        foundation = Foundation(database, self.live, self.clock, RULES)
+        every = use_cases(foundation)
+        own = worker_use_cases(
+            foundation,
+            every,
+            model=NoModel(),
+            tools=TOOLS,
+            http=GuardedHttp(),
+            runs=self.workflows,
+            histories=self.workflows,
         )
-        handlers = all_handlers(RULES)
-        self.decisions = ApprovalDecisions(database, self.run_cache, self.live, self.clock, RULES, handlers)
-        self.execution = ApprovalExecution(database, self.clock, handlers, self.workflows, self.live)
-        self.lifecycle = RunLifecycle(database, self.run_cache, self.live, self.clock)
+        self.run_cache, self.lifecycle, self.decisions = every.run_cache, every.lifecycle, every.decisions
+        self.tool_call_policy, self.tool_step, self.execution = own.tool_call_policy, own.tool_step, own.execution
 
     def clock(self) -> datetime:
         return self.now
@@ -121,8 +133,8 @@ class Stage:
             assert user is not None
             await records.users.save(replace(user, active=False), self.now)
 
-    def mission(self, **changes: object) -> RunRequest:
-        asked = RunRequest(
+    def mission(self, **changes: object) -> NewRun:
+        asked = NewRun(
             tenant_id=self.tenant_id,
             user_id="alice",
             mission="Count.",

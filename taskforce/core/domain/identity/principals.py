@@ -85,3 +85,14 @@ class Principal:
         """Whether this is the platform's operator, who stands above tenants."""
         own = self.tenant.tenant_id == rules.platform_tenant
         return own and Permission.TENANT_MANAGE in self.permissions
+
+
+def require_whole(principal: Principal) -> None:
+    """Requires a token that claims no less than the user's newest one, for what hands on all rights of the user.
+
+    Raises:
+        Forbidden: `claims_narrowed`.
+    """
+    if principal.is_narrowed:
+        text = "This token claims less than another of yours, and this takes all of your rights. Use the other."
+        raise Forbidden("claims_narrowed", text)

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.approvals.changes import ApprovalChanges, Change
+from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.core.domain.approvals.approval import Approval
+from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.terms import Deciders
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.interfaces.identity import Permission

@@ -10,7 +10,7 @@ from taskforce.application.identity.api_keys import Issued, NewKey, find_key, is
 from taskforce.application.identity.principals import Actor, recognise_key
 from taskforce.application.identity.users import NewUser, UserChange
 from taskforce.application.runs.control import Saying, say
-from taskforce.application.runs.start import create_run
+from taskforce.application.runs.creation import create_run
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, NOTED_EVERY
 from taskforce.core.domain.identity.principals import Principal

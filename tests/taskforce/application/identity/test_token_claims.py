@@ -11,7 +11,7 @@ from taskforce.application.identity.principals import Actor, load_principal, ref
 from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.application.identity.users import NewUser, create_user
 from taskforce.application.runs.control import Saying, say
-from taskforce.application.runs.start import create_run
+from taskforce.application.runs.creation import create_run
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.identity.roles import permissions_of

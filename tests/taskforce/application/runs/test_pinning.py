@@ -7,12 +7,13 @@ import pytest
 
 from taskforce.application.catalog.agents import Named, remove_agent
 from taskforce.application.catalog.versions import InFlight, Retired, Retirement, archive_version, deprecate_version
-from taskforce.application.runs.pinning import ResolvedVersion, VersionSelector, find_startable
-from taskforce.application.runs.start import AcceptedRun, create_run
+from taskforce.application.runs.creation import AcceptedRun, create_run
+from taskforce.application.runs.pinning import find_startable
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, DomainError, Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.core.domain.runs.selection import ResolvedVersion, VersionSelector
 from tests.fixtures.agents import NOW, keep_published, make_acting
 from tests.taskforce.application.scenario import Stage
 

@@ -14,8 +14,8 @@ import structlog
 
 from taskforce.application.runs import retention
 from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.creation import create_run
 from taskforce.application.runs.retention import erase_all_expired, erase_expired
-from taskforce.application.runs.start import create_run
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.records import HistoryEntry, RequestResult
 from taskforce.core.domain.audit.events import AuditFilter

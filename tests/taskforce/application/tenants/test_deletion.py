@@ -95,7 +95,7 @@ async def erase(database: Database, home: str, gone: str) -> None:
 
 
 async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_report_is_closed(
-    database: Database, postgres: stacks.DatabaseUrls, door: WorkflowClient, tenant: str
+    database: Database, postgres: stacks.DatabaseUrls, workflow_client: WorkflowClient, tenant: str
 ) -> None:
     home, gone = f"{tenant}-home", f"{tenant}-gone"
     for name in (home, gone):
@@ -106,7 +106,14 @@ async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_re
     await straggle(postgres, gone)
     async with Publisher(postgres.app) as live:
         running = RunLifecycle(database, RunCache(database), live, lambda: NOW)
-        erasing = Erasing(database, database, door, running, lambda: NOW)
+        erasing = Erasing(
+            database,
+            database,
+            runs=workflow_client.runs,
+            histories=workflow_client.tenants,
+            lifecycle=running,
+            clock=lambda: NOW,
+        )
         with pytest.raises(Unavailable, match="rate_buckets") as early:
             await erasing.verify(gone)
         assert early.value.code == "rows_left"

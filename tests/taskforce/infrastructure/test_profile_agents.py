@@ -4,29 +4,30 @@ from pathlib import Path
 
 import pytest
 
-from api.agent_selection import Agents, AgentSelector
 from taskforce.core.domain.errors import Missing
+from taskforce.core.domain.runs.selection import AgentSelector
 from taskforce.infrastructure.config.settings import REPOSITORY
+from taskforce.infrastructure.profile_agents import ProfileAgents
 
 CONFIGS = REPOSITORY / "configs"
 AZURE = {"AZURE_OPENAI_DEPLOYMENT": "gpt-4o"}
 
 
-def refusal(agents: Agents, asked: AgentSelector) -> Missing:
+def refusal(agents: ProfileAgents, asked: AgentSelector) -> Missing:
     with pytest.raises(Missing) as caught:
         agents.choose(asked)
     return caught.value
 
 
 def test_in_development_every_profile_is_offered_with_its_own_terms() -> None:
-    chosen = Agents(CONFIGS, "enterprise", AZURE, development=True).choose(AgentSelector(profile="careful"))
+    chosen = ProfileAgents(CONFIGS, "enterprise", AZURE, development=True).choose(AgentSelector(profile="careful"))
     assert chosen.profile == "careful"
     assert chosen.agent.approval.self_approval
     assert chosen.agent.approval.signal_channel
 
 
 def test_elsewhere_only_the_deployments_own_is() -> None:
-    agents = Agents(CONFIGS, "enterprise", AZURE)
+    agents = ProfileAgents(CONFIGS, "enterprise", AZURE)
     assert agents.choose(AgentSelector()).profile == "enterprise"
     assert agents.choose(AgentSelector(profile="enterprise")).profile == "enterprise"
     refused, nobodys = (refusal(agents, AgentSelector(profile=name)) for name in ("careful", "nobody"))
@@ -36,26 +37,26 @@ def test_elsewhere_only_the_deployments_own_is() -> None:
 
 
 def test_an_agent_of_a_profile_that_is_not_offered_is_not_found() -> None:
-    agents = Agents(CONFIGS, "enterprise", AZURE)
+    agents = ProfileAgents(CONFIGS, "enterprise", AZURE)
     assert refusal(agents, AgentSelector(agent_id="careful-assistant")).code == "agent_not_found"
     assert agents.choose(AgentSelector(agent_id="assistant")).profile == "enterprise"
 
 
 def test_a_deployment_says_what_else_it_offers() -> None:
-    agents = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",))
+    agents = ProfileAgents(CONFIGS, "enterprise", AZURE, offered=("careful",))
     assert agents.choose(AgentSelector(agent_id="careful-assistant")).profile == "careful"
     assert agents.choose(AgentSelector(profile="careful")).profile == "careful"
     assert refusal(agents, AgentSelector(profile="dev")).code == "profile_not_found"
 
 
 def test_what_is_said_counts_in_development_too() -> None:
-    agents = Agents(CONFIGS, "dev", {}, offered=(), development=True)
+    agents = ProfileAgents(CONFIGS, "dev", {}, offered=(), development=True)
     assert refusal(agents, AgentSelector(profile="careful")).code == "profile_not_found"
     assert agents.choose(AgentSelector()).profile == "dev"
 
 
 def test_outside_development_nobody_chooses_to_approve_by_himself() -> None:
-    chosen = Agents(CONFIGS, "enterprise", AZURE, offered=("careful",)).choose(AgentSelector(profile="careful"))
+    chosen = ProfileAgents(CONFIGS, "enterprise", AZURE, offered=("careful",)).choose(AgentSelector(profile="careful"))
     assert not chosen.agent.approval.self_approval
     assert not chosen.agent.approval.signal_channel
     assert chosen.agent.approval.allowed_roles == ("admin", "operator")
@@ -69,7 +70,7 @@ def test_what_the_deployments_own_profile_grants_counts(
     (tmp_path / "own.yaml").write_text(f"approvals: {terms}")
     (tmp_path / "lenient.yaml").write_text("approvals: {self_approval: true, signal_channel: true}")
     (tmp_path / "strict.yaml").write_text("agent: {id: strict}")
-    agents = Agents(tmp_path, "own", {}, offered=("lenient", "strict"))
+    agents = ProfileAgents(tmp_path, "own", {}, offered=("lenient", "strict"))
     lenient = agents.choose(AgentSelector(profile="lenient")).agent.approval
     assert (lenient.self_approval, lenient.signal_channel) == (self_approval, signal_channel)
     strict = agents.choose(AgentSelector(profile="strict")).agent.approval
@@ -79,7 +80,7 @@ def test_what_the_deployments_own_profile_grants_counts(
 def test_an_offered_profile_that_went_away_is_not_found(tmp_path: Path) -> None:
     for name in ("own", "other", "secret"):
         (tmp_path / f"{name}.yaml").write_text(f"agent: {{id: {name}}}")
-    agents = Agents(tmp_path, "own", {}, offered=("other",))
+    agents = ProfileAgents(tmp_path, "own", {}, offered=("other",))
     assert agents.choose(AgentSelector(profile="other")).agent.agent_id == "other"
     (tmp_path / "other.yaml").unlink()
     refused = refusal(agents, AgentSelector(profile="other"))

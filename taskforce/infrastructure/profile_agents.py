@@ -1,51 +1,22 @@
-"""Which agent a request means: those of the profiles on disk, read again when a file changes, and of the catalog."""
+"""The agents of the profiles on disk, which are read again when a file changes."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
-from taskforce.application.runs.pinning import ResolvedVersion
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs.run import AgentDefinition, Limits
+from taskforce.core.domain.runs.run import Limits
+from taskforce.core.domain.runs.selection import AgentSelector, ResolvedVersion, SelectedAgent
+from taskforce.core.interfaces.agents import AgentSource
 from taskforce.infrastructure.config.profiles import Profile, list_profiles, load_profile
 from taskforce.infrastructure.llm.model_selection import split_names
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSelector:
-    """What a request says about the agent; None leaves it to the profile.
-
-    Attributes:
-        agent_id: The agent, by its id.
-        profile: The agent, by its profile.
-        model: LiteLLM names, separated by commas.
-        max_steps, max_tokens, max_seconds: Limits, at most those of the agent.
-    """
-
-    agent_id: str | None = None
-    profile: str | None = None
-    model: str | None = None
-    max_steps: int | None = None
-    max_tokens: int | None = None
-    max_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SelectedAgent:
-    """The agent as the run will keep it; `deprecated_at` tells the caller to move on to another version."""
-
-    profile: str
-    agent: AgentDefinition
-    limits: Limits
-    deprecated_at: datetime | None = None
-
-
-class Agents:
-    """The agents of the profiles.
+class ProfileAgents(AgentSource):
+    """The agents of the profiles; fulfils `AgentSource`.
 
     Args:
         directory: Where the profiles are.

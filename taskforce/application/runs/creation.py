@@ -1,0 +1,175 @@
+"""Creating a run: what is committed before its workflow is started."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import uuid4
+
+from taskforce.application.audit.events import user_event
+from taskforce.application.idempotency import IdempotentCall, claim
+from taskforce.application.runs.pinning import hold_startable
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.errors import Invalid, Limited
+from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.json_limits import check_document
+from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
+from taskforce.core.domain.runs.transcript import Entry, EntryKind, mission_text
+from taskforce.core.interfaces.store import Records, Store
+
+MAX_CONTEXT = 100_000
+RETRY_SECONDS = 10
+ROUTE = "execute"
+_SESSION = re.compile(r"session-[A-Za-z0-9._-]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run as it shall be committed, its agent chosen.
+
+    Attributes:
+        tenant_id: The caller's tenant.
+        user_id: The caller.
+        mission: What shall be done.
+        agent: The agent, resolved and pinned.
+        profile: The profile that it came from.
+        limits: What the run may use.
+        context: Facts that go along.
+        session_id: A session to go on with, or None for a new one.
+        idempotency_key: The caller's key, if any.
+        body: The body as it was sent, to tell a repeated request from another one.
+        request_id: The HTTP request, for the audit log.
+        key_id: The API key that spoke, if it was one.
+        most_sessions: Runs of the tenant that may be open at a time, each in a session; None is no limit.
+        claimed_roles: The roles that the token claims which asks; None when a key does.
+    """
+
+    tenant_id: str
+    user_id: str
+    mission: str
+    agent: AgentDefinition
+    profile: str
+    limits: Limits
+    context: Mapping[str, object]
+    session_id: str | None
+    idempotency_key: str | None
+    body: Mapping[str, object]
+    request_id: str | None
+    most_sessions: int | None = None
+    key_id: str | None = None
+    claimed_roles: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRun:
+    """A run that is committed; `replayed` tells that an earlier request with the same key asked for it.
+
+    Attributes:
+        run_id: The run.
+        session_id: Its session.
+        replayed: Nothing is to be started.
+        brief: What is to be started, unless replayed.
+    """
+
+    run_id: str
+    session_id: str
+    replayed: bool = False
+    brief: RunSpec | None = None
+
+
+async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRun:
+    """Commits the run's row, its mission and its first milestone; starting the workflow comes after.
+
+    Raises:
+        Missing: `session_not_found`.
+        Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
+            `context_malformed`.
+        Limited: `too_many_sessions`.
+        Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
+    """
+    _require_session_name(mission)
+    check_document(mission.context, "context")
+    if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
+        raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
+    async with store.tenant(mission.tenant_id) as records:
+        brief = _brief(mission, now)
+        earlier = await _claim(records, mission, brief, now)
+        if earlier is not None:
+            return earlier
+        await hold_startable(records, brief.agent)
+        await _require_room(records, mission)
+        await records.runs.add(brief)
+        if mission.session_id is not None:
+            # Only now: of two who begin the same session at once, the second has waited for the first's commit.
+            await _require_session(records, mission)
+        text = mission_text(brief.mission, brief.context)
+        mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)
+        await records.transcripts.append(brief.run_id, mission_said)
+        await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
+        await records.audit.append(_started(mission, brief))
+        return AcceptedRun(brief.run_id, brief.session_id, brief=brief)
+
+
+async def _require_room(records: Records, mission: NewRun) -> None:
+    # Each open run counts, whichever session it is in: one session must not be the way around the limit.
+    most = mission.most_sessions
+    if most is not None and await records.runs.open_runs() >= most:
+        text = f"Your tenant may have {most} sessions with an open run at a time. Wait until a run has ended."
+        raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
+
+
+def _brief(mission: NewRun, now: datetime) -> RunSpec:
+    return RunSpec(
+        tenant_id=mission.tenant_id,
+        run_id=new_id(),
+        session_id=mission.session_id or f"{mission.tenant_id}:session-{uuid4()}",
+        user_id=mission.user_id,
+        profile=mission.profile,
+        agent=mission.agent,
+        mission=mission.mission,
+        context=mission.context,
+        limits=mission.limits,
+        created_at=now,
+        key_id=mission.key_id,
+        claimed_roles=mission.claimed_roles,
+    )
+
+
+async def _claim(records: Records, mission: NewRun, brief: RunSpec, now: datetime) -> AcceptedRun | None:
+    keyed = IdempotentCall(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
+    first = await claim(records, keyed, {"run_id": brief.run_id, "session_id": brief.session_id}, now)
+    return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
+
+
+def _require_session_name(mission: NewRun) -> None:
+    tenant_id, _, name = (mission.session_id or f"{mission.tenant_id}:session-new").partition(":")
+    if tenant_id != mission.tenant_id or not _SESSION.fullmatch(name):
+        raise missing("session")
+
+
+async def _require_session(records: Records, mission: NewRun) -> None:
+    owner = await records.runs.session_owner(str(mission.session_id))
+    if owner is not None and owner != mission.user_id:
+        raise missing("session")
+
+
+def _started(mission: NewRun, brief: RunSpec) -> AuditEvent:
+    told = user_event(
+        "run.start",
+        "run",
+        brief.run_id,
+        brief.created_at,
+        user_id=mission.user_id,
+        request_id=mission.request_id,
+        key_id=mission.key_id,
+        agent_id=brief.agent.agent_id,
+        session_id=brief.session_id,
+        **_pinned(brief),
+    )
+    return replace(told, content={"mission": brief.mission, "context": brief.context})
+
+
+def _pinned(brief: RunSpec) -> dict[str, object]:
+    pinned = brief.agent.pinned
+    return {} if pinned is None else {"version": pinned.version_number, "config_hash": pinned.config_hash}

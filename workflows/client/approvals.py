@@ -1,0 +1,131 @@
+"""The workflows of requests for approval, in Temporal."""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError
+
+from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
+from taskforce.core.domain.approvals.approval import request_of, workflow_id
+from taskforce.core.domain.approvals.changes import Change
+from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.submissions import DecisionResult, SubmittedDecision
+from taskforce.core.domain.errors import Kind, Missing
+from taskforce.core.interfaces.workflows import ApprovalWorkflows, Ended
+from workflows.approval import ApprovalWorkflow
+from workflows.client.errors import carried, mapped
+from workflows.client.executions import WorkflowExecutions
+from workflows.runtime import search_attributes
+
+DECISION_TIME = timedelta(seconds=20)
+CONCLUSION_TIME = timedelta(seconds=5)
+_KINDS = frozenset(Kind)
+
+
+class ApprovalClient(ApprovalWorkflows):
+    """Starts the workflows of requests, and carries to them what people decide.
+
+    Args:
+        executions: The executions in Temporal.
+    """
+
+    def __init__(self, executions: WorkflowExecutions) -> None:
+        self._executions = executions
+
+    async def start(self, tenant_id: str, request: Request) -> bool:
+        """See `ApprovalWorkflows.start`."""
+        approval = request.approval
+        attributes = {
+            search_attributes.TENANT: tenant_id,
+            search_attributes.USER: approval.requester_id,
+            search_attributes.APPROVAL_TYPE: request.request_type,
+        }
+        return await self._executions.start(
+            ApprovalWorkflow.run,
+            ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
+            workflow_id=workflow_id(tenant_id, approval.request_id),
+            attributes=attributes,
+            summary=f"{request.title}, asked by {approval.requester_id}"[:200],
+            noun="request",
+        )
+
+    async def decide(
+        self, tenant_id: str, request_id: str, decision: SubmittedDecision, update_id: str | None = None
+    ) -> DecisionResult:
+        """See `ApprovalWorkflows.decide`."""
+        update = self._handle(tenant_id, request_id).execute_update(
+            ApprovalWorkflow.decide, decision_input(decision), id=update_id, rpc_timeout=DECISION_TIME
+        )
+        return _result(await carried(update))
+
+    async def decided(self, tenant_id: str, request_id: str, update_id: str) -> DecisionResult | None:
+        """See `ApprovalWorkflows.decided`."""
+        update = self._handle(tenant_id, request_id).get_update_handle_for(ApprovalWorkflow.decide, update_id)
+        with suppress(Missing):
+            return _result(await carried(update.result(rpc_timeout=DECISION_TIME)))
+        return None
+
+    async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
+        """See `ApprovalWorkflows.change`."""
+        update = self._handle(tenant_id, request_id).execute_update(
+            ApprovalWorkflow.change, change_input(change), rpc_timeout=DECISION_TIME
+        )
+        return _result(await carried(update))
+
+    async def concluded(self, tenant_id: str, request_id: str) -> None:
+        """See `ApprovalWorkflows.concluded`."""
+        try:
+            async with asyncio.timeout(CONCLUSION_TIME.total_seconds()):
+                await self._handle(tenant_id, request_id).result()
+        except (TimeoutError, WorkflowFailureError):
+            return
+        except RPCError as error:
+            raise mapped(error, "request") from error
+
+    async def ended_from_outside(self, since: datetime) -> Ended:
+        """See `ApprovalWorkflows.ended_from_outside`."""
+        return [one for one in map(request_of, await self._executions.ended("Approval", since)) if one is not None]
+
+    def _handle(self, tenant_id: str, request_id: str) -> WorkflowHandle[ApprovalWorkflow, ApprovalOutcome]:
+        return self._executions.handle(ApprovalWorkflow.run, workflow_id(tenant_id, request_id))
+
+
+def decision_input(decision: SubmittedDecision) -> DecisionInput:
+    """Makes the message of the update `decide`; the one place where it is made outside of tests of the workflow."""
+    # Fields that say nothing are left unset, and so stay out of the history.
+    optional = {
+        "edit": decision.edit,
+        "for_run": decision.for_run,
+        "key_id": decision.key_id,
+    }
+    return DecisionInput.model_validate(
+        {
+            "approver_id": decision.approver_id,
+            "verdict": decision.verdict.value,
+            "comment": decision.comment,
+            "seen": decision.seen,
+            **{name: value for name, value in optional.items() if value},
+        }
+    )
+
+
+def change_input(change: Change) -> ChangeInput:
+    """Makes the message of the update `change`; the one place where it is made outside of tests of the workflow."""
+    optional = {"roles": change.to.roles, "people": change.to.people, "key_id": change.key_id}
+    return ChangeInput.model_validate(
+        {
+            "actor_id": change.actor_id,
+            "kind": change.kind,
+            "comment": change.comment,
+            "http_request": change.http_request,
+            **{name: value for name, value in optional.items() if value},
+        }
+    )
+
+
+def _result(outcome: DecisionOutcome) -> DecisionResult:
+    # A worker of another version may know other kinds, or none.
+    kind = Kind(outcome.kind) if outcome.kind in _KINDS else None
+    return DecisionResult(outcome.status, outcome.code, outcome.message, kind)

@@ -1,0 +1,97 @@
+"""Workflow executions: how one is started, reached and listed, whatever it is about."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+from temporalio.types import MethodAsyncSingleParam
+
+from workflows.client.errors import mapped
+
+Workflow = TypeVar("Workflow")
+Given = TypeVar("Given")
+Outcome = TypeVar("Outcome")
+
+RPC_TIME = timedelta(seconds=10)
+MOST_ENDED = 500
+
+
+class WorkflowExecutions:
+    """The executions that the clients of the nouns start and reach.
+
+    Args:
+        client: A connected client.
+        task_queue: The queue that the workers poll.
+    """
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self.client = client
+        self.task_queue = task_queue
+
+    async def start(
+        self,
+        run: MethodAsyncSingleParam[Workflow, Given, Outcome],
+        given: Given,
+        *,
+        workflow_id: str,
+        attributes: Mapping[SearchAttributeKey[str], str],
+        summary: str,
+        noun: str,
+        reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    ) -> bool:
+        """Starts a workflow; one that runs already is left as it is.
+
+        Args:
+            run: The workflow.
+            given: Its input.
+            workflow_id: Its id.
+            attributes: Its search attributes.
+            summary: What the Temporal UI calls it.
+            noun: What it is about, for `<noun>_not_found`.
+            reuse: Whether one that has ended may be started again.
+
+        Returns:
+            False when it was started before.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        try:
+            await self.client.start_workflow(
+                run,
+                given,
+                id=workflow_id,
+                task_queue=self.task_queue,
+                id_reuse_policy=reuse,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in attributes.items()]),
+                static_summary=summary,
+                rpc_timeout=RPC_TIME,
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        except RPCError as error:
+            raise mapped(error, noun) from error
+        return True
+
+    def handle(
+        self, run: MethodAsyncSingleParam[Workflow, Any, Outcome], workflow_id: str
+    ) -> WorkflowHandle[Workflow, Outcome]:
+        """Reaches an execution by its workflow's id, whether it is there or not."""
+        return self.client.get_workflow_handle_for(run, workflow_id)
+
+    async def ended(self, workflow_type: str, since: datetime) -> Sequence[str]:
+        """Lists the workflow ids of executions that were terminated, or ran out of time, after a time.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        ended = "ExecutionStatus IN ('Terminated', 'TimedOut')"
+        query = f"WorkflowType = '{workflow_type}' AND {ended} AND CloseTime > '{since.isoformat()}'"
+        try:
+            return [one.id async for one in self.client.list_workflows(query, limit=MOST_ENDED)]
+        except RPCError as error:
+            raise mapped(error, "run") from error

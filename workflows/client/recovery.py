@@ -1,0 +1,193 @@
+"""What is done again and again, so that a crash, an outage or an operator leaves nothing half done."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from taskforce.application.approvals.decisions import ApprovalDecisions, found
+from taskforce.application.approvals.results import erase_all_old_results
+from taskforce.application.audit.retention import drop_all_expired
+from taskforce.application.audit.sealing import Sealer
+from taskforce.application.runs.lifecycle import RunLifecycle, settle
+from taskforce.application.runs.retention import erase_all_expired
+from taskforce.application.runs.run_cache import RunCache
+from taskforce.application.sweeps import OrphanSweep, repeat
+from taskforce.application.tenants.deletion_requests import start_late_deletions
+from taskforce.application.webhooks.delivery_log import settle_deliveries
+from taskforce.core.domain.errors import Missing
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.store import Orphans, Platform, Store
+from taskforce.core.interfaces.workflows import ApprovalWorkflows, DeliveryWorkflows, RunWorkflows, TenantWorkflows
+
+SWEEP_SECONDS = 5.0
+SEAL_SECONDS = 10.0
+DROP_SECONDS = 3_600.0
+ERASE_SECONDS = 3_600.0
+LATE = timedelta(seconds=5)
+LOOK_BACK = timedelta(hours=24)
+
+Work = Callable[[], Awaitable[object]]
+
+_log = structlog.get_logger(__name__)
+
+
+class RecoveryStore(Store, Platform, Orphans, Protocol):
+    """The tenants' data, and what is seen of all tenants."""
+
+
+class Workflows(Protocol):
+    """The workflows of every noun."""
+
+    @property
+    def runs(self) -> RunWorkflows:
+        """See `RunWorkflows`."""
+        ...
+
+    @property
+    def approvals(self) -> ApprovalWorkflows:
+        """See `ApprovalWorkflows`."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryWorkflows:
+        """See `DeliveryWorkflows`."""
+        ...
+
+    @property
+    def tenants(self) -> TenantWorkflows:
+        """See `TenantWorkflows`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPorts:
+    """What recovery needs.
+
+    Attributes:
+        store: The tenants' data, and what is seen of all tenants.
+        workflows: The workflows.
+        run_cache: What runs are about.
+        lifecycle: Ends the rows of runs.
+        decisions: Ends the rows of requests.
+        clock: The time.
+        audit_days: How long the audit log is kept; None for ever.
+    """
+
+    store: RecoveryStore
+    workflows: Workflows
+    run_cache: RunCache
+    lifecycle: RunLifecycle
+    decisions: ApprovalDecisions
+    clock: Clock
+    audit_days: int | None = None
+
+
+@asynccontextmanager
+async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
+    """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
+    store, clock = ports.store, ports.clock
+    works: dict[Work, float] = {
+        **dict.fromkeys(_late_starts(ports), SWEEP_SECONDS),
+        _late_cancellations(ports): SWEEP_SECONDS,
+        **dict.fromkeys(_terminated(ports), SWEEP_SECONDS),
+        Sealer(store, store, clock).sweep: SEAL_SECONDS,
+        lambda: drop_all_expired(store, store, ports.audit_days, clock()): DROP_SECONDS,
+        lambda: erase_all_expired(store, store, clock()): ERASE_SECONDS,
+        lambda: erase_all_old_results(store, store, clock()): ERASE_SECONDS,
+    }
+    failed = partial(_report, "sweep.failed")
+    tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
+    """Makes the sweeps that start what a crash between commit and start has left behind."""
+    store, workflows, clock = ports.store, ports.workflows, ports.clock
+
+    async def start_run(tenant_id: str, run_id: str) -> bool:
+        return await workflows.runs.start(await ports.run_cache.get(tenant_id, run_id))
+
+    async def start_request(tenant_id: str, request_id: str) -> bool:
+        async with store.tenant(tenant_id) as records:
+            request = await found(records, request_id)
+        return await workflows.approvals.start(tenant_id, request)
+
+    runs = OrphanSweep(store.unstarted_runs, start_run)
+    requests = OrphanSweep(store.unstarted_requests, start_request)
+
+    async def start_runs() -> None:
+        started = await runs.sweep(clock() - LATE)
+        if started:
+            _log.info("runs.swept", started=started)
+
+    async def start_requests() -> None:
+        started = await requests.sweep(clock() - LATE)
+        if started:
+            _log.info("requests.swept", started=started)
+
+    async def start_deletions() -> None:
+        await start_late_deletions(store, clock() - LATE, workflows.tenants.start_deletion)
+
+    return start_runs, start_requests, start_deletions
+
+
+def _late_cancellations(ports: RecoveryPorts) -> Work:
+    """Makes the sweep that cancels runs which somebody wanted cancelled and did not live to cancel."""
+    runs = ports.workflows.runs
+
+    async def cancel(tenant_id: str, run_id: str) -> bool:
+        try:
+            await runs.cancel(tenant_id, run_id)
+        except Missing:
+            # Not started yet; the row of one that was ended from outside is settled elsewhere.
+            await runs.start(await ports.run_cache.get(tenant_id, run_id))
+            with suppress(Missing):
+                await runs.cancel(tenant_id, run_id)
+        return True
+
+    late = OrphanSweep(ports.store.runs_to_cancel, cancel)
+
+    async def cancel_runs() -> None:
+        cancelled = await late.sweep(ports.clock() - LATE)
+        if cancelled:
+            _log.info("runs.cancelled", asked=cancelled)
+
+    return cancel_runs
+
+
+def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
+    """Makes the sweeps that end rows whose workflow an operator has terminated: nobody else is left to do it."""
+    store, workflows, clock = ports.store, ports.workflows, ports.clock
+    settled: set[tuple[str, str]] = set()
+
+    async def settle_runs() -> None:
+        ended = set(await workflows.runs.ended_from_outside(clock() - LOOK_BACK)) - settled
+        await settle(ports.lifecycle, sorted(ended))
+        settled.update(ended)
+
+    async def withdraw_requests() -> None:
+        for tenant_id, request_id in set(await workflows.approvals.ended_from_outside(clock() - LOOK_BACK)) - settled:
+            await ports.decisions.withdraw(tenant_id, request_id, "an operator ended the request")
+            settled.add((tenant_id, request_id))
+
+    async def stop_deliveries() -> None:
+        ended = set(await workflows.deliveries.ended_from_outside(clock() - LOOK_BACK)) - settled
+        await settle_deliveries(store, sorted(ended), clock())
+        settled.update(ended)
+
+    return settle_runs, withdraw_requests, stop_deliveries
+
+
+def _report(event: str, error: Exception) -> None:
+    _log.warning(event, error=type(error).__name__, detail=str(error)[:300])

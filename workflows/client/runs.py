@@ -1,0 +1,70 @@
+"""The workflows of runs, in Temporal."""
+
+from datetime import datetime
+
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+
+from models.messages.runs import RunInput, RunPlan, RunProgress
+from taskforce.core.domain.runs.run import RunSpec, run_of, workflow_id
+from taskforce.core.interfaces.workflows import Ended, RunWorkflows
+from workflows.agent_run import AgentRun
+from workflows.client.errors import mapped
+from workflows.client.executions import RPC_TIME, WorkflowExecutions
+from workflows.runtime import search_attributes
+
+
+class RunClient(RunWorkflows):
+    """Starts, signals, cancels and queries the workflows of runs.
+
+    Args:
+        executions: The executions in Temporal.
+    """
+
+    def __init__(self, executions: WorkflowExecutions) -> None:
+        self._executions = executions
+
+    async def start(self, brief: RunSpec) -> bool:
+        """See `RunWorkflows.start`."""
+        about = {search_attributes.AGENT: brief.agent.agent_id, search_attributes.USER: brief.user_id}
+        return await self._executions.start(
+            AgentRun.run,
+            RunInput(tenant_id=brief.tenant_id, run_id=brief.run_id, plan=RunPlan.of(brief)),
+            workflow_id=workflow_id(brief.tenant_id, brief.run_id),
+            attributes={search_attributes.TENANT: brief.tenant_id, **about},
+            summary=f"{brief.agent.label} for {brief.user_id}",
+            noun="run",
+        )
+
+    async def cancel(self, tenant_id: str, run_id: str) -> None:
+        """Asks the run to end; it tells its model call and its tools."""
+        try:
+            await self._handle(tenant_id, run_id).cancel(rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise mapped(error, "run") from error
+
+    async def signal(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
+        """Sends `pause`, `resume`, `add_word` or `limits_raised` to a run."""
+        try:
+            await self._handle(tenant_id, run_id).signal(signal, args=list(arguments), rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise mapped(error, "run") from error
+
+    async def progress(self, tenant_id: str, run_id: str) -> RunProgress:
+        """Asks the workflow what it is doing; needs a worker.
+
+        Raises:
+            Missing: It has no workflow.
+            Unavailable: Temporal does not answer.
+        """
+        try:
+            return await self._handle(tenant_id, run_id).query(AgentRun.progress, rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise mapped(error, "run") from error
+
+    async def ended_from_outside(self, since: datetime) -> Ended:
+        """See `RunWorkflows.ended_from_outside`."""
+        return [one for one in map(run_of, await self._executions.ended("AgentRun", since)) if one is not None]
+
+    def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[AgentRun, str]:
+        return self._executions.handle(AgentRun.run, workflow_id(tenant_id, run_id))

@@ -1,0 +1,43 @@
+"""The workflows that delete tenants, and the histories that they delete, in Temporal."""
+
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.service import RPCError
+
+from models.messages.deletions import DeletionRef
+from taskforce.core.domain.tenants.deletion import workflow_id
+from taskforce.core.interfaces.workflows import Forgotten, TenantWorkflows
+from workflows.client import history_deletion
+from workflows.client.errors import mapped
+from workflows.client.executions import WorkflowExecutions
+from workflows.runtime import search_attributes
+from workflows.tenant_deletion import TenantDeletion
+
+
+class TenantClient(TenantWorkflows):
+    """Starts the deletion of tenants, and deletes what Temporal keeps of them.
+
+    Args:
+        executions: The executions in Temporal.
+    """
+
+    def __init__(self, executions: WorkflowExecutions) -> None:
+        self._executions = executions
+
+    async def start_deletion(self, tenant_id: str) -> None:
+        """See `TenantWorkflows.start_deletion`."""
+        await self._executions.start(
+            TenantDeletion.run,
+            DeletionRef(tenant_id=tenant_id),
+            workflow_id=workflow_id(tenant_id),
+            attributes={search_attributes.TENANT: tenant_id},
+            summary=f"Deletes the tenant {tenant_id}",
+            noun="deletion",
+            reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )
+
+    async def forget(self, tenant_id: str) -> Forgotten:
+        """Deletes the closed executions of a tenant, as far as the server lets us; see `history_deletion`."""
+        try:
+            return await history_deletion.forget_tenant(self._executions.client, tenant_id)
+        except RPCError as error:
+            raise mapped(error, "tenant") from error
