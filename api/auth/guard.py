@@ -19,7 +19,12 @@ from api.web.denials import Claimed
 from api.web.problems import request_id_of
 from taskforce.application.access import authorization
 from taskforce.application.access.rate_limits import count_request
-from taskforce.application.identity.principals import recognise_key, refresh_principal, resolve_principal
+from taskforce.application.identity.principals import (
+    cut_to_lasting,
+    recognise_key,
+    refresh_principal,
+    resolve_principal,
+)
 from taskforce.core.domain.errors import Forbidden, Unauthenticated
 from taskforce.core.domain.identity.api_keys import KEY_PREFIX, ApiKey
 from taskforce.core.domain.identity.principals import Principal
@@ -31,6 +36,7 @@ _bearer = HTTPBearer(auto_error=False, description="A signed token that names us
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 KeyHeader = Annotated[str | None, Depends(_key_header)]
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,18 @@ async def _admission(request: Request, context: GatewayContext, token: Credentia
 class Guard:
     """Lets only those pass who are known and, where one is named, hold a permission.
 
+    Whatever is more than reading is judged by the rights that last, for what it leaves behind would outlast a role that
+    was lent for a time; unless the route says that what it does ends by itself.
+
     Attributes:
         permission: The permission; None lets in everybody who is signed in.
         of: The field of the body that names the thing that it is about; None when the path does, if anything.
+        transient: Whether what the route does ends by itself, so that roles count that were lent for a time.
     """
 
     permission: Permission | None
     of: str | None = None
+    transient: bool = False
 
     async def __call__(self, request: Request, context: Context, credentials: Credentials, key: KeyHeader) -> Caller:
         """Recognises the caller.
@@ -92,8 +103,11 @@ class Guard:
             Limited: `rate_limited`.
         """
         admission = await _admission(request, context, credentials, key)
+        who = admission.principal
+        if not self.transient and request.method not in _READING:
+            who = await cut_to_lasting(context.database, who, context.rules, context.clock())
         caller = Caller(
-            admission.principal,
+            who,
             admission.expires_at,
             request_id_of(request),
             request.state.client,
@@ -101,8 +115,18 @@ class Guard:
         )
         if self.permission is not None:
             thing = await thing_of(request, context, caller.principal, self.permission, self.of)
-            await require_on(context, caller, self.permission, thing)
+            try:
+                await require_on(context, caller, self.permission, thing)
+            except Forbidden as refused:
+                raise _explained(refused, admission.principal, who) from None
         return caller
+
+
+def _explained(refused: Forbidden, came: Principal, lasting: Principal) -> Forbidden:
+    if refused.code != "permission_denied" or came.permissions == lasting.permissions:
+        return refused
+    text = f"{refused.message} What you were lent for a time does not count for what outlasts it."
+    return Forbidden(refused.code, text, details=refused.details)
 
 
 async def require_on(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> None:
@@ -205,15 +229,22 @@ class Unguarded:
         """Lets everybody pass."""
 
 
-def Allowed(permission: Permission, of: str | None = None) -> params.Depends:  # noqa: N802 - reads as the mark that it is
+def Allowed(permission: Permission, of: str | None = None, *, transient: bool = False) -> params.Depends:  # noqa: N802 - reads as the mark that it is
     """Marks a route by the permission that it takes, and by the field of its body that names what it is about.
 
     It stands in the signature: `caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]`.
+
+    Args:
+        permission: The permission.
+        of: The field of the body.
+        transient: Whether what it does ends by itself; see `Guard`.
     """
-    return params.Depends(Guard(permission, of))
+    return params.Depends(Guard(permission, of, transient))
 
 
 SignedIn = params.Depends(Guard(None))
 """Marks a route for anybody of a tenant; what may be seen and done depends on the thing itself."""
+SignedInTransient = params.Depends(Guard(None, transient=True))
+"""As `SignedIn`, for what ends by itself."""
 Open = params.Depends(Unguarded())
 """Marks a route for everybody, without a token."""

@@ -46,6 +46,7 @@ router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
 
 _AS_YAML: dict[int | str, dict[str, Any]] = {200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}}
 Reader = Annotated[Caller, Allowed(Permission.AGENT_READ)]
+Decider = Annotated[Caller, Allowed(Permission.AGENT_READ, transient=True)]
 Editor = Annotated[Caller, Allowed(Permission.AGENT_UPDATE)]
 
 
@@ -136,7 +137,7 @@ async def submit_version(
 async def approve_version(
     agent_id: str,
     version_id: str,
-    caller: Reader,
+    caller: Decider,
     context: Context,
     response: Response,
     key: IdempotencyKey,
@@ -155,7 +156,7 @@ async def approve_version(
 async def reject_version(
     agent_id: str,
     version_id: str,
-    caller: Reader,
+    caller: Decider,
     context: Context,
     response: Response,
     key: IdempotencyKey,

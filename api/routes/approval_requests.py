@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
 
 from api.auth.caller import Caller, Context, actor_of
-from api.auth.guard import SignedIn, is_still_known
+from api.auth.guard import SignedInTransient, is_still_known
 from api.auth.resource import agent_named
 from api.composition import GatewayContext
 from api.schemas.approval_requests import (
@@ -48,7 +48,7 @@ _RESULT: dict[int | str, dict[str, Any]] = {
         "headers": {ANCHOR: {"schema": {"type": "string"}, "description": "Where an export of the log must end"}},
     }
 }
-Anybody = Annotated[Caller, SignedIn]
+Anybody = Annotated[Caller, SignedInTransient]
 Text = Annotated[str | None, Query(max_length=200)]
 
 

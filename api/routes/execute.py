@@ -25,7 +25,7 @@ _ENDED_IN_TIME: dict[int | str, dict[str, Any]] = {
 @router.post("/agents/execute", status_code=202, response_model=AcceptedOut, responses=_ENDED_IN_TIME, name="execute")
 async def execute(
     asked: ExecuteIn,
-    caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, of="agent_id")],
+    caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, of="agent_id", transient=True)],
     context: Context,
     request: Request,
     response: Response,

@@ -17,6 +17,7 @@ from taskforce.core.interfaces.identity import Permission
 router = APIRouter(prefix="/admin/policies", tags=["policies"])
 
 Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
+Trier = Annotated[Caller, Allowed(Permission.POLICY_MANAGE, transient=True)]
 
 
 @router.get("", name="read_policy")
@@ -35,7 +36,7 @@ async def save_policy(document: Document, caller: Manager, context: Context) -> 
 
 
 @router.post("/dry-run", name="try_policy", response_model=ListOut[TriedOut])
-async def try_policy(asked: DryRunIn, caller: Manager, context: Context) -> Response:
+async def try_policy(asked: DryRunIn, caller: Trier, context: Context) -> Response:
     """Says, with the reason of each rule, how cases are decided now and how the document would decide; saves nothing.
 
     Without a document it explains the decisions of now.

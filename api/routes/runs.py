@@ -26,7 +26,7 @@ from taskforce.infrastructure.logging import bind
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 Reader = Annotated[Caller, Allowed(Permission.SESSION_READ)]
-Operator = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]
+Operator = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, transient=True)]
 _Printable = r"^[ -~]{1,200}$"
 
 

@@ -61,6 +61,8 @@ async def add_resource_roles(
 ) -> Principal:
     """Somebody with the rights that roles on one resource add there; for a user, never for what is cut to a key."""
     grants = await records.roles.grants(principal.user.user_id)
+    if principal.lasting:
+        grants = [grant for grant in grants if grant.expires_at is None]
     known = await known_roles(records, {grant.role_id for grant in grants}, rules)
     return replace(principal, permissions=permissions_on(kind, resource_id, principal.permissions, grants, now, known))
 

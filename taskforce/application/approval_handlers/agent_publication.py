@@ -10,7 +10,7 @@ from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.audit.events import system_event
 from taskforce.application.catalog.agents import told_version
-from taskforce.application.identity.principals import load_principal_for_key
+from taskforce.application.identity.principals import load_principal_for_key, without_temporary_roles
 from taskforce.core.domain.access.policies import Resource, evaluate
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.records import Request
@@ -87,7 +87,9 @@ class AgentPublicationHandler(DefaultHandler):
 
     async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
         """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
-        who = await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
+        asks = await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
+        # A publication outlasts what its requester was lent.
+        who = await without_temporary_roles(records, asks, self._rules, now)
         if not who.is_cut:
             who = await add_resource_roles(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.application.identity.principals import Actor, load_principal
+from taskforce.application.identity.principals import Actor, load_principal, without_temporary_roles
 from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
@@ -52,11 +52,12 @@ async def actor_as_approver(records: Records, actor: Actor) -> Approver:
 
 
 async def _away(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Approver | None:
-    # Who is away and has lost their rights hands none on.
+    # Who is away and has lost their rights hands none on, nor a role that they were lent.
     try:
-        return Approver(user_id, (await load_principal(records, user_id, rules, now)).roles)
+        who = await load_principal(records, user_id, rules, now)
     except Forbidden:
         return None
+    return Approver(user_id, (await without_temporary_roles(records, who, rules, now)).roles)
 
 
 def ground_for(request: Request, approver: Approver, channel: Channel, now: datetime) -> Authority:

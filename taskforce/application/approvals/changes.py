@@ -5,7 +5,11 @@ from dataclasses import replace
 from taskforce.application.approvals.approvers import approver_of, concerns
 from taskforce.application.approvals.decisions import locked
 from taskforce.application.approvals.history import HistoryEvent, record_event
-from taskforce.application.identity.principals import load_principal, load_principal_for_key
+from taskforce.application.identity.principals import (
+    load_principal,
+    load_principal_for_key,
+    without_temporary_roles,
+)
 from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.definitions import follows
 from taskforce.core.domain.approvals.records import Request
@@ -69,7 +73,8 @@ class ApprovalChanges:
     async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
         """Whoever decides may ask others who could; only who could make the definition may let in somebody else."""
         named = [await self._known(records, person, change) for person in change.to.people]
-        held = await self._held(records, change)
+        # What the others approve may outlast a loan, so that whoever is lent the right lets in nobody new.
+        held = await self._held(records, change, lasting=True)
         if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
@@ -90,10 +95,11 @@ class ApprovalChanges:
     async def _manages(self, records: Records, change: Change) -> bool:
         return Permission.POLICY_MANAGE in await self._held(records, change)
 
-    async def _held(self, records: Records, change: Change) -> frozenset[Permission]:
-        return (
-            await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
-        ).permissions
+    async def _held(self, records: Records, change: Change, *, lasting: bool = False) -> frozenset[Permission]:
+        who = await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
+        if lasting:
+            who = await without_temporary_roles(records, who, self._rules, change.at)
+        return who.permissions
 
 
 def _told(change: Change) -> HistoryEvent:

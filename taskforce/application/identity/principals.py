@@ -250,12 +250,44 @@ async def load_principal(
 
 
 async def without_temporary_roles(records: Records, who: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """Somebody without what they were lent: with it nobody gives, to themselves or others, what outlasts it."""
-    if not who.user.lent_now(now):
-        return who
-    roles = who.roles & who.user.lasting_roles(now, rules.claims_age)
+    """Returns somebody without what they were lent: the one rule for whatever outlasts a loan, whoever it is for.
+
+    Args:
+        records: The tenant's records.
+        who: Who acts, with the rights of now.
+        rules: What the deployment says about rights.
+        now: The time, UTC.
+    """
+    if who.lasting or not who.user.lent_now(now):
+        return replace(who, lasting=True)
+    own = who.user.lasting_roles(now, rules.claims_age)
+    roles = who.roles & own
     held = permissions_of(roles, await known_roles(records, roles, rules))
-    return replace(who, roles=roles, permissions=who.permissions & held)
+    return replace(who, roles=roles, permissions=who.permissions & held, user_roles=who.user_roles & own, lasting=True)
+
+
+async def cut_to_lasting(store: Store, who: Principal, rules: AccessRules, now: datetime) -> Principal:
+    """As `without_temporary_roles`, outside a transaction; of somebody who was lent nothing nothing is read."""
+    if not who.user.lent_now(now):
+        return replace(who, lasting=True)
+    async with store.reading(who.tenant.tenant_id) as records:
+        return await without_temporary_roles(records, who, rules, now)
+
+
+async def load_lasting_principal(records: Records, actor: Actor) -> Principal:
+    """Reads anew what whoever acts may do for good, cut to what their credential was cut to.
+
+    Args:
+        records: The tenant's records.
+        actor: Who acts.
+
+    Raises:
+        Forbidden: As `load_principal`.
+    """
+    came = actor.principal
+    now = await load_principal(records, came.user.user_id, actor.rules, actor.now)
+    lasting = await without_temporary_roles(records, now, actor.rules, actor.now)
+    return replace(lasting, roles=lasting.roles & came.roles, permissions=lasting.permissions & came.permissions)
 
 
 async def known_roles(records: Records, names: Collection[str], rules: AccessRules) -> Mapping[str, Role]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from taskforce.application.identity.principals import Actor, known_roles, load_principal
+from taskforce.application.identity.principals import Actor, known_roles, load_lasting_principal
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.principals import require
@@ -28,7 +28,8 @@ class RoleChange:
 async def require_current(records: Records, actor: Actor, needed: Permission) -> frozenset[Permission]:
     """What somebody who gives rights away may do at this moment, and until the transaction ends.
 
-    Whoever takes rights from them meanwhile is waited for, or waits: what was lost is not given away any more.
+    Whoever takes rights from them meanwhile is waited for, or waits: what was lost is not given away any more. What
+    they were lent for a time does not count, for what they give lasts.
 
     Args:
         records: The tenant's records.
@@ -40,10 +41,9 @@ async def require_current(records: Records, actor: Actor, needed: Permission) ->
     """
     own_id = actor.principal.user.user_id
     await records.users.locked(own_id)
-    now = await load_principal(records, own_id, actor.rules, actor.now)
-    held = now.permissions & actor.principal.permissions
-    require(held, needed)
-    return held
+    lasting = await load_lasting_principal(records, actor)
+    require(lasting.permissions, needed)
+    return lasting.permissions
 
 
 async def list_roles(store: Store, actor: Actor, after: str | None, most: int) -> Sequence[Role]:

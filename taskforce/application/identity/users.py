@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from taskforce.application.identity.principals import Actor, known_roles, load_principal
+from taskforce.application.identity.principals import Actor, known_roles, load_lasting_principal
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.identity.api_keys import checked_user_id
@@ -73,8 +73,8 @@ class UserAdministration:
 
     Attributes:
         actor: Who acts.
-        held: What they may do at this moment.
-        roles: The roles of theirs that count at this moment.
+        held: What they may do at this moment, without what they were lent: what they do to users lasts.
+        roles: The roles of theirs that count so.
         subject: Whom it is about; None when there is nobody of that id.
         grants: The roles that the subject holds on single resources.
         known: The roles that matter here and exist.
@@ -108,7 +108,12 @@ class UserAdministration:
         Raises:
             Forbidden: `user_stands_higher`; its message and `details["permissions"]` name what is missing.
         """
-        reach = _reach(self.met(), self.grants, self.known, self.actor)
+        user, grants = self.met(), self.grants
+        if self.with_oneself:
+            # What somebody was lent protects them from others, and not from themselves.
+            user = replace(user, lent_roles={})
+            grants = [one for one in grants if one.expires_at is None]
+        reach = _reach(user, grants, self.known, self.actor)
         lacking = sorted(one.value for one in reach if one not in self.held)
         if lacking:
             text = f"This user may do more than you; you lack: {', '.join(lacking)}."
@@ -120,9 +125,8 @@ class UserAdministration:
         Raises:
             Invalid, Forbidden: As `check_no_wider` and `check_held`.
         """
-        roles_held, held = self._to_hand_on()
-        check_no_wider(roles, held, self.known)
-        check_held(roles, roles_held, held)
+        check_no_wider(roles, self.held, self.known)
+        check_held(roles, self.roles, self.held)
 
     def check_no_wider(self, role: str) -> None:
         """Lets only a role pass that exists and allows no more than whoever acts may do.
@@ -130,19 +134,11 @@ class UserAdministration:
         Raises:
             Invalid, Forbidden: As `check_no_wider`.
         """
-        check_no_wider((role,), self._to_hand_on()[1], self.known)
-
-    def _to_hand_on(self) -> tuple[frozenset[str], frozenset[Permission]]:
-        """Roles and permissions of whoever acts; nobody makes their own for good what they were lent."""
-        now, rules = self.actor.now, self.actor.rules
-        if not self.with_oneself or not self.met().lent_now(now):
-            return self.roles, self.held
-        lasting = self.met().lasting_roles(now, rules.claims_age)
-        return self.roles & lasting, self.held & permissions_of(lasting, self.known)
+        check_no_wider((role,), self.held, self.known)
 
 
 async def lock_users(records: Records, actor: Actor, user_id: str, roles: Collection[str] = ()) -> UserAdministration:
-    """Locks whoever acts and whom it is about, and reads anew what the first may do.
+    """Locks whoever acts and whom it is about, and reads anew what the first may do for good.
 
     Args:
         records: The tenant's records.
@@ -156,8 +152,8 @@ async def lock_users(records: Records, actor: Actor, user_id: str, roles: Collec
     own_id = actor.principal.user.user_id
     # In one order for all: of two who deactivate each other at once, the second waits and finds that it may no more.
     locked = {one: await records.users.locked(one) for one in sorted({own_id, user_id})}
-    now = await load_principal(records, own_id, actor.rules, actor.now)
-    held = now.permissions & actor.principal.permissions
+    lasting = await load_lasting_principal(records, actor)
+    held = lasting.permissions
     # Somebody whom a policy has let in never held it; what they hand on is bound by what they hold all the same.
     if Permission.USER_MANAGE in actor.principal.permissions:
         require(held, Permission.USER_MANAGE)
@@ -167,8 +163,8 @@ async def lock_users(records: Records, actor: Actor, user_id: str, roles: Collec
     names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
     # Nobody deletes one of these roles while it is being handed out.
     await records.roles.shared(names)
-    roles_held = now.roles & actor.principal.roles
-    return UserAdministration(actor, held, roles_held, subject, grants, await known_roles(records, names, actor.rules))
+    known = await known_roles(records, names, actor.rules)
+    return UserAdministration(actor, held, lasting.roles, subject, grants, known)
 
 
 async def list_users(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -44,6 +45,17 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "DELETE /admin/agents/{agent_id}/aliases": Guard(Permission.AGENT_UPDATE),
 }
 """What the routes under a path take; the longest path counts, and one with a method before one without."""
+TRANSIENT = {
+    "/agents/execute",
+    *(f"/runs/{{run_id}}/{act}" for act in ("cancel", "pause", "resume", "messages")),
+    "/admin/policies/dry-run",
+    "/admin/requests",
+    *(f"/admin/requests/{{request_id}}/{act}" for act in ("approve", "reject", "withdraw", "reassign", "comments")),
+    *(f"{VERSION}/{verdict}" for verdict in ("approve", "reject")),
+}
+"""What does more than read and ends by itself, so that a role counts which was lent for a time. Whatever else does more
+than read leaves something behind, and is judged by the rights that last: a new route too, unless it stands here."""
+READING_METHODS = {"GET", "HEAD", "OPTIONS"}
 PARAMETERS = {"step": "1", "call": "1", "path": "notes.txt", "tenant_id": "absent", "role_id": "custom:absent"}
 
 
@@ -81,7 +93,40 @@ async def test_every_route_states_its_permission(gateway: Gateway) -> None:
 
 
 def plain(mark: Guard | Unguarded) -> Guard | Unguarded:
-    return replace(mark, of=None) if isinstance(mark, Guard) else mark
+    return replace(mark, of=None, transient=False) if isinstance(mark, Guard) else mark
+
+
+async def test_what_outlasts_a_loan_is_judged_by_the_rights_that_last_on_every_route(gateway: Gateway) -> None:
+    transient = set()
+    for route in routes(gateway.app.router):
+        (mark,) = marks(route.dependant)
+        if isinstance(mark, Guard) and mark.transient and not (route.methods or set()) <= READING_METHODS:
+            transient.add(route.path.removeprefix("/api").removeprefix("/v1"))
+    assert transient == TRANSIENT
+
+
+async def test_a_lent_role_opens_reading_and_what_ends_by_itself_and_nothing_that_lasts(
+    gateway: Gateway, client_for: ClientFor, tenant: str
+) -> None:
+    borrower = client_for(tenant, "bob", [])
+    await borrower.get("/api/v1/me")
+    now = gateway.parts.clock()
+    async with gateway.parts.database.tenant(tenant) as records:
+        user = await records.users.locked("bob")
+        assert user is not None
+        await records.users.save(user.given("admin", now + timedelta(hours=1), now), now)
+    for path, operations in gateway.app.openapi()["paths"].items():
+        for method in operations:
+            body = {"mission": "x", "text": "x"} if method in {"post", "put"} else None
+            answer = await borrower.request(method, concrete(path), json=body)
+            mark = specified(path, method)
+            brief = method.upper() in READING_METHODS or path.removeprefix("/api").removeprefix("/v1") in TRANSIENT
+            if brief or not isinstance(mark, Guard) or mark.permission is None:
+                assert answer.status_code not in {401, 403}, (path, answer.text)
+            else:
+                problem = assert_problem(answer, 403, "permission_denied")
+                assert problem["permission"] == mark.permission.value
+                assert "lent" in problem["detail"]
 
 
 def concrete(path: str) -> str:

@@ -65,6 +65,7 @@ class Principal:
         claims: The roles that the token which speaks claims, to which those of other tokens are cut; None where none
             does, or that is not known.
         is_narrowed: Whether the user's newest token claims roles that this one does not, and that so do not count.
+        lasting: Whether what was lent for a time is left out, here and on single resources.
     """
 
     user: "UserRecord"
@@ -75,6 +76,7 @@ class Principal:
     key_id: str | None = None
     claims: frozenset[str] | None = None
     is_narrowed: bool = False
+    lasting: bool = False
 
     @property
     def is_cut(self) -> bool:

@@ -1,20 +1,66 @@
 """Roles that end by themselves: what they give while they last, and that nothing is left of them."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 
 from taskforce.application.access.authorization import add_resource_roles
+from taskforce.application.access.policy_documents import save_document
+from taskforce.application.approvals.definitions import create_definition
 from taskforce.application.identity import resource_roles, users
-from taskforce.application.identity.principals import load_principal
-from taskforce.application.identity.roles import delete_role
+from taskforce.application.identity.api_keys import NewKey, issue_key
+from taskforce.application.identity.principals import Actor, load_principal, without_temporary_roles
+from taskforce.application.identity.roles import RoleChange, create_role, delete_role
 from taskforce.application.identity.users import NewUser, UserChange
+from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.interfaces.identity import Permission, ResourceType
-from tests.taskforce.application.identity.test_users import actor, admin, code, found, role
+from tests.taskforce.application.identity.test_users import actor, admin, code, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 HOUR = timedelta(hours=1)
+Lasting = Callable[[Stage, Actor], Awaitable[object]]
+
+
+async def make_a_service_account(stage: Stage, who: Actor) -> None:
+    await users.create_user(stage.database, who, NewUser("service", "svc"))
+
+
+async def issue_a_key(stage: Stage, who: Actor) -> None:
+    await issue_key(stage.database, who, NewKey(None, "own", frozenset({"admin"})))
+
+
+async def make_a_friend_an_administrator(stage: Stage, who: Actor) -> None:
+    await users.change_user(stage.database, who, "friend", UserChange(roles=frozenset({"admin"})))
+
+
+async def give_a_role_on_a_resource(stage: Stage, who: Actor) -> None:
+    await resource_roles.grant_role(stage.database, who, ResourceGrant("friend", "admin", ResourceType.AGENT, "a1"))
+
+
+async def make_a_role(stage: Stage, who: Actor) -> None:
+    await create_role(stage.database, who, "Everything", RoleChange(permissions=set(Permission)))
+
+
+async def save_a_policy(stage: Stage, who: Actor) -> None:
+    await save_document(stage.database, who, {"version": 1, "rules": []})
+
+
+async def make_an_approval_definition(stage: Stage, who: Actor) -> None:
+    document = {"workflow_id": "mine", "name": "Mine", "request_type": "tool_call"}
+    await create_definition(stage.database, who, DefinitionRules(), document)
+
+
+LASTING: tuple[Lasting, ...] = (
+    make_a_service_account,
+    issue_a_key,
+    make_a_friend_an_administrator,
+    give_a_role_on_a_resource,
+    make_a_role,
+    save_a_policy,
+    make_an_approval_definition,
+)
 
 
 async def lend(stage: Stage, user_id: str, name: str) -> None:
@@ -87,19 +133,58 @@ async def test_a_role_that_somebody_holds_for_a_time_is_in_use_until_then(stage:
     await delete_role(stage.database, await actor(stage, "ada"), name)
 
 
-async def test_nobody_makes_their_own_for_good_what_they_were_lent(stage: Stage) -> None:
-    await stage.person("bob", "viewer")
+@pytest.mark.parametrize("whose", ["bob", "friend", "svc"])
+async def test_nobody_makes_last_for_anybody_what_they_were_lent(stage: Stage, whose: str) -> None:
+    """Bob manages users for good, and is lent the rest."""
+    for user_id in ("bob", "friend"):
+        await stage.person(user_id)
+    people = await role(stage, "people", Permission.USER_MANAGE)
+    everything = await role(stage, "everything", *Permission)
+    await users.change_user(stage.database, await admin(stage), "bob", UserChange(roles=frozenset({people})))
     await lend(stage, "bob", "admin")
     bob = await actor(stage, "bob")
-    everything = await role(stage, "everything", *Permission)
+    await users.create_user(stage.database, bob, NewUser("service", "svc"))
     for wanted in ("admin", "operator", everything):
-        attempt = users.change_user(stage.database, bob, "bob", UserChange(roles=frozenset({wanted})))
+        attempt = users.change_user(stage.database, bob, whose, UserChange(roles=frozenset({wanted, people})))
         assert await code(attempt) == "roles_too_wide"
-        own = ResourceGrant("bob", wanted, ResourceType.AGENT, "a1")
+        own = ResourceGrant(whose, wanted, ResourceType.AGENT, "a1")
         assert await code(resource_roles.grant_role(stage.database, bob, own)) == "roles_too_wide"
-    # What the role is for, it does for others.
+        key = NewKey(whose, "for good", frozenset({wanted}))
+        assert await code(issue_key(stage.database, bob, key)) == "roles_too_wide"
+        service = NewUser("service", "more", roles=frozenset({wanted}))
+        assert await code(users.create_user(stage.database, bob, service)) == "roles_too_wide"
+
+
+@pytest.mark.parametrize("act", LASTING, ids=lambda act: act.__name__)
+async def test_whoever_is_lent_a_right_leaves_nothing_behind(stage: Stage, act: Lasting) -> None:
+    """What the use case does for somebody who holds the role, it refuses to somebody who was lent it."""
+    await stage.person("friend")
+    await stage.person("bob")
+    await lend(stage, "bob", "admin")
+    assert await code(act(stage, await actor(stage, "bob"))) == "permission_denied"
+    await act(stage, await admin(stage))
+
+
+async def test_a_lent_role_on_one_resource_is_no_right_to_what_lasts_there(stage: Stage) -> None:
+    await stage.person("bob")
+    assert await grant(stage, "agent_designer", 1)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        who = await load_principal(records, "bob", RULES, stage.now)
+        lasting = await without_temporary_roles(records, who, RULES, stage.now)
+        now = await add_resource_roles(records, who, ResourceType.AGENT, "a1", RULES, stage.now)
+        later = await add_resource_roles(records, lasting, ResourceType.AGENT, "a1", RULES, stage.now)
+    assert Permission.AGENT_UPDATE in now.permissions
+    assert later.permissions == frozenset()
+
+
+async def test_whoever_is_lent_more_still_does_what_their_own_roles_allow(stage: Stage) -> None:
+    await stage.person("bob", "admin")
+    more = await role(stage, "more", Permission.MEMORY_READ)
+    await lend(stage, "bob", more)
+    bob = await actor(stage, "bob")
+    await users.change_user(stage.database, bob, "bob", UserChange("Robert"))
     await users.create_user(stage.database, bob, NewUser("service", "svc", roles=frozenset({"operator"})))
-    assert (await found(stage, "bob")).granted_roles == frozenset()
+    await issue_key(stage.database, bob, NewKey("svc", "ci", frozenset({"operator"})))
 
 
 async def test_whoever_is_lent_more_stands_higher_while_it_lasts(stage: Stage) -> None:
