@@ -53,7 +53,13 @@ class ApprovalActivities:
         """Fails with the code of what stands against this person's deciding; says in whose place they do."""
         channel = Channel(check.channel)
         attempt = DecisionAttempt(
-            check.tenant_id, check.request_id, check.approver_id, channel, check.edit, whole=check.lasting
+            check.tenant_id,
+            check.request_id,
+            check.approver_id,
+            channel,
+            check.edit,
+            whole=check.lasting,
+            key_id=check.key_id,
         )
         behalf = await self._decisions.authorize(attempt)
         return DecisionGround() if behalf is None else DecisionGround(on_behalf_of=behalf)

@@ -347,6 +347,8 @@ class ApprovalWorkflow:
         }
         if decision.edit is not None:
             asked["edit"] = decision.edit
+        if decision.key_id is not None:
+            asked["key_id"] = decision.key_id
         if self._lasting:
             asked["lasting"] = True
         return DecisionCheck.model_validate(asked)

@@ -48,6 +48,19 @@ _PROPERTIES: dict[str, Any] = {
     "allowed_approver_roles": {**_NAMES, "description": "Left out: admin, or nobody where people are named."},
     "allowed_approvers": {**_NAMES, "description": "People who may decide whatever their roles, by id."},
     "allow_self_approval": _flag("Whether the requester may decide.", default=False),
+    "allow_service_accounts": _flag(
+        "Whether service accounts decide, and API keys that somebody else issued; everybody in the chain of issuers "
+        "counts as one person.",
+        default=False,
+    ),
+    "independence_hours": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 366 * 24,
+        "default": 24,
+        "description": "For how long before the request an account or a role that decides must have been held for "
+        "whoever gave it to count as another person.",
+    },
     "comment_required": _flag("Whether a decision must say why.", default=False),
     "signal_channel": _flag(
         "Whether decisions from the Temporal UI and CLI count, whose author is only claimed; "
@@ -104,6 +117,8 @@ class DefinitionOut(BaseModel):
     allowed_approver_roles: list[str]
     allowed_approvers: list[str]
     allow_self_approval: bool
+    allow_service_accounts: bool
+    independence_hours: int | float
     comment_required: bool
     signal_channel: bool
     auto_expire_hours: int | float

@@ -123,12 +123,14 @@ class DecisionCheck(RequestRef):
         channel: How it reached us.
         edit: Hash of what they would rather approve.
         lasting: Whether the row never says more than the workflow knows.
+        key_id: The API key that speaks for them, if it is one.
     """
 
     approver_id: str
     channel: Literal["api", "signal"] = "api"
     edit: str | None = None
     lasting: bool = False
+    key_id: str | None = None
 
 
 class DecisionGround(Message):
@@ -146,7 +148,6 @@ class DecisionRecord(DecisionCheck):
     on_behalf_of: str | None = None
     content: str | None = None
     for_run: bool = False
-    key_id: str | None = None
 
 
 class RefusedDecision(RequestRef):

@@ -1,4 +1,4 @@
-"""What is granted in a tenant: roles of its own, roles on one resource, API keys, policies, and rates of requests."""
+"""What is granted in a tenant: roles of its own and on one resource, API keys, policies, rates, and who gave what."""
 
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,21 @@ class ApiKeyRow(SQLModel, table=True):
     expires_at: datetime = column(TIME)
     last_used_at: datetime | None = maybe(TIME)
     revoked_at: datetime | None = maybe(TIME)
+    created_by_key: str | None = maybe(UUID)
+
+
+class AccessGrantRow(SQLModel, table=True):
+    """Who gave a user an account or a role, and when; append-only, it stays when the thing is taken back."""
+
+    __tablename__ = "access_grants"
+
+    tenant_id: str = key()
+    grant_id: str = key(UUID)
+    user_id: str = column()
+    role_id: str | None = maybe()
+    given_by: str = column()
+    key_id: str | None = maybe(UUID)
+    at: datetime = column(TIME)
 
 
 class PolicyDocumentRow(SQLModel, table=True):

@@ -59,6 +59,8 @@ class ApprovalDecisionRow(SQLModel, table=True):
     at: datetime = column(TIME)
     on_behalf_of: str | None = maybe()
     key_id: str | None = maybe(UUID)
+    party: list[str] | None = maybe(TEXTS)
+    sponsors: list[str] | None = maybe(TEXTS)
 
 
 class ApprovalEditRow(SQLModel, table=True):

@@ -19,6 +19,7 @@ from taskforce.application.identity.users import audit_snapshot
 from taskforce.core.domain.approvals.approval import Decision, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
+from taskforce.core.domain.identity.access_grants import grants_between
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, ResourceGrant, check_held, check_no_wider
 from taskforce.core.domain.json_limits import Json, moment
@@ -174,6 +175,10 @@ async def _lend(records: Records, request: Request, role: str, until: datetime |
     if (changed.granted_roles, changed.lent_now(now)) == (user.granted_roles, user.lent_now(now)):
         return f"{user.user_id} holds {role} for at least as long already."
     await records.users.save(changed, now)
+    # Each of those whose word gave the role is its giver, and so is everybody who counts as one with them.
+    words = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
+    for giver in sorted({person for word in words for person in word.people} - {user.user_id}):
+        await records.access_grants.add(grants_between(user, changed, giver, now))
     await records.audit.append(
         followed(request, "user.change", ("user", user.user_id), audit_snapshot(user), audit_snapshot(changed), now)
     )

@@ -9,13 +9,15 @@ from taskforce.application.approvals.approvers import approver_of, ground_for
 from taskforce.application.approvals.definitions import definitions_of
 from taskforce.application.approvals.handler import TOOL_CALL, DefaultHandler, RequestHandler, approved_hash
 from taskforce.application.approvals.history import HistoryEvent, record_event
+from taskforce.application.approvals.parties import asking_party, deciding_party, givers_of
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.tool_calls import CallRef, call_payload
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.definitions import DefinitionRules, agent_terms, choose
-from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.parties import Party
+from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.approvals.terms import ActionKind, Terms
-from taskforce.core.domain.errors import Conflict, DomainError, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs.run import RunSpec
@@ -39,7 +41,7 @@ class DecisionAttempt:
         channel: How it reached us.
         edit: Hash of what they would rather approve; None for what is asked for.
         whole: Whether what the row says of decisions counts; else the workflow alone knows of them.
-        key_id: The API key that speaks, where that is known, for the audit log.
+        key_id: The API key that speaks, if it is one.
     """
 
     tenant_id: str
@@ -141,8 +143,8 @@ class ApprovalDecisions:
             In whose place the approver decides; None for their own.
 
         Raises:
-            Forbidden: `approver_unknown` or `approver_role_missing`.
-            Conflict: As `Approval.check`; `subject_changed`, `not_editable`.
+            Forbidden: As `approver_of` and `ground_for`.
+            Conflict: As `Approval.check` and `Approval.check_independent`; `subject_changed`, `not_editable`.
             Invalid: What was edited does not fit.
         """
         async with self._store.tenant(attempt.tenant_id) as records:
@@ -156,7 +158,7 @@ class ApprovalDecisions:
         raise refused
 
     async def _check(self, records: Records, request: Request, attempt: DecisionAttempt) -> str | None:
-        now = self._clock()
+        now, said = self._clock(), request.approval
         if not attempt.whole:
             # Words whose workflow task failed after they were written are said again, and must count as before.
             request = replace(request, approval=replace(request.approval, decisions=()))
@@ -167,8 +169,10 @@ class ApprovalDecisions:
         handler = self._handler(request)
         if await handler.current_hash(records, request) != request.content_hash:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
-        approver = await approver_of(records, attempt.approver_id, self._rules, now)
+        approver = await approver_of(records, attempt.approver_id, self._rules, now, key_id=attempt.key_id)
         ground = ground_for(request, approver, attempt.channel, now)
+        decides = await deciding_party(records, request, approver, ground.on_behalf_of)
+        said.check_independent(attempt.approver_id, decides, await asking_party(records, request))
         if attempt.edit is not None:
             edited = await records.requests.proposal(attempt.request_id, attempt.edit)
             if edited is None:
@@ -188,14 +192,26 @@ class ApprovalDecisions:
         decision = made.decision
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
-            decision = replace(decision, content=decision.content or before.approval.content)
+            party = await self._party(records, before, decision)
+            decision = replace(decision, content=decision.content or before.approval.content, party=party)
             if not await records.requests.decided(request_id, decision):
                 return
             request = await _after(records, before, decision, for_run=made.for_run)
             await records.requests.save(request)
-            word = _word(decision, edited=request.approval.content != before.approval.content)
+            edited = request.approval.content != before.approval.content
+            word = _word(decision, await _access_facts(records, before, decision), edited=edited)
             await record_event(records, request, replace(word, key_id=decision.key_id))
         self._tell_run(tenant_id, request)
+
+    async def _party(self, records: Records, request: Request, decision: Decision) -> Party:
+        try:
+            approver = await approver_of(
+                records, decision.approver_id, self._rules, self._clock(), key_id=decision.key_id
+            )
+        except Forbidden:
+            # It counted when it was said; who has lost their rights since is tied by all that they were given.
+            approver = Approver(decision.approver_id, frozenset(), key_id=decision.key_id)
+        return await deciding_party(records, request, approver, decision.on_behalf_of)
 
     async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:
         """Does a timed action; doing it again changes nothing.
@@ -306,9 +322,22 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
     )
 
 
-def _word(decision: Decision, *, edited: bool) -> HistoryEvent:
+async def _access_facts(records: Records, request: Request, decision: Decision) -> Mapping[str, object]:
+    """What an auditor may want to know of a decision that counts: who stands behind whom, however long ago."""
+    assert decision.party is not None
+    requester = request.approval.requester_id
+    facts = {
+        "counted_with": decision.party.people - {decision.approver_id, decision.on_behalf_of},
+        "recent_access_from": decision.party.sponsors,
+        "access_from": await givers_of(records, decision.approver_id) - {decision.approver_id},
+        "requester_access_from": decision.people & await givers_of(records, requester) - {requester},
+    }
+    return {name: sorted(people) for name, people in facts.items() if people}
+
+
+def _word(decision: Decision, access: Mapping[str, object], *, edited: bool) -> HistoryEvent:
     kind = "approved_by" if decision.verdict is Verdict.APPROVE else "rejected_by"
-    data: dict[str, object] = {"verdict": decision.verdict.value, "content_hash": decision.content}
+    data: dict[str, object] = {"verdict": decision.verdict.value, "content_hash": decision.content, **access}
     if decision.on_behalf_of is not None:
         data["on_behalf_of"] = decision.on_behalf_of
     if edited:

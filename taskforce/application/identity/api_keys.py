@@ -74,6 +74,7 @@ async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
             expires_at=wanted.expires_at,
             known_roles=dealing.known,
             metadata=wanted.metadata,
+            created_by_key=actor.principal.key_id,
         )
         await records.keys.add(key)
         told = {"before": None, "after": _audit_snapshot(key)}

@@ -11,6 +11,7 @@ from datetime import datetime
 from taskforce.application.identity.principals import Actor, known_roles, load_lasting_principal
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.identity.access_grants import grants_between
 from taskforce.core.domain.identity.api_keys import checked_user_id
 from taskforce.core.domain.identity.principals import require
 from taskforce.core.domain.identity.roles import (
@@ -212,6 +213,7 @@ async def create_user(store: Store, actor: Actor, wanted: NewUser) -> UserRecord
         dealing.check_handing_on(user.granted_roles)
         if not await records.users.add(user, actor.now):
             raise Conflict("user_exists", "There is a user of this id already.")
+        await _note_grants(records, actor, None, user)
         await records.audit.append(_event(actor, "user.create", None, user))
     return user
 
@@ -235,6 +237,7 @@ async def change_user(store: Store, actor: Actor, user_id: str, change: UserChan
         dealing.check_handing_on(changed.granted_roles - user.granted_roles)
         if changed != user:
             await records.users.save(changed, actor.now)
+            await _note_grants(records, actor, user, changed)
             await records.audit.append(_event(actor, _action(user, changed), user, changed))
     return changed
 
@@ -248,6 +251,11 @@ async def deactivate_user(store: Store, actor: Actor, user_id: str) -> None:
         Missing, Forbidden, Conflict: As `change_user`.
     """
     await change_user(store, actor, user_id, UserChange(active=False))
+
+
+async def _note_grants(records: Records, actor: Actor, before: UserRecord | None, after: UserRecord) -> None:
+    came = actor.principal
+    await records.access_grants.add(grants_between(before, after, came.user.user_id, actor.now, came.key_id))
 
 
 def _reach(

@@ -16,7 +16,7 @@ from taskforce.core.interfaces.repositories.approvals import Definitions, Delega
 from taskforce.core.interfaces.repositories.audit import Audit
 from taskforce.core.interfaces.repositories.catalog import Catalog
 from taskforce.core.interfaces.repositories.idempotency import Answers
-from taskforce.core.interfaces.repositories.identity import ApiKeys, Roles, Users
+from taskforce.core.interfaces.repositories.identity import AccessGrants, ApiKeys, Roles, Users
 from taskforce.core.interfaces.repositories.runs import (
     Effects,
     Events,
@@ -52,6 +52,11 @@ class Records(Protocol):
     @property
     def keys(self) -> ApiKeys:
         """See `ApiKeys`."""
+        ...
+
+    @property
+    def access_grants(self) -> AccessGrants:
+        """See `AccessGrants`."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection
+from taskforce.infrastructure.persistence.repositories.access_grants import AccessGrantRows
 from taskforce.infrastructure.persistence.repositories.agents import AgentRows
 from taskforce.infrastructure.persistence.repositories.api_keys import ApiKeyRows
 from taskforce.infrastructure.persistence.repositories.approval_definitions import DefinitionRows
@@ -47,6 +48,7 @@ class TenantRecords:
         self.tenant = TenantRows(connection, tenant_id)
         self.roles = RoleRows(connection, tenant_id)
         self.keys = ApiKeyRows(connection, tenant_id)
+        self.access_grants = AccessGrantRows(connection, tenant_id)
         self.policies = PolicyRows(connection, tenant_id)
         self.rates = RateRows(connection, tenant_id)
         self.users = UserRows(connection, tenant_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from taskforce.core.domain.approvals.parties import Party
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Conflict, Invalid
@@ -53,6 +54,7 @@ class Decision:
         on_behalf_of: Who has asked the approver to decide in their place, while they are away.
         content: Hash of what was decided on; None until it is known.
         key_id: The API key that spoke for the approver, if it was one, to which what they hand on is cut.
+        party: Who counts as one person with the approver; None where only the ids are known.
     """
 
     approver_id: str
@@ -63,11 +65,13 @@ class Decision:
     on_behalf_of: str | None = None
     content: str | None = None
     key_id: str | None = None
+    party: Party | None = None
 
     @property
     def people(self) -> frozenset[str]:
-        """Whose word it is: the approver's, and that of whom the approver stands for."""
-        return frozenset({self.approver_id, self.on_behalf_of or self.approver_id})
+        """Whose word it is: the approver's, of whom they stand for, and of whoever counts as one person with them."""
+        named = frozenset({self.approver_id, self.on_behalf_of or self.approver_id})
+        return named if self.party is None else named | self.party.people
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,33 @@ class Approval:
             raise Conflict("self_approval", "The requester may not decide.")
         if channel is Channel.SIGNAL and not self.terms.signal_channel:
             raise Conflict("channel_refused", "Decisions by signal are not accepted here; use the API.")
+
+    def check_independent(self, approver_id: str, decides: Party, asks: Party) -> None:
+        """Refuses a decision of somebody who, under another id, has asked or decided already.
+
+        Args:
+            approver_id: Who decides.
+            decides: Who counts as one person with them.
+            asks: Who counts as one person with the requester.
+
+        Raises:
+            Conflict: `self_approval` or `already_decided` for the same human; `not_independent` for somebody who has
+                just been given the account, or the role that decides, by the other, or has given it.
+        """
+        if not self.terms.self_approval:
+            if decides.is_same_as(asks):
+                raise Conflict("self_approval", "The requester may not decide, nor who stands behind them.")
+            if decides.is_tied_to(asks):
+                raise _not_independent("asked for this")
+        for other in self._standing():
+            # A word that is said once more, when its first saying was lost, is not another one's.
+            if other.approver_id == approver_id:
+                continue
+            party = Party(other.people, frozenset() if other.party is None else other.party.sponsors)
+            if decides.is_same_as(party):
+                raise Conflict("already_decided", "Whoever stands behind this decision has already decided.")
+            if decides.is_tied_to(party):
+                raise _not_independent("has decided already")
 
     def check_word(self, comment: str, seen: str | None) -> None:
         """Refuses a word that says too little, or is about something else.
@@ -250,6 +281,11 @@ class Approval:
 
     def _said(self, verdict: Verdict) -> tuple[Decision, ...]:
         return tuple(decision for decision in self._standing() if decision.verdict is verdict)
+
+
+def _not_independent(what: str) -> Conflict:
+    text = f"Whoever {what} has just given you this right, or you theirs; somebody independent must decide."
+    return Conflict("not_independent", text)
 
 
 def _named(decision: Decision) -> str:

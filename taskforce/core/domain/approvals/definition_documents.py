@@ -40,6 +40,8 @@ _TERMS = (
     "allowed_approver_roles",
     "allowed_approvers",
     "allow_self_approval",
+    "allow_service_accounts",
+    "independence_hours",
     "comment_required",
     "signal_channel",
     "auto_expire_hours",
@@ -109,6 +111,8 @@ def as_document(definition: Definition) -> dict[str, object]:
         "allowed_approver_roles": list(terms.allowed_roles),
         "allowed_approvers": list(terms.allowed_people),
         "allow_self_approval": terms.self_approval,
+        "allow_service_accounts": terms.service_accounts,
+        "independence_hours": _in_hours(terms.independence_seconds),
         "comment_required": terms.comment_required,
         "signal_channel": terms.signal_channel,
         "auto_expire_hours": _in_hours(terms.expire_seconds),
@@ -137,6 +141,8 @@ def _terms(parts: Mapping[str, Part], problems: Problems, signals: bool) -> Term
         "allowed_roles": parts["allowed_approver_roles"].names() if "allowed_approver_roles" in parts else roles,
         "allowed_people": people,
         "self_approval": _flag(parts, "allow_self_approval"),
+        "service_accounts": _flag(parts, "allow_service_accounts"),
+        "independence_seconds": _independence(parts),
         "comment_required": _flag(parts, "comment_required"),
         "signal_channel": _flag(parts, "signal_channel"),
         "carries_out": "on_approved" not in parts or parts["on_approved"].choice((_CARRY_OUT, _WAIT)) == _CARRY_OUT,
@@ -198,6 +204,14 @@ def _seconds(part: Part) -> int | None:
         return max(1, round(hours * _HOUR))
     part.say(f"must be hours, above 0 and at most {LONGEST // _HOUR}.")
     return None
+
+
+def _independence(parts: Mapping[str, Part]) -> int:
+    name = "independence_hours"
+    # Other than a time at which something happens, this one may be none.
+    if name not in parts or parts[name].value == 0:
+        return 0 if name in parts else _USUAL.independence_seconds
+    return _seconds(parts[name]) or _USUAL.independence_seconds
 
 
 def _in_hours(seconds: int) -> int | float:

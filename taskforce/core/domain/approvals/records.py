@@ -135,10 +135,17 @@ class Approver:
         user_id: Who.
         roles: Their roles.
         stands_for: Those who are away and have asked this person to decide, with their roles.
-        in_person: Whether it is the person who speaks, and not an API key of theirs.
+        key_id: The API key that speaks for them, if it is one.
+        automated: Whether a service account speaks, or a key that somebody else has issued.
     """
 
     user_id: str
     roles: frozenset[str]
     stands_for: "tuple[Approver, ...]" = ()
-    in_person: bool = True
+    key_id: str | None = None
+    automated: bool = False
+
+    @property
+    def in_person(self) -> bool:
+        """Whether it is the person who speaks, and not an API key of theirs."""
+        return self.key_id is None

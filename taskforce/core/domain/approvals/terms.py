@@ -77,6 +77,9 @@ class Terms:
         carries_out: Whether what was asked for follows an approval by itself; else somebody does it later.
         notify_on_create: Whether webhooks are told of the request.
         notify_on_action: Whether they are told of each word on it.
+        service_accounts: Whether service accounts decide, and API keys that somebody else issued.
+        independence_seconds: Seconds for which, before the request was made, an account or a role that decides must
+            have been held for whoever gave it to count as another person.
 
     Raises:
         Invalid: `terms_invalid` when a number is not positive (nobody's word would approve, or close, a request),
@@ -95,6 +98,8 @@ class Terms:
     carries_out: bool = True
     notify_on_create: bool = True
     notify_on_action: bool = True
+    service_accounts: bool = False
+    independence_seconds: int = 24 * 3_600
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -113,6 +118,8 @@ class Terms:
             found.append("Approvers, rejections and seconds to expiry must be at least 1.")
         if self.expire_seconds > LONGEST:
             found.append("A request expires within 366 days.")
+        if not 0 <= self.independence_seconds <= LONGEST:
+            found.append("Between a grant and the decision of who was given it there are 0 to 366 days.")
         if not self.deciders:
             found.append("Somebody must be allowed to decide: name roles or people.")
         if not self.allowed_roles and len(set(self.allowed_people)) < self.required_approvers and not self._widens():

@@ -74,6 +74,7 @@ class ApiKey:
         roles: What it is cut to; it never allows more than its user may do.
         created_at: When it was issued, UTC.
         created_by: The user who issued it; empty when a program that embeds the library did.
+        created_by_key: The API key by which they did, if it was one.
         expires_at: From when it is no longer accepted, UTC.
         last_used_at: When it was used, to the minute; None before its first use.
         revoked_at: When it was revoked, UTC.
@@ -95,6 +96,7 @@ class ApiKey:
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
     hash: str = field(repr=False)
     prefix: str
+    created_by_key: str | None = None
 
     def state(self, now: datetime) -> KeyState:
         """Where it stands at a time; a key that was revoked stays so after its expiry."""
@@ -167,6 +169,7 @@ def issue(
     longest_life: timedelta = LONGEST_LIFE,
     known_roles: Mapping[str, Role] = SYSTEM_ROLES,
     metadata: Mapping[str, object] | None = None,
+    created_by_key: str | None = None,
 ) -> tuple[str, ApiKey]:
     """Issues a key whose roles allow no more than its maker may do now.
 
@@ -182,6 +185,7 @@ def issue(
         longest_life: How far away that may be.
         known_roles: The roles that exist in the tenant.
         metadata: Facts that the product keeps and does not read.
+        created_by_key: The API key by which it is issued, if it is one.
 
     Returns:
         The key, to be shown once and kept nowhere, and its record.
@@ -208,6 +212,7 @@ def issue(
         metadata=facts,
         hash=key_hash(plaintext),
         prefix=plaintext[:SHOWN_CHARACTERS],
+        created_by_key=created_by_key,
     )
     return plaintext, record
 

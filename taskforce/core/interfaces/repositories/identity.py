@@ -1,10 +1,11 @@
 """What the use cases of access ask of storage, within one transaction of one tenant; see `records.py`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from taskforce.core.domain.identity.access_grants import AccessGrant
 from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.domain.identity.users import UserKind, UserRecord
@@ -119,6 +120,18 @@ class Roles(Protocol):
 
     async def withdraw(self, grant: ResourceGrant) -> bool:
         """Takes such a grant back; False when there was none."""
+        ...
+
+
+class AccessGrants(Protocol):
+    """Who gave whom what, and when."""
+
+    async def add(self, grants: Iterable[AccessGrant]) -> None:
+        """Keeps what was given."""
+        ...
+
+    async def of(self, user_ids: Collection[str]) -> Sequence[AccessGrant]:
+        """What these people were given, each thing once, at its latest time."""
         ...
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 
 from models.tables.approvals import ApprovalDecisionRow, ApprovalEditRow, ApprovalHappeningRow, ApprovalRow
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.parties import Party
 from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request, RequestFilter
 from taskforce.core.domain.approvals.terms import Deciders, Terms
 from taskforce.core.domain.json_limits import Json
@@ -131,6 +132,8 @@ class RequestRows(Repository):
             "at": decision.at,
             "on_behalf_of": decision.on_behalf_of,
             "key_id": decision.key_id,
+            "party": None if decision.party is None else sorted(decision.party.people),
+            "sponsors": None if decision.party is None else sorted(decision.party.sponsors),
         }
         return await self._connection.change(_DECIDED, values) > 0
 
@@ -241,6 +244,7 @@ def _decision(row: Row) -> Decision:
         row.on_behalf_of,
         row.content_hash or None,
         row.key_id,
+        None if row.party is None else Party(frozenset(row.party), frozenset(row.sponsors or ())),
     )
 
 
