@@ -208,10 +208,12 @@ def _seconds(part: Part) -> int | None:
 
 def _independence(parts: Mapping[str, Part]) -> int:
     name = "independence_hours"
+    if name not in parts:
+        return _USUAL.independence_seconds
     # Other than a time at which something happens, this one may be none.
-    if name not in parts or parts[name].value == 0:
-        return 0 if name in parts else _USUAL.independence_seconds
-    return _seconds(parts[name]) or _USUAL.independence_seconds
+    if parts[name].value == 0 and not isinstance(parts[name].value, bool):
+        return 0
+    return _seconds(parts[name]) or 0
 
 
 def _in_hours(seconds: int) -> int | float:

@@ -40,7 +40,7 @@ def grants_between(
     held = frozenset() if before is None else before.granted_roles
     lent = {} if before is None else before.lent_roles
     roles = {role for role, until in after.lent_roles.items() if role not in lent or lent[role] < until}
-    activated = after.active and (before is None or not before.active)
+    activated = before is None or (after.active and not before.active)
     accounts = (AccessGrant(after.user_id, given_by, now, None, key_id),) if activated else ()
     given = sorted(roles | (after.granted_roles - held))
     return (*accounts, *(AccessGrant(after.user_id, given_by, now, role, key_id) for role in given))

@@ -69,6 +69,23 @@ async def test_who_manages_policies_lets_in_others_only_where_a_definition_could
     assert ("dan" in (await approval_of(stage, request_id)).who.people) is bool(more)
 
 
+async def test_whoever_is_lent_the_right_lets_in_nobody_who_could_not_decide_anyway(stage: Stage) -> None:
+    _, request_id = await opened(stage)
+    await stage.person("victor", "viewer")
+    await stage.person("bob", "admin")
+    await stage.person("sue", "viewer")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        sue = await records.users.locked("sue")
+        assert sue is not None
+        await records.users.save(sue.given("admin", stage.now + timedelta(hours=1), stage.now), stage.now)
+    changing = ApprovalChanges(stage.database, RULES)
+    friend = Change("sue", "reassign", stage.now, "", Deciders(people=("victor",)))
+    with pytest.raises(Forbidden) as refused:
+        await changing.check(stage.tenant_id, request_id, friend)
+    assert refused.value.code == "beyond_terms"
+    await changing.check(stage.tenant_id, request_id, replace(friend, to=Deciders(people=("bob",))))
+
+
 async def test_a_key_that_manages_policies_lets_in_others_only_where_it_could_itself(stage: Stage) -> None:
     """Its user holds what the key was cut from."""
     _, request_id = await opened(stage)

@@ -71,6 +71,16 @@ async def the_role(stage: Stage, request: Request) -> None:
         await records.users.save(replace(dora, granted_roles=frozenset()), stage.now)
 
 
+async def all_but_a_loan(stage: Stage, request: Request) -> None:
+    """A publication outlasts what its requester was lent."""
+    async with stage.database.tenant(stage.tenant_id) as records:
+        dora = await records.users.locked("dora")
+        assert dora is not None
+        bare = replace(dora, granted_roles=frozenset())
+        lent = bare.given("agent_designer", stage.now + timedelta(days=9), stage.now)
+        await records.users.save(lent, stage.now)
+
+
 async def the_key(stage: Stage, request: Request) -> None:
     assert request.key_id is not None
     async with stage.database.tenant(stage.tenant_id) as records:
@@ -91,6 +101,7 @@ Lose = Callable[[Stage, Request], Awaitable[None]]
     [
         (the_user, "user_deactivated"),
         (the_role, "permission_denied"),
+        (all_but_a_loan, "permission_denied"),
         (the_key, "api_key_ended"),
         (the_policy, "policy_denied"),
     ],

@@ -33,6 +33,8 @@ EVERYTHING: Document = {
     "rejections_to_close": 2,
     "allowed_approvers": ["bob"],
     "allow_self_approval": True,
+    "allow_service_accounts": True,
+    "independence_hours": 1.5,
     "comment_required": True,
     "signal_channel": True,
     "actions": [
@@ -89,6 +91,8 @@ def test_everything_is_read_and_written_as_it_was() -> None:
         rejections_to_close=2,
         allowed_roles=("admin", "agent_designer"),
         self_approval=True,
+        service_accounts=True,
+        independence_seconds=5_400,
         expire_seconds=48 * HOUR,
         signal_channel=True,
         allowed_people=("bob",),
@@ -126,6 +130,8 @@ DOCUMENTS = st.fixed_dictionaries(
         "on_approved": st.sampled_from(["carry_out", "wait"]),
         "enabled": st.booleans(),
         "comment_required": st.booleans(),
+        "allow_service_accounts": st.booleans(),
+        "independence_hours": st.integers(0, 366 * 24 * HOUR).map(lambda seconds: seconds / HOUR),
         "metadata": st.dictionaries(st.text(max_size=5), NUMBERS | st.text(max_size=5), max_size=3),
     },
 )
@@ -139,6 +145,12 @@ def test_what_is_written_is_read_as_the_same(document: Document) -> None:
     assert as_document(read(written)) == written
 
 
+@pytest.mark.parametrize("hours", [-1, 366 * 24 + 1, "24", None, True])
+def test_hours_of_independence_are_none_or_a_time(hours: object) -> None:
+    assert problems({**STRICT, "independence_hours": hours}).keys() == {"independence_hours"}
+    assert read({**STRICT, "independence_hours": 0}).terms.independence_seconds == 0
+
+
 def test_every_problem_is_told_at_once() -> None:
     document: Document = {
         "workflow_id": "no good",
@@ -150,6 +162,8 @@ def test_every_problem_is_told_at_once() -> None:
         "allowed_approver_roles": "admin",
         "allowed_approvers": ["", 7],
         "auto_expire_hours": 0,
+        "allow_service_accounts": 1,
+        "independence_hours": False,
         "actions": [
             {"after_hours": "1", "do": "remind"},
             {"after_hours": 1, "do": "escalate"},
@@ -168,7 +182,8 @@ def test_every_problem_is_told_at_once() -> None:
         "workflow_id", "name", "request_type", "required_aprovers", "required_approvers", "rejections_to_close",
         "allowed_approver_roles", "allowed_approvers[0]", "allowed_approvers[1]", "auto_expire_hours",
         "actions[0].after_hours", "actions[1].do", "actions[2]", "actions[2].whom", "actions[3]", "actions[4]",
-        "on_approved", "signal_channel", "enabled", "payload_schema", "tools", "metadata",
+        "on_approved", "signal_channel", "enabled", "payload_schema", "tools", "metadata", "allow_service_accounts",
+        "independence_hours",
     }  # fmt: skip
     assert problems({})["document"].count("is missing") == 3
     assert problems([])["document"] == "must be an object."
