@@ -1,7 +1,7 @@
 """What routes ask for in their signatures: who calls and with which right, and the parts of the gateway.
 
-A route states its permission by one of three marks: `Allowed(...)`, `SignedIn` or `Open`. A test fails for a route
-without one.
+A route states its permission by one of these marks: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A test
+fails for a route without one.
 """
 
 from dataclasses import dataclass, replace

@@ -175,7 +175,11 @@ async def test_the_log_tells_a_versions_whole_way(
 
 @pytest.mark.parametrize("revoked", [False, True])
 async def test_what_a_key_has_submitted_is_published_after_the_approval_if_the_key_still_stands(
-    designer: httpx.AsyncClient, admin: httpx.AsyncClient, revoked: bool
+    designer: httpx.AsyncClient,
+    admin: httpx.AsyncClient,
+    working_client_for: ClientFor,
+    tenant: str,
+    revoked: bool,
 ) -> None:
     definition = {"workflow_id": "publish", "name": "Publish", "request_type": "agent_publish"}
     assert (await admin.post("/api/v1/admin/workflows", json=definition)).status_code == 201
@@ -187,7 +191,9 @@ async def test_what_a_key_has_submitted_is_published_after_the_approval_if_the_k
     if revoked:
         assert (await admin.delete(f"/api/v1/admin/api-keys/{issued['key_id']}")).status_code == 204
     request = f"/api/v1/admin/requests/{version['request_id']}"
-    after = (await admin.post(f"{HERE}/0.1.0/approve")).json()
+    # Whoever issued the key stands behind what it has submitted.
+    assert_problem(await admin.post(f"{HERE}/0.1.0/approve"), 409, "self_approval")
+    after = (await working_client_for(tenant, "adam", ["admin"]).post(f"{HERE}/0.1.0/approve")).json()
     assert after["status"] == ("approved" if revoked else "published")
     assert (await admin.get(request)).json()["status"] == "approved"
     told = (await admin.get(f"{request}/history")).json()["items"]

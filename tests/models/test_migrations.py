@@ -99,6 +99,46 @@ async def test_migrations_go_back_and_forth(empty: str) -> None:
     assert await with_connection(empty, differences) == []
 
 
+OF_BEFORE = """
+SELECT set_config('app.tenant_id', 'acme', true);
+INSERT INTO tenants (tenant_id, name, status, settings, metadata, created_at, updated_at)
+VALUES ('acme', 'acme', 'active', '{}', '{}', now(), now());
+INSERT INTO users (tenant_id, user_id, username, active, granted_roles, claimed_roles, attributes, created_at,
+                   updated_at, kind)
+VALUES ('acme', 'svc', 'svc', true, '{}', '{}', '{}', now(), now(), 'service');
+INSERT INTO api_keys (tenant_id, key_id, user_id, name, prefix, hash, roles, metadata, created_by, created_at,
+                      expires_at)
+SELECT 'acme', key_id::uuid, 'svc', 'ci', 'tf_', md5(key_id) || md5(key_id), '{}', '{}', 'ada', now(), now()
+FROM unnest(ARRAY['00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000002']) key_id;
+INSERT INTO audit_events (tenant_id, audit_id, actor_id, channel, action, resource_type, resource_id, outcome, details,
+                          at, key_id)
+VALUES ('acme', '00000000-0000-7000-8000-00000000000a', 'ada', 'api', 'user.create', 'user', 'svc', 'allowed', '{}',
+        now(), NULL),
+       ('acme', '00000000-0000-7000-8000-00000000000b', 'ada', 'api', 'api_key.create', 'api_key',
+        '00000000-0000-7000-8000-000000000001', 'allowed', '{}', now(), NULL),
+       ('acme', '00000000-0000-7000-8000-00000000000c', 'ada', 'api', 'api_key.create', 'api_key',
+        '00000000-0000-7000-8000-000000000002', 'allowed', '{}', now(), '00000000-0000-7000-8000-000000000001')
+"""
+
+
+async def test_who_made_what_before_it_was_recorded_is_taken_from_the_log(empty: str) -> None:
+    def before(connection: sa.Connection) -> None:
+        command.upgrade(config(connection), "0016")
+        for statement in OF_BEFORE.split(";"):
+            connection.execute(sa.text(statement))
+
+    def after(connection: sa.Connection) -> tuple[list[Any], list[Any]]:
+        connection.execute(sa.text("SELECT set_config('app.tenant_id', 'acme', true)"))
+        issued = sa.text("SELECT created_by_key::text FROM api_keys ORDER BY key_id")
+        made = sa.text("SELECT user_id, given_by, role_id, key_id FROM access_grants")
+        return [row[0] for row in connection.execute(issued)], [tuple(row) for row in connection.execute(made)]
+
+    await with_connection(empty, before)
+    await runner.upgrade(empty)
+    first = "00000000-0000-7000-8000-000000000001"
+    assert await with_connection(empty, after) == ([None, first], [("svc", "ada", None, None)])
+
+
 async def test_the_log_of_a_deleted_tenant_is_kept_for_23_hours_unless_the_owner_says_otherwise(empty: str) -> None:
     await runner.upgrade(empty)
     grace = sa.text("SELECT extract(epoch FROM tenant_log_grace())")

@@ -22,7 +22,7 @@ APPROVER = "custom:approver"
 
 async def decides(stage: Stage, user_id: str) -> bool:
     """Whether somebody may decide a request of alice's, which approvers and operators decide."""
-    agent = replace(AGENT, approval=Terms(allowed_roles=(APPROVER, "viewer")))
+    agent = replace(AGENT, approval=Terms(allowed_roles=(APPROVER, "viewer"), service_accounts=True))
     run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
     await stage.decisions.open_call(stage.ref(run_id), request_id)
     try:
