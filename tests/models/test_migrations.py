@@ -123,7 +123,7 @@ VALUES ('acme', '00000000-0000-7000-8000-00000000000a', 'ada', 'api', 'user.crea
 
 async def test_who_made_what_before_it_was_recorded_is_taken_from_the_log(empty: str) -> None:
     def before(connection: sa.Connection) -> None:
-        command.upgrade(config(connection), "0016")
+        command.upgrade(config(connection), "0017")
         for statement in OF_BEFORE.split(";"):
             connection.execute(sa.text(statement))
 

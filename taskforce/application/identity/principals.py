@@ -261,9 +261,10 @@ async def without_temporary_roles(records: Records, who: Principal, rules: Acces
     if who.lasting or not who.user.lent_now(now):
         return replace(who, lasting=True)
     own = who.user.lasting_roles(now, rules.claims_age)
-    roles = who.roles & own
-    held = permissions_of(roles, await known_roles(records, roles, rules))
-    return replace(who, roles=roles, permissions=who.permissions & held, user_roles=who.user_roles & own, lasting=True)
+    held = permissions_of(own, await known_roles(records, own, rules))
+    return replace(
+        who, roles=who.roles & own, permissions=who.permissions & held, user_roles=who.user_roles & own, lasting=True
+    )
 
 
 async def cut_to_lasting(store: Store, who: Principal, rules: AccessRules, now: datetime) -> Principal:
