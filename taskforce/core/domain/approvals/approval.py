@@ -284,8 +284,10 @@ class Approval:
 
 
 def _not_independent(what: str) -> Conflict:
-    text = f"Whoever {what} has just given you this right, or you theirs; somebody independent must decide."
-    return Conflict("not_independent", text)
+    return Conflict(
+        "not_independent",
+        f"Whoever {what} has just given you this right, or you theirs; somebody independent must decide.",
+    )
 
 
 def _named(decision: Decision) -> str:
