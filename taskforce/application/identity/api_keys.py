@@ -52,7 +52,7 @@ async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
     Raises:
         Missing: `user_not_found`.
         Invalid: `api_key_name_invalid`, `roles_invalid`, `roles_unknown`, `expiry_invalid` or `metadata_malformed`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `taskforce.application.identity.users.lock_users`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `users.lock_users`.
         Conflict: `user_inactive`.
     """
     tenant_id, own_id = actor.principal.tenant.tenant_id, actor.principal.user.user_id

@@ -54,7 +54,7 @@ class RoleManager:
     """The roles of each tenant: the five system roles, those of a profile, and the tenant's own.
 
     Args:
-        profile: Roles that every tenant has besides the system roles; see `taskforce.core.domain.identity.roles.profile_roles`.
+        profile: Roles that every tenant has besides the system roles; see `roles.profile_roles`.
     """
 
     def __init__(self, profile: Mapping[str, Role] | None = None) -> None:

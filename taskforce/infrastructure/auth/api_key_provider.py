@@ -1,4 +1,4 @@
-"""API keys for programs that embed the library: kept in memory, under the rules of `taskforce.core.domain.identity.api_keys`."""
+"""API keys for programs that embed the library, kept in memory under the rules of `core.domain.identity.api_keys`."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -15,7 +15,7 @@ from taskforce.infrastructure.net.public_addresses import HIGHEST_PORT
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 """Where the checkout (or the installed tree) stands."""
 
 SHORTEST_SECRET = 32

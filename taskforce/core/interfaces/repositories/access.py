@@ -42,5 +42,5 @@ class RateBuckets(Protocol):
     """Token buckets that all gateways share."""
 
     async def take(self, bucket: str, rate: Rate, now: datetime) -> Taken:
-        """Takes one token, if there is one, in one statement; agrees with `taskforce.core.domain.access.rate_limits.take`."""
+        """Takes one token, if there is one, in one statement; agrees with the domain's `rate_limits.take`."""
         ...
