@@ -32,6 +32,7 @@ from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.results import erase_all_old_results
+from taskforce.application.approvals.update_proofs import UpdateVerification
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import Sealer
 from taskforce.application.runs.lifecycle import RunLifecycle, settle
@@ -48,13 +49,14 @@ from taskforce.application.webhooks.delivery import DeliveryAttempts
 from taskforce.application.webhooks.delivery_log import settle_deliveries
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
-from taskforce.infrastructure.composition import open_database
+from taskforce.infrastructure.composition import open_database, proof_key
 from taskforce.infrastructure.config.access import access_rules, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.audit import audit_section
@@ -103,6 +105,7 @@ class WorkerParts:
         clock: The time.
         handlers: What requests for approval are about, besides those of `all_handlers`, by their type.
         definitions: What the deployment says about approvals.
+        proof_key: What the gateway vouches with for what people decide.
     """
 
     database: Database
@@ -114,6 +117,7 @@ class WorkerParts:
     clock: Clock = utc_now
     handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
+    proof_key: ProofKey = field(default_factory=ProofKey)
 
 
 def handlers_of(parts: WorkerParts) -> dict[str, RequestHandler]:
@@ -145,7 +149,8 @@ def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> lis
     )
     execution = ApprovalExecution(parts.database, parts.clock, handlers, workflow_client, parts.live)
     runs, tools = RunActivities(lifecycle), ToolActivities(tool_step)
-    approvals = ApprovalActivities(decisions, ApprovalChanges(parts.database, parts.rules), execution)
+    updates = UpdateVerification(parts.database, parts.proof_key, parts.clock)
+    approvals = ApprovalActivities(decisions, ApprovalChanges(parts.database, parts.rules), execution, updates)
     deletions = DeletionActivities(Erasing(parts.database, parts.database, workflow_client, lifecycle, parts.clock))
     webhooks = WebhookActivities(DeliveryAttempts(parts.database, parts.http, parts.clock))
     return [
@@ -342,7 +347,7 @@ async def work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    profile = deployment_profile(settings)
+    profile, vouched = deployment_profile(settings), proof_key(settings)
     async with AsyncExitStack() as stack:
         database = open_database(settings, profile)
         stack.push_async_callback(database.close)
@@ -363,6 +368,7 @@ async def work(settings: Settings) -> None:
             http=http,
             rules=access_rules(settings, profile),
             definitions=definition_rules(profile, schema_problems),
+            proof_key=vouched,
         )
         await stack.enter_async_context(
             sweeping(database, workflow_client, live, audit_days=audit_section(profile).retention_days)

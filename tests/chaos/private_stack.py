@@ -22,7 +22,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.declaration import Tool
 from taskforce.infrastructure.tools.registry import ToolRegistry
-from tests.fixtures.stack import MASTER_KEY, keep_logs_for
+from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, keep_logs_for
 from worker import WorkerParts
 
 
@@ -115,4 +115,6 @@ async def worker_parts(
         http = GuardedHttp(frozenset(allowed))
         stack.push_async_callback(http.aclose)
         tools = ToolRegistry([*ToolRegistry.discover().tools, *more_tools])
-        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=http, clock=clock)
+        yield WorkerParts(
+            database=database, live=live, model=model, tools=tools, http=http, clock=clock, proof_key=PROOF_KEY
+        )

@@ -16,31 +16,41 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 from temporalio.types import MethodAsyncSingleParam
 
-from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
+from models.messages.approvals import (
+    ApprovalInput,
+    ApprovalOutcome,
+    ChangeInput,
+    DecisionInput,
+    DecisionOutcome,
+    Proof,
+)
 from models.messages.deletions import DeletionRef
 from models.messages.runs import RunInput, RunPlan, RunProgress
 from models.messages.webhooks import DeliveryInput
 from taskforce.core.domain.approvals.approval import request_of
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
 from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Missing, Unavailable
 from taskforce.core.domain.runs.run import RunSpec, run_of
 from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
 from taskforce.core.domain.tenants.deletion import workflow_id as deletion_workflow_id
 from taskforce.core.domain.webhooks.delivery import delivery_of
 from taskforce.core.domain.webhooks.delivery import workflow_id as delivery_workflow_id
+from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.workflows import Forgotten
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.client import history_deletion
 from workflows.client.errors import carried, mapped
-from workflows.runtime import search_attributes
+from workflows.runtime import markdown, search_attributes
 from workflows.tenant_deletion import TenantDeletion
 from workflows.webhook_delivery import WebhookDelivery
 
 Workflow = TypeVar("Workflow")
 Given = TypeVar("Given")
 Outcome = TypeVar("Outcome")
+Said = TypeVar("Said", DecisionInput, ChangeInput)
 
 RPC_TIME = timedelta(seconds=10)
 DECISION_TIME = timedelta(seconds=20)
@@ -56,11 +66,18 @@ class WorkflowClient:
     Args:
         client: A connected client.
         task_queue: The queue that the workers poll.
+        proof_key: What the gateway vouches with for what people decide; left out, nothing that goes through here is
+            believed to be theirs.
+        clock: The time.
     """
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(
+        self, client: Client, task_queue: str, proof_key: ProofKey | None = None, clock: Clock = utc_now
+    ) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._proof_key = proof_key
+        self._clock = clock
 
     async def start_run(self, brief: RunSpec) -> bool:
         """Starts the workflow of a committed run; starting it again is harmless.
@@ -116,7 +133,7 @@ class WorkflowClient:
                 task_queue=self._task_queue,
                 id_reuse_policy=reuse,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in values.items()]),
-                static_summary=summary,
+                static_summary=markdown.summary(summary),
                 rpc_timeout=RPC_TIME,
             )
         except WorkflowAlreadyStartedError:
@@ -166,7 +183,7 @@ class WorkflowClient:
             ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
             approval_workflow_id(tenant_id, approval.request_id),
             values,
-            f"{request.title}, asked by {approval.requester_id}"[:200],
+            f"{request.title}, asked by {approval.requester_id}",
             "request",
         )
 
@@ -176,8 +193,9 @@ class WorkflowClient:
         Raises:
             DomainError: As `decide`.
         """
+        vouched = self._vouched(tenant_id, request_id, wish)
         update = self._request(tenant_id, request_id).execute_update(
-            ApprovalWorkflow.change, wish, rpc_timeout=DECISION_TIME
+            ApprovalWorkflow.change, vouched, rpc_timeout=DECISION_TIME
         )
         return await carried(update)
 
@@ -189,10 +207,12 @@ class WorkflowClient:
         Raises:
             Conflict: The request refuses it; the code says why.
             Missing: `request_not_found`: no workflow waits for it, not yet or not any more.
-            Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`.
+            Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`,
+                `encryption_key_missing`.
         """
+        vouched = self._vouched(tenant_id, request_id, decision)
         update = self._request(tenant_id, request_id).execute_update(
-            ApprovalWorkflow.decide, decision, id=update_id, rpc_timeout=DECISION_TIME
+            ApprovalWorkflow.decide, vouched, id=update_id, rpc_timeout=DECISION_TIME
         )
         return await carried(update)
 
@@ -323,6 +343,14 @@ class WorkflowClient:
                 f"Could not register search attributes. Run: temporal operator search-attribute create {names}",
             ) from error
         return lacking
+
+    def _vouched(self, tenant_id: str, request_id: str, said: Said) -> Said:
+        """The same update with the proof that it came through this door."""
+        if self._proof_key is None:
+            return said
+        made = self._proof_key.prove(said.proven(tenant_id, request_id), self._clock())
+        proof = Proof(made_at=made.made_at, nonce=made.nonce, code=made.code)
+        return said.model_copy(update={"proof": proof})
 
     def _request(self, tenant_id: str, request_id: str) -> WorkflowHandle[ApprovalWorkflow, ApprovalOutcome]:
         return self._client.get_workflow_handle_for(ApprovalWorkflow.run, approval_workflow_id(tenant_id, request_id))

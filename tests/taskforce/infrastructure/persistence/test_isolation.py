@@ -16,7 +16,8 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs.run import RunSpec, RunStatus
-from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, brief, queued, request, settled
