@@ -113,20 +113,17 @@ class AgentRun:
     @workflow.signal
     def pause(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Stops the run before its next step."""
-        if is_readable(payload):
-            self._paused = True
+        self._paused |= is_readable(payload)
 
     @workflow.signal
     def resume(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Lets a paused run go on."""
-        if is_readable(payload):
-            self._paused = False
+        self._paused &= not is_readable(payload)
 
     @workflow.signal
     def limits_raised(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Tells the run that its row lets it use more, before its next step."""
-        if is_readable(payload):
-            self._has_new_limits = True
+        self._has_new_limits |= is_readable(payload)
 
     @workflow.signal
     def add_word(self, *word_id: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break

@@ -10,6 +10,19 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.approval_details import carried, described, restored
+from workflows.approval_messages import (
+    Ways,
+    change_record,
+    decision_check,
+    decision_record,
+    refused_decision,
+    rejection,
+    represented,
+    require_change,
+    require_decision,
+    terms_of,
+    way_of,
+)
 from workflows.runtime.activity_calls import DECISION_PATIENCE, last_failure, refusal, run_local, run_regular
 from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
@@ -23,15 +36,11 @@ with workflow.unsafe.imports_passed_through():
         ApprovalState,
         CarriedOut,
         ChangeInput,
-        ChangeRecord,
         CloseRequest,
-        DecisionCheck,
         DecisionGround,
         DecisionInput,
         DecisionOutcome,
-        DecisionRecord,
         OpenedRequest,
-        RefusedDecision,
         RequestRef,
         TimedRecord,
     )
@@ -43,12 +52,10 @@ with workflow.unsafe.imports_passed_through():
         Decision,
         Verdict,
     )
-    from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
-    from taskforce.core.domain.approvals.update_shapes import require_author, require_deciders, require_hashes
+    from taskforce.core.domain.approvals.terms import Deciders, TimedAction
     from taskforce.core.domain.errors import Conflict, DomainError
     from workflows.runtime.payload_converter import is_readable
 
-_Ways = Literal["api", "signal"]
 SUBJECT_CHANGED = "subject_changed"
 CANCEL_INTERRUPTS = "cancel-interrupts-handlers"
 """2026-12: whoever ends a request does not wait for a decision that cannot be taken."""
@@ -111,13 +118,12 @@ class ApprovalWorkflow:
     def _decidable(self, decision: DecisionInput) -> None:
         # Refused here, nothing enters the history; workflow state is all that a validator may look at.
         try:
-            require_author(decision.approver_id, decision.comment, decision.key_id)
-            require_hashes(decision.seen, decision.edit)
+            require_decision(decision)
             if self._approval is not None:
                 self._approval.check(decision.approver_id, Channel.API, workflow.now())
                 self._approval.check_word(decision.comment, decision.seen)
         except DomainError as refused:
-            raise _rejected(refused) from None
+            raise rejection(refused) from None
 
     @workflow.signal
     async def approve(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
@@ -154,15 +160,8 @@ class ApprovalWorkflow:
             now = workflow.now()
             try:
                 changed = self._changed(wish, now)
-                record = ChangeRecord(
-                    tenant_id=self._asked.tenant_id,
-                    request_id=self._asked.request_id,
-                    change=wish,
-                    at=now,
-                    update_id=_update_id(),
-                )
                 with self._interruptible():
-                    await self._keep("record_change", record)
+                    await self._keep("record_change", change_record(self._asked, wish, now))
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -172,12 +171,11 @@ class ApprovalWorkflow:
     @change.validator
     def _changeable(self, wish: ChangeInput) -> None:
         try:
-            require_author(wish.actor_id, wish.comment, wish.key_id)
-            require_deciders(wish.roles, wish.people, wish.http_request)
+            require_change(wish)
             if self._approval is not None:
                 self._changed(wish, workflow.now())
         except DomainError as refused:
-            raise _rejected(refused) from None
+            raise rejection(refused) from None
 
     def _changed(self, wish: ChangeInput, now: datetime) -> Approval:
         if wish.kind == "withdraw":
@@ -188,7 +186,7 @@ class ApprovalWorkflow:
         self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
         self._hears_late = opened.hears_late
         self._approval = Approval(
-            self._asked.request_id, opened.requester_id, _terms(opened), opened.opened_at, content=opened.content
+            self._asked.request_id, opened.requester_id, terms_of(opened), opened.opened_at, content=opened.content
         )
         if self._asked.carried is not None:
             self._approval = restored(self._approval, self._asked.carried)
@@ -261,7 +259,7 @@ class ApprovalWorkflow:
         self._describe()
         return True
 
-    async def _decide(self, decision: DecisionInput, channel: _Ways) -> DecisionOutcome:
+    async def _decide(self, decision: DecisionInput, channel: Ways) -> DecisionOutcome:
         await workflow.wait_condition(self._is_open_or_over)
         async with self._deciding:
             if self._over:
@@ -269,10 +267,10 @@ class ApprovalWorkflow:
             try:
                 with self._interruptible():
                     self._current().check(decision.approver_id, Channel(channel), workflow.now())
-                    ground = await run_local(
-                        "authorize_decision", self._check(decision, channel), DecisionGround, patience=DECISION_PATIENCE
-                    )
-                    await self._count(decision, _way(channel, ground), _behalf(ground))
+                    lasting = self._lasting and decision.approver_id not in self._unsure
+                    check = decision_check(self._asked, decision, channel, lasting=lasting)
+                    ground = await run_local("authorize_decision", check, DecisionGround, patience=DECISION_PATIENCE)
+                    await self._count(decision, way_of(channel, ground), represented(ground))
             except Conflict as conflict:
                 await self._refuse(decision, channel, conflict.code)
                 return self._refusal(conflict)
@@ -280,30 +278,13 @@ class ApprovalWorkflow:
                 return self._refusal(error)
             return DecisionOutcome(status=self._current().status(workflow.now()).value)
 
-    async def _count(self, said: DecisionInput, channel: _Ways, behalf: str | None) -> None:
+    async def _count(self, said: DecisionInput, channel: Ways, behalf: str | None) -> None:
         now = workflow.now()
-        comment = said.comment[:MAX_COMMENT]
-        decision = Decision(said.approver_id, Verdict(said.verdict), comment, Channel(channel), now, behalf, said.edit)
+        verdict, comment = Verdict(said.verdict), said.comment[:MAX_COMMENT]
+        decision = Decision(said.approver_id, verdict, comment, Channel(channel), now, behalf, said.edit)
         decided = self._current().decide(decision, said.seen)
-        made: dict[str, Any] = {
-            "tenant_id": self._asked.tenant_id,
-            "request_id": self._asked.request_id,
-            "approver_id": said.approver_id,
-            "channel": channel,
-            "verdict": said.verdict,
-            "comment": comment,
-            "at": now,
-        }
-        more = {
-            "on_behalf_of": behalf,
-            "content": said.edit and decided.content,
-            "for_run": said.for_run,
-            "key_id": said.key_id,
-            "said": said if channel == "api" else None,
-        }
-        made |= {name: value for name, value in more.items() if value}
         try:
-            await self._keep("record_decision", DecisionRecord.model_validate(made))
+            await self._keep("record_decision", decision_record(self._asked, said, decision, decided.content))
         except FailureError as error:
             if refusal(error) is None:
                 # It may be on record all the same, and does not count: they are let say it again.
@@ -347,12 +328,10 @@ class ApprovalWorkflow:
             await run_local(activity, record, patience=DECISION_PATIENCE)
 
     def _refusal(self, error: DomainError | FailureError) -> DecisionOutcome:
-        if isinstance(error, DomainError):
-            return self._refused(error.code, error.message)
-        code, message = last_failure(error)
+        code, message = (error.code, error.message) if isinstance(error, DomainError) else last_failure(error)
         if code == SUBJECT_CHANGED and not self._is_decided():
             self._approval = self._current().void(workflow.now())
-        return self._refused(code, message)
+        return DecisionOutcome(status=self._current().status(workflow.now()).value, code=code, message=message)
 
     async def _signalled(self, verdict: Literal["approve", "reject"], payload: tuple[Any, ...]) -> None:
         if not is_readable(payload) and not workflow.patched(AUDITS_UNREADABLE):
@@ -367,23 +346,14 @@ class ApprovalWorkflow:
             return
         await self._decide(DecisionInput(approver_id=approver[:200], verdict=verdict, comment=comment), "signal")
 
-    async def _too_late(self, decision: DecisionInput, channel: _Ways) -> DecisionOutcome:
+    async def _too_late(self, decision: DecisionInput, channel: Ways) -> DecisionOutcome:
         # Requests that began before 2026-11-25 hear nothing after their end: `hears_late` is what they never recorded.
         if self._hears_late:
             await self._refuse(decision, channel, "request_closed")
         return _ENDED
 
-    async def _refuse(self, decision: DecisionInput, channel: _Ways, code: str) -> None:
-        asked = self._asked
-        said = {"said": decision} if channel == "api" else {}
-        refused = RefusedDecision(
-            tenant_id=asked.tenant_id,
-            request_id=asked.request_id,
-            approver_id=decision.approver_id,
-            channel=channel,
-            code=code,
-            **said,
-        )
+    async def _refuse(self, decision: DecisionInput, channel: Ways, code: str) -> None:
+        refused = refused_decision(self._asked, decision, channel, code)
         try:
             with self._interruptible():
                 await run_local("refuse_decision", refused, patience=DECISION_PATIENCE)
@@ -412,24 +382,6 @@ class ApprovalWorkflow:
         if carried.done:
             workflow.set_current_details(f"**{escaped(self._title)}** was approved. {escaped(carried.done)}")
 
-    def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
-        asked: dict[str, Any] = {
-            "tenant_id": self._asked.tenant_id,
-            "request_id": self._asked.request_id,
-            "approver_id": decision.approver_id,
-            "channel": channel,
-        }
-        if decision.edit is not None:
-            asked["edit"] = decision.edit
-        if self._lasting and decision.approver_id not in self._unsure:
-            asked["lasting"] = True
-        if channel == "api":
-            asked |= {"said": decision, "update_id": _update_id()}
-        return DecisionCheck.model_validate(asked)
-
-    def _refused(self, code: str, message: str) -> DecisionOutcome:
-        return DecisionOutcome(status=self._current().status(workflow.now()).value, code=code, message=message)
-
     def _current(self) -> Approval:
         assert self._approval is not None
         return self._approval
@@ -442,39 +394,3 @@ class ApprovalWorkflow:
 
     def _describe(self) -> None:
         workflow.set_current_details(described(self._title, self._current()))
-
-
-def _rejected(refused: DomainError) -> ApplicationError:
-    return ApplicationError(refused.message, type=refused.code, non_retryable=True)
-
-
-def _update_id() -> str:
-    update = workflow.current_update_info()
-    return "" if update is None else update.id
-
-
-def _way(channel: _Ways, ground: DecisionGround | None) -> _Ways:
-    # An update for whose author nobody vouches counts as a signal does.
-    return "signal" if ground is not None and ground.claimed else channel
-
-
-def _behalf(ground: DecisionGround | None) -> str | None:
-    # Before 2026-11 the activity said nothing.
-    return None if ground is None else ground.on_behalf_of
-
-
-def _terms(opened: OpenedRequest) -> Terms:
-    actions = (
-        TimedAction(ActionKind(one.kind), one.after_seconds, Deciders(one.roles, one.people)) for one in opened.actions
-    )
-    return Terms(
-        required_approvers=opened.required_approvers,
-        rejections_to_close=opened.rejections_to_close,
-        allowed_roles=opened.allowed_roles,
-        self_approval=opened.self_approval,
-        expire_seconds=opened.expire_seconds,
-        signal_channel=opened.signal_channel,
-        allowed_people=opened.allowed_people,
-        comment_required=opened.comment_required,
-        actions=tuple(actions),
-    )

@@ -235,7 +235,8 @@ class ApprovalDecisions:
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
-            unfounded = status is ApprovalStatus.APPROVED and request.approval.status(now) is not status
+            borne = status is not ApprovalStatus.APPROVED or request.approval.status(now) is status
+            unfounded = request.closed_at is None and not borne
             if unfounded:
                 # Whoever reaches Temporal may start a workflow with decisions that nobody has made.
                 status, reason = ApprovalStatus.VOIDED, "its decisions are not on record"

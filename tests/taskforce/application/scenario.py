@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.approval_handlers.registry import all_handlers
-from taskforce.application.approvals.decisions import ApprovalDecisions
+from taskforce.application.approvals.decisions import ApprovalDecisions, RecordedDecision
 from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.identity.principals import resolve_principal
 from taskforce.application.runs.lifecycle import RunLifecycle
@@ -18,6 +18,7 @@ from taskforce.application.runs.start import AcceptedRun, RunRequest, create_run
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.application.runs.tool_checks import ToolCallPolicy
 from taskforce.application.runs.tool_step import ToolStep
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
@@ -183,6 +184,12 @@ class Stage:
         async with self.database.tenant(self.tenant_id) as records:
             found = await records.users._connection.all(sa.text(f"SELECT {columns} FROM {table}"))
             return [tuple(row) for row in found]
+
+    async def approve(self, request_id: str) -> None:
+        """Has bob's word recorded, and the request ended as approved."""
+        word = Decision("bob", Verdict.APPROVE, "fine", Channel.API, self.now)
+        await self.decisions.record(self.tenant_id, request_id, RecordedDecision(word))
+        await self.decisions.close(self.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
 
     async def audited(self, action: str) -> list[tuple[object, ...]]:
         rows = await self.rows("audit_events ORDER BY at, audit_id", "action, actor_id, outcome, reason")

@@ -80,7 +80,7 @@ class Crowd:
             await records.audit.append(AuditEvent("nobody", "x", "y", "z", "allowed", NOW))
             raise Trouble
         if self.chance.random() < 0.05:
-            await records.users._connection.value(sa.text("SELECT 1 / 0"))
+            await records.users._connection.value(sa.text("SELECT no_such_column"))
 
     async def fate(self) -> str:
         """How one transaction ends; some are cancelled, wherever they are."""
@@ -220,7 +220,7 @@ async def test_the_tenant_ends_with_a_rollback_and_nothing_is_kept(single: Datab
 async def test_the_tenant_ends_with_an_error_of_the_database(single: Database, tenant: str) -> None:
     with pytest.raises(StatementError):
         async with single.tenant(tenant) as records:
-            await records.users._connection.value(sa.text("SELECT 1 / 0"))
+            await records.users._connection.value(sa.text("SELECT no_such_column"))
     assert await leftover(single) == ""
 
 
