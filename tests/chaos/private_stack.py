@@ -53,7 +53,7 @@ class OwnServers:
         # The Temporal server ends with the thread that starts it, so that it starts in this one.
         self.temporal.launch()
         await asyncio.to_thread(self.postgres.start)
-        await upgrade(self._owner_url)
+        await upgrade(self.owner_url)
         await self.keep_logs_for("0 seconds")
         await asyncio.to_thread(self.temporal.wait_ready)
         return self
@@ -84,10 +84,11 @@ class OwnServers:
 
     async def keep_logs_for(self, grace: str) -> None:
         """Says how long the audit log of a tenant that is deleted is kept."""
-        await keep_logs_for(self._owner_url, grace)
+        await keep_logs_for(self.owner_url, grace)
 
     @property
-    def _owner_url(self) -> str:
+    def owner_url(self) -> str:
+        """SQLAlchemy's URL of the database, for the owner of the tables."""
         return normalise_database_url(self.postgres.urls().owner)
 
     @property

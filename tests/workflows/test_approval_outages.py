@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import asyncpg
 import pytest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -14,11 +12,10 @@ import workflows.approval
 from models.messages.approvals import DecisionInput
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict, workflow_id
 from taskforce.core.domain.runs.run import RunStatus
-from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
-from tests.fixtures.stack import PROOF_KEY, DatabaseUrls
+from tests.fixtures.stack import PROOF_KEY, DatabaseUrls, locked
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 
@@ -27,17 +24,6 @@ BOB = DecisionInput(approver_id="bob", verdict="approve", comment="fine")
 
 def word_of_bob(content: str) -> Decision:
     return Decision("bob", Verdict.APPROVE, "fine", Channel.API, now(), None, content)
-
-
-@asynccontextmanager
-async def locked(postgres: DatabaseUrls, table: str, mode: str) -> AsyncIterator[None]:
-    """While the block lasts, PostgreSQL lets others wait for a table."""
-    connection = await asyncpg.connect(**driver_arguments(postgres.owner))
-    try:
-        await connection.execute(f"BEGIN; LOCK TABLE {table} IN {mode} MODE")
-        yield
-    finally:
-        await connection.close()
 
 
 async def tried(temporal: Client, missions: Missions, request_id: str, activity: str) -> None:
@@ -70,7 +56,7 @@ async def test_a_run_that_waits_behind_a_decision_which_cannot_be_taken_is_cance
     scripted.script([tool_calls([("pay", {"amount": 7})]), text("So be it.")])
     run_id = await missions.start()
     request_id = str((await missions.event(run_id, "approval.requested")).data["request_id"])
-    async with locked(postgres, "approval_decisions", "SHARE"):
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
         deciding = asyncio.create_task(missions.workflow_client.decide(missions.tenant_id, request_id, BOB))
         await tried(temporal, missions, request_id, "record_decision")
         await missions.workflow_client.cancel_run(missions.tenant_id, run_id)
@@ -85,7 +71,7 @@ async def test_a_decision_that_cannot_be_recorded_is_given_up_and_can_be_made_ag
     await impatient.person("bob", "admin")
     request_id = await impatient.ask()
     client, tenant_id = impatient.workflow_client, impatient.tenant_id
-    async with locked(postgres, "approval_decisions", "SHARE"):
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
         first = await client.decide(tenant_id, request_id, BOB)
         assert first.status == "pending"
         assert first.code is not None
@@ -104,7 +90,7 @@ async def test_a_decision_that_is_on_record_though_it_did_not_count_counts_when_
         await impatient.person(person, "admin")
     request_id = await impatient.ask(required_approvers=2)
     client, tenant_id = impatient.workflow_client, impatient.tenant_id
-    async with locked(postgres, "approval_decisions", "SHARE"):
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
         assert (await client.decide(tenant_id, request_id, BOB)).code is not None
     async with impatient.database.tenant(tenant_id) as records:
         content = (await impatient.request(request_id)).approval.content
