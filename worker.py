@@ -26,15 +26,17 @@ from activities.tools import ToolActivities
 from activities.webhooks import WebhookActivities
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
+from taskforce.application.approvals.update_proofs import UpdateVerification
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
-from taskforce.infrastructure.composition import Foundation, open_database, use_cases, worker_use_cases
+from taskforce.infrastructure.composition import Foundation, open_database, proof_key, use_cases, worker_use_cases
 from taskforce.infrastructure.config.access import access_rules, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.audit import audit_section
@@ -76,6 +78,7 @@ class WorkerParts:
         clock: The time.
         handlers: What requests for approval are about, besides those of `all_handlers`, by their type.
         definitions: What the deployment says about approvals.
+        proof_key: What the gateway vouches with for what people decide.
     """
 
     database: Database
@@ -87,6 +90,7 @@ class WorkerParts:
     clock: Clock = utc_now
     handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
+    proof_key: ProofKey = field(default_factory=ProofKey)
 
     @property
     def foundation(self) -> Foundation:
@@ -110,7 +114,12 @@ def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> lis
         RunActivities(every.lifecycle),
         ModelActivities(own.model_step),
         ToolActivities(own.tool_step),
-        ApprovalActivities(every.decisions, every.changes, own.execution),
+        ApprovalActivities(
+            every.decisions,
+            every.changes,
+            own.execution,
+            UpdateVerification(parts.database, parts.proof_key, parts.clock),
+        ),
         DeletionActivities(own.erasing),
         WebhookActivities(own.deliveries),
     )
@@ -191,7 +200,7 @@ async def work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    profile = deployment_profile(settings)
+    profile, vouched = deployment_profile(settings), proof_key(settings)
     async with AsyncExitStack() as stack:
         database = open_database(settings, profile)
         stack.push_async_callback(database.close)
@@ -212,6 +221,7 @@ async def work(settings: Settings) -> None:
             http=http,
             rules=access_rules(settings, profile),
             definitions=definition_rules(profile, schema_problems),
+            proof_key=vouched,
         )
         await stack.enter_async_context(
             sweeping(database, workflow_client, live, audit_days=audit_section(profile).retention_days)

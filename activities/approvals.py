@@ -1,14 +1,18 @@
 """Activities of the `Approval` workflow."""
 
+from dataclasses import replace
+
 from temporalio import activity
 
 from models.messages.approvals import (
     ApprovalInput,
     CarriedOut,
+    ChangeInput,
     ChangeRecord,
     CloseRequest,
     DecisionCheck,
     DecisionGround,
+    DecisionInput,
     DecisionRecord,
     DueAction,
     OpenedRequest,
@@ -19,11 +23,14 @@ from models.messages.approvals import (
 from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import ApprovalDecisions, DecisionAttempt, RecordedDecision
 from taskforce.application.approvals.execution import ApprovalExecution
+from taskforce.application.approvals.update_proofs import ReceivedUpdate, UpdateVerification
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Deciders, TimedAction
+from taskforce.core.domain.approvals.update_proofs import UpdateProof
+from taskforce.core.domain.errors import Conflict
 
 
 class ApprovalActivities:
@@ -33,12 +40,20 @@ class ApprovalActivities:
         decisions: The use cases of the decision.
         changes: The use cases of other changes.
         execution: What follows an approval.
+        updates: Decides how much updates are believed.
     """
 
-    def __init__(self, decisions: ApprovalDecisions, changes: ApprovalChanges, execution: ApprovalExecution) -> None:
+    def __init__(
+        self,
+        decisions: ApprovalDecisions,
+        changes: ApprovalChanges,
+        execution: ApprovalExecution,
+        updates: UpdateVerification,
+    ) -> None:
         self._decisions = decisions
         self._changes = changes
         self._execution = execution
+        self._updates = updates
 
     @activity.defn(name="open_request")
     async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
@@ -51,7 +66,7 @@ class ApprovalActivities:
     @activity.defn(name="authorize_decision")
     async def authorize_decision(self, check: DecisionCheck) -> DecisionGround:
         """Fails with the code of what stands against this person's deciding; says in whose place they do."""
-        channel = Channel(check.channel)
+        channel = await self._accepted(check)
         attempt = DecisionAttempt(
             check.tenant_id,
             check.request_id,
@@ -62,19 +77,41 @@ class ApprovalActivities:
             key_id=check.key_id,
         )
         behalf = await self._decisions.authorize(attempt)
-        return DecisionGround() if behalf is None else DecisionGround(on_behalf_of=behalf)
+        ground: dict[str, object] = {} if behalf is None else {"on_behalf_of": behalf}
+        if channel.value != check.channel:
+            ground["claimed"] = True
+        return DecisionGround.model_validate(ground)
+
+    async def _accepted(self, check: DecisionCheck) -> Channel:
+        if check.channel == "signal":
+            return Channel.SIGNAL
+        try:
+            return await self._updates.accept(_received(check, check.said, check.update_id))
+        except Conflict as refused:
+            # Whoever has sent this is not who it says, or says it a second time.
+            attempt = DecisionAttempt(check.tenant_id, check.request_id, check.approver_id, Channel.SIGNAL)
+            await self._decisions.refuse(attempt, refused.code)
+            raise
 
     @activity.defn(name="refuse_decision")
     async def refuse_decision(self, refused: RefusedDecision) -> None:
         """Audits a decision that the workflow refused."""
         channel = Channel(refused.channel)
+        if channel is Channel.API:
+            channel = self._updates.channel(_received(refused, refused.said))
         attempt = DecisionAttempt(refused.tenant_id, refused.request_id, refused.approver_id, channel)
         await self._decisions.refuse(attempt, refused.code)
 
     @activity.defn(name="record_decision")
     async def record_decision(self, made: DecisionRecord) -> None:
-        """Records a decision that counts."""
+        """Records a decision that counts.
+
+        Raises:
+            ApplicationError: `proof_invalid`: it shall count as the gateway's, which does not vouch for it.
+        """
         verdict, channel = Verdict(made.verdict), Channel(made.channel)
+        if channel is Channel.API and self._updates.channel(_received(made, made.said)) is not Channel.API:
+            raise Conflict("proof_invalid", "The gateway does not vouch for this decision.")
         decision = Decision(
             made.approver_id,
             verdict,
@@ -92,8 +129,15 @@ class ApprovalActivities:
         """Withdraws or reassigns, if the person may."""
         said = made.change
         to = Deciders(said.roles, said.people)
-        change = Change(said.actor_id, said.kind, made.at, said.comment, to, said.http_request, said.key_id)
-        await self._changes.record(made.tenant_id, made.request_id, change)
+        claimed = Change(
+            said.actor_id, said.kind, made.at, said.comment, to, said.http_request, said.key_id, Channel.SIGNAL
+        )
+        try:
+            channel = await self._updates.accept(_received(made, said, made.update_id))
+        except Conflict as refused:
+            await self._changes.refuse(made.tenant_id, made.request_id, claimed, refused.code)
+            raise
+        await self._changes.record(made.tenant_id, made.request_id, replace(claimed, channel=channel))
 
     @activity.defn(name="act_on_request")
     async def act_on_request(self, due: TimedRecord) -> None:
@@ -109,6 +153,16 @@ class ApprovalActivities:
     async def carry_out_request(self, ref: RequestRef) -> CarriedOut:
         """Does what was approved; that may take long."""
         return CarriedOut(done=await self._execution.carry_out(ref.tenant_id, ref.request_id))
+
+
+def _received(ref: RequestRef, said: DecisionInput | ChangeInput | None, update_id: str = "") -> ReceivedUpdate:
+    """An update as the use case takes it; one that an older worker has passed on without its proof has none."""
+    proven = {} if said is None else said.proven(ref.tenant_id, ref.request_id)
+    sent = None if said is None else said.proof
+    proof = None if sent is None else UpdateProof(sent.made_at, sent.nonce, sent.code)
+    # An update's id names one arrival within one execution of the workflow.
+    arrival = f"{activity.info().workflow_run_id}/{update_id}"
+    return ReceivedUpdate(ref.tenant_id, ref.request_id, proven, proof, arrival)
 
 
 def _opened(request: Request) -> OpenedRequest:

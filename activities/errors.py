@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from taskforce.core.domain.errors import MAY_PASS, DomainError
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 
 INTERNAL = "internal"
 
@@ -26,11 +27,13 @@ def to_failure(error: DomainError) -> ApplicationError:
         A Temporal failure whose type is the error's code, whose detail is its kind, retryable as that says, after the
         time that it asks for.
     """
+    # Whoever lost against another attempt of the same finds, tried again, what that has stored.
+    may_pass = error.kind in MAY_PASS or isinstance(error, DuplicateKey)
     return ApplicationError(
         error.message,
         error.kind.value,
         type=error.code,
-        non_retryable=error.kind not in MAY_PASS,
+        non_retryable=not may_pass,
         next_retry_delay=None if error.retry_after is None else timedelta(seconds=error.retry_after),
     )
 

@@ -23,7 +23,7 @@ from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
-from taskforce.infrastructure.composition import Foundation, UseCases, open_database, use_cases, webhook_urls
+from taskforce.infrastructure.composition import Foundation, UseCases, open_database, proof_key, use_cases, webhook_urls
 from taskforce.infrastructure.config.access import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.auth import authentication_in, issuers_of
@@ -137,13 +137,14 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
     """
     profile = deployment_profile(settings)
     issuers = _issuers(settings, profile)
+    vouching = proof_key(settings)
     rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
     async with AsyncExitStack() as stack:
         database = open_database(settings, profile)
         stack.push_async_callback(database.close)
         await database.check()
         where = TemporalAddress(**settings.temporal_connection)
-        workflow_client = WorkflowClient(await connect(where), where.task_queue)
+        workflow_client = WorkflowClient(await connect(where), where.task_queue, vouching)
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
         yield GatewayContext(
             database=database,

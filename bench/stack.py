@@ -1,6 +1,7 @@
 """The stack of the benchmarks: the product's own parts in a temporary directory, each a process of its own."""
 
 import asyncio
+import base64
 import sys
 import tempfile
 import time
@@ -161,6 +162,8 @@ def _environment(database_url: str, temporal: str, stub_port: int, home: Path) -
         "OPENAI_BASE_URL": f"http://127.0.0.1:{stub_port}/v1",
         "OPENAI_API_KEY": _KEY,
         "TASKFORCE_HOME": str(home),
+        # Of benchmarks only; the gateway vouches with it for decisions.
+        "TASKFORCE_ENCRYPTION_KEY": base64.b64encode(bytes(32)).decode(),
         "TASKFORCE_LOG_LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",
     }

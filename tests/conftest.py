@@ -24,7 +24,7 @@ from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probe_tools
 from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, Stack, StackAddress, own_database
+from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, DatabaseUrls, Stack, StackAddress, own_database
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
@@ -147,7 +147,7 @@ async def temporal(temporal_address: TemporalAddress) -> Client:
 
 @pytest.fixture(scope="session")
 def workflow_client(temporal: Client, temporal_address: TemporalAddress) -> WorkflowClient:
-    return WorkflowClient(temporal, temporal_address.task_queue)
+    return WorkflowClient(temporal, temporal_address.task_queue, PROOF_KEY)
 
 
 @pytest.fixture
@@ -167,7 +167,15 @@ async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLL
     model = LiteLLMModel(api_base=scripted.url)
     async with Publisher(postgres.app) as live:
         tools = ToolRegistry([*ToolRegistry.discover().tools, *probe_tools.TOOLS])
-        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=GuardedHttp(), handlers=SUBJECTS)
+        yield WorkerParts(
+            database=database,
+            live=live,
+            model=model,
+            tools=tools,
+            http=GuardedHttp(),
+            handlers=SUBJECTS,
+            proof_key=PROOF_KEY,
+        )
     await model.aclose()
 
 

@@ -19,6 +19,7 @@ from workflows.runtime.activity_calls import (
     run_local,
     run_tool,
 )
+from workflows.runtime.markdown import escaped, summary
 from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
@@ -45,6 +46,7 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.ids import effect_id, is_id
     from taskforce.core.domain.runs.run import TOKENS_USED_UP, Limits, StopReason
     from taskforce.core.domain.runs.todo import TodoList
+    from workflows.runtime.payload_converter import is_readable
 
 PAUSE = "pause"
 MOST_WORDS = 1_000
@@ -109,19 +111,19 @@ class AgentRun:
         return end.status
 
     @workflow.signal
-    def pause(self, *_: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+    def pause(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Stops the run before its next step."""
-        self._paused = True
+        self._paused |= is_readable(payload)
 
     @workflow.signal
-    def resume(self, *_: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+    def resume(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Lets a paused run go on."""
-        self._paused = False
+        self._paused &= not is_readable(payload)
 
     @workflow.signal
-    def limits_raised(self, *_: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+    def limits_raised(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Tells the run that its row lets it use more, before its next step."""
-        self._has_new_limits = True
+        self._has_new_limits |= is_readable(payload)
 
     @workflow.signal
     def add_word(self, *word_id: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
@@ -257,7 +259,7 @@ class AgentRun:
                 id=approval_workflow_id(self._tenant_id, request_id),
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                 search_attributes=self._attributes_of_approval(),
-                static_summary=f"{permit.tool}, asked by {self._plan.user_id}",
+                static_summary=summary(f"{permit.tool}, asked by {self._plan.user_id}"),
             )
             return outcome.status == "approved"
         except ChildWorkflowError as error:
@@ -389,8 +391,8 @@ class AgentRun:
         return timedelta(seconds=max(self._plan.max_seconds - self._worked(), 1))
 
     def _describe(self) -> None:
-        todo = TodoList.of(self._todo).markdown()
-        waiting = f", waiting for {self._waiting_for}" if self._waiting_for else ""
+        todo = TodoList.of(self._todo).markdown(escaped)
+        waiting = f", waiting for {escaped(self._waiting_for)}" if self._waiting_for else ""
         workflow.set_current_details(
             f"**{self._status}**{waiting} · step {self._step} · {self._tokens} tokens\n\n{todo}"
         )

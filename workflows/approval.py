@@ -1,15 +1,37 @@
 """A durable question to people."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
-from workflows.approval_details import carried, described, plain, restored
-from workflows.runtime.activity_calls import failure_kind, last_failure, run_local, run_regular
+from workflows.approval_details import carried, described, restored
+from workflows.approval_messages import (
+    Ways,
+    change_record,
+    decision_check,
+    decision_record,
+    refused_decision,
+    rejection,
+    represented,
+    require_change,
+    require_decision,
+    terms_of,
+    way_of,
+)
+from workflows.runtime.activity_calls import (
+    DECISION_PATIENCE,
+    failure_kind,
+    last_failure,
+    refusal,
+    run_local,
+    run_regular,
+)
+from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
 
 with workflow.unsafe.imports_passed_through():
@@ -21,15 +43,11 @@ with workflow.unsafe.imports_passed_through():
         ApprovalState,
         CarriedOut,
         ChangeInput,
-        ChangeRecord,
         CloseRequest,
-        DecisionCheck,
         DecisionGround,
         DecisionInput,
         DecisionOutcome,
-        DecisionRecord,
         OpenedRequest,
-        RefusedDecision,
         RequestRef,
         TimedRecord,
     )
@@ -41,11 +59,16 @@ with workflow.unsafe.imports_passed_through():
         Decision,
         Verdict,
     )
-    from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
+    from taskforce.core.domain.approvals.terms import Deciders, TimedAction
     from taskforce.core.domain.errors import Conflict, DomainError, Kind
+    from workflows.runtime.payload_converter import is_readable
 
-_Ways = Literal["api", "signal"]
 SUBJECT_CHANGED = "subject_changed"
+CANCEL_INTERRUPTS = "cancel-interrupts-handlers"
+"""2026-12: whoever ends a request does not wait for a decision that cannot be taken."""
+AUDITS_UNREADABLE = "unreadable-signals-audited"
+"""2026-12: before, a signal that cannot be read was dropped."""
+ACT_AGAIN = timedelta(minutes=1)
 CARRY_TIME = timedelta(hours=24)
 _ENDED = DecisionOutcome(
     status="withdrawn", code="request_closed", message="The request has ended.", kind=Kind.CONFLICT.value
@@ -66,6 +89,8 @@ class ApprovalWorkflow:
         self._approval: Approval | None = None
         self._over = False
         self._deciding = asyncio.Lock()
+        self._handling: list[asyncio.Task[Any]] = []
+        self._unsure = set(asked.carried.unsure if asked.carried is not None else ())
 
     @workflow.run
     async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
@@ -81,13 +106,15 @@ class ApprovalWorkflow:
         try:
             self._open(await run_local("open_request", asked, OpenedRequest))
             await self._wait()
+            status = await self._settled()
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
             why = "the run was cancelled" if asked.run_id else "the request was withdrawn"
+            self._interrupt()
             await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
-        outcome = await self._close(await self._settled())
+        outcome = await self._close(status)
         await self._carry_out(outcome)
         return outcome
 
@@ -99,12 +126,13 @@ class ApprovalWorkflow:
     @decide.validator
     def _decidable(self, decision: DecisionInput) -> None:
         # Refused here, nothing enters the history; workflow state is all that a validator may look at.
-        if self._approval is not None:
-            try:
+        try:
+            require_decision(decision)
+            if self._approval is not None:
                 self._approval.check(decision.approver_id, Channel.API, workflow.now())
                 self._approval.check_word(decision.comment, decision.seen)
-            except Conflict as conflict:
-                raise ApplicationError(conflict.message, type=conflict.code, non_retryable=True) from None
+        except DomainError as refused:
+            raise rejection(refused) from None
 
     @workflow.signal
     async def approve(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
@@ -141,10 +169,8 @@ class ApprovalWorkflow:
             now = workflow.now()
             try:
                 changed = self._changed(wish, now)
-                record = ChangeRecord(
-                    tenant_id=self._asked.tenant_id, request_id=self._asked.request_id, change=wish, at=now
-                )
-                await self._keep("record_change", record)
+                with self._interruptible():
+                    await self._keep("record_change", change_record(self._asked, wish, now))
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -153,11 +179,12 @@ class ApprovalWorkflow:
 
     @change.validator
     def _changeable(self, wish: ChangeInput) -> None:
-        if self._approval is not None:
-            try:
+        try:
+            require_change(wish)
+            if self._approval is not None:
                 self._changed(wish, workflow.now())
-            except DomainError as error:
-                raise ApplicationError(error.message, type=error.code, non_retryable=True) from None
+        except DomainError as refused:
+            raise rejection(refused) from None
 
     def _changed(self, wish: ChangeInput, now: datetime) -> Approval:
         if wish.kind == "withdraw":
@@ -168,7 +195,7 @@ class ApprovalWorkflow:
         self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
         self._hears_late = opened.hears_late
         self._approval = Approval(
-            self._asked.request_id, opened.requester_id, _terms(opened), opened.opened_at, content=opened.content
+            self._asked.request_id, opened.requester_id, terms_of(opened), opened.opened_at, content=opened.content
         )
         if self._asked.carried is not None:
             self._approval = restored(self._approval, self._asked.carried)
@@ -195,7 +222,10 @@ class ApprovalWorkflow:
             except TimeoutError:
                 # A decision that was being checked when the time ran out is heard to its end.
                 async with self._deciding:
-                    await self._act()
+                    acted = await self._act()
+                if not acted:
+                    with suppress(asyncio.TimeoutError):
+                        await workflow.wait_condition(self._is_decided, timeout=ACT_AGAIN)
 
     async def _settled(self) -> ApprovalStatus:
         # Time may be up while a word that came in time is being written: it is heard to its end.
@@ -211,62 +241,87 @@ class ApprovalWorkflow:
     async def _continue_as_new(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
         if not self._is_decided():
-            workflow.continue_as_new(self._asked.model_copy(update={"carried": carried(self._current())}))
+            handed = carried(self._current())
+            if self._unsure:
+                handed = handed.model_copy(update={"unsure": tuple(sorted(self._unsure))})
+            workflow.continue_as_new(self._asked.model_copy(update={"carried": handed}))
 
-    async def _act(self) -> None:
+    async def _act(self) -> bool:
+        """Does what is due; False when that could not be done, so that people can decide before it is tried again."""
         approval, now = self._current(), workflow.now()
         if approval.next_action is None or approval.status(now) is not ApprovalStatus.PENDING:
-            return
+            return True
         due = TimedRecord(
             tenant_id=self._asked.tenant_id,
             request_id=self._asked.request_id,
             number=approval.acted,
             at=approval.next_at(),
         )
-        await self._keep("act_on_request", due)
+        try:
+            await self._keep("act_on_request", due)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("action.failed", extra={"code": last_failure(error)[0]})
+            return False
         self._approval = approval.act(now)
         self._describe()
+        return True
 
-    async def _decide(self, decision: DecisionInput, channel: _Ways) -> DecisionOutcome:
+    async def _decide(self, decision: DecisionInput, channel: Ways) -> DecisionOutcome:
         await workflow.wait_condition(self._is_open_or_over)
         async with self._deciding:
             if self._over:
-                return await self._too_late(decision.approver_id, channel)
+                return await self._too_late(decision, channel)
             try:
-                self._current().check(decision.approver_id, Channel(channel), workflow.now())
-                ground = await run_local("authorize_decision", self._check(decision, channel), DecisionGround)
-                await self._count(decision, channel, _behalf(ground))
+                with self._interruptible():
+                    self._current().check(decision.approver_id, Channel(channel), workflow.now())
+                    lasting = self._lasting and decision.approver_id not in self._unsure
+                    check = decision_check(self._asked, decision, channel, lasting=lasting)
+                    ground = await run_local("authorize_decision", check, DecisionGround, patience=DECISION_PATIENCE)
+                    await self._count(decision, way_of(channel, ground), represented(ground))
             except Conflict as conflict:
-                await self._refuse(decision.approver_id, channel, conflict.code)
+                await self._refuse(decision, channel, conflict.code)
                 return self._refusal(conflict)
             except FailureError as error:
                 return self._refusal(error)
             return DecisionOutcome(status=self._current().status(workflow.now()).value)
 
-    async def _count(self, said: DecisionInput, channel: _Ways, behalf: str | None) -> None:
+    async def _count(self, said: DecisionInput, channel: Ways, behalf: str | None) -> None:
         now = workflow.now()
-        comment = said.comment[:MAX_COMMENT]
-        decision = Decision(said.approver_id, Verdict(said.verdict), comment, Channel(channel), now, behalf, said.edit)
+        verdict, comment = Verdict(said.verdict), said.comment[:MAX_COMMENT]
+        decision = Decision(said.approver_id, verdict, comment, Channel(channel), now, behalf, said.edit)
         decided = self._current().decide(decision, said.seen)
-        made: dict[str, Any] = {
-            "tenant_id": self._asked.tenant_id,
-            "request_id": self._asked.request_id,
-            "approver_id": said.approver_id,
-            "channel": channel,
-            "verdict": said.verdict,
-            "comment": comment,
-            "at": now,
-        }
-        more = {
-            "on_behalf_of": behalf,
-            "content": said.edit and decided.content,
-            "for_run": said.for_run,
-            "key_id": said.key_id,
-        }
-        made |= {name: value for name, value in more.items() if value}
-        await self._keep("record_decision", DecisionRecord.model_validate(made))
+        try:
+            await self._keep("record_decision", decision_record(self._asked, said, decision, decided.content))
+        except FailureError as error:
+            if refusal(error) is None:
+                # It may be on record all the same, and does not count: they are let say it again.
+                self._unsure.add(said.approver_id)
+            raise
         self._approval = decided
         self._describe()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """While the block lasts, the end of the request from outside ends what a handler does."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._handling.append(task)
+        try:
+            yield
+        except (asyncio.CancelledError, FailureError) as error:
+            if not is_cancelled_exception(error):
+                raise
+            raise ApplicationError(str(_ENDED.message), _ENDED.kind, type=_ENDED.code, non_retryable=True) from None
+        finally:
+            self._handling.remove(task)
+
+    def _interrupt(self) -> None:
+        self._over = True
+        if self._handling and workflow.patched(CANCEL_INTERRUPTS):
+            for task in self._handling:
+                task.cancel()
 
     async def _keep(self, activity: str, record: BaseModel) -> None:
         """Writes what counts from now on.
@@ -277,45 +332,45 @@ class ApprovalWorkflow:
         content, keep to that.
         """
         if self._lasting:
-            await run_regular(activity, record)
+            await run_regular(activity, record, patience=DECISION_PATIENCE)
         else:
-            await run_local(activity, record)
+            await run_local(activity, record, patience=DECISION_PATIENCE)
 
     def _refusal(self, error: DomainError | FailureError) -> DecisionOutcome:
         if isinstance(error, DomainError):
             return self._refused(error.code, error.message, error.kind.value)
-        if is_cancelled_exception(error):
-            raise error
         code, message = last_failure(error)
         if code == SUBJECT_CHANGED and not self._is_decided():
             self._approval = self._current().void(workflow.now())
         return self._refused(code, message, failure_kind(error))
 
     async def _signalled(self, verdict: Literal["approve", "reject"], payload: tuple[Any, ...]) -> None:
+        if not is_readable(payload) and not workflow.patched(AUDITS_UNREADABLE):
+            return
         said = payload[0] if len(payload) == 1 else None
         approver = said.get("approver") if isinstance(said, Mapping) else None
         comment = said.get("comment", "") if isinstance(said, Mapping) else ""
         await workflow.wait_condition(self._is_open_or_over)
         if not isinstance(approver, str) or not approver or not isinstance(comment, str):
-            await self._refuse("unknown", "signal", "signal_malformed")
+            unknown = DecisionInput(approver_id="unknown", verdict=verdict)
+            await self._refuse(unknown, "signal", "signal_malformed")
             return
         await self._decide(DecisionInput(approver_id=approver[:200], verdict=verdict, comment=comment), "signal")
 
-    async def _too_late(self, approver_id: str, channel: _Ways) -> DecisionOutcome:
+    async def _too_late(self, decision: DecisionInput, channel: Ways) -> DecisionOutcome:
         # Requests that began before 2026-11-25 hear nothing after their end: `hears_late` is what they never recorded.
         if self._hears_late:
-            try:
-                await self._refuse(approver_id, channel, "request_closed")
-            except FailureError as error:
-                workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
+            await self._refuse(decision, channel, "request_closed")
         return _ENDED
 
-    async def _refuse(self, approver_id: str, channel: _Ways, code: str) -> None:
-        asked = self._asked
-        refused = RefusedDecision(
-            tenant_id=asked.tenant_id, request_id=asked.request_id, approver_id=approver_id, channel=channel, code=code
-        )
-        await run_local("refuse_decision", refused)
+    async def _refuse(self, decision: DecisionInput, channel: Ways, code: str) -> None:
+        refused = refused_decision(self._asked, decision, channel, code)
+        try:
+            with self._interruptible():
+                await run_local("refuse_decision", refused, patience=DECISION_PATIENCE)
+        except FailureError as error:
+            # Nothing that anybody sends may break the workflow.
+            workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
 
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
         self._over = True
@@ -327,7 +382,7 @@ class ApprovalWorkflow:
         )
         await run_local("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
-        workflow.set_current_details(f"**{plain(self._title)}** was {status.value}. {plain(reason)}")
+        workflow.set_current_details(f"**{escaped(self._title)}** was {status.value}. {escaped(reason)}")
         return ApprovalOutcome(status=end.status)
 
     async def _carry_out(self, outcome: ApprovalOutcome) -> None:
@@ -336,22 +391,7 @@ class ApprovalWorkflow:
         ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
         carried = await run_regular("carry_out_request", ref, CarriedOut, time=CARRY_TIME, summary="what was approved")
         if carried.done:
-            workflow.set_current_details(f"**{plain(self._title)}** was approved. {plain(carried.done)}")
-
-    def _check(self, decision: DecisionInput, channel: _Ways) -> DecisionCheck:
-        asked: dict[str, Any] = {
-            "tenant_id": self._asked.tenant_id,
-            "request_id": self._asked.request_id,
-            "approver_id": decision.approver_id,
-            "channel": channel,
-        }
-        if decision.edit is not None:
-            asked["edit"] = decision.edit
-        if decision.key_id is not None:
-            asked["key_id"] = decision.key_id
-        if self._lasting:
-            asked["lasting"] = True
-        return DecisionCheck.model_validate(asked)
+            workflow.set_current_details(f"**{escaped(self._title)}** was approved. {escaped(carried.done)}")
 
     def _refused(self, code: str, message: str, kind: str | None) -> DecisionOutcome:
         status = self._current().status(workflow.now()).value
@@ -371,25 +411,3 @@ class ApprovalWorkflow:
 
     def _describe(self) -> None:
         workflow.set_current_details(described(self._title, self._current()))
-
-
-def _behalf(ground: DecisionGround | None) -> str | None:
-    # Before 2026-11 the activity said nothing.
-    return None if ground is None else ground.on_behalf_of
-
-
-def _terms(opened: OpenedRequest) -> Terms:
-    actions = (
-        TimedAction(ActionKind(one.kind), one.after_seconds, Deciders(one.roles, one.people)) for one in opened.actions
-    )
-    return Terms(
-        required_approvers=opened.required_approvers,
-        rejections_to_close=opened.rejections_to_close,
-        allowed_roles=opened.allowed_roles,
-        self_approval=opened.self_approval,
-        expire_seconds=opened.expire_seconds,
-        signal_channel=opened.signal_channel,
-        allowed_people=opened.allowed_people,
-        comment_required=opened.comment_required,
-        actions=tuple(actions),
-    )

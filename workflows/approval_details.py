@@ -1,21 +1,15 @@
 """A request beside its workflow: what an operator reads of it in the Temporal UI, what its next part is handed."""
 
-import re
 from dataclasses import replace
 
 from temporalio import workflow
+
+from workflows.runtime.markdown import escaped
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.approvals import CarriedApproval, CarriedDecision
     from taskforce.core.domain.approvals.approval import Approval, Channel, Decision, Verdict
     from taskforce.core.domain.approvals.terms import NOBODY, Deciders
-
-_MARKDOWN = re.compile(r"([\\`*_\[\]()<>#|!~])")
-
-
-def plain(text: str) -> str:
-    """A text that whoever makes agents or decides has written, without what Markdown would make of it."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def described(title: str, approval: Approval) -> str:
@@ -26,12 +20,12 @@ def described(title: str, approval: Approval) -> str:
         approval: Where it stands.
     """
     terms = approval.terms
-    decided = ", ".join(f"{d.approver_id} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
+    decided = ", ".join(f"{escaped(d.approver_id)} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
     how = "signals count" if terms.signal_channel else "by the API only"
     return (
-        f"**{plain(title)}**\n\n"
-        f"- asked by: {approval.requester_id}\n"
-        f"- may decide: {approval.who} ({terms.required_approvers} needed; {how})\n"
+        f"**{escaped(title)}**\n\n"
+        f"- asked by: {escaped(approval.requester_id)}\n"
+        f"- may decide: {escaped(str(approval.who))} ({terms.required_approvers} needed; {how})\n"
         f"- decided so far: {decided}\n"
         f"{_coming(approval)}"
         f"- expires: {approval.expires_at.isoformat(timespec='seconds')}\n\n"

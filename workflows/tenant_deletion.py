@@ -6,6 +6,7 @@ from typing import TypeVar
 from temporalio import workflow
 
 from workflows.runtime.activity_calls import run_regular
+from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import STATUS, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
@@ -77,8 +78,8 @@ class TenantDeletion:
 
     def _tell(self, line: str) -> None:
         self._story.append(line)
-        lines = "\n".join(f"- {one}" for one in self._story)
-        workflow.set_current_details(f"**Deleting {self._ref.tenant_id}**\n\n{lines}")
+        lines = "\n".join(f"- {escaped(one)}" for one in self._story)
+        workflow.set_current_details(f"**Deleting {escaped(self._ref.tenant_id)}**\n\n{lines}")
 
 
 def _minute(time: datetime) -> str:

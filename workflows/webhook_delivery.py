@@ -7,6 +7,7 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from workflows.runtime.activity_calls import deliver, run_local
+from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import STATUS
 
 with workflow.unsafe.imports_passed_through():
@@ -50,5 +51,5 @@ class WebhookDelivery:
         return DeliveryTry(tenant_id=self._start.tenant_id, delivery_id=self._start.delivery_id, number=number)
 
     def _describe(self, line: str) -> None:
-        self._told.append(f"- {line}")
+        self._told.append(f"- {escaped(line)}")
         workflow.set_current_details("\n".join(self._told))

@@ -204,8 +204,12 @@ class Stack:
         self.settings = self.settings.model_copy(update={"jwt_secret": SecretStr(secret)})
 
     def _decide_encryption_key(self) -> None:
-        if self.settings.development and not self.settings.encryption_key:
-            self._environment["TASKFORCE_ENCRYPTION_KEY"] = self._home.encryption_key()
+        if self.settings.encryption_key:
+            return
+        if not self.settings.development:
+            text = f"Profile {self.settings.profile} needs TASKFORCE_ENCRYPTION_KEY; only `dev` makes its own."
+            raise Invalid("bad_setting", text)
+        self._environment["TASKFORCE_ENCRYPTION_KEY"] = self._home.encryption_key()
 
     def _launch_temporal(self) -> TemporalDevServer | None:
         if self.settings.temporal_address:

@@ -13,6 +13,35 @@ class RequestRef(Message):
     request_id: str
 
 
+class Proof(Message):
+    """Shows that the gateway vouches for an update; see `ProofKey`.
+
+    Attributes:
+        made_at: When it was made.
+        nonce: What makes it count once.
+        code: The message authentication code.
+    """
+
+    made_at: datetime
+    nonce: str
+    code: str
+
+
+class Update(Message):
+    """What an update of a request says.
+
+    Attributes:
+        proof: Shows that it came through the gateway; what has none is only claimed, as by a signal.
+    """
+
+    proof: Proof | None = None
+
+    def proven(self, tenant_id: str, request_id: str) -> dict[str, object]:
+        """All that a proof is about: the request and every field, whether set or not."""
+        said = self.model_dump(mode="json", exclude={"proof"}, exclude_defaults=True)
+        return {"update": type(self).__name__, "tenant_id": tenant_id, "request_id": request_id, "said": said}
+
+
 class CarriedDecision(Message):
     """A decision that counts, as one part of a request hands it to the next."""
 
@@ -33,6 +62,7 @@ class CarriedApproval(Message):
         reassigned: Whether others decide than its terms say: those of `roles` and `people`.
         acted: How many timed actions have happened.
         content: Hash of what is asked for now.
+        unsure: People whose decision may or may not be on record: it does not count.
     """
 
     decisions: tuple[CarriedDecision, ...] = ()
@@ -41,6 +71,7 @@ class CarriedApproval(Message):
     people: tuple[str, ...] = ()
     acted: int = 0
     content: str = ""
+    unsure: tuple[str, ...] = ()
 
 
 class ApprovalInput(RequestRef):
@@ -93,7 +124,7 @@ class OpenedRequest(Message):
     hears_late: bool = False
 
 
-class DecisionInput(Message):
+class DecisionInput(Update):
     """A person's decision, as the Update `decide` carries it.
 
     Attributes:
@@ -124,6 +155,8 @@ class DecisionCheck(RequestRef):
         edit: Hash of what they would rather approve.
         lasting: Whether the row never says more than the workflow knows.
         key_id: The API key that speaks for them, if it is one.
+        said: The update with its proof, if it came by one.
+        update_id: The update's id in Temporal.
     """
 
     approver_id: str
@@ -131,12 +164,20 @@ class DecisionCheck(RequestRef):
     edit: str | None = None
     lasting: bool = False
     key_id: str | None = None
+    said: DecisionInput | None = None
+    update_id: str = ""
 
 
 class DecisionGround(Message):
-    """Why a person may decide: for themselves, or in somebody's place."""
+    """Why a person may decide: for themselves, or in somebody's place.
+
+    Attributes:
+        on_behalf_of: In whose place.
+        claimed: Nobody vouches for its author: it counts as a signal.
+    """
 
     on_behalf_of: str | None = None
+    claimed: bool = False
 
 
 class DecisionRecord(DecisionCheck):
@@ -151,11 +192,19 @@ class DecisionRecord(DecisionCheck):
 
 
 class RefusedDecision(RequestRef):
-    """A decision that does not count, for the audit log."""
+    """A decision that does not count, for the audit log.
+
+    Attributes:
+        approver_id: Who.
+        channel: How it reached us.
+        code: Why it does not count.
+        said: The update with its proof, if it came by one.
+    """
 
     approver_id: str
     channel: Literal["api", "signal"]
     code: str
+    said: DecisionInput | None = None
 
 
 class DecisionOutcome(Message):
@@ -167,7 +216,7 @@ class DecisionOutcome(Message):
     kind: str | None = None
 
 
-class ChangeInput(Message):
+class ChangeInput(Update):
     """A person's wish about an open request, as the Update `change` carries it: take it back, or let others decide."""
 
     actor_id: str
@@ -184,6 +233,7 @@ class ChangeRecord(RequestRef):
 
     change: ChangeInput
     at: datetime
+    update_id: str = ""
 
 
 class TimedRecord(RequestRef):

@@ -19,6 +19,8 @@ from taskforce.application.runs.tool_step import ToolStep
 from taskforce.application.tenants.deletion import Erasing
 from taskforce.application.webhooks.delivery import DeliveryAttempts
 from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.approvals.update_proofs import ProofKey
+from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
@@ -29,10 +31,27 @@ from taskforce.infrastructure.config.audit import content_rules
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.config.webhooks import fixed_webhooks
+from taskforce.infrastructure.keys.derivation import derived_key
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
+
+_UPDATES = "taskforce/update-proof/1"
+
+
+def proof_key(settings: Settings) -> ProofKey:
+    """The key by which the gateway vouches for decisions, and the worker believes it.
+
+    Raises:
+        Invalid: `bad_setting`: TASKFORCE_ENCRYPTION_KEY is not set; development does without until somebody decides.
+    """
+    if settings.master_key is not None:
+        return ProofKey(derived_key(settings.master_key, _UPDATES))
+    if settings.development:
+        return ProofKey()
+    text = "TASKFORCE_ENCRYPTION_KEY is not set; gateways vouch by it for what people decide, and workers check that."
+    raise Invalid("bad_setting", text)
 
 
 def webhook_urls(settings: Settings) -> DeploymentUrls:

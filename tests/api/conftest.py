@@ -17,7 +17,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher
 from taskforce.infrastructure.profile_agents import ProfileAgents
 from tests.api.gateway import SECRET, ClientFor, Gateway, serving
-from tests.fixtures.stack import DatabaseUrls
+from tests.fixtures.stack import PROOF_KEY, DatabaseUrls
 from workflows.client.client import WorkflowClient
 
 
@@ -29,7 +29,7 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
             database=database,
             listener=listener,
             live=live,
-            workflow_client=WorkflowClient(temporal, f"nobody-polls-{os.getpid()}"),
+            workflow_client=WorkflowClient(temporal, f"nobody-polls-{os.getpid()}", PROOF_KEY),
             identities=Issuers([JWTIdentityProvider(JWTConfig(secret_key=SECRET), development=True)]),
             agents=ProfileAgents(
                 REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True

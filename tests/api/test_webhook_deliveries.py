@@ -17,6 +17,7 @@ from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import Gateway, serving
 from tests.fixtures.missions import now
+from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.webhooks import Hooks
 from worker import WorkerParts, build_worker
@@ -37,7 +38,7 @@ async def sending(gateway_parts: GatewayContext, temporal: Client, parts: Worker
     async with receiving() as receiver:
         allowed = frozenset({receiver.place})
         worker = build_worker(temporal, queue, replace(parts, http=GuardedHttp(allowed)))
-        workflow_client, urls = WorkflowClient(temporal, queue), DeploymentUrls(allowed, development=True)
+        workflow_client, urls = WorkflowClient(temporal, queue, PROOF_KEY), DeploymentUrls(allowed, development=True)
         within = replace(gateway_parts, workflow_client=workflow_client, webhook_urls=urls, closing=asyncio.Event())
         database = gateway_parts.database
         async with (

@@ -33,6 +33,7 @@ ASYNCPG_LIVES_IN = {
     "taskforce/infrastructure/persistence/connection.py": "sends statements",
     "taskforce/infrastructure/persistence/database.py": "the pool, and the driver's own errors",
     "taskforce/infrastructure/persistence/notifications.py": "LISTEN and NOTIFY",
+    "taskforce/infrastructure/persistence/sqlstates.py": "what the driver's errors mean",
 }
 STATEMENT = re.compile(
     r"\s*(SELECT\s.+\sFROM\s|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|(CREATE|ALTER|DROP)\s+(TABLE|INDEX|POLICY)\s)",

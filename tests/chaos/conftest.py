@@ -12,7 +12,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.worker_process import Crew, Order
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import DatabaseUrls, StackAddress
+from tests.fixtures.stack import PROOF_KEY, DatabaseUrls, StackAddress
 from workflows.client.client import WorkflowClient
 
 
@@ -49,4 +49,4 @@ async def crew(
 @pytest.fixture(scope="module")
 def endangered(database: Database, temporal: Client, task_queue: str) -> Missions:
     """Runs that no worker but the crew works on."""
-    return Missions(database, WorkflowClient(temporal, task_queue), f"chaos-{uuid4().hex[:12]}")
+    return Missions(database, WorkflowClient(temporal, task_queue, PROOF_KEY), f"chaos-{uuid4().hex[:12]}")

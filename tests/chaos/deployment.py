@@ -18,6 +18,7 @@ from tests.chaos.durable_tools import PLACE, TOOLS, Effects
 from tests.chaos.private_stack import worker_parts
 from tests.chaos.worker_process import Order, log_to
 from tests.fixtures.missions import CARRIED, Carried
+from tests.fixtures.stack import ENCRYPTION_KEY, PROOF_KEY
 from worker import build_worker, sweeping
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
@@ -51,7 +52,7 @@ def serve_worker(order: Order) -> None:
 
 async def _work(order: Order) -> None:
     client = await connect(TemporalAddress(order.temporal, task_queue=order.task_queue))
-    workflow_client = WorkflowClient(client, order.task_queue)
+    workflow_client = WorkflowClient(client, order.task_queue, PROOF_KEY)
     async with AsyncExitStack() as stack:
         made = worker_parts(order.app_url, order.llm_url, TOOLS, allowed=order.allowed)
         parts = await stack.enter_async_context(made)
@@ -76,6 +77,7 @@ def serve_gateway(order: Order) -> None:
         "TEMPORAL_TASK_QUEUE": order.task_queue,
         "TASKFORCE_PORT": str(order.gateway_port),
         "TASKFORCE_PROFILE": "dev",
+        "TASKFORCE_ENCRYPTION_KEY": ENCRYPTION_KEY,
         "JWT_SECRET": SECRET,
         "JWT_ISSUER": ISSUER,
         "JWT_AUDIENCE": ISSUER,

@@ -22,7 +22,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.declaration import Tool
 from taskforce.infrastructure.tools.registry import ToolRegistry
-from tests.fixtures.stack import MASTER_KEY, keep_logs_for
+from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, keep_logs_for
 from worker import WorkerParts
 
 
@@ -53,7 +53,7 @@ class OwnServers:
         # The Temporal server ends with the thread that starts it, so that it starts in this one.
         self.temporal.launch()
         await asyncio.to_thread(self.postgres.start)
-        await upgrade(self._owner_url)
+        await upgrade(self.owner_url)
         await self.keep_logs_for("0 seconds")
         await asyncio.to_thread(self.temporal.wait_ready)
         return self
@@ -84,10 +84,11 @@ class OwnServers:
 
     async def keep_logs_for(self, grace: str) -> None:
         """Says how long the audit log of a tenant that is deleted is kept."""
-        await keep_logs_for(self._owner_url, grace)
+        await keep_logs_for(self.owner_url, grace)
 
     @property
-    def _owner_url(self) -> str:
+    def owner_url(self) -> str:
+        """SQLAlchemy's URL of the database, for the owner of the tables."""
         return normalise_database_url(self.postgres.urls().owner)
 
     @property
@@ -115,4 +116,6 @@ async def worker_parts(
         http = GuardedHttp(frozenset(allowed))
         stack.push_async_callback(http.aclose)
         tools = ToolRegistry([*ToolRegistry.discover().tools, *more_tools])
-        yield WorkerParts(database=database, live=live, model=model, tools=tools, http=http, clock=clock)
+        yield WorkerParts(
+            database=database, live=live, model=model, tools=tools, http=http, clock=clock, proof_key=PROOF_KEY
+        )

@@ -21,7 +21,7 @@ from tests.chaos.private_stack import OwnServers
 from tests.chaos.worker_process import Crew, Order
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import MASTER_KEY
+from tests.fixtures.stack import MASTER_KEY, PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, receiving
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
@@ -46,7 +46,9 @@ class Site:
 
     def desk(self) -> Desk:
         """A tenant of its own."""
-        missions = Missions(self.database, WorkflowClient(self.client, TASK_QUEUE), f"chaos-{uuid4().hex[:12]}")
+        missions = Missions(
+            self.database, WorkflowClient(self.client, TASK_QUEUE, PROOF_KEY), f"chaos-{uuid4().hex[:12]}"
+        )
         return Desk(missions, self.client, self.gateway, self.workers.effects, self.receiver, self.llm)
 
     async def kill_and_restart(self, victim: str) -> None:

@@ -17,6 +17,7 @@ from tests.chaos.private_stack import OwnServers
 from tests.chaos.worker_process import Crew, Order
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, call_until, text, tool_calls
+from tests.fixtures.stack import PROOF_KEY
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
@@ -66,7 +67,7 @@ async def site(llm: ScriptedLLM, place: Path) -> AsyncIterator[Site]:
         database = Database(servers.app_url)
         stack.push_async_callback(database.close)
         client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
-        yield Site(servers, crew, llm, Missions(database, WorkflowClient(client, TASK_QUEUE), "acme-corp"))
+        yield Site(servers, crew, llm, Missions(database, WorkflowClient(client, TASK_QUEUE, PROOF_KEY), "acme-corp"))
 
 
 async def test_runs_outlive_a_restart_of_postgresql(site: Site) -> None:

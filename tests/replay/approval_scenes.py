@@ -1,10 +1,14 @@
 """Every way in which a request for approval ends."""
 
+import asyncio
+
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
 from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, TimedAction
 from tests.fixtures.missions import FLEETING, HELD, RELEASED, now
 from tests.fixtures.scripted_llm import text, tool_calls
+from tests.fixtures.stack import locked
+from tests.fixtures.update_senders import UNKNOWN_ENCODING, UNREADABLE
 from tests.replay.scene_runner import Stage, scene
 
 
@@ -99,6 +103,50 @@ async def signalled_after_the_end(stage: Stage) -> str:
     RELEASED[request_id].set()
     await stage.missions.closed(request_id)
     return request_id
+
+
+@scene(approval="signalled_unreadable")
+async def signalled_unreadable(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay()
+    await stage.outsider.signal(request_id, "approve", UNREADABLE)
+    await stage.outsider.signal(request_id, "reject", UNKNOWN_ENCODING)
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="claimed")
+async def claimed(stage: Stage) -> str:
+    """Updates that came past the gateway, where signals count."""
+    run_id, request_id = await stage.asks_to_pay(required_approvers=2)
+    await stage.outsider.update(request_id, "decide", {"approver_id": "bob", "verdict": "approve"})
+    await stage.outsider.update(request_id, "decide", {"approver_id": "nobody", "verdict": "approve"})
+    await stage.outsider.update(request_id, "change", {"actor_id": "alice", "kind": "withdraw"})
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(approval="claimed_in_vain")
+async def claimed_in_vain(stage: Stage) -> str:
+    run_id, request_id = await stage.asks_to_pay(signal_channel=False)
+    await stage.outsider.update(request_id, "decide", {"approver_id": "bob", "verdict": "approve"})
+    await stage.outsider.update(request_id, "change", {"actor_id": "alice", "kind": "withdraw"})
+    await stage.decide(request_id, "bob", "approve")
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="withdrawn_while_deciding", approval="withdrawn_while_deciding")
+async def withdrawn_while_deciding(stage: Stage) -> str:
+    """The run is cancelled while a decision cannot be recorded."""
+    run_id, request_id = await stage.asks_to_pay()
+    async with locked(stage.servers.owner_url, "approval_decisions", "SHARE"):
+        deciding = asyncio.create_task(stage.decide(request_id, "bob", "approve"))
+        await stage.begins(approval_workflow_id(stage.missions.tenant_id, request_id), "record_decision")
+        await stage.missions.workflow_client.runs.cancel(stage.missions.tenant_id, run_id)
+        await stage.missions.ended(run_id)
+        await deciding
+    return run_id
 
 
 @scene(approval="signals_refused")

@@ -22,6 +22,7 @@ from tests.chaos.private_stack import OwnServers, worker_parts
 from tests.fixtures import probe_tools
 from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
+from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, receiving
 from tests.replay.delivery_scenes import DELIVERIES, Post
 from tests.replay.recording import HISTORIES, chain, readable, save
@@ -46,7 +47,7 @@ async def main(names: Sequence[str]) -> None:
             allowed = (receiver.place,)
             async with worker_parts(servers.app_url, llm.url, probe_tools.TOOLS, allowed=allowed) as made:
                 parts = replace(made, handlers=SUBJECTS)
-                missions = Missions(parts.database, WorkflowClient(client, TASK_QUEUE), TENANT)
+                missions = Missions(parts.database, WorkflowClient(client, TASK_QUEUE, PROOF_KEY), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):
                     stage = Stage(missions, llm, client, servers)
                     await _record(wanted, names, stage)

@@ -22,6 +22,7 @@ from tests.chaos.private_stack import OwnServers
 from tests.fixtures.agents import GOOD, make_acting
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, text, tool_calls
+from tests.fixtures.update_senders import Outsider
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Stage:
     llm: ScriptedLLM
     temporal: Client
     servers: OwnServers
+
+    @property
+    def outsider(self) -> Outsider:
+        """Somebody who reaches Temporal past the gateway."""
+        return Outsider(self.temporal, self.missions.tenant_id)
 
     async def asks_to_pay(self, **terms: object) -> tuple[str, str]:
         """Starts a run that waits for an approval; returns run and request."""

@@ -14,6 +14,7 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions
+from tests.fixtures.stack import PROOF_KEY
 from tests.time_skipping.server_time import ServerTime
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
@@ -62,7 +63,7 @@ async def skipping(server_program: str, parts: WorkerParts) -> AsyncIterator[Ski
     )
     async with environment as env:
         clock.follow(env.get_current_time)
-        workflow_client = WorkflowClient(env.client, TASK_QUEUE)
+        workflow_client = WorkflowClient(env.client, TASK_QUEUE, PROOF_KEY, clock)
         await _add_search_attributes(env)
         # People here sign in by everybody's clock, which the server has long left behind.
         skipped = replace(parts, clock=clock, rules=AccessRules(claims_age=timedelta(days=3_650)))

@@ -10,6 +10,7 @@ import pytest
 from taskforce.core.domain.webhooks.delivery import WAITS, DeliveryStatus
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, check_standard, receiving
 from tests.fixtures.webhooks import Hooks
 from tests.time_skipping.conftest import Skipping
@@ -32,7 +33,7 @@ async def post(skipping: Skipping) -> AsyncIterator[Post]:
     async with receiving() as receiver:
         parts = replace(skipping.parts, http=GuardedHttp(frozenset({receiver.place})))
         async with build_worker(client, queue, parts):
-            yield Post(receiver, WorkflowClient(client, queue))
+            yield Post(receiver, WorkflowClient(client, queue, PROOF_KEY))
 
 
 @pytest.fixture

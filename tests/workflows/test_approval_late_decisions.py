@@ -16,6 +16,7 @@ from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import HELD, RELEASED, Missions
+from tests.fixtures.stack import PROOF_KEY
 from worker import WorkerParts, build_activities, build_worker
 from workflows.approval import ApprovalWorkflow
 from workflows.client.client import WorkflowClient
@@ -45,7 +46,7 @@ async def test_it_counts_also_when_other_news_comes_with_the_end_of_the_time(
     temporal: Client, parts: WorkerParts, database: Database, tenant: str
 ) -> None:
     queue = f"late-{uuid4().hex[:8]}"
-    workflow_client = WorkflowClient(temporal, queue)
+    workflow_client = WorkflowClient(temporal, queue, PROOF_KEY)
     missions = Missions(database, workflow_client, tenant)
     only_decides: dict[str, Any] = {"no_remote_activities": True, "max_cached_workflows": 0}
     await missions.person("bob", "admin")

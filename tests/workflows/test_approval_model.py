@@ -12,6 +12,7 @@ from temporalio.client import Client
 from tests.fixtures.approval_model import DRAFT, Drafts, Real
 from tests.fixtures.approval_sequences import KNOWN, Pair, Play, always_the_same, plays
 from tests.fixtures.missions import Missions, now
+from tests.fixtures.stack import PROOF_KEY
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 
@@ -32,7 +33,7 @@ class Everybodys:
 async def real(temporal: Client, parts: WorkerParts) -> AsyncIterator[MakeReal]:
     """Makes the real side of a play, in a tenant of its own, with a worker that knows of drafts."""
     queue, drafts = f"drafts-{uuid4().hex[:8]}", Drafts()
-    workflow_client = WorkflowClient(temporal, queue)
+    workflow_client = WorkflowClient(temporal, queue, PROOF_KEY)
     async with build_worker(temporal, queue, replace(parts, handlers={DRAFT: drafts})):
         yield lambda: Real(Missions(parts.database, workflow_client, f"tenant-{uuid4().hex[:12]}"), temporal, drafts)
 

@@ -17,6 +17,7 @@ from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.isolated_sweeps import Alone
 from tests.fixtures.missions import now
+from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.webhooks import SUBJECT, Hooks
 from tests.taskforce.infrastructure.net.test_guarded_http import Names
@@ -39,7 +40,7 @@ async def post(temporal: Client, parts: WorkerParts) -> AsyncIterator[Post]:
     async with receiving() as receiver:
         http = GuardedHttp(frozenset({receiver.place, "127.0.0.1:1"}), resolve=Names(["10.0.0.5"]))
         async with build_worker(temporal, queue, replace(parts, http=http)):
-            yield Post(receiver, WorkflowClient(temporal, queue))
+            yield Post(receiver, WorkflowClient(temporal, queue, PROOF_KEY))
         await http.aclose()
 
 

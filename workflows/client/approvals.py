@@ -3,21 +3,33 @@
 import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
-from models.messages.approvals import ApprovalInput, ApprovalOutcome, ChangeInput, DecisionInput, DecisionOutcome
+from models.messages.approvals import (
+    ApprovalInput,
+    ApprovalOutcome,
+    ChangeInput,
+    DecisionInput,
+    DecisionOutcome,
+    Proof,
+)
 from taskforce.core.domain.approvals.approval import request_of, workflow_id
 from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.submissions import DecisionResult, SubmittedDecision
+from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Kind, Missing
+from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.workflows import ApprovalWorkflows, Ended
 from workflows.approval import ApprovalWorkflow
 from workflows.client.errors import carried, mapped
 from workflows.client.executions import WorkflowExecutions
 from workflows.runtime import search_attributes
+
+Said = TypeVar("Said", DecisionInput, ChangeInput)
 
 DECISION_TIME = timedelta(seconds=20)
 CONCLUSION_TIME = timedelta(seconds=5)
@@ -29,10 +41,16 @@ class ApprovalClient(ApprovalWorkflows):
 
     Args:
         executions: The executions in Temporal.
+        proof_key: What the gateway vouches with for what people decide; None vouches for nothing.
+        clock: The time.
     """
 
-    def __init__(self, executions: WorkflowExecutions) -> None:
+    def __init__(
+        self, executions: WorkflowExecutions, proof_key: ProofKey | None = None, clock: Clock = utc_now
+    ) -> None:
         self._executions = executions
+        self._proof_key = proof_key
+        self._clock = clock
 
     async def start(self, tenant_id: str, request: Request) -> bool:
         """See `ApprovalWorkflows.start`."""
@@ -47,7 +65,7 @@ class ApprovalClient(ApprovalWorkflows):
             ApprovalInput(tenant_id=tenant_id, request_id=approval.request_id),
             workflow_id=workflow_id(tenant_id, approval.request_id),
             attributes=attributes,
-            summary=f"{request.title}, asked by {approval.requester_id}"[:200],
+            summary=f"{request.title}, asked by {approval.requester_id}",
             noun="request",
         )
 
@@ -55,8 +73,9 @@ class ApprovalClient(ApprovalWorkflows):
         self, tenant_id: str, request_id: str, decision: SubmittedDecision, update_id: str | None = None
     ) -> DecisionResult:
         """See `ApprovalWorkflows.decide`."""
+        said = self._vouched(tenant_id, request_id, decision_input(decision))
         update = self._handle(tenant_id, request_id).execute_update(
-            ApprovalWorkflow.decide, decision_input(decision), id=update_id, rpc_timeout=DECISION_TIME
+            ApprovalWorkflow.decide, said, id=update_id, rpc_timeout=DECISION_TIME
         )
         return _result(await carried(update))
 
@@ -69,8 +88,9 @@ class ApprovalClient(ApprovalWorkflows):
 
     async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
         """See `ApprovalWorkflows.change`."""
+        said = self._vouched(tenant_id, request_id, change_input(change))
         update = self._handle(tenant_id, request_id).execute_update(
-            ApprovalWorkflow.change, change_input(change), rpc_timeout=DECISION_TIME
+            ApprovalWorkflow.change, said, rpc_timeout=DECISION_TIME
         )
         return _result(await carried(update))
 
@@ -87,6 +107,13 @@ class ApprovalClient(ApprovalWorkflows):
     async def ended_from_outside(self, since: datetime) -> Ended:
         """See `ApprovalWorkflows.ended_from_outside`."""
         return [one for one in map(request_of, await self._executions.ended("Approval", since)) if one is not None]
+
+    def _vouched(self, tenant_id: str, request_id: str, said: Said) -> Said:
+        """The same update with the proof that it came through this door."""
+        if self._proof_key is None:
+            return said
+        made = self._proof_key.prove(said.proven(tenant_id, request_id), self._clock())
+        return said.model_copy(update={"proof": Proof(made_at=made.made_at, nonce=made.nonce, code=made.code)})
 
     def _handle(self, tenant_id: str, request_id: str) -> WorkflowHandle[ApprovalWorkflow, ApprovalOutcome]:
         return self._executions.handle(ApprovalWorkflow.run, workflow_id(tenant_id, request_id))

@@ -10,7 +10,9 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Unavailable
+from taskforce.core.interfaces.clock import Clock, utc_now
 from workflows.client.approvals import ApprovalClient
 from workflows.client.errors import mapped
 from workflows.client.executions import RPC_TIME, WorkflowExecutions
@@ -29,6 +31,9 @@ class WorkflowClient:
     Args:
         client: A connected client.
         task_queue: The queue that the workers poll.
+        proof_key: What the gateway vouches with for what people decide; left out, nothing that goes through here is
+            believed to be theirs.
+        clock: The time.
 
     Attributes:
         task_queue: The queue that the workers poll.
@@ -38,11 +43,13 @@ class WorkflowClient:
         tenants: Those that delete tenants.
     """
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(
+        self, client: Client, task_queue: str, proof_key: ProofKey | None = None, clock: Clock = utc_now
+    ) -> None:
         self.task_queue = task_queue
         self._executions = WorkflowExecutions(client, task_queue)
         self.runs = RunClient(self._executions)
-        self.approvals = ApprovalClient(self._executions)
+        self.approvals = ApprovalClient(self._executions, proof_key, clock)
         self.deliveries = DeliveryClient(self._executions)
         self.tenants = TenantClient(self._executions)
 

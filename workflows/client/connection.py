@@ -4,21 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, TLSConfig
 
 from taskforce.core.domain.errors import Unavailable
+from workflows.runtime.payload_converter import SparsePydantic
 
-
-class _SparsePydantic(PydanticPayloadConverter):
-    """Leaves unset fields out, which keeps histories small."""
-
-    def __init__(self) -> None:
-        super().__init__(ToJsonOptions(exclude_unset=True))
-
-
-DATA_CONVERTER = DataConverter(payload_converter_class=_SparsePydantic)
+DATA_CONVERTER = DataConverter(payload_converter_class=SparsePydantic)
 
 
 @dataclass(frozen=True, slots=True)

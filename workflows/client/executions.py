@@ -11,6 +11,7 @@ from temporalio.service import RPCError
 from temporalio.types import MethodAsyncSingleParam
 
 from workflows.client.errors import mapped
+from workflows.runtime import markdown
 
 Workflow = TypeVar("Workflow")
 Given = TypeVar("Given")
@@ -68,7 +69,7 @@ class WorkflowExecutions:
                 task_queue=self.task_queue,
                 id_reuse_policy=reuse,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in attributes.items()]),
-                static_summary=summary,
+                static_summary=markdown.summary(summary),
                 rpc_timeout=RPC_TIME,
             )
         except WorkflowAlreadyStartedError:

@@ -17,6 +17,8 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
+from workflows.runtime.markdown import summary as in_summary
+
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
@@ -27,6 +29,8 @@ PATIENT = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_inte
 MODEL = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
 LOCAL_TIME = timedelta(seconds=5)
 ROW_TIME = timedelta(seconds=60)
+DECISION_PATIENCE = timedelta(minutes=2)
+"""For so long a decision is tried before whoever has made it is told that it could not be taken."""
 MODEL_TIME = timedelta(minutes=10)
 MODEL_PATIENCE = timedelta(minutes=30)
 SEND = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
@@ -106,7 +110,7 @@ async def run_regular(
         schedule_to_close_timeout=patience,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=PATIENT,
-        summary=summary,
+        summary=summary and in_summary(summary),
     )
     return value
 
@@ -141,7 +145,7 @@ async def run_tool(message: BaseModel, result: type[Result], tool: str, time: ti
         heartbeat_timeout=HEARTBEAT,
         retry_policy=PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=tool,
+        summary=in_summary(tool),
     )
     return outcome
 
@@ -156,7 +160,7 @@ async def deliver(message: BaseModel, result: type[Result], summary: str) -> Res
         heartbeat_timeout=HEARTBEAT,
         retry_policy=SEND,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=summary,
+        summary=summary and in_summary(summary),
     )
     return outcome
 

@@ -3,17 +3,18 @@
 from dataclasses import replace
 
 from taskforce.application.approvals.approvers import approver_of, concerns
-from taskforce.application.approvals.decisions import locked
+from taskforce.application.approvals.decisions import found, locked
 from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.identity.principals import (
     load_principal,
     load_principal_for_key,
     without_temporary_roles,
 )
+from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.definitions import follows
 from taskforce.core.domain.approvals.records import Request
-from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
@@ -48,8 +49,9 @@ class ApprovalChanges:
         A withdrawal is recorded with the end of the request, by whom it was is told here.
 
         Raises:
-            Forbidden, Invalid, Conflict: As `check`.
+            Forbidden, Invalid, Conflict: As `check`; `channel_refused`, which is audited.
         """
+        await self._require_channel(tenant_id, request_id, change)
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
             # Told first: whoever has handed it on by an attempt whose result was lost may not hand it on any more.
@@ -58,6 +60,22 @@ class ApprovalChanges:
             changed = await self._changed(records, before, change)
             if change.kind == "reassign":
                 await records.requests.save(changed)
+
+    async def _require_channel(self, tenant_id: str, request_id: str, change: Change) -> None:
+        if change.channel is Channel.API:
+            return
+        async with self._store.tenant(tenant_id) as records:
+            request = await found(records, request_id)
+        try:
+            request.approval.require_channel(change.channel)
+        except Conflict as refused:
+            await self.refuse(tenant_id, request_id, change, refused.code)
+            raise
+
+    async def refuse(self, tenant_id: str, request_id: str, change: Change, code: str) -> None:
+        """Audits a change that does not count."""
+        async with self._store.tenant(tenant_id) as records:
+            await record_event(records, await found(records, request_id), _told_refused(change, code))
 
     async def _changed(self, records: Records, request: Request, change: Change) -> Request:
         if change.kind == "withdraw":
@@ -106,7 +124,13 @@ def _told(change: Change) -> HistoryEvent:
     kind = "reassigned" if change.kind == "reassign" else "withdrawn_by"
     data = {"roles": list(change.to.roles), "people": list(change.to.people)} if change.to else {}
     told = HistoryEvent(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
-    return replace(told, channel="api", request_id=change.http_request, key_id=change.key_id, data=data)
+    return replace(told, channel=change.channel.value, request_id=change.http_request, key_id=change.key_id, data=data)
+
+
+def _told_refused(change: Change, code: str) -> HistoryEvent:
+    kind = "reassignment_refused" if change.kind == "reassign" else "withdrawal_refused"
+    told = HistoryEvent(kind, change.actor_id, change.at, outcome="denied", reason=code)
+    return replace(told, channel=change.channel.value, key_id=change.key_id)
 
 
 def _not_yours() -> Forbidden:

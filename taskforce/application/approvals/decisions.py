@@ -188,13 +188,19 @@ class ApprovalDecisions:
             await record_event(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
 
     async def record(self, tenant_id: str, request_id: str, made: RecordedDecision) -> None:
-        """Records a decision that counts, with all that is told of it; a second recording changes nothing."""
+        """Records a decision that counts, with all that is told of it; a second recording changes nothing.
+
+        Raises:
+            Conflict: `channel_refused`; `already_decided`: the person's word on this content is another one.
+        """
         decision = made.decision
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
+            before.approval.require_channel(decision.channel)
             party = await self._party(records, before, decision)
             decision = replace(decision, content=decision.content or before.approval.content, party=party)
             if not await records.requests.decided(request_id, decision):
+                _require_same(before, decision)
                 return
             request = await _after(records, before, decision, for_run=made.for_run)
             await records.requests.save(request)
@@ -237,15 +243,26 @@ class ApprovalDecisions:
         self._tell_run(tenant_id, request)
 
     async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
-        """Ends a request; its row is the record from now on."""
+        """Ends a request; its row is the record from now on.
+
+        Raises:
+            Conflict: `approval_unfounded`: it was to end as approved, and no recorded decisions say so; it is void.
+        """
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             request = await locked(records, request_id)
+            borne = status is not ApprovalStatus.APPROVED or request.approval.status(now) is status
+            unfounded = request.closed_at is None and not borne
+            if unfounded:
+                # Whoever reaches Temporal may start a workflow with decisions that nobody has made.
+                status, reason = ApprovalStatus.VOIDED, "its decisions are not on record"
             if await records.requests.close(request_id, status, reason, now):
                 await self._handler(request).on_closed(records, request, status, reason, now)
                 told = HistoryEvent(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
                 await record_event(records, request, told)
         self._tell_run(tenant_id, request)
+        if unfounded:
+            raise Conflict("approval_unfounded", "Nobody's recorded decisions approve this request.")
 
     async def withdraw(self, tenant_id: str, request_id: str, reason: str) -> None:
         """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
@@ -320,6 +337,12 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
         # It holds for the rest of the run only if all who approve it say so.
         for_run=for_run and (first or before.for_run),
     )
+
+
+def _require_same(before: Request, decision: Decision) -> None:
+    said = {one.content: one.verdict for one in before.approval.decisions if one.approver_id == decision.approver_id}
+    if said.get(decision.content) is not decision.verdict:
+        raise Conflict("already_decided", "This person has already decided.")
 
 
 async def _access_facts(records: Records, request: Request, decision: Decision) -> Mapping[str, object]:

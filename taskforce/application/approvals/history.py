@@ -24,11 +24,14 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "reassigned": "approval.reassign",
     "commented": "approval.comment",
     "withdrawn_by": "approval.withdraw",
+    "reassignment_refused": "approval.reassign",
+    "withdrawal_refused": "approval.withdraw",
     "carried_out": "approval.carry_out",
     "not_carried_out": "approval.carry_out",
     "downloaded": "approval.download",
     "result_erased": "approval.erase_result",
 }
+_REFUSED: Final = frozenset({"refused", "reassignment_refused", "withdrawal_refused"})
 _CLOSED: Final = "approval.close"
 _WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}
 _EVENTS: Final[Mapping[str, WebhookEvent]] = {
@@ -88,7 +91,7 @@ async def record_event(records: Records, request: Request, told: HistoryEvent) -
         False for what was told before, by its name, and is not told again.
     """
     action = _ACTIONS.get(told.kind, _CLOSED)
-    if told.kind != "refused":
+    if told.kind not in _REFUSED:
         happening = HistoryEntry(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
         if not await records.requests.happened(request.approval.request_id, happening):
             return False

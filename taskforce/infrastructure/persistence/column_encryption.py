@@ -11,17 +11,15 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.keys.derivation import derived_key
 
 VARIABLE = "TASKFORCE_ENCRYPTION_KEY"
 PREFIX = b"tfs1"
-KEY_BYTES = 32
 
 _NONCE_BYTES = 12
-_PURPOSE = b"taskforce/sealed-column/1"
+_PURPOSE = "taskforce/sealed-column/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class ColumnSealer:
     """
 
     def __init__(self, master: bytes | None = None) -> None:
-        self._cipher = None if master is None else AESGCM(_derived(master))
+        self._cipher = None if master is None else AESGCM(derived_key(master, _PURPOSE))
 
     def seal(self, plaintext: str, place: Place) -> bytes:
         """Seals a text for a place.
@@ -86,9 +84,3 @@ class ColumnSealer:
 def _wrong() -> Unavailable:
     text = f"A stored secret cannot be opened: {VARIABLE} is not the key that it was sealed with."
     return Unavailable("encryption_key_wrong", text)
-
-
-def _derived(master: bytes) -> bytes:
-    if len(master) != KEY_BYTES:
-        raise ValueError(f"An encryption key has {KEY_BYTES} bytes.")
-    return HKDF(SHA256(), KEY_BYTES, salt=None, info=_PURPOSE).derive(master)

@@ -16,11 +16,11 @@ from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
-from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Look, Query, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
+from taskforce.infrastructure.persistence.sqlstates import StatementError, told, unavailable
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
 if TYPE_CHECKING:
@@ -41,18 +41,6 @@ _ROLE = Query(
 )
 _SCHEMA = Query(sa.text("SELECT to_regclass('runs') IS NOT NULL"))
 _ALIVE = Query(sa.text("SELECT 1"))
-
-# SQLSTATE classes: 08 connection, 28 not let in, 3D no such database, 53 out of resources (disk full among them),
-# 57 shut down, 58 system error.
-_OUTAGES = {"08", "28", "3D", "53", "57", "58"}
-
-
-class StatementError(Exception):
-    """PostgreSQL refused a statement, which is a defect of ours; the text names everything but the values."""
-
-
-class DuplicateKeyError(StatementError, DuplicateKey):
-    """PostgreSQL refused a row whose key it has; a defect of ours, unless somebody expects it."""
 
 
 class Database:
@@ -272,11 +260,9 @@ async def _telling() -> AsyncIterator[None]:
     except asyncpg.ClientConfigurationError as error:
         raise Invalid("bad_setting", f"DATABASE_URL cannot be used: {error}") from None
     except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
-        raise _unavailable(error) from error
+        raise unavailable(error) from error
     except asyncpg.PostgresError as error:
-        if (error.sqlstate or "")[:2] in _OUTAGES:
-            raise _unavailable(error) from None
-        raise _refused(error) from None
+        raise told(error) from None
 
 
 def _tenant(tenant_id: str) -> str:
@@ -294,6 +280,8 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
         raise StatementError(_UNNOTICED)
     try:
         answer = await driver.execute("COMMIT")
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise told(error) from None
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         text = "The database went away at the very end: it is not known whether the change was made. Look first."
         raise Unavailable("database_outcome_unknown", text) from error
@@ -312,17 +300,3 @@ async def _roll_back(driver: "PoolConnectionProxy[Row]") -> None:
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
         with contextlib.suppress(asyncpg.InterfaceError):
             driver.terminate()
-
-
-def _refused(error: asyncpg.PostgresError) -> StatementError:
-    # In these classes (23 constraint, 42 access and syntax) the message names things; in others it shows values.
-    state = error.sqlstate or ""
-    said = getattr(error, "message", None) if state[:2] in {"23", "42"} else None
-    kind = DuplicateKeyError if isinstance(error, asyncpg.UniqueViolationError) else StatementError
-    return kind(f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}")
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    state = getattr(error, "sqlstate", None)
-    hint = f" (SQLSTATE {state})" if state else ""
-    return Unavailable("database_unavailable", f"PostgreSQL does not answer{hint}; nothing was changed. Try again.")

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from taskforce.application.approvals.decisions import RecordedDecision
 from taskforce.application.identity.principals import resolve_principal
 from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
 from taskforce.application.runs.tool_calls import CallRef
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
@@ -195,6 +197,12 @@ class Stage:
         async with self.database.tenant(self.tenant_id) as records:
             found = await records.users._connection.all(sa.text(f"SELECT {columns} FROM {table}"))
             return [tuple(row) for row in found]
+
+    async def approve(self, request_id: str) -> None:
+        """Has bob's word recorded, and the request ended as approved."""
+        word = Decision("bob", Verdict.APPROVE, "fine", Channel.API, self.now)
+        await self.decisions.record(self.tenant_id, request_id, RecordedDecision(word))
+        await self.decisions.close(self.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
 
     async def audited(self, action: str) -> list[tuple[object, ...]]:
         rows = await self.rows("audit_events ORDER BY at, audit_id", "action, actor_id, outcome, reason")

@@ -149,6 +149,14 @@ class Approval:
             raise Conflict("already_decided", "This person has already decided.")
         if self.requester_id in people and not self.terms.self_approval:
             raise Conflict("self_approval", "The requester may not decide.")
+        self.require_channel(channel)
+
+    def require_channel(self, channel: Channel) -> None:
+        """Refuses what nobody vouches for where signals do not count.
+
+        Raises:
+            Conflict: `channel_refused`.
+        """
         if channel is Channel.SIGNAL and not self.terms.signal_channel:
             raise Conflict("channel_refused", "Decisions by signal are not accepted here; use the API.")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.terms import NOBODY, Deciders
 
 ChangeKind = Literal["withdraw", "reassign"]
@@ -21,6 +22,7 @@ class Change:
         to: Who shall decide.
         http_request: The HTTP request, for the audit log.
         key_id: The API key that spoke, if it was one: what it manages is what counts.
+        channel: How it reached us.
     """
 
     actor_id: str
@@ -30,3 +32,4 @@ class Change:
     to: Deciders = NOBODY
     http_request: str | None = None
     key_id: str | None = None
+    channel: Channel = Channel.API

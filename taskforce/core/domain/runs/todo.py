@@ -1,7 +1,7 @@
 """The plan that an agent writes and keeps while it works."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,10 +48,15 @@ class TodoList:
         if any(len(item.text) > MAX_TEXT for item in self.items):
             raise Invalid("todo_too_long", f"A todo item has at most {MAX_TEXT} characters.")
 
-    def markdown(self) -> str:
-        """The list as Markdown task items, for the Temporal UI and the terminal."""
+    def markdown(self, escape: Callable[[str], str] | None = None) -> str:
+        """The list as Markdown task items, for the Temporal UI and the terminal.
+
+        Args:
+            escape: Takes the markup from what the model has written; left out, lines, links and elements.
+        """
+        escape = escape or _plain
         marks = {TodoStatus.PENDING: "[ ]", TodoStatus.IN_PROGRESS: "[~]", TodoStatus.DONE: "[x]"}
-        return "\n".join(f"- {marks[item.status]} {_plain(item.text)}" for item in self.items)
+        return "\n".join(f"- {marks[item.status]} {escape(item.text)}" for item in self.items)
 
     @classmethod
     def of(cls, items: Iterable[tuple[str, str]]) -> "TodoList":

@@ -11,7 +11,6 @@ from taskforce.application.catalog.agents import Named, NewAgent, create_agent
 from taskforce.application.catalog.publishing import Submission, submit_version
 from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.principals import Actor, load_principal_for_key
-from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import HistoryEntry, Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import ANYTHING
@@ -45,7 +44,7 @@ async def approved(stage: Stage, *, by_key: bool = True) -> Request:
     asked = Submission("0.1.0", ANYTHING, Terms())
     request = (await submit_version(stage.database, dora, Named("counter"), asked))[1]
     request_id = request.approval.request_id
-    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.approve(request_id)
     stage.now += timedelta(days=3)
     return request
 

@@ -63,7 +63,7 @@ async def test_an_approved_request_approves_once_and_says_by_whom(stage: Stage) 
     request_id = request.approval.request_id
     await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(said))
     for _ in range(2):
-        await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+        await stage.approve(request_id)
     after = await version(stage)
     assert after.status is VersionStatus.APPROVED
     assert [(one.now.value, one.by, one.comment) for one in after.transitions] == [
@@ -135,7 +135,7 @@ async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothi
 async def test_no_tool_call_goes_by_a_request_of_another_kind(stage: Stage) -> None:
     """An approved publication is nobody's permission to call a tool."""
     request = await submitted(stage)
-    await stage.decisions.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.approve(request.approval.request_id)
     run_id = await stage.asked(("pay", {"amount": 7}))
     await stage.tool_step.run(stage.ref(run_id), 1, (), request.approval.request_id)
     assert "no approval" in await stage.told(run_id)
@@ -149,7 +149,7 @@ async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nob
         assert agent is not None
         await records.catalog.save(agent.rejected("0.1.0", act_of(actor)), agent)
     request = (await submit_version(stage.database, actor, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
-    await stage.decisions.close(stage.tenant_id, request.approval.request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.approve(request.approval.request_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         with pytest.raises(Forbidden):
             await PUBLICATIONS.apply(records, request, NOW)
@@ -163,7 +163,7 @@ async def test_it_is_published_for_whoever_may_change_this_one_agent_and_for_nob
 async def test_what_another_request_has_approved_is_not_published_by_this_one(stage: Stage) -> None:
     request = await submitted(stage)
     request_id = request.approval.request_id
-    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.approve(request_id)
     others = (
         replace(request, approval=replace(request.approval, request_id=new_id())),
         replace(request, payload={**request.payload, "config_hash": "0" * 64}),

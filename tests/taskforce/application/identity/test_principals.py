@@ -13,7 +13,7 @@ from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.store import Records
-from taskforce.infrastructure.persistence.database import StatementError
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.taskforce.application.scenario import CLAIMS_AGE, NOW, RULES, Stage
 
 

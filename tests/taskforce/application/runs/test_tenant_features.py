@@ -10,7 +10,6 @@ from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.runs.model_step import ModelStep, ModelStepInput
 from taskforce.application.runs.tool_checks import CLEARED_FOR, ToolCallPolicy
 from taskforce.application.runs.tool_step import ToolStep
-from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.transcript import CallStatus
 from taskforce.core.domain.tenants.tenant import FEATURES, TenantSettings
@@ -154,7 +153,7 @@ async def test_an_approval_does_not_make_up_for_a_feature(scene: Scene) -> None:
     run_id = await scene.stage.asked(("remember", {"words": "x"}))
     request_id = new_id()
     await scene.stage.decisions.open_call(scene.stage.ref(run_id), request_id)
-    await scene.stage.decisions.close(scene.stage.tenant_id, request_id, ApprovalStatus.APPROVED, "vera")
+    await scene.stage.approve(request_id)
     await scene.give("rag")
     seen = await scene.tool_step.run(scene.stage.ref(run_id), 1, (), request_id)
     assert seen.status is CallStatus.REFUSED

@@ -19,7 +19,8 @@ from models.migrations.runner import upgrade
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.infrastructure.config.settings import normalise_database_url
-from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.fixtures import stack as stacks
 
 

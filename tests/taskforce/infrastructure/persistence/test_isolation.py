@@ -16,7 +16,8 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs.run import RunSpec, RunStatus
-from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, brief, queued, request, settled
@@ -79,7 +80,7 @@ class Crowd:
             await records.audit.append(AuditEvent("nobody", "x", "y", "z", "allowed", NOW))
             raise Trouble
         if self.chance.random() < 0.05:
-            await records.users._connection.value(sa.text("SELECT 1 / 0"))
+            await records.users._connection.value(sa.text("SELECT no_such_column"))
 
     async def fate(self) -> str:
         """How one transaction ends; some are cancelled, wherever they are."""
@@ -219,7 +220,7 @@ async def test_the_tenant_ends_with_a_rollback_and_nothing_is_kept(single: Datab
 async def test_the_tenant_ends_with_an_error_of_the_database(single: Database, tenant: str) -> None:
     with pytest.raises(StatementError):
         async with single.tenant(tenant) as records:
-            await records.users._connection.value(sa.text("SELECT 1 / 0"))
+            await records.users._connection.value(sa.text("SELECT no_such_column"))
     assert await leftover(single) == ""
 
 

@@ -15,7 +15,8 @@ from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.connection import Write
-from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.audit_factories import (
     MOST,

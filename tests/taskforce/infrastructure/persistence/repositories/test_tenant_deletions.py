@@ -14,7 +14,8 @@ from taskforce.core.domain.tenants.deletion import DeletionOrder, DeletionStatus
 from taskforce.core.domain.tenants.tenant import TenantStatus
 from taskforce.core.interfaces.repositories.tenants import Begun
 from taskforce.infrastructure.config.settings import driver_arguments
-from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.fixtures import stack as stacks
 from tests.fixtures.every_table import KEPT_BY_PLATFORM, ROWS, counts, fill, tables
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, settled

@@ -11,7 +11,8 @@ from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, 
 from taskforce.core.interfaces.llm import Reasoning, RequestedCall
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records
-from taskforce.infrastructure.persistence.database import Database, StatementError
+from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.taskforce.infrastructure.persistence.factories import NASTY, NOW, STORED, queued
 
 MISSION = Entry(0, 0, EntryKind.MISSION, "Count.", NOW, author_id="alice")

@@ -1,0 +1,94 @@
+"""Proofs by which a worker knows that the gateway vouches for an update of a request.
+
+Whoever reaches Temporal may send an update in anybody's name. What came through the gateway carries a message
+authentication code over the request and everything that the update says, made with a key of the deployment.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from taskforce.core.domain.canonical_json import canonical_json
+from taskforce.core.domain.errors import Conflict, Unavailable
+from taskforce.core.domain.json_limits import Json
+
+LONGEST_WAIT: Final = timedelta(hours=24)
+"""For so long a decision may wait for a worker; older ones are made anew."""
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""By so much the gateway's clock may be ahead of the worker's."""
+
+_PURPOSE: Final = "taskforce/update-proof/1"
+_NONCE_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateProof:
+    """What shows that the gateway vouches for an update.
+
+    Attributes:
+        made_at: When it was made, UTC.
+        nonce: Random text; a proof counts once.
+        code: HMAC-SHA-256 in hex.
+    """
+
+    made_at: datetime
+    nonce: str
+    code: str
+
+
+class ProofKey:
+    """Makes and checks proofs.
+
+    Args:
+        key: The deployment's key for this purpose alone; None where it has none: then nothing is vouched for.
+    """
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = key
+
+    def prove(self, said: Json, now: datetime) -> UpdateProof:
+        """Makes a proof.
+
+        Args:
+            said: All that the update says, and of which request, JSON-compatible.
+            now: The time.
+
+        Raises:
+            Unavailable: `encryption_key_missing`.
+        """
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        return UpdateProof(now, nonce, self._code(said, now, nonce))
+
+    def fits(self, said: Json, proof: UpdateProof) -> bool:
+        """Whether a proof was made for exactly this, whenever that was.
+
+        Raises:
+            Unavailable: `encryption_key_missing`.
+        """
+        code = self._code(said, proof.made_at, proof.nonce)
+        return hmac.compare_digest(code.encode(), proof.code.encode("utf-8", "surrogatepass"))
+
+    def check(self, said: Json, proof: UpdateProof, now: datetime) -> None:
+        """Refuses a proof that was not made for this, or too long ago.
+
+        Raises:
+            Conflict: `proof_invalid` or `proof_expired`.
+            Unavailable: `encryption_key_missing`.
+        """
+        if not self.fits(said, proof):
+            raise Conflict("proof_invalid", "The proof that the gateway has sent this does not fit what it says.")
+        if not -CLOCK_SKEW <= now - proof.made_at <= LONGEST_WAIT:
+            raise Conflict("proof_expired", "This has waited too long to count. Look at the request, and say it again.")
+
+    def _code(self, said: Json, made_at: datetime, nonce: str) -> str:
+        if self._key is None:
+            text = (
+                "The gateway vouches for decisions with a key, and TASKFORCE_ENCRYPTION_KEY is not set. Set it to 32 "
+                "random bytes in base64 (openssl rand -base64 32), the same for every gateway and worker, and start "
+                "them again."
+            )
+            raise Unavailable("encryption_key_missing", text)
+        proven = canonical_json([_PURPOSE, made_at.isoformat(), nonce, said])
+        return hmac.digest(self._key, proven.encode("utf-8", "surrogatepass"), "sha256").hex()

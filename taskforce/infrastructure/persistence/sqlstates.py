@@ -1,0 +1,108 @@
+"""What PostgreSQL's errors mean: one table from the classes of SQLSTATE to the product's errors."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import asyncpg
+import structlog
+
+from taskforce.core.domain.errors import Conflict, DomainError, Invalid, Unavailable
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
+
+_log = structlog.get_logger(__name__)
+
+
+class StatementError(Exception):
+    """PostgreSQL refused a statement, which is a defect of ours; the text names everything but the values."""
+
+
+class _Refused(StatementError, DomainError):
+    """PostgreSQL refused what a statement brought along.
+
+    Args:
+        code: See `DomainError`.
+        message: For whoever has sent it.
+        detail: For whoever reads the log.
+    """
+
+    def __init__(self, code: str, message: str, detail: str) -> None:
+        super().__init__(code, message)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class DataError(_Refused, Invalid):
+    """No column takes what was sent; another attempt with the same would end in the same way."""
+
+
+class ConstraintError(_Refused, Conflict):
+    """What was sent does not fit the other rows."""
+
+
+class DuplicateKeyError(ConstraintError, DuplicateKey):
+    """PostgreSQL refused a row whose key it has; a defect of ours, unless somebody expects it."""
+
+
+def told(error: asyncpg.PostgresError) -> Exception:
+    """What an error of PostgreSQL's is in the product's words; what the table does not name is a defect."""
+    state = error.sqlstate or ""
+    meaning = _MEANINGS.get(state[:2])
+    return _defect(error) if meaning is None else meaning(error)
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """PostgreSQL does not answer."""
+    state = getattr(error, "sqlstate", None)
+    hint = f" (SQLSTATE {state})" if state else ""
+    return Unavailable("database_unavailable", f"PostgreSQL does not answer{hint}; nothing was changed. Try again.")
+
+
+def _busy(error: asyncpg.PostgresError) -> Unavailable:
+    text = f"Others are changing the same (SQLSTATE {error.sqlstate}); nothing was changed. Try again."
+    return Unavailable("database_busy", text, retry_after=1)
+
+
+def _bad_data(error: asyncpg.PostgresError) -> DataError:
+    text = f"Something that was sent cannot be stored (SQLSTATE {error.sqlstate}); nothing was changed."
+    return DataError("data_invalid", text, _logged(error))
+
+
+def _conflict(error: asyncpg.PostgresError) -> ConstraintError:
+    text = f"What was sent does not fit what is stored (SQLSTATE {error.sqlstate}); nothing was changed."
+    kind = DuplicateKeyError if isinstance(error, asyncpg.UniqueViolationError) else ConstraintError
+    return kind("data_conflict", text, _detail(error) if kind is DuplicateKeyError else _logged(error))
+
+
+def _defect(error: asyncpg.PostgresError) -> StatementError:
+    return StatementError(_detail(error))
+
+
+def _logged(error: asyncpg.PostgresError) -> str:
+    # Told as a refusal, it would else be seen by nobody who can mend what let it through.
+    detail = _detail(error)
+    _log.warning("database.refused", detail=detail)
+    return detail
+
+
+def _detail(error: asyncpg.PostgresError) -> str:
+    # In these classes (23 constraint, 42 access and syntax) the message names things; in others it shows values.
+    state = error.sqlstate or ""
+    said = getattr(error, "message", None) if state[:2] in {"23", "42"} else None
+    return f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}"
+
+
+_MEANINGS: Final[Mapping[str, Callable[[asyncpg.PostgresError], Exception]]] = {
+    "08": unavailable,  # connection
+    "22": _bad_data,  # a text that holds NUL, an id that is none, a number out of range
+    "23": _conflict,  # a constraint
+    "28": unavailable,  # not let in
+    "3D": unavailable,  # no such database
+    "40": _busy,  # a deadlock, a transaction that lost against another
+    "53": unavailable,  # out of resources, a full disk among them
+    "54": _bad_data,  # too large for an index, too deep
+    "55": _busy,  # a lock that is not to be had
+    "57": unavailable,  # shut down, or cut off
+    "58": unavailable,  # the system under it
+}

@@ -1,0 +1,103 @@
+"""What cannot be checked or recorded holds up neither other people nor whoever ends the request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+import workflows.approval
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict, workflow_id
+from taskforce.core.domain.approvals.submissions import SubmittedDecision
+from taskforce.core.domain.runs.run import RunStatus
+from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.missions import Missions, now
+from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
+from tests.fixtures.stack import PROOF_KEY, DatabaseUrls, locked
+from worker import WorkerParts, build_worker
+from workflows.client.client import WorkflowClient
+
+BOB = SubmittedDecision("bob", Verdict.APPROVE, comment="fine")
+
+
+def word_of_bob(content: str) -> Decision:
+    return Decision("bob", Verdict.APPROVE, "fine", Channel.API, now(), None, content)
+
+
+async def tried(temporal: Client, missions: Missions, request_id: str, activity: str) -> None:
+    """Waits until an activity of a request is under way as a regular one."""
+    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, request_id))
+    async with asyncio.timeout(60):
+        while True:
+            pending = (await handle.describe()).raw_description.pending_activities
+            if any(one.activity_type.name == activity for one in pending):
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def impatient(
+    temporal: Client, parts: WorkerParts, database: Database, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Missions]:
+    """A worker that gives a decision up after a second."""
+    monkeypatch.setattr(workflows.approval, "DECISION_PATIENCE", timedelta(seconds=1))
+    queue = f"impatient-{tenant}"
+    async with build_worker(temporal, queue, parts, workflow_runner=UnsandboxedWorkflowRunner()):
+        yield Missions(database, WorkflowClient(temporal, queue, PROOF_KEY), tenant)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_run_that_waits_behind_a_decision_which_cannot_be_taken_is_cancelled(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, postgres: DatabaseUrls
+) -> None:
+    await missions.person("bob", "admin")
+    scripted.script([tool_calls([("pay", {"amount": 7})]), text("So be it.")])
+    run_id = await missions.start()
+    request_id = str((await missions.event(run_id, "approval.requested")).data["request_id"])
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
+        deciding = asyncio.create_task(missions.workflow_client.approvals.decide(missions.tenant_id, request_id, BOB))
+        await tried(temporal, missions, request_id, "record_decision")
+        await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+        assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
+        assert (await missions.request(request_id)).status is ApprovalStatus.WITHDRAWN
+        assert (await deciding).code == "request_closed"
+
+
+async def test_a_decision_that_cannot_be_recorded_is_given_up_and_can_be_made_again(
+    impatient: Missions, postgres: DatabaseUrls
+) -> None:
+    await impatient.person("bob", "admin")
+    request_id = await impatient.ask()
+    client, tenant_id = impatient.workflow_client, impatient.tenant_id
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
+        first = await client.approvals.decide(tenant_id, request_id, BOB)
+        assert first.status == "pending"
+        assert first.code is not None
+        # The lock is free: who comes next is heard, and not left waiting.
+        nobody = await client.approvals.decide(tenant_id, request_id, replace(BOB, approver_id="nobody"))
+        assert nobody.code == "approver_unknown"
+    assert (await client.approvals.decide(tenant_id, request_id, BOB)).code is None
+    assert (await impatient.closed(request_id)).status is ApprovalStatus.APPROVED
+
+
+async def test_a_decision_that_is_on_record_though_it_did_not_count_counts_when_it_is_made_again(
+    impatient: Missions, postgres: DatabaseUrls
+) -> None:
+    """Its writing was given up in the moment in which it was written."""
+    for person in ("bob", "carol"):
+        await impatient.person(person, "admin")
+    request_id = await impatient.ask(required_approvers=2)
+    client, tenant_id = impatient.workflow_client, impatient.tenant_id
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
+        assert (await client.approvals.decide(tenant_id, request_id, BOB)).code is not None
+    async with impatient.database.tenant(tenant_id) as records:
+        content = (await impatient.request(request_id)).approval.content
+        await records.requests.decided(request_id, word_of_bob(content))
+    no = replace(BOB, verdict=Verdict.REJECT)
+    assert (await client.approvals.decide(tenant_id, request_id, no)).code == "already_decided"
+    assert (await client.approvals.decide(tenant_id, request_id, BOB)).code is None
+    carol = replace(BOB, approver_id="carol")
+    assert (await client.approvals.decide(tenant_id, request_id, carol)).status == "approved"
