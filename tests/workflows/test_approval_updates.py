@@ -285,8 +285,9 @@ async def test_somebody_who_is_not_there_decides_nothing(missions: Missions, out
     await missions.person("bob", "admin")
     request_id = await missions.ask()
     key = "01234567-89ab-7def-8123-456789abcdef"
-    for sent in ({**YES, "approver_id": "nobody"}, {**YES, "approver_id": "nobody", "key_id": key}):
-        assert await outsider.update(request_id, "decide", sent) == "approver_unknown"
+    nobody = {**YES, "approver_id": "nobody"}
+    assert await outsider.update(request_id, "decide", nobody) == "approver_unknown"
+    assert await outsider.update(request_id, "decide", {**nobody, "key_id": key}) == "api_key_ended"
     assert await outsider.update(request_id, "decide", {**YES, "edit": HASH}) == "edit_not_found"
     assert await outsider.update(request_id, "change", {"actor_id": "nobody", "kind": "withdraw"}) is not None
     assert await approve(missions, request_id) is None
