@@ -15,6 +15,7 @@ from api.web.headers import IdempotencyKey
 from api.web.pagination import Cursor, Limit, parse_place, place_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.runs.control import Saying, Steerer, mark, say
+from taskforce.application.runs.history import whole_answer
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.paging import Page
@@ -79,15 +80,18 @@ async def list_runs(
         caller.facts,
     )
     return PageOut[RunOut].model_construct(
-        items=[run_out(run, context.temporal_ui) for run in known],
+        items=[run_out(run, context.temporal_ui, listed=True) for run in known],
         next_cursor=place_cursor(last.created_at, last.run_id) if last else None,
     )
 
 
 @router.get("/{run_id}", name="read_run")
 async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
-    """One run."""
-    return run_out(await find_run(context, caller, run_id), context.temporal_ui)
+    """One run. An answer of more than 100,000 characters is shown to there, and stands whole under `answer_result`."""
+    run = await find_run(context, caller, run_id)
+    async with context.database.reading(caller.tenant_id) as records:
+        whole = await whole_answer(records, run)
+    return run_out(run, context.temporal_ui, whole_answer=whole)
 
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
@@ -115,23 +119,30 @@ async def resume_run(run_id: str, caller: Operator, context: Context) -> RunOut:
 async def message_run(
     run_id: str, message: MessageIn, caller: Operator, context: Context, response: Response, key: IdempotencyKey
 ) -> WordOut:
-    """Adds a word to a run; it is heard before the next step, or by the tool that asked for it.
+    """Adds a message to a run; it is heard before the next step, or answers a question of the run's.
+
+    A message answers one question: the one whose `question_id` it names (404 `question_not_found`, 409
+    `question_answered`), else the open one that has waited longest. What is said while no question is open answers
+    none.
 
     Only the run's owner may: a run acts with its owner's rights, and words steer it. Others who may read the run are
     answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
-    saying = Saying(caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions)
+    saying = Saying(
+        caller.user_id, message.text, key, caller.request_id, caller.key_id, caller.permissions, message.question_id
+    )
     said = await say(context.database, run, saying, context.rules, context.clock())
     tenant_id, known_id = run.brief.tenant_id, run.brief.run_id
     if said.tell:
+        told = (said.word_id, said.question or "")
         await run_dispatch.steer(
-            context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, "add_word", said.word_id)
+            context, run, lambda: context.workflow_client.signal_run(tenant_id, known_id, "add_word", *told)
         )
     if said.replayed:
         response.headers["idempotency-replayed"] = "true"
     context.live.changed(tenant_id, known_id)
-    return WordOut(word_id=said.word_id)
+    return WordOut(word_id=said.word_id, question_id=said.question)
 
 
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:

@@ -46,6 +46,8 @@ class RunRow(SQLModel, table=True):
     finished_at: datetime | None = maybe(TIME)
     key_id: str | None = maybe(UUID)
     cancel_at: datetime | None = maybe(TIME)
+    questions: list[dict[str, Any]] = column(JSONB)
+    retry: dict[str, Any] | None = maybe(JSONB)
 
 
 class TranscriptRow(SQLModel, table=True):
@@ -74,6 +76,7 @@ class RunWordRow(SQLModel, table=True):
     author_id: str = column()
     text: str = column()
     at: datetime = column(TIME)
+    question_id: str | None = maybe()
 
 
 class RunEffectRow(SQLModel, table=True):

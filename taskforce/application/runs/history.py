@@ -9,6 +9,8 @@ from itertools import groupby
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.metering.usage import StepUsage
+from taskforce.core.domain.runs.reply import TEXT_KEPT
+from taskforce.core.domain.runs.run import Run
 from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
@@ -76,8 +78,16 @@ async def read_todo(records: Records, run_id: str) -> TodoList:
     return _plan(CallSeen(written.call, reply.tool_calls[written.call - 1], written)) or TodoList()
 
 
+async def whole_answer(records: Records, run: Run) -> int | None:
+    """The step whose result 0 is the whole answer; None where the run's row holds all of it."""
+    if run.answer is None or len(run.answer) <= TEXT_KEPT:
+        return None
+    reply = await records.transcripts.last_reply(run.brief.run_id)
+    return reply.step if reply is not None and reply.whole_size is not None else None
+
+
 async def read_result(records: Records, run_id: str, step: int, call: int) -> str:
-    """Reads a tool's whole result.
+    """Reads a tool's whole result, or with call 0 all words of the step's reply.
 
     Raises:
         Missing: `result_not_found`.
@@ -86,7 +96,7 @@ async def read_result(records: Records, run_id: str, step: int, call: int) -> st
     if whole is not None:
         return whole
     entry = await records.transcripts.entry(run_id, step, call)
-    if entry is None or entry.kind is not EntryKind.OBSERVATION:
+    if entry is None or entry.kind not in {EntryKind.OBSERVATION, EntryKind.REPLY}:
         raise missing("result")
     return entry.text
 

@@ -8,6 +8,7 @@ from taskforce.core.domain.catalog.agent import no_current, require_startable
 from taskforce.core.domain.catalog.definition import Instructions, instructions_of
 from taskforce.core.domain.catalog.version import VersionStatus
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.run import AgentDefinition, Pinned
 from taskforce.core.interfaces.store import Records, Store
 
@@ -48,12 +49,13 @@ class ResolvedVersion:
     instructions: Instructions
     deprecated_at: datetime | None = None
 
-    def definition(self, models: tuple[str, ...], approval: Terms) -> AgentDefinition:
+    def definition(self, models: tuple[str, ...], approval: Terms, loop: LoopLimits) -> AgentDefinition:
         """The agent that a run begins with.
 
         Args:
             models: LiteLLM names, the preferred first.
             approval: The terms under which its calls are approved.
+            loop: Bounds of its runs' loop, where the version sets none.
         """
         says = self.instructions
         return AgentDefinition(
@@ -68,6 +70,7 @@ class ResolvedVersion:
             approval_roles=says.approval_roles,
             approval=approval,
             pinned=self.pinned,
+            loop=loop.changed(says.loop),
         )
 
 

@@ -9,6 +9,8 @@ from taskforce.core.domain.errors import DomainError, Invalid, Limited, Unavaila
 from taskforce.core.interfaces.tools import ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
+Finish = Literal["stop", "length", "content_filter"]
+"""Why a reply ended: the model ended it, a cap of tokens cut it, or the provider's filter did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,13 @@ class ModelReply:
         text: The model's words; its thought when it also calls tools, its answer when it does not.
         tool_calls: The calls it asks for.
         calls: Every call made to get here, failed ones first, the one that replied last.
+        finish: Why it ended; anything but `stop` is a reply that was cut.
     """
 
     text: str
     tool_calls: tuple[RequestedCall, ...]
     calls: tuple[ModelCall, ...]
+    finish: Literal["stop", "length", "content_filter"] = "stop"
 
 
 class ModelFailure(DomainError):

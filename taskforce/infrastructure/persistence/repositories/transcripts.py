@@ -107,6 +107,8 @@ def _row(entry: Entry) -> dict[str, object]:
         "status": entry.status,
         "duration_ms": entry.duration_ms,
         "whole_size": entry.whole_size,
+        "finish": None if entry.finish == "stop" else entry.finish,
+        "dropped": entry.dropped or None,
     }
     return {
         "step": entry.step,
@@ -134,4 +136,6 @@ def _entry(row: Row | Mapping[str, Any]) -> Entry:
         status=CallStatus(status) if status else None,
         duration_ms=data.get("duration_ms"),
         whole_size=data.get("whole_size"),
+        finish=data.get("finish", "stop"),
+        dropped=data.get("dropped", 0),
     )
