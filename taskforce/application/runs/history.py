@@ -41,6 +41,8 @@ class StepSeen:
         usage: What the model used, all attempts together.
         todo: The plan as it was written in this step, if it was.
         at: When the model had replied.
+        thought_cut: Whether the model's words are more than `thought`.
+        dropped: Tool calls that were asked for beyond the bound, and are not kept.
     """
 
     step: int
@@ -51,6 +53,8 @@ class StepSeen:
     usage: StepUsage
     todo: TodoList | None
     at: datetime
+    thought_cut: bool = False
+    dropped: int = 0
 
 
 async def read_steps(records: Records, run_id: str, after: int, most: int) -> tuple[StepSeen, ...]:
@@ -117,6 +121,8 @@ def _step(step: int, entries: Sequence[Entry], usage: StepUsage) -> StepSeen:
         usage=usage,
         todo=plans[-1] if plans else None,
         at=reply.at if reply else entries[-1].at,
+        thought_cut=reply is not None and reply.whole_size is not None,
+        dropped=reply.dropped if reply else 0,
     )
 
 
