@@ -1,5 +1,6 @@
 """One turn of the model: what it is shown, and what is kept of its reply."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.repetition import must_be_told, repeated_steps
-from taskforce.core.domain.runs.reply import kept_calls, kept_text
+from taskforce.core.domain.runs.reply import KeptCalls, kept_calls, kept_text
 from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, Shown, conversation
 from taskforce.core.interfaces.clock import Clock
@@ -220,7 +221,10 @@ class ModelStep:
         self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
     ) -> ModelStepResult:
         text = kept_text(reply.text, turn.step)
-        entry = _entry(brief, turn, reply, text, self._clock())
+        # The arguments may be of any size, and reading them takes time that others want.
+        asked = () if turn.closing else reply.tool_calls
+        calls = await asyncio.to_thread(kept_calls, asked, brief.agent.loop.max_calls_per_reply)
+        entry = _entry(turn, reply, calls, text, self._clock())
         policy = await self._tool_call_policy.policy(brief)
         try:
             return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls, text.whole)
@@ -323,9 +327,7 @@ class _Seen:
     known: Entry | None = None
 
 
-def _entry(brief: RunSpec, turn: ModelStepInput, reply: ModelReply, text: Shown, now: datetime) -> Entry:
-    asked = () if turn.closing else reply.tool_calls
-    calls = kept_calls(asked, brief.agent.loop.max_calls_per_reply)
+def _entry(turn: ModelStepInput, reply: ModelReply, calls: KeptCalls, text: Shown, now: datetime) -> Entry:
     return Entry(
         step=turn.step,
         call=0,

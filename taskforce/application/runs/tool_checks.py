@@ -17,7 +17,7 @@ from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules, Principal
-from taskforce.core.domain.runs.reply import MAX_ARGUMENTS, beyond_bound, is_too_large
+from taskforce.core.domain.runs.reply import MAX_ARGUMENT_VALUES, MAX_ARGUMENTS, beyond_bound, is_too_large
 from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown
 from taskforce.core.domain.tenants.tenant import TenantSettings
@@ -28,6 +28,10 @@ from taskforce.core.interfaces.store import Records
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
 
 CLEARED_KEPT = 1_000
+TOO_LARGE = (
+    f"Refused: the arguments of all calls of a reply may have {MAX_ARGUMENTS:,} characters and "
+    f"{MAX_ARGUMENT_VALUES:,} values; do it in several steps."
+)
 CLEARED_FOR = timedelta(seconds=2)
 
 
@@ -183,7 +187,7 @@ class ToolCallPolicy:
         if not _has_feature(settings, specs[call.name]):
             return f"Refused: {call.name} needs the feature {specs[call.name].feature}, which your tenant lacks."
         if is_too_large(call):
-            return f"Refused: the arguments of all calls of a reply may have {MAX_ARGUMENTS:,} characters."
+            return TOO_LARGE
         try:
             arguments = arguments_of(call)
         except Invalid as error:

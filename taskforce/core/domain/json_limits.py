@@ -53,6 +53,11 @@ def parts_in(value: object) -> int:
     return sum(1 for _ in _parts(value))
 
 
+def walk(value: object) -> Iterator[object]:
+    """Every value in a document, itself first; whoever walks may stop."""
+    return (part for part, _ in _parts(value))
+
+
 def _parts(value: object) -> Iterator[tuple[object, int]]:
     """Everything in a document, with its depth; whoever walks stops where it is too deep."""
     waiting = [(value, 0)]

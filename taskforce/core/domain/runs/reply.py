@@ -1,13 +1,18 @@
 """What of a model's reply a run takes: a reply may be of any size, what follows from it may not."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from taskforce.core.domain.json_limits import walk
 from taskforce.core.domain.runs.transcript import Shown
 from taskforce.core.interfaces.llm import RequestedCall
 
 MAX_ARGUMENTS = 1_000_000
 """Characters of the arguments of all calls of a reply."""
+MAX_ARGUMENT_VALUES = 5_000
+"""Values in the arguments of all calls of a reply, those that hold others included: what a check walks through."""
 MAX_NAME = 128
 MAX_CALL_ID = 256
 TEXT_KEPT = 100_000
@@ -33,17 +38,31 @@ def kept_calls(calls: Sequence[RequestedCall], most: int) -> KeptCalls:
     Args:
         calls: As the model asked for them.
         most: Calls that may run.
+
+    Returns:
+        The calls; the arguments of those that are too large are left out. It takes milliseconds, where they are large.
     """
-    room = MAX_ARGUMENTS
+    room, values = MAX_ARGUMENTS, MAX_ARGUMENT_VALUES
     kept: list[RequestedCall] = []
     for number, call in enumerate(calls[: most + 1], start=1):
         size = len(call.arguments)
-        fits = size <= room
-        room -= size if fits else 0
-        arguments = call.arguments if fits else f"{_TOO_LARGE}{size}}}"
+        held = _values(call.arguments, values) if size <= room else values + 1
+        arguments = call.arguments
+        if held > values:
+            arguments = f"{_TOO_LARGE}{size}}}"
+        else:
+            room, values = room - size, values - held
         name_of_call = call.id if len(call.id) <= MAX_CALL_ID else f"call_{number}"
         kept.append(RequestedCall(name_of_call, call.name[:MAX_NAME], arguments))
     return KeptCalls(tuple(kept), max(0, len(calls) - most - 1))
+
+
+def _values(arguments: str, most: int) -> int:
+    """Values in a call's arguments, counted to one more than the most; none in what is no JSON, and is refused."""
+    try:
+        return sum(1 for _ in islice(walk(json.loads(arguments)), most + 1))
+    except (ValueError, RecursionError):
+        return 0
 
 
 def is_too_large(call: RequestedCall) -> bool:

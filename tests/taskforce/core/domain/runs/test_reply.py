@@ -1,6 +1,9 @@
 """What of a reply of any size a run takes."""
 
+import json
+
 from taskforce.core.domain.runs.reply import (
+    MAX_ARGUMENT_VALUES,
     MAX_ARGUMENTS,
     MAX_CALL_ID,
     MAX_NAME,
@@ -32,6 +35,12 @@ def test_the_arguments_of_all_calls_together_are_bounded() -> None:
     large = "x" * (MAX_ARGUMENTS - 10)
     first, second, third = kept_calls([call(large), call("y" * 11), call("z" * 10)], 32).calls
     assert [first.arguments, third.arguments] == [large, "z" * 10]
+    assert [is_too_large(one) for one in (first, second, third)] == [False, True, False]
+
+
+def test_the_values_in_the_arguments_of_all_calls_together_are_bounded() -> None:
+    few, many = json.dumps([1] * 2_000), json.dumps({"a": [[]] * (MAX_ARGUMENT_VALUES - 2)})
+    first, second, third = kept_calls([call(many), call(few), call("[")], 32).calls
     assert [is_too_large(one) for one in (first, second, third)] == [False, True, False]
 
 
