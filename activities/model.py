@@ -1,10 +1,13 @@
 """The activity that asks the model, and checks what it asks for."""
 
+from typing import Any
+
 from temporalio import activity
 
 from activities.tools import permits
 from models.messages.runs import ModelOutcome, ModelTurn
-from taskforce.application.runs.model_step import ModelStep, ModelStepInput
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 
 
 class ModelActivities:
@@ -24,16 +27,19 @@ class ModelActivities:
             tenant_id=turn.tenant_id,
             run_id=turn.run_id,
             step=turn.step,
-            attempt=activity.info().attempt,
+            attempt=turn.tried + activity.info().attempt,
             words=turn.words,
             closing=turn.closing,
             told=turn.told,
         )
-        thought = await self._model_step.run(asked)
-        if thought.ended:
-            return ModelOutcome(calls=0, tokens=thought.tokens, ended=True)
-        if not thought.calls:
-            return ModelOutcome(calls=0, tokens=thought.tokens)
-        if thought.allowed is None:
-            return ModelOutcome(calls=thought.calls, tokens=thought.tokens)
-        return ModelOutcome(calls=thought.calls, tokens=thought.tokens, permits=permits(thought.allowed))
+        return _outcome(await self._model_step.run(asked))
+
+
+def _outcome(thought: ModelStepResult) -> ModelOutcome:
+    # What says nothing is left unset, and so stays out of the history.
+    more: dict[str, Any] = {"ended": True} if thought.ended else {}
+    if thought.calls and thought.allowed is not None:
+        more["permits"] = permits(thought.allowed)
+    if thought.stop_reason is not None:
+        more["stop_reason"] = thought.stop_reason.value
+    return ModelOutcome(calls=thought.calls, tokens=thought.tokens, **more)

@@ -4,7 +4,8 @@ from temporalio import activity
 
 from models.messages.frame import RunRef
 from models.messages.runs import RunEnd, RunNote, RunPlan
-from taskforce.application.runs.lifecycle import RunLifecycle
+from taskforce.application.runs.lifecycle import RunLifecycle, Waits
+from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 
 
@@ -31,7 +32,10 @@ class RunActivities:
     @activity.defn(name="note_status")
     async def note_status(self, note: RunNote) -> None:
         """Records that the run waits, is paused, or goes on."""
-        await self._lifecycle.note(note.tenant_id, note.run_id, RunStatus(note.status), note.waiting_for)
+        said = note.retry
+        retry = None if said is None else ModelRetry(said.attempt, said.at, said.code, said.message)
+        waits = Waits(RunStatus(note.status), note.waiting_for, note.questions, retry)
+        await self._lifecycle.note(note.tenant_id, note.run_id, waits)
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:

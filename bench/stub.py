@@ -22,7 +22,7 @@ def model_name(tool: str, calls: int) -> str:
 def reply(body: Body) -> Reply:
     """Answers as the model's name says."""
     tool, _, calls = str(body["model"]).rpartition(".")
-    return call_until(tool, {"expression": "6 * 7"}, int(calls))(body)
+    return call_until(tool, lambda seen: {"expression": f"6 * {seen + 7}"}, int(calls))(body)
 
 
 async def _main() -> None:

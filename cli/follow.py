@@ -12,9 +12,9 @@ from cli.documents import Document
 from cli.events import EventReader, EventStream, document_of
 from cli.exits import FINAL, Exit, Trouble, exit_of_run
 from cli.gateway import Gateway
-from cli.progress import Progress
+from cli.progress import Progress, ToolView
 from cli.terminal import complain, one_line
-from cli.views import LiveView, View, decisions, stdin_ready
+from cli.views import LiveView, View, answering, decisions, stdin_ready
 
 _TICK_SECONDS: Final = 0.1
 _STEPS_AT_ONCE: Final = 20
@@ -160,7 +160,7 @@ class Follower:
         return Outcome(exit_of_run(run.text("status")), run)
 
     def _offer(self) -> None:
-        asked = self._progress.asked()
+        asked = next(iter(self._progress.asked()), None)
         if asked is None or not self._ask or id(asked) in self._declined or not isinstance(self._view, LiveView):
             return
         with self._view.suspended() as console:
@@ -168,16 +168,22 @@ class Follower:
             console.print(
                 f"\n? {one_line(asked.question or 'The agent asks for an answer.', 2000)}", style="bold yellow"
             )
-            text = self._read_line(console, "answer (Ctrl-D: later): ", while_asked=True)
+            text = self._read_line(console, "answer (Ctrl-D: later): ", asked)
         if text is None:
             self._declined.add(id(asked))
-            console.print(f'  later: taskforce say {self._run_id} "your answer"', style="cyan", soft_wrap=True)
+            console.print(f"  later: {answering(self._run_id, asked)}", style="cyan", soft_wrap=True)
         elif text:
             self._declined.add(id(asked))
-            self._gateway.post(f"/runs/{self._run_id}/messages", {"text": text})
+            named = {"question_id": asked.question_id} if asked.question_id else {}
+            self._gateway.post(f"/runs/{self._run_id}/messages", {"text": text, **named})
 
-    def _read_line(self, console: Console, prompt: str, *, while_asked: bool = False) -> str | None:
+    def _read_line(self, console: Console, prompt: str, asked: ToolView | None = None) -> str | None:
         """Reads a line while the run may go on without it.
+
+        Args:
+            console: A terminal's.
+            prompt: What is asked for.
+            asked: The call that waits for the line; without it is not wanted any more.
 
         Returns:
             The line; None at the end of the input; empty when it is not wanted any more.
@@ -187,17 +193,17 @@ class Follower:
             console.print(prompt, end="", style="bold")
             sys.stdout.flush()
             while not stdin_ready(_TICK_SECONDS):
-                if while_asked and not self._still_asked(console):
+                if asked is not None and not self._still_asked(console, asked):
                     console.print("\n  answered elsewhere, or no longer needed", style="dim")
                     return ""
             line = sys.stdin.readline()
             if not line:
                 console.print()
                 return None
-            if line.strip() or not while_asked:
+            if line.strip() or asked is None:
                 return line.strip()
 
-    def _still_asked(self, console: Console) -> bool:
+    def _still_asked(self, console: Console, asked: ToolView) -> bool:
         event = None if self._reader.caught_up() else self._reader.next(0)
         if event:
             data = document_of(event)
@@ -208,7 +214,7 @@ class Follower:
                 for line in decisions(self._progress):
                     console.print(line, soft_wrap=True)
                 console.print("answer (Ctrl-D: later): ", end="", style="bold")
-        return self._progress.asked() is not None and not self._progress.finished
+        return any(one is asked for one in self._progress.asked()) and not self._progress.finished
 
     def _interrupted(self) -> None:
         try:

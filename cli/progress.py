@@ -16,6 +16,7 @@ class ToolView:
     Attributes:
         arguments: On one line; empty until they are known.
         question: What a person is asked, for a call that asks.
+        question_id: By which an answer names that question.
         status: None while it runs.
         began: When its step's reply came.
         duration_ms: Its own time, or else the time from `began` to its end.
@@ -25,6 +26,7 @@ class ToolView:
     began: datetime | None = None
     arguments: str = ""
     question: str = ""
+    question_id: str = ""
     status: str | None = None
     observation: str = ""
     duration_ms: int | None = None
@@ -149,14 +151,17 @@ class Progress:
         """Takes out all steps, oldest first."""
         return self._taken([step for _, step in sorted(self.steps.items())])
 
-    def asked(self) -> ToolView | None:
-        """The call that waits for a person's words, if there is one."""
+    def asked(self) -> list[ToolView]:
+        """The calls that wait for a person's words, the one that has waited longest first."""
+        if self.status != "waiting":
+            return []
         blocked = {(question.step, question.call) for question in self.requests.values()}
-        for step in self.steps.values():
-            for call, tool in step.tools.items():
-                if tool.status is None and tool.name == _ASKING_TOOL and (step.number, call) not in blocked:
-                    return tool if self.status == "waiting" else None
-        return None
+        return [
+            tool
+            for step in self.steps.values()
+            for call, tool in step.tools.items()
+            if tool.status is None and tool.name == _ASKING_TOOL and (step.number, call) not in blocked
+        ]
 
     def _taken(self, steps: list[StepView]) -> list[StepView]:
         for step in steps:
@@ -219,6 +224,7 @@ def _merge_call(step: StepView, call: Document) -> None:
     tool = step.tools.setdefault(call.number("call"), ToolView(call.text("tool")))
     tool.arguments = call.arguments("arguments")
     tool.question = call.child("arguments").text("question")
+    tool.question_id = call.text("question_id")
     tool.status = call.text("status") or tool.status
     tool.observation = call.text("observation")
     duration = call.maybe_number("duration_ms")

@@ -261,6 +261,9 @@ def print_end(console: Console, run: Document, base_url: str) -> None:
     if answer:
         console.print()
         console.print(_answer(answer), soft_wrap=is_plain())
+    if run.text("answer_result"):
+        whole = urljoin(f"{base_url}/", run.text("answer_result"))
+        console.print(Text.assemble(("the whole answer  ", "dim"), whole), soft_wrap=True)
     error = run.child("error")
     if error.raw:
         console.print()
@@ -278,6 +281,10 @@ def summary(run: Document) -> Text:
         line.append(f" ({run.text('stop_reason')})")
     if run.text("waiting_for"):
         line.append(f" for {run.text('waiting_for')}")
+    retry = run.child("retry")
+    if retry.raw:
+        line.append(f", attempt {retry.number('attempt')} at {clock_time(retry.time('next_at'))}")
+        line.append(f" ({one_line(retry.text('code'))})")
     line.append(f" · {run.number('steps')} steps · {run.number('tool_calls')} tool calls")
     line.append(f" · {tokens.number('total'):,} tokens ({tokens.number('input'):,} in, {tokens.number('output'):,} out")
     line.append(f", {tokens.number('wasted'):,} wasted)" if tokens.number("wasted") else ")")
@@ -339,6 +346,11 @@ def complain_of(trouble: Trouble) -> None:
     complain(f"✗ {one_line(trouble.message, 600)} ({facts})", "bold red")
     if trouble.hint:
         complain(f"  {trouble.hint}")
+
+
+def clock_time(at: datetime | None) -> str:
+    """A time of day, UTC."""
+    return "-" if at is None else f"{at.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def now() -> datetime:

@@ -87,19 +87,22 @@ def say(
     run: RunId,
     text: Annotated[str, typer.Argument(help="A word for the agent, or the answer to its question.")],
     *,
+    question: Annotated[str | None, typer.Option("--question", help="Id of the question that it answers.")] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Says something to a run, or answers its question."""
+    """Says something to a run, or answers its question: the one of that id, else the one that has waited longest."""
     from cli.gateway import open_gateway
 
     gateway = open_gateway(url, token)
-    answer = gateway.post(f"/runs/{gateway.run_id(run)}/messages", {"text": text})
+    named = {} if question is None else {"question_id": question}
+    answer = gateway.post(f"/runs/{gateway.run_id(run)}/messages", {"text": text, **named})
+    answered = answer.text("question_id")
     if as_json:
         write_json(answer.raw)
     else:
-        typer.echo("said")
+        typer.echo(f"said, as the answer to question {answered}" if answered else "said")
 
 
 def _command(run: str, verb: str, url: str | None, token: str | None, *, as_json: bool) -> None:

@@ -16,9 +16,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.documents import Document
-from cli.progress import Progress, Question, StepView
+from cli.progress import Progress, Question, StepView, ToolView
 from cli.render import (
     STATUS_STYLES,
+    clock_time,
     duration,
     print_end,
     print_run,
@@ -108,6 +109,10 @@ class PlainView:
         """See `View`."""
         if kind == "model.failed":
             self.note(f"step {data.number('step')}: the model failed ({data.text('code')}): {data.text('message')}")
+        elif kind == "model.retrying":
+            self.note(
+                f"the model is asked again at {clock_time(data.time('next_at'))}, attempt {data.number('attempt')}"
+            )
         elif kind == "approval.decided":
             self.note(f"{data.text('approver_id')}: {data.text('verdict')}")
         elif kind == "approval.closed":
@@ -274,13 +279,23 @@ def wants(progress: Progress) -> list[Text]:
         progress: The run so far.
     """
     lines = decisions(progress)
-    asked = progress.asked()
-    if asked:
+    for asked in progress.asked():
         lines.append(
             Text.assemble(("? ", "bold yellow"), one_line(asked.question or "The agent asks for an answer.", 2000))
         )
-        lines.append(Text(f'  taskforce say {progress.run_id} "your answer"', style="cyan"))
+        lines.append(Text(f"  {answering(progress.run_id, asked)}", style="cyan"))
     return lines
+
+
+def answering(run_id: str, asked: ToolView) -> str:
+    """The command that answers a question.
+
+    Args:
+        run_id: The run that asks.
+        asked: The call that waits for the answer.
+    """
+    named = f"--question {one_line(asked.question_id)} " if asked.question_id else ""
+    return f'taskforce say {run_id} {named}"your answer"'
 
 
 def decisions(progress: Progress) -> list[Text]:

@@ -9,6 +9,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, is_cancelled_exception
 
 from workflows.approval import ApprovalWorkflow
+from workflows.model_retries import ModelRetries
+from workflows.run_waits import PAUSE, RunWaits
 from workflows.runtime.activity_calls import (
     MARGIN,
     MODEL_PATIENCE,
@@ -20,7 +22,7 @@ from workflows.runtime.activity_calls import (
     run_tool,
 )
 from workflows.runtime.markdown import escaped, summary
-from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, STATUS, TENANT, USER, WAITING_FOR, value
+from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, TENANT, USER
 
 with workflow.unsafe.imports_passed_through():
     from temporalio.common import SearchAttributePair, TypedSearchAttributes
@@ -35,7 +37,6 @@ with workflow.unsafe.imports_passed_through():
         Permits,
         RunEnd,
         RunInput,
-        RunNote,
         RunPlan,
         RunProgress,
         StepRef,
@@ -44,17 +45,17 @@ with workflow.unsafe.imports_passed_through():
     )
     from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
     from taskforce.core.domain.ids import effect_id, is_id
-    from taskforce.core.domain.runs.run import TOKENS_USED_UP, Limits, StopReason
+    from taskforce.core.domain.runs.questions import question_id
+    from taskforce.core.domain.runs.run import TIME_USED_UP, TOKENS_USED_UP, Limits, StopReason
     from taskforce.core.domain.runs.todo import TodoList
     from workflows.runtime.payload_converter import is_readable
 
-PAUSE = "pause"
+ANSWER = "an answer from a person"
 MOST_WORDS = 1_000
 LATE_WORD = timedelta(seconds=10)
-# 2026-11: runs that began without the status attribute set it only for what Temporal's own status does not tell.
-SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
+# 2026-12: questions that were asked before took every word for their answer, also one that was said earlier.
+ANSWERED_BY_ID = "questions-answered-by-id"
 
-_Open = Literal["running", "waiting", "paused"]
 _Final = Literal["completed", "incomplete", "failed", "cancelled"]
 
 
@@ -81,17 +82,11 @@ class AgentRun:
         self._told_of = set(carried.words)
         self._paused = carried.paused
         self._has_new_limits = False
-        self._status: str = "running"
+        self._stop_reason: StopReason | None = None
+        self._waits = RunWaits(self._ref(), self._describe)
+        self._questions = self._waits.questions
         self._row_ended = False
-        self._waiting_for: str | None = None
-        self._holds: list[str] = []
-        self._held_since = workflow.now()
-        self._held = timedelta()
-        begun_with = workflow.info().typed_search_attributes
-        self._marks_always = begun_with.get(STATUS) is not None
-        self._marked: tuple[str | None, str | None] = (None, begun_with.get(WAITING_FOR))
         self._asking = asyncio.Lock()
-        self._noting = asyncio.Lock()
 
     @workflow.run
     async def run(self, start: RunInput) -> str:
@@ -126,10 +121,18 @@ class AgentRun:
         self._has_new_limits |= is_readable(payload)
 
     @workflow.signal
-    def add_word(self, *word_id: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Tells the run that a person has added a word; the word itself is a row."""
-        word = word_id[0] if len(word_id) == 1 else None
-        if isinstance(word, str) and is_id(word) and word not in self._words and len(self._words) < MOST_WORDS:
+    def add_word(self, *said: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+        """Tells the run that a person has added a word, and which question it answers; the word itself is a row.
+
+        Who names no question, as gateways did before 2026-12, answers what has waited longest.
+        """
+        word, question = said if len(said) == 2 else (*said, None) if len(said) == 1 else (None, None)  # noqa: PLR2004
+        if not (isinstance(word, str) and is_id(word) and (question is None or isinstance(question, str))):
+            return
+        known = word in self._told_of
+        if not known and self._questions.take(word, question):
+            self._told_of.add(word)
+        elif word not in self._words and len(self._words) < MOST_WORDS and not (known and question):
             self._words.append(word)
             self._told_of.add(word)
 
@@ -137,7 +140,13 @@ class AgentRun:
     def progress(self) -> RunProgress:
         """What the run is doing."""
         return RunProgress(
-            status=self._status, step=self._step, tokens=self._tokens, waiting_for=self._waiting_for, todo=self._todo
+            status=self._waits.status,
+            step=self._step,
+            tokens=self._tokens,
+            waiting_for=self._waits.waiting_for,
+            todo=self._todo,
+            questions=self._questions.unanswered,
+            retry=self._waits.retry,
         )
 
     async def _work(self) -> RunEnd:
@@ -157,12 +166,14 @@ class AgentRun:
             except FailureError as error:
                 if is_refusal(error, TOKENS_USED_UP):
                     return self._incomplete(StopReason.MAX_TOKENS)
+                if is_refusal(error, TIME_USED_UP):
+                    return self._incomplete(StopReason.MAX_SECONDS)
                 if ran_out(error) and left <= MODEL_PATIENCE:
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
             # A word that came while the model was answering is heard before the run ends.
             if self._row_ended or (answered and not await self._has_words()):
-                return self._end("completed")
+                return self._end("completed") if self._stop_reason is None else self._incomplete(self._stop_reason)
             await self._continue_as_new()
 
     async def _read_new_limits(self) -> None:
@@ -187,11 +198,26 @@ class AgentRun:
             turn["closing"] = True
         if self._given is not None:
             turn["told"] = self._told()
-        asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn)
-        outcome = await call_model(asked, ModelOutcome, self._left())
+        outcome = await self._ask(turn)
         self._tokens += outcome.tokens
         self._row_ended = outcome.ended
+        self._stop_reason = None if outcome.stop_reason is None else StopReason(outcome.stop_reason)
         return outcome
+
+    async def _ask(self, turn: dict[str, Any]) -> ModelOutcome:
+        retries = ModelRetries()
+        while True:
+            tried = {"tried": retries.tried} if retries.tried else {}
+            asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn, **tried)
+            try:
+                outcome = await call_model(asked, ModelOutcome, self._left())
+            except FailureError as error:
+                again = retries.next_try(error, self._plan, self._left())
+                await self._waits.try_again(again)
+                await workflow.sleep(max(again.at - workflow.now(), timedelta()))
+            else:
+                await self._waits.try_again(None, silent=outcome.ended)
+                return outcome
 
     async def _has_words(self) -> bool:
         if self._given is not None and not self._words:
@@ -228,7 +254,7 @@ class AgentRun:
             if not await self._approved(permit, request_id):
                 await run_local("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
                 return
-        words = await self._answer() if permit.asks else ()
+        words = await self._answer(permit) if permit.asks else ()
         await self._while_paused()
         outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
         if outcome.todo is not None:
@@ -243,9 +269,9 @@ class AgentRun:
 
     async def _approved(self, permit: Permit, request_id: str) -> bool:
         what = f"approval of {permit.tool}"
-        await self._hold(what)
+        await self._waits.hold(what)
         approved = await self._decided(permit, request_id)
-        await self._release(what)
+        await self._waits.release(what)
         return approved
 
     async def _decided(self, permit: Permit, request_id: str) -> bool:
@@ -269,47 +295,34 @@ class AgentRun:
             await run_local("close_request", self._withdrawn(request_id))
             return False
 
-    async def _answer(self) -> tuple[str, ...]:
-        what = "an answer from a person"
+    async def _answer(self, permit: Permit) -> tuple[str, ...]:
+        if not workflow.patched(ANSWERED_BY_ID):
+            return await self._any_words()
+        question = question_id(self._step, permit.call)
+        self._questions.put(question)
+        await self._waits.hold(ANSWER)
+        with suppress(asyncio.TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._questions.answer(question) is not None, timeout=self._plan.answer_seconds
+            )
+        answer = self._questions.close(question)
+        await self._waits.release(ANSWER)
+        return () if answer is None else (answer,)
+
+    async def _any_words(self) -> tuple[str, ...]:
         async with self._asking:
-            await self._hold(what)
+            await self._waits.hold(ANSWER)
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(lambda: bool(self._words), timeout=self._plan.answer_seconds)
-            await self._release(what)
+            await self._waits.release(ANSWER)
             words, self._words = tuple(self._words), []
             return words
 
     async def _while_paused(self) -> None:
         while self._paused:
-            await self._hold(PAUSE)
+            await self._waits.hold(PAUSE)
             await workflow.wait_condition(lambda: not self._paused)
-            await self._release(PAUSE)
-
-    async def _hold(self, what: str) -> None:
-        # Time in which a person has the word is not time that the run works.
-        if not self._holds:
-            self._held_since = workflow.now()
-        self._holds.append(what)
-        await self._note()
-
-    async def _release(self, what: str) -> None:
-        self._holds.remove(what)
-        if not self._holds:
-            self._held += workflow.now() - self._held_since
-        await self._note()
-
-    async def _note(self) -> None:
-        async with self._noting:
-            waits = [what for what in self._holds if what != PAUSE]
-            waiting_for = waits[0] if waits else None
-            status: _Open = "paused" if len(waits) < len(self._holds) else "waiting" if waits else "running"
-            if (status, waiting_for) == (self._status, self._waiting_for):
-                return
-            self._status, self._waiting_for = status, waiting_for
-            self._describe()
-            self._mark(status, waiting_for)
-            note = RunNote(tenant_id=self._tenant_id, run_id=self._run_id, status=status, waiting_for=waiting_for)
-            await run_local("note_status", note)
+            await self._waits.release(PAUSE)
 
     async def _continue_as_new(self) -> None:
         if not workflow.info().is_continue_as_new_suggested():
@@ -340,17 +353,11 @@ class AgentRun:
 
     async def _write_end(self, end: RunEnd) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
-        self._status, self._waiting_for = end.status, None
+        self._waits.end(end.status)
         if not self._row_ended:
             await run_local("finish_run", end)
-        self._mark(end.status, None)
+        self._waits.mark(end.status, None)
         self._describe()
-
-    def _mark(self, status: str, waiting_for: str | None) -> None:
-        said = status if self._marks_always or status in SAYS_MORE else None
-        if self._marks_always or (said, waiting_for) != self._marked:
-            self._marked = (said, waiting_for)
-            workflow.upsert_search_attributes([value(STATUS, said), value(WAITING_FOR, waiting_for)])
 
     def _failed(self, error: BaseException) -> RunEnd:
         code, message = last_failure(error)
@@ -382,9 +389,7 @@ class AgentRun:
         return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values.items()])
 
     def _worked(self) -> float:
-        since = workflow.now() - workflow.info().start_time - self._held
-        if self._holds:
-            since -= workflow.now() - self._held_since
+        since = workflow.now() - workflow.info().start_time - self._waits.held()
         return self._worked_before + since.total_seconds()
 
     def _left(self) -> timedelta:
@@ -392,7 +397,4 @@ class AgentRun:
 
     def _describe(self) -> None:
         todo = TodoList.of(self._todo).markdown(escaped)
-        waiting = f", waiting for {escaped(self._waiting_for)}" if self._waiting_for else ""
-        workflow.set_current_details(
-            f"**{self._status}**{waiting} · step {self._step} · {self._tokens} tokens\n\n{todo}"
-        )
+        workflow.set_current_details(f"{self._waits} · step {self._step} · {self._tokens} tokens\n\n{todo}")

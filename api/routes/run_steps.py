@@ -64,7 +64,7 @@ async def read_file(run_id: str, path: str, caller: Reader, context: Context) ->
 
 @router.get("/results/{step}/{call}", response_class=Response, responses=_TEXT, name="read_result")
 async def result(run_id: str, step: Number, call: Number, caller: Reader, context: Context) -> Response:
-    """A tool's whole result, of which the model may have been shown a part."""
+    """A tool's whole result, of which the model may have been shown a part; with call 0 the words of the reply."""
     run = await find_run(context, caller, run_id)
     whole = await history.read_result(context.database, run, step, call)
     return Response(whole, media_type="text/plain")

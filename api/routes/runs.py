@@ -77,14 +77,16 @@ async def list_runs(
         lambda run: run.brief.session_id,
         caller.facts,
     )
-    shown = (run_out(run, context.temporal_ui) for run in known)
+    shown = (run_out(run, context.temporal_ui, listed=True) for run in known)
     return page(PageOut[RunOut], shown, found=found, limit=limit, cursor_of=_place)
 
 
 @router.get("/{run_id}", name="read_run")
 async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
-    """One run."""
-    return run_out(await find_run(context, caller, run_id), context.temporal_ui)
+    """One run. An answer of more than 100,000 characters is shown to there, and stands whole under `answer_result`."""
+    run = await find_run(context, caller, run_id)
+    whole = await history.read_answer_step(context.database, run)
+    return run_out(run, context.temporal_ui, whole_answer=whole)
 
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
@@ -112,7 +114,11 @@ async def resume_run(run_id: str, caller: Operator, context: Context) -> RunOut:
 async def message_run(
     run_id: str, message: MessageIn, caller: Operator, context: Context, response: Response, key: IdempotencyKey
 ) -> WordOut:
-    """Adds a word to a run; it is heard before the next step, or by the tool that asked for it.
+    """Adds a message to a run; it is heard before the next step, or answers a question of the run's.
+
+    A message answers one question: the one whose `question_id` it names (404 `question_not_found`, 409
+    `question_answered`), else the open one that has waited longest. What is said while no question is open answers
+    none.
 
     Only the run's owner may: a run acts with its owner's rights, and words steer it. Others who may read the run are
     answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
@@ -126,13 +132,14 @@ async def message_run(
         key_id=caller.key_id,
         held=caller.permissions,
         is_narrowed=caller.principal.is_narrowed,
+        question=message.question_id,
     )
     said = await say(context.database, run, saying, context.rules, context.clock())
     if said.tell:
-        await control.signal(context.control_ports, run, "add_word", said.word_id)
+        await control.signal(context.control_ports, run, "add_word", said.word_id, said.question or "")
     mark_replayed(response, replayed=said.replayed)
     context.live.changed(run.brief.tenant_id, run.brief.run_id)
-    return WordOut(word_id=said.word_id)
+    return WordOut(word_id=said.word_id, question_id=said.question)
 
 
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, JsonValue
 from api.schemas.runs import PREFIX, TokensOut
 from taskforce.application.runs.history import CallSeen, StepSeen
 from taskforce.core.domain.metering.usage import StepUsage
+from taskforce.core.domain.runs.questions import ASKING_TOOL, question_id
 from taskforce.core.domain.runs.todo import TodoList, TodoStatus
 from taskforce.core.domain.runs.transcript import CallStatus
 
@@ -30,6 +31,7 @@ class CallOut(BaseModel):
         observation: What the model was shown.
         duration_ms: Milliseconds that the tool took.
         result: Where the whole result is, when the model was shown a part.
+        question_id: Of a call that asks a person: by which a message names the question that it answers.
     """
 
     call: int
@@ -39,6 +41,7 @@ class CallOut(BaseModel):
     observation: str | None
     duration_ms: int | None
     result: str | None
+    question_id: str | None
 
 
 class SaidOut(BaseModel):
@@ -50,11 +53,18 @@ class SaidOut(BaseModel):
 
 
 class StepOut(BaseModel):
-    """A step: what was said to the agent, its thought, its tool calls and what came of them."""
+    """A step: what was said to the agent, its thought, its tool calls and what came of them.
+
+    Attributes:
+        thought_result: Where the whole thought is, when it is too long to be shown here.
+        calls_dropped: Tool calls that the model asked for beyond the bound, and that are not listed.
+    """
 
     step: int
     thought: str
+    thought_result: str | None
     tool_calls: list[CallOut]
+    calls_dropped: int
     words: list[SaidOut]
     duration_ms: int
     tokens: TokensOut
@@ -73,7 +83,9 @@ def step_out(run_id: str, seen: StepSeen) -> StepOut:
     return StepOut(
         step=seen.step,
         thought=seen.thought,
+        thought_result=f"{PREFIX}/{run_id}/results/{seen.step}/0" if seen.thought_cut else None,
         tool_calls=[_call(run_id, seen.step, call) for call in seen.calls],
+        calls_dropped=seen.dropped,
         words=[SaidOut(author_id=word.author_id, text=word.text, at=word.at) for word in seen.words],
         duration_ms=seen.duration_ms,
         tokens=_tokens(seen.usage),
@@ -94,6 +106,7 @@ def _call(run_id: str, step: int, seen: CallSeen) -> CallOut:
         observation=observed.text if observed else None,
         duration_ms=(observed.duration_ms or 0) if observed else None,
         result=f"{PREFIX}/{run_id}/results/{step}/{seen.number}" if cut else None,
+        question_id=question_id(step, seen.number) if seen.asked.name == ASKING_TOOL else None,
     )
 
 

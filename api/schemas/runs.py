@@ -7,7 +7,16 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from taskforce.core.domain.runs.run import HARD_MAX_STEPS, Run, RunStatus, StopReason, Totals, workflow_id
+from taskforce.core.domain.runs.model_retry import ModelRetry
+from taskforce.core.domain.runs.run import (
+    ANSWER_EXCERPT,
+    HARD_MAX_STEPS,
+    Run,
+    RunStatus,
+    StopReason,
+    Totals,
+    workflow_id,
+)
 
 PREFIX = "/api/v1/runs"
 MAX_WORDS = 20_000
@@ -63,9 +72,15 @@ class ExecuteIn(_Asked):
 
 
 class MessageIn(_Asked):
-    """A word for a run that is under way."""
+    """A message for a run that is under way.
+
+    Attributes:
+        text: What is said.
+        question_id: The question that it answers; without, the one that has waited longest, if any is open.
+    """
 
     text: Words
+    question_id: Annotated[str, Field(pattern=r"^[ -~]{1,40}$")] | None = None
 
 
 class RunLinks(BaseModel):
@@ -139,11 +154,39 @@ class PinnedOut(BaseModel):
     slug: str
 
 
+class QuestionOut(BaseModel):
+    """A question that waits for a person's answer; a message names it by its id."""
+
+    question_id: str
+    question: str
+
+
+class RetryOut(BaseModel):
+    """The next try of a model call that failed.
+
+    Attributes:
+        attempt: Its number, from 2.
+        next_at: When it is made.
+        code: The code of the failure before it.
+        message: That failure in words.
+    """
+
+    attempt: int
+    next_at: datetime
+    code: str
+    message: str
+
+
 class RunOut(BaseModel):
     """A run.
 
     Attributes:
         agent_version: The version of the catalog's that it is pinned to; null for the agent of a profile.
+        answer: What it says; a list shows its beginning.
+        answer_truncated: Whether `answer` is not all of it.
+        answer_result: Where the whole answer is, when it is too long to be shown in a run.
+        questions: What it waits for a person to answer, the question that has waited longest first.
+        retry: When a model call that failed is made again, while the run waits for that.
     """
 
     run_id: str
@@ -156,9 +199,13 @@ class RunOut(BaseModel):
     mission: str
     context: dict[str, object]
     answer: str | None
+    answer_truncated: bool
+    answer_result: str | None
     stop_reason: StopReason | None
     error: RunErrorOut | None
     waiting_for: str | None
+    questions: list[QuestionOut]
+    retry: RetryOut | None
     steps: int
     tool_calls: int
     tokens: TokensOut
@@ -171,9 +218,10 @@ class RunOut(BaseModel):
 
 
 class WordOut(BaseModel):
-    """A word that was added."""
+    """A message that was added; `question_id` is the question that it answers, if it answers one."""
 
     word_id: str
+    question_id: str | None
 
 
 class FileOut(BaseModel):
@@ -209,10 +257,18 @@ def tokens_out(totals: Totals) -> TokensOut:
     )
 
 
-def run_out(run: Run, temporal_ui: str | None) -> RunOut:
-    """A run as callers see it."""
+def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_answer: int | None = None) -> RunOut:
+    """A run as callers see it.
+
+    Args:
+        run: The run.
+        temporal_ui: Where the namespace's workflows are seen, if anywhere.
+        listed: Show an excerpt of its answer only.
+        whole_answer: The step whose result 0 is the whole answer, where the run's row holds only a part of it.
+    """
     brief, limits, pinned = run.brief, run.brief.limits, run.brief.agent.pinned
     failed = run.error_code is not None
+    cut = listed and run.answer is not None and len(run.answer) > ANSWER_EXCERPT
     return RunOut.model_construct(
         run_id=brief.run_id,
         session_id=brief.session_id,
@@ -223,10 +279,14 @@ def run_out(run: Run, temporal_ui: str | None) -> RunOut:
         user_id=brief.user_id,
         mission=brief.mission,
         context=dict(brief.context),
-        answer=run.answer,
+        answer=run.answer[:ANSWER_EXCERPT] if cut and run.answer else run.answer,
+        answer_truncated=cut or whole_answer is not None,
+        answer_result=None if whole_answer is None else f"{PREFIX}/{brief.run_id}/results/{whole_answer}/0",
         stop_reason=run.stop_reason,
         error=RunErrorOut(code=run.error_code or "", message=run.error_message or "") if failed else None,
         waiting_for=run.waiting_for,
+        questions=[QuestionOut.model_construct(question_id=q.question_id, question=q.text) for q in run.questions],
+        retry=None if run.retry is None else _retry_out(run.retry),
         steps=run.totals.steps,
         tool_calls=run.totals.tool_calls,
         tokens=tokens_out(run.totals),
@@ -237,3 +297,7 @@ def run_out(run: Run, temporal_ui: str | None) -> RunOut:
         finished_at=run.finished_at,
         links=run_links(brief.tenant_id, brief.run_id, temporal_ui),
     )
+
+
+def _retry_out(retry: ModelRetry) -> RetryOut:
+    return RetryOut.model_construct(attempt=retry.attempt, next_at=retry.at, code=retry.code, message=retry.message)

@@ -1,5 +1,6 @@
 """Messages of the `AgentRun` workflow and its activities: ids, counters and verdicts, never content."""
 
+from datetime import datetime
 from typing import Literal, Self
 
 from models.messages.frame import Message, RunRef
@@ -42,6 +43,8 @@ class RunPlan(Message):
         max_tokens: Tokens at most.
         max_seconds: Seconds of work at most.
         answer_seconds: How long a question to a person waits.
+        model_patience_seconds: How long a model call that fails is made again.
+        model_pause_seconds: Seconds at most between two such calls.
     """
 
     agent_id: str
@@ -50,10 +53,13 @@ class RunPlan(Message):
     max_tokens: int
     max_seconds: int
     answer_seconds: int
+    model_patience_seconds: int = 900
+    model_pause_seconds: int = 60
 
     @classmethod
     def of(cls, brief: RunSpec) -> Self:
         """The plan of a run."""
+        loop = brief.agent.loop
         return cls(
             agent_id=brief.agent.agent_id,
             user_id=brief.user_id,
@@ -61,6 +67,8 @@ class RunPlan(Message):
             max_tokens=brief.limits.max_tokens,
             max_seconds=brief.limits.max_seconds,
             answer_seconds=ANSWER_SECONDS,
+            model_patience_seconds=loop.model_patience_seconds,
+            model_pause_seconds=loop.model_pause_seconds,
         )
 
 
@@ -86,12 +94,14 @@ class ModelTurn(RunRef):
         closing: No tools are offered: the model shall answer with what it has.
         told: Words of which the run has been told so far; a reply that answers ends the run unless there are others.
             None leaves the end, and the beginning, to the workflow.
+        tried: How often the run has made this call before.
     """
 
     step: int
     words: tuple[str, ...] = ()
     closing: bool = False
     told: int | None = None
+    tried: int = 0
 
 
 class Permit(Message):
@@ -122,12 +132,14 @@ class ModelOutcome(Message):
         tokens: Its price.
         permits: Those of the calls that may go on; None from before `call_model` checked them.
         ended: The reply has ended the run, whose row says so.
+        stop_reason: Why the run ends with this reply although it has not completed its mission.
     """
 
     calls: int = 0
     tokens: int = 0
     permits: tuple[Permit, ...] | None = None
     ended: bool = False
+    stop_reason: str | None = None
 
 
 class StepRef(RunRef):
@@ -165,11 +177,36 @@ class ToolOutcome(Message):
     todo: Todo | None = None
 
 
+class RetryNote(Message):
+    """The next try of a model call that failed.
+
+    Attributes:
+        attempt: Its number, from 2.
+        at: When it is made, UTC.
+        code: The code of the failure before it.
+        message: That failure for people; it holds no secret.
+    """
+
+    attempt: int
+    at: datetime
+    code: str
+    message: str
+
+
 class RunNote(RunRef):
-    """A change of status between begin and end."""
+    """A change between begin and end.
+
+    Attributes:
+        status: Where the run stands.
+        waiting_for: What it waits for, for people.
+        questions: The ids of the questions that it waits for a person to answer.
+        retry: The next try of a model call that failed.
+    """
 
     status: Literal["running", "waiting", "paused"]
     waiting_for: str | None = None
+    questions: tuple[str, ...] = ()
+    retry: RetryNote | None = None
 
 
 class RunEnd(RunRef):
@@ -189,3 +226,5 @@ class RunProgress(Message):
     tokens: int
     waiting_for: str | None = None
     todo: Todo = ()
+    questions: tuple[str, ...] = ()
+    retry: RetryNote | None = None

@@ -47,6 +47,8 @@ class RunRow(SQLModel, table=True):
     key_id: str | None = maybe(UUID)
     cancel_at: datetime | None = maybe(TIME)
     claimed_roles: list[str] | None = maybe(TEXTS)
+    questions: list[dict[str, Any]] = column(JSONB)
+    retry: dict[str, Any] | None = maybe(JSONB)
 
 
 class TranscriptRow(SQLModel, table=True):
@@ -75,6 +77,7 @@ class RunWordRow(SQLModel, table=True):
     author_id: str = column()
     text: str = column()
     at: datetime = column(TIME)
+    question_id: str | None = maybe()
 
 
 class RunEffectRow(SQLModel, table=True):

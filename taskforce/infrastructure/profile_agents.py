@@ -80,7 +80,7 @@ class ProfileAgents(AgentSource):
         if asked.model is not None and says.models and asked.model != ",".join(says.models):
             raise Invalid("model_pinned", "This version of the agent names its model; it runs with no other.")
         models = says.models or own.models(self._environ, asked.model)
-        agent = found.definition(models, self._terms(own))
+        agent = found.definition(models, self._terms(own), own.loop_limits())
         return SelectedAgent(own.profile, agent, _limits(says.limits, asked), found.deprecated_at)
 
     def knows(self, agent_id: str) -> bool:

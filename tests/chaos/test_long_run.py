@@ -24,7 +24,7 @@ class Counting:
 
     def __call__(self, _: Body) -> Reply:
         self._left -= 1
-        return tool_calls([(self._tool, {"text": "a"})]) if self._left >= 0 else text("There.")
+        return tool_calls([(self._tool, {"text": f"a{self._left % 10}"})]) if self._left >= 0 else text("There.")
 
 
 async def bytes_of(temporal: Client, workflow_id: str) -> list[int]:

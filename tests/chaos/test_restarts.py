@@ -36,7 +36,7 @@ class Site:
 
     async def under_way(self) -> list[str]:
         """Starts runs and returns when they have had some of their effects."""
-        self.llm.reply = call_until("file_away", {"text": "a"}, CALLS)
+        self.llm.reply = call_until("file_away", lambda seen: {"text": f"a{seen}"}, CALLS)
         before = sum(self.crew.effects.seen().values())
         runs = [await self.missions.start(f"restart {number}") for number in range(RUNS)]
 

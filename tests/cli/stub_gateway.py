@@ -83,7 +83,9 @@ def problem(status: int, code: str, detail: str, **more: object) -> Response:
     )
 
 
-def tool(call: int, name: str, arguments: object, status: str | None = "succeeded", observation: str = "ok") -> object:
+def tool(
+    call: int, name: str, arguments: object, status: str | None = "succeeded", observation: str = "ok"
+) -> dict[str, object]:
     took = None if status is None else 12 * call
     return {
         "call": call,

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.documents import Document
+from cli.progress import Progress
+from cli.views import wants
 from tests.cli.conftest import Done
 from tests.cli.stub_gateway import (
     ANSWER,
@@ -36,9 +39,10 @@ Cli = Callable[..., Done]
 QUESTION = {"question": "Which colour?"}
 ASKING: list[Entry] = [
     *OPENING,
-    step(1, "I ask.", tool(1, "ask_user", QUESTION, None)),
+    step(1, "I ask.", {**tool(1, "ask_user", QUESTION, None), "question_id": "1.1"}),
     Event("step.replied", {"step": 1, "tools": ["ask_user"], "text": "I ask."}),
-    Event("run.waiting", {"waiting_for": "an answer from a person"}),
+    Event("run.waiting", {"waiting_for": "an answer from a person", "questions": ["1.1"]}),
+    Event("question.asked", {"question_id": "1.1", "step": 1, "call": 1, "text": "Which colour?"}),
     Wait("/messages"),
     step(1, "I ask.", tool(1, "ask_user", QUESTION, observation="blue")),
     Event("tool.finished", {"step": 1, "call": 1, "tool": "ask_user", "status": "succeeded"}),
@@ -157,13 +161,13 @@ def test_a_question_is_answered_by_another_command_when_nobody_is_at_the_termina
     ) as running:
         assert running.stdout
         for line in running.stdout:
-            if line.strip() == f'taskforce say {RUN} "your answer"':
+            if line.strip() == f'taskforce say {RUN} --question 1.1 "your answer"':
                 break
-        assert taskforce("say", RUN, "blue").code == 0
+        assert taskforce("say", RUN, "--question", "1.1", "blue").code == 0
         rest = running.stdout.read()
     assert running.returncode == 0
     assert "Blue it is." in rest
-    assert stub.posted("/messages") == [{"text": "blue"}]
+    assert stub.posted("/messages") == [{"text": "blue", "question_id": "1.1"}]
 
 
 class Person:
@@ -212,7 +216,21 @@ def test_at_a_terminal_the_question_is_asked_there(gateway: Serve, person: Calla
     alice.type("blue\n")
     alice.see("Blue it is.")
     assert alice.leave() == 0
-    assert stub.posted("/messages") == [{"text": "blue"}]
+    assert stub.posted("/messages") == [{"text": "blue", "question_id": "1.1"}]
+
+
+def test_of_two_questions_each_shows_the_command_that_answers_it() -> None:
+    asks = [{**tool(call, "ask_user", QUESTION, None), "question_id": f"1.{call}"} for call in (1, 2)]
+    progress = Progress(Document({"run_id": RUN, "status": "waiting"}))
+    progress.merge([Document(step(1, "I ask.", *asks).document)])
+    commands = [line.plain.strip() for line in wants(progress)][1::2]
+    assert commands == [f'taskforce say {RUN} --question 1.{call} "your answer"' for call in (1, 2)]
+
+
+def test_a_model_that_is_asked_again_is_told_with_the_time(gateway: Serve, taskforce: Cli) -> None:
+    again = {"attempt": 3, "next_at": "2026-01-15T12:00:07+00:00", "code": "model_rate_limited", "message": "Slow."}
+    gateway([*OPENING, Event("model.retrying", again), *finished("cancelled")])
+    assert "the model is asked again at 12:00:07 UTC, attempt 3" in taskforce("run", "x").out
 
 
 def test_a_question_can_be_left_for_later(gateway: Serve, taskforce: Cli, person: Callable[..., Person]) -> None:

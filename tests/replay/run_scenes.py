@@ -103,6 +103,31 @@ async def asked_a_person(stage: Stage) -> str:
     return run_id
 
 
+@scene(run="asked_a_person_twice")
+async def asked_a_person_twice(stage: Stage) -> str:
+    missions = stage.missions
+    asks = [("ask_user", {"question": question}) for question in ("Which colour?", "Which size?")]
+    stage.llm.script([tool_calls(asks), text("Thanks.")])
+    run_id = await missions.start()
+    await missions.event(run_id, "question.asked", 2)
+    await missions.say(run_id, "Large.", "1.2")
+    await missions.say(run_id, "Blue.")
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="incomplete_by_repetition")
+async def incomplete_by_repetition(stage: Stage) -> str:
+    stage.llm.script([echoes("a"), echoes("a"), text("It stays the same.")])
+    return (await stage.missions.within(max_repeated_steps=2).finish()).brief.run_id
+
+
+@scene(run="model_given_up")
+async def model_given_up(stage: Stage) -> str:
+    stage.llm.reply = lambda _: status(503)
+    return (await stage.missions.within(model_patience_seconds=2).finish()).brief.run_id
+
+
 @scene(run="continued_as_new")
 async def continued_as_new(stage: Stage) -> str:
     plan = {"items": [{"text": "go on", "status": "in_progress"}]}

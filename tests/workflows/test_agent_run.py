@@ -245,19 +245,6 @@ async def test_a_word_of_which_the_run_is_told_late_is_heard_before_it_ends(
     assert (await missions.ended(run_id)).answer == "Both done."
 
 
-async def test_a_word_that_is_told_twice_does_not_stand_for_another(missions: Missions, scripted: ScriptedLLM) -> None:
-    asks = tool_calls([("ask_user", {"question": "Which colour?"})])
-    scripted.script([asks, asks, text("Blue it is."), text("Or red.")])
-    run_id = await missions.start()
-    first, second = [await missions.word(run_id, text) for text in ("Blue.", "Or red?")]
-    for times in (1, 2):
-        await missions.event(run_id, "run.waiting", times)
-        await missions.tell(run_id, first)
-    await missions.event(run_id, "step.replied", 3)
-    await missions.tell(run_id, second)
-    assert (await missions.ended(run_id)).answer == "Or red."
-
-
 async def start_paused(missions: Missions, temporal: Client) -> tuple[str, WorkflowHandle[Any, Any]]:
     """A run whose first task finds it paused."""
     run_id = await missions.accepted()

@@ -14,6 +14,7 @@ from temporalio.exceptions import (
     ApplicationError,
     FailureError,
     RetryState,
+    TimeoutType,
     is_cancelled_exception,
 )
 
@@ -26,7 +27,8 @@ Result = TypeVar("Result")
 
 LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3)
 PATIENT = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=20))
-MODEL = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
+# The run itself makes a failed call again, and says so; see `workflows/model_retries.py`.
+ONCE = RetryPolicy(maximum_attempts=1)
 LOCAL_TIME = timedelta(seconds=5)
 ROW_TIME = timedelta(seconds=60)
 DECISION_PATIENCE = timedelta(minutes=2)
@@ -116,10 +118,10 @@ async def run_regular(
 
 
 async def call_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:
-    """Runs `call_model`; Temporal retries what may pass, within the time that the run has left.
+    """Makes one attempt of `call_model`, within the time that the run has left.
 
     Raises:
-        ActivityError: The model refused, or did not answer in time.
+        ActivityError: The model refused, failed, or did not answer in time.
     """
     reply: Result = await workflow.execute_activity(
         "call_model",
@@ -128,7 +130,7 @@ async def call_model(message: BaseModel, result: type[Result], left: timedelta) 
         start_to_close_timeout=MODEL_TIME,
         schedule_to_close_timeout=min(MODEL_PATIENCE, left),
         heartbeat_timeout=HEARTBEAT,
-        retry_policy=MODEL,
+        retry_policy=ONCE,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
     return reply
@@ -175,6 +177,21 @@ def is_refusal(error: BaseException, code: str) -> bool:
     """Whether the failure says no with a certain code."""
     refused = refusal(error)
     return refused is not None and refused.type == code
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an activity that is made once failed in a way that another attempt may change."""
+    cause = error.cause if isinstance(error, ActivityError) else None
+    if isinstance(cause, exceptions.TimeoutError):
+        return cause.type in {TimeoutType.HEARTBEAT, TimeoutType.START_TO_CLOSE}
+    return isinstance(cause, ApplicationError) and not cause.non_retryable
+
+
+def asked_wait(error: BaseException) -> float | None:
+    """Seconds that a failure asks to wait before the next attempt."""
+    cause = error.cause if isinstance(error, ActivityError) else None
+    delay = cause.next_retry_delay if isinstance(cause, ApplicationError) else None
+    return None if delay is None else delay.total_seconds()
 
 
 def ran_out(error: BaseException) -> bool:

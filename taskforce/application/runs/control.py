@@ -15,6 +15,7 @@ from taskforce.application.runs.lifecycle import RunLifecycle, require_run
 from taskforce.core.domain.errors import Conflict, Forbidden, Missing, Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing, new_id
+from taskforce.core.domain.runs.questions import ASKING_TOOL, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunStatus
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
@@ -54,6 +55,8 @@ class Saying:
         key_id: The API key that spoke, if it was one.
         held: What the credential that spoke allows.
         is_narrowed: Whether it was a token that claims less than another of its user's.
+        question: The id of the question that it answers; None leaves it to the order, the question that has waited
+            longest first.
     """
 
     author_id: str
@@ -63,6 +66,7 @@ class Saying:
     key_id: str | None = None
     held: frozenset[Permission] = frozenset()
     is_narrowed: bool = False
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,13 @@ class Said:
         word_id: Its id.
         replayed: An earlier request with the same key said it.
         tell: The run must still be told.
+        question: The id of the question that it answers, if it answers one.
     """
 
     word_id: str
     replayed: bool = False
     tell: bool = True
+    question: str | None = None
 
 
 async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> Said:
@@ -87,10 +93,13 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
     another's run ask for what he then approves himself. For the same reason an API key of the owner's, or a token that
     claims less than another, speaks only to runs that may do no more than it may.
 
+    Only what is said while a question is open may answer it. Questions open and close under the lock of the run's row,
+    so that of two who speak at once the first answers the first question and the second the next.
+
     Raises:
-        Missing: `run_not_found`: it was erased meanwhile.
+        Missing: `run_not_found`: it was erased meanwhile; `question_not_found`.
         Forbidden: `not_your_run`; `run_may_more`, which names what the key or token lacks.
-        Conflict: `run_finished`.
+        Conflict: `run_finished`; `question_answered`.
         Invalid: `idempotency_key_reused`.
     """
     run_id, word_id = run.brief.run_id, new_id()
@@ -108,8 +117,10 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         if current is None:
             raise missing("run")
         current.require_open()
-        await records.words.add(run_id, word_id, saying.author_id, saying.text, now)
-        data = {"author_id": saying.author_id, "text": saying.text[:500]}
+        question = await _answered(records, current, saying.question)
+        await records.words.add(run_id, word_id, saying.author_id, saying.text, now, question)
+        named = {} if question is None else {"question_id": question}
+        data = {"author_id": saying.author_id, "text": saying.text[:500], **named}
         await records.events.append(run_id, "word.added", data, now)
         told = user_event(
             "run.message",
@@ -120,8 +131,29 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
             request_id=saying.request_id,
             key_id=saying.key_id,
         )
-        await records.audit.append(replace(told, content={"text": saying.text}))
-    return Said(word_id)
+        await records.audit.append(replace(told, content={"text": saying.text, **named}))
+    return Said(word_id, question=question)
+
+
+async def _answered(records: Records, run: Run, named: str | None) -> str | None:
+    """The question that a message answers: the one that it names, else the first that nobody has answered."""
+    put = [question.question_id for question in run.questions]
+    if named is None and not put:
+        return None
+    answers = await records.words.answers(run.brief.run_id)
+    if named is None:
+        return next((question for question in put if question not in answers), None)
+    if named in answers or (named not in put and await _was_put(records, run, named)):
+        raise Conflict("question_answered", "This question has its answer, or waits for none any more.")
+    if named not in put:
+        raise missing("question")
+    return named
+
+
+async def _was_put(records: Records, run: Run, named: str) -> bool:
+    place = call_of(named)
+    observed = None if place is None else await records.transcripts.entry(run.brief.run_id, *place)
+    return observed is not None and observed.tool == ASKING_TOOL
 
 
 async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
@@ -137,13 +169,16 @@ async def _require_as_much(records: Records, run: Run, saying: Saying, rules: Ac
 async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
     """What an earlier request with the key said, if there was one."""
     run_id = run.brief.run_id
-    keyed = IdempotentCall(saying.author_id, f"messages:{run_id}", saying.key, {"text": saying.text})
+    body = {"text": saying.text} | ({} if saying.question is None else {"question_id": saying.question})
+    keyed = IdempotentCall(saying.author_id, f"messages:{run_id}", saying.key, body)
     first = await claim(records, keyed, {"word_id": word_id}, now)
     if first is None:
         return None
     # The first request may have died between its commit and the signal.
     heard = await records.transcripts.heard(run_id, saying.author_id, saying.text)
-    return Said(str(first["word_id"]), replayed=True, tell=not heard and not run.status.is_final)
+    word = str(first["word_id"])
+    question = next((one for one, answer in (await records.words.answers(run_id)).items() if answer == word), None)
+    return Said(word, replayed=True, tell=not heard and not run.status.is_final, question=question)
 
 
 async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:

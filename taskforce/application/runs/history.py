@@ -13,6 +13,7 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.domain.metering.usage import StepUsage
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Event, RunFilter
+from taskforce.core.domain.runs.reply import TEXT_KEPT
 from taskforce.core.domain.runs.run import Run
 from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
@@ -45,6 +46,8 @@ class StepSeen:
         usage: What the model used, all attempts together.
         todo: The plan as it was written in this step, if it was.
         at: When the model had replied.
+        thought_cut: Whether the model's words are more than `thought`.
+        dropped: Tool calls that were asked for beyond the bound, and are not kept.
     """
 
     step: int
@@ -55,6 +58,8 @@ class StepSeen:
     usage: StepUsage
     todo: TodoList | None
     at: datetime
+    thought_cut: bool = False
+    dropped: int = 0
 
 
 async def list_runs(store: Store, actor: Actor, which: RunFilter, page: Page) -> Sequence[Run]:
@@ -92,8 +97,17 @@ async def read_todo(store: Store, run: Run) -> TodoList:
     return _plan(CallSeen(written.call, reply.tool_calls[written.call - 1], written)) or TodoList()
 
 
+async def read_answer_step(store: Store, run: Run) -> int | None:
+    """The step whose result 0 is the whole answer; None where the run's row holds all of it."""
+    if run.answer is None or len(run.answer) <= TEXT_KEPT:
+        return None
+    async with store.tenant(run.brief.tenant_id) as records:
+        reply = await records.transcripts.last_reply(run.brief.run_id)
+    return reply.step if reply is not None and reply.whole_size is not None else None
+
+
 async def read_result(store: Store, run: Run, step: int, call: int) -> str:
-    """Reads a tool's whole result.
+    """Reads a tool's whole result, or with call 0 all words of the step's reply.
 
     Raises:
         Missing: `result_not_found`.
@@ -104,7 +118,7 @@ async def read_result(store: Store, run: Run, step: int, call: int) -> str:
         if whole is not None:
             return whole
         entry = await records.transcripts.entry(run_id, step, call)
-    if entry is None or entry.kind is not EntryKind.OBSERVATION:
+    if entry is None or entry.kind not in {EntryKind.OBSERVATION, EntryKind.REPLY}:
         raise missing("result")
     return entry.text
 
@@ -167,6 +181,8 @@ def _step(step: int, entries: Sequence[Entry], usage: StepUsage) -> StepSeen:
         usage=usage,
         todo=plans[-1] if plans else None,
         at=reply.at if reply else entries[-1].at,
+        thought_cut=reply is not None and reply.whole_size is not None,
+        dropped=reply.dropped if reply else 0,
     )
 
 

@@ -1,7 +1,7 @@
 """From begin to end of a run: what its row and its milestones say."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import structlog
@@ -9,15 +9,36 @@ import structlog
 from taskforce.application.audit.events import system_event
 from taskforce.application.runs.log_context import COMPLETED, STARTED, log_context
 from taskforce.application.runs.run_cache import RunCache
+from taskforce.application.runs.tool_calls import arguments_of
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.runs.model_retry import ModelRetry
+from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.store import Records, Store
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Where a run stands between begin and end.
+
+    Attributes:
+        status: `running`, `waiting` or `paused`.
+        waiting_for: What it waits for, for people.
+        questions: The ids of the questions that it waits for a person to answer, in order.
+        retry: The next try of a model call that failed.
+    """
+
+    status: RunStatus
+    waiting_for: str | None = None
+    questions: tuple[str, ...] = ()
+    retry: ModelRetry | None = None
 
 
 class RunLifecycle:
@@ -52,12 +73,17 @@ class RunLifecycle:
         async with self._store.reading(tenant_id) as records:
             return await self._run_cache.reread(records, tenant_id, run_id)
 
-    async def note(self, tenant_id: str, run_id: str, status: RunStatus, waiting_for: str | None) -> None:
-        """Records that the run waits, is paused, or goes on."""
+    async def note(self, tenant_id: str, run_id: str, waits: Waits) -> None:
+        """Records that the run waits, is paused, or goes on; what is new of it is told once."""
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
-            if await records.runs.set_status(run_id, status, waiting_for):
-                await records.events.append(run_id, f"run.{status.value}", {"waiting_for": waiting_for}, now)
+            before = await records.runs.locked(run_id)
+            if before is None or before.status.is_final:
+                return
+            questions = await _questions(records, before, waits.questions)
+            await records.runs.set_status(run_id, waits.status, waits.waiting_for, questions, waits.retry)
+            for kind, data in _news(before, waits, questions):
+                await records.events.append(run_id, kind, data, now)
         self._live.changed(tenant_id, run_id)
 
     async def total(self, tenant_id: str, run_id: str) -> None:
@@ -80,6 +106,38 @@ class RunLifecycle:
         self._live.changed(tenant_id, run_id)
         if ended is not None:
             ended.log()
+
+
+async def _questions(records: Records, run: Run, asked: Sequence[str]) -> tuple[Question, ...]:
+    """The questions that a run has open, with their texts, which its replies hold."""
+    known = {question.question_id: question for question in run.questions}
+    return tuple([known.get(one) or await _question(records, run.brief.run_id, one) for one in asked])
+
+
+async def _question(records: Records, run_id: str, question: str) -> Question:
+    place = call_of(question)
+    reply = await records.transcripts.entry(run_id, place[0], 0) if place else None
+    if place is None or reply is None:
+        return Question(question)
+    text = arguments_of(reply.tool_calls[place[1] - 1]).get("question")
+    return Question(question, text[:QUESTION_SHOWN] if isinstance(text, str) else "")
+
+
+def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tuple[str, Json]]:
+    """The milestones of a change between begin and end."""
+    retry = waits.retry
+    if retry is not None and retry != run.retry:
+        said = {"attempt": retry.attempt, "next_at": retry.at.isoformat(), "code": retry.code, "message": retry.message}
+        yield "model.retrying", said
+    # That a failed call is made again is told by that alone.
+    trying = (waits.status, run.status) == (RunStatus.RUNNING, RunStatus.RUNNING)
+    if not trying and (waits.status, waits.waiting_for) != (run.status, run.waiting_for):
+        ids = [question.question_id for question in questions]
+        yield f"run.{waits.status.value}", {"waiting_for": waits.waiting_for, **({"questions": ids} if ids else {})}
+    for question in questions:
+        if question not in run.questions:
+            step, call = call_of(question.question_id) or (0, 0)
+            yield "question.asked", {**asdict(question), "step": step, "call": call}
 
 
 async def begin(records: Records, brief: RunSpec, now: datetime) -> None:

@@ -1,23 +1,29 @@
 """One turn of the model: what it is shown, and what is kept of its reply."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
-from taskforce.application.cache import BoundedCache
+from taskforce.application.runs.closing_turn import CLOSING, answer_in_words
+from taskforce.application.runs.conversation_window import ConversationWindows, Window
 from taskforce.application.runs.lifecycle import Ended, begin, begun, close
+from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
-from taskforce.application.runs.tool_checks import PermittedCall, ToolCallPolicy, ToolCallVerdicts, offered
+from taskforce.application.runs.tool_checks import ToolCallPolicy, ToolCallVerdicts, offered
 from taskforce.application.shielding import shielded
 from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.metering.usage import UsageEntry
+from taskforce.core.domain.runs.repetition import must_be_told, repeated_steps
+from taskforce.core.domain.runs.reply import KeptCalls, kept_calls, kept_text
 from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
-from taskforce.core.domain.runs.transcript import Entry, EntryKind, Exchange, conversation
+from taskforce.core.domain.runs.transcript import Entry, EntryKind, Shown, conversation
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import (
     ChatMessage,
@@ -31,66 +37,14 @@ from taskforce.core.interfaces.llm import (
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
-from taskforce.core.interfaces.tools import ToolRunner
+from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
 
 _log = structlog.get_logger(__name__)
 
-ENTRIES_SHOWN = 600
-EXCHANGES_SHOWN = 10
-CLOSING = (
-    "[You have reached the limit of steps. Answer now, in words, as well as you can with what you have; "
-    "say what is left undone.]"
+REPEATED = (
+    "[You have now made the same tool calls {count} times in a row, with the same results. Do something else, or "
+    "answer with what you have; after {most} times the run ends.]"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStepInput:
-    """One step of a run in which the model speaks.
-
-    Attributes:
-        tenant_id: The tenant.
-        run_id: The run.
-        step: The step, from 1.
-        attempt: Temporal's attempt, from 1.
-        words: Ids of a person's words to hear first.
-        closing: The model must answer in words.
-        told: Words of which the run has been told; the first turn begins the run, and the last ends it unless there are
-            others. None leaves both to whoever runs the loop.
-    """
-
-    tenant_id: str
-    run_id: str
-    step: int
-    attempt: int
-    words: tuple[str, ...] = ()
-    closing: bool = False
-    told: int | None = None
-
-    @property
-    def begins(self) -> bool:
-        """Whether the run begins with this turn."""
-        return self.told is not None and self.step == 1
-
-    def ends(self, reply: Entry) -> bool:
-        """Whether the reply is the run's last, as far as the model goes."""
-        return self.told is not None and (self.closing or not reply.tool_calls)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStepResult:
-    """What the loop must know of a reply.
-
-    Attributes:
-        calls: Tool calls that it asks for.
-        tokens: What it cost.
-        allowed: Those that may go on; None when that could not be found out, and is to be asked for.
-        ended: The run has ended with it.
-    """
-
-    calls: int
-    tokens: int
-    allowed: tuple[PermittedCall, ...] | None = ()
-    ended: bool = False
 
 
 class ModelStep:
@@ -126,7 +80,7 @@ class ModelStep:
         self._live = live
         self._clock = clock
         self._conversations = conversations or Conversations(store)
-        self._past: BoundedCache[tuple[str, str], _Past] = BoundedCache()
+        self._windows = ConversationWindows(self._conversations)
 
     async def run(self, turn: ModelStepInput) -> ModelStepResult:
         """Asks the model for a step; stores reply and usage, and checks the calls asked for, in one transaction.
@@ -141,14 +95,14 @@ class ModelStep:
         brief = await self._run_cache.get(turn.tenant_id, turn.run_id)
         policy = await self._tool_call_policy.policy(brief)
         seen = await self._look(brief, turn)
-        if isinstance(seen, Entry):
+        turn = seen.turn
+        if seen.known is not None:
             async with self._store.tenant(turn.tenant_id) as records:
-                return await self._known(records, brief, policy, turn, seen)
+                return await self._known(records, brief, policy, turn, seen.known)
         if turn.begins and turn.attempt == 1:
             begun(self._live, brief)
-        heard, messages = seen.heard, _messages(brief, turn, seen.past, seen.heard)
         try:
-            reply = await self._model.complete(self._request(brief, seen.who, turn, messages), self._stream(turn))
+            reply = await self._ask(brief, seen)
         except ModelFailure as error:
             await self._spend(brief, turn, error.calls, error)
             raise
@@ -156,21 +110,39 @@ class ModelStep:
             await self._spend(brief, turn, gone.calls)
             raise
         # What was paid for is kept, also when the caller is cancelled at this moment.
-        return await shielded(self._keep(brief, turn, heard, reply))
+        return await shielded(self._keep(brief, turn, seen.heard, reply))
 
-    async def _look(self, brief: RunSpec, turn: ModelStepInput) -> "_Seen | Entry":
+    async def _ask(self, brief: RunSpec, seen: "_Seen") -> ModelReply:
+        request, stream = self._request(brief, seen), self._stream(seen.turn)
+        if seen.turn.closing:
+            return await answer_in_words(self._model, request, stream, seen.turn.closed_by)
+        return await self._model.complete(request, stream)
+
+    async def _look(self, brief: RunSpec, turn: ModelStepInput) -> "_Seen":
         """Reads what is new, and the rights of now; only the reply, if an earlier attempt has stored one."""
         async with self._looking(turn) as records:
-            past = await self._read(records, brief, turn)
-            known = past.reply(turn.step)
+            window = await self._windows.read(records, brief, turn.step, turn.attempt)
+            repeated = 0 if turn.words else repeated_steps(window.before(turn.step))
+            if repeated >= brief.agent.loop.max_repeated_steps and not turn.closing:
+                turn = replace(turn, closing=True, stop=StopReason.REPEATED_CALLS)
+            known = window.reply(turn.step)
             if known is not None:
-                return known
+                return _Seen(turn, window, known=known)
             if turn.begins:
                 await begin(records, brief, self._clock())
             who = await self._tool_call_policy.user(records, brief)
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
-            return _Seen(past, who, await self._heard(records, turn))
+            return _Seen(
+                turn,
+                window,
+                offered=self._offered(brief, turn, who),
+                repeated=repeated,
+                heard=await self._heard(records, turn),
+            )
+
+    def _offered(self, brief: RunSpec, turn: ModelStepInput, who: Principal) -> tuple[ToolSpec, ...]:
+        return () if turn.closing else offered(self._tools.specs(), brief, who.tenant.settings)
 
     async def _require_tokens(self, records: Records, turn: ModelStepInput) -> None:
         used = await records.usage.of_steps(turn.run_id, 1, turn.step)
@@ -188,7 +160,8 @@ class ModelStep:
         tokens = await _used(records, turn)
         if turn.ends(reply):
             run = await records.runs.get(turn.run_id)
-            return ModelStepResult(0, tokens, ended=run is not None and run.status.is_final)
+            ended = run is not None and run.status.is_final
+            return ModelStepResult(0, tokens, ended=ended, stop_reason=turn.stop_reason(reply))
         told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
         return _thought(turn, reply, tokens, await self._checked(records, brief, policy, turn, reply, told))
 
@@ -221,35 +194,12 @@ class ModelStep:
             for place, (author, text) in enumerate(words)
         ]
 
-    async def _read(self, records: Records, brief: RunSpec, turn: ModelStepInput) -> "_Past":
-        """Reads what is new: entries of earlier steps never change, and a run keeps the exchanges it began with."""
-        key = (brief.tenant_id, brief.run_id)
-        past = self._past.get(key)
-        new = self._just_said(past, turn)
-        if past is None:
-            past = _Past(await records.runs.exchanges(brief, EXCHANGES_SHOWN), (), -1)
-        if new is None:
-            new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
-        entries = _shown([*past.entries, *new])
-        final = tuple(entry for entry in entries if entry.step < turn.step)
-        kept = _Past(past.earlier, final, turn.step - 1)
-        self._past.keep(key, kept, kept.size())
-        return _Past(past.earlier, entries, turn.step)
-
-    def _just_said(self, past: "_Past | None", turn: ModelStepInput) -> Sequence[Entry] | None:
-        """All of the step before, if this process has said it; a step that was begun before is read from the table."""
-        if past is None or past.through != turn.step - 2 or turn.attempt > 1:
-            return None
-        return self._conversations.whole(turn.tenant_id, turn.run_id, turn.step - 1)
-
-    def _request(
-        self, brief: RunSpec, who: Principal, turn: ModelStepInput, messages: tuple[ChatMessage, ...]
-    ) -> ModelRequest:
+    def _request(self, brief: RunSpec, seen: "_Seen") -> ModelRequest:
         agent = brief.agent
         return ModelRequest(
             models=agent.models,
-            messages=messages,
-            tools=() if turn.closing else offered(self._tools.specs(), brief, who.tenant.settings),
+            messages=_messages(brief, seen),
+            tools=seen.offered,
             temperature=agent.temperature,
             max_tokens=agent.max_reply_tokens,
         )
@@ -270,23 +220,32 @@ class ModelStep:
     async def _store_reply(
         self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
     ) -> ModelStepResult:
-        calls = () if turn.closing else reply.tool_calls
-        duration = reply.calls[-1].duration_ms
-        entry = Entry(turn.step, 0, EntryKind.REPLY, reply.text, self._clock(), tool_calls=calls, duration_ms=duration)
-        entry = replace(entry, reasoning=reply.reasoning)
+        text = kept_text(reply.text, turn.step)
+        # The arguments may be of any size, and reading them takes time that others want.
+        asked = () if turn.closing else reply.tool_calls
+        calls = await asyncio.to_thread(kept_calls, asked, brief.agent.loop.max_calls_per_reply)
+        entry = _entry(turn, reply, calls, text, self._clock())
         policy = await self._tool_call_policy.policy(brief)
         try:
-            return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls)
+            return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls, text.whole)
         except DuplicateKey:
             return await self._store_late(brief, policy, turn, reply.calls)
         finally:
             self._live.changed(turn.tenant_id, turn.run_id)
 
     async def _store_first(
-        self, brief: RunSpec, policy: Policy, turn: ModelStepInput, said: Sequence[Entry], calls: tuple[ModelCall, ...]
+        self,
+        brief: RunSpec,
+        policy: Policy,
+        turn: ModelStepInput,
+        said: Sequence[Entry],
+        calls: tuple[ModelCall, ...],
+        whole: str | None,
     ) -> ModelStepResult:
         async with self._store.tenant(turn.tenant_id) as records:
             *words, reply = [await records.transcripts.append(turn.run_id, one) for one in said]
+            if whole is not None:
+                await records.results.add(turn.run_id, turn.step, 0, whole)
             await records.usage.add(self._spending(brief, turn, calls))
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
@@ -295,7 +254,7 @@ class ModelStep:
             ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
         if ended is not None:
             ended.log()
-            return ModelStepResult(0, tokens, ended=True)
+            return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
         self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
@@ -303,7 +262,8 @@ class ModelStep:
 
     async def _ended(self, records: Records, brief: RunSpec, turn: ModelStepInput, reply: Entry) -> Ended | None:
         """Ends the run with the reply; an answer not if somebody has added a word that the run has not heard."""
-        ending = Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS) if turn.closing else Ending(RunStatus.COMPLETED)
+        reason = turn.incomplete(reply)
+        ending = Ending(RunStatus.COMPLETED if reason is None else RunStatus.INCOMPLETE, reason)
         words = None if turn.closing else turn.told
         return await close(records, brief, ending, reply.text, self._clock(), words=words)
 
@@ -356,29 +316,31 @@ class ModelStep:
 
 
 @dataclass(frozen=True, slots=True)
-class _Past:
-    """What was said before a step, up to and with the step `through`."""
-
-    earlier: tuple[Exchange, ...]
-    entries: tuple[Entry, ...]
-    through: int
-
-    def size(self) -> int:
-        """Characters, about."""
-        return sum(one.size() for one in self.entries) + sum(len(e.mission) + len(e.answer) for e in self.earlier)
-
-    def reply(self, step: int) -> Entry | None:
-        """The reply of a step, from an attempt that died after it was stored."""
-        return next((one for one in reversed(self.entries) if (one.step, one.call) == (step, 0)), None)
-
-
-@dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a turn needs to know before it asks the model."""
+    """What a turn needs to know before it asks the model, or the reply that is there already."""
 
-    past: _Past
-    who: Principal
-    heard: Sequence[Entry]
+    turn: ModelStepInput
+    window: Window
+    heard: Sequence[Entry] = ()
+    offered: tuple[ToolSpec, ...] = ()
+    repeated: int = 0
+    known: Entry | None = None
+
+
+def _entry(turn: ModelStepInput, reply: ModelReply, calls: KeptCalls, text: Shown, now: datetime) -> Entry:
+    return Entry(
+        step=turn.step,
+        call=0,
+        kind=EntryKind.REPLY,
+        text=text.text,
+        at=now,
+        tool_calls=calls.calls,
+        duration_ms=reply.calls[-1].duration_ms,
+        whole_size=None if text.whole is None else len(text.whole),
+        finish=reply.finish,
+        reasoning=reply.reasoning,
+        dropped=calls.dropped,
+    )
 
 
 async def _used(records: Records, turn: ModelStepInput) -> int:
@@ -386,17 +348,14 @@ async def _used(records: Records, turn: ModelStepInput) -> int:
     return sum(one.input_tokens + one.output_tokens for one in used)
 
 
-def _shown(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The mission, and the latest whole steps as far as they may be shown."""
-    if len(entries) <= ENTRIES_SHOWN:
-        return tuple(entries)
-    first = entries[-ENTRIES_SHOWN].step
-    return tuple(entry for entry in entries if entry.step == 0 or entry.step >= first)
-
-
-def _messages(brief: RunSpec, turn: ModelStepInput, past: _Past, heard: Sequence[Entry]) -> tuple[ChatMessage, ...]:
-    messages = conversation(brief.agent.system_prompt, past.earlier, [*past.entries, *heard])
-    return (*messages, ChatMessage("user", CLOSING)) if turn.closing else messages
+def _messages(brief: RunSpec, seen: _Seen) -> tuple[ChatMessage, ...]:
+    window, most = seen.window, brief.agent.loop.max_repeated_steps
+    messages = conversation(brief.agent.system_prompt, window.earlier, [*window.entries, *seen.heard])
+    if seen.turn.closing:
+        return (*messages, ChatMessage("user", CLOSING[seen.turn.closed_by]))
+    if must_be_told(seen.repeated, most):
+        return (*messages, ChatMessage("user", REPEATED.format(count=seen.repeated, most=most)))
+    return messages
 
 
 class _Stream:
@@ -411,7 +370,8 @@ class _Stream:
 
 def _thought(turn: ModelStepInput, reply: Entry, tokens: int, checked: ToolCallVerdicts | None) -> ModelStepResult:
     calls = 0 if turn.closing else len(reply.tool_calls)
-    return ModelStepResult(calls, tokens, None if checked is None else checked.allowed)
+    allowed = None if checked is None else checked.allowed
+    return ModelStepResult(calls, tokens, allowed, stop_reason=turn.stop_reason(reply))
 
 
 def _tokens(calls: tuple[ModelCall, ...]) -> int:

@@ -1,5 +1,6 @@
 """May a tool call happen, and do its arguments fit? Assume that the model is hijacked."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules, Principal
+from taskforce.core.domain.runs.reply import MAX_ARGUMENT_VALUES, MAX_ARGUMENTS, beyond_bound, is_too_large
 from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown
 from taskforce.core.domain.tenants.tenant import TenantSettings
@@ -26,8 +28,11 @@ from taskforce.core.interfaces.store import Records
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
 
 CLEARED_KEPT = 1_000
+TOO_LARGE = (
+    f"Refused: the arguments of all calls of a reply may have {MAX_ARGUMENTS:,} characters and "
+    f"{MAX_ARGUMENT_VALUES:,} values; do it in several steps."
+)
 CLEARED_FOR = timedelta(seconds=2)
-MAX_CALLS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,9 @@ class ToolCallPolicy:
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in told:
                 continue
-            objection = self._against(brief, who, policy, number, call)
+            # Whatever a reply asks for, others get their turn between its calls.
+            await asyncio.sleep(0)
+            objection = _beyond(brief, reply, number) or self._against(brief, who, policy, call)
             if objection is None:
                 allowed.append(self._allowed(brief, number, call.name, granted))
                 self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
@@ -133,7 +140,7 @@ class ToolCallPolicy:
             request: The approval that it waited for.
         """
         who = await self._standing(records, brief)
-        objection = self._against(brief, who, policy, ref.call, call)
+        objection = self._against(brief, who, policy, call)
         if objection is not None or not self._needs_approval(brief, call.name):
             return objection
         if request is None and call.name in await records.requests.granted_for_run(brief.run_id):
@@ -159,12 +166,10 @@ class ToolCallPolicy:
         except Forbidden as error:
             return error
 
-    def _against(
-        self, brief: RunSpec, who: Principal | Forbidden, policy: Policy, number: int, call: RequestedCall
-    ) -> str | None:
+    def _against(self, brief: RunSpec, who: Principal | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
         if isinstance(who, Forbidden):
             return f"Refused: {who.message}"
-        return self._forbidden(brief, who, policy, call) or self._objection(brief, who.tenant.settings, number, call)
+        return self._forbidden(brief, who, policy, call) or self._objection(brief, who.tenant.settings, call)
 
     def _forbidden(self, brief: RunSpec, who: Principal, policy: Policy, call: RequestedCall) -> str | None:
         try:
@@ -175,15 +180,15 @@ class ToolCallPolicy:
             return f"Refused: {error.message}"
         return None
 
-    def _objection(self, brief: RunSpec, settings: TenantSettings, number: int, call: RequestedCall) -> str | None:
+    def _objection(self, brief: RunSpec, settings: TenantSettings, call: RequestedCall) -> str | None:
         specs = self._tools.specs()
-        if number > MAX_CALLS:
-            return f"Refused: at most {MAX_CALLS} tool calls in one step; call it again in the next."
         if call.name not in specs or not brief.agent.may_use(call.name):
             names = ", ".join(spec.name for spec in offered(specs, brief, settings))
             return f"There is no tool named {call.name[:80]!r}. Tools: {names}."
         if not _has_feature(settings, specs[call.name]):
             return f"Refused: {call.name} needs the feature {specs[call.name].feature}, which your tenant lacks."
+        if is_too_large(call):
+            return TOO_LARGE
         try:
             arguments = arguments_of(call)
         except Invalid as error:
@@ -204,6 +209,12 @@ class ToolCallPolicy:
         if any(self._needs_approval(brief, name) for name in known):
             return await records.requests.granted_for_run(brief.run_id)
         return frozenset()
+
+
+def _beyond(brief: RunSpec, reply: Entry, number: int) -> str | None:
+    """What the model is told of calls beyond the bound; of all that a reply does not keep, on the first of them."""
+    most = brief.agent.loop.max_calls_per_reply
+    return beyond_bound(len(reply.tool_calls) + reply.dropped, most) if number > most else None
 
 
 def offered(specs: Mapping[str, ToolSpec], brief: RunSpec, settings: TenantSettings) -> tuple[ToolSpec, ...]:

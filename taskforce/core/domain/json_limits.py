@@ -81,6 +81,11 @@ def _marks(text: bytes, start: int, end: int) -> int:
     return text.count(b",", start, end) + text.count(b"[", start, end) + text.count(b"{", start, end)
 
 
+def walk(value: object) -> Iterator[object]:
+    """Every value in a document, itself first; whoever walks may stop."""
+    return (part for part, _ in _parts(value))
+
+
 def _parts(value: object) -> Iterator[tuple[object, int]]:
     """Everything in a document, with its depth; whoever walks stops where it is too deep."""
     waiting = [(value, 0)]

@@ -9,7 +9,6 @@ from taskforce.core.domain.errors import DomainError, Invalid, Limited, Unavaila
 from taskforce.core.interfaces.tools import ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
-
 Finish = Literal["stop", "length", "content_filter"]
 """Why a reply ended: the model was done, a limit of its length cut it off, or the provider's filter did."""
 

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Invalid, Missing
+from taskforce.core.domain.runs.loop_limits import LOOP_RANGES, LoopLimits
 from taskforce.core.domain.runs.run import AgentDefinition, Limits
 from taskforce.infrastructure.config.sections import (
     AgentSection,
@@ -124,7 +125,13 @@ class Profile(Section):
             max_reply_tokens=self.llm.max_tokens,
             require_approval=self.agent.require_approval,
             approval=self.terms(),
+            loop=self.loop_limits(),
         )
+
+    def loop_limits(self) -> LoopLimits:
+        """Bounds of the loop of a run, where the agent's version sets none."""
+        limits = self.agent.limits
+        return LoopLimits(**{name: getattr(limits, name) for name in LOOP_RANGES})
 
     def limits(self) -> Limits:
         """What stops a run, unless the request asks for less."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.run import DEFAULT_MAX_SECONDS, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS, HARD_MAX_STEPS
 
 DEFAULT_SYSTEM_PROMPT = """\
@@ -21,6 +22,7 @@ You work on a mission by yourself, step by step, with the tools that you are giv
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Positive = Annotated[int, Field(ge=1)]
+_LOOP = LoopLimits()
 ContextName = Literal["tenant_id", "user_id", "session_id", "agent_id"]
 CONTEXT: tuple[ContextName, ...] = get_args(ContextName)
 
@@ -44,10 +46,15 @@ class LimitsSection(Section):
     Attributes:
         max_tokens: Input and output tokens of a run.
         max_seconds: Seconds of work of a run.
+        max_calls_per_reply, max_repeated_steps, model_patience_seconds, model_pause_seconds: See `LoopLimits`.
     """
 
     max_tokens: Positive = DEFAULT_MAX_TOKENS
     max_seconds: Positive = DEFAULT_MAX_SECONDS
+    max_calls_per_reply: Annotated[int, Field(ge=1, le=64)] = _LOOP.max_calls_per_reply
+    max_repeated_steps: Annotated[int, Field(ge=2, le=10_000)] = _LOOP.max_repeated_steps
+    model_patience_seconds: Annotated[int, Field(ge=0, le=86_400)] = _LOOP.model_patience_seconds
+    model_pause_seconds: Annotated[int, Field(ge=1, le=3_600)] = _LOOP.model_pause_seconds
 
 
 class AgentSection(Section):

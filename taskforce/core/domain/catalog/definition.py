@@ -1,13 +1,14 @@
 """What an agent's definition says, and everything that is wrong with it at once. Keys that nobody reads are kept."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from taskforce.core.domain.canonical_json import canonical_json
 from taskforce.core.domain.document_reader import Part, Problems
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.json_limits import check_document, parts_in
+from taskforce.core.domain.runs.loop_limits import LOOP_RANGES
 from taskforce.core.domain.runs.run import (
     DEFAULT_MAX_SECONDS,
     DEFAULT_MAX_STEPS,
@@ -67,6 +68,7 @@ class Instructions:
         limits: What stops a run.
         temperature: Sampling temperature, if set.
         max_reply_tokens: Cap of one reply, if set.
+        loop: Those `LoopLimits` that it sets; the deployment's profile says the others.
     """
 
     system_prompt: str
@@ -77,6 +79,7 @@ class Instructions:
     limits: Limits
     temperature: float | None
     max_reply_tokens: int | None
+    loop: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_definition(definition: Definition) -> None:
@@ -127,6 +130,7 @@ def instructions_of(definition: Definition) -> Instructions:
         ),
         temperature=cast("float | None", definition.get("temperature")),
         max_reply_tokens=cast("int | None", definition.get("max_tokens")),
+        loop={name: cast("int", limits[name]) for name in LOOP_RANGES if limits.get(name) is not None},
     )
 
 
@@ -153,9 +157,11 @@ def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
     yield from _in_range(definition, "max_tokens", MOST_REPLY_TOKENS)
     limits = definition.get("limits")
     if limits is not None and not isinstance(limits, Mapping):
-        yield Problem("limits", "holds max_tokens and max_seconds.")
+        yield Problem("limits", f"holds max_tokens, max_seconds, {', '.join(LOOP_RANGES)}.")
     for name, most in (("max_tokens", HARD_MAX_TOKENS), ("max_seconds", HARD_MAX_SECONDS)):
         yield from _in_range(_mapping(limits), name, most, "limits.")
+    for name, (least, most) in LOOP_RANGES.items():
+        yield from _in_range(_mapping(limits), name, most, "limits.", least)
     yield from _temperature(definition.get("temperature"))
 
 
@@ -197,10 +203,12 @@ def _models(definition: Definition, offered: Offered) -> Iterator[Problem]:
             yield Problem(path, f"{str(name)[:80]!r} is no model that is offered here.")
 
 
-def _in_range(holder: Mapping[str, object], name: str, most: int, prefix: str = "") -> Iterator[Problem]:
+def _in_range(
+    holder: Mapping[str, object], name: str, most: int, prefix: str = "", least: int = 1
+) -> Iterator[Problem]:
     value = holder.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most):
-        yield Problem(f"{prefix}{name}", f"is a whole number from 1 to {most}.")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
+        yield Problem(f"{prefix}{name}", f"is a whole number from {least} to {most}.")
 
 
 def _temperature(value: object) -> Iterator[Problem]:

@@ -8,13 +8,19 @@ from enum import StrEnum
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import is_id
+from taskforce.core.domain.runs.loop_limits import LoopLimits
+from taskforce.core.domain.runs.model_retry import ModelRetry
+from taskforce.core.domain.runs.questions import Question
 
 TOKENS_USED_UP = "tokens_used_up"
+TIME_USED_UP = "time_used_up"
 ANSWER_SECONDS = 72 * 3_600
 """How long a run waits for a person's answer."""
 DEFAULT_MAX_STEPS = 15
 DEFAULT_MAX_TOKENS = 1_000_000
 DEFAULT_MAX_SECONDS = 3_600
+ANSWER_EXCERPT = 2_000
+"""Characters of an answer in a list."""
 HARD_MAX_STEPS = 10_000
 HARD_MAX_TOKENS = 10**12
 HARD_MAX_SECONDS = 366 * 86_400
@@ -44,11 +50,14 @@ FINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, 
 
 
 class StopReason(StrEnum):
-    """Which limit ended a run as `incomplete`."""
+    """What ended a run as `incomplete`: a limit, steps that repeat, or an answer that was cut by a cap or a filter."""
 
     MAX_STEPS = "max_steps"
     MAX_TOKENS = "max_tokens"
     MAX_SECONDS = "max_seconds"
+    REPEATED_CALLS = "repeated_calls"
+    REPLY_CUT = "reply_cut"
+    CONTENT_FILTER = "content_filter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,7 @@ class AgentDefinition:
         approval: The terms of such a request.
         approval_roles: Roles that decide it, of those that the terms allow; none leaves it to the terms.
         pinned: The version of the catalog's that it is; None for the agent of a profile.
+        loop: Bounds of its runs' loop.
     """
 
     agent_id: str
@@ -148,6 +158,7 @@ class AgentDefinition:
     approval: Terms = field(default_factory=Terms)
     pinned: Pinned | None = None
     approval_roles: tuple[str, ...] = ()
+    loop: LoopLimits = field(default_factory=LoopLimits)
 
     @property
     def label(self) -> str:
@@ -226,7 +237,13 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as its row tells it."""
+    """A run as its row tells it.
+
+    Attributes:
+        answer: What it says; in a list only as far as `ANSWER_EXCERPT`, and one character more where there is more.
+        questions: What it waits for a person to answer.
+        retry: The next try of a model call that failed, while that is waited for.
+    """
 
     brief: RunSpec
     status: RunStatus
@@ -238,6 +255,8 @@ class Run:
     error_message: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    questions: tuple[Question, ...] = ()
+    retry: ModelRetry | None = None
 
     def require_open(self) -> None:
         """Refuses what makes no sense after the end.

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import Instructions
+from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, Pinned
 
 
@@ -74,12 +75,13 @@ class ResolvedVersion:
     instructions: Instructions
     deprecated_at: datetime | None = None
 
-    def definition(self, models: tuple[str, ...], approval: Terms) -> AgentDefinition:
+    def definition(self, models: tuple[str, ...], approval: Terms, loop: LoopLimits) -> AgentDefinition:
         """The agent that a run begins with.
 
         Args:
             models: LiteLLM names, the preferred first.
             approval: The terms under which its calls are approved.
+            loop: Bounds of its runs' loop, where the version sets none.
         """
         says = self.instructions
         return AgentDefinition(
@@ -94,4 +96,5 @@ class ResolvedVersion:
             approval_roles=says.approval_roles,
             approval=approval,
             pinned=self.pinned,
+            loop=loop.changed(says.loop),
         )

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskforce.core.domain.runs.todo import TodoList
-from taskforce.core.interfaces.llm import ChatMessage, Reasoning, RequestedCall
+from taskforce.core.interfaces.llm import ChatMessage, Finish, Reasoning, RequestedCall
 
 SHOWN_LIMIT = 8_000
 SHOWN_TAIL = 1_000
@@ -53,8 +53,10 @@ class Entry:
         tool_call_id: The model's name of the call that it observes.
         status: How the call went.
         duration_ms: Milliseconds that the reply or the call took.
-        whole_size: Characters of the whole result, where only a part is shown.
+        whole_size: Characters of the whole result, or of a reply's words, where only a part is shown.
         reasoning: What the model wrote before a reply, where its provider wants that back.
+        finish: Why a reply ended, where the model did not end it.
+        dropped: Tool calls of a reply that are not kept, for it asked for more than a step carries.
     """
 
     step: int
@@ -70,6 +72,8 @@ class Entry:
     duration_ms: int | None = None
     whole_size: int | None = None
     reasoning: Reasoning | None = None
+    finish: Finish = "stop"
+    dropped: int = 0
 
     def size(self) -> int:
         """Characters that it takes up, about."""

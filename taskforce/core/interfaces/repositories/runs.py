@@ -1,12 +1,14 @@
 """What the use cases ask of storage about runs and what hangs on them, within one transaction of one tenant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.metering.usage import StepUsage, UsageEntry
 from taskforce.core.domain.paging import Page
+from taskforce.core.domain.runs.model_retry import ModelRetry
+from taskforce.core.domain.runs.questions import Question
 from taskforce.core.domain.runs.records import Erased, Event, RunFilter
 from taskforce.core.domain.runs.run import Ending, Limits, Run, RunSpec, RunStatus, Totals
 from taskforce.core.domain.runs.transcript import Entry, Exchange
@@ -29,7 +31,7 @@ class Runs(Protocol):
         ...
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        """A page of runs, newest first."""
+        """A page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
         ...
 
     async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
@@ -68,8 +70,15 @@ class Runs(Protocol):
         """Marks a run that has not begun as running, and tells it; what has begun, or ended, stays as it is."""
         ...
 
-    async def set_status(self, run_id: str, status: RunStatus, waiting_for: str | None) -> bool:
-        """Changes the status of an open run; False when nothing changed."""
+    async def set_status(
+        self,
+        run_id: str,
+        status: RunStatus,
+        waiting_for: str | None,
+        questions: Sequence[Question] = (),
+        retry: ModelRetry | None = None,
+    ) -> bool:
+        """Changes the status of an open run, and what it waits for; False when nothing changed."""
         ...
 
     async def total(self, run_id: str) -> None:
@@ -147,8 +156,14 @@ class Transcripts(Protocol):
 class Words(Protocol):
     """What people add to a run while it works, before the model hears it."""
 
-    async def add(self, run_id: str, word_id: str, author_id: str, text: str, now: datetime) -> None:
-        """Keeps a word until the model hears it."""
+    async def add(
+        self, run_id: str, word_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+    ) -> None:
+        """Keeps a word until the model hears it, or the tool whose question it answers."""
+        ...
+
+    async def answers(self, run_id: str) -> Mapping[str, str]:
+        """The words that answer a question, by the question's id."""
         ...
 
     async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """What hangs on a run in PostgreSQL: words, effects, whole results, files, events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -48,6 +48,7 @@ def _write() -> sa.ClauseElement:
 _ADD_WORD, _BEGIN, _ADD_RESULT = (Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS))
 _SAID = _WORDS.c.word_id == sa.any_(sa.bindparam("words", type_=ARRAY(_WORDS.c.word_id.type)))
 _GET_WORDS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _SAID))
+_ANSWERS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _WORDS.c.question_id.is_not(None)))
 _PART = sa.func.substr(_RESULTS.c.content, sa.bindparam("first", type_=INT), sa.bindparam("length", type_=INT))
 _READ_RESULT = Query(sa.select(_PART).where(where(_RESULTS, "run_id", "step", "call")))
 _READ_FILE = Query(sa.select(_FILES.c.content).where(where(_FILES, "run_id", "path")))
@@ -62,10 +63,19 @@ _AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=I
 class WordRows(Repository):
     """See `Words`."""
 
-    async def add(self, run_id: str, word_id: str, author_id: str, text: str, now: datetime) -> None:
-        """Keeps a word until the model hears it."""
-        values = {"run_id": run_id, "word_id": word_id, "author_id": author_id, "text": storable(text), "at": now}
-        await self._connection.change(_ADD_WORD, {"tenant_id": self._tenant_id, **values})
+    async def add(
+        self, run_id: str, word_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+    ) -> None:
+        """Keeps a word until the model hears it, or the tool whose question it answers."""
+        said = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
+        await self._connection.change(
+            _ADD_WORD, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": word_id, **said}
+        )
+
+    async def answers(self, run_id: str) -> Mapping[str, str]:
+        """The words that answer a question, by the question's id."""
+        rows = await self._connection.all(_ANSWERS, self._of(run_id=run_id))
+        return {row.question_id: row.word_id for row in rows}
 
     async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
         """(author, text) in the order asked; ids that are not there are left out."""

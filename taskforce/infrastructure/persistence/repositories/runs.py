@@ -11,8 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables.runs import RunRow, RunWordRow, SessionRow
 from models.tables.usage import UsageRow
 from taskforce.core.domain.paging import Page
+from taskforce.core.domain.runs.model_retry import ModelRetry
+from taskforce.core.domain.runs.questions import Question
 from taskforce.core.domain.runs.records import Erased, RunFilter
 from taskforce.core.domain.runs.run import (
+    ANSWER_EXCERPT,
     FINAL,
     HARD_LIMITS,
     AgentDefinition,
@@ -33,7 +36,8 @@ ERASED_ROWS = 20_000
 """A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
 
 _RUNS, _SESSIONS, _USAGE, _WORDS = table(RunRow), table(SessionRow), table(UsageRow), table(RunWordRow)
-_AGENT = Codec(AgentDefinition)
+_AGENT, _RETRY = Codec(AgentDefinition), Codec(ModelRetry)
+_QUESTIONS = Codec(tuple[Question, ...])
 _OPEN = sa.and_(*(_RUNS.c.status != status.value for status in sorted(FINAL)))
 _COUNTERS = ("steps", "tool_calls", "input_tokens", "output_tokens", "cached_tokens", "wasted_tokens", "event_seq")
 
@@ -67,17 +71,21 @@ def _sum(column: sa.ColumnElement[int], condition: sa.ColumnElement[bool]) -> sa
 
 
 _OF_RUN = where(_RUNS, "run_id")
-_ENDING = ("status", "stop_reason", "error_code", "error_message", "answer", "waiting_for", "finished_at")
+_WAITS = ("waiting_for", "questions", "retry")
+_ENDING = ("status", "stop_reason", "error_code", "error_message", "answer", "finished_at", *_WAITS)
 _ADD_SESSION = Query(insert(_SESSIONS).on_conflict_do_nothing())
 _OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id")))
 _ADD = Query(sa.insert(_RUNS))
 _GET = Query(sa.select(_RUNS).where(_OF_RUN))
+# What stands behind an excerpt stays in the database.
+_EXCERPT = sa.func.left(_RUNS.c.answer, ANSWER_EXCERPT + 1).label("answer")
+_LISTED = [*(column for column in _RUNS.c if column.name != "answer"), _EXCERPT]
 _EXCHANGES = Query(_exchanges())
 _LOCKED = Query(sa.select(_RUNS).where(_OF_RUN).with_for_update())
 _SET_LIMITS = Query(sa.update(_RUNS).where(_OF_RUN), sets=tuple(HARD_LIMITS))
 _BEGUN = {"status": RunStatus.RUNNING.value, "started_at": sa.bindparam("now", type_=_RUNS.c.started_at.type)}
 _BEGIN = milestone(sa.update(_RUNS).where(_OF_RUN, _OPEN, _RUNS.c.started_at.is_(None)).values(_BEGUN))
-_SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", "waiting_for"))
+_SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", *_WAITS))
 _TOTAL = Query(_totalled())
 # Written as the index `runs_open` is.
 STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
@@ -130,7 +138,7 @@ class RunRows(Repository):
             "claimed_roles": None if brief.claimed_roles is None else sorted(brief.claimed_roles),
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
-        await self._connection.change(_ADD, {**empty, **values, **dict.fromkeys(_COUNTERS, 0)})
+        await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
 
     async def get(self, run_id: str) -> Run | None:
         """The run, if the tenant has it."""
@@ -143,8 +151,8 @@ class RunRows(Repository):
         return None if run is None else run.brief
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        """A page of runs, newest first."""
-        query = sa.select(_RUNS).where(_RUNS.c.tenant_id == self._tenant_id)
+        """A page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
+        query = sa.select(*_LISTED).where(_RUNS.c.tenant_id == self._tenant_id)
         for name in ("status", "session_id", "agent_id", "user_id"):
             wanted = getattr(which, name)
             if wanted is not None:
@@ -200,9 +208,18 @@ class RunRows(Repository):
         values = {"kind": milestone, "content": {}, "now": now}
         await self._connection.later(_BEGIN, {**self._of(run_id=run_id), **values})
 
-    async def set_status(self, run_id: str, status: RunStatus, waiting_for: str | None) -> bool:
-        """Changes the status of an open run."""
-        return await self._update(_SET_STATUS, run_id, status=status.value, waiting_for=waiting_for)
+    async def set_status(
+        self,
+        run_id: str,
+        status: RunStatus,
+        waiting_for: str | None,
+        questions: Sequence[Question] = (),
+        retry: ModelRetry | None = None,
+    ) -> bool:
+        """Changes the status of an open run, and what it waits for."""
+        waits = {"waiting_for": waiting_for, "questions": storable_json(_QUESTIONS.dump(tuple(questions)))}
+        tries = None if retry is None else storable_json(_RETRY.dump(retry))
+        return await self._update(_SET_STATUS, run_id, status=status.value, **waits, retry=tries)
 
     async def total(self, run_id: str) -> None:
         """Adds up the usage records into the run's row; doing it again gives the same."""
@@ -212,13 +229,15 @@ class RunRows(Repository):
         self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
     ) -> Totals | None:
         """Ends an open run and adds up its usage records, if it has so many words."""
-        values = {
+        values: dict[str, object] = {
             "status": ending.status.value,
             "stop_reason": ending.stop_reason,
             "error_code": ending.error_code,
             "error_message": None if ending.error_message is None else storable(ending.error_message),
             "answer": None if answer is None else storable(answer),
             "waiting_for": None,
+            "questions": [],
+            "retry": None,
             "finished_at": now,
         }
         closing = _CLOSE if words is None else _CLOSE_HEARD
@@ -260,6 +279,8 @@ def _run(row: Row) -> Run:
         error_message=row.error_message,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        questions=_QUESTIONS.load(row.questions),
+        retry=None if row.retry is None else _RETRY.load(row.retry),
     )
 
 

@@ -108,6 +108,8 @@ def _row(entry: Entry) -> dict[str, object]:
         "duration_ms": entry.duration_ms,
         "whole_size": entry.whole_size,
         "reasoning": entry.reasoning and [entry.reasoning.model, entry.reasoning.field, entry.reasoning.text],
+        "finish": None if entry.finish == "stop" else entry.finish,
+        "dropped": entry.dropped or None,
     }
     return {
         "step": entry.step,
@@ -136,4 +138,6 @@ def _entry(row: Row | Mapping[str, Any]) -> Entry:
         duration_ms=data.get("duration_ms"),
         whole_size=data.get("whole_size"),
         reasoning=Reasoning(*reasoning) if reasoning else None,
+        finish=data.get("finish", "stop"),
+        dropped=data.get("dropped", 0),
     )

@@ -8,7 +8,7 @@ from taskforce.core.interfaces.tools import ToolContext, ToolFailure
 from taskforce.infrastructure.tools.declaration import tool
 
 
-@tool(quick=True, asks_person=True)
+@tool(idempotent=True, quick=True, asks_person=True)
 async def ask_user(question: Annotated[str, Field(min_length=1, max_length=4000)], context: ToolContext) -> str:
     """Asks the user a question and waits for the answer. Use it when only the user can know or decide something.
 

@@ -15,7 +15,7 @@ MAX_NUMBER = 2**31 - 1 - PART
 @tool(quick=True)
 async def read_result(
     step: Annotated[int, Field(ge=1, le=MAX_NUMBER)],
-    call: Annotated[int, Field(ge=1, le=MAX_NUMBER)],
+    call: Annotated[int, Field(ge=0, le=MAX_NUMBER)],
     context: ToolContext,
     offset: Annotated[int, Field(ge=0, le=MAX_NUMBER)] = 0,
 ) -> str:
@@ -23,7 +23,7 @@ async def read_result(
 
     Args:
         step: The step of the result, as the cut result names it.
-        call: The call within that step, as the cut result names it.
+        call: The call within that step, as the cut result names it; 0 for your own words.
         context: Lent by the product; the model does not see it.
         offset: Where to begin, in characters.
     """

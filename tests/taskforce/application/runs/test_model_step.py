@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from taskforce.application.runs.model_step import CLOSING, ModelStep, ModelStepInput, ModelStepResult
+from taskforce.application.runs.closing_turn import CLOSING
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.ids import new_id
-from taskforce.core.domain.runs.run import Ending, Limits, RunSpec, RunStatus
+from taskforce.core.domain.runs.run import Ending, Limits, RunSpec, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -128,7 +130,7 @@ async def test_the_closing_turn_has_no_tools_and_ends_in_words(
     thought = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, closing=True))
     assert thought.calls == 0
     assert "tools" not in scripted.requests[-1]
-    assert last_messages(scripted)[-1]["content"] == CLOSING
+    assert last_messages(scripted)[-1]["content"] == CLOSING[StopReason.MAX_STEPS]
     reply = await stage.observed(run_id, 0, 2)
     assert reply is not None
     assert (reply.text, reply.tool_calls) == ("As far as I came.", ())

@@ -8,7 +8,8 @@ import structlog
 
 from taskforce.application.runs.control import Saying, say
 from taskforce.application.runs.log_context import COMPLETED, STARTED
-from taskforce.application.runs.model_step import ModelStep, ModelStepInput, ModelStepResult
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.llm import ChatModel, ModelFailure, ModelReply, ModelRequest

@@ -12,6 +12,7 @@ from taskforce.application.runs.pinning import find_startable
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, DomainError, Missing
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.runs.selection import ResolvedVersion, VersionSelector
 from tests.fixtures.agents import NOW, keep_published, make_acting
@@ -28,7 +29,7 @@ async def counter(stage: Stage) -> ResolvedVersion:
 
 
 async def start(stage: Stage, counter: ResolvedVersion) -> AcceptedRun:
-    agent = counter.definition(("openai/scripted",), Terms())
+    agent = counter.definition(("openai/scripted",), Terms(), LoopLimits())
     return await create_run(stage.database, stage.mission(agent=agent), stage.now)
 
 

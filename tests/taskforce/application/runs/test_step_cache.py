@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from taskforce.application.runs.model_step import ModelStep, ModelStepInput
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.ids import new_id

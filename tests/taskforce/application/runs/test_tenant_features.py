@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.access.policy_documents import StoredPolicies
-from taskforce.application.runs.model_step import ModelStep, ModelStepInput
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.application.runs.tool_checks import CLEARED_FOR, ToolCallPolicy
 from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.ids import new_id

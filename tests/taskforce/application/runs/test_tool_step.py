@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 import structlog
 
-from taskforce.application.runs.tool_checks import MAX_CALLS
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import effect_id, new_id
@@ -83,9 +82,10 @@ async def test_a_refusal_is_told_once(stage: Stage) -> None:
 
 
 async def test_a_step_has_at_most_so_many_calls(stage: Stage) -> None:
-    run_id = await stage.asked(*[("echo", {"text": "x"})] * (MAX_CALLS + 2))
-    assert await allowed(stage, run_id) == list(range(1, MAX_CALLS + 1))
-    assert (await stage.told(run_id, MAX_CALLS + 1)).startswith("Refused: at most")
+    most = AGENT.loop.max_calls_per_reply
+    run_id = await stage.asked(*[("echo", {"text": "x"})] * (most + 2))
+    assert await allowed(stage, run_id) == list(range(1, most + 1))
+    assert (await stage.told(run_id, most + 1)).startswith(f"Refused: you asked for {most + 2} tool calls at once")
 
 
 async def test_a_tool_outside_the_agents_list_does_not_exist_for_it(stage: Stage) -> None:
