@@ -42,6 +42,9 @@ _REFUSALS: Mapping[str, type[DomainError]] = {
     "content_changed": Conflict,
     "subject_changed": Conflict,
     "not_editable": Conflict,
+    "proof_expired": Conflict,
+    "data_invalid": Invalid,
+    "data_conflict": Conflict,
 }
 """What the workflow may answer; any other code says that something went wrong behind the gateway."""
 
