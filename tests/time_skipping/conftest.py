@@ -14,8 +14,7 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions
-from tests.fixtures.stack import PROOF_KEY
-from tests.time_skipping.server_time import ServerTime
+from tests.time_skipping.server_time import ServerTime, SkippedClient
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import DATA_CONVERTER
@@ -37,11 +36,13 @@ class Skipping:
         env: The server; `env.sleep` lets its time pass.
         workflow_client: The product's door to it.
         parts: Those of its worker, whose clock follows the server's.
+        clock: That clock.
     """
 
     env: WorkflowEnvironment
     workflow_client: WorkflowClient
     parts: WorkerParts
+    clock: ServerTime
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +64,12 @@ async def skipping(server_program: str, parts: WorkerParts) -> AsyncIterator[Ski
     )
     async with environment as env:
         clock.follow(env.get_current_time)
-        workflow_client = WorkflowClient(env.client, TASK_QUEUE, PROOF_KEY, clock)
+        workflow_client = SkippedClient(env.client, TASK_QUEUE, clock)
         await _add_search_attributes(env)
         # People here sign in by everybody's clock, which the server has long left behind.
         skipped = replace(parts, clock=clock, rules=AccessRules(claims_age=timedelta(days=3_650)))
         async with build_worker(env.client, TASK_QUEUE, skipped):
-            yield Skipping(env, workflow_client, skipped)
+            yield Skipping(env, workflow_client, skipped, clock)
 
 
 async def _add_search_attributes(env: WorkflowEnvironment) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 from temporalio import client, worker
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
+from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
+from tests.fixtures.stack import PROOF_KEY
+from workflows.client.client import WorkflowClient
+
 _Reading = tuple[datetime, float]
 
 
@@ -38,6 +42,30 @@ class ServerTime(client.Interceptor, worker.Interceptor):
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _Reads(next, self)
+
+
+class SkippedClient(WorkflowClient):
+    """The product's door to a server that skips: what goes through it is vouched for by the server's time.
+
+    Args:
+        client: A client of the server.
+        task_queue: The queue that the workers poll.
+        clock: The server's time.
+    """
+
+    def __init__(self, client: client.Client, task_queue: str, clock: ServerTime) -> None:
+        super().__init__(client, task_queue, PROOF_KEY, clock)
+        self._server = clock
+
+    async def change_request(self, tenant_id: str, request_id: str, wish: ChangeInput) -> DecisionOutcome:
+        await self._server.read()
+        return await super().change_request(tenant_id, request_id, wish)
+
+    async def decide(
+        self, tenant_id: str, request_id: str, decision: DecisionInput, update_id: str | None = None
+    ) -> DecisionOutcome:
+        await self._server.read()
+        return await super().decide(tenant_id, request_id, decision, update_id)
 
 
 class _Reads(ActivityInboundInterceptor):

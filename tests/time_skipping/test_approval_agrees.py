@@ -11,10 +11,9 @@ from hypothesis import given
 from tests.fixtures.approval_model import DRAFT, Drafts, Real
 from tests.fixtures.approval_sequences import KNOWN_IN_TIME, Pair, Play, always_the_same, plays
 from tests.fixtures.missions import Missions
-from tests.fixtures.stack import PROOF_KEY
 from tests.time_skipping.conftest import Skipping
+from tests.time_skipping.server_time import SkippedClient
 from worker import build_worker
-from workflows.client.client import WorkflowClient
 
 pytestmark = pytest.mark.time_skipping
 QUEUE = "skipping-drafts"
@@ -37,7 +36,7 @@ class Skipped:
 async def real(skipping: Skipping) -> AsyncIterator[Callable[[], Real]]:
     """Makes the real side of a play, in a tenant of its own, with a worker that knows of drafts."""
     client, drafts = skipping.env.client, Drafts()
-    workflow_client, database = WorkflowClient(client, QUEUE, PROOF_KEY, skipping.parts.clock), skipping.parts.database
+    workflow_client, database = SkippedClient(client, QUEUE, skipping.clock), skipping.parts.database
     async with build_worker(client, QUEUE, replace(skipping.parts, handlers={DRAFT: drafts})):
         yield lambda: Real(Missions(database, workflow_client, f"tenant-{uuid4().hex[:12]}"), client, drafts)
 

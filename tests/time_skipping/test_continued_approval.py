@@ -11,11 +11,10 @@ from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.approvals.terms import ActionKind, TimedAction
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions
-from tests.fixtures.stack import PROOF_KEY
 from tests.time_skipping.conftest import Skipping
+from tests.time_skipping.server_time import SkippedClient
 from worker import build_worker
 from workflows.approval import ApprovalWorkflow
-from workflows.client.client import WorkflowClient
 
 pytestmark = pytest.mark.time_skipping
 
@@ -33,7 +32,7 @@ async def test_ninety_days_go_on_over_the_parts_of_a_request(
 ) -> None:
     monkeypatch.setattr(ApprovalWorkflow, "_is_long", has_just_been_decided)
     queue = f"continued-{uuid4().hex[:8]}"
-    missions = Missions(database, WorkflowClient(skipping.env.client, queue, PROOF_KEY, skipping.parts.clock), tenant)
+    missions = Missions(database, SkippedClient(skipping.env.client, queue, skipping.clock), tenant)
     for who in ("bob", "carol"):
         await missions.person(who, "admin")
     runner = UnsandboxedWorkflowRunner()

@@ -251,3 +251,13 @@ def test_outside_development_no_secret_is_made_up(home: Path) -> None:
     up.close()
     assert event["code"] == "bad_setting"
     assert not (up.home.path / "dev-secret").exists()
+
+
+def test_outside_development_no_encryption_key_is_made_up(home: Path) -> None:
+    up = Up(home, TASKFORCE_PROFILE="enterprise", JWT_SECRET="x" * 32)
+    event = up.event("failed")
+    up.process.wait(SECONDS)
+    up.close()
+    assert event["code"] == "bad_setting"
+    assert "TASKFORCE_ENCRYPTION_KEY" in str(event["message"])
+    assert not (up.home.path / "encryption-key").exists()

@@ -65,12 +65,11 @@ def test_a_message_means_the_same_whether_what_it_leaves_out_is_written_or_not()
     assert short.proven("acme", "r1") == long.proven("acme", "r1") == read.proven("acme", "r1")
 
 
-@pytest.mark.parametrize("part", ["nonce", "code"])
-def test_no_part_of_it_may_change(part: str) -> None:
+def test_no_part_of_it_may_change() -> None:
     proof = KEY.prove(SAID, NOW)
-    changed = replace(proof, nonce="0" * 64) if part == "nonce" else replace(proof, code="0" * 64)
-    assert not KEY.fits(SAID, changed)
-    assert not KEY.fits(SAID, replace(KEY.prove(SAID, NOW), made_at=NOW + timedelta(seconds=1)))
+    assert not KEY.fits(SAID, replace(proof, nonce="0" * 32))
+    assert not KEY.fits(SAID, replace(proof, code="0" * 64))
+    assert not KEY.fits(SAID, replace(proof, made_at=NOW + timedelta(seconds=1)))
 
 
 @pytest.mark.parametrize(
