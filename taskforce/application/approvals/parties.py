@@ -56,9 +56,10 @@ class Issuers:
         user = await self.records.users.get(user_id)
         if user is None or user.kind != "service":
             return
-        for made in await self.records.access_grants.of({user_id}):
-            if made.role is None:
-                await self.follow(made.given_by, made.key_id)
+        makers = [one for one in await self.records.access_grants.of({user_id}) if one.role is None]
+        self.unknown = self.unknown or not makers
+        for made in makers:
+            await self.follow(made.given_by, made.key_id)
 
 
 async def is_automated(records: Records, user_id: str, key_id: str) -> bool:
@@ -100,13 +101,15 @@ async def deciding_party(
         on_behalf_of: In whose place.
 
     Raises:
-        Conflict: As `Issuers.follow`.
+        Conflict: As `Issuers.follow`; also where it is not known who issued a key, or made a service account.
     """
     who, terms = request.approval.who, request.approval.terms
     behind = Issuers(records)
     await behind.follow(approver.user_id, approver.key_id)
     if on_behalf_of is not None:
         await behind.follow(on_behalf_of, None)
+    if behind.unknown:
+        raise Conflict("not_independent", "Who issued this key, or made this service account, is not known.")
     # In somebody's place they decide by that one's right; of who has none any more every grant counts.
     speaks = next((one for one in approver.stands_for if one.user_id == on_behalf_of), approver)
     standing = Standing(speaks.roles & frozenset(who.roles), speaks.user_id in who.people)

@@ -17,6 +17,7 @@ from taskforce.core.domain.approvals.parties import MOST_PEOPLE
 from taskforce.core.domain.approvals.records import HistoryEntry
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.ids import new_id
 from tests.taskforce.application.identity.test_users import actor
 from tests.taskforce.application.scenario import AGENT, RULES, Stage
@@ -127,14 +128,23 @@ async def test_a_key_issued_by_a_key_that_somebody_else_issued_decides_nothing(s
     assert await word(stage, request_id, "adam", own) == "key_may_not"
 
 
-async def test_a_key_whose_issuer_is_not_known_decides_nothing(stage: Stage) -> None:
-    request_id, own = await asked(stage), await key(stage, "ada", "ada")
+@pytest.mark.parametrize(("terms", "code"), [(TERMS, "key_may_not"), (OPEN_TO_KEYS, "not_independent")])
+async def test_a_key_whose_issuer_is_not_known_decides_nothing(stage: Stage, terms: Terms, code: str) -> None:
+    request_id, own = await asked(stage, terms=terms), await key(stage, "ada", "ada")
     async with stage.database.tenant(stage.tenant_id) as records:
         made = await records.keys.get(own)
         assert made is not None
         nameless = replace(made, key_id=new_id(), hash="0" * 64, created_by="")
         await records.keys.add(nameless)
-    assert await word(stage, request_id, "ada", nameless.key_id) == "key_may_not"
+    assert await word(stage, request_id, "ada", nameless.key_id) == code
+
+
+async def test_a_service_account_whose_maker_is_not_known_decides_nothing(stage: Stage) -> None:
+    request_id = await asked(stage, terms=OPEN_TO_KEYS)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        found = UserRecord(stage.tenant_id, "svc", "svc", kind="service", granted_roles=OPERATOR)
+        await records.users.add(found, stage.now)
+    assert await word(stage, request_id, "svc", await key(stage, "ada", "svc")) == "not_independent"
 
 
 async def test_nobody_speaks_by_the_key_of_another(stage: Stage) -> None:
