@@ -9,9 +9,12 @@ from typing import Any
 from temporalio import client, worker
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from models.messages.approvals import ChangeInput, DecisionInput, DecisionOutcome
+from taskforce.core.domain.approvals.changes import Change
+from taskforce.core.domain.approvals.submissions import DecisionResult, SubmittedDecision
 from tests.fixtures.stack import PROOF_KEY
+from workflows.client.approvals import ApprovalClient
 from workflows.client.client import WorkflowClient
+from workflows.client.executions import WorkflowExecutions
 
 _Reading = tuple[datetime, float]
 
@@ -55,15 +58,21 @@ class SkippedClient(WorkflowClient):
 
     def __init__(self, client: client.Client, task_queue: str, clock: ServerTime) -> None:
         super().__init__(client, task_queue, PROOF_KEY, clock)
+        self.approvals = _SkippedApprovals(WorkflowExecutions(client, task_queue), clock)
+
+
+class _SkippedApprovals(ApprovalClient):
+    def __init__(self, executions: WorkflowExecutions, clock: ServerTime) -> None:
+        super().__init__(executions, PROOF_KEY, clock)
         self._server = clock
 
-    async def change_request(self, tenant_id: str, request_id: str, wish: ChangeInput) -> DecisionOutcome:
+    async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
         await self._server.read()
-        return await super().change_request(tenant_id, request_id, wish)
+        return await super().change(tenant_id, request_id, change)
 
     async def decide(
-        self, tenant_id: str, request_id: str, decision: DecisionInput, update_id: str | None = None
-    ) -> DecisionOutcome:
+        self, tenant_id: str, request_id: str, decision: SubmittedDecision, update_id: str | None = None
+    ) -> DecisionResult:
         await self._server.read()
         return await super().decide(tenant_id, request_id, decision, update_id)
 

@@ -17,14 +17,14 @@ from hypothesis.stateful import (
 )
 
 from taskforce.application.approval_handlers.agent_publication import AgentPublicationHandler
-from taskforce.application.approvals.decisions import ApprovalDecisions
+from taskforce.application.approvals.decisions import ApprovalDecisions, RecordedDecision
 from taskforce.application.catalog import AgentCatalog, agents, publishing, versions
 from taskforce.application.catalog.agents import Named, NewAgent
 from taskforce.application.catalog.publishing import AGENT_PUBLISH, Submission
 from taskforce.application.catalog.versions import InFlight, NewVersion, Retirement, Revision
 from taskforce.application.identity.principals import Actor
 from taskforce.application.runs.run_cache import RunCache
-from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.agent import Agent
 from taskforce.core.domain.catalog.definition import Offered
@@ -129,8 +129,11 @@ class Catalogs(RuleBasedStateMachine):
             agent, request = await publishing.request_for(self.database, actor, slug, which)
             publishing.require_waiting(actor, agent, which, verdict, publishing.Read())
             assert request is not None
+            request_id = request.approval.request_id
+            said = Decision("bob", verdict, "as I say", Channel.API, actor.now)
+            await self.decisions.record(self.tenant, request_id, RecordedDecision(said))
             status = ApprovalStatus.APPROVED if verdict is Verdict.APPROVE else ApprovalStatus.REJECTED
-            await self.decisions.close(self.tenant, request.approval.request_id, status, "as I say")
+            await self.decisions.close(self.tenant, request_id, status, "as I say")
 
         self._both(lambda: decide(agent_id, which, "bob"), close)
 

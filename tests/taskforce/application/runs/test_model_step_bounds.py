@@ -15,7 +15,7 @@ from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.reply import TEXT_KEPT
 from taskforce.core.domain.runs.run import AgentDefinition, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import CallStatus
-from taskforce.core.interfaces.llm import ChatModel, Finish, ModelReply, ModelRequest
+from taskforce.core.interfaces.llm import ChatModel, Finish, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, status, text, tool_calls
 from tests.taskforce.application.runs.test_model_step import last_messages, model, model_step
@@ -34,12 +34,30 @@ async def take(stage: Stage, model_step: ModelStep, run_id: str, step: int = 1, 
     return await model_step.run(ModelStepInput(stage.tenant_id, run_id, step, attempt=1, told=0, **more))
 
 
+class Asking:
+    """A model that asks for these calls, however many, as the model's own door would not let pass."""
+
+    def __init__(self, model: ChatModel, *calls: tuple[str, object]) -> None:
+        self._model = model
+        self._calls = tuple(
+            RequestedCall(f"c{number}", name, json.dumps(arguments)) for number, (name, arguments) in enumerate(calls)
+        )
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
+        return replace(await self._model.complete(request, on_text), tool_calls=self._calls)
+
+
+def step_of(stage: Stage, model: ChatModel) -> ModelStep:
+    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
+
+
 @pytest.mark.parametrize("name", ["echo", "no.such tool" * 50, "<|tool|>\u2028"])
 async def test_a_reply_of_thousands_of_calls_runs_as_many_as_may_and_tells_of_the_others_once(
-    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM, name: str
+    stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM, name: str
 ) -> None:
     run_id = (await stage.accepted(agent=bounded(max_calls_per_reply=3))).run_id
-    scripted.script([tool_calls([(name, {"text": str(number)}) for number in range(2_000)])])
+    scripted.script([LOOKS])
+    model_step = step_of(stage, Asking(model, *((name, {"text": str(number)}) for number in range(2_000))))
     result = await take(stage, model_step, run_id)
     assert [one.call for one in result.allowed or ()] == ([1, 2, 3] if name == "echo" else [])
     assert result.calls == 4
@@ -54,10 +72,11 @@ async def test_a_reply_of_thousands_of_calls_runs_as_many_as_may_and_tells_of_th
 
 
 async def test_arguments_that_are_too_large_are_refused_without_being_kept(
-    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
+    stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
-    scripted.script([tool_calls([("echo", {"text": "x" * 1_100_000}), ("echo", {"text": "y"})])])
+    scripted.script([LOOKS])
+    model_step = step_of(stage, Asking(model, ("echo", {"text": "x" * 1_100_000}), ("echo", {"text": "y"})))
     result = await take(stage, model_step, run_id)
     assert [one.call for one in result.allowed or ()] == [2]
     assert (await stage.told(run_id)).startswith("Refused: the arguments of all calls")
@@ -95,8 +114,7 @@ async def test_an_answer_that_was_cut_does_not_complete_the_run(
     stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM, finish: Finish, reason: StopReason
 ) -> None:
     run_id = (await stage.accepted()).run_id
-    cut = Finishing(model, finish)
-    model_step = ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, cut, TOOLS, stage.live, stage.clock)
+    model_step = step_of(stage, Finishing(model, finish))
     scripted.script([tool_calls([("echo", {"text": "x"})], says="First I"), text("The answer is f")])
     first = await take(stage, model_step, run_id)
     assert (first.calls, first.stop_reason) == (1, None)

@@ -27,7 +27,9 @@ async def approved(stage: Stage, run_id: str, status: ApprovalStatus = ApprovalS
     """Opens the request for a call and ends it."""
     request_id = new_id()
     await stage.decisions.open_call(stage.ref(run_id, call), request_id)
-    if status is not ApprovalStatus.PENDING:
+    if status is ApprovalStatus.APPROVED:
+        await stage.approve(request_id)
+    elif status is not ApprovalStatus.PENDING:
         await stage.decisions.close(stage.tenant_id, request_id, status, "said so")
     return request_id
 
