@@ -53,6 +53,12 @@ def test_python_in_a_document_imports_what_there_is(document: Document) -> None:
     assert [name for block in document.python() for name in missing_imports(block)] == []
 
 
+@every_document
+def test_every_make_target_in_backticks_is_there(document: Document) -> None:
+    there = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", document.prose)) <= there
+
+
 @every_decision
 def test_a_decision_says_its_status_its_date_and_what_else_was_weighed(decision: Document) -> None:
     found = HEAD.match(decision.text)
