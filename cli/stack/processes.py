@@ -156,6 +156,17 @@ def environment_without(*prefixes: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
+def environment_of(names: Sequence[str]) -> dict[str, str]:
+    """Those variables of this process's environment that a child is meant to see.
+
+    Args:
+        names: Whole names, or beginnings that end in `*`.
+    """
+    whole = {name for name in names if not name.endswith("*")}
+    beginnings = tuple(name[:-1] for name in names if name.endswith("*"))
+    return {name: value for name, value in os.environ.items() if name in whole or name.startswith(beginnings)}
+
+
 def command_name(pid: int) -> str | None:
     """The name of the program that a process runs, or None when there is no such process."""
     if not _started(pid):  # also one that has ended and that nobody has collected

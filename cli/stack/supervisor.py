@@ -256,7 +256,9 @@ class Stack:
     def _tell_of_opened(self, opened: Sequence[Path]) -> None:
         if opened:
             names = ", ".join(map(str, opened))
-            self._report.note(f"opened for others to pass (o+x), as root's PostgreSQL runs as `nobody`: {names}")
+            self._report.note(
+                f"opened for others to pass (o+x), as root's PostgreSQL runs as a user of its own: {names}"
+            )
 
     def _at_head(self) -> bool:
         """Asks the database itself: the process that would find the same takes seconds to import what it needs."""
