@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from cli.stack.environments import chosen
 from cli.stack.home import exclusive
 from cli.stack.postgres_account import Account
 from cli.stack.postgres_passwords import PasswordFile
-from cli.stack.processes import LINUX, command_name, environment_of, running_in, tail, wait_until
+from cli.stack.processes import LINUX, command_name, running_in, tail, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid, Unavailable
 
 OWNER = "taskforce_owner"
@@ -334,7 +335,7 @@ class EmbeddedPostgres:
                 stdin=stdin,
                 stdout=output,
                 stderr=errors,
-                env={**environment_of(_VARIABLES), "PGPASSFILE": str(self._passwords.path)},
+                env={**chosen(os.environ, _VARIABLES), "PGPASSFILE": str(self._passwords.path)},
                 cwd="/",
                 check=False,
                 start_new_session=True,
@@ -363,7 +364,7 @@ def programs() -> Path:
 def major_version() -> str:
     """The major version of the embedded PostgreSQL, as its data directories name it."""
     command = [str(programs() / "postgres"), "--version"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env={})  # noqa: S603
     return answer.stdout.split()[-1].partition(".")[0]
 
 

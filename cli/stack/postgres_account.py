@@ -100,7 +100,7 @@ class Account:
         # Asked of the kernel, as that account, for it knows of access lists and groups.
         script = 'test -x "$1" && test -x "$2" && test -r "$2"'
         command = ["/bin/sh", "-c", script, "sh", str(data_parent), str(programs / "bin" / "postgres")]
-        return subprocess.run(command, cwd="/", check=False, **self.run_as()).returncode == 0  # noqa: S603
+        return subprocess.run(command, cwd="/", env={}, check=False, **self.run_as()).returncode == 0  # noqa: S603
 
     def _passes(self, directory: Path) -> bool:
         found = directory.stat()
