@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from hypothesis import settings
 from temporalio.client import Client
 
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -23,6 +24,10 @@ from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, Stack, StackAddress, 
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
+
+# An example that takes longer than 200 ms says something of the machine, not of the product.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 _STACK = pytest.StashKey[Stack]()
 _ADDRESS = pytest.StashKey[StackAddress]()

@@ -263,7 +263,7 @@ async def test_it_recovers_when_it_was_killed_itself(home: Path) -> None:
         pid = server.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        assert wait_until(lambda: not server.is_running(), 10)
+        assert wait_until(lambda: not server.is_running(), 60)
         assert await value(server.start().owner, "SELECT id FROM kept") == 7
     finally:
         server.stop()
