@@ -10,6 +10,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 import structlog
+from hypothesis import settings
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -28,6 +29,10 @@ from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, DatabaseUrls, Stack, Sta
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
+
+# An example that takes longer than 200 ms says something of the machine, not of the product.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 _STACK = pytest.StashKey[Stack]()
 # `make test-fast` chooses it: hypothesis then looks at less, and the same at each run.

@@ -14,15 +14,17 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
 from cli.stack.binaries import cache_dir
+from cli.stack.environments import chosen
 from cli.stack.locks import exclusive
 from cli.stack.postgres_account import Account
-from cli.stack.processes import LINUX, command_name, environment_without, open_private, running_in, tail, wait_until
+from cli.stack.postgres_passwords import PasswordFile
+from cli.stack.processes import LINUX, command_name, open_private, running_in, tail, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid, Unavailable
 
 OWNER = "taskforce_owner"
@@ -41,6 +43,11 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _SAFE_SETTINGS = {"max_connections": "200", "timezone": "UTC", "log_timezone": "UTC", "wal_compression": "on"}
 _FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
+_VARIABLES = ("PATH", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""All that the server and its programs see of this process's environment."""
+_ACCESS = "# Whoever connects shows a password.\nlocal all all scram-sha-256\n"
+_SETUP_ACCESS = f"# The roles have no passwords yet.\nlocal all {_ADMIN} trust\n"
+_RELOAD_SECONDS = 60
 _ROLES = f"""
 SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', name)
 FROM unnest(ARRAY['{OWNER}', '{APP}']) AS name
@@ -51,7 +58,7 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrls:
-    """One database as its three users reach it; there are no passwords, the socket's directory is the guard.
+    """One database as its three users reach it, with their passwords: never printed, never an argument.
 
     Attributes:
         app: The application: owns nothing, bypasses nothing.
@@ -59,9 +66,9 @@ class PostgresUrls:
         admin: The superuser; for tests and for emergencies.
     """
 
-    app: str
-    owner: str
-    admin: str
+    app: str = field(repr=False)
+    owner: str = field(repr=False)
+    admin: str = field(repr=False)
 
 
 class EmbeddedPostgres:
@@ -82,10 +89,13 @@ class EmbeddedPostgres:
         self._durable = durable
         self._settings = {**_SAFE_SETTINGS, **({} if durable else _FAST_SETTINGS), **(settings or {})}
         self._account = Account.for_server()
+        self._passwords = PasswordFile(self.data_dir.with_name(f"{self.data_dir.name}-passwords"), (APP, OWNER, _ADMIN))
         self.opened: tuple[Path, ...] = ()
 
     def start(self) -> PostgresUrls:
         """Makes sure that the server runs and has its roles and the database; safe to repeat.
+
+        Data of an older release, whose server believed whoever connected, is brought over: that server ends first.
 
         Raises:
             Conflict: The directory holds something else, or data of another major version.
@@ -95,7 +105,12 @@ class EmbeddedPostgres:
         with exclusive(self.data_dir.with_name(f".{self.data_dir.name}.lock"), seconds=_LOCK_SECONDS):
             self.opened += self._account.admit(self.data_dir.parent, programs().parent)
             self._initialise()
+            secured = self._secured()
+            if not secured:
+                self._prepare()
             self._ensure_running()
+            if not secured:
+                self._secure()
             return self._ensure_database(DATABASE)
 
     def stop(self) -> None:
@@ -103,7 +118,8 @@ class EmbeddedPostgres:
         for mode, seconds in (("fast", 30), ("immediate", 10)):
             if not self.is_running():
                 return self._remove_socket_dir()
-            self._run("pg_ctl", "-s", "-w", "-t", str(seconds), "-m", mode, "-D", str(self.data_dir), "stop")
+            ending = ["-s", "-w", "-t", str(seconds), "-m", mode, "stop"]
+            self._run("pg_ctl", *ending, account=self._owner())
         if self.is_running():
             raise Unavailable("postgres_did_not_stop", f"PostgreSQL (pid {self.pid()}) did not stop; see {self.log}.")
         return self._remove_socket_dir()
@@ -150,7 +166,9 @@ class EmbeddedPostgres:
     def urls(self, database: str = DATABASE) -> PostgresUrls:
         """Where a database is reached; says nothing about whether it is there."""
         place = f"/{database}?host={quote(str(self._socket_dir()))}"
-        return PostgresUrls(*(f"postgresql://{role}@{place}" for role in (APP, OWNER, _ADMIN)))
+        passwords = self._passwords.read()
+        users = [f"{role}:{passwords[role]}" if role in passwords else role for role in (APP, OWNER, _ADMIN)]
+        return PostgresUrls(*(f"postgresql://{user}@{place}" for user in users))
 
     def _initialise(self) -> None:
         version_file = self.data_dir / "PG_VERSION"
@@ -168,14 +186,72 @@ class EmbeddedPostgres:
         prefix = f".{self.data_dir.name}-new-"
         for leftover in self.data_dir.parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover)
-        draft = Path(tempfile.mkdtemp(prefix=prefix, dir=self.data_dir.parent))
-        self._account.give(draft)
-        options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
+        fence = Path(tempfile.mkdtemp(prefix=prefix, dir=self.data_dir.parent))
+        draft, account = self._draft_in(fence)
+        options = ["--auth=reject", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
         options += ["--builtin-locale=C.UTF-8", f"--username={_ADMIN}", f"--pgdata={draft}"]
-        result = self._run("initdb", *options, *([] if self._durable else ["--no-sync"]))
+        result = self._run("initdb", *options, *([] if self._durable else ["--no-sync"]), account=account)
         if result.returncode:
             raise Unavailable("postgres_initdb", f"PostgreSQL could not make its data directory: {result.stderr}")
+        self._account.take(draft)
         draft.rename(self.data_dir)
+        fence.rmdir()
+
+    def _draft_in(self, fence: Path) -> tuple[Path, Account]:
+        """Makes the directory to be filled, and says who fills it.
+
+        For root that is `nobody`, for `initdb` wants a user with a name; other processes of that user do not have the
+        group, and so do not pass the fence.
+        """
+        account = self._account.named()
+        draft = fence / "data"
+        draft.mkdir(mode=0o700)
+        account.give(draft)
+        if account.borrowed:
+            os.chown(fence, 0, account.gid)
+            fence.chmod(0o710)
+        return draft, account
+
+    def _secured(self) -> bool:
+        """Whether the data is the account's alone and the server asks everybody for a password that is known here."""
+        access = self.data_dir / "pg_hba.conf"
+        asks = access.exists() and access.read_text() == _ACCESS
+        return asks and self._passwords.complete() and self._account.owns(self.data_dir)
+
+    def _prepare(self) -> None:
+        """Ends a server that believes whoever connects, and takes its data; one that starts now lets its setter-up in.
+
+        Only the account and root pass the directory of the socket. A crash before `_secure` is done leaves this state,
+        and the next start begins here again.
+        """
+        self.stop()
+        self._clear_stale_locks()
+        if (directory := self._socket_dir()) != self.data_dir:
+            shutil.rmtree(directory, ignore_errors=True)
+        self._account.take(self.data_dir)
+        self._write_access(_SETUP_ACCESS)
+        self._passwords.ensure()
+
+    def _secure(self) -> None:
+        """Gives the roles their passwords, and lets nobody in without."""
+        known = self._passwords.verifiers()
+        self._sql(_ROLES + "".join(f"ALTER ROLE {name} PASSWORD '{each}';\n" for name, each in known.items()))
+        self._write_access(_ACCESS)
+        self._run("pg_ctl", "-s", "reload", account=self._account)
+        if not wait_until(self._asks_for_passwords, _RELOAD_SECONDS):
+            raise Unavailable("postgres_setup", "PostgreSQL goes on to let everybody in without a password.")
+
+    def _asks_for_passwords(self) -> bool:
+        options = ["-X", "-w", "-h", str(self._socket_dir()), "-U", _ADMIN, "-d", f"passfile={os.devnull}"]
+        return self._run("psql", *options, script="SELECT 1;").returncode != 0
+
+    def _write_access(self, rules: str) -> None:
+        draft = self.data_dir / "pg_hba.conf.new"
+        draft.unlink(missing_ok=True)
+        draft.write_text(rules)
+        draft.chmod(0o600)
+        self._account.give(draft)
+        draft.replace(self.data_dir / "pg_hba.conf")
 
     def _ensure_running(self) -> None:
         if self.is_running():
@@ -209,7 +285,7 @@ class EmbeddedPostgres:
         arguments = ["-s", "-w", "-t", str(_START_SECONDS), "-o", options, "start"]
         with open_private(self.log) as log:
             self._account.give(self.log)
-            started = self._run("pg_ctl", *arguments, output=log)
+            started = self._run("pg_ctl", *arguments, output=log, account=self._account)
         if started.returncode:
             raise Unavailable("postgres_did_not_start", f"PostgreSQL did not start:\n{tail(self.log, 15)}")
 
@@ -218,7 +294,7 @@ class EmbeddedPostgres:
 
     def _ensure_database(self, name: str, template: str = "template1") -> PostgresUrls:
         create = f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}"
-        self._sql(f"""{_ROLES}
+        self._sql(f"""
             SELECT '{create}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}') \\gexec
             REVOKE ALL ON DATABASE {name} FROM PUBLIC;
             GRANT CONNECT ON DATABASE {name} TO {APP};
@@ -237,7 +313,11 @@ class EmbeddedPostgres:
     def _socket_dir(self) -> Path:
         if len(os.fsencode(self.data_dir / _SOCKET)) <= _SOCKET_PATH_BYTES:
             return self.data_dir
-        return self._account.private_directory(self._short_name())
+        return self._owner().private_directory(self._short_name())
+
+    def _owner(self) -> Account:
+        """Whose the data is: of the account, or of the one that an older release chose."""
+        return self._account.owning(self.data_dir)
 
     def _short_name(self) -> Path:
         identity = f"{self.data_dir}-{self.data_dir.stat().st_ino}"
@@ -247,7 +327,12 @@ class EmbeddedPostgres:
         return (system if fits else Path("/tmp")) / name  # noqa: S108  made private, and checked to be ours
 
     def _run(
-        self, program: str, *arguments: str, script: str = "", output: BinaryIO | None = None
+        self,
+        program: str,
+        *arguments: str,
+        script: str = "",
+        output: BinaryIO | None = None,
+        account: Account | None = None,
     ) -> subprocess.CompletedProcess[str]:
         # Files, not pipes: the server inherits its starter's output and would keep a pipe open for ever.
         with (
@@ -262,11 +347,15 @@ class EmbeddedPostgres:
                 stdin=stdin,
                 stdout=output or said,
                 stderr=output or errors,
-                env={**environment_without("PG", "LC_", "LANG"), "PGDATA": str(self.data_dir)},
+                env={
+                    **chosen(os.environ, _VARIABLES),
+                    "PGDATA": str(self.data_dir),
+                    "PGPASSFILE": str(self._passwords.path),
+                },
                 cwd="/",
                 check=False,
                 start_new_session=True,
-                **self._account.run_as(),
+                **(account.run_as() if account else {}),
             )
             said.seek(0)
             errors.seek(0)
@@ -315,7 +404,7 @@ def _copied(found: Path) -> Path:
 def major_version() -> str:
     """The major version of the embedded PostgreSQL, as its data directories name it."""
     command = [str(programs() / "postgres"), "--version"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env={})  # noqa: S603
     return answer.stdout.split()[-1].partition(".")[0]
 
 

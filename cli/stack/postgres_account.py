@@ -1,14 +1,17 @@
-"""Who the embedded PostgreSQL runs as: this user, or `nobody` for root, as whom PostgreSQL refuses to run."""
+"""Who the embedded PostgreSQL runs as: this user, or for root, as whom it refuses to run, a user of its own."""
 
 import os
 import pwd
 import stat
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
 from taskforce.core.domain.errors import Conflict
+
+_OWN = range(61_017, 61_117)
+"""Numbers that neither distributions nor systemd hand out. No process but PostgreSQL has the one that is taken."""
 
 
 class RunAs(TypedDict, total=False):
@@ -38,8 +41,19 @@ class Account:
         """The account that a server started by this process gets."""
         if os.geteuid():
             return cls(os.geteuid(), os.getegid(), borrowed=False)
-        nobody = pwd.getpwnam("nobody")
-        return cls(nobody.pw_uid, nobody.pw_gid, borrowed=True)
+        number = next(number for number in _OWN if _unnamed(number))
+        return cls(number, number, borrowed=True)
+
+    def owning(self, path: Path) -> "Account":
+        """The account that a path belongs to; for root, who acts for any, and this one for others."""
+        if not (self.borrowed and path.exists()):
+            return self
+        found = path.stat()
+        return replace(self, uid=found.st_uid, gid=found.st_gid)
+
+    def named(self) -> "Account":
+        """An account of the same group whose user has a name, without which `initdb` does not run."""
+        return replace(self, uid=pwd.getpwnam("nobody").pw_uid) if self.borrowed else self
 
     def run_as(self) -> RunAs:
         """Arguments for `subprocess.run`; none when nothing changes."""
@@ -49,6 +63,17 @@ class Account:
         """Makes the account the owner of a path."""
         if self.borrowed:
             os.chown(path, self.uid, self.gid)
+
+    def take(self, root: Path) -> None:
+        """Makes the account the owner of a whole tree, except of what is root's."""
+        if self.borrowed:
+            for path in (root, *root.rglob("*")):
+                if path.lstat().st_uid not in {0, self.uid}:
+                    os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def owns(self, path: Path) -> bool:
+        """Whether a path is the account's."""
+        return path.stat().st_uid == self.uid
 
     def admit(self, data_parent: Path, programs: Path) -> tuple[Path, ...]:
         """Lets a borrowed account pass (never list) the directories that lead to its data and its programs.
@@ -75,7 +100,7 @@ class Account:
         # Asked of the kernel, as that account, for it knows of access lists and groups.
         script = 'test -x "$1" && test -x "$2" && test -r "$2"'
         command = ["/bin/sh", "-c", script, "sh", str(data_parent), str(programs / "bin" / "postgres")]
-        return subprocess.run(command, cwd="/", check=False, **self.run_as()).returncode == 0  # noqa: S603
+        return subprocess.run(command, cwd="/", env={}, check=False, **self.run_as()).returncode == 0  # noqa: S603
 
     def _passes(self, directory: Path) -> bool:
         found = directory.stat()
@@ -97,6 +122,14 @@ class Account:
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.uid or found.st_mode & 0o077:
                 raise Conflict("socket_directory", f"{path} belongs to somebody else; remove it.") from None
         return path
+
+
+def _unnamed(number: int) -> bool:
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        return True
+    return False
 
 
 def _upwards(path: Path) -> list[Path]:

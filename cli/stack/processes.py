@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from cli.stack.environments import BUILDS, ORDINARY, chosen
+
 _CHILD = Path(__file__).with_name("child.py")
 LINUX: bool = sys.platform == "linux"
 _LOG_BYTES = 10_000_000
@@ -158,12 +160,13 @@ def tail(path: Path, lines: int) -> str:
 
 
 def environment_without(*prefixes: str) -> dict[str, str]:
-    """A copy of this process's environment for a child that must not see some of it.
+    """What any program may see of this process's environment; secrets and settings of the product are not among it.
 
     Args:
-        prefixes: Variables that begin so are left out.
+        prefixes: Variables that begin so are left out, as the program would take them for its own.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    ordinary = chosen(os.environ, (*ORDINARY, *BUILDS))
+    return {name: value for name, value in ordinary.items() if not name.startswith(prefixes)}
 
 
 def command_name(pid: int) -> str | None:
@@ -205,6 +208,7 @@ def _started(pid: int) -> str:
 def _ask_ps(pid: int, column: str) -> str:
     answer = subprocess.run(  # noqa: S603
         ["ps", "-p", str(pid), "-o", column],  # noqa: S607
+        env=environment_without(),
         capture_output=True,
         text=True,
         check=False,

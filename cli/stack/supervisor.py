@@ -15,10 +15,11 @@ import httpx
 from pydantic import SecretStr
 
 from cli.stack.binaries import temporal_binary
+from cli.stack.environments import for_gateway, for_migrations, for_worker
 from cli.stack.home import StackHome, StackState
 from cli.stack.ports import require_free
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
-from cli.stack.processes import Child, ProcessId, environment_without, open_private, wait_until
+from cli.stack.processes import Child, ProcessId, open_private, wait_until
 from cli.stack.report import Report, timed
 from cli.stack.schema import newest_revision
 from cli.stack.temporal import TemporalDevServer
@@ -114,7 +115,7 @@ class Stack:
         self._report = report
         self._programs = programs
         self._parts: list[_Supervised] = []
-        self._environment = environment_without("MIGRATION_DATABASE_URL")
+        self._environment = dict(os.environ)
         self._postgres: EmbeddedPostgres | None = None
         self._migration_url: str | None = None
         self._ready = False
@@ -260,7 +261,9 @@ class Stack:
     def _tell_of_opened(self, opened: Sequence[Path]) -> None:
         if opened:
             names = ", ".join(map(str, opened))
-            self._report.note(f"opened for others to pass (o+x), as root's PostgreSQL runs as `nobody`: {names}")
+            self._report.note(
+                f"opened for others to pass (o+x), as root's PostgreSQL runs as a user of its own: {names}"
+            )
 
     def _at_head(self) -> bool:
         """Asks the database itself: the process that would find the same takes seconds to import what it needs."""
@@ -283,7 +286,7 @@ class Stack:
         with open_private(log) as output:
             result = subprocess.run(  # noqa: S603  the product's own program
                 list(self._programs.migrate),
-                env={**self._environment, "MIGRATION_DATABASE_URL": url},
+                env={**for_migrations(self._environment), "MIGRATION_DATABASE_URL": url},
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -297,10 +300,11 @@ class Stack:
 
     def _start_product(self) -> None:
         environment = {**self._environment, **self._paths(), "PYTHONUNBUFFERED": "1"}
+        profiles = self.settings.config_dir
         with timed(self._report, "Worker, gateway") as stage:
             children = [
-                self._child("worker", self._programs.worker, environment, grace_seconds=20),
-                self._child("gateway", self._programs.gateway, environment, grace_seconds=10),
+                self._child("worker", self._programs.worker, for_worker(environment, profiles), grace_seconds=20),
+                self._child("gateway", self._programs.gateway, for_gateway(environment, profiles), grace_seconds=10),
             ]
             self._write_state()
             self._wait_ready(children)

@@ -45,7 +45,7 @@ class Server:
         environment.on_heartbeat = self.beat
         activity = HeartbeatInterceptor().intercept_activity(Activity(work))
         asked = ExecuteActivityInput(fn=many_moments, args=(), executor=None, headers={})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await environment.run(activity.execute_activity, asked) == "done"
 
 

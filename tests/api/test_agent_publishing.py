@@ -66,7 +66,7 @@ async def ended(client: httpx.AsyncClient, run: str) -> dict[str, Any]:
 
 
 async def until(client: httpx.AsyncClient, path: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             found: dict[str, Any] = (await client.get(path)).json()
             if found["status"] == status:
@@ -186,7 +186,7 @@ async def test_what_a_key_has_submitted_is_published_after_the_approval_if_the_k
     wanted = {"name": "ci", "user_id": "dora", "roles": ["agent_designer"]}
     issued = (await admin.post("/api/v1/admin/api-keys", json=wanted)).json()
     headers = {"x-api-key": issued["api_key"]}
-    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False, timeout=30) as key:
+    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False, timeout=60) as key:
         version = await submitted(key)
     if revoked:
         assert (await admin.delete(f"/api/v1/admin/api-keys/{issued['key_id']}")).status_code == 204

@@ -49,7 +49,7 @@ async def issued(admin: httpx.AsyncClient, **wanted: object) -> dict[str, Any]:
 @asynccontextmanager
 async def bearing(gateway: Gateway, key: str, *, bearer: bool = False) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {key}"} if bearer else {"x-api-key": key}
-    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 

@@ -355,7 +355,7 @@ async def test_policies_know_the_tags_of_agents(
     rule = {"id": "no-nlp", "effect": "deny", "actions": ["agent:execute"], "when": when}
     saved = await admin.put("/api/v1/admin/policies", json={"version": 1, "rules": [rule]})
     assert saved.status_code == 200, saved.text
-    async with asyncio.timeout(10):  # within which the policy counts
+    async with asyncio.timeout(60):  # within which the policy counts
         while True:
             if (await olga.post(EXECUTE, json={"mission": "x", "agent_id": "counter"})).status_code == 403:
                 break
@@ -380,7 +380,7 @@ async def test_lists_leave_out_agents_that_a_rule_denies(
     rule = {"id": "hidden", "effect": "deny", "actions": ["agent:read"], "resources": resources}
     saved = await admin.put("/api/v1/admin/policies", json={"version": 1, "rules": [rule]})
     assert saved.status_code == 200, saved.text
-    async with asyncio.timeout(10):  # within which the policy counts
+    async with asyncio.timeout(60):  # within which the policy counts
         while True:
             if (await vic.get(f"{AGENTS}/secret-support")).status_code == 403:
                 break

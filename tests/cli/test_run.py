@@ -180,7 +180,7 @@ class Person:
         self.seen = ""
 
     def see(self, text: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while text not in self.seen:
             assert time.monotonic() < deadline, f"{text!r} did not come in {self.seen!r}"
             if select.select([self._fd], [], [], 0.5)[0]:

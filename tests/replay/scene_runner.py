@@ -67,7 +67,7 @@ class Stage:
     async def closes(self, workflow_id: str) -> None:
         """Waits until a workflow has closed."""
         handle = self.temporal.get_workflow_handle(workflow_id)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await handle.describe()).close_time is None:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.05)
 
@@ -91,7 +91,7 @@ class Stage:
     async def begins(self, workflow_id: str, activity: str) -> None:
         """Waits until a workflow has scheduled an activity."""
         handle = self.temporal.get_workflow_handle(workflow_id)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 events = (await handle.fetch_history()).events
                 scheduled = [event.activity_task_scheduled_event_attributes.activity_type.name for event in events]

@@ -18,7 +18,8 @@ from worker import build_worker
 from workflows.client.client import WorkflowClient
 
 pytestmark = pytest.mark.time_skipping
-A_MOMENT = timedelta(seconds=2)
+A_MOMENT = timedelta(minutes=2)
+"""What an attempt itself may take on a slow machine: more than any, and less than what tells two waits apart."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ WRITING, EXPIRED = "record_decision", "the timer has fired"
 
 async def happens(client: Client, name: str, what: str) -> None:
     """Waits until something is history: that an activity is to be done, or that time is up."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             events = (await client.get_workflow_handle(name).fetch_history()).events
             scheduled = {event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
@@ -37,7 +37,7 @@ async def happens(client: Client, name: str, what: str) -> None:
 
 
 async def is_open(handle: WorkflowHandle[Any, Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await handle.query(ApprovalWorkflow.state)).status != "pending":  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.05)
 

@@ -196,7 +196,7 @@ async def test_an_operator_who_cancels_a_delivery_stops_it(hooks: Hooks, receive
     await hooks.after(delivery_id, 1)
     await handle(temporal, hooks, delivery_id).cancel()
     assert (await hooks.ended(delivery_id)).state.status is DeliveryStatus.STOPPED
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         running = WorkflowExecutionStatus.RUNNING
         while (await handle(temporal, hooks, delivery_id).describe()).status is running:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.02)

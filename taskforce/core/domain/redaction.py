@@ -1,7 +1,9 @@
 """Takes secrets out of texts that leave the place where they arose.
 
 Error texts of libraries quote URLs, headers and settings, and go on to models, logs and transcripts. What is known to
-be a secret is removed by its value, the rest by its shape. A shape errs on the side of removing too much.
+be a secret is removed by its value, the rest by its shape. A shape errs on the side of removing too much, but never an
+id: logs and audit are read by them. So a vendor's prefix alone makes no key (`sk-customers` is a slug), and the name
+before the colon of one of our own ids (`acme-token:run:<uuid>`) makes what follows no secret.
 """
 
 import re
@@ -14,22 +16,41 @@ SHORTEST_SECRET = 4
 _VALUE = r"""(?:"[^"\n]*"|'[^'\n]*'|(?:(?:bearer|basic|token|digest)\s+)?[^\s"'&,;]+)"""
 _NAMES = (
     r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|account[_-]?key|secret|token|password|passwd|pwd|"
-    r"passphrase|authorization|credentials?|cookie|signature|sig"
+    r"passphrase|authorization|credentials?|cookie|signature"
 )
+# Short enough to end ordinary words and ids, so it counts alone or after an underscore only.
+_SIG = r"(?:[\w-]{0,40}_)?sig"
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OUR_IDS = rf":(?:(?:run|approval|delivery):{_UUID}|deletion\b|session-|[0-9]{{1,18}}:[0-9a-f]{{64}})"
+_MIXED = r"(?=[\w-]{0,60}[A-Z])(?=[\w-]{0,60}[a-z])(?=[\w-]{0,60}[0-9])[\w-]{12,}"
+_UNBROKEN = r"(?:[a-z0-9]{1,10}[_-]){0,3}(?=[A-Za-z]{0,60}[0-9])[A-Za-z0-9]{16,}[\w-]*"
 
-_SECRETS_NAME = re.compile(rf"(?i)(?:{_NAMES})s?$")
+_SECRETS_NAME = re.compile(rf"(?i)(?:(?:{_NAMES})s?|(?:^|_)sig)$")
+_COUNTS_NAME = re.compile(r"(?i)tokens$")
 
 # Each pattern starts at a place that no other start shares, so that a hostile text costs no more than linear time.
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)"), MASK),
     (re.compile(r"://[^\s/?#]*@"), f"://{MASK}@"),
-    (re.compile(rf"""(?i)(?<![\w-])([\w-]{{0,40}}(?:{_NAMES})["']?\s{{0,4}}[:=]\s{{0,4}}){_VALUE}"""), rf"\1{MASK}"),
+    (
+        re.compile(rf"""(?i)(?<![\w-])([\w-]{{0,40}}(?:{_NAMES})(?!{_OUR_IDS})["']?\s{{0,4}}[:=]\s{{0,4}}){_VALUE}"""),
+        rf"\1{MASK}",
+    ),
+    (
+        re.compile(rf"""(?i)(?<![\w-])({_SIG}(?:["']\s{{0,4}}[:=]|\s{{0,4}}=)\s{{0,4}}){_VALUE}"""),
+        rf"\1{MASK}",
+    ),
     (re.compile(r"(?i)\b(bearer\s{1,4})[a-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(basic\s{1,4})(?=[a-z]{0,200}[0-9+/=])[a-z0-9+/=]{8,}"), rf"\1{MASK}"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*){0,3}"), MASK),
-    (re.compile(r"(?<![\w-])(?:sk|pk|rk|tf|whsec)[-_][\w-]{8,}"), MASK),
+    (re.compile(rf"(?<![\w-])[spr]k[-_](?:{_MIXED}|{_UNBROKEN})"), MASK),
+    (re.compile(r"(?<![\w-])tf_[0-9A-Za-z]{32,}"), MASK),
+    (re.compile(r"(?<![\w-])whsec_[0-9A-Za-z+/=]{24,}"), MASK),
     (
-        re.compile(r"(?<!\w)(?:gh[a-z]_|github_pat_|glpat-|xox[a-z]-|hf_|gsk_|npm_|pypi-|AIza|AKIA|ASIA)[\w-]{12,}"),
+        re.compile(
+            r"(?<!\w)(?:gh[a-z]_[0-9A-Za-z]{16,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{12,}|"
+            r"(?:hf|gsk|npm)_[0-9A-Za-z]{20,}|pypi-AgE[\w-]{12,}|AIza[\w-]{30,}|(?:AKIA|ASIA)[0-9A-Z]{12,})"
+        ),
         MASK,
     ),
 )
@@ -64,7 +85,7 @@ def redact_document(document: object, secrets: Iterable[str] = ()) -> object:
 
     Returns:
         The data with all texts and names redacted, and `***` in place of what stands under a name such as `api_key` or
-        `password`, whatever it is.
+        `password`, whatever it is; a number under `max_tokens` and the like is a count, and stays.
     """
     known = tuple(secrets)
     if isinstance(document, str):
@@ -75,7 +96,8 @@ def redact_document(document: object, secrets: Iterable[str] = ()) -> object:
 
 
 def _member(name: str, value: object, known: tuple[str, ...]) -> object:
-    hidden = _SECRETS_NAME.search(name) and not isinstance(value, bool | None)
+    counts = _COUNTS_NAME.search(name) and isinstance(value, int | float)
+    hidden = _SECRETS_NAME.search(name) and not counts and not isinstance(value, bool | None)
     return MASK if hidden else redact_document(value, known)
 
 

@@ -22,7 +22,7 @@ async def saved(admin: httpx.AsyncClient, *rules: dict[str, object]) -> None:
 
 
 async def becomes(client: httpx.AsyncClient, status: int, **body: object) -> httpx.Response:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             answer = await client.post(EXECUTE, json={"mission": "Say hello.", "model": MODEL, **body})
             if answer.status_code == status:

@@ -59,7 +59,7 @@ async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
     token = mint_development_token(SECRET, tenant, "olga", ["operator"], issuer="tests", audience="tests")
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=30
+        base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=60
     ) as client:
         await until_alive(client)
         links = (await execute(client))["links"]
@@ -67,7 +67,7 @@ async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
             async for line in answer.aiter_lines():
                 if line.startswith("event: run.queued"):
                     process.send_signal(signal.SIGTERM)
-    _, log = await asyncio.wait_for(process.communicate(), 30)
+    _, log = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 0, log
     lines = [json.loads(line) for line in log.decode().splitlines()]

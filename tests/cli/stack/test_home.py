@@ -89,7 +89,7 @@ def test_a_child_that_ignores_a_polite_request_is_killed(home: Path) -> None:
     child = Child("stubborn", command, log=home / "log", environment=environment_without(), directory=home)
     child.start()
     identity = child.identity()
-    assert wait_until(lambda: child.last_words() == "ready", 20)
+    assert wait_until(lambda: child.last_words() == "ready", 60)
     child.stop(grace_seconds=0.1)
     assert identity is not None
     assert not identity.alive()

@@ -1,7 +1,10 @@
 """The embedded PostgreSQL, started for real."""
 
 import os
+import pwd
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cli.stack.postgres import EmbeddedPostgres, PostgresUrls, programs
+from cli.stack.postgres_account import Account
 from cli.stack.processes import ProcessId, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.infrastructure.config.settings import normalise_database_url
@@ -102,6 +106,128 @@ def test_a_name_is_never_sql(server: EmbeddedPostgres) -> None:
         server.create_database("x; DROP DATABASE taskforce")
 
 
+# Who gets in
+
+
+async def test_nobody_gets_in_without_a_password(urls: PostgresUrls) -> None:
+    for url in (urls.app, urls.owner, urls.admin):
+        user, _, place = url.partition("@")
+        assert await value(url, "SELECT 1") == 1
+        with pytest.raises((asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)):
+            await value(f"{user.rpartition(':')[0]}@{place}", "SELECT 1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other users")
+class TestProcessesOfNobody:
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            user="nobody",
+            group="nogroup",
+            cwd="/",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def test_do_not_become_the_superuser(self, server: EmbeddedPostgres, urls: PostgresUrls) -> None:
+        socket_dir = urls.admin.partition("host=")[2]
+        psql = [str(programs() / "psql"), "-w", "-h", socket_dir, "-U", "postgres", "-c", "SELECT 1"]
+        refused = self.run(*psql, PGPASSFILE=str(server.data_dir.with_name("postgres-passwords")))
+        assert refused.returncode == 2, refused
+
+    @pytest.mark.parametrize("name", ["postgres", "postgres/pg_hba.conf", "postgres/server.log", "postgres-passwords"])
+    def test_do_not_read_its_data_or_passwords(self, server: EmbeddedPostgres, name: str) -> None:
+        assert (server.data_dir.parent / name).exists()
+        assert self.run("test", "-r", str(server.data_dir.parent / name)).returncode == 1
+
+    def test_do_not_signal_it(self, server: EmbeddedPostgres) -> None:
+        assert "not permitted" in self.run("sh", "-c", f"kill -HUP {server.pid()}").stderr
+
+
+def test_passwords_are_in_one_private_file_and_nowhere_else(server: EmbeddedPostgres, urls: PostgresUrls) -> None:
+    kept = server.data_dir.with_name("postgres-passwords")
+    words = [line.rpartition(":")[2] for line in kept.read_text().splitlines()]
+    assert len(set(words)) == 3
+    assert (stat.S_IMODE(kept.stat().st_mode), kept.stat().st_uid) == (0o600, os.geteuid())
+    process = Path(f"/proc/{server.pid()}")
+    places = [
+        process / "cmdline",
+        process / "environ",
+        *(path for path in server.data_dir.rglob("*") if path.is_file()),
+    ]
+    for place in places:
+        told = place.read_bytes()
+        assert not any(word.encode() in told for word in words), place
+    assert not any(word in repr(urls) for word in words)
+
+
+def of_an_older_release(server: EmbeddedPostgres) -> None:
+    """Makes the data what an older release left: everybody is believed, and for root it belongs to `nobody`."""
+    (server.data_dir / "pg_hba.conf").write_text("local all all trust\n")
+    server.data_dir.with_name("postgres-passwords").unlink()
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (server.data_dir, *server.data_dir.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def run_as_before(server: EmbeddedPostgres) -> None:
+    nobody = pwd.getpwnam("nobody")
+    account = Account(nobody.pw_uid, nobody.pw_gid, borrowed=os.geteuid() == 0)
+    options = f"-c listen_addresses= -c unix_socket_directories={server.data_dir}"
+    command = [str(programs() / "pg_ctl"), "-w", "-D", str(server.data_dir), "-o", options, "-l", "/dev/null", "start"]
+    subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL, env={}, **account.run_as())
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
+async def test_data_of_an_older_release_is_kept_and_locked(home: Path, running: bool) -> None:
+    server = EmbeddedPostgres(home / "postgres", durable=False)
+    try:
+        await value(server.start().owner, "CREATE TABLE kept AS SELECT 7 AS id")
+        server.stop()
+        of_an_older_release(server)
+        if running:
+            run_as_before(server)
+            assert await value(server.urls().admin, "SELECT 1") == 1
+        urls = server.start()
+        assert await value(urls.owner, "SELECT id FROM kept") == 7
+        await test_nobody_gets_in_without_a_password(urls)
+        assert (server.data_dir / "base").stat().st_uid == server.data_dir.stat().st_uid
+        assert server.data_dir.stat().st_uid != pwd.getpwnam("nobody").pw_uid
+    finally:
+        server.stop()
+
+
+async def test_lost_passwords_are_made_anew(home: Path) -> None:
+    server = EmbeddedPostgres(home / "postgres", durable=False)
+    try:
+        before = server.start()
+        server.data_dir.with_name("postgres-passwords").unlink()
+        after = server.start()
+        assert after != before
+        assert await value(after.app, "SELECT 1") == 1
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await value(before.app, "SELECT 1")
+    finally:
+        server.stop()
+
+
+async def test_passwords_outlive_the_data(home: Path) -> None:
+    server = EmbeddedPostgres(home / "postgres", durable=False)
+    try:
+        server.start()
+        server.stop()
+        shutil.rmtree(server.data_dir)
+        assert await value(server.start().app, "SELECT 1") == 1
+    finally:
+        server.stop()
+
+
+# Whose server it is
+
+
 def test_a_second_start_adopts_the_running_server(server: EmbeddedPostgres) -> None:
     pid = server.pid()
     assert EmbeddedPostgres(server.data_dir).start() == server.urls()
@@ -138,7 +264,7 @@ async def test_it_recovers_when_it_was_killed_itself(home: Path) -> None:
         pid = server.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        assert wait_until(lambda: not server.is_running(), 10)
+        assert wait_until(lambda: not server.is_running(), 60)
         assert await value(server.start().owner, "SELECT id FROM kept") == 7
     finally:
         server.stop()

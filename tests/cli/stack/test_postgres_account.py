@@ -1,6 +1,7 @@
-"""What root's PostgreSQL, which runs as `nobody`, needs opened."""
+"""Who root's PostgreSQL runs as, and what that user needs opened."""
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def test_an_account_of_ones_own_opens_nothing(home: Path, programs: Path) -> Non
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root borrows an account")
 class TestRoot:
+    def test_the_account_is_nobody_elses(self) -> None:
+        account = Account.for_server()
+        assert account == Account.for_server()
+        assert account.uid not in {user.pw_uid for user in pwd.getpwall()}
+
     def test_what_stops_the_account_is_opened_to_pass_and_named_once(self, home: Path, programs: Path) -> None:
         data = home / "private" / "data"
         data.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """`taskforce up` as a process, with real servers and stand-ins for our own programs."""
 
+import base64
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +18,7 @@ import pytest
 from cli.stack.home import StackHome, StackState
 from cli.stack.ports import free_port, is_free
 from cli.stack.postgres import EmbeddedPostgres
-from cli.stack.processes import ProcessId, wait_until
+from cli.stack.processes import LINUX, ProcessId, wait_until
 from cli.stack.schema import newest_revision
 
 REPOSITORY = Path(__file__).parents[3]
@@ -116,11 +117,56 @@ def test_it_comes_up_shows_where_everything_is_and_leaves_nothing_behind(up: Up)
 def test_worker_and_gateway_get_what_they_need_and_not_the_owner_of_the_tables(up: Up) -> None:
     up.event("up")
     given = httpx.get(f"{up.state().url}/ready").json()
-    assert "taskforce_app@" in given["DATABASE_URL"]
+    assert "//taskforce_app:" in given["DATABASE_URL"]
     assert "MIGRATION_DATABASE_URL" not in given
     assert given["JWT_SECRET"] == up.home.development_secret()
     assert given["TASKFORCE_ENCRYPTION_KEY"] == up.home.encryption_key()
     assert given["TEMPORAL_ADDRESS"] == f"127.0.0.1:{up.ports[1]}"
+
+
+SECRETS = {
+    "OPENAI_API_KEY": "sk-of-the-provider",
+    "AWS_SECRET_ACCESS_KEY": "of-the-cloud",
+    "GITHUB_TOKEN": "of-somebody-else",
+    "PAYROLL_TOKEN": "of-a-tool-of-our-own",
+    "MAIL_SECRET": "of-a-profile",
+    "JWT_SECRET": "signs-tokens-with-thirty-two-bytes",
+    "TASKFORCE_ENCRYPTION_KEY": base64.b64encode(bytes(range(32))).decode(),
+}
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux shows another process's environment")
+def test_each_process_sees_only_the_secrets_that_it_needs(home: Path, temporal: Path) -> None:
+    del temporal
+    (home / "profiles").mkdir(parents=True)
+    (home / "profiles" / "dev.yaml").write_text("profile: dev\nwebhooks: ${MAIL_SECRET}\n")
+    also = {"TASKFORCE_CONFIG_DIR": str(home / "profiles"), "TASKFORCE_WORKER_VARIABLES": "PAYROLL_*"}
+    up = Up(home, **SECRETS, **also)
+    up.event("up")
+    seen = {name: secrets_of(environment_of(process.pid)) for name, process in up.state().processes.items()}
+    migrations = dict(line.split("=", 1) for line in up.home.log("migrations").read_text().splitlines())
+    gateway = environment_of(up.state().processes["gateway"].pid)
+    up.close()
+
+    kept = {"MAIL_SECRET", "TASKFORCE_ENCRYPTION_KEY"}
+    assert seen == {
+        "postgres": set(),
+        "temporal": set(),
+        "worker": {*kept, "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "PAYROLL_TOKEN"},
+        "gateway": {*kept, "JWT_SECRET"},
+    }
+    assert secrets_of(migrations) == set()
+    assert "MIGRATION_DATABASE_URL" in migrations
+    assert gateway["OPENAI_API_KEY"] == "set"
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+def secrets_of(environment: Mapping[str, str]) -> set[str]:
+    return {name for name, value in SECRETS.items() if value in environment.values()}
 
 
 def test_a_second_one_in_the_same_directory_is_refused(up: Up) -> None:

@@ -56,6 +56,21 @@ def test_secrets_are_taken_out_wherever_they_are(stream: io.StringIO) -> None:
     assert foreign["logger"] == "somebody.else"
 
 
+@pytest.mark.parametrize("tenant", ["acme-sig", "token", "sk-Customers-2024", "AKIA0123456789ABCDEF"])
+def test_a_tenants_id_may_look_like_anything(stream: io.StringIO, tenant: str) -> None:
+    run_id = "0190aaaa-0000-7000-8000-000000000001"
+    bind(tenant_id=tenant, workflow_id=f"{tenant}:run:{run_id}", session_id=f"{tenant}:session-1")
+    structlog.get_logger().info("run.started")
+    (line,) = lines(stream)
+    assert (line["tenant_id"], line["workflow_id"]) == (tenant, f"{tenant}:run:{run_id}")
+    assert line["session_id"] == f"{tenant}:session-1"
+
+
+def test_what_is_known_to_be_secret_is_no_id(stream: io.StringIO) -> None:
+    structlog.get_logger().info("said", tenant_id=SECRET, session_id=f"Bearer {SECRET}", workflow_id=f"{SECRET}:run:1")
+    assert SECRET not in stream.getvalue()
+
+
 def test_a_text_cannot_forge_a_line(stream: io.StringIO) -> None:
     structlog.get_logger().info("said", text='\n{"event": "forged"}\u2028\ud800')
     (line,) = lines(stream)

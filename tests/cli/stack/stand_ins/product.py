@@ -32,6 +32,8 @@ def leave(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     signal.signal(signal.SIGTERM, leave)
     if sys.argv[1] == "migrate":
+        for name, value in os.environ.items():
+            sys.stdout.write(f"{name}={value}\n")
         sys.exit(0 if os.environ["MIGRATION_DATABASE_URL"] else 1)
     if sys.argv[1] == "gateway":
         HTTPServer(("127.0.0.1", int(os.environ["TASKFORCE_PORT"])), Gateway).serve_forever()

@@ -26,7 +26,7 @@ from taskforce.core.domain.errors import DomainError, Forbidden, Invalid, Unavai
 from taskforce.core.interfaces.identity import Permission, ResourceType, UserContext
 from taskforce.core.interfaces.repositories.access import PolicyVersion
 from taskforce.infrastructure.persistence.database import Database
-from tests.taskforce.application.identity.test_roles import waits_for_a_lock
+from tests.fixtures.locks import somebody_waits_for_a_lock
 from tests.taskforce.application.scenario import RULES, Stage
 
 Document = dict[str, Any]
@@ -162,7 +162,7 @@ async def test_a_rule_that_is_taken_out_meanwhile_is_not_kept_by_somebody_who_la
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.policies.locked()
         saving = asyncio.create_task(save_document(stage.database, dan, document(share(), deny())))
-        await waits_for_a_lock(stage)
+        await somebody_waits_for_a_lock(stage.database, stage.tenant_id)
         await records.policies.add(document(), "ada", stage.now)
     with pytest.raises(Forbidden):
         await saving

@@ -14,6 +14,7 @@ from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.persistence.sqlstates import StatementError
+from tests.fixtures.locks import somebody_waits_for_a_lock
 from tests.taskforce.application.scenario import CLAIMS_AGE, NOW, RULES, Stage
 
 
@@ -82,7 +83,7 @@ async def test_what_an_administrator_does_meanwhile_is_not_undone(stage: Stage) 
         alice = await records.users.locked("alice")
         assert alice is not None
         looking = asyncio.create_task(stage.person("alice", "operator"))
-        await asyncio.wait({looking}, timeout=0.2)
+        await somebody_waits_for_a_lock(stage.database, stage.tenant_id)
         await records.users.save(replace(alice, active=False, granted_roles=frozenset({"auditor"})), stage.now)
     with pytest.raises(Forbidden):
         await looking

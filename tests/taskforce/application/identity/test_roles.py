@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.identity.roles import (
@@ -23,6 +22,7 @@ from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.identity.roles import ResourceGrant, profile_roles
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType, Role
+from tests.fixtures.locks import somebody_waits_for_a_lock
 from tests.taskforce.application.scenario import CLAIMS_AGE, RULES, Stage
 
 READ, RUN, MANAGE = Permission.AGENT_READ, Permission.AGENT_EXECUTE, Permission.ROLE_MANAGE
@@ -267,17 +267,9 @@ async def test_a_role_that_is_just_being_handed_on_is_not_removed(stage: Stage) 
         removing = asyncio.create_task(refusal(stage))
         bob = await records.users.locked("bob")
         assert bob is not None
-        await waits_for_a_lock(stage)
+        await somebody_waits_for_a_lock(stage.database, stage.tenant_id)
         await records.users.save(replace(bob, granted_roles=frozenset({ANALYST})), stage.now)
     assert (await removing).code == "role_in_use"
-
-
-async def waits_for_a_lock(stage: Stage) -> None:
-    """Returns as soon as some transaction waits for another."""
-    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    async with asyncio.timeout(10), stage.database.tenant(stage.tenant_id) as records:
-        while not await records.users._connection.value(waiting):  # noqa: ASYNC110 - a database has no event for it
-            await asyncio.sleep(0.01)
 
 
 async def test_what_was_done_is_written_down_with_before_and_after(stage: Stage) -> None:

@@ -5,16 +5,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
 from taskforce.application.webhooks.delivery import Delivered, DeliveryAttempts
 from taskforce.core.domain.webhooks.delivery import Answered, DeliveryStatus
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.locks import somebody_waits_for_a_lock
 from tests.fixtures.missions import now
 from tests.fixtures.webhooks import Hooks
 
 URL = "https://hooks.example.com/"
-_WAITING = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND state = 'active'")
 
 
 class Gone:
@@ -65,7 +64,7 @@ async def test_whoever_disables_it_at_that_moment_is_waited_for_and_does_not_wai
         webhook = await records.webhooks.locked(webhook_id)
         assert webhook is not None
         attempt = asyncio.create_task(delivering.attempt(hooks.tenant_id, delivery_id, 1))
-        await _blocked(hooks.database, hooks.tenant_id)
+        await somebody_waits_for_a_lock(hooks.database, hooks.tenant_id)
         await records.webhooks.save(webhook.switched(enabled=False, now=now()))
         assert await records.deliveries.stop_all(webhook_id, now()) == 1
     assert await attempt == Delivered(DeliveryStatus.STOPPED, None, "attempt 1: 410")
@@ -82,13 +81,3 @@ async def test_an_attempt_that_was_kept_is_not_made_again(hooks: Hooks) -> None:
     first = await delivering.attempt(hooks.tenant_id, delivery_id, 1)
     again = await delivering.attempt(hooks.tenant_id, delivery_id, 1)
     assert (first.status, again.status, receiver.asked) == (DeliveryStatus.FAILED, DeliveryStatus.FAILED, 1)
-
-
-async def _blocked(database: Database, tenant_id: str) -> None:
-    """Waits until somebody waits for a lock."""
-    async with asyncio.timeout(10):
-        while True:
-            async with database.tenant(tenant_id) as records:
-                if await records.users._connection.value(_WAITING):
-                    return
-            await asyncio.sleep(0.02)

@@ -41,10 +41,11 @@ def hooks(database: Database, tenant: str) -> Hooks:
 
 async def test_what_this_process_has_queued_is_started_at_once(hooks: Hooks, database: Database) -> None:
     webhook, _ = await hooks.make(URL)
-    start = Started(hooks.tenant_id)
-    async with starting(database, database.queued, start, now):
+    start, stopped = Started(hooks.tenant_id), now()
+    # By a clock that stands still nothing is ever late: what starts was started because it was told of.
+    async with starting(database, database.queued, start, lambda: stopped):
         await hooks.announce()
-        async with asyncio.timeout(LATE.total_seconds() - 1):
+        async with asyncio.timeout(60):
             await start.any.wait()
     assert start.ids == [one.delivery_id for one in await hooks.deliveries(webhook)]
 

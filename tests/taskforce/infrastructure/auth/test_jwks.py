@@ -51,7 +51,7 @@ async def unavailable(work: Awaitable[object]) -> Unavailable:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 - what changes is the server's view, which tells nobody
             await asyncio.sleep(0.001)
 
@@ -221,7 +221,7 @@ async def test_old_keys_count_through_an_outage_of_a_day_and_no_longer(web: Web,
 
 
 async def test_in_an_outage_nobody_waits_for_the_issuer(web: Web, clock: MovingClock) -> None:
-    provider = provider_for(publish(web, published("k1")), clock)
+    provider = provider_for(publish(web, published("k1")), clock, jwks_timing=JwksTiming(timeout=3_600))
     await provider.authenticate(signed("k1"))
     web.answers.clear()
     clock.pass_by(minutes=10)
@@ -229,7 +229,7 @@ async def test_in_an_outage_nobody_waits_for_the_issuer(web: Web, clock: MovingC
     web.silent.add(PATH)
     clock.pass_by(seconds=5)
 
-    async with asyncio.timeout(2):  # The fetch itself would take five seconds.
+    async with asyncio.timeout(60):  # The fetch itself would take an hour.
         assert await believed(provider, signed("k1"))
     await until(lambda: _asked(web, 3))
 
@@ -312,10 +312,10 @@ async def test_an_answer_that_is_no_set_of_keys_is_an_outage(
     misbehave: Callable[[Web], None], web: Web, clock: MovingClock
 ) -> None:
     misbehave(web)
-    provider = provider_for(web.url(PATH), clock, jwks_timing=JwksTiming(timeout=0.5))
+    provider = provider_for(web.url(PATH), clock, jwks_timing=JwksTiming(timeout=2))
 
     await unavailable(provider.authenticate(signed("k1")))
-    assert len(web.asked) == 1
+    await until(lambda: _asked(web, 1))
 
 
 async def test_an_answer_that_never_ends_is_an_outage(clock: MovingClock) -> None:
@@ -329,7 +329,7 @@ async def test_an_answer_that_never_ends_is_an_outage(clock: MovingClock) -> Non
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{PATH}"
-    async with asyncio.timeout(10), server:
+    async with asyncio.timeout(60), server:
         await unavailable(provider_for(uri, clock, jwks_timing=JwksTiming(timeout=0.3)).authenticate(signed("k1")))
 
 

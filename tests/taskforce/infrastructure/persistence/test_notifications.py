@@ -21,7 +21,7 @@ async def ends(postgres: stacks.DatabaseUrls) -> AsyncIterator[tuple[Publisher, 
 
 async def heard(publisher: Publisher, listener: Listener) -> None:
     """Waits until a word goes all the way."""
-    async with asyncio.timeout(20), listener.follow("probe", "probe") as queue:
+    async with asyncio.timeout(60), listener.follow("probe", "probe") as queue:
         while queue.empty():
             publisher.changed("probe", "probe")
             await asyncio.sleep(0.05)
@@ -29,7 +29,7 @@ async def heard(publisher: Publisher, listener: Listener) -> None:
 
 async def until(queue: "asyncio.Queue[Notice]", done: Callable[[list[Notice]], bool]) -> list[Notice]:
     got: list[Notice] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done(got):
             got.append(await queue.get())
     return got

@@ -1,7 +1,6 @@
 """Arithmetic is exact where it can be, agrees with Python, and refuses quickly what would not end."""
 
 import math
-import time
 from contextlib import suppress
 from fractions import Fraction
 
@@ -10,20 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from taskforce.infrastructure.tools.arithmetic import ArithmeticRefusedError, evaluate, written
+from tests.fixtures.costs import processor_seconds
 
 LONG_SUM = "1+" * 490 + "1"
 
 
 def cost(expression: str) -> float:
-    """Processor time, the least of three."""
-
-    def once() -> float:
-        begun = time.process_time()
+    def work() -> None:
         with suppress(ArithmeticRefusedError):
             written(evaluate(expression))
-        return time.process_time() - begun
 
-    return min(once() for _ in range(3))
+    return processor_seconds(work)
 
 
 @pytest.mark.parametrize(
