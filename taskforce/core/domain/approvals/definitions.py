@@ -29,7 +29,7 @@ CUSTOM: Final = "custom"
 BUILT_IN: Final = (AGENT_PUBLISH, TOOL_CALL, BUDGET_RAISE, DATA_EXPORT, PERMISSION_ESCALATION)
 """Request types with a built-in effect."""
 FEATURE: Final = "approval_workflows"
-"""Licence feature that a tenant needs for definitions of its own."""
+"""Feature that a tenant needs for definitions of its own; see `Tenant`."""
 MOST_DEFINITIONS: Final = 200
 """Definitions of a tenant, at most, besides those of the profile."""
 
