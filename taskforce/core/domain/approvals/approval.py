@@ -54,8 +54,8 @@ class Decision:
         on_behalf_of: The user who delegated the decision to the approver; None when the approver decides for
             themselves.
         content: SHA-256 of the content that was decided on; None until it is known.
-        key_id: The API key that authenticated the approver, None for a person; rights that an approval grants are cut
-            to its scopes.
+        key_id: The API key that authenticated the approver, None for a person; rights that
+            the approval grants are cut to the key's.
         party: The users who count as one person with the approver; None where only the ids are known.
     """
 

@@ -22,7 +22,7 @@ class Change:
         to: The new deciders of a reassignment.
         http_request: Id of the HTTP request, for the audit log.
         key_id: The API key that authenticated the user, None for a person; the change is authorized by the key's
-            scopes.
+            rights.
         channel: The channel on which it was received.
     """
 

@@ -195,10 +195,9 @@ def check_author(held: Collection[Permission], *definitions: Definition) -> None
 def agent_terms(agent: Mapping[str, object], definition: Definition | None, usual: Terms) -> Terms:
     """Returns the terms of an agent's tool calls where the agent names approvers (guide 11.3, `approval_roles`).
 
-    An agent's author may narrow down the approvers of a definition and cannot evade it: of the agent's roles only those
-    that the definition allows count, and when none is left, the definition's terms apply unchanged. Of its timed
-    actions
-    only reminders are kept, for the others would let further people decide.
+    An agent's author may narrow down the approvers of a definition and cannot evade it: of the agent's roles only
+    those that the definition allows count, and when none is left, the definition's terms apply unchanged. Of its timed
+    actions only reminders are kept, for the others would let further people decide.
 
     Args:
         agent: The section `agent` of its definition.

@@ -59,8 +59,7 @@ class UserRecord:
         """Returns the record after a token was presented.
 
         A token older than the last one changes nothing: a replayed token would bring back roles that the identity
-        provider
-        has revoked, and they would outlive it. A token never reactivates a user.
+        provider has revoked, and they would outlive it. A token never reactivates a user.
 
         Args:
             identity: The claims of the verified token.

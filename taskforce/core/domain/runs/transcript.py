@@ -39,8 +39,7 @@ class Entry:
     """One entry of the append-only transcript; (step, call) is its key and its order.
 
     The mission is (0, 0). Within a step people's messages come first with negative numbers, then the model's reply as
-    0,
-    then the observation of its n-th tool call as n.
+    0, then the observation of its n-th tool call as n.
 
     Attributes:
         step: The step, from 1; 0 for the mission.
