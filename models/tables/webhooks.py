@@ -33,7 +33,7 @@ class WebhookRow(SQLModel, table=True):
 
 
 class WebhookDeliveryRow(SQLModel, table=True):
-    """A delivery of an event to a webhook; it has no foreign key, for it outlives the webhook, and webhooks of the
+    """A delivery of an event to a webhook; it references no webhook row, for it outlives the webhook, and webhooks of the
     profile have no row.
     """
 

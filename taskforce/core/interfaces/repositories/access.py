@@ -26,9 +26,7 @@ class PolicyDocuments(Protocol):
         ...
 
     async def latest(self) -> tuple[int, datetime] | None:
-        """Returns number and time of the latest version; together they identify it, also after a tenant was made
-        anew.
-        """
+        """Returns number and time of the latest version, without its document; None without one."""
         ...
 
     async def locked(self) -> PolicyVersion | None:
