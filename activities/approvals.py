@@ -110,6 +110,7 @@ class ApprovalActivities:
         Raises:
             ApplicationError: `proof_invalid` when it claims the API channel without a valid proof.
         """
+        # The proof is verified again: the workflow's input is no evidence of the channel.
         verdict, channel = Verdict(made.verdict), Channel(made.channel)
         if channel is Channel.API and self._updates.channel(_received(made, made.said)) is not Channel.API:
             raise Conflict("proof_invalid", "The gateway does not vouch for this decision.")
@@ -130,6 +131,7 @@ class ApprovalActivities:
         """Records a withdrawal or reassignment after checking the user's right to it."""
         said = made.change
         to = Deciders(said.roles, said.people)
+        # The channel is decided below; until the proof is verified the author is only claimed.
         claimed = Change(
             said.actor_id, said.kind, made.at, said.comment, to, said.http_request, said.key_id, Channel.SIGNAL
         )

@@ -56,6 +56,7 @@ class _Mapping(ActivityInboundInterceptor):
                 return await self.next.execute_activity(input)
             except DomainError as error:
                 raise to_failure(error) from None
+            # Temporal's own failures pass unchanged: it needs them to tell a cancellation from an error.
             except (ApplicationError, CancelledError, asyncio.CancelledError):
                 raise
             except Exception as error:  # noqa: BLE001 - the one place that meets whatever an activity raises

@@ -27,6 +27,7 @@ class ModelActivities:
             tenant_id=turn.tenant_id,
             run_id=turn.run_id,
             step=turn.step,
+            # Retries of the run and of the server count together: usage is recorded once for each attempt.
             attempt=turn.tried + activity.info().attempt,
             words=turn.words,
             closing=turn.closing,

@@ -180,6 +180,7 @@ class AgentRun:
         while self._has_new_limits:
             self._has_new_limits = False
             self._plan = await run_local("read_plan", self._ref(), RunPlan)
+            # Runs from before 2026-12 carry no plan in their input, and must replay without one.
             self._given = None if self._given is None else self._plan
 
     async def _take_step(self) -> bool:
@@ -329,6 +330,7 @@ class AgentRun:
             return
         await run_local("record_usage", self._ref())
         await self._read_new_limits()
+        # A handler that is cut off by continue-as-new would lose its signal.
         await workflow.wait_condition(workflow.all_handlers_finished)
         carried = Carried(
             step=self._step,

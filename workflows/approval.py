@@ -114,6 +114,7 @@ class ApprovalWorkflow:
             self._interrupt()
             await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
+        # Closed first: whatever the execution takes, the decision is on record.
         outcome = await self._close(status)
         await self._carry_out(outcome)
         return outcome
@@ -163,6 +164,7 @@ class ApprovalWorkflow:
     async def change(self, wish: ChangeInput) -> DecisionOutcome:
         """Withdraws or reassigns the request; the outcome's `code` is set when that is refused."""
         await workflow.wait_condition(self._is_open_or_over)
+        # One decision or change at a time: two that were checked against the same state could not both count.
         async with self._deciding:
             if self._over:
                 return _ENDED
@@ -319,6 +321,7 @@ class ApprovalWorkflow:
             self._handling.remove(task)
 
     def _interrupt(self) -> None:
+        # Set before any wait, so that no further decision is begun.
         self._over = True
         if self._handling and workflow.patched(CANCEL_INTERRUPTS):
             for task in self._handling:

@@ -72,6 +72,7 @@ def terms_of(opened: OpenedRequest) -> Terms:
 def decision_check(asked: ApprovalInput, decision: DecisionInput, channel: Ways, *, lasting: bool) -> DecisionCheck:
     """Builds the input of `authorize_decision`; call it within the decision's handler."""
     made: dict[str, Any] = {**_of(asked), "approver_id": decision.approver_id, "channel": channel}
+    # Set only where given: unset fields stay out of the history, as in recorded ones.
     if decision.edit is not None:
         made["edit"] = decision.edit
     if decision.key_id is not None:

@@ -48,6 +48,7 @@ class ModelRetries:
         self.tried += 1
         self._failing_since = self._failing_since or now
         attempt = self.tried + 1
+        # `workflow.random`: a replay must draw the same number.
         pause = pause_before(attempt, plan.model_pause_seconds, asked_wait(error), workflow.random().random())
         failing, patience = now - self._failing_since, plan.model_patience_seconds
         if gives_up(failing, pause, patience) and timedelta(seconds=patience) - failing < left:

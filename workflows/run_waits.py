@@ -79,6 +79,7 @@ class RunWaits:
             retry: The next retry; None when the model has replied.
             silent: Whether the run has ended, so that its row needs no update.
         """
+        # Each note is an activity in the history, so unchanged states write none.
         if retry != self.retry:
             self.retry = retry
             await self._note(silent=silent)

@@ -35,6 +35,7 @@ class TenantDeletion:
         await self._end_runs()
         erased = await self._erase()
         await self._forget_histories()
+        # `erase_tenant` decides by the database's clock, and may ask for another wait.
         while erased.log_kept_until is not None:
             await self._wait_until(erased.log_kept_until)
             erased = await self._erase()

@@ -74,6 +74,7 @@ class ApprovalClient(ApprovalWorkflows):
     ) -> DecisionResult:
         """See `ApprovalWorkflows.decide`."""
         said = self._vouched(tenant_id, request_id, decision_input(decision))
+        # The update id makes a repeated request of the client find the first decision.
         update = self._handle(tenant_id, request_id).execute_update(
             ApprovalWorkflow.decide, said, id=update_id, rpc_timeout=DECISION_TIME
         )

@@ -82,6 +82,7 @@ class WorkflowClient:
         operator, namespace = self._executions.client.operator_service, self._executions.client.namespace
         wanted = [key.name for key in search_attributes.ALL]
         try:
+            # Listed first: adding needs a permission that a deployment may withhold once they exist.
             known = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
             lacking = [name for name in wanted if name not in known.custom_attributes]
             if lacking:

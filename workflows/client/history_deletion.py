@@ -49,6 +49,7 @@ async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
             if not closed and look >= PATIENT_LOOKS and execution not in ended:
                 await _end(client, execution)
                 ended.add(execution)
+            # Deleting an open execution would terminate it without its own cleanup.
             if closed and execution not in deleted | refused:
                 (deleted if await _delete(client, execution) else refused).add(execution)
         if not still_open:

@@ -116,6 +116,7 @@ def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
     store, workflows, clock = ports.store, ports.workflows, ports.clock
 
     async def start_run(tenant_id: str, run_id: str) -> bool:
+        # Safe beside the gateway's own start: the workflow id is unique, and a second start is refused.
         return await workflows.runs.start(await ports.run_cache.get(tenant_id, run_id))
 
     async def start_request(tenant_id: str, request_id: str) -> bool:
@@ -169,6 +170,7 @@ def _late_cancellations(ports: RecoveryPorts) -> Work:
 def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
     """Builds the sweeps that close rows whose workflow was terminated and cannot close them itself."""
     store, workflows, clock = ports.store, ports.workflows, ports.clock
+    # A terminated workflow is listed at each sweep for a day; its row needs closing once.
     settled: set[tuple[str, str]] = set()
 
     async def settle_runs() -> None:

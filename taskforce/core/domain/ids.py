@@ -20,6 +20,7 @@ def new_id() -> str:
         The canonical text, 36 characters.
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    # 62 random bits: two processes in the same quarter of a microsecond must not make the same id.
     random = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
     value = milliseconds << 80 | 0x7 << 76 | (rest * 4_096 // 1_000_000) << 64 | 0b10 << 62 | random
     return str(uuid.UUID(int=value))

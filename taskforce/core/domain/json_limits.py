@@ -108,6 +108,7 @@ def moment(value: object) -> datetime | None:
     Returns:
         The time, UTC; None for anything else.
     """
+    # `fromisoformat` accepts more than RFC 3339, such as dates without a time.
     if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
         return None
     try:

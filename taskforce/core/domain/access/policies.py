@@ -250,6 +250,7 @@ class Rule:
     permissions: frozenset[Permission] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # Derived once, since every access request asks each rule.
         meant = frozenset(one for action in self.actions for one in ACTIONS.get(action, ()))
         object.__setattr__(self, "permissions", meant)
 
@@ -351,6 +352,7 @@ def evaluate(
     """
     if now.tzinfo is None:
         raise Invalid("time_without_zone", "A time without its zone cannot be compared with the hours of a rule.")
+    # Before any rule is read, so that no document can open another tenant's resource.
     if resource.tenant_id != user.tenant_id:
         return Explained(PolicyDecision(False, "the resource belongs to another tenant"), Base.OTHER_TENANT)
     question = Question(user, action, resource, context, now)

@@ -213,6 +213,7 @@ def _minute(part: Part, latest: int) -> int:
         if minute <= latest:
             return minute
     part.say(f"must be a time of day from '00:00' to '{_hours(latest)}', not {shown(part.value)}.")
+    # A value that no other time has, so that a malformed time reports no second problem about the window.
     return -1 if latest == policies.DAY_MINUTES else 0
 
 

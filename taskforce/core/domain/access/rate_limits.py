@@ -116,6 +116,7 @@ def refilled(bucket: Bucket | None, rate: Rate, now: datetime) -> Bucket:
     """Returns the bucket with the tokens added since its last use."""
     if bucket is None:
         return Bucket(float(rate.burst), now)
+    # Clocks of gateways differ; an earlier time must not remove tokens.
     elapsed = max(0.0, (now - bucket.at).total_seconds())
     tokens = min(float(rate.burst), bucket.tokens + elapsed * rate.limit / rate.per_seconds)
     return Bucket(tokens, max(bucket.at, now))

@@ -134,6 +134,7 @@ class Approval:
             return ApprovalStatus.WITHDRAWN
         if self.voided:
             return ApprovalStatus.VOIDED
+        # Rejections are checked first: with both thresholds met, the cautious verdict wins.
         if len(self._said(Verdict.REJECT)) >= self.terms.rejections_to_close:
             return ApprovalStatus.REJECTED
         if len(self._said(Verdict.APPROVE)) >= self.terms.required_approvers:
@@ -186,6 +187,7 @@ class Approval:
                 raise Conflict("self_approval", "The requester may not decide, nor who stands behind them.")
             if decides.is_tied_to(asks):
                 raise _not_independent("asked for this")
+        # Ties between two approvers count too: a quorum of a person and their new account is a quorum of one.
         for other in self._standing():
             # The same approver may send a decision again whose first record failed; that is no second person.
             if other.approver_id == approver_id:
@@ -208,6 +210,7 @@ class Approval:
         """
         if self.terms.comment_required and not comment.strip():
             raise Conflict("comment_required", "A decision on this request must say why: add a comment.")
+        # An approver's screen may be older than another approver's edit.
         if seen is not None and seen != self.content:
             raise Conflict("content_changed", "What is asked for has changed meanwhile. Look at it again.")
 
@@ -224,6 +227,7 @@ class Approval:
         """
         self.check(decision.approver_id, decision.channel, decision.at, decision.on_behalf_of)
         self.check_word(decision.comment, seen)
+        # A rejection is about the request as a whole, so an edit sent with it has no effect.
         edited = decision.content if decision.verdict is Verdict.APPROVE else None
         on = edited or self.content
         # An edit back to earlier content revives the earlier approvals of it, so a second one by the same person is
@@ -342,5 +346,6 @@ def request_of(workflow: str) -> tuple[str, str] | None:
     """Parses a workflow id of `workflow_id` into (tenant id, request id); None for any other. Tenant ids hold no
     colon.
     """
+    # Workflow ids of other types, and of other products in the namespace, are not ours to parse.
     tenant_id, _, request_id = workflow.partition(":approval:")
     return (tenant_id, request_id) if tenant_id and ":" not in tenant_id and is_id(request_id) else None

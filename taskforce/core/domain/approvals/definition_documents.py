@@ -72,6 +72,7 @@ def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Defi
         Invalid: `definition_invalid`; `details["problems"]` lists every problem as `{"path": ..., "problem": ...}`.
     """
     problems = Problems(INVALID, "definition")
+    # Before anything is read: a hostile document must not cost more than its size.
     problems.weigh(document, MAX_CHARACTERS)
     problems.refuse()
     parts = Part(document, "", problems).fields(_NEEDED, (*_TERMS, *_FLAGS, *_OTHERS))
@@ -146,6 +147,7 @@ def _terms(parts: Mapping[str, Part], problems: Problems, signals: bool) -> Term
         "comment_required": _flag(parts, "comment_required"),
         "signal_channel": _flag(parts, "signal_channel"),
         "carries_out": "on_approved" not in parts or parts["on_approved"].choice((_CARRY_OUT, _WAIT)) == _CARRY_OUT,
+        # The two ways to state an expiry must agree, so they are read together.
         **_times(parts),
     }
     # With a malformed field replaced by its default, checks across fields would report problems that are not there.
@@ -201,6 +203,8 @@ def _action_document(action: TimedAction) -> dict[str, object]:
 def _seconds(part: Part) -> int | None:
     hours = part.value
     if isinstance(hours, int | float) and not isinstance(hours, bool) and 0 < hours <= LONGEST // _HOUR:
+        # A tiny fraction of an hour would round to 0 seconds, which the terms refuse with a message about another
+        # field.
         return max(1, round(hours * _HOUR))
     part.say(f"must be hours, above 0 and at most {LONGEST // _HOUR}.")
     return None

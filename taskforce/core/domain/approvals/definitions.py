@@ -169,6 +169,7 @@ def choose(
 
 
 def _order(one: Definition) -> tuple[int, bool, str]:
+    # Naming the tool outweighs naming the agent; False sorts before True.
     return -2 * bool(one.tools) - bool(one.agents), one.source is Source.PROFILE, one.definition_id
 
 

@@ -105,6 +105,7 @@ class Terms:
         problems = list(self._problems())
         if problems:
             raise Invalid("terms_invalid", " ".join(problems), details={"problems": problems})
+        # `Approval.acted` counts actions by position, so they must be in the order of time.
         object.__setattr__(self, "actions", tuple(sorted(self.actions, key=lambda one: one.after_seconds)))
 
     @property
@@ -122,6 +123,7 @@ class Terms:
             found.append("Between a grant and the decision of who was given it there are 0 to 366 days.")
         if not self.deciders:
             found.append("Somebody must be allowed to decide: name roles or people.")
+        # With a role, or an action that adds deciders, enough approvers may still appear.
         if not self.allowed_roles and len(set(self.allowed_people)) < self.required_approvers and not self._widens():
             found.append("Fewer people may decide than must approve.")
         if len(self.actions) > MOST_ACTIONS:

@@ -69,6 +69,7 @@ class ProofKey:
             Unavailable: `encryption_key_missing`.
         """
         code = self._code(said, proof.made_at, proof.nonce)
+        # Bytes, not texts: `compare_digest` raises for text outside ASCII, which an attacker may send.
         return hmac.compare_digest(code.encode(), proof.code.encode("utf-8", "surrogatepass"))
 
     def check(self, said: Json, proof: UpdateProof, now: datetime) -> None:
@@ -91,5 +92,6 @@ class ProofKey:
                 "them again."
             )
             raise Unavailable("encryption_key_missing", text)
+        # The purpose keeps a code of another use of the key from counting here.
         proven = canonical_json([_PURPOSE, made_at.isoformat(), nonce, said])
         return hmac.digest(self._key, proven.encode("utf-8", "surrogatepass"), "sha256").hex()

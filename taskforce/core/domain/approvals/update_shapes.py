@@ -16,6 +16,7 @@ MAX_NAME: Final = 255
 MAX_NAMES: Final = 100
 MAX_LABEL: Final = 200
 
+# PostgreSQL refuses NUL and lone surrogates, each time that the activity is retried.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -261,6 +261,7 @@ class _Source:
         try:
             found = _DECODER.decode(self._line)
         except KeyError:
+            # Parsers disagree on which duplicate counts, so two readers would see two events.
             raise self.broken(Flaw.DUPLICATE_KEY, "A key stands twice in an object.") from None
         except (ValueError, RecursionError):
             raise self.broken(Flaw.NOT_JSON, "This is not JSON.") from None
@@ -313,6 +314,7 @@ def _begun(source: _Source, anchor: Anchor, start: Anchor | None) -> Anchor:
 
 def _continued(source: _Source, found: Mapping[str, object], before: Anchor, anchor: Anchor) -> tuple[Anchor, object]:
     seq, digest, event = found.get("seq"), found.get("hash"), found.get("event")
+    # Not `isinstance`: `true` is an int in Python.
     if type(seq) is not int or not isinstance(digest, str) or not isinstance(event, dict):
         raise source.broken(Flaw.MALFORMED, "This is neither an event in its place nor the closing line.")
     try:

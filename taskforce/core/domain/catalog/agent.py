@@ -45,6 +45,7 @@ def checked_slug(slug: str) -> str:
     Raises:
         Invalid: `slug_invalid`.
     """
+    # Agents are addressed by slug or id alike, so a slug in the form of an id would be ambiguous.
     if not _SLUG.fullmatch(slug) or is_id(slug):
         raise Invalid("slug_invalid", "A slug is 1 to 64 of a-z, 0-9 and hyphens, for example customer-support-agent.")
     return slug
@@ -148,6 +149,7 @@ class Agent:
         Raises:
             Missing: `version_not_found`.
         """
+        # Ids are stored in lower case; version numbers are case-sensitive.
         wanted = name.lower() if is_id(name) else name
         found = next((one for one in self.versions if wanted in (one.version_id, one.version_number)), None)
         if found is None:
@@ -330,6 +332,7 @@ class Agent:
             raise Conflict("agent_in_use", text, details={"versions": live, "open_runs": open_runs})
 
     def _before_current(self) -> AgentVersion:
+        # After a rollback, versions published later than the current one are no way back.
         latest = None if self.current is None else self.current.has_been(VersionStatus.PUBLISHED)
         earlier = [
             (at, one)

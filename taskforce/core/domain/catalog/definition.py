@@ -92,6 +92,7 @@ def check_definition(definition: Definition) -> None:
     check_document(definition, "definition")
     try:
         length = len(canonical_json(definition))
+    # Programs may pass Python objects that no JSON parser would return.
     except (TypeError, ValueError, OverflowError):
         raise Invalid("definition_malformed", "A definition is JSON, its numbers within a double's range.") from None
     if length > LONGEST_DEFINITION or parts_in(definition) > MOST_VALUES:
@@ -207,6 +208,7 @@ def _models(definition: Definition, offered: Offered) -> Iterator[Problem]:
 def _in_range(
     holder: Mapping[str, object], name: str, most: int, prefix: str = "", least: int = 1
 ) -> Iterator[Problem]:
+    # `True` is an int in Python, hence the check for bool.
     value = holder.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most):
         yield Problem(f"{prefix}{name}", f"is a whole number from {least} to {most}.")

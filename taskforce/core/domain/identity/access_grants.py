@@ -39,6 +39,7 @@ def grants_between(
     """
     held = frozenset() if before is None else before.granted_roles
     lent = {} if before is None else before.lent_roles
+    # A longer loan is a grant too: who prolongs a role is as close as who gives it.
     roles = {role for role, until in after.lent_roles.items() if role not in lent or lent[role] < until}
     activated = before is None or (after.active and not before.active)
     accounts = (AccessGrant(after.user_id, given_by, now, None, key_id),) if activated else ()

@@ -46,6 +46,7 @@ def new_key() -> str:
 
 def key_hash(plaintext: str) -> str:
     """Returns the SHA-256 of a key in hex, by which it is stored and looked up."""
+    # Any text may be presented as a key; one with lone surrogates must not raise.
     return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -130,6 +131,7 @@ class ApiKey:
             user_roles: The effective roles of the key's user now.
             user_active: Whether that user exists and is not deactivated.
         """
+        # Read at each use, so a role that the user loses is lost by their keys at once.
         return self.roles & frozenset(user_roles) if user_active and self.is_active(now) else frozenset()
 
     def effective_permissions(
@@ -218,6 +220,7 @@ def issue(
 
 
 def _roles(values: Iterable[str]) -> frozenset[str]:
+    # A bare string would become a set of its letters.
     names = frozenset() if isinstance(values, str) else frozenset(values)
     if names and all(isinstance(name, str) for name in names):
         return names
@@ -238,6 +241,7 @@ def checked_user_id(value: object) -> str:
 def _expiry(wanted: datetime | None, now: datetime, longest_life: timedelta) -> datetime:
     if wanted is None:
         return now + longest_life
+    # A time without its zone would be compared as another moment.
     if wanted.utcoffset() is None or not now < wanted <= now + longest_life:
         days = longest_life / timedelta(days=1)
         text = f"A key expires in the future, at most {days:g} days away; the time needs a time zone."

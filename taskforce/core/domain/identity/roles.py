@@ -60,12 +60,14 @@ def role_id_of(name: str) -> str:
     slug = slug if _SLUG.fullmatch(plain) else slug.strip("_")
     if any(char.isalnum() and not char.isascii() for char in plain) or not _SLUG.fullmatch(slug):
         raise Invalid("role_name_invalid", "A role's name must spell 1 to 60 of a-z, 0-9, underscores and hyphens.")
+    # `agent-designer` reads like the system role `agent_designer`.
     if slug.replace("-", "_") in SYSTEM_ROLES:
         raise _is_system(slug)
     return CUSTOM_PREFIX + slug
 
 
 def _plain(text: str) -> str:
+    # Case folding can produce characters that decompose again, hence the second normalization.
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(char for char in folded if not unicodedata.combining(char))
 
@@ -181,6 +183,7 @@ def check_own(role: Role) -> None:
     Raises:
         Conflict: `role_is_system`, or `role_is_profile` for a role of the profile.
     """
+    # The flag alone is not trusted: a role that a program built may carry the id of a system role.
     if role.is_system_role or role.role_id in SYSTEM_ROLES:
         raise _is_system(role.role_id)
     if role.tenant_id is None:

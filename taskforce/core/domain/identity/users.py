@@ -75,6 +75,7 @@ class UserRecord:
         return replace(
             self,
             username=identity.username,
+            # Not every token carries the address, and a missing one does not revoke it.
             email=identity.email or self.email,
             claimed_roles=identity.roles,
             attributes=identity.attributes,
@@ -101,6 +102,7 @@ class UserRecord:
     def fresh_claims(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
         """Returns the roles that the newest token claimed, while it was seen recently enough."""
         fresh = self.claims_seen_at is not None and now - self.claims_seen_at <= max_claims_age
+        # Claims age, since the provider tells nobody when it revokes a role.
         return self.claimed_roles if fresh and self.active else frozenset()
 
     def lasting_roles(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:

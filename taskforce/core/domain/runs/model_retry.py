@@ -34,6 +34,7 @@ def pause_before(attempt: int, longest: float, asked: float | None, spread: floa
         asked: Seconds that the provider asks to wait; None when it does not.
         spread: Jitter from 0 to 1; it adds up to a tenth, so that runs that failed together do not retry together.
     """
+    # The exponent is capped, or attempts without end would overflow the float.
     doubled = min(longest, _FIRST_PAUSE * 2 ** min(attempt - 2, _MOST_DOUBLINGS))
     return timedelta(seconds=max(doubled, asked or 0.0) * (1 + spread / 10))
 

@@ -65,6 +65,7 @@ class OpenQuestions:
             False when it answers no open question and stays a message to the model.
         """
         waiting = self.unanswered
+        # `""` is in no list of questions, so a message for none stays a message.
         named = question if question is not None else next(iter(waiting), "")
         if named not in waiting:
             return False

@@ -54,6 +54,7 @@ def _result(observed: Entry | None) -> tuple[object, ...]:
 
 def _canonical(arguments: str) -> str:
     try:
+        # Models vary spaces and the order of keys between otherwise equal calls.
         return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
     except (ValueError, RecursionError):
         return arguments

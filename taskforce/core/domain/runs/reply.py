@@ -49,6 +49,7 @@ def kept_calls(calls: Sequence[RequestedCall], most: int) -> KeptCalls:
         held = _values(call.arguments, values) if size <= room else values + 1
         arguments = call.arguments
         if held > values:
+            # Valid JSON, for providers parse the arguments that are sent back to them.
             arguments = f"{_TOO_LARGE}{size}}}"
         else:
             room, values = room - size, values - held
@@ -94,6 +95,7 @@ def kept_text(text: str, step: int) -> Shown:
     """
     if len(text) <= TEXT_KEPT:
         return Shown(text)
+    # A single reply may be larger than a row should be.
     whole = text[:WHOLE_KEPT]
     beyond = len(text) - len(whole)
     note = (

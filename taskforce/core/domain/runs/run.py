@@ -108,6 +108,7 @@ class Limits:
         Raises:
             Invalid: `limits_invalid`.
         """
+        # A repeated or late request must not lower what was raised meanwhile.
         return replace(self, **{name: max(limit, getattr(self, name)) for name, limit in to.items()})
 
 

@@ -127,6 +127,7 @@ def conversation(
     """
     prompt = ChatMessage("system", system_prompt)
     mission = [entry.message() for entry in entries if entry.step == 0]
+    # The note on omitted steps must fit too, whether or not it is needed.
     room = limit - NOTE_SIZE - _total([prompt, *mission])
     steps = [entry for entry in entries if entry.step > 0]
     latest = _total([entry.message() for entry in steps if entry.step == steps[-1].step])
@@ -155,6 +156,7 @@ def _latest_steps(entries: Sequence[Entry], room: int) -> tuple[list[ChatMessage
     kept: list[list[ChatMessage]] = []
     for _, messages in sorted(steps.items(), reverse=True):
         room -= _total(messages)
+        # The latest step is kept in any case, or the model would not see its own calls' results.
         if room < 0 and kept:
             break
         kept.append(messages)

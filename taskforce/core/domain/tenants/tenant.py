@@ -36,7 +36,7 @@ class TenantSettings:
 
     Attributes:
         max_agents: Greatest number of agents in the catalog.
-        max_concurrent_sessions: Greatest number of open runs; see `application/runs`.
+        max_concurrent_sessions: Greatest number of open runs; several runs of one session count each.
         features: Names out of `FEATURES`; a tool that needs another one is neither offered nor run.
             `approval_workflows` permits approval definitions of the tenant's own; tools that need an approval need it
             with and without.
@@ -114,6 +114,7 @@ class TenantSettings:
             client = ipaddress.ip_address(address or "")
         except ValueError:
             return False
+        # Dual-stack sockets report IPv4 clients as `::ffff:a.b.c.d`, which no IPv4 network contains.
         plain = client.ipv4_mapped if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped else client
         networks = (ipaddress.ip_network(network) for network in self.ip_allow_list)
         return any(plain in network for network in networks if network.version == plain.version)
@@ -273,6 +274,7 @@ def _networks(value: object) -> tuple[str, ...]:
     if len(texts) > _MOST_NETWORKS:
         raise ValueError(f"holds at most {_MOST_NETWORKS} networks.")
     try:
+        # Strict: `10.0.0.1/8` is more likely a slip than the whole of 10/8.
         return tuple(str(ipaddress.ip_network(text)) for text in texts)
     except ValueError:
         raise ValueError("is a list of networks like 203.0.113.0/24 or 2001:db8::/32.") from None

@@ -164,6 +164,7 @@ class Delivery:
         waits = () if self.what.event == TEST_EVENT else WAITS
         if answered.gone or number > len(waits):
             return DeliveryState(DeliveryStatus.FAILED)
+        # A receiver may ask for a longer wait, never for a shorter one.
         asked = timedelta(seconds=retry_after(answered.headers, now) or 0)
         return DeliveryState(DeliveryStatus.PENDING, now + max(waits[number - 1], asked))
 
