@@ -97,6 +97,7 @@ class AgentRun:
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
             await self._finish(end)
+            # Temporal records the execution as cancelled only if the error itself reaches it.
             if end.status == "cancelled":
                 raise
             raise ApplicationError(
@@ -168,6 +169,7 @@ class AgentRun:
                     return self._incomplete(StopReason.MAX_TOKENS)
                 if is_refusal(error, TIME_USED_UP):
                     return self._incomplete(StopReason.MAX_SECONDS)
+                # The timeout was the run's remaining time, so its own limit was reached, not the model's patience.
                 if ran_out(error) and left <= MODEL_PATIENCE:
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
@@ -193,6 +195,7 @@ class AgentRun:
     async def _think(self, *, closing: bool = False) -> ModelOutcome:
         self._step += 1
         self._describe()
+        # Taken before the call: a message that arrives during it belongs to the next step.
         words, self._words = tuple(self._words), []
         turn: dict[str, Any] = {"words": words} if words else {}
         if closing:
@@ -284,6 +287,7 @@ class AgentRun:
                 ApprovalWorkflow.run,
                 asked,
                 id=approval_workflow_id(self._tenant_id, request_id),
+                # Cancelled rather than terminated with its run, so that the request closes its own row.
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                 search_attributes=self._attributes_of_approval(),
                 static_summary=summary(f"{permit.tool}, asked by {self._plan.user_id}"),

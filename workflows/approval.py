@@ -242,6 +242,7 @@ class ApprovalWorkflow:
 
     async def _continue_as_new(self) -> None:
         await workflow.wait_condition(workflow.all_handlers_finished)
+        # A handler that was awaited here may have decided the request.
         if not self._is_decided():
             handed = carried(self._current())
             if self._unsure:
@@ -359,6 +360,7 @@ class ApprovalWorkflow:
             unknown = DecisionInput(approver_id="unknown", verdict=verdict)
             await self._refuse(unknown, "signal", "signal_malformed")
             return
+        # Signals come from anybody who reaches Temporal, so their size is bounded here.
         await self._decide(DecisionInput(approver_id=approver[:200], verdict=verdict, comment=comment), "signal")
 
     async def _too_late(self, decision: DecisionInput, channel: Ways) -> DecisionOutcome:

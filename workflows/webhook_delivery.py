@@ -29,6 +29,7 @@ class WebhookDelivery:
         try:
             outcome = await self._deliver()
         except (asyncio.CancelledError, FailureError) as error:
+            # Nobody else would close the row of a cancelled delivery.
             if is_cancelled_exception(error):
                 await run_local("stop_delivery", start)
             raise

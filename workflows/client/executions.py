@@ -72,6 +72,7 @@ class WorkflowExecutions:
                 static_summary=markdown.summary(summary),
                 rpc_timeout=RPC_TIME,
             )
+        # Started before, by another attempt or by recovery: the outcome is the same.
         except WorkflowAlreadyStartedError:
             return False
         except RPCError as error:

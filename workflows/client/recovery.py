@@ -29,6 +29,7 @@ SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
 DROP_SECONDS = 3_600.0
 ERASE_SECONDS = 3_600.0
+# The gateway starts what it has committed itself; only what is older than this counts as left behind.
 LATE = timedelta(seconds=5)
 LOOK_BACK = timedelta(hours=24)
 

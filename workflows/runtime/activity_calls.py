@@ -75,6 +75,7 @@ async def run_local(
 
 
 async def _local(activity: str, message: BaseModel, result: type[Result] | None, time: timedelta) -> Any:  # noqa: ANN401
+    # `schedule_to_close` bounds all attempts together, for the workflow task waits for them.
     return await workflow.execute_local_activity(
         activity, message, result_type=result, schedule_to_close_timeout=time, retry_policy=LOCAL
     )
@@ -216,6 +217,7 @@ def failure_kind(error: BaseException) -> str | None:
 
 def last_failure(error: BaseException) -> tuple[str, str]:
     """Returns code and message of the innermost failure of an activity's error, for the run's row."""
+    # An activity that timed out carries no code of the product's.
     silent = "model_unavailable" if getattr(error, "activity_type", None) == "call_model" else "internal"
     found = (silent, str(error))
     cause: BaseException | None = error

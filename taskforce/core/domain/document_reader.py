@@ -119,6 +119,7 @@ class Part:
             self.say("must not be empty; leave the key out if it should say nothing.")
         if len(self.value) > most:
             self.say(f"must have at most {most} entries, not {len(self.value)}.")
+        # Entries beyond the limit are not read: they would only add problems to the one above.
         return [Part(one, f"{self.path}[{at}]", self.problems) for at, one in enumerate(self.value[:most])]
 
     def text(self, longest: int = MAX_TEXT) -> str:

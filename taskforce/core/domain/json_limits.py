@@ -8,6 +8,7 @@ from taskforce.core.domain.canonical_json import is_exact
 from taskforce.core.domain.errors import Invalid
 
 MAX_DEPTH = 60
+# Possessive quantifiers: an unterminated string must not cost quadratic time.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?+)*+(?:"|\Z)', re.DOTALL)
 _NOT_KEPT = re.compile("[\x00\ud800-\udfff]")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

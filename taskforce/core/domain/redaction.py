@@ -68,6 +68,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         like a secret: bearer and basic credentials, API keys by their usual prefixes, signed tokens, private keys,
         passwords in URLs, and values of names such as `api_key` or `password`.
     """
+    # Longest first, or a secret that contains another would be redacted in part only.
     for known in sorted(_spellings(secrets), key=lambda value: (-len(value), value)):
         text = text.replace(known, MASK)
     for shape, replacement in _SHAPES:

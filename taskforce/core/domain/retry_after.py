@@ -40,6 +40,7 @@ def _until(text: str, now: datetime) -> float | None:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    # A date with the zone `-0000` is parsed without one (RFC 5322, section 3.3).
     return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
 
 

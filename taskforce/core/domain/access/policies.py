@@ -96,6 +96,7 @@ class Question:
 
 def key(value: object) -> Key | None:
     """Returns the key by which scalars are compared: 1 equals 1.0, but not true or "1"; None for other values."""
+    # Asked before numbers: `True` is an int in Python.
     if isinstance(value, bool):
         return "flag", value
     if isinstance(value, int | float):
@@ -143,6 +144,7 @@ class AttributeCondition:
         """Returns why the condition does not hold, without the attribute's value; None when it holds."""
         fact = self._fact(question)
         met = fact is not None and (not self.values or bool(_keys(fact) & self.values))
+        # A missing attribute never matches, so it satisfies the negative operators only.
         if met is (self.operator not in NEGATIVE):
             return None
         if fact is None:
@@ -204,6 +206,7 @@ class TimeWindow:
     def _holds(self, day: int, minute: int) -> bool:
         if self.begins < self.ends:
             return day in self.days and self.begins <= minute < self.ends
+        # The hours after midnight belong to the day on which the window began.
         yesterday = (day - 1) % 7
         return (day in self.days and minute >= self.begins) or (yesterday in self.days and minute < self.ends)
 
@@ -273,6 +276,7 @@ class Rule:
         yield from self._bounds(question)
 
     def _bounds(self, question: Question) -> Iterator[str]:
+        # The parser refuses such rules too; rules that a program builds never pass it.
         if self.effect is Effect.ALLOW and question.action in RESERVED:
             yield f"only a role gives {question.action.value}"
         if self.effect is Effect.ALLOW and question.resource.id is None:

@@ -145,6 +145,7 @@ def type_of(request_type: str, metadata: Mapping[str, object]) -> str:
 
 def merged(own: Iterable[Definition], profile: Iterable[Definition]) -> tuple[Definition, ...]:
     """Returns all definitions of a tenant, by id; one of the tenant replaces the profile's of the same id."""
+    # The tenant's come last and replace those of the profile.
     found = {one.definition_id: one for one in (*profile, *own)}
     return tuple(found[definition_id] for definition_id in sorted(found))
 

@@ -289,6 +289,7 @@ class _Source:
 
     def _check_text(self) -> None:
         line = self._line
+        # Bytes that are no UTF-8 arrive as surrogates and count too.
         if len(line.encode(errors="surrogatepass")) > MAX_LINE_BYTES:
             raise self.broken(Flaw.TOO_LONG, f"The line is longer than {MAX_LINE_BYTES} bytes.")
         try:

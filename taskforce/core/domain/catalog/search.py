@@ -39,6 +39,7 @@ def stem(word: str) -> str:
 def index_of(about: Description) -> tuple[tuple[str, str], ...]:
     """Returns the tokens of an agent in alphabetical order, each with its highest weight."""
     found: dict[str, str] = {}
+    # From the lowest weight to the highest: a later one replaces an earlier one.
     for weight, text in (("C", about.description[:SEARCHED]), ("B", " ".join(sorted(about.tags))), ("A", about.name)):
         for word in words(text):
             found |= {word: weight, stem(word): weight}

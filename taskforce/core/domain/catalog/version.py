@@ -158,6 +158,7 @@ class AgentVersion:
         if self.status is not VersionStatus.DRAFT:
             text = f"This version is {self.status.value}: it does not change any more. Make a new one."
             raise Conflict("version_immutable", text, details={"version_status": self.status.value})
+        # A revision passes the same checks as a new draft.
         new = self.drafted(
             self.version_id,
             self.version_number if number is None else number,

@@ -106,6 +106,7 @@ class Deletion:
     @property
     def status(self) -> DeletionStatus:
         """The status, derived from the completed phases."""
+        # Phases complete in order, so the last recorded one decides.
         return _DOING[next((phase for phase in reversed(Phase) if self.facts(phase) is not None), None)]
 
     @property

@@ -202,6 +202,7 @@ def _standard_key(secret: str) -> bytes | None:
     if not secret.startswith(SECRET_PREFIX):
         return None
     try:
+        # Without `validate`, characters outside the alphabet would be dropped, and two secrets would give one key.
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:
         return None
