@@ -16,6 +16,7 @@ CLOCKS = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "time"
 SLEEPS_FOR = {
     "tests/replay/planted_nondeterminism.py": "workflows' own timers, which no test waits for",
     "tests/cli/stack/test_home.py": "a program that is to be killed",
+    "tests/api/web/sockets.py": "a client that is slow, byte by byte",
 }
 """Who may sleep for a fixed time, and what for."""
 MEASURES = {
