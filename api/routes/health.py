@@ -28,9 +28,9 @@ async def ready(context: Context, response: Response) -> ReadyOut:
     database, (temporal, worker) = await asyncio.gather(_asked(context.database.ping), _workflows(context))
     found = {"database": database, "temporal": temporal, "worker": worker}
     if all(part.ok for part in found.values()):
-        return ReadyOut(status="ready", context=found)
+        return ReadyOut(status="ready", parts=found)
     response.status_code = 503
-    return ReadyOut(status="not_ready", context=found)
+    return ReadyOut(status="not_ready", parts=found)
 
 
 async def _workflows(context: GatewayContext) -> tuple[PartOut, PartOut]:

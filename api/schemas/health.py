@@ -22,4 +22,4 @@ class ReadyOut(BaseModel):
     """Whether the gateway can do its work."""
 
     status: Literal["ready", "not_ready"]
-    context: dict[str, PartOut]
+    parts: dict[str, PartOut]
