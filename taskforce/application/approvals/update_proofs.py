@@ -46,7 +46,7 @@ class UpdateVerification:
         self._clock = clock
 
     def channel(self, update: ReceivedUpdate) -> Channel:
-        """Returns the channel of an update: the API where its proof is valid, whatever its age, else the signal channel.
+        """Returns the channel of an update: the API where its proof is valid, of any age, else the signal channel.
 
         Raises:
             Unavailable: `encryption_key_missing`.
