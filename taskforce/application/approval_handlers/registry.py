@@ -1,4 +1,4 @@
-"""The subjects of the types of which the product knows what follows; a new kind of request is registered here."""
+"""Registry of request handlers; a new request type is registered here."""
 
 from taskforce.application.approval_handlers.agent_publication import AgentPublicationHandler
 from taskforce.application.approval_handlers.budget_raise import BudgetRaiseHandler
@@ -12,11 +12,11 @@ from taskforce.core.interfaces.tools import ToolRunner
 
 
 def all_handlers(rules: AccessRules, tools: ToolRunner | None = None) -> dict[str, RequestHandler]:
-    """What requests are about, by their type.
+    """Returns the handlers by request type; other types have `DefaultHandler`.
 
     Args:
-        rules: What the deployment says about rights.
-        tools: The tools there are; None where none is called, and no call edited.
+        rules: The deployment's access rules.
+        tools: The deployment's tools; None in a process that neither runs calls nor edits them.
     """
     handlers: dict[str, RequestHandler] = {
         AGENT_PUBLISH: AgentPublicationHandler(rules),
