@@ -90,7 +90,7 @@ ChangedDefinition = Annotated[_DOCUMENT, WithJsonSchema({**_SENT, "required": ["
 
 
 class TimedActionOut(BaseModel):
-    """An action that happens to a request at a set time: a reminder or an escalation."""
+    """An action so many hours after the opening: remind approvers, admit further ones, or reassign."""
 
     after_hours: int | float
     do: Literal["remind", "widen", "reassign"]

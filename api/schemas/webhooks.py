@@ -169,7 +169,7 @@ class DeliveryOut(BaseModel):
     Attributes:
         event_id: Sent as `webhook-id`; the same for every attempt and every redelivery.
         event: The type of the event.
-        subject: The id of the resource that it is about.
+        subject: The data of the event.
         happened_at: The time of the event.
         status: `queued`, `pending` between attempts, `delivered`, `failed` when it was given up, `stopped` when the
             webhook was disabled or deleted.
