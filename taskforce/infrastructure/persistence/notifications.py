@@ -129,7 +129,7 @@ class Listener(_End):
 
     @contextlib.asynccontextmanager
     async def follow(self, tenant_id: str, run_id: str) -> AsyncIterator["asyncio.Queue[Notice]"]:
-        """Returns a queue of a run's notifications; a slow reader loses notifications, but no milestones: those are rows."""
+        """Returns a queue of a run's notifications; a slow reader loses notifications, but no milestones (rows)."""
         queue: asyncio.Queue[Notice] = asyncio.Queue(maxsize=1_000)
         streams = self._streams.setdefault((tenant_id, run_id), set())
         streams.add(queue)
