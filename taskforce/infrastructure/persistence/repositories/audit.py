@@ -58,7 +58,7 @@ _PLACES = Query(
 )
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
-# Of two concurrent sealers the second waits, and then finds what the first has placed. A plan cached while the chain was
+# Of two concurrent sealers the second waits, then finds what the first has placed. A plan cached while the chain was
 # short would scan all of it for each event, so custom plans are forced until the places are stored.
 _LOCK = Query(
     sa.text(
