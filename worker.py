@@ -18,11 +18,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approvals import ApprovalActivities
 from activities.errors import FailureInterceptor
 from activities.heartbeats import HeartbeatInterceptor
-from activities.model import ModelActivities
 from activities.registration import activities_of
-from activities.runs import RunActivities
+from activities.runs.lifecycle import RunActivities
+from activities.runs.model import ModelActivities
+from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
-from activities.tools import ToolActivities
 from activities.webhooks import WebhookActivities
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems

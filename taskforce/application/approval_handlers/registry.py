@@ -3,7 +3,7 @@
 from taskforce.application.approval_handlers.agent_publication import AgentPublicationHandler
 from taskforce.application.approval_handlers.budget_raise import BudgetRaiseHandler
 from taskforce.application.approval_handlers.data_export import DataExportHandler
-from taskforce.application.approval_handlers.role_escalation import RoleEscalationHandler
+from taskforce.application.approval_handlers.permission_escalation import PermissionEscalationHandler
 from taskforce.application.approvals.handler import TOOL_CALL, RequestHandler, ToolCalls
 from taskforce.application.catalog.publishing import AGENT_PUBLISH
 from taskforce.core.domain.approvals.definitions import BUDGET_RAISE, DATA_EXPORT, PERMISSION_ESCALATION
@@ -20,7 +20,7 @@ def all_handlers(rules: AccessRules, tools: ToolRunner | None = None) -> dict[st
     """
     handlers: dict[str, RequestHandler] = {
         AGENT_PUBLISH: AgentPublicationHandler(rules),
-        PERMISSION_ESCALATION: RoleEscalationHandler(rules),
+        PERMISSION_ESCALATION: PermissionEscalationHandler(rules),
         DATA_EXPORT: DataExportHandler(rules),
         BUDGET_RAISE: BudgetRaiseHandler(rules),
     }

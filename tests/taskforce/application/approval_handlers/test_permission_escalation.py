@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.approval_handlers import data_export, role_escalation
+from taskforce.application.approval_handlers import data_export, permission_escalation
 from taskforce.application.approvals.decisions import DecisionAttempt
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.requests import (
@@ -37,7 +37,7 @@ async def why_not(stage: Stage, request_id: str) -> object:
     return refused.data["code"]
 
 
-@pytest.mark.parametrize("schema", [role_escalation.SCHEMA, data_export.SCHEMA])
+@pytest.mark.parametrize("schema", [permission_escalation.SCHEMA, data_export.SCHEMA])
 def test_the_schemas_are_such_as_a_tenant_may_write(schema: dict[str, object]) -> None:
     assert schema_problems(schema) == ()
 

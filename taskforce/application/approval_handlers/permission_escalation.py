@@ -71,7 +71,7 @@ class Escalation:
         return until
 
 
-class RoleEscalationHandler(DefaultHandler):
+class PermissionEscalationHandler(DefaultHandler):
     """Handler of role escalations.
 
     Args:
