@@ -7,18 +7,18 @@ from models.messages.frame import Message
 
 
 class RequestRef(Message):
-    """Names a request."""
+    """A reference to a request."""
 
     tenant_id: str
     request_id: str
 
 
 class Proof(Message):
-    """Shows that the gateway vouches for an update; see `ProofKey`.
+    """The gateway's proof of an update; see `ProofKey`.
 
     Attributes:
-        made_at: When it was made.
-        nonce: What makes it count once.
+        made_at: Time at which it was made, UTC.
+        nonce: Random text, which makes it single-use.
         code: The message authentication code.
     """
 
@@ -28,22 +28,23 @@ class Proof(Message):
 
 
 class Update(Message):
-    """What an update of a request says.
+    """The base of updates of a request.
 
     Attributes:
-        proof: Shows that it came through the gateway; what has none is only claimed, as by a signal.
+        proof: The gateway's proof; without one its author is only claimed, as in a signal.
     """
 
     proof: Proof | None = None
 
     def proven(self, tenant_id: str, request_id: str) -> dict[str, object]:
-        """All that a proof is about: the request and every field, whether set or not."""
+        """Returns the content of the proof: the request and every field, whether set or not."""
+        # Defaults are left out, so that a field added later does not invalidate proofs of older gateways.
         said = self.model_dump(mode="json", exclude={"proof"}, exclude_defaults=True)
         return {"update": type(self).__name__, "tenant_id": tenant_id, "request_id": request_id, "said": said}
 
 
 class CarriedDecision(Message):
-    """A decision that counts, as one part of a request hands it to the next."""
+    """A decision, carried across continue-as-new."""
 
     approver_id: str
     verdict: Literal["approve", "reject"]
@@ -55,14 +56,14 @@ class CarriedDecision(Message):
 
 
 class CarriedApproval(Message):
-    """What one part of a long request hands to the next when it continues as new.
+    """The state of a request, carried across continue-as-new.
 
     Attributes:
-        decisions: What was said so far.
-        reassigned: Whether others decide than its terms say: those of `roles` and `people`.
-        acted: How many timed actions have happened.
-        content: Hash of what is asked for now.
-        unsure: People whose decision may or may not be on record: it does not count.
+        decisions: The decisions so far.
+        reassigned: Whether `roles` and `people` replace the deciders of the terms.
+        acted: Number of performed timed actions.
+        content: SHA-256 of the requested content.
+        unsure: Users whose decision may or may not have been stored; it does not count.
     """
 
     decisions: tuple[CarriedDecision, ...] = ()
@@ -75,13 +76,13 @@ class CarriedApproval(Message):
 
 
 class ApprovalInput(RequestRef):
-    """Starts the wait for a decision: about one tool call of a run, or, without one, about a request that is a row.
+    """The input of the `Approval` workflow: a tool call of a run or, without a run, a request that is a row.
 
     Attributes:
-        run_id: The run, if it is about one's call.
+        run_id: The run; empty without one.
         step: The step.
         call: The call within it.
-        carried: What the part before hands over.
+        carried: The state of the earlier execution.
     """
 
     run_id: str = ""
@@ -91,7 +92,7 @@ class ApprovalInput(RequestRef):
 
 
 class DueAction(Message):
-    """Something that happens to a request by itself."""
+    """A timed action of a request; seconds count from its opening."""
 
     kind: Literal["remind", "widen", "reassign"]
     after_seconds: int
@@ -100,10 +101,10 @@ class DueAction(Message):
 
 
 class OpenedRequest(Message):
-    """What the workflow must know to decide by the rules; what is asked for stays in its row.
+    """The terms of a request, for the workflow; its payload stays in its row.
 
     Attributes:
-        hears_late: Whether words that come after the end are audited, as those before it are.
+        hears_late: Whether decisions after the end are audited.
     """
 
     title: str
@@ -125,16 +126,16 @@ class OpenedRequest(Message):
 
 
 class DecisionInput(Update):
-    """A person's decision, as the Update `decide` carries it.
+    """The input of the update `decide`.
 
     Attributes:
-        approver_id: Who.
-        verdict: What they say.
-        comment: Why.
-        seen: Hash of what they were shown.
-        edit: Hash of what they would rather approve; what that is, is a row.
+        approver_id: The user who decides.
+        verdict: Approval or rejection.
+        comment: The reason given; may be empty.
+        seen: SHA-256 of the content that the approver was shown; None when unknown.
+        edit: SHA-256 of the edited content that the approver approves instead; the content is a row.
         for_run: Whether the approval holds for the tool for the rest of the run.
-        key_id: The API key that speaks for them, if it is one.
+        key_id: The API key that authenticated the approver; None for a person.
     """
 
     approver_id: str
@@ -147,15 +148,15 @@ class DecisionInput(Update):
 
 
 class DecisionCheck(RequestRef):
-    """Asks whether a person may decide, now.
+    """The input of `authorize_decision`.
 
     Attributes:
-        approver_id: Who.
-        channel: How it reached us.
-        edit: Hash of what they would rather approve.
-        lasting: Whether the row never says more than the workflow knows.
-        key_id: The API key that speaks for them, if it is one.
-        said: The update with its proof, if it came by one.
+        approver_id: The user who decides.
+        channel: The channel on which it was received.
+        edit: SHA-256 of the approver's edit; None without one.
+        lasting: Whether the row never holds decisions that the workflow does not know.
+        key_id: The API key that authenticated the approver; None for a person.
+        said: The update with its proof; None for a signal.
         update_id: The update's id in Temporal.
     """
 
@@ -169,11 +170,11 @@ class DecisionCheck(RequestRef):
 
 
 class DecisionGround(Message):
-    """Why a person may decide: for themselves, or in somebody's place.
+    """The result of `authorize_decision`: on what ground a user may decide.
 
     Attributes:
-        on_behalf_of: In whose place.
-        claimed: Nobody vouches for its author: it counts as a signal.
+        on_behalf_of: The user whom the approver represents; None for themselves.
+        claimed: Whether the author is only claimed, so that the decision counts as a signal.
     """
 
     on_behalf_of: str | None = None
@@ -181,7 +182,7 @@ class DecisionGround(Message):
 
 
 class DecisionRecord(DecisionCheck):
-    """A decision that counts."""
+    """The input of `record_decision`: a decision that counts."""
 
     verdict: Literal["approve", "reject"]
     comment: str = ""
@@ -192,13 +193,13 @@ class DecisionRecord(DecisionCheck):
 
 
 class RefusedDecision(RequestRef):
-    """A decision that does not count, for the audit log.
+    """The input of `refuse_decision`: a refused decision, for the audit log.
 
     Attributes:
-        approver_id: Who.
-        channel: How it reached us.
-        code: Why it does not count.
-        said: The update with its proof, if it came by one.
+        approver_id: The user who decided.
+        channel: The channel on which it was received.
+        code: Error code of the refusal.
+        said: The update with its proof; None for a signal.
     """
 
     approver_id: str
@@ -208,7 +209,7 @@ class RefusedDecision(RequestRef):
 
 
 class DecisionOutcome(Message):
-    """What became of a decision: `code` is set when it does not count, and `kind` names the family of the refusal."""
+    """The result of an update: `code` is set when it is refused, with the error kind in `kind`."""
 
     status: str
     code: str | None = None
@@ -217,7 +218,7 @@ class DecisionOutcome(Message):
 
 
 class ChangeInput(Update):
-    """A person's wish about an open request, as the Update `change` carries it: take it back, or let others decide."""
+    """The input of the update `change`: a withdrawal or a reassignment."""
 
     actor_id: str
     kind: Literal["withdraw", "reassign"]
@@ -229,7 +230,7 @@ class ChangeInput(Update):
 
 
 class ChangeRecord(RequestRef):
-    """A change that the rules allow, to be checked for the person's right to it, and recorded."""
+    """The input of `record_change`: a change that the rules allow; the activity checks the user's right to it."""
 
     change: ChangeInput
     at: datetime
@@ -237,33 +238,33 @@ class ChangeRecord(RequestRef):
 
 
 class TimedRecord(RequestRef):
-    """A timed action that is due: which one, from 0, and when it was due."""
+    """The input of `act_on_request`: the number of a due action, from 0, and when it was due."""
 
     number: int
     at: datetime
 
 
 class CloseRequest(RequestRef):
-    """The end of a request."""
+    """The input of `close_request`: final status and reason."""
 
     status: Literal["approved", "rejected", "expired", "withdrawn", "voided"]
     reason: str = ""
 
 
 class CarriedOut(Message):
-    """What was done of what was approved, for the workflow's details; None when nothing was to be done."""
+    """The result of `carry_out_request`: display text of the effect; None without one."""
 
     done: str | None = None
 
 
 class ApprovalOutcome(Message):
-    """What the run is told: whether it may go on. The reason is a row."""
+    """The result of the `Approval` workflow; the reason is a row."""
 
     status: Literal["approved", "rejected", "expired", "withdrawn", "voided"]
 
 
 class ApprovalState(Message):
-    """The answer to the `state` query."""
+    """The result of the query `state`."""
 
     status: str
     title: str

@@ -6,17 +6,17 @@ from models.messages.frame import Message
 
 
 class DeletionRef(Message):
-    """Names the deletion of a tenant; everything else about it is a row."""
+    """A reference to the deletion of a tenant; its data is rows."""
 
     tenant_id: str
 
 
 class DeletionPlan(Message):
-    """What the workflow tells operators of what was asked for.
+    """The order of a deletion, for the workflow's details.
 
     Attributes:
-        requested_by: Who asked.
-        runs_until: Until when runs may go on; None cancels them at once.
+        requested_by: The user who requested it.
+        runs_until: Time until which runs may continue, UTC; None cancels them at once.
     """
 
     requested_by: str
@@ -24,17 +24,17 @@ class DeletionPlan(Message):
 
 
 class EndedRuns(Message):
-    """How many runs have ended since the deletion was asked for."""
+    """The number of runs that have ended since the deletion was requested."""
 
     runs: int = 0
 
 
 class ErasedRows(Message):
-    """How far the erasing has come.
+    """The progress of the erasure.
 
     Attributes:
         rows: Rows erased so far.
-        log_kept_until: All but the audit log is gone, which stays until then; None when that is gone too.
+        log_kept_until: Time until which the audit log is kept, all else being erased, UTC; None when it is erased too.
     """
 
     rows: int = 0
@@ -42,7 +42,7 @@ class ErasedRows(Message):
 
 
 class ForgottenHistories(Message):
-    """What became of the workflow executions of the tenant."""
+    """Counts of the tenant's workflow executions after their deletion."""
 
     deleted: int = 0
     left: int = 0

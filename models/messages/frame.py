@@ -1,20 +1,20 @@
-"""What every message between workflows and activities has in common."""
+"""The base of messages between workflows and activities."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Message(BaseModel):
-    """Frozen; unknown fields are ignored, so that an older worker can read what a newer one wrote.
+    """The base of all messages: frozen; unknown fields are ignored, so that older workers read newer messages.
 
-    Fields are only ever added, with defaults: histories of all releases must replay. Fields that were not set are not
-    written, which keeps histories small.
+    Fields are only ever added, with defaults: histories of all releases must replay. Unset fields are not serialized,
+    which keeps histories small.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class RunRef(Message):
-    """Names a run; everything else about it is a row."""
+    """A reference to a run; its data is rows."""
 
     tenant_id: str
     run_id: str

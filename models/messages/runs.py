@@ -10,17 +10,17 @@ Todo = tuple[tuple[str, str], ...]
 
 
 class Carried(Message):
-    """What one part of a run hands to the next when it continues as new.
+    """The state of a run, carried across continue-as-new.
 
     Attributes:
         step: Steps done.
         tokens: Tokens used.
         worked_seconds: Seconds of work, waits for people left out.
-        part: Which part this is, from 1.
-        todo: The plan, as (text, status).
-        words: Ids of words that the model has not heard yet.
+        part: Number of the execution, from 1.
+        todo: The todo list, as (text, status).
+        words: Ids of people's messages that the model has not received yet.
         paused: Whether a person has paused the run.
-        told: Words of which the run has been told so far.
+        told: Number of people's messages whose signal has arrived so far.
     """
 
     step: int = 0
@@ -34,17 +34,17 @@ class Carried(Message):
 
 
 class RunPlan(Message):
-    """What the workflow must know of the run to steer it.
+    """The part of a run's specification that the workflow needs.
 
     Attributes:
         agent_id: The agent.
-        user_id: On whose behalf.
-        max_steps: Steps at most.
-        max_tokens: Tokens at most.
-        max_seconds: Seconds of work at most.
-        answer_seconds: How long a question to a person waits.
-        model_patience_seconds: How long a model call that fails is made again.
-        model_pause_seconds: Seconds at most between two such calls.
+        user_id: The user on whose behalf it acts.
+        max_steps: Greatest number of steps.
+        max_tokens: Greatest number of tokens.
+        max_seconds: Greatest time of work, in seconds.
+        answer_seconds: Seconds that a question waits for a person's answer.
+        model_patience_seconds: Seconds during which a failed model call is retried.
+        model_pause_seconds: Longest pause between two retries, in seconds.
     """
 
     agent_id: str
@@ -58,7 +58,7 @@ class RunPlan(Message):
 
     @classmethod
     def of(cls, brief: RunSpec) -> Self:
-        """The plan of a run."""
+        """Builds the plan of a run."""
         loop = brief.agent.loop
         return cls(
             agent_id=brief.agent.agent_id,
@@ -73,12 +73,12 @@ class RunPlan(Message):
 
 
 class RunInput(RunRef):
-    """Starts a run, or its next part.
+    """The input of the `AgentRun` workflow.
 
     Attributes:
-        carried: What the part before hands over.
-        plan: What it needs to steer the run, whose model's turns begin and end it; a run without, from before 2026-12,
-            asks for it by an activity of its own, and ends so.
+        carried: The state of the earlier execution.
+        plan: The run's plan; its model steps then begin and end the run's row. None before 2026-12: the workflow loads
+            it, and ends the row, by activities of their own.
     """
 
     carried: Carried = Carried()
@@ -86,15 +86,15 @@ class RunInput(RunRef):
 
 
 class ModelTurn(RunRef):
-    """Asks the model for one step.
+    """The input of `call_model`: one model step.
 
     Attributes:
         step: The step, from 1.
-        words: Ids of a person's words to hear first.
-        closing: No tools are offered: the model shall answer with what it has.
-        told: Words of which the run has been told so far; a reply that answers ends the run unless there are others.
-            None leaves the end, and the beginning, to the workflow.
-        tried: How often the run has made this call before.
+        words: Ids of people's messages that precede the reply.
+        closing: Whether no tools are offered, so that the model answers with what it has.
+        told: Number of people's messages whose signal has arrived; an answer ends the run's row unless more are stored.
+            None leaves begin and end to the workflow.
+        tried: Number of earlier attempts of this call by the run.
     """
 
     step: int
@@ -105,15 +105,15 @@ class ModelTurn(RunRef):
 
 
 class Permit(Message):
-    """What shall happen with one tool call. Calls that were refused have no permit: the model is already told.
+    """How one authorized tool call is executed. Refused calls have no permit: their observations are stored already.
 
     Attributes:
         call: The call within the step, from 1.
-        tool: For summaries in the Temporal UI.
-        seconds: Time for the tool.
-        quick: Runs as a local activity.
-        approval: A person must approve it first.
-        asks: A person's words are its input.
+        tool: Name of the tool, for the Temporal UI.
+        seconds: Timeout of the tool, in seconds.
+        quick: Whether it runs as a local activity.
+        approval: Whether it needs an approval first.
+        asks: Whether a person's answer is its input.
     """
 
     call: int
@@ -125,14 +125,14 @@ class Permit(Message):
 
 
 class ModelOutcome(Message):
-    """What the workflow must know of a reply.
+    """The result of `call_model`.
 
     Attributes:
-        calls: How many tool calls it asks for.
-        tokens: Its price.
-        permits: Those of the calls that may go on; None from before `call_model` checked them.
-        ended: The reply has ended the run, whose row says so.
-        stop_reason: Why the run ends with this reply although it has not completed its mission.
+        calls: Number of requested tool calls.
+        tokens: Tokens that the step used.
+        permits: The permits of authorized calls; None when `call_model` has not authorized them.
+        ended: Whether the reply has ended the run, and its row is closed.
+        stop_reason: Why the run ends as incomplete with this reply; None otherwise.
     """
 
     calls: int = 0
@@ -143,25 +143,25 @@ class ModelOutcome(Message):
 
 
 class StepRef(RunRef):
-    """Names a step."""
+    """A reference to a step of a run."""
 
     step: int
 
 
 class Permits(Message):
-    """The calls of a step that may go on."""
+    """The permits of a step's authorized calls."""
 
     calls: tuple[Permit, ...] = ()
 
 
 class ToolTurn(RunRef):
-    """Runs one tool call.
+    """The input of `run_tool`.
 
     Attributes:
         step: The step.
         call: The call within it.
-        words: Ids of what a person answered, for a tool that asks.
-        request_id: The approval that the call waited for.
+        words: Ids of a person's answers, for a tool that asks.
+        request_id: The approved request; None without one.
     """
 
     step: int
@@ -171,20 +171,20 @@ class ToolTurn(RunRef):
 
 
 class ToolOutcome(Message):
-    """How a tool call went; its result is a row. A written plan comes along, for the workflow keeps it."""
+    """The result of `run_tool`: status and a written todo list; the tool's result is a row."""
 
     status: str = "succeeded"
     todo: Todo | None = None
 
 
 class RetryNote(Message):
-    """The next try of a model call that failed.
+    """The next retry of a failed model call.
 
     Attributes:
-        attempt: Its number, from 2.
-        at: When it is made, UTC.
-        code: The code of the failure before it.
-        message: That failure for people; it holds no secret.
+        attempt: Number of the attempt, from 2.
+        at: Time of the attempt, UTC.
+        code: Error code of the last failure.
+        message: Message of the last failure, without secrets.
     """
 
     attempt: int
@@ -194,13 +194,13 @@ class RetryNote(Message):
 
 
 class RunNote(RunRef):
-    """A change between begin and end.
+    """The input of `note_status`: a change of an open run's status.
 
     Attributes:
-        status: Where the run stands.
-        waiting_for: What it waits for, for people.
-        questions: The ids of the questions that it waits for a person to answer.
-        retry: The next try of a model call that failed.
+        status: The status.
+        waiting_for: Display text of the wait; None without one.
+        questions: Ids of the open questions.
+        retry: The next retry of a failed model call.
     """
 
     status: Literal["running", "waiting", "paused"]
@@ -210,7 +210,7 @@ class RunNote(RunRef):
 
 
 class RunEnd(RunRef):
-    """How the run ends."""
+    """The input of `finish_run`: the end of a run."""
 
     status: Literal["completed", "incomplete", "failed", "cancelled"]
     stop_reason: str | None = None
@@ -219,7 +219,7 @@ class RunEnd(RunRef):
 
 
 class RunProgress(Message):
-    """The answer to the `progress` query."""
+    """The result of the query `progress`."""
 
     status: str
     step: int

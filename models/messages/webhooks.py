@@ -8,20 +8,20 @@ DeliveryState = Literal["queued", "pending", "delivered", "failed", "stopped"]
 
 
 class DeliveryInput(Message):
-    """Names a delivery; what is sent and where is a row."""
+    """A reference to a delivery; its data is rows."""
 
     tenant_id: str
     delivery_id: str
 
 
 class DeliveryTry(DeliveryInput):
-    """Asks for one attempt, counted from 1."""
+    """The input of `attempt_delivery`: the number of the attempt, from 1."""
 
     number: int
 
 
 class DeliveryOutcome(Message):
-    """What came of an attempt; `wait_seconds` until the next one is left out when there is none."""
+    """The result of an attempt; `wait_seconds` until the next one is None without one."""
 
     status: DeliveryState
     wait_seconds: float | None = None

@@ -1,4 +1,4 @@
-"""What is granted in a tenant: roles of its own and on one resource, API keys, policies, rates, and who gave what."""
+"""Tables of access: roles, grants on one resource, API keys, access grants, policy documents and token buckets."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class RoleRow(SQLModel, table=True):
-    """A role of a tenant's own; the five system roles are code."""
+    """A custom role of a tenant; the five system roles are code."""
 
     __tablename__ = "roles"
 
@@ -27,7 +27,7 @@ class RoleRow(SQLModel, table=True):
 
 
 class ResourceGrantRow(SQLModel, table=True):
-    """A role that a user holds on one resource."""
+    """A role granted to a user on one resource."""
 
     __tablename__ = "resource_grants"
 
@@ -42,7 +42,7 @@ class ResourceGrantRow(SQLModel, table=True):
 
 
 class ApiKeyRow(SQLModel, table=True):
-    """An API key; what it looks like is known to its bearer alone."""
+    """An API key; only its hash is stored."""
 
     __tablename__ = "api_keys"
 
@@ -63,7 +63,7 @@ class ApiKeyRow(SQLModel, table=True):
 
 
 class AccessGrantRow(SQLModel, table=True):
-    """Who gave a user an account or a role, and when; append-only, it stays when the thing is taken back."""
+    """A grant of an account or a role; append-only, it stays when the account or role is taken back."""
 
     __tablename__ = "access_grants"
 
@@ -77,7 +77,7 @@ class AccessGrantRow(SQLModel, table=True):
 
 
 class PolicyDocumentRow(SQLModel, table=True):
-    """One version of a tenant's policy document; the latest one counts. Append-only."""
+    """A version of a tenant's policy document; the latest is in force. Append-only."""
 
     __tablename__ = "policy_documents"
 

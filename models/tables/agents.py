@@ -1,4 +1,4 @@
-"""The agents of the catalog and their versions."""
+"""Tables of the catalog: agents and their versions."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class AgentRow(SQLModel, table=True):
-    """An agent, with what lists show of its versions."""
+    """An agent of the catalog, with the summary of its versions for lists."""
 
     __tablename__ = "agents"
 
@@ -36,7 +36,7 @@ class AgentRow(SQLModel, table=True):
 
 
 class AgentVersionRow(SQLModel, table=True):
-    """A version of an agent; `place` is its place in the order of their making."""
+    """A version of an agent; `place` is its position in the order of creation."""
 
     __tablename__ = "agent_versions"
 

@@ -1,4 +1,4 @@
-"""Which requests are decided under which terms."""
+"""The table of approval definitions."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TIME, column, key
 
 
 class ApprovalDefinitionRow(SQLModel, table=True):
-    """An approval definition of a tenant's own; the profile's are not stored."""
+    """An approval definition of a tenant; those of the profile are not stored."""
 
     __tablename__ = "approval_definitions"
 

@@ -1,4 +1,4 @@
-"""What came of requests for approval and is kept for a while, in pieces."""
+"""Tables of requests' downloadable results, stored in pieces."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TIME, UUID, column, key, maybe
 
 
 class RequestResultRow(SQLModel, table=True):
-    """A request's result: how far it has come, and how long it is kept."""
+    """A request's result, with its progress and the time until which it is kept."""
 
     __tablename__ = "request_results"
 
@@ -28,7 +28,7 @@ class RequestResultRow(SQLModel, table=True):
 
 
 class RequestResultPieceRow(SQLModel, table=True):
-    """One piece of a result, from 1 on."""
+    """A piece of a result, numbered from 1."""
 
     __tablename__ = "request_result_pieces"
 

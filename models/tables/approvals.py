@@ -1,4 +1,4 @@
-"""Requests for approval, the decisions on them, and what else happens to them."""
+"""Tables of approvals: requests, decisions, edits, history and delegations."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class ApprovalRow(SQLModel, table=True):
-    """A request with the terms that it began with, and where it stands."""
+    """A request with the terms that it was opened with, and its status."""
 
     __tablename__ = "approvals"
 
@@ -45,7 +45,7 @@ class ApprovalRow(SQLModel, table=True):
 
 
 class ApprovalDecisionRow(SQLModel, table=True):
-    """One person's word; append-only, a person decides once on the same content."""
+    """A decision; append-only, an approver decides once on the same content."""
 
     __tablename__ = "approval_decisions"
 
@@ -64,7 +64,7 @@ class ApprovalDecisionRow(SQLModel, table=True):
 
 
 class ApprovalEditRow(SQLModel, table=True):
-    """What somebody would rather approve; append-only, it counts once it is approved."""
+    """An approver's edit of the content; append-only, it takes effect once it is approved."""
 
     __tablename__ = "approval_edits"
 
@@ -77,7 +77,7 @@ class ApprovalEditRow(SQLModel, table=True):
 
 
 class ApprovalHappeningRow(SQLModel, table=True):
-    """One thing that happened to a request; append-only, its name keeps it from happening twice."""
+    """An entry of a request's history; append-only, its name makes it unique."""
 
     __tablename__ = "approval_happenings"
 
@@ -92,7 +92,7 @@ class ApprovalHappeningRow(SQLModel, table=True):
 
 
 class ApprovalDelegationRow(SQLModel, table=True):
-    """Who decides in somebody's place, from when until when."""
+    """A delegation: a user who decides in another's place for a period."""
 
     __tablename__ = "approval_delegations"
 

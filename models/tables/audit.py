@@ -1,4 +1,4 @@
-"""The audit log."""
+"""Tables of the audit log and its hash chain."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TIME, UUID, column, key, maybe
 
 
 class AuditRow(SQLModel, table=True):
-    """Who did, or tried, what; append-only."""
+    """An audit event; append-only."""
 
     __tablename__ = "audit_events"
 
@@ -32,7 +32,7 @@ class AuditRow(SQLModel, table=True):
 
 
 class AuditChainRow(SQLModel, table=True):
-    """An event's place in the tenant's chain; append-only."""
+    """An event's position in the tenant's hash chain; append-only."""
 
     __tablename__ = "audit_chain"
 
@@ -43,7 +43,7 @@ class AuditChainRow(SQLModel, table=True):
 
 
 class AuditAnchorRow(SQLModel, table=True):
-    """The place up to which the log's earlier events were dropped, their time to be kept being over. Append-only."""
+    """The anchor up to which retention has dropped earlier events; append-only."""
 
     __tablename__ = "audit_anchors"
 

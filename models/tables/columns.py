@@ -1,4 +1,4 @@
-"""Column kinds that every table shares, so that a noun's module reads like the noun."""
+"""Column types and constructors shared by all tables."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ TEXTS = pg.ARRAY(sa.Text())
 
 
 def key(kind: Any = sa.Text, **kwargs: Any) -> Any:  # noqa: ANN401 - SQLModel's own Field is untyped
-    """A column of the primary key; `tenant_id` leads it in every table."""
+    """Makes a column of the primary key; `tenant_id` is its first column in every table."""
     return Field(sa_type=kind, primary_key=True, **kwargs)
 
 
 def column(kind: Any = sa.Text, **kwargs: Any) -> Any:  # noqa: ANN401 - SQLModel's own Field is untyped
-    """A column that must have a value."""
+    """Makes a column that is not nullable."""
     return Field(sa_type=kind, nullable=False, **kwargs)
 
 
 def maybe(kind: Any = sa.Text, **kwargs: Any) -> Any:  # noqa: ANN401 - SQLModel's own Field is untyped
-    """A column that may be empty."""
+    """Makes a nullable column."""
     return Field(default=None, sa_type=kind, nullable=True, **kwargs)

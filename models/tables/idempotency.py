@@ -1,4 +1,4 @@
-"""Answers to requests that carried an idempotency key."""
+"""The table of first answers to idempotency keys."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""All tables, gathered for migrations and for the tests that walk them."""
+"""The metadata of all tables, for migrations and for tests that iterate over them."""
 
 from sqlmodel import SQLModel
 

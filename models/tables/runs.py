@@ -1,4 +1,4 @@
-"""Runs and what hangs on them."""
+"""Tables of runs: runs, transcripts, messages, effects, results, files, milestones and sessions."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class RunRow(SQLModel, table=True):
-    """A run: the brief that never changes, and where it stands."""
+    """A run: its immutable specification, status and totals."""
 
     __tablename__ = "runs"
 
@@ -67,7 +67,7 @@ class TranscriptRow(SQLModel, table=True):
 
 
 class RunWordRow(SQLModel, table=True):
-    """What a person added while a run worked; append-only."""
+    """A person's message to an open run; append-only."""
 
     __tablename__ = "run_words"
 
@@ -81,7 +81,7 @@ class RunWordRow(SQLModel, table=True):
 
 
 class RunEffectRow(SQLModel, table=True):
-    """The mark that an effect which must not happen twice was begun; append-only."""
+    """The mark that an effect which must not happen twice was started; append-only."""
 
     __tablename__ = "run_effects"
 
@@ -132,7 +132,7 @@ class RunEventRow(SQLModel, table=True):
 
 
 class SessionRow(SQLModel, table=True):
-    """A session: runs that follow one another."""
+    """A session: consecutive runs of one user."""
 
     __tablename__ = "sessions"
 

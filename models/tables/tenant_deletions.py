@@ -1,4 +1,4 @@
-"""What is left of tenants that were deleted: that it was done, and how. It belongs to the tenant of the platform."""
+"""Tables of tenant deletions: their reports, which belong to the platform's tenant."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TIME, column, key, maybe
 
 
 class TenantDeletionRow(SQLModel, table=True):
-    """That a tenant is, or was, deleted; functions of the owner's write it, the application only reads it."""
+    """The report of a tenant's deletion; written by functions of the database owner, read-only for the application."""
 
     __tablename__ = "tenant_deletions"
 
@@ -29,7 +29,7 @@ class TenantDeletionRow(SQLModel, table=True):
 
 
 class TenantDeletionPhaseRow(SQLModel, table=True):
-    """A phase of a deletion that is over, and what came of it; append-only."""
+    """A completed phase of a deletion with its facts; append-only."""
 
     __tablename__ = "tenant_deletion_phases"
 

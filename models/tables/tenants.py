@@ -1,4 +1,4 @@
-"""Tenants: the one table that the platform door may read as a whole."""
+"""The table of tenants, the only one that `Platform` may read across tenants."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Usage records."""
+"""The table of usage records."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from models.tables.columns import TIME, UUID, column, key, maybe
 
 
 class UsageRow(SQLModel, table=True):
-    """What one model call or tool call used; append-only, kept once by its key.
+    """A usage record of one model call or tool call; append-only, unique by its key.
 
     `part` counts the model calls within one attempt: a fallback or a second asking is a call of its own.
     """

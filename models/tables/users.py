@@ -1,4 +1,4 @@
-"""People and service accounts."""
+"""The table of users: people and service accounts."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TEXTS, TIME, column, key, maybe
 
 
 class UserRow(SQLModel, table=True):
-    """A user: local grants, and the claims that a token last made."""
+    """A user: local grants, and the claims of the last token."""
 
     __tablename__ = "users"
 

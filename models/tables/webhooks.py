@@ -1,4 +1,4 @@
-"""Webhooks, and what is sent to them."""
+"""Tables of webhooks and their deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.columns import TEXTS, TIME, UUID, column, key, maybe
 
 
 class WebhookRow(SQLModel, table=True):
-    """Where a tenant wants to be told of what; its secrets are sealed."""
+    """A webhook of a tenant; its secrets are encrypted."""
 
     __tablename__ = "webhooks"
 
@@ -33,7 +33,9 @@ class WebhookRow(SQLModel, table=True):
 
 
 class WebhookDeliveryRow(SQLModel, table=True):
-    """One event on its way to one webhook. It outlives the webhook, and those of the profile have no row at all."""
+    """A delivery of an event to a webhook; it references no webhook row, for it outlives the webhook, and webhooks of the
+    profile have no row.
+    """
 
     __tablename__ = "webhook_deliveries"
 
@@ -52,7 +54,7 @@ class WebhookDeliveryRow(SQLModel, table=True):
 
 
 class WebhookAttemptRow(SQLModel, table=True):
-    """One try; append-only."""
+    """An attempt of a delivery; append-only."""
 
     __tablename__ = "webhook_attempts"
 

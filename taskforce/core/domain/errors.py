@@ -1,16 +1,16 @@
-"""What can go wrong in the product's own terms.
+"""Domain errors: the expected failures of the product, by kind.
 
 DomainError
-├── Invalid          the request itself is wrong
-├── Unauthenticated  nobody, or nobody believable, is asking
-├── Forbidden        somebody is asking who may not
-├── Missing          it is not there, or not there for you
-├── Conflict         it is there, but not in a state that allows this
-├── Stale            it has changed since the caller looked at it
-├── Limited          too much, too fast; later is fine
-└── Unavailable      a part that we depend on does not answer
+├── Invalid          the request is malformed or violates a rule
+├── Unauthenticated  the credential is missing or not valid
+├── Forbidden        the principal lacks a right
+├── Missing          the resource does not exist in the caller's tenant
+├── Conflict         the resource's state does not allow the request
+├── Stale            the resource has changed since the caller read it
+├── Limited          a limit on rate or amount is reached
+└── Unavailable      a dependency does not answer
 
-A `code` is stable and is what callers branch on; the message is for people. Two tables elsewhere map a kind: one to
+A `code` is stable, for callers to branch on; the message is for people. Two tables elsewhere map a kind: one to
 HTTP statuses (`api/web/problems.py`), one to Temporal failures (`activities/errors.py`).
 """
 
@@ -20,7 +20,7 @@ from typing import ClassVar
 
 
 class Kind(StrEnum):
-    """The families that a caller can react to."""
+    """The kind of an error, by which callers and mappings react."""
 
     INVALID = "invalid"
     UNAUTHENTICATED = "unauthenticated"
@@ -33,16 +33,16 @@ class Kind(StrEnum):
 
 
 MAY_PASS = frozenset({Kind.LIMITED, Kind.UNAVAILABLE})
-"""What may succeed when the same is done again; everything else is told at once."""
+"""Kinds of which a retry may succeed; all others are reported at once."""
 
 
 class DomainError(Exception):
-    """An expected failure.
+    """The base of expected failures.
 
     Args:
         code: Stable snake_case identifier, for example `run_not_found`.
-        message: One or two sentences for a person; says what to do where something can be done. Never holds a secret.
-        retry_after: Seconds after which a retry makes sense, where known.
+        message: One or two sentences for a person, with what to do where possible. Never holds a secret.
+        retry_after: Seconds after which a retry makes sense; None when not known.
         details: Further facts for the caller, JSON-compatible.
     """
 
@@ -64,37 +64,37 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """The request is wrong and will be wrong again."""
+    """The request is malformed or violates a rule; a retry does not help."""
 
     kind = Kind.INVALID
 
 
 class Unauthenticated(DomainError):
-    """There is no principal that we believe."""
+    """The credential is missing or not valid."""
 
     kind = Kind.UNAUTHENTICATED
 
 
 class Forbidden(DomainError):
-    """The principal is known and may not."""
+    """The principal lacks a right."""
 
     kind = Kind.FORBIDDEN
 
 
 class Missing(DomainError):
-    """There is no such thing in the caller's tenant."""
+    """The resource does not exist in the caller's tenant."""
 
     kind = Kind.MISSING
 
 
 class Conflict(DomainError):
-    """The thing's state does not allow it."""
+    """The resource's state does not allow the request."""
 
     kind = Kind.CONFLICT
 
 
 class Stale(DomainError):
-    """The thing is not any more what the caller saw, and said so."""
+    """The resource's revision is not the one that the caller named."""
 
     kind = Kind.STALE
 

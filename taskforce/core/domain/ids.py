@@ -12,9 +12,9 @@ _EFFECTS = uuid.UUID("0192f0c1-7a5e-7c44-9d0a-6f1f6a4f2b11")
 
 
 def new_id() -> str:
-    """Makes a UUIDv7 (RFC 9562, sections 5.7 and 6.2, method 3): rows sort by the time of their making.
+    """Generates a UUIDv7 (RFC 9562, sections 5.7 and 6.2, method 3): ids sort by time of creation.
 
-    Within its millisecond the twelve bits after the version say the time to a quarter of a microsecond.
+    The twelve bits after the version hold the fraction of the millisecond, to a quarter of a microsecond.
 
     Returns:
         The canonical text, 36 characters.
@@ -26,7 +26,7 @@ def new_id() -> str:
 
 
 def effect_id(run_id: str, step: int, call: int) -> str:
-    """Derives the id of what a tool call brings about, so that a retry finds it instead of making another.
+    """Derives the id of a tool call's effect, so that a retry finds the effect instead of repeating it.
 
     Args:
         run_id: The run.
@@ -40,22 +40,22 @@ def effect_id(run_id: str, step: int, call: int) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is an id as `new_id` and `effect_id` write them, in either case."""
+    """Tells whether a text is an id in the form of `new_id` and `effect_id`, in either case."""
     return _CANONICAL.fullmatch(text) is not None
 
 
 def parse_id(text: str, what: str) -> str:
-    """Normalises an id that a caller sent.
+    """Validates and normalises an id that a caller sent.
 
     Args:
-        text: What came in a path or a body.
+        text: The id from a path or a body.
         what: The noun for the error, for example `run`.
 
     Returns:
         Canonical lower-case text.
 
     Raises:
-        Missing: `<what>_not_found`: an id that cannot exist is answered like one that does not.
+        Missing: `<what>_not_found`: a malformed id is answered like one that does not exist.
     """
     if not is_id(text):
         raise missing(what)
@@ -63,12 +63,12 @@ def parse_id(text: str, what: str) -> str:
 
 
 def missing(what: str) -> Missing:
-    """The one answer for everything that is not there, or not there for this caller.
+    """Makes the error for a resource that does not exist, or not for this caller.
 
     Args:
         what: The noun, for example `run`.
 
     Returns:
-        The error, without any trace of the id, so that a foreign id and a made-up one answer byte-identically.
+        The error, without the id, so that another tenant's id and a made-up one are answered byte for byte alike.
     """
     return Missing(f"{what.replace(' ', '_')}_not_found", f"There is no such {what}.")

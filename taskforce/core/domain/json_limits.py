@@ -1,4 +1,4 @@
-"""JSON that came from outside: what of it can be kept, hashed and walked through."""
+"""Checks of untrusted JSON: depth, numbers, texts and number of values."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,15 +14,15 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:
 
 
 def check_document(value: object, what: str) -> None:
-    """Refuses parsed JSON that no `jsonb` column, no hash or no recursive walk could take.
+    """Requires parsed JSON that can be stored as `jsonb`, hashed and walked through recursively.
 
     Args:
-        value: What a JSON parser returned.
+        value: Parsed JSON.
         what: The noun for the error, for example `context`.
 
     Raises:
-        Invalid: `<what>_malformed`: it is nested deeper than 60 levels, or holds a number that canonical JSON does not
-            say exactly: an infinite one, or a whole one of so many digits that a float says another.
+        Invalid: `<what>_malformed` when it is nested deeper than 60 levels, or holds a number that canonical JSON does
+            not represent exactly: an infinite one, or a whole one with more digits than a float.
     """
     for part, depth in _parts(value):
         if depth > MAX_DEPTH or (isinstance(part, int | float) and not is_exact(part)):
@@ -34,14 +34,14 @@ def check_document(value: object, what: str) -> None:
 
 
 def check_texts(value: object, what: str) -> None:
-    """Refuses texts that PostgreSQL keeps as others, where exactly what was sent must be kept.
+    """Requires texts that PostgreSQL stores unchanged, for content that must be stored exactly as sent.
 
     Args:
-        value: What `check_document` has passed.
+        value: Parsed JSON that `check_document` has accepted.
         what: The noun for the error.
 
     Raises:
-        Invalid: `<what>_malformed`: a text holds NUL, or half of a character.
+        Invalid: `<what>_malformed` when a text holds NUL or a lone surrogate.
     """
     for part, _ in _parts(value):
         names = [str(name) for name in part] if isinstance(part, Mapping) else []
@@ -50,28 +50,28 @@ def check_texts(value: object, what: str) -> None:
 
 
 def parts_in(value: object) -> int:
-    """How many values a document holds, itself and those that hold others included; each costs as much as a text."""
+    """Counts the values of a document, itself and containers included."""
     return sum(1 for _ in _parts(value))
 
 
 def values_in(text: bytes, most: int) -> int:
-    """Counts the values of JSON that is not parsed yet, for parsing it costs far more than its bytes say.
+    """Estimates the number of values in unparsed JSON, whose parsing may cost far more than its size suggests.
 
     Args:
-        text: The JSON, or what claims to be it.
-        most: Where counting may stop.
+        text: Untrusted JSON text.
+        most: Number at which counting may stop.
 
     Returns:
         At least the number of values, or anything above `most`; exactly that number where no array or object is empty.
     """
-    # Mostly the marks that stand in texts as well are few enough.
+    # Fast path: with the marks inside strings counted too, most documents are still within the limit.
     if (rough := 1 + _marks(text, 0, len(text))) <= most:
         return rough
     found, end = 1, 0
     for strings, string in enumerate(_STRING.finditer(text)):
         found += _marks(text, end, string.start())
         end = string.end()
-        # A value has one key at most: more texts than that are more values, or no JSON.
+        # Each value has one key at most, so more strings than twice the values mean more values, or malformed JSON.
         if max(found, strings // 2) > most:
             return most + 1
     return found + _marks(text, end, len(text))
@@ -82,12 +82,13 @@ def _marks(text: bytes, start: int, end: int) -> int:
 
 
 def walk(value: object) -> Iterator[object]:
-    """Every value in a document, itself first; whoever walks may stop."""
+    """Iterates over all values of a document, itself first."""
     return (part for part, _ in _parts(value))
 
 
 def _parts(value: object) -> Iterator[tuple[object, int]]:
-    """Everything in a document, with its depth; whoever walks stops where it is too deep."""
+    """Iterates over all values of a document with their depths; callers stop where it is too deep."""
+    # A stack of our own: recursion would fail on the nesting that callers look for.
     waiting = [(value, 0)]
     while waiting:
         part, depth = waiting.pop()
@@ -99,13 +100,13 @@ def _parts(value: object) -> Iterator[tuple[object, int]]:
 
 
 def moment(value: object) -> datetime | None:
-    """Reads a time as RFC 3339 writes it, with its zone; None for anything else.
+    """Parses a time by RFC 3339, with its zone.
 
     Args:
         value: Parsed JSON.
 
     Returns:
-        The time, UTC.
+        The time, UTC; None for anything else.
     """
     if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
         return None

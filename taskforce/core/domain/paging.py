@@ -1,4 +1,4 @@
-"""A page of a list that is read by keyset."""
+"""Keyset pagination of lists."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,9 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A place in a list that is ordered by (time, id), newest first."""
+    """A page of a list ordered by (time, id), newest first; `before` is the key of the last entry of the page
+    before.
+    """
 
     limit: int
     before: tuple[datetime, str] | None = None

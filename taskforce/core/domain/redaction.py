@@ -1,9 +1,9 @@
-"""Takes secrets out of texts that leave the place where they arose.
+"""Redaction of secrets in texts for models, logs and transcripts.
 
-Error texts of libraries quote URLs, headers and settings, and go on to models, logs and transcripts. What is known to
-be a secret is removed by its value, the rest by its shape. A shape errs on the side of removing too much, but never an
-id: logs and audit are read by them. So a vendor's prefix alone makes no key (`sk-customers` is a slug), and the name
-before the colon of one of our own ids (`acme-token:run:<uuid>`) makes what follows no secret.
+Error texts of libraries quote URLs, headers and settings. Known secrets are removed by value, others by shape. A shape
+errs on the side of removing too much, but never an id, by which logs and audit are read. So a vendor's prefix alone
+makes no key (`sk-customers` is a slug), and the name before the colon of one of our own ids (`acme-token:run:<uuid>`)
+makes what follows no secret.
 """
 
 import re
@@ -18,7 +18,7 @@ _NAMES = (
     r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|account[_-]?key|secret|token|password|passwd|pwd|"
     r"passphrase|authorization|credentials?|cookie|signature"
 )
-# Short enough to end ordinary words and ids, so it counts alone or after an underscore only.
+# `sig` also ends ordinary words and ids, so it counts alone or after an underscore only.
 _SIG = r"(?:[\w-]{0,40}_)?sig"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OUR_IDS = rf":(?:(?:run|approval|delivery):{_UUID}|deletion\b|session-|[0-9]{{1,18}}:[0-9a-f]{{64}})"
@@ -28,7 +28,7 @@ _UNBROKEN = r"(?:[a-z0-9]{1,10}[_-]){0,3}(?=[A-Za-z]{0,60}[0-9])[A-Za-z0-9]{16,}
 _SECRETS_NAME = re.compile(rf"(?i)(?:(?:{_NAMES})s?|(?:^|_)sig)$")
 _COUNTS_NAME = re.compile(r"(?i)tokens$")
 
-# Each pattern starts at a place that no other start shares, so that a hostile text costs no more than linear time.
+# No two matches of a pattern can start at the same place, which keeps hostile texts at linear time (ReDoS).
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)"), MASK),
     (re.compile(r"://[^\s/?#]*@"), f"://{MASK}@"),
@@ -57,12 +57,11 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Removes secrets from a text.
+    """Redacts secrets in a text.
 
     Args:
-        text: For example an error's message.
-        secrets: Values known to be secret, as they are; those under four characters are left, for they would match
-            everywhere.
+        text: The text, for example an error's message.
+        secrets: Known secret values; those under four characters are ignored, for they would match everywhere.
 
     Returns:
         The text with `***` in place of each known value (also where it is percent-encoded), and of what is shaped
@@ -77,15 +76,15 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def redact_document(document: object, secrets: Iterable[str] = ()) -> object:
-    """Removes secrets from JSON-compatible data, however deep.
+    """Redacts secrets in JSON-compatible data at any depth.
 
     Args:
         document: The data, of bounded depth.
-        secrets: Values known to be secret; see `redact`.
+        secrets: Known secret values; see `redact`.
 
     Returns:
-        The data with all texts and names redacted, and `***` in place of what stands under a name such as `api_key` or
-        `password`, whatever it is; a number under `max_tokens` and the like is a count, and stays.
+        The data with all texts and names redacted, and `***` in place of any value under a name such as `api_key` or
+            `password`; a number under `max_tokens` and the like is a count, and stays.
     """
     known = tuple(secrets)
     if isinstance(document, str):

@@ -1,4 +1,4 @@
-"""What a server says of when to come again."""
+"""The `Retry-After` header of HTTP responses (RFC 9110, section 10.2.3)."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ LONGEST_WAIT_SECONDS = 86_400.0
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Reads `Retry-After`, or OpenAI's `retry-after-ms`.
+    """Parses `Retry-After`, or OpenAI's `retry-after-ms`, which takes precedence.
 
     Args:
-        headers: Response headers; names as httpx compares them, or in lower case.
-        now: The present, to count from when a date was sent.
+        headers: Response headers; case-insensitive as httpx's, or with lower-case names.
+        now: The time, UTC, from which a date is counted.
 
     Returns:
-        Seconds from now, 0 to a day; None when neither is there or can be read.
+        Seconds from now, 0 to a day; None when both are missing or malformed.
     """
     milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after")
     if milliseconds is not None and (exact := _seconds(milliseconds)) is not None:

@@ -20,7 +20,7 @@ _HEBREW: Final = (
 _LATIN: Final = "ß ss æ ae œ oe ø o đ d ð d þ th ł l ı i ŋ ng"
 
 _SPELT: Final = re.compile(r"(?:HANGUL SYLLABLE|(?:HIRAGANA|KATAKANA) LETTER(?: SMALL)?) ([A-Z]+)")
-"""Unicode names that are themselves a writing in Latin letters."""
+"""Unicode names that contain the romanisation of the character."""
 
 
 _GAP: Final = re.compile(r"[^a-z0-9]+")
@@ -37,11 +37,11 @@ _TABLE: Final = _table(_CYRILLIC, _GREEK, _ARABIC, _HEBREW, _LATIN)
 
 
 def derived(name: str) -> str:
-    """A slug for a name; empty when the name has neither letters nor digits.
+    """Derives a slug from a name; empty when the name has neither letters nor digits.
 
-    Letters of other alphabets are written in Latin ones, see `romanised`. Where there is no such writing, as for
-    Chinese characters, eight hexadecimal digits of the name's hash stand for them, so that the same name has the same
-    slug and different names have different ones: `客服 bot` is `bot-6ffd7daa`.
+    Letters of other alphabets are romanised, see `romanised`. Where that is not possible, as for Chinese characters,
+    eight hexadecimal digits of the name's hash stand for them, so that equal names have equal slugs and different
+    names different ones: `客服 bot` becomes `bot-6ffd7daa`.
     """
     latin, complete = romanised(name)
     plain = _GAP.sub("-", latin).strip("-")
@@ -52,13 +52,13 @@ def derived(name: str) -> str:
 
 
 def romanised(text: str) -> tuple[str, bool]:
-    """Writes a text in small Latin letters and ASCII digits; accents go, all else stays where it is.
+    """Romanises a text to lower-case ASCII letters and digits; accents are dropped, other characters kept.
 
     Args:
-        text: In any script.
+        text: Text in any script.
 
     Returns:
-        The text, and whether all of its letters and digits are in it: those of other scripts are left out.
+        The text, and whether it is complete: letters without a romanisation are left out.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     written, complete = [], True
@@ -70,7 +70,7 @@ def romanised(text: str) -> tuple[str, bool]:
 
 
 def _latin(character: str) -> str | None:
-    """One character in Latin letters; None when it is a letter or digit that has no such writing here."""
+    """Romanises one character; None for a letter or digit without a romanisation here."""
     if character.isascii() or unicodedata.combining(character):
         return "" if unicodedata.combining(character) else character
     if character in _TABLE:

@@ -1,30 +1,30 @@
-"""The rules of who may do what: roles first, then the allow and deny rules of the tenant's policy document.
+"""The policy engine: decides access requests by roles and by the allow and deny rules of a tenant's policy document.
 
-How a question is decided, in this order:
+The decision is made in this order:
 
-1. Another tenant's resource is denied, whatever anybody holds and whatever any rule says.
-2. A deny rule that applies denies. It wins over roles and over every allow rule, wherever it stands in the document.
-3. The user's permissions hold the action: allowed.
+1. A resource of another tenant is denied, whatever roles and rules say.
+2. A deny rule that applies denies, before roles and all allow rules, wherever it stands in the document.
+3. A permission of the user's roles allows.
 4. An allow rule that applies allows.
-5. Everything else is denied.
+5. All else is denied.
 
-A rule applies when every key that it states fits: each key narrows it, so that `roles` and `users` together mean those
-users only while they hold one of those roles. The document's form and its limits stand in `policy_documents`.
+A rule applies when every key that it states matches: each key narrows it, so that `roles` and `users` together mean
+those users only while they hold one of those roles. For the document's form and limits see `policy_documents`.
 
-**What an allow rule cannot do.** A custom role holds no more than its maker; a document is no way around that:
+**Limits of allow rules.** A custom role grants no more than its maker holds; a document cannot evade that:
 
-- It never gives an administration permission (`RESERVED`). Whoever could give one of these by a rule could give
+- An allow rule never grants an administration permission (`RESERVED`): whoever could grant one by a rule could grant
   themselves every other right of the tenant.
-- It gives an action on resources that it names, by id or by tag, and never on a whole kind: a request without a
-  resource id (a listing, a creation) takes the role permission. Whole kinds are what roles are for.
-- Its author must hold what it gives (`check_author`).
+- It grants an action on resources that it names, by id or by tag, and never on a whole kind: a request without a
+  resource id (a listing, a creation) needs the role permission.
+- Its author must hold the permissions that it grants (`check_author`).
 
-**What a deny rule cannot do.** It never takes `policy:manage` from a holder of the role `admin`: a tenant that could
-deny that to everybody could not repair its own document.
+**Limits of deny rules.** A deny rule never takes `policy:manage` from a holder of the role `admin`: a tenant that
+denied it to everybody could not repair its document.
 
-**Facts that are missing.** A condition about an attribute that is missing does not hold. Only `not_equals`, `not_in`
-and `present: false` do, the exact opposites of `equals`, `in` and `present: true`; they are for deny rules only. So a
-missing fact can take a right away, and never gives one.
+**Missing attributes.** A condition on a missing attribute does not hold. Only `not_equals`, `not_in` and
+`present: false` do, the exact opposites of `equals`, `in` and `present: true`; they are for deny rules only. So a
+missing attribute can deny, and never allow.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -39,7 +39,7 @@ from taskforce.core.interfaces.identity import Permission, PolicyDecision, Resou
 
 _ADMINISTRATION = "tenant:manage", "user:manage", "role:manage", "policy:manage", "audit:read", "system:config"
 RESERVED = frozenset(Permission(value) for value in _ADMINISTRATION)
-"""What only a role can give."""
+"""Permissions that only a role can grant."""
 
 ACTIONS: Mapping[str, frozenset[Permission]] = {
     "*": frozenset(Permission),
@@ -49,7 +49,7 @@ ACTIONS: Mapping[str, frozenset[Permission]] = {
     },
     **{one.value: frozenset({one}) for one in Permission},
 }
-"""Every way to write actions in a rule, and what it means."""
+"""Permissions by the notation of actions in a rule."""
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES = 24 * 60
@@ -60,7 +60,7 @@ _OWN_FACTS = ("user_id", "username", "email", "roles")
 
 
 class Effect(StrEnum):
-    """What a rule does where it applies."""
+    """The effect of a rule that applies."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -68,13 +68,13 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is asked about.
+    """The resource of an access request.
 
     Attributes:
-        type: Its kind.
-        id: Which one; None for all of the kind, or for one that does not exist yet.
-        tenant_id: Whose it is.
-        tags: Its tags; none for what has no tags.
+        type: The kind of resource.
+        id: Id of the resource; None for all of the kind, or for one that does not exist yet.
+        tenant_id: The resource's tenant.
+        tags: The resource's tags.
     """
 
     type: ResourceType
@@ -85,7 +85,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May this user do this to that, now? See `evaluate`."""
+    """An access request; see `evaluate`."""
 
     user: UserContext
     action: Permission
@@ -95,7 +95,7 @@ class Question:
 
 
 def key(value: object) -> Key | None:
-    """What makes two plain values the same: 1 and 1.0 are, 1, true and "1" are not; None for what is not plain."""
+    """Returns the key by which scalars are compared: 1 equals 1.0, but not true or "1"; None for other values."""
     if isinstance(value, bool):
         return "flag", value
     if isinstance(value, int | float):
@@ -109,7 +109,7 @@ def _keys(value: object) -> frozenset[Key]:
 
 
 class Operator(StrEnum):
-    """How an attribute is compared; `absent` is written `present: false`."""
+    """The comparison of an attribute; `absent` is written `present: false`."""
 
     EQUALS = "equals"
     IN = "in"
@@ -120,18 +120,18 @@ class Operator(StrEnum):
 
 
 NEGATIVE = frozenset({Operator.NOT_EQUALS, Operator.NOT_IN, Operator.ABSENT})
-"""What holds for a missing attribute, and stands in deny rules only."""
+"""Operators that hold for a missing attribute; for deny rules only."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeCondition:
-    """A fact about the user or the request; one that is a list holds each of its values.
+    """A condition on an attribute of the user or the request; a list attribute matches by any of its values.
 
     Attributes:
         source: `user` or `context`.
-        name: The attribute; `user_id`, `username`, `email` and `roles` of a user are ours, no claim can replace them.
-        operator: How it is compared.
-        values: With what, none for `present` and `absent`.
+        name: Name of the attribute; no claim can replace a user's `user_id`, `username`, `email` and `roles`.
+        operator: The comparison.
+        values: The compared values; empty for `present` and `absent`.
     """
 
     source: str
@@ -140,7 +140,7 @@ class AttributeCondition:
     values: frozenset[Key] = frozenset()
 
     def why_not(self, question: Question) -> str | None:
-        """Why it does not hold; None when it holds. The attribute's value is not repeated."""
+        """Returns why the condition does not hold, without the attribute's value; None when it holds."""
         fact = self._fact(question)
         met = fact is not None and (not self.values or bool(_keys(fact) & self.values))
         if met is (self.operator not in NEGATIVE):
@@ -160,13 +160,13 @@ class AttributeCondition:
 
 @dataclass(frozen=True, slots=True)
 class TagCondition:
-    """Tags of the resource: all of these, or at least one."""
+    """A condition on the resource's tags: all of these, or at least one."""
 
     tags: frozenset[str]
     every: bool
 
     def why_not(self, question: Question) -> str | None:
-        """Why it does not hold; None when it holds."""
+        """Returns why the condition does not hold; None when it holds."""
         found = self.tags & question.resource.tags
         if found and (not self.every or found == self.tags):
             return None
@@ -177,17 +177,16 @@ class TagCondition:
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """Hours of the week as the clocks on the walls of a zone show them.
+    """A condition on the hours of the week, in the local time of a zone.
 
-    A window whose end is not after its beginning runs over midnight and belongs to the day on which it begins. What is
-    compared is the local clock: an hour that a change to summer time leaves out is in no window, an hour that comes
-    twice counts both times.
+    A window whose end is not after its beginning spans midnight and belongs to the day on which it begins. Local time
+    is compared: an hour that a change to summer time skips is in no window, and a repeated hour counts twice.
 
     Attributes:
-        zone: Whose clocks.
-        days: On which days it begins, 0 for Monday.
-        begins: Its first minute of the day.
-        ends: The first minute that is no longer in it, up to 1440.
+        zone: The time zone.
+        days: Days on which it begins, 0 for Monday.
+        begins: First minute of the day.
+        ends: First minute of the day after the window, up to 1440.
     """
 
     zone: ZoneInfo
@@ -196,7 +195,7 @@ class TimeWindow:
     ends: int = DAY_MINUTES
 
     def why_not(self, question: Question) -> str | None:
-        """Why it does not hold; None when it holds."""
+        """Returns why the condition does not hold; None when it holds."""
         local = question.now.astimezone(self.zone)
         if self._holds(local.weekday(), local.hour * 60 + local.minute):
             return None
@@ -214,30 +213,30 @@ Condition = AttributeCondition | TagCondition | TimeWindow
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Resources of one kind: all, or those with these ids."""
+    """A selector of resources of one kind: all, or those with these ids."""
 
     type: ResourceType
     ids: frozenset[str] | None = None
 
     def meets(self, resource: Resource) -> bool:
-        """Whether a resource is among them."""
+        """Tells whether the selector matches a resource."""
         return resource.type is self.type and (self.ids is None or resource.id in self.ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of a document; None stands for a key that it does not state.
+    """A rule of a policy document; None stands for a key that it does not state.
 
     Attributes:
-        rule_id: Its name in the document.
-        effect: What it does.
-        actions: As written, keys of `ACTIONS`.
-        description: For people; told to those whom the rule denies something.
-        resources: What it is about.
-        roles: The user holds one of them.
-        users: The user is one of them, by id.
-        when: Conditions that all hold.
-        permissions: What `actions` mean.
+        rule_id: Id, unique within the document.
+        effect: Allow or deny.
+        actions: Actions as written, keys of `ACTIONS`.
+        description: Display text; shown to users whom the rule denies.
+        resources: Selectors of which one must match.
+        roles: Roles of which the user must hold one.
+        users: Ids of which the user must have one.
+        when: Conditions that must all hold.
+        permissions: The permissions that `actions` stand for.
     """
 
     rule_id: str
@@ -255,7 +254,7 @@ class Rule:
         object.__setattr__(self, "permissions", meant)
 
     def why_not(self, question: Question) -> str | None:
-        """Why the rule does not apply to a question; None when it does."""
+        """Returns why the rule does not apply to an access request; None when it applies."""
         return next(self._objections(question), None)
 
     def _objections(self, question: Question) -> Iterator[str]:
@@ -283,19 +282,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A tenant's rules; a tenant without a document has `Policy()`, and roles alone decide."""
+    """The rules of a tenant; without a document they are empty, and roles alone decide."""
 
     rules: tuple[Rule, ...] = ()
 
     def asks_for_tags(self, action: Permission, kind: ResourceType) -> bool:
-        """Whether an answer can depend on the resource's tags, so that they must be known."""
+        """Tells whether a decision can depend on the resource's tags, so that they must be loaded."""
         about = (rule for rule in self.rules if action in rule.permissions)
         meant = (rule for rule in about if rule.resources is None or any(one.type is kind for one in rule.resources))
         return any(isinstance(condition, TagCondition) for rule in meant for condition in rule.when)
 
 
 class Base(StrEnum):
-    """What is so before any rule is asked."""
+    """The state of an access request before the rules: permission held or missing, or another tenant's resource."""
 
     HELD = "held"
     MISSING = "missing"
@@ -304,7 +303,7 @@ class Base(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """Whether one rule applies and why, for people; an allow rule that applies still loses against a deny rule."""
+    """Whether a rule applies, with the reason for people; a deny rule overrides an allow rule that applies."""
 
     rule_id: str
     effect: Effect
@@ -314,7 +313,7 @@ class RuleOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A decision, what is so without rules, and every rule in its order; no rule when the tenant decides already."""
+    """A decision with its base and the outcome of every rule; without outcomes for another tenant's resource."""
 
     decision: PolicyDecision
     base: Base
@@ -322,7 +321,7 @@ class Explained:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """The ids of the rules that apply."""
+        """Ids of the rules that apply."""
         return tuple(one.rule_id for one in self.rules if one.applies)
 
 
@@ -334,18 +333,18 @@ def evaluate(
     context: Mapping[str, object],
     now: datetime,
 ) -> Explained:
-    """Decides a question; the order of the steps is this module's first words.
+    """Decides an access request, in the order of this module's docstring.
 
     Args:
         policy: The rules of the user's tenant.
-        user: Who asks.
-        action: The permission that it takes.
-        resource: What it is about.
-        context: Facts about the request that the product itself has established, never ones that a caller sends.
+        user: The user.
+        action: The required permission.
+        resource: The resource.
+        context: Attributes of the request that the product has established itself, never ones that a caller sends.
         now: The time, with a time zone.
 
     Returns:
-        The decision, what the user's permissions said, and why each rule applied or did not.
+        The decision, its base, and for each rule whether and why it applies.
 
     Raises:
         Invalid: `time_without_zone`.
@@ -382,15 +381,15 @@ def _named(rule: Rule) -> str:
 
 
 def check_author(proposed: Policy, current: Policy, held: Collection[Permission]) -> None:
-    """Refuses allow rules that give more than their author has, as for custom roles; rules kept as they are may stay.
+    """Requires that an author holds the permissions of added allow rules; unchanged rules may stay.
 
     Args:
-        proposed: What is to be saved.
-        current: What holds until then.
+        proposed: The policy that is to be saved.
+        current: The policy in force.
         held: The author's permissions.
 
     Raises:
-        Forbidden: `permission_denied`, naming a permission that the author lacks.
+        Forbidden: `permission_denied`, naming a missing permission.
     """
     kept = frozenset(current.rules)
     added = [rule for rule in proposed.rules if rule.effect is Effect.ALLOW and rule not in kept]

@@ -1,4 +1,4 @@
-"""The form of a tenant's policy document: parsed with every problem at once, and written back in one canonical way.
+"""The document form of a tenant's policy: its parser, which lists all problems, and its canonical serialization.
 
     {"version": 1, "rules": [
         {"id": "no-weekend-runs", "effect": "deny", "description": "Nobody works on weekends.",
@@ -13,7 +13,7 @@
 
 `actions` are permissions, `agent:*` and the like, or `*`. An attribute is compared by one of `equals`, `not_equals`,
 `in`, `not_in` and `present`; what follows `user.` or `context.` is one name, dots and all. Tags by `has_any` or
-`has_all`. Hours are `HH:MM`, `to` is the first minute outside and may be `24:00`. What it all means: `policies`.
+`has_all`. Hours are `HH:MM`, `to` is the first minute outside and may be `24:00`. For the semantics see `policies`.
 """
 
 import json
@@ -56,10 +56,10 @@ _WRITTEN = "a permission, one like 'agent:*', or '*'"
 
 
 def parse(document: object) -> Policy:
-    """Reads a policy document.
+    """Parses a policy document.
 
     Args:
-        document: What a JSON parser returned.
+        document: Parsed JSON.
 
     Returns:
         The policy.
@@ -225,17 +225,17 @@ _READERS = {"attribute": _attribute, "resource_tags": _tags, "time": _window}
 
 @cache
 def _zones() -> frozenset[str]:
-    # A zone that means something else on every machine is no answer to "where".
+    # `localtime` means another zone on every machine, so the same rule would decide differently there.
     return frozenset(available_timezones()) - {"localtime", "Factory"}
 
 
 def document_of(policy: Policy) -> dict[str, object]:
-    """Writes what `parse` reads as an equal policy, in one way for all that means the same; rules keep their order."""
+    """Serializes a policy; equal policies give equal documents, and rules keep their order."""
     return {"version": VERSION, "rules": [_rule_document(rule) for rule in policy.rules]}
 
 
 def canonical(policy: Policy) -> str:
-    """The text to store and to hash: `document_of` with sorted keys and no spaces, as `content_hash` takes it."""
+    """Serializes a policy as canonical text for storage and hashes: sorted keys, no spaces."""
     return json.dumps(document_of(policy), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

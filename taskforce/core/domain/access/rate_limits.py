@@ -1,9 +1,9 @@
-"""How often something may happen: a token bucket as arithmetic, and the headers that tell callers about it.
+"""Rate limits: the arithmetic of a token bucket, and its HTTP headers.
 
-The same arithmetic stands in one SQL statement, so that a limit holds across processes. Both compute in double
-precision and in this order: `least(burst, tokens + greatest(0, now - at) * limit / per_seconds)` is what there is;
-a request passes when `cost - SLACK` or more is there; what is left may be less than zero by `SLACK`, which the next
-request pays for, so that rounding never adds up to a gift.
+One SQL statement has the same arithmetic, so that a limit holds across processes. Both compute in double precision and
+in this order: `least(burst, tokens + greatest(0, now - at) * limit / per_seconds)` tokens are available; a request
+passes when there are `cost - SLACK` or more; the rest may be below zero by `SLACK`, which the next request pays for, so
+that rounding never adds up to extra tokens.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import Self
 from taskforce.core.domain.errors import Invalid
 
 SLACK = 1e-6
-"""How many tokens a request may be short of, because 0.1 added ten times is not 1."""
+"""Tokens that a request may lack, because 0.1 added ten times is not 1 in floating point."""
 MOST_LIMIT = 1_000_000_000
 MOST_BURST = 1_000_000
 LONGEST_REFILL_SECONDS = 366 * 86_400.0
@@ -23,12 +23,12 @@ LONGEST_REFILL_SECONDS = 366 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A limit.
+    """A rate limit.
 
     Attributes:
-        limit: How many tokens come in each period.
-        per_seconds: The length of a period, in seconds.
-        burst: How many can be taken at once after a rest: what the bucket holds.
+        limit: Tokens that are added in each period.
+        per_seconds: Length of a period, in seconds.
+        burst: Capacity of the bucket: tokens that can be taken at once after a rest.
 
     Raises:
         Invalid: `rate_invalid`, when a number is not positive or out of bounds, or filling the bucket would take more
@@ -48,7 +48,7 @@ class Rate:
 
     @classmethod
     def per_minute(cls, limit: int) -> Self:
-        """So many requests a minute, all of which may come at once after a rest.
+        """Makes a limit of requests per minute, with a burst of the same size.
 
         Raises:
             Invalid: `rate_invalid`.
@@ -56,17 +56,17 @@ class Rate:
         return cls(limit, 60.0, limit)
 
     def seconds_for(self, tokens: float) -> float:
-        """Returns how many seconds it takes for tokens to come in."""
+        """Returns the seconds in which a number of tokens is added."""
         return tokens * self.per_seconds / self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is left.
+    """The state of a token bucket.
 
     Attributes:
-        tokens: How many, at the time `at`.
-        at: The latest time that was seen, UTC. It never goes back: what has come in once would come in again.
+        tokens: Tokens at the time `at`.
+        at: Latest time seen, UTC. It never goes back, or tokens would be added twice for the same time.
     """
 
     tokens: float
@@ -75,14 +75,14 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The answer to one request.
+    """The result of taking tokens.
 
     Attributes:
-        allowed: Whether it may happen.
-        bucket: What is left now.
-        remaining: How many whole tokens could be taken at once, now.
-        retry_after_seconds: After which the same request passes if nobody else comes; 0 when it was allowed.
-        reset_after_seconds: After which the bucket is full again if nobody comes.
+        allowed: Whether the request may pass.
+        bucket: The bucket after it.
+        remaining: Whole tokens that can be taken now.
+        retry_after_seconds: Seconds after which the same request passes if none comes before; 0 when it was allowed.
+        reset_after_seconds: Seconds after which the bucket is full if no request comes.
     """
 
     allowed: bool
@@ -93,16 +93,16 @@ class Taken:
 
 
 def take(bucket: Bucket | None, rate: Rate, now: datetime, cost: int = 1) -> Taken:
-    """Takes tokens if they are there; takes none otherwise.
+    """Takes tokens if enough are available, else none.
 
     Args:
-        bucket: As it was left; None before the first request, which finds it full.
+        bucket: The bucket before; None before the first request, which finds it full.
         rate: The limit.
-        now: The time, UTC. When clocks differ and it is earlier than the bucket's, nothing comes in.
-        cost: How many tokens the request takes.
+        now: The time, UTC. When it is earlier than the bucket's, because clocks differ, no tokens are added.
+        cost: Tokens of the request.
 
     Raises:
-        Invalid: `cost_invalid`, when it is not positive, or more than the bucket ever holds.
+        Invalid: `cost_invalid`, when it is not positive or above the burst.
     """
     if not 1 <= cost <= rate.burst:
         raise Invalid("cost_invalid", f"A request costs 1 to {rate.burst} tokens: more are never there at once.")
@@ -113,7 +113,7 @@ def take(bucket: Bucket | None, rate: Rate, now: datetime, cost: int = 1) -> Tak
 
 
 def refilled(bucket: Bucket | None, rate: Rate, now: datetime) -> Bucket:
-    """Returns the bucket with what has come in since it was left."""
+    """Returns the bucket with the tokens added since its last use."""
     if bucket is None:
         return Bucket(float(rate.burst), now)
     elapsed = max(0.0, (now - bucket.at).total_seconds())
@@ -122,14 +122,14 @@ def refilled(bucket: Bucket | None, rate: Rate, now: datetime) -> Bucket:
 
 
 def outcome(left: Bucket, rate: Rate, now: datetime, *, allowed: bool, cost: int = 1) -> Taken:
-    """Says what a decision means for the caller; for `take`, and for the same decision made in SQL.
+    """Computes the result of a decision, of `take` or of the same arithmetic in SQL.
 
     Args:
         left: The bucket after the decision.
         rate: The limit.
         now: The time of the request, UTC.
         allowed: The decision.
-        cost: How many tokens the request took, or would have taken.
+        cost: Tokens of the request.
     """
     behind = max(0.0, (left.at - now).total_seconds())
     missing = 0.0 if allowed else max(0.0, cost - left.tokens)
@@ -143,22 +143,22 @@ def outcome(left: Bucket, rate: Rate, now: datetime, *, allowed: bool, cost: int
 
 
 def _up(seconds: float) -> float:
-    """Rounds up to microseconds: a time cannot say less, and waiting too short a while would be refused again."""
+    """Rounds up to microseconds, the precision of a time: a wait cut short would end in another refusal."""
     return ceil(seconds * 1_000_000) / 1_000_000
 
 
 def rate_headers(taken: Taken, rate: Rate, name: str = "default") -> Mapping[str, str]:
-    """Writes an answer as HTTP fields, after draft-ietf-httpapi-ratelimit-headers and RFC 9110 (section 10.2.3).
+    """Formats a result as HTTP headers, after draft-ietf-httpapi-ratelimit-headers and RFC 9110 (section 10.2.3).
 
     Args:
-        taken: The answer.
+        taken: The result.
         rate: The limit.
         name: The policy's name: letters, digits, underscores and hyphens.
 
     Returns:
         `RateLimit-Policy` and `RateLimit`, and `Retry-After` in whole seconds, rounded up, when it was refused. The
-        window is left out when it is no whole number of seconds: the field cannot say it. As the draft wants it, no
-        more than the quota remains, and a refusal names one time in both fields.
+        window is left out when it is no whole number of seconds, which the field cannot express. As the draft requires,
+        no more than the quota remains, and a refusal names one time in both fields.
     """
     window = f";w={rate.per_seconds:.0f}" if float(rate.per_seconds).is_integer() else ""
     until = ceil(taken.reset_after_seconds if taken.allowed else max(1.0, taken.retry_after_seconds))

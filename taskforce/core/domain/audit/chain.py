@@ -1,4 +1,4 @@
-"""The audit log as a chain: who changes, drops, adds or moves an event breaks it, and the break is found.
+"""The audit log as a hash chain: a changed, dropped, added or moved event breaks it, and verification finds the break.
 
 The events of one tenant are numbered from 1 without gaps, and each has a hash over the hash before it:
 
@@ -12,9 +12,9 @@ numbers as Python's `json` writes them; hashes in lower-case hexadecimal. An exp
     {"event":{...},"hash":"<hash>","seq":<number>}        one for each event
     {"to":"<anchor after the last event>"}
 
-An anchor is a place in the chain, `tenant:seq:hash`. Whoever can rewrite a whole file can compute all its hashes anew,
-and nothing within the file shows it. It is found because the anchor comes from elsewhere: kept by the auditor, printed,
-or stored where the writer of the log cannot write.
+An anchor is a position in the chain, `tenant:seq:hash`. Whoever can rewrite a whole file can compute all its hashes
+anew, and nothing within the file shows it. It is found because the anchor comes from elsewhere: kept by the auditor,
+printed, or stored where the writer of the log cannot write.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ MAX_LINE_BYTES: Final = MAX_EVENT_BYTES + 200
 """The longest line of an export, without its line feed; a reader need never hold more."""
 MAX_DEPTH: Final = 100
 
-# The tenant's part is the product's rule for tenant ids; the text form relies on there being no colon in one.
+# The text form separates its parts by colons, which a tenant id cannot hold.
 _ANCHOR: Final = re.compile(r"([A-Za-z0-9._-]{1,64}):(0|[1-9][0-9]{0,17}):([0-9a-f]{64})")
 _ANCHOR_FORM: Final = "An anchor is tenant:seq:hash, the hash being 64 hexadecimal digits in lower case."
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -43,12 +43,12 @@ _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A place in the chain of a tenant; everything before it is bound by its hash.
+    """A position in a tenant's chain; its hash binds all events before it.
 
     Attributes:
-        tenant_id: Whose chain.
-        seq: The number of the last event before the place; 0 at the chain's beginning.
-        hash: That event's hash, 64 lower-case hexadecimal digits; at the beginning that of the tenant's name.
+        tenant_id: The chain's tenant.
+        seq: Number of the last event before it; 0 at the beginning of the chain.
+        hash: That event's hash, 64 lower-case hexadecimal digits; at the beginning the genesis hash of the tenant.
 
     Raises:
         Invalid: `anchor_invalid`.
@@ -68,7 +68,7 @@ class Anchor:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads an anchor from its text form, `tenant:seq:hash`, without anything around it.
+        """Parses an anchor from its text form `tenant:seq:hash`.
 
         Raises:
             Invalid: `anchor_invalid`.
@@ -79,18 +79,18 @@ class Anchor:
 
     @classmethod
     def genesis(cls, tenant_id: str) -> Self:
-        """Returns the place where the chain of a tenant begins."""
+        """Returns the anchor at the beginning of a tenant's chain."""
         return cls(tenant_id, 0, _genesis_hash(tenant_id))
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An event in its place.
+    """An event with its position in the chain.
 
     Attributes:
-        seq: Its number in the chain, from 1.
-        hash: Its hash.
-        event: What happened, JSON-compatible; its time stands under `at`, in RFC 3339.
+        seq: Number of the event, from 1.
+        hash: Hash of the event.
+        event: The event, JSON-compatible, with its time under `at` (RFC 3339).
     """
 
     seq: int
@@ -100,13 +100,13 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a whole export holds.
+    """The content of a verified export.
 
     Attributes:
-        start: The place before its first event. Nothing is said of what came before; at the genesis nothing did.
-        end: The place after its last event.
-        first_at: The time of the first event; None without events, or where `at` holds no time with a zone.
-        last_at: The time of the last event, alike.
+        start: Anchor before its first event. Earlier events are not verified; at the genesis there are none.
+        end: Anchor after its last event.
+        first_at: Time of the first event; None without events, or where `at` holds no time with a zone.
+        last_at: Time of the last event, likewise.
     """
 
     start: Anchor
@@ -116,27 +116,27 @@ class Verified:
 
     @property
     def tenant_id(self) -> str:
-        """Whose events they are."""
+        """The tenant of the events."""
         return self.end.tenant_id
 
     @property
     def events(self) -> int:
-        """How many there are."""
+        """The number of events."""
         return self.end.seq - self.start.seq
 
     @property
     def first_seq(self) -> int | None:
-        """The number of the first event; None without events."""
+        """Number of the first event; None without events."""
         return self.start.seq + 1 if self.events else None
 
     @property
     def last_seq(self) -> int | None:
-        """The number of the last event; None without events."""
+        """Number of the last event; None without events."""
         return self.end.seq if self.events else None
 
 
 class Flaw(StrEnum):
-    """In which way an export is broken; `details["reason"]` of `audit_broken`."""
+    """The kind of break of an export; `details["reason"]` of `audit_broken`."""
 
     TOO_LONG = "too_long"
     NOT_UTF8 = "not_utf8"
@@ -154,16 +154,16 @@ class Flaw(StrEnum):
 
 
 def canonical(event: Mapping[str, object]) -> str:
-    """Writes an event as canonical JSON, the only form that is hashed.
+    """Serializes an event as canonical JSON, the only form that is hashed.
 
-    A row's event has to be hashed as it is read back, for a database may write a number in another way than it got it.
+    A row's event is hashed as read back, for a database may write a number differently than it received it.
 
     Args:
-        event: Objects with text keys, lists, texts, finite numbers, truth values and null.
+        event: Objects with text keys, lists, texts, finite numbers, booleans and null.
 
     Raises:
-        Invalid: `audit_event_invalid`: it is something else, too deep or too long. Events are checked with this before
-            they are committed, well below the limits, lest the sealer stops at one.
+        Invalid: `audit_event_invalid` when it holds something else, or is too deep or too long. Events are checked
+            before they are committed, well below the limits, or the sealer would stop at one.
     """
     _check_shape(event)
     try:
@@ -177,17 +177,17 @@ def canonical(event: Mapping[str, object]) -> str:
 
 
 def seal(before: Anchor, events: Iterable[Mapping[str, object]]) -> tuple[tuple[Sealed, ...], Anchor]:
-    """Chains events; in how many batches makes no difference.
+    """Appends events to the chain; the division into batches makes no difference.
 
     Args:
-        before: Where the chain ends now.
-        events: What is appended, in order.
+        before: The end of the chain before.
+        events: The appended events, in order.
 
     Returns:
-        The events in their places, and where the chain ends then.
+        The sealed events, and the end of the chain after them.
 
     Raises:
-        Invalid: `audit_event_invalid`; nothing is sealed then.
+        Invalid: `audit_event_invalid`; no event is sealed then.
     """
     place, sealed = before, []
     for event in events:
@@ -197,15 +197,15 @@ def seal(before: Anchor, events: Iterable[Mapping[str, object]]) -> tuple[tuple[
 
 
 def export(before: Anchor, sealed: Iterable[Sealed], after: Anchor) -> Iterator[str]:
-    """Writes a piece of the chain as lines, each with its line feed; holds one event at a time.
+    """Exports a part of the chain as lines, each with its line feed; holds one event in memory at a time.
 
-    What it is given is written as it is, also when it does not fit together: a log that was tampered with can be
-    exported, and `verify` says where.
+    Inconsistent input is written as it is: a log that was tampered with can be exported, and `verify` says where it
+    breaks.
 
     Args:
-        before: The place before the first event.
+        before: Anchor before the first event.
         sealed: The events, in order.
-        after: The place after the last event.
+        after: Anchor after the last event.
     """
     yield _header_line(before) + "\n"
     for one in sealed:
@@ -214,23 +214,25 @@ def export(before: Anchor, sealed: Iterable[Sealed], after: Anchor) -> Iterator[
 
 
 def verify(lines: Iterable[str], anchor: Anchor, *, start: Anchor | None = None) -> Verified:
-    """Says what an export holds, if it is exactly what was exported; reads it once and holds one line at a time.
+    """Verifies an export and returns its content; reads it once and holds one line in memory at a time.
 
-    Found are events that were changed, deleted, inserted, reordered or taken from another export or tenant, a tail or
-    head that was cut, and lines in any other form than `export` writes. An export whose hashes were all computed anew
-    is found only because `anchor` comes from elsewhere: taken from the file itself it proves nothing. Alike, old
-    segments are dropped by retention, so an export may begin anywhere in the chain: that it begins where it should is
-    known only to those who give `start`, and to those who read `Verified.start`.
+    It finds events that were changed, deleted, inserted, reordered or taken from another export or tenant, a cut tail
+    or head, and lines in any other form than `export` writes. An export with all hashes computed anew is found only
+    because
+    `anchor` comes from elsewhere: taken from the file itself it proves nothing. Retention drops old events, so an
+    export
+    may begin anywhere in the chain: that it begins where it should is known only by `start`, or by reading
+    `Verified.start`.
 
     Args:
-        lines: The lines, with their line feeds or without. Split at line feeds only (not `str.splitlines`); bytes
-            that are no UTF-8 may come as `surrogateescape` gives them.
-        anchor: Where the export must end.
-        start: Where it must begin: the anchor of an earlier export, or the genesis.
+        lines: The lines, with or without line feeds. Split at line feeds only (not `str.splitlines`); bytes that are no
+            UTF-8 may come as `surrogateescape` decodes them.
+        anchor: The expected end of the export.
+        start: The expected beginning: the anchor of an earlier export, or the genesis; None does not check.
 
     Raises:
-        Invalid: `audit_broken`; `details["line"]` is the first line where it breaks, from 1 (the one after the last
-            when lines are missing), and `details["reason"]` a `Flaw`.
+        Invalid: `audit_broken`; `details["line"]` is the first broken line, from 1 (the one after the last when lines
+            are missing), and `details["reason"]` a `Flaw`.
     """
     source = _Source(lines)
     place = begin = _begun(source, anchor, start)
@@ -244,7 +246,7 @@ def verify(lines: Iterable[str], anchor: Anchor, *, start: Anchor | None = None)
 
 
 class _Source:
-    """The lines of an export, read one by one."""
+    """A reader of an export's lines, which names the line in errors."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -252,7 +254,7 @@ class _Source:
         self._number = 0
 
     def read(self) -> dict[str, object]:
-        """The object on the next line."""
+        """Reads the object on the next line."""
         if not self._advance():
             raise self.broken(Flaw.CUT_SHORT, "The file ends before its closing line.")
         self._check_text()
@@ -271,7 +273,7 @@ class _Source:
             raise self.broken(Flaw.TRAILING_DATA, "Something follows the closing line.")
 
     def check_canonical(self, expected: str) -> None:
-        """Refuses a line that says the same in another way: no two files say the same."""
+        """Requires the canonical form of a line, so that no two files have the same content."""
         if self._line != expected:
             raise self.broken(Flaw.NOT_CANONICAL, "The line is not in the form in which it was exported.")
 
@@ -370,7 +372,7 @@ def _genesis_hash(tenant_id: str) -> str:
 
 
 def _check_shape(event: Mapping[str, object]) -> None:
-    """Refuses what is too deep, and keys that are no texts, for a JSON encoder would turn two into one."""
+    """Requires bounded depth and text keys: a JSON encoder would write the keys 1 and "1" alike."""
     waiting: list[tuple[object, int]] = [(event, 0)]
     while waiting:
         part, depth = waiting.pop()

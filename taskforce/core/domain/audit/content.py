@@ -1,4 +1,4 @@
-"""What the audit log keeps of what was asked: its hash always, and itself where the deployment wants that."""
+"""The content of requests in the audit log: always its hash, and the text where the deployment configures it."""
 
 import json
 from collections.abc import Mapping
@@ -8,32 +8,32 @@ from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.redaction import redact_document
 
 MAX_TEXT = 4_000
-"""Characters of one text within a content."""
+"""Characters of one text within a content, at most."""
 MAX_CONTENT = 12_000
-"""Characters of a whole content, as JSON; what is longer is kept as the beginning of that JSON."""
+"""Characters of a whole content as JSON, at most; a longer one is stored as the beginning of that JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentRules:
-    """What a deployment says about contents in its audit log.
+    """A deployment's configuration of contents in its audit log.
 
     Attributes:
-        included: Whether they stand in it (guide 10.1, `enterprise.audit.include_request_body`).
-        secrets: Values that must never stand there.
+        included: Whether contents are stored (guide 10.1, `enterprise.audit.include_request_body`).
+        secrets: Values that are redacted in any case.
     """
 
     included: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def told(self, content: Mapping[str, object]) -> dict[str, object]:
-        """What an event says of a content.
+        """Returns the fields of an event for a content.
 
         Args:
-            content: JSON-compatible content: a mission with its context, a word, a call's arguments.
+            content: JSON-compatible content: a mission with its context, a message, a call's arguments.
 
         Returns:
-            `content_sha256`, over the canonical JSON of the whole, by which it can be proven later what was asked; and,
-            where contents are included, `content`: without secrets, its texts cut, and all of it cut when it is large.
+            `content_sha256` over the canonical JSON of the whole, which proves later what was sent; and, where contents
+            are included, `content`: redacted, its texts cut, and cut as a whole when it is large.
         """
         facts: dict[str, object] = {"content_sha256": canonical_hash(content)}
         if self.included:

@@ -1,4 +1,4 @@
-"""Audit events as they are appended and read."""
+"""Audit events, as appended and as stored."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -8,10 +8,10 @@ from taskforce.core.domain.json_limits import Json
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """Who did, or tried, what, on what, and how it ended.
+    """An audit event to be appended: actor, action, resource and outcome.
 
-    `content` is what was asked, whole: the log keeps of it what the deployment's `ContentRules` say. `key_id` is the
-    API key that spoke, if it was one.
+    `content` is the whole content of the request; the deployment's `ContentRules` decide what of it is stored. `key_id`
+    is the API key of the actor; None for a person.
     """
 
     actor_id: str
@@ -31,7 +31,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """An event as the log keeps it."""
+    """An audit event as stored."""
 
     audit_id: str
     actor_id: str
@@ -48,9 +48,9 @@ class AuditRecord:
     key_id: str | None = None
 
     def event(self) -> dict[str, object]:
-        """The event as it is chained and exported: plain JSON.
+        """Returns the event as plain JSON, as it is sealed and exported.
 
-        A key is left out where none spoke: so it was before keys were named, and what is sealed stays as it was hashed.
+        `key_id` is left out when it is None: events that were sealed before the field existed must hash as before.
         """
         plain = {**asdict(self), "details": dict(self.details), "at": self.at.astimezone(UTC).isoformat()}
         return {name: value for name, value in plain.items() if name != "key_id" or value is not None}
@@ -58,17 +58,17 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which audit events to list; None is any.
+    """The filter of a list of audit events; None does not filter.
 
     Attributes:
-        actor_id: Who.
-        action: For example `role.create`.
-        resource_type: On what kind of thing.
-        resource_id: On which one.
-        outcome: For example `denied`.
-        since: From when on, UTC.
-        until: Until when, UTC; that moment left out.
-        key_id: By which API key.
+        actor_id: The actor.
+        action: The action, for example `role.create`.
+        resource_type: The kind of resource.
+        resource_id: Id of the resource.
+        outcome: The outcome, for example `denied`.
+        since: Start of the period, UTC, included.
+        until: End of the period, UTC, excluded.
+        key_id: The API key of the actor.
     """
 
     actor_id: str | None = None

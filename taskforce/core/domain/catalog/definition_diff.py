@@ -41,6 +41,6 @@ def _differences(before: Mapping[str, object], after: Mapping[str, object], path
             yield DefinitionChange(here, "removed", before=was)
         elif isinstance(was, Mapping) and isinstance(now, Mapping):
             yield from _differences(was, now, here)
-        # Python's own comparison would call 1, 1.0 and True equal.
+        # Compared by canonical form: Python's `==` calls 1 and true equal.
         elif canonical_json(was) != canonical_json(now):
             yield DefinitionChange(here, "changed", was, now)

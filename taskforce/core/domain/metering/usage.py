@@ -1,4 +1,4 @@
-"""What a step of a run used: calls, tokens, money."""
+"""Usage records: model calls, tokens and tool calls of a run's steps."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,19 +8,19 @@ from taskforce.core.interfaces.llm import ModelCall
 
 @dataclass(frozen=True, slots=True)
 class UsageEntry:
-    """What an effect used: its key, and either the calls to models or the tool that ran.
+    """The usage record of an effect: its key, and either model calls or a tool.
 
     Attributes:
         run_id: The run.
         step: Its step.
         call: 0 for the model, n for the n-th tool call.
         attempt: Temporal's attempt, from 1.
-        user_id: On whose behalf.
-        agent_id: Which agent.
-        at: When it was recorded.
+        user_id: The user on whose behalf the run acts.
+        agent_id: The agent.
+        at: Time of recording, UTC.
         calls: The model calls of the attempt.
-        tool: The tool that ran, for a tool call.
-        duration_ms: Milliseconds that the tool took.
+        tool: Name of the tool, for a tool call.
+        duration_ms: Duration of the tool call, in milliseconds.
     """
 
     run_id: str
@@ -37,15 +37,15 @@ class UsageEntry:
 
 @dataclass(frozen=True, slots=True)
 class StepUsage:
-    """What the model used in one step, all attempts together.
+    """The model's usage in one step, all attempts together.
 
     Attributes:
         step: The step.
-        input_tokens: Of prompts, cached ones included.
-        output_tokens: Of replies.
-        cached_tokens: Those input tokens that came from the provider's cache.
-        wasted_tokens: Those of calls that brought no usable reply.
-        models: LiteLLM names that were called, in alphabetical order.
+        input_tokens: Tokens of prompts, cached ones included.
+        output_tokens: Tokens of replies.
+        cached_tokens: Input tokens from the provider's cache.
+        wasted_tokens: Tokens of calls without a usable reply.
+        models: LiteLLM names of the called models, in alphabetical order.
     """
 
     step: int

@@ -1,6 +1,6 @@
-"""Deleting a tenant: how it ends its runs, the phases that it goes through, and what its report says.
+"""The deletion of a tenant: its order, its phases and its report.
 
-The report outlives the tenant and is its tombstone: an id that was deleted is not given again.
+The report outlives the tenant, so that a deleted tenant id is never assigned again.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ REMAINS: Final = (
     "Copies in the memory of processes until they end; nobody reaches them, for the id is not given again.",
     "Exports of the audit log, and whatever its runs have sent to others.",
 )
-"""What the product cannot take back."""
+"""Remains that the product cannot erase, for the report."""
 
 
 class Phase(StrEnum):
-    """What a deletion has done, in this order."""
+    """A completed phase of a deletion, in this order."""
 
     BEGUN = "begun"
     RUNS_ENDED = "runs_ended"
@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 
 class DeletionStatus(StrEnum):
-    """What a deletion is doing."""
+    """The status of a deletion."""
 
     REQUESTED = "requested"
     ENDING_RUNS = "ending_runs"
@@ -55,14 +55,14 @@ _DOING: Final[Mapping[Phase | None, DeletionStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class DeletionOrder:
-    """What was asked for.
+    """The order of a deletion.
 
     Attributes:
-        tenant_id: The tenant that goes.
-        requested_by: Who asked: a user of the platform's tenant.
-        requested_at: When, UTC.
-        request_id: By which HTTP request.
-        runs_until: Until when runs that are under way may go on; None cancels them at once.
+        tenant_id: The tenant that is deleted.
+        requested_by: The user of the platform's tenant who requested it.
+        requested_at: Time of the request, UTC.
+        request_id: Id of the HTTP request.
+        runs_until: Time until which open runs may continue, UTC; None cancels them at once.
     """
 
     tenant_id: str
@@ -74,7 +74,7 @@ class DeletionOrder:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A phase that is over, and what came of it."""
+    """A completed phase with its facts."""
 
     phase: Phase
     at: datetime
@@ -83,16 +83,16 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The report of a deletion, as far as it has come.
+    """The report of a deletion and its progress.
 
     Attributes:
-        order: What was asked for.
-        home_id: The tenant that keeps the report: the platform's.
-        log_kept_until: The audit log stays until then, for who could misuse the deletion to hide what was just done.
+        order: The order.
+        home_id: The tenant that the report belongs to: the platform's.
+        log_kept_until: Time until which the audit log is kept, UTC: a deletion must not hide what was just done.
         erased: Rows erased, by table.
-        passed: The phases that are over.
-        log_end: Where the audit log ended; None while it is kept.
-        erased_at: When the last row went.
+        passed: The completed phases.
+        log_end: Anchor at the end of the audit log; None while the log is kept.
+        erased_at: Time at which the last row was erased, UTC; None before.
     """
 
     order: DeletionOrder
@@ -105,28 +105,28 @@ class Deletion:
 
     @property
     def status(self) -> DeletionStatus:
-        """What it is doing."""
+        """The status, derived from the completed phases."""
         return _DOING[next((phase for phase in reversed(Phase) if self.facts(phase) is not None), None)]
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the deletion is complete."""
         return self.status is DeletionStatus.DONE
 
     def facts(self, phase: Phase) -> Mapping[str, object] | None:
-        """What came of a phase; None while it is not over."""
+        """Returns the facts of a completed phase; None before its completion."""
         return next((one.facts for one in self.passed if one.phase is phase), None)
 
 
 def drains_until(drain_seconds: int | None, now: datetime) -> datetime | None:
-    """Until when runs may go on; None when they are cancelled at once.
+    """Returns the time until which open runs may continue; None when they are cancelled at once.
 
     Args:
-        drain_seconds: What was asked for.
+        drain_seconds: Requested drain time, in seconds; None for none.
         now: The time, UTC.
 
     Raises:
-        Invalid: `drain_invalid`.
+        Invalid: `drain_invalid` when it is not from 1 second to 30 days.
     """
     if drain_seconds is None:
         return None
@@ -137,11 +137,11 @@ def drains_until(drain_seconds: int | None, now: datetime) -> datetime | None:
 
 
 def require_deletable(tenant_id: str, own_id: str, platform_id: str) -> None:
-    """Keeps somebody from deleting the ground that they stand on.
+    """Requires that a tenant is neither the platform's nor the one of its deleter.
 
     Args:
-        tenant_id: The tenant that shall go.
-        own_id: The tenant that whoever asks acts in.
+        tenant_id: The tenant that is to be deleted.
+        own_id: The tenant of the user who requests it.
         platform_id: The platform's tenant.
 
     Raises:
@@ -152,5 +152,5 @@ def require_deletable(tenant_id: str, own_id: str, platform_id: str) -> None:
 
 
 def workflow_id(tenant_id: str) -> str:
-    """The Temporal workflow id of a tenant's deletion; there is one at most, for ids are not given again."""
+    """Returns the Temporal workflow id of a tenant's deletion; tenant ids are never assigned again, so it is unique."""
     return f"{tenant_id}:deletion"

@@ -1,4 +1,4 @@
-"""Tenants: the settings that are enforced where they bite, and who may change which."""
+"""Tenants: their status, their settings, and who may change which."""
 
 import difflib
 import ipaddress
@@ -13,9 +13,9 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import checked_tenant_id
 
 FEATURES: Final = frozenset({"rag", "long_term_memory", "approval_workflows"})
-"""What a tenant can be given; the guide's names (3.1)."""
+"""Features of a tenant, by the guide's names (3.1)."""
 OWN_SETTINGS: Final = frozenset({"ip_allow_list"})
-"""What a tenant's own administrators may set; limits are set by whoever runs the platform."""
+"""Settings that a tenant's administrators may change; the others belong to the platform's operator."""
 MOST: Final = 1_000_000
 _LONGEST_NAME: Final = 200
 _MOST_NETWORKS: Final = 200
@@ -23,7 +23,7 @@ _MOST_DAYS: Final = 36_600
 
 
 class TenantStatus(StrEnum):
-    """Where a tenant stands; a deleted one is not there any more."""
+    """The status of a tenant; a deleted tenant has no row."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -32,17 +32,17 @@ class TenantStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TenantSettings:
-    """What a tenant may use. None is no limit; no `features` said is all of them.
+    """Limits and features of a tenant. None means no limit, for `features` all of them.
 
     Attributes:
-        max_agents: Agents in the catalog.
-        max_concurrent_sessions: Sessions with a run that is open.
-        features: Switches out of `FEATURES`: a tool that needs another one is neither offered nor run.
-            `approval_workflows` is about approvals that the tenant defines itself; a tool that needs a person's word
-            needs it with and without.
-        data_retention_days: Days that runs and what hangs on them are kept after their end; None is for ever.
-        requests_per_minute: Requests of the whole tenant.
-        ip_allow_list: Networks from which its users and keys may come; empty is all.
+        max_agents: Greatest number of agents in the catalog.
+        max_concurrent_sessions: Greatest number of open runs; see `application/runs`.
+        features: Names out of `FEATURES`; a tool that needs another one is neither offered nor run.
+            `approval_workflows` permits approval definitions of the tenant's own; tools that need an approval need it
+            with and without.
+        data_retention_days: Days that runs and their parts are kept after their end; None for ever.
+        requests_per_minute: Requests per minute of the whole tenant.
+        ip_allow_list: Networks from which its users and keys are accepted; empty means all.
     """
 
     max_agents: int | None = None
@@ -54,10 +54,10 @@ class TenantSettings:
 
     @classmethod
     def parse(cls, settings: Mapping[str, object]) -> Self:
-        """Reads settings as they are sent and stored.
+        """Parses settings from JSON.
 
         Args:
-            settings: Names of the guide (3.1) with JSON values; null is as if it were not there.
+            settings: JSON values by the guide's names (3.1); null counts as absent.
 
         Raises:
             Invalid: `tenant_settings_invalid`; `details["problems"]` names every problem.
@@ -75,7 +75,7 @@ class TenantSettings:
         return cls(**found)  # type: ignore[arg-type]  # each reader gives its field's type
 
     def as_json(self) -> dict[str, object]:
-        """The settings as they are sent and stored; what is not set is left out."""
+        """Serializes the settings to JSON; unset ones are left out."""
         features = None if self.features is None else sorted(self.features)
         values = {
             "max_agents": self.max_agents,
@@ -88,25 +88,25 @@ class TenantSettings:
         return {name: value for name, value in values.items() if value is not None}
 
     def allows(self, feature: str) -> bool:
-        """Whether the tenant has a feature."""
+        """Tells whether the tenant has a feature."""
         return self.features is None or feature in self.features
 
     def runs_kept_since(self, now: datetime) -> datetime | None:
-        """Until when back the runs that have ended are kept: those that ended earlier are erased.
+        """Returns the time since which ended runs are kept; those that ended earlier are erased.
 
         Args:
             now: The time, UTC.
 
         Returns:
-            A time of which the runs that ended at that very moment are still kept; None when all are kept.
+            The time, included; None when all runs are kept.
         """
         return None if self.data_retention_days is None else now - timedelta(days=self.data_retention_days)
 
     def admits(self, address: str | None) -> bool:
-        """Whether somebody may come from an address; one that is not known is refused when there is a list.
+        """Tells whether a client's address is allowed; an unknown address is refused when there is a list.
 
         Args:
-            address: The client's IP address, IPv4 or IPv6.
+            address: The client's IP address, IPv4 or IPv6; None when not known.
         """
         if not self.ip_allow_list:
             return True
@@ -121,17 +121,17 @@ class TenantSettings:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """An organisation whose data stands apart.
+    """An organisation, whose data is isolated from all others'.
 
     Attributes:
-        tenant_id: 1 to 64 of `A-Za-z0-9._-`.
-        name: For people.
-        created_at: When it was made, UTC.
-        updated_at: When it was changed last, UTC.
-        status: Where it stands.
-        settings: What it may use.
-        metadata: Facts that the product keeps and does not read.
-        runs_until: While it is being deleted: until when runs that are under way go on; None is not at all.
+        tenant_id: 1 to 64 characters of `A-Za-z0-9._-`.
+        name: Display name.
+        created_at: Time of creation, UTC.
+        updated_at: Time of the last change, UTC.
+        status: The status.
+        settings: Limits and features.
+        metadata: Stored as sent, never read.
+        runs_until: During its deletion the time until which open runs may continue, UTC; None when they may not.
 
     Raises:
         Invalid: `tenant_id_invalid` or `tenant_name_invalid`.
@@ -152,7 +152,7 @@ class Tenant:
             raise Invalid("tenant_name_invalid", f"A tenant's name has 1 to {_LONGEST_NAME} characters.")
 
     def require_active(self) -> None:
-        """Lets nobody act in a tenant that is switched off.
+        """Requires that the tenant is active.
 
         Raises:
             Forbidden: `tenant_disabled`.
@@ -161,9 +161,9 @@ class Tenant:
             raise _disabled()
 
     def require_working(self, now: datetime) -> None:
-        """Lets runs that are under way go on: in a tenant that is active, or that is drained before it is deleted.
+        """Requires that open runs may continue: the tenant is active, or its runs are drained before its deletion.
 
-        Whatever begins something new asks `require_active` instead.
+        New runs and requests need `require_active` instead.
 
         Args:
             now: The time, UTC.
@@ -175,7 +175,7 @@ class Tenant:
             raise _disabled()
 
     def is_drained(self, now: datetime) -> bool:
-        """Whether it is being deleted and its runs still have time."""
+        """Tells whether the tenant is being deleted and its open runs may still continue."""
         return self.status is TenantStatus.DELETING and self.runs_until is not None and now < self.runs_until
 
     def changed(
@@ -188,18 +188,18 @@ class Tenant:
         metadata: Mapping[str, object] | None = None,
         active: bool | None = None,
     ) -> Self:
-        """Returns the tenant with changes; what is None stays.
+        """Returns the tenant with changes; fields that are None stay.
 
         Args:
             now: The time, UTC.
-            by_operator: Whether the platform's operator asks; a tenant's own administrators change less.
+            by_operator: Whether the platform's operator makes the change; a tenant's administrators may change less.
             name: The new name.
-            settings: The new settings, all of them.
-            metadata: The new facts, all of them.
-            active: Switches it on or off.
+            settings: All new settings.
+            metadata: All new metadata.
+            active: Enables or disables the tenant.
 
         Raises:
-            Forbidden: `operator_only`: limits and the switch are the operator's.
+            Forbidden: `operator_only` when a tenant's administrator changes limits or status.
             Conflict: `tenant_deleting`.
         """
         if self.status is TenantStatus.DELETING:
@@ -221,7 +221,7 @@ class Tenant:
 
 
 def parse_tenant_id(text: str) -> str:
-    """Takes the id of a tenant that a caller sent.
+    """Validates a tenant id that a caller sent.
 
     Raises:
         Missing: `tenant_not_found`: an id that cannot exist is answered like one that does not.

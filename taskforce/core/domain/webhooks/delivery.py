@@ -1,4 +1,4 @@
-"""A delivery of an event to a webhook: when it is tried, when tried again, and when given up."""
+"""A delivery of an event to a webhook: its attempts, waits and final status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ WAITS = (
     timedelta(hours=20),
     timedelta(hours=24),
 )
-"""How long the next attempt is waited for after the first, the second and so on; after the tenth there is none."""
+"""Waits after the first attempt, the second and so on; there are ten attempts at most."""
 ATTEMPT_SECONDS = 15.0
 KEPT_BYTES = 1_024
-"""Of an answer's body, for whoever has to find out what a receiver did not like."""
+"""Bytes of a response's body that are stored, for the diagnosis of a refusal."""
 MAX_REASON = 500
 
 _SUCCESS = range(200, 300)
@@ -33,7 +33,7 @@ _GONE = 410
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery stands."""
+    """The status of a delivery."""
 
     QUEUED = "queued"
     PENDING = "pending"
@@ -43,7 +43,7 @@ class DeliveryStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will be sent."""
+        """Whether no further attempt is made."""
         return self not in OPEN
 
 
@@ -52,13 +52,13 @@ OPEN = frozenset({DeliveryStatus.QUEUED, DeliveryStatus.PENDING})
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What an attempt brought.
+    """The response to an attempt.
 
     Attributes:
-        http_status: The receiver's answer; None when there was none.
-        headers: The answer's headers, names in lower case.
-        excerpt: The beginning of its body.
-        reason: Why there was no answer.
+        http_status: HTTP status of the response; None without one.
+        headers: Headers of the response, names in lower case.
+        excerpt: Beginning of the response's body.
+        reason: Why there was no response; None when there was one.
     """
 
     http_status: int | None
@@ -68,17 +68,17 @@ class Answered:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver has taken it."""
+        """Whether the receiver accepted the delivery (2xx)."""
         return self.http_status in _SUCCESS
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver wants no more deliveries at all."""
+        """Whether the receiver wants no more deliveries (410 Gone)."""
         return self.http_status == _GONE
 
     @property
     def error(self) -> str | None:
-        """What was wrong, for the log of deliveries."""
+        """The error for the delivery log; None after a success."""
         if self.http_status is None:
             return (self.reason or "There was no answer.")[:MAX_REASON]
         if self.succeeded:
@@ -90,15 +90,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try, as it is kept.
+    """An attempt of a delivery.
 
     Attributes:
-        number: From 1.
-        at: When it began, UTC.
-        http_status: The receiver's answer; None when there was none.
-        error: What was wrong; None when nothing was.
-        excerpt: The beginning of the answer's body.
-        duration_ms: Milliseconds that it took.
+        number: Number of the attempt, from 1.
+        at: Time of its start, UTC.
+        http_status: HTTP status of the response; None without one.
+        error: The error; None after a success.
+        excerpt: Beginning of the response's body.
+        duration_ms: Duration in milliseconds.
     """
 
     number: int
@@ -111,34 +111,34 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryState:
-    """Where a delivery stands after an attempt.
+    """The state of a delivery after an attempt.
 
     Attributes:
-        status: Its status.
-        next_attempt_at: When it is tried again, UTC; None when it is not.
+        status: The status.
+        next_attempt_at: Time of the next attempt, UTC; None without one.
     """
 
     status: DeliveryStatus
     next_attempt_at: datetime | None = None
 
     def wait(self, now: datetime) -> timedelta | None:
-        """How long until the next attempt; None when there is none."""
+        """Returns the time until the next attempt; None without one."""
         return None if self.next_attempt_at is None else max(self.next_attempt_at - now, timedelta())
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to one webhook.
+    """A delivery of an event to a webhook.
 
     Attributes:
-        delivery_id: Its id.
-        webhook_id: Where it goes.
+        delivery_id: The delivery's id.
+        webhook_id: The webhook.
         what: The event.
-        created_at: When it was queued, UTC.
-        state: Where it stands.
-        attempts: What was tried, oldest first.
-        redelivery_of: The delivery of which somebody wanted another.
-        finished_at: When it ended, UTC.
+        created_at: Time at which it was queued, UTC.
+        state: Its state.
+        attempts: Its attempts, oldest first.
+        redelivery_of: The delivery that it repeats; None for a first one.
+        finished_at: Time of its end, UTC; None while it is open.
     """
 
     delivery_id: str
@@ -151,15 +151,16 @@ class Delivery:
     finished_at: datetime | None = None
 
     def after(self, number: int, answered: Answered, now: datetime) -> DeliveryState:
-        """Where it stands after an attempt.
+        """Returns the state after an attempt.
 
         Args:
-            number: Which attempt it was, from 1.
-            answered: What it brought.
+            number: Number of the attempt, from 1.
+            answered: The response.
             now: The time, UTC.
         """
         if answered.succeeded:
             return DeliveryState(DeliveryStatus.DELIVERED)
+        # A test is sent while somebody watches for its result, so it is not retried for days.
         waits = () if self.what.event == TEST_EVENT else WAITS
         if answered.gone or number > len(waits):
             return DeliveryState(DeliveryStatus.FAILED)
@@ -168,11 +169,11 @@ class Delivery:
 
 
 def workflow_id(tenant_id: str, delivery_id: str) -> str:
-    """The Temporal workflow id of a delivery."""
+    """Returns the Temporal workflow id of a delivery."""
     return f"{tenant_id}:delivery:{delivery_id}"
 
 
 def delivery_of(workflow: str) -> tuple[str, str] | None:
-    """(tenant, delivery) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
+    """Parses a workflow id of `workflow_id` into (tenant id, delivery id); None for any other."""
     tenant_id, _, delivery_id = workflow.partition(":delivery:")
     return (tenant_id, delivery_id) if tenant_id and ":" not in tenant_id and is_id(delivery_id) else None

@@ -1,4 +1,4 @@
-"""Webhooks: which events there are, who wants to be told of them, and the secrets that receivers check us by."""
+"""Webhooks: events, subscriptions, and the secrets that deliveries are signed with."""
 
 import base64
 import re
@@ -12,7 +12,7 @@ from typing import Literal
 from taskforce.core.domain.errors import Conflict, Invalid
 
 TEST_EVENT = "test"
-"""Sent when somebody asks for it, to one webhook, whatever that webhook wants."""
+"""Event that is sent on request to one webhook, whatever its subscriptions."""
 
 MOST_WEBHOOKS = 50
 MAX_DESCRIPTION = 500
@@ -30,7 +30,7 @@ DisabledBy = Literal["person", "gone"]
 
 
 class WebhookEvent(StrEnum):
-    """What happens to requests for approval; a webhook wants all of it or some."""
+    """An event of a request for approval; a webhook subscribes to all or some."""
 
     REQUEST_CREATED = "request_created"
     REQUEST_ACTION = "request_action"
@@ -46,7 +46,7 @@ EVENTS = tuple(event.value for event in WebhookEvent)
 
 
 class WebhookFormat(StrEnum):
-    """How a delivery looks: as Standard Webhooks 1.0.0 says, or as section 9.2 of the enterprise guide prints it."""
+    """The format of deliveries: Standard Webhooks 1.0.0, or section 9.2 of the enterprise guide."""
 
     STANDARD = "standard"
     GUIDE = "guide"
@@ -54,12 +54,12 @@ class WebhookFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What a webhook's deliveries are signed with.
+    """The signing secrets of a webhook.
 
     Attributes:
-        current: The secret.
-        previous: The one before, which is good for a while after a rotation.
-        previous_until: From when it is no longer used, UTC.
+        current: The current secret.
+        previous: The secret before the last rotation, which is used for a while; None without one.
+        previous_until: Time from which `previous` is no longer used, UTC.
     """
 
     current: str = field(repr=False)
@@ -67,21 +67,21 @@ class Secrets:
     previous_until: datetime | None = None
 
     def at(self, now: datetime) -> tuple[str, ...]:
-        """The secrets that a delivery is signed with at a time, the current one first."""
+        """Returns the secrets in use at a time, the current one first."""
         if self.previous is None or self.previous_until is None or now >= self.previous_until:
             return (self.current,)
         return (self.current, self.previous)
 
     def rotated(self, following: str, now: datetime, overlap: timedelta) -> "Secrets":
-        """Puts another secret in the first place; the current one is good beside it for a while.
+        """Rotates the secret; the current one stays in use beside the new one for a while.
 
         Args:
             following: The new secret.
             now: The time.
-            overlap: For how long, from none to a week.
+            overlap: Time for which the old secret stays in use, from 0 to 7 days.
 
         Raises:
-            Invalid: `overlap_invalid`, or `webhook_secret_invalid` when it is the secret that is there.
+            Invalid: `overlap_invalid`, or `webhook_secret_invalid` when it is the current secret.
         """
         if not timedelta() <= overlap <= LONGEST_OVERLAP:
             raise Invalid("overlap_invalid", f"The old secret is kept for 0 to {LONGEST_OVERLAP.days * 24} hours.")
@@ -92,20 +92,20 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where a tenant wants to be told of what. Its secrets are kept and read apart from it.
+    """A webhook: a URL with its subscriptions. Its secrets are stored and read apart from it.
 
     Attributes:
-        webhook_id: Its id.
-        url: Where deliveries go.
-        events: What it wants to be told; None is everything.
-        format: How deliveries look; chosen once.
-        definition_id: The only approval definition whose requests it is told of; None is any; chosen once.
-        enabled: Whether deliveries are made.
-        disabled_by: Why not: a person did it, or the receiver said that it is gone.
-        description: For people.
-        created_by: Who made it.
-        created_at: When, UTC.
-        updated_at: When it was changed last, UTC.
+        webhook_id: The webhook's id.
+        url: URL that deliveries are posted to.
+        events: Subscribed events; None means all.
+        format: Format of its deliveries; immutable.
+        definition_id: The only approval definition whose requests it is subscribed to; None means all; immutable.
+        enabled: Whether deliveries are sent.
+        disabled_by: Why it is disabled: by a person, or because the receiver answered 410 Gone.
+        description: Display text.
+        created_by: The user who created it.
+        created_at: Time of creation, UTC.
+        updated_at: Time of the last change, UTC.
     """
 
     webhook_id: str
@@ -129,18 +129,18 @@ class Webhook:
             raise Invalid("events_unknown", f"Events are all, or some of: {', '.join(EVENTS)}.")
 
     def wants(self, event: str, definition_id: str | None) -> bool:
-        """Whether it is told of an event of a request under a definition."""
+        """Tells whether the webhook is enabled and subscribed to an event of a request under a definition."""
         bound = self.definition_id is None or self.definition_id == definition_id
         return self.enabled and bound and (self.events is None or event in self.events)
 
     def switched(self, enabled: bool | None, now: datetime, by: DisabledBy = "person") -> "Webhook":
-        """Switches deliveries on or off; None leaves it, and so does what it is already."""
+        """Enables or disables deliveries; None, or the present state, changes nothing."""
         if enabled is None or enabled is self.enabled:
             return self
         return replace(self, enabled=enabled, disabled_by=None if enabled else by, updated_at=now)
 
     def require_enabled(self) -> None:
-        """Refuses to send what would not be sent.
+        """Requires that the webhook is enabled.
 
         Raises:
             Conflict: `webhook_disabled`.
@@ -151,37 +151,37 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class FixedWebhook:
-    """A webhook of the deployment's own, which its profile names for all tenants; nothing of it is stored."""
+    """A webhook of the deployment's profile, for all tenants; it is not stored."""
 
     webhook: Webhook
     secrets: Secrets
 
 
 FixedWebhooks = Mapping[str, FixedWebhook]
-"""The deployment's webhooks by their ids, which are the same in every process."""
+"""The deployment's webhooks by id; ids are equal in every process."""
 
 
 def unknown_events(names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the names that no event has."""
+    """Returns the names that are no event's."""
     return tuple(name for name in names if name not in EVENTS)
 
 
 def new_secret() -> str:
-    """Makes a secret: 256 random bits as Standard Webhooks writes them."""
+    """Generates a secret of 256 random bits in the form of Standard Webhooks."""
     return SECRET_PREFIX + base64.b64encode(randomness.token_bytes(_NEW_SECRET_BYTES)).decode()
 
 
 def checked_secret(secret: str, format_: WebhookFormat) -> str:
-    """Accepts a secret that somebody brings along.
+    """Requires a well-formed secret that cannot be guessed, and returns it.
 
     Args:
         secret: For `standard` the text `whsec_` and base64 of 24 to 64 bytes; for `guide` 24 to 128 visible ASCII
-            characters, which are the key as they stand.
-        format_: How it will be used.
+            characters, used as the key.
+        format_: Format of the deliveries.
 
     Raises:
-        Invalid: `webhook_secret_invalid`: it has another form, or is so uniform that somebody could guess it. The
-            message does not hold it.
+        Invalid: `webhook_secret_invalid` when it has another form or fewer than 10 different bytes. The message does
+            not hold the secret.
     """
     key = _standard_key(secret) if format_ is WebhookFormat.STANDARD else _text_key(secret)
     if key is None:
@@ -192,7 +192,7 @@ def checked_secret(secret: str, format_: WebhookFormat) -> str:
 
 
 def key_of(secret: str, format_: WebhookFormat) -> bytes:
-    """The bytes that a checked secret stands for."""
+    """Returns the key bytes of a checked secret."""
     key = _standard_key(secret) if format_ is WebhookFormat.STANDARD else secret.encode()
     assert key is not None
     return key

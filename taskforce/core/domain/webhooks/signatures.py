@@ -1,15 +1,15 @@
-"""What a delivery says, and how its receiver knows that it is ours.
+"""Bodies and signatures of deliveries.
 
 `standard` is Standard Webhooks 1.0.0. The body is `{"type", "timestamp", "data"}`; the headers are `webhook-id`,
 `webhook-timestamp` (Unix seconds of the attempt) and `webhook-signature`: `v1,` and base64 of HMAC-SHA256 over
-`<id>.<timestamp>.<body>`, one for each secret that counts, with spaces between.
+`<id>.<timestamp>.<body>`, one for each secret in use, with spaces between.
 
 `guide` is section 9.2 of the enterprise guide. The body is `{"event", "timestamp", "payload", "signature"}`, where the
 signature is `sha256=` and the hexadecimal HMAC-SHA256 over the canonical JSON of the rest: keys sorted by code point,
 no spaces, UTF-8 without escapes that JSON does not demand. While a secret is rotated the body's signature is by the new
 one, and the header `webhook-signature` holds both.
 
-The timestamp in a body is when the event happened: every attempt sends the same body.
+The timestamp in a body is the time of the event: every attempt sends the same body.
 """
 
 import base64
@@ -29,10 +29,10 @@ class Happened:
     """An event.
 
     Attributes:
-        event_id: Names it; the same for every attempt, every receiver and every redelivery.
-        event: Its kind, one of `EVENTS` or `TEST_EVENT`.
-        subject: What it is about, plain JSON.
-        at: When, UTC.
+        event_id: Id of the event; the same for every attempt, receiver and redelivery.
+        event: Type of the event, one of `EVENTS` or `TEST_EVENT`.
+        subject: Payload, plain JSON.
+        at: Time of the event, UTC.
     """
 
     event_id: str
@@ -43,19 +43,19 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A request's body, and the headers that vouch for it."""
+    """The body of a delivery with its signature headers."""
 
     body: bytes
     headers: Mapping[str, str]
 
 
 def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: datetime) -> Signed:
-    """Writes and signs one attempt.
+    """Serializes and signs one attempt.
 
     Args:
         what: The event.
-        format_: How the receiver wants it.
-        secrets: The secrets that count, the current one first.
+        format_: The webhook's format.
+        secrets: The secrets in use, the current one first.
         now: The time of the attempt, UTC.
     """
     keys = [key_of(secret, format_) for secret in secrets]
@@ -67,7 +67,7 @@ def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: 
     else:
         rest = {"event": what.event, "timestamp": _written(what.at, "seconds"), "payload": what.subject}
         signatures = [guide_signature(key, rest) for key in keys]
-        # In the guide's order, for people who read it.
+        # The body keeps the guide's order of keys; only the signature is computed over sorted keys.
         body = json.dumps({**rest, "signature": signatures[0]}, ensure_ascii=False, allow_nan=False).encode()
     headers = {
         "content-type": "application/json",
@@ -79,18 +79,18 @@ def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: 
 
 
 def standard_signature(key: bytes, event_id: str, seconds: str, body: bytes) -> str:
-    """The `v1` signature of Standard Webhooks."""
+    """Computes the `v1` signature of Standard Webhooks."""
     digest = hmac.digest(key, f"{event_id}.{seconds}.".encode() + body, "sha256")
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def guide_signature(key: bytes, rest: Json) -> str:
-    """The guide's signature over everything of the body but itself."""
+    """Computes the guide's signature over the body without its `signature`."""
     return f"sha256={hmac.digest(key, canonical(rest), 'sha256').hex()}"
 
 
 def canonical(value: Json) -> bytes:
-    """The one way in which JSON is written to be signed."""
+    """Serializes JSON in the canonical form that is signed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 

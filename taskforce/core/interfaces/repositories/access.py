@@ -10,7 +10,7 @@ from taskforce.core.domain.access.rate_limits import Rate, Taken
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """One version of a tenant's policy document."""
+    """A version of a tenant's policy document."""
 
     version: int
     document: Mapping[str, object]
@@ -19,18 +19,18 @@ class PolicyVersion:
 
 
 class PolicyDocuments(Protocol):
-    """The tenant's policy document, version by version."""
+    """The repository of a tenant's policy documents, one row for each version."""
 
     async def current(self) -> PolicyVersion | None:
-        """The latest version; None when there was never one."""
+        """Returns the latest version; None without one."""
         ...
 
     async def latest(self) -> tuple[int, datetime] | None:
-        """Number and time of the latest version, without its document; together they are never another's."""
+        """Returns number and time of the latest version, without its document; None without one."""
         ...
 
     async def locked(self) -> PolicyVersion | None:
-        """As `current`, and nobody else adds a version before this transaction ends; read so before `add`."""
+        """Returns the latest version and locks the document for this transaction; call before `add`."""
         ...
 
     async def add(self, document: Mapping[str, object], saved_by: str, now: datetime) -> int:
@@ -39,8 +39,8 @@ class PolicyDocuments(Protocol):
 
 
 class RateBuckets(Protocol):
-    """Token buckets that all gateways share."""
+    """The repository of token buckets, shared by all gateways."""
 
     async def take(self, bucket: str, rate: Rate, now: datetime) -> Taken:
-        """Takes one token, if there is one, in one statement; agrees with the domain's `rate_limits.take`."""
+        """Takes one token if there is one, in one statement, by the rules of `rate_limits.take`."""
         ...

@@ -1,4 +1,4 @@
-"""What the use cases ask of storage about approvals, within one transaction of one tenant."""
+"""The repositories of approvals, within one transaction of one tenant."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,165 +19,167 @@ from taskforce.core.domain.paging import Page
 
 
 class Requests(Protocol):
-    """Requests for approval."""
+    """The repository of requests for approval."""
 
     async def add(self, request: Request) -> bool:
-        """Adds a request; False when it is there already."""
+        """Adds a request; False when it exists."""
         ...
 
     async def get(self, request_id: str) -> Request | None:
-        """One request with its decisions."""
+        """Returns a request with its decisions."""
         ...
 
     async def locked(self, request_id: str) -> Request | None:
-        """One request, which nobody else changes before this transaction ends."""
+        """Returns a request with its decisions and locks it for this transaction."""
         ...
 
     async def page(self, which: RequestFilter, page: Page, known_to: Approver | None = None) -> Sequence[Request]:
-        """A page of requests, newest first: all, or those that somebody asked for or may decide."""
+        """Returns a page of requests, newest first: all, or those that a user made or may decide."""
         ...
 
     async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
-        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
+        """Returns a page of open requests, newest first: all, or an approver's own and those that await their
+        decision.
+        """
         ...
 
     async def decided(self, request_id: str, decision: Decision) -> bool:
-        """Records a decision; False when the person's word on this content is there already."""
+        """Adds a decision; False when the approver has one on this content."""
         ...
 
     async def save(self, request: Request) -> None:
-        """Keeps who may decide now, what is asked for now, and how many timed actions have happened."""
+        """Updates deciders, content and the number of performed timed actions."""
         ...
 
     async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
-        """Ends an open request; False when it has ended already."""
+        """Closes an open request; False when it is closed."""
         ...
 
     async def propose(self, request_id: str, content_hash: str, payload: Json, author_id: str, now: datetime) -> None:
-        """Keeps what somebody would rather approve; it counts once it is approved."""
+        """Stores an approver's edit of the content; it takes effect once it is approved."""
         ...
 
     async def proposal(self, request_id: str, content_hash: str) -> Json | None:
-        """What somebody would rather approve."""
+        """Returns an edit by its hash; None without one."""
         ...
 
     async def happened(self, request_id: str, happening: HistoryEntry) -> bool:
-        """Adds to the history; False when it is there already."""
+        """Adds an entry to the history; False when one of that name exists."""
         ...
 
     async def happening(self, request_id: str, name: str) -> HistoryEntry | None:
-        """What happened under a name; None when it has not."""
+        """Returns an entry of the history by its name; None without one."""
         ...
 
     async def history(self, request_id: str) -> Sequence[HistoryEntry]:
-        """What has happened, oldest first."""
+        """Returns the history, oldest first."""
         ...
 
     async def granted_for_run(self, run_id: str) -> frozenset[str]:
-        """The tools that were approved for the rest of a run."""
+        """Returns the tools that were approved for the rest of a run."""
         ...
 
     async def start(self, request_id: str, now: datetime) -> bool:
-        """Notes that a workflow waits for the decision; False when one did before."""
+        """Marks the request's workflow as started; False when it was marked before."""
         ...
 
 
 class RequestResults(Protocol):
-    """What came of requests and is kept for a while for who asked, in pieces."""
+    """The repository of requests' downloadable results, stored in pieces."""
 
     async def begin(self, result: RequestResult) -> bool:
-        """Adds a result without a piece; False when there is one of that request already."""
+        """Adds a result without pieces; False when the request has one."""
         ...
 
     async def get(self, request_id: str) -> RequestResult | None:
-        """What is kept of a request's result."""
+        """Returns a request's result without its pieces; None without one."""
         ...
 
     async def locked(self, request_id: str) -> RequestResult | None:
-        """As `get`; nobody else adds to it before this transaction ends."""
+        """Returns a request's result and locks it for this transaction."""
         ...
 
     async def add(self, result: RequestResult, content: bytes, state: Json) -> None:
-        """Adds the next piece to a result that was read `locked`, and keeps how far it has come."""
+        """Adds the next piece to a locked result, with the writer's resume point."""
         ...
 
     async def finish(self, request_id: str, now: datetime, kept_until: datetime) -> None:
-        """Notes that a result is whole, and how long it is kept."""
+        """Marks a result as complete, and sets until when it is kept."""
         ...
 
     async def piece(self, request_id: str, number: int) -> bytes | None:
-        """One piece, from 1 on."""
+        """Returns a piece by its number, from 1; None without one."""
         ...
 
     async def erase(self, now: datetime, most: int) -> tuple[int, Sequence[str]]:
-        """Erases results that are kept no longer, some pieces at a time.
+        """Erases pieces of expired results.
 
         Args:
             now: The time, UTC.
             most: Pieces at most.
 
         Returns:
-            How many pieces went, and the requests of which nothing is left.
+            Number of erased pieces, and ids of the requests without pieces left.
         """
         ...
 
 
 class Delegations(Protocol):
-    """Who decides in whose place."""
+    """The repository of delegations."""
 
     async def of(self, user_id: str) -> Delegation | None:
-        """Who decides in somebody's place, now or later."""
+        """Returns a user's delegation, current or future; None without one."""
         ...
 
     async def to(self, delegate_id: str, now: datetime) -> Sequence[str]:
-        """Those in whose place somebody decides now."""
+        """Returns the ids of users who have delegated to a user, in force at a time."""
         ...
 
     async def save(self, delegation: Delegation) -> None:
-        """Names a delegate, in the place of an earlier one."""
+        """Adds a user's delegation or replaces the earlier one."""
         ...
 
     async def remove(self, user_id: str) -> bool:
-        """Ends a delegation; False when there was none."""
+        """Removes a user's delegation; False without one."""
         ...
 
 
 class Definitions(Protocol):
-    """The tenant's own approval definitions; the profile's are not stored."""
+    """The repository of the tenant's own approval definitions; those of the profile are not stored."""
 
     async def get(self, definition_id: str) -> Definition | None:
-        """One definition."""
+        """Returns a definition; None without one."""
         ...
 
     async def locked(self, definition_id: str) -> Definition | None:
-        """The definition, which nobody else changes before this transaction ends."""
+        """Returns a definition and locks it for this transaction."""
         ...
 
     async def all(self) -> Sequence[Definition]:
-        """Every definition, by id; a tenant has a bounded number."""
+        """Returns all definitions, by id; their number is bounded."""
         ...
 
     async def page(self, after: str | None, most: int) -> Sequence[Definition]:
-        """A page of definitions by id.
+        """Returns a page of definitions, by id.
 
         Args:
-            after: The id of the last one of the page before.
+            after: Id of the last definition of the page before.
             most: Definitions at most.
         """
         ...
 
     async def count(self) -> int:
-        """How many there are; nobody adds one before this transaction ends."""
+        """Returns the number of definitions, and locks it for this transaction."""
         ...
 
     async def save(self, definition: Definition, saved_by: str, now: datetime) -> Definition | None:
-        """Adds a definition of version 0, or replaces the one of its version.
+        """Adds a definition of version 0, or replaces the stored one of the same version (optimistic lock).
 
         Returns:
-            The definition as it is stored, of the next version; None when it is there already, or has another version.
+            The stored definition with the next version; None when it exists already, or has another version.
         """
         ...
 
     async def remove(self, definition_id: str) -> bool:
-        """Removes a definition; False when there was none."""
+        """Removes a definition; False without one."""
         ...

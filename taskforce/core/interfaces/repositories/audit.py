@@ -10,56 +10,56 @@ from taskforce.core.domain.paging import Page
 
 
 class Audit(Protocol):
-    """The append-only audit log and its chain; the only place that writes it."""
+    """The repository of the append-only audit log and its hash chain."""
 
     async def append(self, event: AuditEvent) -> None:
-        """Appends one event, committed with what it tells of."""
+        """Appends an event, in the same transaction as the change that it records."""
         ...
 
     async def page(self, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
-        """A page of events, newest first."""
+        """Returns a page of events, newest first."""
         ...
 
     async def sealing(self) -> tuple[Anchor, datetime | None]:
-        """Waits for other sealers; returns the end of the chain, and the time of its last event."""
+        """Locks the chain against other sealers; returns its end, and the time of its last event."""
         ...
 
     async def end(self) -> tuple[Anchor, datetime | None]:
-        """The end of the chain, and the time of its last event; None when the chain holds none."""
+        """Returns the end of the chain, and the time of its last event; None for a chain without events."""
         ...
 
     async def start(self) -> Anchor:
-        """Where the chain begins: at its genesis, or after what was dropped."""
+        """Returns the beginning of the chain: its genesis, or the anchor after dropped events."""
         ...
 
     async def anchor(self, seq: int) -> Anchor | None:
-        """The place after an event that is kept; None when there is no such event."""
+        """Returns the anchor after an event; None without such an event."""
         ...
 
     async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
-        """Events that have no place yet, the oldest first; of those since a time, or of all."""
+        """Returns events that are not sealed yet, oldest first; those since a time, or all."""
         ...
 
     async def place(self, sealed: Sequence[Sealed]) -> None:
-        """Keeps the places of events."""
+        """Stores the chain positions of events."""
         ...
 
     async def sealed(self, after: int, until: int, most: int) -> Sequence[Sealed]:
-        """Events in their places, after a number and up to another one."""
+        """Returns sealed events after a number and up to another."""
         ...
 
     async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
-        """The numbers of the first and the last sealed event of a time, its end left out; None when there is none."""
+        """Returns the numbers of the first and last sealed event in a period, its end excluded; None without one."""
         ...
 
     async def drop(self, older_than: datetime, most: int) -> int:
-        """Drops sealed events from the chain's beginning on, and keeps the anchor after them.
+        """Drops sealed events from the beginning of the chain, and stores the anchor after them.
 
         Args:
-            older_than: The first event that is not older ends it; the last 23 hours stay whatever it says.
+            older_than: Events before this time are dropped; those of the last 23 hours stay in any case.
             most: Events at most.
 
         Returns:
-            How many were dropped.
+            Number of dropped events.
         """
         ...

@@ -1,4 +1,4 @@
-"""What the use cases of the catalog ask of storage, within one transaction of one tenant; see `records.py`."""
+"""The repository of the catalog, within one transaction of one tenant."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from taskforce.core.domain.paging import Page
 
 @dataclass(frozen=True, slots=True)
 class AgentFilter:
-    """Which agents to list; None is any.
+    """The filter of a list of agents; None does not filter.
 
     Attributes:
-        category: Their category.
-        tags: Agents that have one of these tags, at least; none is any.
-        status: Agents that have a version in this status.
-        owner_id: Who answers for them.
+        category: The category.
+        tags: Agents with at least one of these tags; empty does not filter.
+        status: Agents with a version in this status.
+        owner_id: The responsible user.
     """
 
     category: str | None = None
@@ -29,18 +29,18 @@ class AgentFilter:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An agent as lists show it.
+    """An agent in a list.
 
     Attributes:
-        agent_id: Its id.
-        about: What people are told of it.
-        current_number: The number of the version that runs when nobody names one.
-        latest_number: The highest number that it has.
-        latest_status: Where that version stands.
-        created_at: When it was made, UTC.
-        updated_at: When it was changed last, UTC.
-        revision: How often it was changed.
-        rank: How well it answers a question; 0 in a plain list.
+        agent_id: The agent's id.
+        about: The descriptive fields.
+        current_number: Number of the current version; None without one.
+        latest_number: The highest version number.
+        latest_status: Status of that version.
+        created_at: Time of creation, UTC.
+        updated_at: Time of the last change, UTC.
+        revision: Number of the revision.
+        rank: Rank for a query; 0 in a list without one.
     """
 
     agent_id: str
@@ -56,12 +56,12 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """Where a name of an agent leads.
+    """The agent and version that a name, with a number or alias, resolves to.
 
     Attributes:
         agent_id: The agent.
-        about: What people are told of it.
-        version: The version; None when the name leads to none.
+        about: The descriptive fields.
+        version: The version; None when the agent has no such one.
     """
 
     agent_id: str
@@ -70,30 +70,30 @@ class Led:
 
 
 class Catalog(Protocol):
-    """The tenant's agents. Where an agent is named, its id and its slug are the same."""
+    """The repository of the tenant's agents. A `name` is an agent's id or its slug."""
 
     async def alone(self) -> int:
-        """Waits for others who make or rename agents, and says how many there are; nobody else does it meanwhile."""
+        """Locks the creation and renaming of agents for this transaction, and returns their number."""
         ...
 
     async def id_of(self, name: str) -> str | None:
-        """The id of an agent; None when there is none."""
+        """Returns the id of an agent; None without one."""
         ...
 
     async def get(self, name: str) -> Agent | None:
-        """The agent with its versions."""
+        """Returns an agent with its versions; None without one."""
         ...
 
     async def locked(self, name: str) -> Agent | None:
-        """As `get`; nobody else changes it before this transaction ends. Read so before `save`."""
+        """Returns an agent with its versions and locks it for this transaction; call before `save`."""
         ...
 
     async def add(self, agent: Agent) -> None:
-        """Adds an agent; call `alone` and look for its slug before."""
+        """Adds an agent; call `alone` and check that its slug is free before."""
         ...
 
     async def save(self, agent: Agent, was: Agent) -> None:
-        """Keeps what is different."""
+        """Stores the differences between two states of an agent."""
         ...
 
     async def remove(self, agent_id: str) -> None:
@@ -101,34 +101,35 @@ class Catalog(Protocol):
         ...
 
     async def page(self, which: AgentFilter, page: Page) -> Sequence[Listed]:
-        """A page of agents, newest first."""
+        """Returns a page of agents, newest first."""
         ...
 
     async def search(
         self, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None
     ) -> Sequence[Listed]:
-        """Agents that answer a question, the best first; agrees with `taskforce.core.domain.catalog.search`.
+        """Returns the agents that match a query, the best first, by the rules of
+        `taskforce.core.domain.catalog.search`.
 
         Args:
-            which: Among which agents.
-            question: What is asked.
+            which: The filter.
+            question: The query.
             most: Agents at most.
-            after: Rank and id of the last one of the page before.
+            after: Rank and id of the last agent of the page before.
         """
         ...
 
     async def tags(self, name: str) -> Collection[str]:
-        """The tags of an agent; none when there is no such agent."""
+        """Returns the tags of an agent; empty without such an agent."""
         ...
 
     async def led(self, name: str, number: str | None, alias: str | None) -> Led | None:
-        """Where a name leads: to the version of a number, of an alias, or to the current one.
+        """Resolves a name to the version of a number, of an alias, or to the current one.
 
         Returns:
-            None when there is no such agent.
+            The agent and version; None without such an agent.
         """
         ...
 
     async def held(self, agent_id: str, version_id: str) -> AgentVersion | None:
-        """A version whose status nobody changes before this transaction ends, although many may hold it at once."""
+        """Returns a version and locks its status with a shared lock, which many transactions may hold at once."""
         ...

@@ -7,21 +7,21 @@ from taskforce.core.domain.idempotency import StoredAnswer
 
 
 class DuplicateKey(Exception):
-    """Something of that key is stored already; nothing of this transaction was."""
+    """Raised when a row with that key exists; the transaction is rolled back."""
 
 
 class Answers(Protocol):
-    """First answers to idempotency keys."""
+    """The repository of first answers to idempotency keys."""
 
     async def claim(
         self, user_id: str, route: str, key: str, answer: StoredAnswer, now: datetime
     ) -> StoredAnswer | None:
         """Stores the answer if the key is new and returns None; else returns the first answer.
 
-        Waits for a transaction that is claiming the same key.
+        Waits for a concurrent transaction that claims the same key.
         """
         ...
 
     async def first(self, user_id: str, route: str, key: str) -> StoredAnswer | None:
-        """The first answer to a key; None when it has none."""
+        """Returns the first answer to a key; None without one."""
         ...

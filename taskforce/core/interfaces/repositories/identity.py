@@ -1,4 +1,4 @@
-"""What the use cases of access ask of storage, within one transaction of one tenant; see `records.py`."""
+"""The repositories of users, roles, access grants and API keys, within one transaction of one tenant."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from taskforce.core.interfaces.identity import Role
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which users to list; None is any."""
+    """The filter of a list of users; None does not filter."""
 
     kind: UserKind | None = None
     active: bool | None = None
@@ -23,14 +23,14 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class RoleUse:
-    """How often a role's name is held, so that removing or making the role would change what somebody may do.
+    """Counts of the holders of a role's id, whose rights would change if the role were removed or made.
 
     Attributes:
-        users: Users who hold it by a local grant that is not over, deactivated ones too: they could come back.
+        users: Users who hold it by an unexpired local grant, deactivated ones included: they may be activated again.
         api_keys: API keys that are neither expired nor revoked.
-        resource_grants: Grants on single resources that are not over.
-        claims: Users whose last token claims it. What a token claims is its issuer's word and makes no name taken: an
-            issuer may name a role before the tenant makes it.
+        resource_grants: Unexpired grants on single resources.
+        claims: Users whose last token claims it. They do not count as use: an issuer may name a role before the tenant
+            makes it.
     """
 
     users: int
@@ -43,117 +43,117 @@ class RoleUse:
 
 
 class Users(Protocol):
-    """People and service accounts of the tenant."""
+    """The repository of users: people and service accounts."""
 
     async def get(self, user_id: str) -> UserRecord | None:
-        """The user, if the tenant has one of that id."""
+        """Returns a user; None without one."""
         ...
 
     async def principal(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
-        """The tenant and the user at one look."""
+        """Returns the tenant and the user by one statement."""
         ...
 
     async def locked(self, user_id: str) -> UserRecord | None:
-        """The user, whom nobody else changes before this transaction ends; read so before `save`."""
+        """Returns a user and locks the row for this transaction; call before `save`."""
         ...
 
     async def add(self, user: UserRecord, now: datetime) -> bool:
-        """Inserts the user; False when there is one of that id, who stays as they are."""
+        """Adds a user; False when one of that id exists, which is left unchanged."""
         ...
 
     async def save(self, user: UserRecord, now: datetime) -> None:
-        """Inserts or replaces the user's record."""
+        """Adds or replaces a user."""
         ...
 
     async def page(self, which: UserFilter, after: str | None, most: int) -> Sequence[UserRecord]:
-        """A page of users by id.
+        """Returns a page of users, by id.
 
         Args:
-            which: Whom to list.
-            after: The id of the last one of the page before.
+            which: The filter.
+            after: Id of the last user of the page before.
             most: Users at most.
         """
         ...
 
 
 class Roles(Protocol):
-    """Roles of the tenant's own, and roles on one resource."""
+    """The repository of the tenant's own roles, and of roles granted on one resource."""
 
     async def all(self) -> Sequence[Role]:
-        """Every role of the tenant's own, by id."""
+        """Returns all roles of the tenant, by id."""
         ...
 
     async def locked(self, role_id: str) -> Role | None:
-        """The role, which nobody else changes before this transaction ends."""
+        """Returns a role and locks it for this transaction."""
         ...
 
     async def shared(self, role_ids: Collection[str]) -> Sequence[Role]:
-        """Those of these roles that are there, which nobody changes or removes before this transaction ends.
+        """Returns the existing ones of these roles, with a shared lock against change and removal.
 
-        Read so by whoever hands them on, to a user, a key or on a resource: others may hand them on at the same time.
+        Call before granting them, to a user, a key or on a resource; concurrent grants share the lock.
         """
         ...
 
     async def use(self, role_id: str, now: datetime) -> RoleUse:
-        """Who holds this name, whether or not there is such a role."""
+        """Returns the counts of a role id's holders, whether or not the role exists."""
         ...
 
     async def add(self, role: Role, maker_id: str, now: datetime) -> bool:
-        """Adds a role; False when there is one of that id."""
+        """Adds a role; False when one of that id exists."""
         ...
 
     async def save(self, role: Role, now: datetime) -> None:
-        """Replaces what may change."""
+        """Updates the mutable fields of a role."""
         ...
 
     async def remove(self, role_id: str) -> bool:
-        """Removes a role; False when there was none."""
+        """Removes a role; False without one."""
         ...
 
     async def grants(self, user_id: str) -> Sequence[ResourceGrant]:
-        """The roles that a user was given on single resources; some may be over."""
+        """Returns a user's roles on single resources, expired ones included."""
         ...
 
     async def grant(self, grant: ResourceGrant, granted_by: str, now: datetime) -> bool:
-        """Grants a role on one resource; False when it was granted before, for at least as long."""
+        """Grants a role on one resource; False when it is granted already, for at least as long."""
         ...
 
     async def withdraw(self, grant: ResourceGrant) -> bool:
-        """Takes such a grant back; False when there was none."""
+        """Removes a grant on one resource; False without one."""
         ...
 
 
 class AccessGrants(Protocol):
-    """Who gave whom what, and when."""
+    """The repository of access grants, for the four-eyes check."""
 
     async def add(self, grants: Iterable[AccessGrant]) -> None:
-        """Keeps what was given."""
+        """Adds grants."""
         ...
 
     async def of(self, user_ids: Collection[str]) -> Sequence[AccessGrant]:
-        """What these people were given, each thing once, at its latest time."""
+        """Returns the grants of users, each account or role once for each granter, at its latest time."""
         ...
 
 
 class ApiKeys(Protocol):
-    """API keys of the tenant."""
+    """The repository of API keys."""
 
     async def add(self, key: ApiKey) -> None:
         """Adds a key."""
         ...
 
     async def get(self, key_id: str) -> ApiKey | None:
-        """One key."""
+        """Returns a key; None without one."""
         ...
 
     async def page(self, before: tuple[datetime, str] | None, most: int) -> Sequence[ApiKey]:
-        """A page of keys, newest first."""
+        """Returns a page of keys, newest first."""
         ...
 
     async def revoke(self, key_id: str, now: datetime) -> bool:
-        """Revokes a key; False when it was revoked before, or is not there."""
+        """Revokes a key; False when it is revoked already or does not exist."""
         ...
 
     async def used(self, key_id: str, now: datetime) -> None:
-        """Notes that a key was used."""
+        """Records the time of a key's use."""
         ...

@@ -1,4 +1,4 @@
-"""What the use cases ask of storage about runs and what hangs on them, within one transaction of one tenant."""
+"""The repositories of runs and their parts, within one transaction of one tenant."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,58 +16,58 @@ from taskforce.core.interfaces.tools import StoredFile
 
 
 class Runs(Protocol):
-    """Runs and what they have used."""
+    """The repository of runs and their totals."""
 
     async def add(self, brief: RunSpec) -> None:
-        """Commits what was asked for; makes the session if it is new."""
+        """Adds a run; adds its session if it is new."""
         ...
 
     async def get(self, run_id: str) -> Run | None:
-        """The run, if the tenant has it."""
+        """Returns a run; None without one."""
         ...
 
     async def brief(self, run_id: str) -> RunSpec | None:
-        """What the run is about."""
+        """Returns the specification of a run; None without one."""
         ...
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        """A page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
+        """Returns a page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
         ...
 
     async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
-        """The latest finished runs of the session before this one, oldest first."""
+        """Returns the latest finished runs of the session before this run, oldest first."""
         ...
 
     async def session_owner(self, session_id: str) -> str | None:
-        """Whose session it is; None when there is no such session yet."""
+        """Returns the user id of a session's owner; None without such a session."""
         ...
 
     async def open_runs(self) -> int:
-        """How many runs are open; who asks the same waits until this transaction ends."""
+        """Returns the number of open runs, and locks it for this transaction."""
         ...
 
     async def open_of_agent(self, agent_id: str) -> int:
-        """How many open runs an agent of the catalog has."""
+        """Returns the number of open runs of a catalog agent."""
         ...
 
     async def open_of_version(self, version_id: str, most: int) -> Sequence[str]:
-        """The ids of open runs that are pinned to a version, oldest first."""
+        """Returns the ids of open runs that are pinned to a version, oldest first."""
         ...
 
     async def to_cancel(self, version_id: str, now: datetime) -> Sequence[str]:
-        """Notes that the open runs of a version shall be cancelled; returns their ids, oldest first."""
+        """Marks the open runs of a version for cancellation; returns their ids, oldest first."""
         ...
 
     async def locked(self, run_id: str) -> Run | None:
-        """The run, which nobody else changes before this transaction ends."""
+        """Returns a run and locks it for this transaction."""
         ...
 
     async def set_limits(self, run_id: str, limits: Limits) -> None:
-        """Changes what a run may use."""
+        """Replaces a run's limits."""
         ...
 
     async def begin(self, run_id: str, milestone: str, now: datetime) -> None:
-        """Marks a run that has not begun as running, and tells it; what has begun, or ended, stays as it is."""
+        """Marks a queued run as running and appends its milestone; a run in any other status is left unchanged."""
         ...
 
     async def set_status(
@@ -78,154 +78,154 @@ class Runs(Protocol):
         questions: Sequence[Question] = (),
         retry: ModelRetry | None = None,
     ) -> bool:
-        """Changes the status of an open run, and what it waits for; False when nothing changed."""
+        """Updates status and wait of an open run; False when nothing changed."""
         ...
 
     async def total(self, run_id: str) -> None:
-        """Adds up the usage records into the run's row."""
+        """Adds up the usage records into the run's totals."""
         ...
 
     async def close(
         self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
     ) -> Totals | None:
-        """Ends an open run and adds up its usage records.
+        """Closes an open run and adds up its usage records.
 
         Args:
             run_id: The run.
-            ending: How it ends.
-            answer: What it says.
-            now: When.
-            words: Ends it only if people have added so many words to it.
+            ending: Final status with reason or error.
+            answer: The answer; None without one.
+            now: Time of the end, UTC.
+            words: Closes it only if the number of people's messages is this; None does not check.
 
         Returns:
-            What it used; None when it had already ended, or has other words.
+            The totals; None when it is closed already, or has another number of messages.
         """
         ...
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:
-        """Erases runs with all that hangs on them but usage, those that ended first before others.
+        """Erases ended runs, oldest first, with all of their parts but usage records.
 
         Args:
-            ended_before: Runs that ended before are erased, unless one of their requests is open, or the tenant's own
-                setting keeps them.
+            ended_before: Runs that ended before this time are erased, unless one of their requests is open, or the
+                tenant's setting keeps them longer.
             most: Runs at most.
 
         Returns:
-            How much that was; nothing while another process is at it.
+            Counts of what was erased; zeros while another process erases.
         """
         ...
 
 
 class Transcripts(Protocol):
-    """The append-only transcript."""
+    """The repository of the append-only transcript."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
-        """The mission and the latest entries from a step on, in order."""
+        """Returns the mission and the latest entries from a step on, in order."""
         ...
 
     async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
-        """The entries of the steps after one, in order."""
+        """Returns the entries of the steps after one, in order."""
         ...
 
     async def entry(self, run_id: str, step: int, call: int) -> Entry | None:
-        """One entry by its key."""
+        """Returns an entry by its key; None without one."""
         ...
 
     async def last_reply(self, run_id: str) -> Entry | None:
-        """The model's latest reply that says anything."""
+        """Returns the model's latest reply with text; None without one."""
         ...
 
     async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
-        """The latest observation of a tool's call that succeeded."""
+        """Returns the latest observation of a tool's successful call; None without one."""
         ...
 
     async def heard(self, run_id: str, author_id: str, text: str) -> bool:
-        """Whether the model has heard this word of this person."""
+        """Tells whether the transcript holds this message of this user."""
         ...
 
     async def append(self, run_id: str, entry: Entry) -> Entry:
-        """Appends an entry, at the latest when the transaction ends; returns it as it will be read.
+        """Appends an entry, at the latest at commit; returns it as it will be read.
 
         Raises:
-            AlreadyThere: There is an entry of that key, which stays as it is; raised here, by what comes after, or at
-                the end of the transaction.
+            DuplicateKey: An entry of that key exists and stays as it is; raised here, by a later statement, or at
+                commit.
         """
         ...
 
 
 class Words(Protocol):
-    """What people add to a run while it works, before the model hears it."""
+    """The repository of people's messages to a run, before they enter the transcript."""
 
     async def add(
         self, run_id: str, word_id: str, author_id: str, text: str, now: datetime, question: str | None = None
     ) -> None:
-        """Keeps a word until the model hears it, or the tool whose question it answers."""
+        """Adds a message, with the id of the question that it answers, if any."""
         ...
 
     async def answers(self, run_id: str) -> Mapping[str, str]:
-        """The words that answer a question, by the question's id."""
+        """Returns the ids of messages that answer a question, by the question's id."""
         ...
 
     async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """(author, text) in the order asked."""
+        """Returns (author id, text) of messages, in the order of their ids given."""
         ...
 
 
 class Effects(Protocol):
-    """Marks of effects that must not happen twice."""
+    """The repository of marks of effects that must not happen twice."""
 
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
-        """Marks the start; False when it was marked before."""
+        """Marks the start of a call; False when it was marked before."""
         ...
 
 
 class WholeResults(Protocol):
-    """Results too large to show."""
+    """The repository of results that are too large for the transcript."""
 
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
-        """Stores a result as a whole, once."""
+        """Adds a whole result; one that exists is left unchanged."""
         ...
 
     async def read(self, run_id: str, step: int, call: int, offset: int, length: int) -> str | None:
-        """Characters `offset` to `offset + length`; None when there is no such result."""
+        """Returns characters `offset` to `offset + length` of a result; None without one."""
         ...
 
 
 class Files(Protocol):
-    """The workspaces."""
+    """The repository of files of runs' workspaces."""
 
     async def read(self, run_id: str, path: str) -> bytes | None:
-        """A file's content; None when there is none."""
+        """Returns a file's content; None without one."""
         ...
 
     async def write(self, run_id: str, path: str, content: bytes, now: datetime) -> None:
-        """Creates or replaces a file."""
+        """Adds or replaces a file."""
         ...
 
     async def list(self, run_id: str) -> Sequence[StoredFile]:
-        """The files without their content, ordered by path."""
+        """Returns the files without their content, by path."""
         ...
 
 
 class Events(Protocol):
-    """Durable milestones."""
+    """The repository of durable milestones."""
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
-        """Appends a milestone; with a step the run's row tells that it has come so far."""
+        """Appends a milestone; a step other than 0 updates the run's number of steps."""
         ...
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
-        """Milestones after a number, in order."""
+        """Returns milestones after a number, in order."""
         ...
 
 
 class Usage(Protocol):
-    """Usage records, each kept once."""
+    """The repository of usage records, unique by their keys."""
 
     async def add(self, spending: UsageEntry) -> None:
-        """Records what an effect used; a record that exists is left as it is."""
+        """Adds a usage record; one that exists is left unchanged."""
         ...
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
-        """What the model used in each of the steps, those without use left out."""
+        """Returns the model's use in each of the steps; steps without use are left out."""
         ...

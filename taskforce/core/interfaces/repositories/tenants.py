@@ -1,4 +1,4 @@
-"""What deleting a tenant asks of storage and of Temporal; see `records.py`."""
+"""The repositories of tenants and their deletions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from taskforce.core.domain.tenants.tenant import Tenant
 
 
 class Begun(StrEnum):
-    """What came of beginning a deletion."""
+    """The result of beginning a deletion."""
 
     BEGUN = "begun"
     KNOWN = "known"
@@ -19,56 +19,56 @@ class Begun(StrEnum):
 
 
 class Deletions(Protocol):
-    """The deletions whose reports a tenant keeps: the platform's."""
+    """The repository of deletions, whose reports belong to the platform's tenant."""
 
     async def begin(self, order: DeletionOrder) -> Begun:
-        """Writes the tombstone and marks the tenant as being deleted; what is known already stays as it is."""
+        """Adds the report and marks the tenant as being deleted; an existing report is left unchanged."""
         ...
 
     async def erase(self, tenant_id: str, most: int) -> tuple[str, int] | None:
-        """Erases rows of one table, and says which and how many; None when none may go now."""
+        """Erases rows of one table; returns its name and the number of rows, None when no row may be erased now."""
         ...
 
     async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> bool:
-        """Records that a phase is over; False when that was known, which changes nothing."""
+        """Records a completed phase; False when it was recorded before."""
         ...
 
 
 class TenantData(Protocol):
-    """What there still is of a tenant that is being deleted."""
+    """Look-ups of the remaining rows of a tenant that is being deleted."""
 
     async def open_runs(self, most: int) -> Sequence[str]:
-        """Runs that have not ended, the oldest first."""
+        """Returns the ids of open runs, oldest first."""
         ...
 
     async def runs_ended(self, since: datetime) -> Mapping[str, int]:
-        """How many runs ended since a time, by status."""
+        """Returns the number of runs that ended since a time, by status."""
         ...
 
     async def requests_closed(self, since: datetime) -> Mapping[str, int]:
-        """How many requests for approval were closed since a time, by status."""
+        """Returns the number of requests for approval closed since a time, by status."""
         ...
 
     async def tables(self) -> Sequence[str]:
-        """The tables in which it has rows."""
+        """Returns the names of tables with rows of the tenant."""
         ...
 
 
 class OwnTenant(Protocol):
-    """The tenant's own row."""
+    """The repository of the tenant's own row."""
 
     async def add(self, tenant: Tenant) -> bool:
-        """Makes the tenant; False when there is one of that id."""
+        """Adds the tenant; False when it exists."""
         ...
 
     async def get(self) -> Tenant | None:
-        """The tenant, unless it has been deleted."""
+        """Returns the tenant; None after its deletion."""
         ...
 
     async def locked(self) -> Tenant | None:
-        """The tenant, which nobody else changes before this transaction ends; read so before `save`."""
+        """Returns the tenant and locks it for this transaction; call before `save`."""
         ...
 
     async def save(self, tenant: Tenant) -> None:
-        """Replaces what may change."""
+        """Updates the tenant's mutable fields."""
         ...

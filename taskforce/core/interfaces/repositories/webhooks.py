@@ -1,4 +1,4 @@
-"""What the use cases of webhooks ask of storage, within one transaction of one tenant, and of the way out."""
+"""The repositories of webhooks and deliveries, and the protocols of their outbound HTTP."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,42 +11,42 @@ from taskforce.core.domain.webhooks.signatures import Happened
 
 
 class Webhooks(Protocol):
-    """The tenant's webhooks; the deployment's own, which every tenant has, are found as targets only."""
+    """The repository of the tenant's webhooks; those of the deployment are found by `target` only."""
 
     async def add(self, webhook: Webhook, secrets: Secrets) -> None:
         """Adds a webhook.
 
         Raises:
-            Unavailable: `encryption_key_missing`: there is no key to seal the secret with.
+            Unavailable: `encryption_key_missing` when there is no key to encrypt the secret with.
         """
         ...
 
     async def count(self) -> int:
-        """How many there are; nobody else adds one before this transaction ends."""
+        """Returns the number of webhooks, and locks it for this transaction."""
         ...
 
     async def get(self, webhook_id: str) -> Webhook | None:
-        """One webhook of the tenant's own."""
+        """Returns a webhook of the tenant; None without one."""
         ...
 
     async def locked(self, webhook_id: str) -> Webhook | None:
-        """As `get`, and nobody else changes it before this transaction ends; read so before `save`."""
+        """Returns a webhook of the tenant and locks it for this transaction; call before `save`."""
         ...
 
     async def page(self, page: Page) -> Sequence[Webhook]:
-        """A page of the tenant's own, newest first."""
+        """Returns a page of the tenant's webhooks, newest first."""
         ...
 
     async def save(self, webhook: Webhook) -> None:
-        """Replaces what may change."""
+        """Updates the mutable fields of a webhook."""
         ...
 
     async def remove(self, webhook_id: str) -> bool:
-        """Removes a webhook with its secrets; False when there was none."""
+        """Removes a webhook with its secrets; False without one."""
         ...
 
     async def secrets(self, webhook_id: str) -> Secrets:
-        """Opens the secrets of one of the tenant's own.
+        """Decrypts the secrets of a webhook of the tenant.
 
         Raises:
             Unavailable: `encryption_key_missing` or `encryption_key_wrong`.
@@ -54,7 +54,7 @@ class Webhooks(Protocol):
         ...
 
     async def keep_secrets(self, webhook_id: str, secrets: Secrets, now: datetime) -> None:
-        """Replaces the secrets of one of the tenant's own.
+        """Replaces the secrets of a webhook of the tenant.
 
         Raises:
             Unavailable: `encryption_key_missing`.
@@ -62,7 +62,7 @@ class Webhooks(Protocol):
         ...
 
     async def target(self, webhook_id: str) -> tuple[Webhook, Secrets] | None:
-        """What a delivery needs; the deployment's own webhooks are found too.
+        """Returns webhook and secrets for a delivery, of the tenant or the deployment; None without one.
 
         Raises:
             Unavailable: `encryption_key_missing` or `encryption_key_wrong`.
@@ -71,10 +71,10 @@ class Webhooks(Protocol):
 
 
 class Deliveries(Protocol):
-    """What is sent to webhooks."""
+    """The repository of deliveries to webhooks."""
 
     async def queue(self, what: Happened, definition_id: str | None) -> None:
-        """Queues a delivery to each webhook that wants the event; written at the latest when the transaction ends."""
+        """Queues a delivery to each webhook subscribed to the event; written at commit at the latest."""
         ...
 
     async def add(self, delivery: Delivery) -> None:
@@ -82,57 +82,57 @@ class Deliveries(Protocol):
         ...
 
     async def get(self, delivery_id: str) -> Delivery | None:
-        """One delivery with its attempts."""
+        """Returns a delivery with its attempts; None without one."""
         ...
 
     async def begin(self, delivery_id: str) -> Delivery | None:
-        """As `get`; one that was only queued is under way from now on."""
+        """Returns a delivery with its attempts, and marks a queued one as pending."""
         ...
 
     async def page(self, webhook_id: str, page: Page) -> Sequence[Delivery]:
-        """A page of a webhook's deliveries with their attempts, newest first."""
+        """Returns a page of a webhook's deliveries with their attempts, newest first."""
         ...
 
     async def tried(self, delivery_id: str, attempt: Attempt, state: DeliveryState, now: datetime) -> None:
-        """Keeps an attempt, and where an open delivery stands after it; what is kept already stays as it is."""
+        """Adds an attempt and updates the state of an open delivery; an attempt that exists is left unchanged."""
         ...
 
     async def stop(self, delivery_id: str, now: datetime) -> None:
-        """Ends an open delivery without sending it."""
+        """Stops an open delivery without sending it."""
         ...
 
     async def stop_all(self, webhook_id: str, now: datetime) -> int:
-        """Ends all open deliveries of a webhook without sending them, and says how many there were."""
+        """Stops all open deliveries of a webhook without sending them; returns their number."""
         ...
 
 
 class QueuedDeliveries(Protocol):
-    """The door to what waits to be started, whosever it is."""
+    """Look-up of queued deliveries of all tenants."""
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """(tenant, delivery, event) of deliveries that were queued before a time and have not begun."""
+        """Lists (tenant id, delivery id, event) of deliveries queued before a time and not started."""
         ...
 
 
 class WebhookPost(Protocol):
-    """The one way out to the network, as webhooks use it."""
+    """The outbound HTTP client of webhooks."""
 
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
     ) -> Answered:
-        """Sends a body, follows no redirect, and keeps the beginning of what comes back.
+        """Posts a body without following redirects, and reads the beginning of the response.
 
         Returns:
-            The answer, or why there was none.
+            The response, or the reason why there was none.
         """
         ...
 
 
 class WebhookUrls(Protocol):
-    """Which URLs a webhook may have in this deployment."""
+    """The deployment's rules for URLs of webhooks."""
 
     def check(self, url: str) -> None:
-        """Refuses what would never be sent.
+        """Requires a URL that deliveries can be sent to.
 
         Raises:
             Invalid: `webhook_url_invalid`.
