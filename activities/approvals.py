@@ -34,13 +34,13 @@ from taskforce.core.domain.errors import Conflict
 
 
 class ApprovalActivities:
-    """Open, check, record, act, close and carry out.
+    """The activities that open, check, record, close and execute a request for approval.
 
     Args:
-        decisions: The use cases of the decision.
-        changes: The use cases of other changes.
-        execution: What follows an approval.
-        updates: Decides how much updates are believed.
+        decisions: The use cases of decisions.
+        changes: The use cases of withdrawal and reassignment.
+        execution: The use case that executes an approved request.
+        updates: The verification of updates' proofs.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ApprovalActivities:
 
     @activity.defn(name="open_request")
     async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
-        """Commits the request of a tool call, or finds that of a person; returns what is needed to decide it."""
+        """Commits the request of a tool call, or loads a request that is a row; returns its terms."""
         if not asked.run_id:
             return _opened(await self._decisions.open(asked.tenant_id, asked.request_id))
         ref = CallRef(asked.tenant_id, asked.run_id, asked.step, asked.call)
@@ -65,7 +65,7 @@ class ApprovalActivities:
 
     @activity.defn(name="authorize_decision")
     async def authorize_decision(self, check: DecisionCheck) -> DecisionGround:
-        """Fails with the code of what stands against this person's deciding; says in whose place they do."""
+        """Checks that a user may decide; returns whom they represent, or fails with the code of the refusal."""
         channel = await self._accepted(check)
         attempt = DecisionAttempt(
             check.tenant_id,
@@ -88,14 +88,15 @@ class ApprovalActivities:
         try:
             return await self._updates.accept(_received(check, check.said, check.update_id))
         except Conflict as refused:
-            # Whoever has sent this is not who it says, or says it a second time.
+            # The refusal is audited under the signal channel, on which an author is only claimed.
+            # A forged or replayed update: the author that it names is not proven.
             attempt = DecisionAttempt(check.tenant_id, check.request_id, check.approver_id, Channel.SIGNAL)
             await self._decisions.refuse(attempt, refused.code)
             raise
 
     @activity.defn(name="refuse_decision")
     async def refuse_decision(self, refused: RefusedDecision) -> None:
-        """Audits a decision that the workflow refused."""
+        """Appends a refused decision to the audit log."""
         channel = Channel(refused.channel)
         if channel is Channel.API:
             channel = self._updates.channel(_received(refused, refused.said))
@@ -107,7 +108,7 @@ class ApprovalActivities:
         """Records a decision that counts.
 
         Raises:
-            ApplicationError: `proof_invalid`: it shall count as the gateway's, which does not vouch for it.
+            ApplicationError: `proof_invalid` when it claims the API channel without a valid proof.
         """
         verdict, channel = Verdict(made.verdict), Channel(made.channel)
         if channel is Channel.API and self._updates.channel(_received(made, made.said)) is not Channel.API:
@@ -126,7 +127,7 @@ class ApprovalActivities:
 
     @activity.defn(name="record_change")
     async def record_change(self, made: ChangeRecord) -> None:
-        """Withdraws or reassigns, if the person may."""
+        """Records a withdrawal or reassignment after checking the user's right to it."""
         said = made.change
         to = Deciders(said.roles, said.people)
         claimed = Change(
@@ -141,33 +142,33 @@ class ApprovalActivities:
 
     @activity.defn(name="act_on_request")
     async def act_on_request(self, due: TimedRecord) -> None:
-        """Reminds, widens or reassigns, as the terms say."""
+        """Performs a due timed action: reminds, widens or reassigns."""
         await self._decisions.act(due.tenant_id, due.request_id, due.number, due.at)
 
     @activity.defn(name="close_request")
     async def close_request(self, end: CloseRequest) -> None:
-        """Ends the request."""
+        """Closes the request's row with its final status and reason."""
         await self._decisions.close(end.tenant_id, end.request_id, ApprovalStatus(end.status), end.reason)
 
     @activity.defn(name="carry_out_request")
     async def carry_out_request(self, ref: RequestRef) -> CarriedOut:
-        """Does what was approved; that may take long."""
+        """Executes an approved request; may take hours."""
         return CarriedOut(done=await self._execution.carry_out(ref.tenant_id, ref.request_id))
 
 
 def _received(ref: RequestRef, said: DecisionInput | ChangeInput | None, update_id: str = "") -> ReceivedUpdate:
-    """An update as the use case takes it; one that an older worker has passed on without its proof has none."""
+    """Builds the received update; one from an older worker, which passed no proof on, has none."""
     proven = {} if said is None else said.proven(ref.tenant_id, ref.request_id)
     sent = None if said is None else said.proof
     proof = None if sent is None else UpdateProof(sent.made_at, sent.nonce, sent.code)
-    # An update's id names one arrival within one execution of the workflow.
+    # An update id is unique within one execution of a workflow only, so the execution's run id is part of the key.
     arrival = f"{activity.info().workflow_run_id}/{update_id}"
     return ReceivedUpdate(ref.tenant_id, ref.request_id, proven, proof, arrival)
 
 
 def _opened(request: Request) -> OpenedRequest:
     terms = request.approval.terms
-    # Fields that say nothing new are left unset, and so stay out of the history.
+    # Unset fields are not serialized: defaults stay out of the history.
     said: dict[str, object] = {
         "allowed_people": terms.allowed_people,
         "comment_required": terms.comment_required,

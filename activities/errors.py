@@ -1,4 +1,4 @@
-"""One table from the product's errors to Temporal's, applied to every activity by an interceptor."""
+"""The mapping of domain errors to Temporal failures, applied to every activity by an interceptor."""
 
 import asyncio
 from datetime import timedelta
@@ -18,16 +18,16 @@ _log = structlog.get_logger(__name__)
 
 
 def to_failure(error: DomainError) -> ApplicationError:
-    """Maps an expected failure.
+    """Maps a domain error to a Temporal failure.
 
     Args:
         error: The domain's error.
 
     Returns:
-        A Temporal failure whose type is the error's code, whose detail is its kind, retryable as that says, after the
-        time that it asks for.
+        A failure whose type is the error's code and whose detail is its kind; retryable by kind, after the error's
+        `retry_after` where it has one.
     """
-    # Whoever lost against another attempt of the same finds, tried again, what that has stored.
+    # A duplicate key means that another attempt of the same activity committed first: a retry finds its result.
     may_pass = error.kind in MAY_PASS or isinstance(error, DuplicateKey)
     return ApplicationError(
         error.message,
@@ -39,10 +39,12 @@ def to_failure(error: DomainError) -> ApplicationError:
 
 
 class FailureInterceptor(Interceptor):
-    """Maps what activities raise; of an unexpected one only the type enters the history; its text may hold anything."""
+    """Maps the errors of activities. Of an unexpected one only the type enters the history: its text may hold
+    secrets.
+    """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        """Wraps each activity."""
+        """Wraps an activity with the mapping."""
         return _Mapping(next)
 
 

@@ -1,4 +1,4 @@
-"""Heartbeats while an activity works, so that a dead worker is noticed and a cancellation arrives."""
+"""Heartbeats of running activities, by which the server notices a dead worker and delivers cancellations."""
 
 import asyncio
 from contextvars import copy_context
@@ -8,15 +8,15 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 EVERY_SECONDS = 2.0
-# What is done sooner is told nobody: each heartbeat is a call to the server, and by it alone a cancellation arrives.
+# A heartbeat is a call to the server, which short activities need not make; cancellations arrive with it only.
 FIRST_SECONDS = 0.5
 
 
 class HeartbeatInterceptor(Interceptor):
-    """Every activity that is given a time for its heartbeats heartbeats, as long as it works."""
+    """Sends heartbeats for every running activity that has a heartbeat timeout."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        """Wraps each activity."""
+        """Wraps an activity with heartbeats."""
         return _Beating(next)
 
 
@@ -32,16 +32,16 @@ class _Beating(ActivityInboundInterceptor):
 
 
 class _Beats:
-    """A timer that heartbeats, again and again: cheaper than a task for what mostly ends before the first."""
+    """A repeating timer of heartbeats; cheaper than a task, since most activities end before the first one."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # The SDK finds the activity by its context.
+        # A timer's callback runs outside the activity's context, by which the SDK finds the activity.
         self._context = copy_context()
         self._next = self._loop.call_later(FIRST_SECONDS, self._beat, context=self._context)
 
     def stop(self) -> None:
-        """Heartbeats no more."""
+        """Stops the timer."""
         self._next.cancel()
 
     def _beat(self) -> None:

@@ -1,4 +1,4 @@
-"""The activity that asks the model, and checks what it asks for."""
+"""The activity of a model step: it calls the model and authorizes the requested tool calls."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResul
 
 
 class ModelActivities:
-    """One turn of the model.
+    """The activity of a model step.
 
     Args:
-        model_step: The use case.
+        model_step: The use case of a model step.
     """
 
     def __init__(self, model_step: ModelStep) -> None:
@@ -22,7 +22,7 @@ class ModelActivities:
 
     @activity.defn(name="call_model")
     async def call_model(self, turn: ModelTurn) -> ModelOutcome:
-        """Asks the model for a step; its reply is a row, only counts and the permits of its calls come back."""
+        """Runs a model step; the reply is stored as a row, and only counts and permits enter the history."""
         asked = ModelStepInput(
             tenant_id=turn.tenant_id,
             run_id=turn.run_id,
@@ -36,7 +36,7 @@ class ModelActivities:
 
 
 def _outcome(thought: ModelStepResult) -> ModelOutcome:
-    # What says nothing is left unset, and so stays out of the history.
+    # Unset fields are not serialized: defaults stay out of the history.
     more: dict[str, Any] = {"ended": True} if thought.ended else {}
     if thought.calls and thought.allowed is not None:
         more["permits"] = permits(thought.allowed)

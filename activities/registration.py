@@ -1,4 +1,4 @@
-"""Finds the activities that a worker registers, by the mark that `@activity.defn` leaves on them."""
+"""Finds the activities that a worker registers, by the attribute that `@activity.defn` sets on them."""
 
 import inspect
 from collections.abc import Callable
@@ -8,13 +8,13 @@ _MARK = "__temporal_activity_definition"
 
 
 def activities_of(*groups: object) -> list[Callable[..., Any]]:
-    """Lists the activities of some groups, in the order of the groups and of their names.
+    """Lists the activities of objects, in the order of the objects and of the methods' names.
 
     Args:
         *groups: Objects whose methods are activities, one for each noun.
 
     Raises:
-        ValueError: A group has no activity, so that it was passed by mistake.
+        ValueError: An object has no activity, so that it was passed by mistake.
     """
     found: list[Callable[..., Any]] = []
     for group in groups:

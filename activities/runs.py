@@ -1,4 +1,4 @@
-"""Activities that steer a run's row."""
+"""Activities that update a run's row."""
 
 from temporalio import activity
 
@@ -10,10 +10,10 @@ from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 
 
 class RunActivities:
-    """Begin, notes, totals and end of a run.
+    """The activities of a run's lifecycle: begin, status, totals and end.
 
     Args:
-        lifecycle: The use cases.
+        lifecycle: The use cases of a run's lifecycle.
     """
 
     def __init__(self, lifecycle: RunLifecycle) -> None:
@@ -21,17 +21,17 @@ class RunActivities:
 
     @activity.defn(name="begin_run")
     async def begin_run(self, ref: RunRef) -> RunPlan:
-        """Begins a run that was started without its plan, and tells it what it needs."""
+        """Marks a run that was started without its plan as running, and returns the plan."""
         return RunPlan.of(await self._lifecycle.begin(ref.tenant_id, ref.run_id))
 
     @activity.defn(name="read_plan")
     async def read_plan(self, ref: RunRef) -> RunPlan:
-        """Tells a run whose limits were raised what it may use."""
+        """Returns the plan of a run whose limits were raised."""
         return RunPlan.of(await self._lifecycle.reread(ref.tenant_id, ref.run_id))
 
     @activity.defn(name="note_status")
     async def note_status(self, note: RunNote) -> None:
-        """Records that the run waits, is paused, or goes on."""
+        """Records that the run waits, is paused, or is running again."""
         said = note.retry
         retry = None if said is None else ModelRetry(said.attempt, said.at, said.code, said.message)
         waits = Waits(RunStatus(note.status), note.waiting_for, note.questions, retry)
@@ -39,12 +39,12 @@ class RunActivities:
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:
-        """Closes the totals of a part of the run that continues as new."""
+        """Adds up the usage records into the run's row before it continues as new."""
         await self._lifecycle.total(ref.tenant_id, ref.run_id)
 
     @activity.defn(name="finish_run")
     async def finish_run(self, end: RunEnd) -> None:
-        """Ends the run: totals, answer, milestone, audit."""
+        """Closes the run's row: totals, answer, milestone, audit event."""
         reason = StopReason(end.stop_reason) if end.stop_reason else None
         ending = Ending(RunStatus(end.status), reason, end.error_code, end.error_message)
         await self._lifecycle.end(end.tenant_id, end.run_id, ending)

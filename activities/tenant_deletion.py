@@ -7,10 +7,10 @@ from taskforce.application.tenants.deletion import Erasing
 
 
 class DeletionActivities:
-    """The phases of a deletion; each is done again from the beginning when its worker dies, and goes on where it was.
+    """The activities of a deletion, one for each phase; idempotent, and resumed by a retry when a worker dies.
 
     Args:
-        erasing: The use cases.
+        erasing: The use cases of a deletion.
     """
 
     def __init__(self, erasing: Erasing) -> None:
@@ -18,7 +18,7 @@ class DeletionActivities:
 
     @activity.defn(name="begin_deletion")
     async def begin_deletion(self, ref: DeletionRef) -> DeletionPlan:
-        """Notes that the workflow has begun."""
+        """Records that the deletion has begun, and returns its order."""
         order = (await self._erasing.begin(ref.tenant_id)).order
         if order.runs_until is None:
             return DeletionPlan(requested_by=order.requested_by)
@@ -26,12 +26,12 @@ class DeletionActivities:
 
     @activity.defn(name="end_tenant_runs")
     async def end_tenant_runs(self, ref: DeletionRef) -> EndedRuns:
-        """Waits for the runs to end, and cancels those whose time is over."""
+        """Waits for the tenant's runs to end, and cancels those beyond the drain time."""
         return EndedRuns(runs=await self._erasing.end_runs(ref.tenant_id))
 
     @activity.defn(name="erase_tenant")
     async def erase_tenant(self, ref: DeletionRef) -> ErasedRows:
-        """Erases what may go now."""
+        """Erases the rows that may be erased now."""
         erased = await self._erasing.erase(ref.tenant_id)
         if erased.log_kept_until is None:
             return ErasedRows(rows=erased.rows)
@@ -45,5 +45,5 @@ class DeletionActivities:
 
     @activity.defn(name="verify_deletion")
     async def verify_deletion(self, ref: DeletionRef) -> None:
-        """Makes sure that nothing is left, and closes the report."""
+        """Verifies that no row is left, and closes the report."""
         await self._erasing.verify(ref.tenant_id)

@@ -1,4 +1,4 @@
-"""Activities around tool calls."""
+"""Activities of tool calls."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from taskforce.application.runs.tool_step import ToolStep, ToolStepResult
 
 
 class ToolActivities:
-    """Check, run and refuse tool calls.
+    """The activities that authorize, run and deny tool calls.
 
     Args:
-        tool_step: The use cases.
+        tool_step: The use cases of a tool step.
     """
 
     def __init__(self, tool_step: ToolStep) -> None:
@@ -22,18 +22,20 @@ class ToolActivities:
 
     @activity.defn(name="authorize")
     async def authorize(self, ref: StepRef) -> Permits:
-        """Checks all calls of a step at once, for runs whose history is from before `call_model` did it."""
+        """Authorizes all calls of a step, for replies that `call_model` has not authorized (histories before
+        2026-11).
+        """
         return Permits(calls=permits(await self._tool_step.authorize(ref.tenant_id, ref.run_id, ref.step)))
 
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
-        """Runs one call; the result is a row."""
+        """Runs one tool call; the result is stored as a row."""
         observed = await self._tool_step.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
         return _outcome(observed)
 
     @activity.defn(name="record_denial")
     async def record_denial(self, turn: ToolTurn) -> ToolOutcome:
-        """Tells the model that a person did not allow the call."""
+        """Records the observation that a call was not approved."""
         return _outcome(await self._tool_step.record_denial(_ref(turn), turn.request_id or ""))
 
 
@@ -42,14 +44,14 @@ def _ref(turn: ToolTurn) -> CallRef:
 
 
 def permits(allowed: Sequence[PermittedCall]) -> tuple[Permit, ...]:
-    """What the workflow must know of the calls that may go on."""
+    """Maps authorized calls to the permits of a workflow."""
     return tuple(_permit(one) for one in allowed)
 
 
 def _permit(one: PermittedCall) -> Permit:
     spec = one.spec
     wanted: dict[str, bool] = {"quick": spec.quick, "approval": one.approval, "asks": spec.asks_person}
-    # Fields that say no are left unset, and so stay out of the history.
+    # Unset fields are not serialized: defaults stay out of the history.
     return Permit(call=one.call, tool=spec.name, seconds=spec.timeout_seconds, **{k: v for k, v in wanted.items() if v})
 
 

@@ -7,10 +7,10 @@ from taskforce.application.webhooks.delivery import DeliveryAttempts
 
 
 class WebhookActivities:
-    """Send, and stop.
+    """The activities that attempt and stop a delivery.
 
     Args:
-        delivering: The use cases.
+        delivering: The use cases of deliveries.
     """
 
     def __init__(self, delivering: DeliveryAttempts) -> None:
@@ -18,12 +18,12 @@ class WebhookActivities:
 
     @activity.defn(name="attempt_delivery")
     async def attempt_delivery(self, asked: DeliveryTry) -> DeliveryOutcome:
-        """Sends a delivery to its receiver, and says when it is to be tried again."""
+        """Makes one attempt of a delivery, and returns the wait before the next one."""
         made = await self._delivering.attempt(asked.tenant_id, asked.delivery_id, asked.number)
         waits = {} if made.wait is None else {"wait_seconds": made.wait.total_seconds()}
         return DeliveryOutcome(status=made.status.value, summary=made.summary, **waits)
 
     @activity.defn(name="stop_delivery")
     async def stop_delivery(self, which: DeliveryInput) -> None:
-        """Ends a delivery that an operator has cancelled."""
+        """Stops a delivery whose workflow was cancelled."""
         await self._delivering.stop(which.tenant_id, which.delivery_id)

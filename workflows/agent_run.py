@@ -1,4 +1,4 @@
-"""A run: the agent thinks, acts and observes, until it answers or something stops it."""
+"""The workflow of a run: model steps and tool steps in turn, until an answer or a limit (ReAct loop)."""
 
 import asyncio
 from contextlib import suppress
@@ -53,7 +53,7 @@ with workflow.unsafe.imports_passed_through():
 ANSWER = "an answer from a person"
 MOST_WORDS = 1_000
 LATE_WORD = timedelta(seconds=10)
-# 2026-12: questions that were asked before took every word for their answer, also one that was said earlier.
+# 2026-12: older histories take any message as the answer, also one that was sent before the question.
 ANSWERED_BY_ID = "questions-answered-by-id"
 
 _Final = Literal["completed", "incomplete", "failed", "cancelled"]
@@ -61,7 +61,7 @@ _Final = Literal["completed", "incomplete", "failed", "cancelled"]
 
 @workflow.defn(name="AgentRun")
 class AgentRun:
-    """One run, from its mission to its end."""
+    """A run, from its mission to its end; the transcript is rows, never part of the history."""
 
     _plan: RunPlan
 
@@ -77,7 +77,7 @@ class AgentRun:
         self._worked_before = carried.worked_seconds
         self._todo = carried.todo
         self._words = list(carried.words)
-        # Ids are counted once: a signal may come twice, the second time when the model has heard the word already.
+        # A signal may be delivered twice, the second time after the model has read the message: each id counts once.
         self._told_before = carried.told - len(carried.words)
         self._told_of = set(carried.words)
         self._paused = carried.paused
@@ -90,7 +90,7 @@ class AgentRun:
 
     @workflow.run
     async def run(self, start: RunInput) -> str:
-        """Works until the run has ended; returns its status."""
+        """Runs the loop until the run has ended; returns its final status."""
         try:
             self._plan = self._given if self._given is not None else await run_local("begin_run", self._ref(), RunPlan)
             end = await self._work()
@@ -107,24 +107,24 @@ class AgentRun:
 
     @workflow.signal
     def pause(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Stops the run before its next step."""
+        """Pauses the run before its next step."""
         self._paused |= is_readable(payload)
 
     @workflow.signal
     def resume(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Lets a paused run go on."""
+        """Resumes a paused run."""
         self._paused &= not is_readable(payload)
 
     @workflow.signal
     def limits_raised(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Tells the run that its row lets it use more, before its next step."""
+        """Notifies the run that its limits were raised; they are read before its next step."""
         self._has_new_limits |= is_readable(payload)
 
     @workflow.signal
     def add_word(self, *said: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Tells the run that a person has added a word, and which question it answers; the word itself is a row.
+        """Receives the id of a person's message and of the question that it answers; the message itself is a row.
 
-        Who names no question, as gateways did before 2026-12, answers what has waited longest.
+        A message without a question, as gateways before 2026-12 sent them, answers the oldest open question.
         """
         word, question = said if len(said) == 2 else (*said, None) if len(said) == 1 else (None, None)  # noqa: PLR2004
         if not (isinstance(word, str) and is_id(word) and (question is None or isinstance(question, str))):
@@ -138,7 +138,7 @@ class AgentRun:
 
     @workflow.query
     def progress(self) -> RunProgress:
-        """What the run is doing."""
+        """Returns the run's status, counters and open questions."""
         return RunProgress(
             status=self._waits.status,
             step=self._step,
@@ -171,7 +171,7 @@ class AgentRun:
                 if ran_out(error) and left <= MODEL_PATIENCE:
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
-            # A word that came while the model was answering is heard before the run ends.
+            # A message that arrived during the model call gets a step of its own, although the model has answered.
             if self._row_ended or (answered and not await self._has_words()):
                 return self._end("completed") if self._stop_reason is None else self._incomplete(self._stop_reason)
             await self._continue_as_new()
@@ -221,7 +221,7 @@ class AgentRun:
 
     async def _has_words(self) -> bool:
         if self._given is not None and not self._words:
-            # The row has stayed open for a word that is stored, and of which the run is about to be told.
+            # The reply did not end the row, so a message is committed whose signal has not arrived yet.
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(lambda: bool(self._words), timeout=LATE_WORD)
         return bool(self._words)
@@ -232,7 +232,7 @@ class AgentRun:
     async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:
         if outcome.permits is not None:
             return outcome.permits
-        # The calls could not be checked with the reply, or the reply is from before 2026-11, when that was done apart.
+        # `call_model` could not authorize the calls, or the history is from before 2026-11, when it never did.
         ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
         return (await run_local("authorize", ref, Permits, patience=self._left())).calls
 
@@ -241,7 +241,7 @@ class AgentRun:
         try:
             await asyncio.gather(*calls)
         except (asyncio.CancelledError, FailureError):
-            # Nothing of the step goes on beside the run's end.
+            # No tool call may outlive the run, so the others are cancelled and awaited.
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
@@ -291,7 +291,7 @@ class AgentRun:
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise asyncio.CancelledError from error
-            # An operator ended the question itself: nobody has approved.
+            # An operator terminated the approval's own workflow, which counts as not approved.
             await run_local("close_request", self._withdrawn(request_id))
             return False
 
@@ -348,7 +348,7 @@ class AgentRun:
         try:
             await asyncio.shield(finishing)
         except asyncio.CancelledError:
-            # The run has ended already; its row must say so.
+            # A cancellation at this moment comes too late: the end is decided, and the row must record it.
             await finishing
 
     async def _write_end(self, end: RunEnd) -> None:

@@ -1,4 +1,4 @@
-"""A durable question to people."""
+"""The workflow of a request for approval."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -65,9 +65,9 @@ with workflow.unsafe.imports_passed_through():
 
 SUBJECT_CHANGED = "subject_changed"
 CANCEL_INTERRUPTS = "cancel-interrupts-handlers"
-"""2026-12: whoever ends a request does not wait for a decision that cannot be taken."""
+"""2026-12: a cancellation interrupts handlers; before, it waited for a decision whose activity was retried."""
 AUDITS_UNREADABLE = "unreadable-signals-audited"
-"""2026-12: before, a signal that cannot be read was dropped."""
+"""2026-12: an undecodable signal is audited; before, it was dropped."""
 ACT_AGAIN = timedelta(minutes=1)
 CARRY_TIME = timedelta(hours=24)
 _ENDED = DecisionOutcome(
@@ -77,7 +77,7 @@ _ENDED = DecisionOutcome(
 
 @workflow.defn(name="Approval")
 class ApprovalWorkflow:
-    """Waits until enough people have decided, or time is up."""
+    """A request for approval: waits for decisions until it is closed, and executes it when approved."""
 
     @workflow.init
     def __init__(self, asked: ApprovalInput) -> None:
@@ -94,12 +94,12 @@ class ApprovalWorkflow:
 
     @workflow.run
     async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
-        """Opens the request, waits, closes it, and does what follows."""
+        """Opens the request, waits for decisions, closes it, and executes it when approved."""
         try:
             return await self._lived(asked)
         finally:
             if self._hears_late:
-                # Whoever spoke after the end is refused before the workflow goes.
+                # A decision that arrived after the end still gets its refusal; a closed workflow would drop it.
                 await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _lived(self, asked: ApprovalInput) -> ApprovalOutcome:
@@ -120,12 +120,12 @@ class ApprovalWorkflow:
 
     @workflow.update
     async def decide(self, decision: DecisionInput) -> DecisionOutcome:
-        """Takes an authenticated decision; `code` in the outcome says why it does not count."""
+        """Receives a decision of the gateway; the outcome's `code` is set when it is refused."""
         return await self._decide(decision, "api")
 
     @decide.validator
     def _decidable(self, decision: DecisionInput) -> None:
-        # Refused here, nothing enters the history; workflow state is all that a validator may look at.
+        # A refusal by the validator writes nothing to the history. A validator may read state only, never await.
         try:
             require_decision(decision)
             if self._approval is not None:
@@ -136,17 +136,17 @@ class ApprovalWorkflow:
 
     @workflow.signal
     async def approve(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Approves, from the Temporal UI or CLI: `{"approver": "...", "comment": "..."}`."""
+        """Receives an approval from the Temporal UI or CLI: `{"approver": "...", "comment": "..."}`."""
         await self._signalled("approve", payload)
 
     @workflow.signal
     async def reject(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
-        """Rejects, from the Temporal UI or CLI: `{"approver": "...", "comment": "..."}`."""
+        """Receives a rejection from the Temporal UI or CLI: `{"approver": "...", "comment": "..."}`."""
         await self._signalled("reject", payload)
 
     @workflow.query
     def state(self) -> ApprovalState:
-        """Where the request stands."""
+        """Returns the request's status, deciders and expiry."""
         approval = self._approval
         if approval is None:
             return ApprovalState(status="opening", title="", requester_id="")
@@ -161,7 +161,7 @@ class ApprovalWorkflow:
 
     @workflow.update
     async def change(self, wish: ChangeInput) -> DecisionOutcome:
-        """Takes the request back, or lets others decide; `code` in the outcome says why it is refused."""
+        """Withdraws or reassigns the request; the outcome's `code` is set when that is refused."""
         await workflow.wait_condition(self._is_open_or_over)
         async with self._deciding:
             if self._over:
@@ -209,7 +209,7 @@ class ApprovalWorkflow:
         self._describe()
 
     async def _wait(self) -> None:
-        """Waits for the end; what time brings meanwhile is done when it is due."""
+        """Waits until the request is decided or expired, and performs timed actions when due."""
         while not self._is_decided():
             if self._is_long():
                 await self._continue_as_new()
@@ -220,7 +220,7 @@ class ApprovalWorkflow:
             try:
                 await workflow.wait_condition(self._moved_on(coming), timeout=left, timeout_summary=summary)
             except TimeoutError:
-                # A decision that was being checked when the time ran out is heard to its end.
+                # A decision whose check began before the timer fired is completed first: it was made in time.
                 async with self._deciding:
                     acted = await self._act()
                 if not acted:
@@ -228,7 +228,7 @@ class ApprovalWorkflow:
                         await workflow.wait_condition(self._is_decided, timeout=ACT_AGAIN)
 
     async def _settled(self) -> ApprovalStatus:
-        # Time may be up while a word that came in time is being written: it is heard to its end.
+        # The request may expire while a decision that was made in time is being recorded: that is completed first.
         async with self._deciding:
             return self._current().status(workflow.now())
 
@@ -247,7 +247,7 @@ class ApprovalWorkflow:
             workflow.continue_as_new(self._asked.model_copy(update={"carried": handed}))
 
     async def _act(self) -> bool:
-        """Does what is due; False when that could not be done, so that people can decide before it is tried again."""
+        """Performs the due action; False when its activity failed, so that decisions are possible before the retry."""
         approval, now = self._current(), workflow.now()
         if approval.next_action is None or approval.status(now) is not ApprovalStatus.PENDING:
             return True
@@ -296,7 +296,8 @@ class ApprovalWorkflow:
             await self._keep("record_decision", decision_record(self._asked, said, decision, decided.content))
         except FailureError as error:
             if refusal(error) is None:
-                # It may be on record all the same, and does not count: they are let say it again.
+                # The write may have been committed nevertheless. It does not count here, so the approver may decide
+                # again.
                 self._unsure.add(said.approver_id)
             raise
         self._approval = decided
@@ -304,7 +305,7 @@ class ApprovalWorkflow:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """While the block lasts, the end of the request from outside ends what a handler does."""
+        """Lets a cancellation of the request interrupt the handler that runs the block."""
         task = asyncio.current_task()
         assert task is not None
         self._handling.append(task)
@@ -324,12 +325,12 @@ class ApprovalWorkflow:
                 task.cancel()
 
     async def _keep(self, activity: str, record: BaseModel) -> None:
-        """Writes what counts from now on.
+        """Records a decision, change or action that counts.
 
-        As a regular activity: it is scheduled by a workflow task that has completed, so that what was decided, and in
-        which order, is history before it is a row. A local one is done again, with other words before it perhaps, when
-        its task fails because more words came in. Requests that began before 2026-11, which said nothing of their
-        content, keep to that.
+        Runs as a regular activity: it is scheduled by a workflow task that has completed, so that a decision and its
+        order are history before they are a row. A local activity is repeated, perhaps after other messages, when its
+        task fails because more arrived. Requests that began before 2026-11, whose history holds no content hash, keep
+        to local activities.
         """
         if self._lasting:
             await run_regular(activity, record, patience=DECISION_PATIENCE)
@@ -358,7 +359,7 @@ class ApprovalWorkflow:
         await self._decide(DecisionInput(approver_id=approver[:200], verdict=verdict, comment=comment), "signal")
 
     async def _too_late(self, decision: DecisionInput, channel: Ways) -> DecisionOutcome:
-        # Requests that began before 2026-11-25 hear nothing after their end: `hears_late` is what they never recorded.
+        # Histories before 2026-11-25 record no `hears_late` and audit nothing after the end.
         if self._hears_late:
             await self._refuse(decision, channel, "request_closed")
         return _ENDED
@@ -369,7 +370,7 @@ class ApprovalWorkflow:
             with self._interruptible():
                 await run_local("refuse_decision", refused, patience=DECISION_PATIENCE)
         except FailureError as error:
-            # Nothing that anybody sends may break the workflow.
+            # Anybody may send a signal, so a failure to audit one must not fail the workflow.
             workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
 
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:

@@ -1,4 +1,4 @@
-"""A request beside its workflow: what an operator reads of it in the Temporal UI, what its next part is handed."""
+"""The details of a request in the Temporal UI, and its state across continue-as-new."""
 
 from dataclasses import replace
 
@@ -13,11 +13,11 @@ with workflow.unsafe.imports_passed_through():
 
 
 def described(title: str, approval: Approval) -> str:
-    """An open request: who asks, who may decide, who has, what happens next.
+    """Renders an open request as Markdown for the Temporal UI.
 
     Args:
-        title: What is asked for.
-        approval: Where it stands.
+        title: The request's title.
+        approval: The request.
     """
     terms = approval.terms
     decided = ", ".join(f"{escaped(d.approver_id)} ({d.verdict.value})" for d in approval.decisions) or "nobody yet"
@@ -39,7 +39,7 @@ def _coming(approval: Approval) -> str:
 
 
 def carried(approval: Approval) -> CarriedApproval:
-    """What a request hands to its next part."""
+    """Builds the state that a request carries into its next execution."""
     decisions = tuple(
         CarriedDecision.model_validate(
             {
@@ -66,7 +66,7 @@ def carried(approval: Approval) -> CarriedApproval:
 
 
 def restored(approval: Approval, said: CarriedApproval) -> Approval:
-    """A request where its part before has left it."""
+    """Restores a request from the state of its earlier execution."""
     return replace(
         approval,
         decisions=tuple(

@@ -1,4 +1,4 @@
-"""What the `Approval` workflow tells its activities, and what it makes of what it is told."""
+"""Builds and checks the messages of the `Approval` workflow."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -27,7 +27,7 @@ Ways = Literal["api", "signal"]
 
 
 def require_decision(decision: DecisionInput) -> None:
-    """Refuses a decision that no activity could check or record.
+    """Requires a well-formed decision, which an activity can check and record.
 
     Raises:
         Invalid: `update_malformed`.
@@ -37,18 +37,22 @@ def require_decision(decision: DecisionInput) -> None:
 
 
 def require_change(wish: ChangeInput) -> None:
-    """As `require_decision`, for other changes."""
+    """Requires a well-formed withdrawal or reassignment.
+
+    Raises:
+        Invalid: `update_malformed`.
+    """
     require_author(wish.actor_id, wish.comment, wish.key_id)
     require_deciders(wish.roles, wish.people, wish.http_request)
 
 
 def rejection(refused: DomainError) -> ApplicationError:
-    """A refusal as a validator raises it."""
+    """Maps a refusal to the error of an update validator."""
     return ApplicationError(refused.message, type=refused.code, non_retryable=True)
 
 
 def terms_of(opened: OpenedRequest) -> Terms:
-    """The terms under which a request is decided."""
+    """Builds the terms of a request from its message."""
     actions = (
         TimedAction(ActionKind(one.kind), one.after_seconds, Deciders(one.roles, one.people)) for one in opened.actions
     )
@@ -66,7 +70,7 @@ def terms_of(opened: OpenedRequest) -> Terms:
 
 
 def decision_check(asked: ApprovalInput, decision: DecisionInput, channel: Ways, *, lasting: bool) -> DecisionCheck:
-    """Asks whether somebody may decide; within the handler of their decision."""
+    """Builds the input of `authorize_decision`; call it within the decision's handler."""
     made: dict[str, Any] = {**_of(asked), "approver_id": decision.approver_id, "channel": channel}
     if decision.edit is not None:
         made["edit"] = decision.edit
@@ -80,13 +84,13 @@ def decision_check(asked: ApprovalInput, decision: DecisionInput, channel: Ways,
 
 
 def decision_record(asked: ApprovalInput, said: DecisionInput, decision: Decision, content: str) -> DecisionRecord:
-    """A decision that counts.
+    """Builds the input of `record_decision`.
 
     Args:
         asked: The request.
-        said: What was sent.
-        decision: What counts of it.
-        content: Hash of what is asked for with it.
+        said: The decision as sent.
+        decision: The decision as counted.
+        content: SHA-256 of the content that is requested after it.
     """
     made: dict[str, Any] = {
         **_of(asked),
@@ -107,7 +111,7 @@ def decision_record(asked: ApprovalInput, said: DecisionInput, decision: Decisio
 
 
 def refused_decision(asked: ApprovalInput, decision: DecisionInput, channel: Ways, code: str) -> RefusedDecision:
-    """A decision that does not count."""
+    """Builds the input of `refuse_decision`."""
     made: dict[str, Any] = {**_of(asked), "approver_id": decision.approver_id, "channel": channel, "code": code}
     if channel == "api":
         made["said"] = decision
@@ -115,17 +119,17 @@ def refused_decision(asked: ApprovalInput, decision: DecisionInput, channel: Way
 
 
 def change_record(asked: ApprovalInput, wish: ChangeInput, now: datetime) -> ChangeRecord:
-    """A change that the rules allow; within the handler of the wish."""
+    """Builds the input of `record_change`; call it within the change's handler."""
     return ChangeRecord.model_validate({**_of(asked), "change": wish, "at": now, "update_id": _update_id()})
 
 
 def way_of(channel: Ways, ground: DecisionGround | None) -> Ways:
-    """How a decision counts: an update for whose author nobody vouches as a signal does."""
+    """Returns the channel that a decision counts on: an update without a valid proof counts as a signal."""
     return "signal" if ground is not None and ground.claimed else channel
 
 
 def represented(ground: DecisionGround | None) -> str | None:
-    """In whose place somebody decides; before 2026-11 the activity said nothing."""
+    """Returns whom the approver represents; histories before 2026-11 hold no result."""
     return None if ground is None else ground.on_behalf_of
 
 

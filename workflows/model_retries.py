@@ -1,4 +1,4 @@
-"""How a run makes a model call again that failed: what may pass is tried again for a while, and people see when."""
+"""Retries of a failed model call by the run itself, so that its status shows the next attempt."""
 
 from datetime import datetime, timedelta
 
@@ -12,15 +12,15 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.runs.model_retry import MESSAGE_SHOWN, gives_up, pause_before
     from taskforce.core.domain.runs.run import TIME_USED_UP
 
-# 2026-12: the calls of runs that failed before were made again by the server, which told nobody.
+# 2026-12: in older histories the server retries the activity, which the run's status cannot show.
 RETRIED_BY_THE_RUN = "model-calls-retried-by-the-run"
 
 
 class ModelRetries:
-    """The tries of one model call.
+    """The attempts of one model call.
 
     Attributes:
-        tried: How often it was made.
+        tried: Number of failed attempts.
     """
 
     def __init__(self) -> None:
@@ -28,19 +28,19 @@ class ModelRetries:
         self._failing_since: datetime | None = None
 
     def next_try(self, error: FailureError, plan: RunPlan, left: timedelta) -> RetryNote:
-        """When the call is made again.
+        """Returns the next attempt after a failure.
 
         Args:
-            error: Why it failed.
-            plan: How long it may be tried, and the longest pause.
-            left: What is left of the run's time.
+            error: The failure.
+            plan: The run's plan with patience and longest pause.
+            left: The run's remaining time.
 
         Returns:
-            The next try, as it is shown.
+            The next attempt.
 
         Raises:
-            FailureError: It is not: retrying changes nothing, or the patience or the run's time are over
-                (`time_used_up`).
+            FailureError: No attempt is left: a retry changes nothing, or the patience or the run's time
+                (`time_used_up`) is over.
         """
         if not may_pass(error) or not workflow.patched(RETRIED_BY_THE_RUN):
             raise error

@@ -1,4 +1,4 @@
-"""What a run waits for between begin and end: told in its row, its search attributes and to whoever asks."""
+"""The waits of a run and its status, kept up to date in its row, its search attributes and its query."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,24 +18,24 @@ with workflow.unsafe.imports_passed_through():
 
 PAUSE = "pause"
 MODEL = "the model"
-# 2026-11: runs that began without the status attribute set it only for what Temporal's own status does not tell.
+# 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
 _Open = Literal["running", "waiting", "paused"]
 
 
 class RunWaits:
-    """Where a run stands, and how long it has waited for people.
+    """The status of a run, its waits, and the time that it has waited for people.
 
     Args:
         ref: The run.
-        changed: Called when something has changed, before it is told elsewhere.
+        changed: Called after a change of status, before the row is updated.
 
     Attributes:
-        status: As the run's row says it.
-        waiting_for: What it waits for, for people.
-        questions: What it waits for a person to answer.
-        retry: The next try of a model call that failed.
+        status: The status as in the run's row.
+        waiting_for: Display text of the wait; None without one.
+        questions: The open questions.
+        retry: The next retry of a failed model call.
     """
 
     def __init__(self, ref: RunRef, changed: Callable[[], None]) -> None:
@@ -55,40 +55,40 @@ class RunWaits:
         self._marked: tuple[str | None, str | None] = (None, begun_with.get(WAITING_FOR))
 
     def held(self) -> timedelta:
-        """How long people have had the word: that is not time in which the run works."""
+        """Returns the time spent waiting for people, which does not count as work."""
         return self._held + (workflow.now() - self._held_since if self._holds else timedelta())
 
     async def hold(self, what: str) -> None:
-        """Begins to wait for people."""
+        """Begins a wait for people."""
         if not self._holds:
             self._held_since = workflow.now()
         self._holds.append(what)
         await self._note()
 
     async def release(self, what: str) -> None:
-        """Ends such a wait."""
+        """Ends a wait for people."""
         self._holds.remove(what)
         if not self._holds:
             self._held += workflow.now() - self._held_since
         await self._note()
 
     async def try_again(self, retry: RetryNote | None, *, silent: bool = False) -> None:
-        """Waits for the next try of a model call, or no more.
+        """Sets or clears the next retry of a model call.
 
         Args:
-            retry: The next try; None when the model has replied.
-            silent: The run has ended, so that its row needs no note.
+            retry: The next retry; None when the model has replied.
+            silent: Whether the run has ended, so that its row needs no update.
         """
         if retry != self.retry:
             self.retry = retry
             await self._note(silent=silent)
 
     def end(self, status: str) -> None:
-        """The run waits for nothing any more."""
+        """Clears all waits and sets the final status."""
         self.status, self.waiting_for, self.retry = status, None, None
 
     def mark(self, status: str, waiting_for: str | None) -> None:
-        """Sets the search attributes."""
+        """Sets the search attributes for status and wait."""
         said = status if self._marks_always or status in SAYS_MORE else None
         if self._marks_always or (said, waiting_for) != self._marked:
             self._marked = (said, waiting_for)
@@ -101,6 +101,7 @@ class RunWaits:
         return f"**{self.status}**{waiting}"
 
     async def _note(self, *, silent: bool = False) -> None:
+        # Parallel tool calls wait at the same time; without the lock an older status could be written last.
         async with self._noting:
             waits = [what for what in self._holds if what != PAUSE]
             waiting_for = waits[0] if waits else MODEL if self.retry else None

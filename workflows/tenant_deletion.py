@@ -1,4 +1,4 @@
-"""Deleting a tenant: its runs end, its rows go, the audit log last, and a report stays."""
+"""The workflow of a tenant's deletion: ends its runs, erases its rows, the audit log last, and keeps a report."""
 
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -16,13 +16,13 @@ with workflow.unsafe.imports_passed_through():
 Result = TypeVar("Result")
 
 PHASE_TIME = LONGEST_DRAIN + timedelta(days=1)
-"""An activity that is cut off goes on where it was."""
+"""Timeout of an activity; one that is cut off is retried and continues where it was."""
 RUNS, LOG = "its runs to end", "the time that the audit log is kept"
 
 
 @workflow.defn(name="TenantDeletion")
 class TenantDeletion:
-    """From the order to the report; whoever interrupts it asks for the deletion again, and it goes on."""
+    """The deletion of a tenant; after an interruption, a new request for it continues where it was."""
 
     @workflow.init
     def __init__(self, ref: DeletionRef) -> None:
@@ -31,7 +31,7 @@ class TenantDeletion:
 
     @workflow.run
     async def run(self, ref: DeletionRef) -> str:
-        """Deletes the tenant; returns the status of its report."""
+        """Deletes the tenant; returns the final status of the report."""
         await self._end_runs()
         erased = await self._erase()
         await self._forget_histories()
@@ -64,7 +64,7 @@ class TenantDeletion:
     async def _wait_until(self, time: datetime) -> None:
         self._tell(f"the audit log is kept until {_minute(time)}")
         self._mark(LOG)
-        # The database's clock decides, and may be a little behind.
+        # The database's clock decides whether the log may go, and may be behind Temporal's.
         left = max(time - workflow.now(), timedelta()) + timedelta(seconds=1)
         await workflow.sleep(left, summary="the audit log is kept")
         self._mark(None)

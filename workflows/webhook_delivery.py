@@ -1,4 +1,4 @@
-"""An event on its way to a webhook: one attempt after another, with days between them if need be."""
+"""The workflow of a delivery to a webhook: attempts with growing waits, over days if needed."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="WebhookDelivery")
 class WebhookDelivery:
-    """Tries until the receiver has taken it, or there is no sense in trying any more."""
+    """A delivery: attempts until the receiver accepts it or no attempt is left."""
 
     @workflow.init
     def __init__(self, start: DeliveryInput) -> None:
@@ -25,7 +25,7 @@ class WebhookDelivery:
 
     @workflow.run
     async def run(self, start: DeliveryInput) -> str:
-        """Delivers; returns how it ended."""
+        """Makes the attempts; returns the final status."""
         try:
             outcome = await self._deliver()
         except (asyncio.CancelledError, FailureError) as error:

@@ -1,4 +1,4 @@
-"""The workflows of requests for approval, in Temporal."""
+"""The Temporal client of requests for approval."""
 
 import asyncio
 from contextlib import suppress
@@ -37,11 +37,11 @@ _KINDS = frozenset(Kind)
 
 
 class ApprovalClient(ApprovalWorkflows):
-    """Starts the workflows of requests, and carries to them what people decide.
+    """Starts the workflows of requests, and sends decisions and changes to them.
 
     Args:
-        executions: The executions in Temporal.
-        proof_key: What the gateway vouches with for what people decide; None vouches for nothing.
+        executions: The workflow executions.
+        proof_key: The key of the gateway's proofs; None sends updates without proof.
         clock: The time.
     """
 
@@ -109,7 +109,7 @@ class ApprovalClient(ApprovalWorkflows):
         return [one for one in map(request_of, await self._executions.ended("Approval", since)) if one is not None]
 
     def _vouched(self, tenant_id: str, request_id: str, said: Said) -> Said:
-        """The same update with the proof that it came through this door."""
+        """Returns the update with a proof of the gateway."""
         if self._proof_key is None:
             return said
         made = self._proof_key.prove(said.proven(tenant_id, request_id), self._clock())
@@ -120,8 +120,8 @@ class ApprovalClient(ApprovalWorkflows):
 
 
 def decision_input(decision: SubmittedDecision) -> DecisionInput:
-    """Makes the message of the update `decide`; the one place where it is made outside of tests of the workflow."""
-    # Fields that say nothing are left unset, and so stay out of the history.
+    """Builds the message of the update `decide`."""
+    # Unset fields are not serialized: defaults stay out of the history and out of the proof.
     optional = {
         "edit": decision.edit,
         "for_run": decision.for_run,
@@ -139,7 +139,7 @@ def decision_input(decision: SubmittedDecision) -> DecisionInput:
 
 
 def change_input(change: Change) -> ChangeInput:
-    """Makes the message of the update `change`; the one place where it is made outside of tests of the workflow."""
+    """Builds the message of the update `change`."""
     optional = {"roles": change.to.roles, "people": change.to.people, "key_id": change.key_id}
     return ChangeInput.model_validate(
         {
@@ -153,6 +153,6 @@ def change_input(change: Change) -> ChangeInput:
 
 
 def _result(outcome: DecisionOutcome) -> DecisionResult:
-    # A worker of another version may know other kinds, or none.
+    # A worker of another release may send a kind that is unknown here, or none.
     kind = Kind(outcome.kind) if outcome.kind in _KINDS else None
     return DecisionResult(outcome.status, outcome.code, outcome.message, kind)

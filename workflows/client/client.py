@@ -1,4 +1,4 @@
-"""The one way to Temporal: the workflows of each noun, and a look at who polls."""
+"""The workflow client: the Temporal clients of each noun, the workers' pollers, and search attributes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,26 +21,25 @@ from workflows.client.tenants import TenantClient
 from workflows.client.webhook_deliveries import DeliveryClient
 from workflows.runtime import search_attributes
 
-# A poll lasts a minute at most; who has not come back since is gone.
+# A long poll lasts a minute at most: a worker that has not polled since is gone.
 POLL_TIME = timedelta(seconds=75)
 
 
 class WorkflowClient:
-    """What processes do with workflows.
+    """The client of all workflows; the only access to Temporal.
 
     Args:
         client: A connected client.
         task_queue: The queue that the workers poll.
-        proof_key: What the gateway vouches with for what people decide; left out, nothing that goes through here is
-            believed to be theirs.
+        proof_key: The key of the gateway's proofs; without it, updates count as signals.
         clock: The time.
 
     Attributes:
         task_queue: The queue that the workers poll.
         runs: The workflows of runs.
-        approvals: Those of requests for approval.
-        deliveries: Those of deliveries to webhooks.
-        tenants: Those that delete tenants.
+        approvals: The workflows of requests for approval.
+        deliveries: The workflows of deliveries to webhooks.
+        tenants: The workflows that delete tenants.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class WorkflowClient:
         self.tenants = TenantClient(self._executions)
 
     async def pollers(self) -> int:
-        """How many workers have polled lately.
+        """Returns the number of workers that have polled within `POLL_TIME`.
 
         Raises:
             Unavailable: `temporal_unavailable`.
@@ -72,13 +71,13 @@ class WorkflowClient:
         return sum(poller.last_access_time.ToDatetime(UTC) > lately for poller in answer.pollers)
 
     async def ensure_search_attributes(self) -> Sequence[str]:
-        """Registers what is missing of the search attributes.
+        """Registers missing search attributes.
 
         Returns:
             The names that were added.
 
         Raises:
-            Unavailable: `search_attributes_missing` where this client may not add them.
+            Unavailable: `search_attributes_missing` when they cannot be added.
         """
         operator, namespace = self._executions.client.operator_service, self._executions.client.namespace
         wanted = [key.name for key in search_attributes.ALL]

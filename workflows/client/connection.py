@@ -1,4 +1,4 @@
-"""Connects to Temporal, with the data converter that every process uses."""
+"""The connection to Temporal, with the data converter of every process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,15 @@ DATA_CONVERTER = DataConverter(payload_converter_class=SparsePydantic)
 
 @dataclass(frozen=True, slots=True)
 class TemporalAddress:
-    """Where Temporal is and how to speak to it.
+    """Address and credentials of Temporal.
 
     Attributes:
         address: `host:port` of the frontend.
         namespace: The namespace, which must exist.
         task_queue: The queue that the workers poll.
         tls: Whether to use TLS.
-        ca, certificate, key: Paths of PEM files for TLS, where needed.
-        api_key: For Temporal Cloud and the like.
+        ca, certificate, key: Paths of PEM files for TLS; None without one.
+        api_key: API key, for example of Temporal Cloud.
     """
 
     address: str
@@ -36,7 +36,7 @@ class TemporalAddress:
     api_key: str | None = None
 
     def tls_config(self) -> TLSConfig | bool:
-        """The TLS settings as the SDK takes them."""
+        """Returns the TLS settings of the SDK."""
         if not (self.ca or self.certificate):
             return self.tls
         return TLSConfig(

@@ -1,4 +1,4 @@
-"""What Temporal's answers mean: one table from its errors to the product's."""
+"""The mapping of Temporal's client errors to domain errors."""
 
 from collections.abc import Awaitable
 
@@ -12,11 +12,11 @@ from taskforce.core.domain.ids import missing
 
 
 async def carried(update: Awaitable[DecisionOutcome]) -> DecisionOutcome:
-    """Waits for what an update of a request brings.
+    """Awaits the outcome of an update of a request.
 
     Raises:
         Conflict: The request refuses it; the code says why.
-        Missing: `request_not_found`: no workflow waits for it.
+        Missing: `request_not_found` when the request has no workflow.
         Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`.
     """
     try:
@@ -41,11 +41,11 @@ def _refused(error: WorkflowUpdateFailedError) -> DomainError:
 
 
 def mapped(error: RPCError, what: str) -> DomainError:
-    """What an error of Temporal's means for whoever asked.
+    """Maps an RPC error of Temporal.
 
     Args:
-        error: Its answer.
-        what: The thing that was asked for, for `<what>_not_found`.
+        error: The RPC error.
+        what: The noun for `<what>_not_found`.
     """
     if error.status is RPCStatusCode.NOT_FOUND:
         return missing(what)

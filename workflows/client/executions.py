@@ -1,4 +1,4 @@
-"""Workflow executions: how one is started, reached and listed, whatever it is about."""
+"""Workflow executions of any type: start, handle and list."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ MOST_ENDED = 500
 
 
 class WorkflowExecutions:
-    """The executions that the clients of the nouns start and reach.
+    """Starts and finds workflow executions, for the clients of each noun.
 
     Args:
         client: A connected client.
@@ -44,16 +44,16 @@ class WorkflowExecutions:
         noun: str,
         reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.REJECT_DUPLICATE,
     ) -> bool:
-        """Starts a workflow; one that runs already is left as it is.
+        """Starts a workflow; a running one is left as it is.
 
         Args:
-            run: The workflow.
-            given: Its input.
-            workflow_id: Its id.
-            attributes: Its search attributes.
-            summary: What the Temporal UI calls it.
-            noun: What it is about, for `<noun>_not_found`.
-            reuse: Whether one that has ended may be started again.
+            run: The workflow's run method.
+            given: The workflow's input.
+            workflow_id: The workflow id.
+            attributes: The search attributes.
+            summary: The label in the Temporal UI.
+            noun: The noun for `<noun>_not_found`.
+            reuse: Whether a closed workflow may be started again.
 
         Returns:
             False when it was started before.
@@ -81,11 +81,11 @@ class WorkflowExecutions:
     def handle(
         self, run: MethodAsyncSingleParam[Workflow, Any, Outcome], workflow_id: str
     ) -> WorkflowHandle[Workflow, Outcome]:
-        """Reaches an execution by its workflow's id, whether it is there or not."""
+        """Returns a handle by workflow id; the execution need not exist."""
         return self.client.get_workflow_handle_for(run, workflow_id)
 
     async def ended(self, workflow_type: str, since: datetime) -> Sequence[str]:
-        """Lists the workflow ids of executions that were terminated, or ran out of time, after a time.
+        """Lists the workflow ids of executions that were terminated, or timed out, after a time.
 
         Raises:
             Unavailable: `temporal_unavailable`.

@@ -1,4 +1,4 @@
-"""Ends what is still open of a tenant's workflow executions, and deletes them all, with their histories."""
+"""Deletes a tenant's workflow executions with their histories, and terminates open ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,18 +17,19 @@ DELETION = "TenantDeletion"
 LOOKS = 30
 LOOK_SECONDS = 0.5
 PATIENT_LOOKS = 4
-"""So many times what is open is left to close by itself."""
+"""Number of polls in which open executions are left to close by themselves."""
 ENDED = "Its tenant is deleted."
 
 _Execution = tuple[str, str]
 
 
 async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
-    """Has the server delete what is listed under the tenant, and waits a little for what has not closed yet.
+    """Requests the deletion of a tenant's executions, and waits a little for open ones to close.
 
-    What does not close by itself, a request that no run waits for or a delivery between two attempts, is terminated:
-    its rows are gone. The server takes a minute to delete, and lists what it deletes until then: what it has accepted
-    counts as deleted.
+    What does not close by itself, such as a request that no run waits for or a delivery between two attempts, is
+    terminated: its rows are gone. The server takes about a minute to delete, and lists executions until then: an
+        accepted
+    deletion counts as done.
 
     Args:
         client: A connected client.
@@ -57,14 +58,14 @@ async def forget_tenant(client: Client, tenant_id: str) -> Forgotten:
 
 
 async def _listed(client: Client, tenant_id: str) -> AsyncIterator[tuple[_Execution, bool]]:
-    # A tenant's id holds neither quotes nor backslashes.
+    # A tenant id holds neither quotes nor backslashes, so it cannot break out of the query.
     query = f"{TENANT.name} = '{tenant_id}' AND WorkflowType != '{DELETION}'"
     async for one in client.list_workflows(query, rpc_timeout=RPC_TIME):
         yield (one.id, one.run_id), one.status is not WorkflowExecutionStatus.RUNNING
 
 
 async def _end(client: Client, execution: _Execution) -> None:
-    """Terminates one, unless it has closed meanwhile, or this client may not."""
+    """Terminates an execution, unless it has closed meanwhile or permission is denied."""
     workflow_id, run_id = execution
     try:
         await client.get_workflow_handle(workflow_id, run_id=run_id).terminate(reason=ENDED, rpc_timeout=RPC_TIME)
@@ -74,7 +75,7 @@ async def _end(client: Client, execution: _Execution) -> None:
 
 
 async def _delete(client: Client, execution: _Execution) -> bool:
-    """Deletes one; False where this server, or this client, may not."""
+    """Deletes an execution; False when permission is denied or the server does not implement it."""
     workflow_id, run_id = execution
     request = DeleteWorkflowExecutionRequest(
         namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)

@@ -1,4 +1,4 @@
-"""What is done again and again, so that a crash, an outage or an operator leaves nothing half done."""
+"""Recovery: periodic sweeps that complete what a crash, an outage or an operator has left incomplete."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RecoveryStore(Store, Platform, Orphans, Protocol):
-    """The tenants' data, and what is seen of all tenants."""
+    """The tenants' rows, and look-ups across tenants."""
 
 
 class Workflows(Protocol):
@@ -67,16 +67,16 @@ class Workflows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPorts:
-    """What recovery needs.
+    """The dependencies of recovery.
 
     Attributes:
-        store: The tenants' data, and what is seen of all tenants.
+        store: The tenants' rows, and look-ups across tenants.
         workflows: The workflows.
-        run_cache: What runs are about.
-        lifecycle: Ends the rows of runs.
-        decisions: Ends the rows of requests.
+        run_cache: The specifications of runs.
+        lifecycle: Closes the rows of runs.
+        decisions: Closes the rows of requests.
         clock: The time.
-        audit_days: How long the audit log is kept; None for ever.
+        audit_days: Days that the audit log is kept; None for ever.
     """
 
     store: RecoveryStore
@@ -90,7 +90,7 @@ class RecoveryPorts:
 
 @asynccontextmanager
 async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
-    """While the block lasts: starts what a crash left unstarted, ends rows of terminated runs, seals logs, retains."""
+    """Runs the sweeps while the block lasts: late starts, rows of terminated workflows, sealing, retention."""
     store, clock = ports.store, ports.clock
     works: dict[Work, float] = {
         **dict.fromkeys(_late_starts(ports), SWEEP_SECONDS),
@@ -112,7 +112,7 @@ async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
 
 
 def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
-    """Makes the sweeps that start what a crash between commit and start has left behind."""
+    """Builds the sweeps that start workflows whose process crashed between commit and start."""
     store, workflows, clock = ports.store, ports.workflows, ports.clock
 
     async def start_run(tenant_id: str, run_id: str) -> bool:
@@ -143,14 +143,14 @@ def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
 
 
 def _late_cancellations(ports: RecoveryPorts) -> Work:
-    """Makes the sweep that cancels runs which somebody wanted cancelled and did not live to cancel."""
+    """Builds the sweep that cancels runs whose requester crashed between commit and cancellation."""
     runs = ports.workflows.runs
 
     async def cancel(tenant_id: str, run_id: str) -> bool:
         try:
             await runs.cancel(tenant_id, run_id)
         except Missing:
-            # Not started yet; the row of one that was ended from outside is settled elsewhere.
+            # Not started yet: a workflow must exist to close the row. Terminated ones are settled by another sweep.
             await runs.start(await ports.run_cache.get(tenant_id, run_id))
             with suppress(Missing):
                 await runs.cancel(tenant_id, run_id)
@@ -167,7 +167,7 @@ def _late_cancellations(ports: RecoveryPorts) -> Work:
 
 
 def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
-    """Makes the sweeps that end rows whose workflow an operator has terminated: nobody else is left to do it."""
+    """Builds the sweeps that close rows whose workflow was terminated and cannot close them itself."""
     store, workflows, clock = ports.store, ports.workflows, ports.clock
     settled: set[tuple[str, str]] = set()
 

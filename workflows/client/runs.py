@@ -1,4 +1,4 @@
-"""The workflows of runs, in Temporal."""
+"""The Temporal client of runs."""
 
 from datetime import datetime
 
@@ -18,7 +18,7 @@ class RunClient(RunWorkflows):
     """Starts, signals, cancels and queries the workflows of runs.
 
     Args:
-        executions: The executions in Temporal.
+        executions: The workflow executions.
     """
 
     def __init__(self, executions: WorkflowExecutions) -> None:
@@ -37,7 +37,7 @@ class RunClient(RunWorkflows):
         )
 
     async def cancel(self, tenant_id: str, run_id: str) -> None:
-        """Asks the run to end; it tells its model call and its tools."""
+        """Requests a run's cancellation, which reaches its model call and its tools."""
         try:
             await self._handle(tenant_id, run_id).cancel(rpc_timeout=RPC_TIME)
         except RPCError as error:
@@ -51,10 +51,10 @@ class RunClient(RunWorkflows):
             raise mapped(error, "run") from error
 
     async def progress(self, tenant_id: str, run_id: str) -> RunProgress:
-        """Asks the workflow what it is doing; needs a worker.
+        """Queries a run's progress; needs a running worker.
 
         Raises:
-            Missing: It has no workflow.
+            Missing: The run has no workflow.
             Unavailable: Temporal does not answer.
         """
         try:

@@ -1,4 +1,4 @@
-"""The workflows that delete tenants, and the histories that they delete, in Temporal."""
+"""The Temporal client of tenant deletions and of the histories that they delete."""
 
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.service import RPCError
@@ -14,10 +14,10 @@ from workflows.tenant_deletion import TenantDeletion
 
 
 class TenantClient(TenantWorkflows):
-    """Starts the deletion of tenants, and deletes what Temporal keeps of them.
+    """Starts the deletion of tenants, and deletes their workflow histories.
 
     Args:
-        executions: The executions in Temporal.
+        executions: The workflow executions.
     """
 
     def __init__(self, executions: WorkflowExecutions) -> None:
@@ -36,7 +36,7 @@ class TenantClient(TenantWorkflows):
         )
 
     async def forget(self, tenant_id: str) -> Forgotten:
-        """Deletes the closed executions of a tenant, as far as the server lets us; see `history_deletion`."""
+        """Deletes the executions of a tenant, as far as the server permits; see `history_deletion`."""
         try:
             return await history_deletion.forget_tenant(self._executions.client, tenant_id)
         except RPCError as error:

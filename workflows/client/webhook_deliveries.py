@@ -1,4 +1,4 @@
-"""The workflows of deliveries to webhooks, in Temporal."""
+"""The Temporal client of deliveries to webhooks."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ class DeliveryClient(DeliveryWorkflows):
     """Starts the workflows of deliveries.
 
     Args:
-        executions: The executions in Temporal.
+        executions: The workflow executions.
     """
 
     def __init__(self, executions: WorkflowExecutions) -> None:

@@ -1,7 +1,7 @@
-"""How workflows call activities: timeouts and retries in one place.
+"""Calls of activities by workflows, with their timeouts and retry policies.
 
-Local activities hold the workflow task, so they get seconds; when the world is slower than that (a database that
-restarts), the same activity runs as a regular one, which waits as long as it takes.
+A local activity holds the workflow task, so it gets seconds; when it is slower (a database that restarts), the same
+activity is run as a regular one, which may take as long as it needs.
 """
 
 from datetime import timedelta
@@ -27,12 +27,12 @@ Result = TypeVar("Result")
 
 LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3)
 PATIENT = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=20))
-# The run itself makes a failed call again, and says so; see `workflows/model_retries.py`.
+# The run itself retries, so that its status shows the next attempt; see `workflows/model_retries.py`.
 ONCE = RetryPolicy(maximum_attempts=1)
 LOCAL_TIME = timedelta(seconds=5)
 ROW_TIME = timedelta(seconds=60)
 DECISION_PATIENCE = timedelta(minutes=2)
-"""For so long a decision is tried before whoever has made it is told that it could not be taken."""
+"""Time in which the activities of a decision are retried before its update fails."""
 MODEL_TIME = timedelta(minutes=10)
 MODEL_PATIENCE = timedelta(minutes=30)
 SEND = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
@@ -52,17 +52,17 @@ async def run_local(
     """Runs an idempotent activity that takes milliseconds.
 
     Args:
-        activity: Its name.
-        message: Its input.
-        result: The type of what it returns; None for nothing.
-        time: Time for the local attempt.
-        patience: Time for the regular activity that follows a slow one; None waits for as long as it takes.
+        activity: The activity's name.
+        message: The activity's input.
+        result: Type of the result; None for none.
+        time: Timeout of the local activity.
+        patience: Timeout of the regular activity that follows a slow local one; None waits without end.
 
     Returns:
-        What the activity returned.
+        The activity's result.
 
     Raises:
-        FailureError: The activity said no, in a way that a retry does not change.
+        FailureError: The activity refused (not retryable), or the patience is over.
     """
     try:
         value: Result = await _local(activity, message, result, time)
@@ -89,20 +89,20 @@ async def run_regular(
     patience: timedelta | None = None,
     summary: str | None = None,
 ) -> Result:
-    """Runs an idempotent activity that may take as long as it takes, seen in the Temporal UI.
+    """Runs an idempotent activity as a regular one, visible in the Temporal UI.
 
-    A worker that dies meanwhile is noticed by its silence, long before the time of the attempt is over.
+    A dead worker is noticed by its missing heartbeats, long before the timeout of the attempt.
 
     Args:
-        activity: Its name.
-        message: Its input.
-        result: The type of what it returns; None for nothing.
-        time: Time for each attempt.
-        patience: Time for all attempts; None waits for as long as it takes.
-        summary: What the Temporal UI calls it.
+        activity: The activity's name.
+        message: The activity's input.
+        result: Type of the result; None for none.
+        time: Timeout of each attempt.
+        patience: Timeout of all attempts together; None waits without end.
+        summary: Its label in the Temporal UI.
 
     Raises:
-        ActivityError: The activity said no, or the time is over.
+        ActivityError: The activity refused, or the patience is over.
     """
     value: Result = await workflow.execute_activity(
         activity,
@@ -118,7 +118,7 @@ async def run_regular(
 
 
 async def call_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:
-    """Makes one attempt of `call_model`, within the time that the run has left.
+    """Makes one attempt of `call_model`, within the run's remaining time.
 
     Raises:
         ActivityError: The model refused, failed, or did not answer in time.
@@ -131,18 +131,20 @@ async def call_model(message: BaseModel, result: type[Result], left: timedelta) 
         schedule_to_close_timeout=min(MODEL_PATIENCE, left),
         heartbeat_timeout=HEARTBEAT,
         retry_policy=ONCE,
+        # Waits for the activity to stop, so that it records the tokens of a cancelled call.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
     return reply
 
 
 async def run_tool(message: BaseModel, result: type[Result], tool: str, time: timedelta, left: timedelta) -> Result:
-    """Runs a tool that is slow or touches the world as a regular activity, named by its tool in the Temporal UI."""
+    """Runs a slow tool, or one with outside effects, as a regular activity labelled by its tool."""
     outcome: Result = await workflow.execute_activity(
         "run_tool",
         message,
         result_type=result,
         start_to_close_timeout=time,
+        # A tool gets its whole timeout, also where the run has less time left.
         schedule_to_close_timeout=max(left, time),
         heartbeat_timeout=HEARTBEAT,
         retry_policy=PATIENT,
@@ -153,7 +155,7 @@ async def run_tool(message: BaseModel, result: type[Result], tool: str, time: ti
 
 
 async def deliver(message: BaseModel, result: type[Result], summary: str) -> Result:
-    """Makes one attempt to deliver to a webhook. A refusal is a result; only our own parts are retried."""
+    """Makes one attempt of a delivery. The receiver's refusal is a result; only failures of our own are retried."""
     outcome: Result = await workflow.execute_activity(
         "attempt_delivery",
         message,
@@ -168,19 +170,19 @@ async def deliver(message: BaseModel, result: type[Result], summary: str) -> Res
 
 
 def refusal(error: BaseException) -> ApplicationError | None:
-    """The failure that retrying does not change, if that is what an activity's error holds."""
+    """Returns the non-retryable failure that an activity's error holds; None when it holds none."""
     cause = error.cause if isinstance(error, ActivityError) else error
     return cause if isinstance(cause, ApplicationError) and cause.non_retryable else None
 
 
 def is_refusal(error: BaseException, code: str) -> bool:
-    """Whether the failure says no with a certain code."""
+    """Tells whether an error holds a non-retryable failure with a code."""
     refused = refusal(error)
     return refused is not None and refused.type == code
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an activity that is made once failed in a way that another attempt may change."""
+    """Tells whether another attempt of an activity may succeed."""
     cause = error.cause if isinstance(error, ActivityError) else None
     if isinstance(cause, exceptions.TimeoutError):
         return cause.type in {TimeoutType.HEARTBEAT, TimeoutType.START_TO_CLOSE}
@@ -188,24 +190,21 @@ def may_pass(error: BaseException) -> bool:
 
 
 def asked_wait(error: BaseException) -> float | None:
-    """Seconds that a failure asks to wait before the next attempt."""
+    """Returns the seconds that a failure asks to wait before the next attempt; None when it does not."""
     cause = error.cause if isinstance(error, ActivityError) else None
     delay = cause.next_retry_delay if isinstance(cause, ApplicationError) else None
     return None if delay is None else delay.total_seconds()
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether the activity was given up because its time was over, or would have been before the next attempt."""
+    """Tells whether an activity timed out, or would have before its next attempt."""
     return isinstance(error, ActivityError) and (
         error.retry_state is RetryState.TIMEOUT or isinstance(error.cause, exceptions.TimeoutError)
     )
 
 
 def failure_kind(error: BaseException) -> str | None:
-    """Reads the kind of the domain's error that an activity's failure holds; None where it holds none.
-
-    Failures that older workers have recorded do not say it.
-    """
+    """Returns the error kind that an activity's failure holds; None for failures recorded by older workers."""
     found = None
     cause: BaseException | None = error
     while cause is not None:
@@ -216,7 +215,7 @@ def failure_kind(error: BaseException) -> str | None:
 
 
 def last_failure(error: BaseException) -> tuple[str, str]:
-    """Code and message of the innermost failure that an activity's error holds, for the run's row."""
+    """Returns code and message of the innermost failure of an activity's error, for the run's row."""
     silent = "model_unavailable" if getattr(error, "activity_type", None) == "call_model" else "internal"
     found = (silent, str(error))
     cause: BaseException | None = error

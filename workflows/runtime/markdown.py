@@ -1,25 +1,26 @@
-"""Other people's words in what the Temporal UI renders as Markdown, in an operator's browser."""
+"""Escaping of untrusted text for the Temporal UI, which renders Markdown in an operator's browser."""
 
 import re
 
 SUMMARY_BYTES = 400
-"""What Temporal takes of a summary."""
+"""Longest summary that Temporal accepts, in bytes."""
 
 _MARKUP = re.compile(r"([\\`*_\[\]()<>#|!~&@]|:(?=//)|(?<=\bwww)\.)", re.IGNORECASE)
-# A list or a rule begins so, where the text begins a line.
+# Markup of lists and rules, which counts at the beginning of a line only.
 _BEGINNING = re.compile(r"^(\d{0,9})([-+=.])")
 
 
 def escaped(text: str) -> str:
-    """A text on one line, shown as it was written: no link, image, element, list or emphasis of its own."""
+    """Escapes a text to one line of literal Markdown, without links, images, elements, lists or emphasis."""
     one_line = " ".join(text.split())
     return _BEGINNING.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", one_line))
 
 
 def summary(text: str) -> str:
-    """A text as `escaped` shows it, cut to what Temporal takes of a summary."""
+    """Escapes a text and cuts it to the longest summary that Temporal accepts."""
     shown = escaped(text)
     while len(shown.encode("utf-8", "replace")) > SUMMARY_BYTES:
+        # The text is cut before it is escaped: a cut of escaped text could end within an escape.
         text = text[: len(text) * 9 // 10]
         shown = f"{escaped(text)}…"
     return shown

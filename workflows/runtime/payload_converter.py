@@ -1,4 +1,4 @@
-"""How messages become payloads: small, and whatever somebody sends as a signal can at least be refused."""
+"""The payload converter: omits unset fields, and decodes malformed signals to a marker."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,19 +8,19 @@ from temporalio.contrib.pydantic import PydanticPayloadConverter, ToJsonOptions
 
 
 class Undecodable:
-    """Stands for a payload that cannot be read."""
+    """Marks an undecodable payload."""
 
 
 class SparsePydantic(PydanticPayloadConverter):
-    """Leaves unset fields out, which keeps histories small."""
+    """Serializes without unset fields, which keeps histories small."""
 
     def __init__(self) -> None:
         super().__init__(ToJsonOptions(exclude_unset=True))
 
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
-        """Reads payloads; where nobody says of what type they are, as with our signals, also those that are none.
+        """Decodes payloads; without type hints, as for signals, an undecodable one becomes `Undecodable`.
 
-        The SDK drops a signal that it cannot read, and nobody would hear of it.
+        The SDK would drop such a signal, and it could not be audited.
         """
         if type_hints is not None:
             return super().from_payloads(payloads, type_hints)
@@ -35,5 +35,5 @@ class SparsePydantic(PydanticPayloadConverter):
 
 
 def is_readable(payload: Sequence[object]) -> bool:
-    """Whether all of a signal's arguments could be read."""
+    """Tells whether all arguments of a signal were decoded."""
     return not any(isinstance(one, Undecodable) for one in payload)

@@ -1,4 +1,4 @@
-"""The search attributes by which operators find runs and requests in the Temporal UI. Ten Keywords are all there is."""
+"""Search attributes by which operators find workflows in the Temporal UI. A namespace holds ten Keywords at most."""
 
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
@@ -14,5 +14,5 @@ ALL = (TENANT, AGENT, USER, STATUS, WAITING_FOR, APPROVAL_TYPE, APPROVAL_STATUS)
 
 
 def value(key: SearchAttributeKey[str], text: str | None) -> SearchAttributeUpdate[str]:
-    """Sets an attribute, or takes it away."""
+    """Sets an attribute, or unsets it for None."""
     return key.value_unset() if text is None else key.value_set(text)

@@ -1,4 +1,4 @@
-"""JSON in its one canonical form (RFC 8785), so that equal content has equal hashes wherever it is computed."""
+"""Canonical JSON (RFC 8785), so that equal content has equal hashes wherever they are computed."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ _LEAST_PLAIN_POINT = -5
 
 
 def canonical_json(value: object) -> str:
-    """Writes JSON-compatible content in canonical form: keys sorted, no spaces, each number in one spelling.
+    """Serializes JSON-compatible content in canonical form: keys sorted, no spaces, each number in one spelling.
 
-    A whole number that has not been a float keeps all of its digits, where the RFC would round it to a double.
+    An `int` keeps all of its digits, where the RFC would round it to a double.
 
     Args:
-        value: What a JSON parser returned; every number in it is finite.
+        value: Parsed JSON with finite numbers only.
     """
     if isinstance(value, Mapping):
         members = sorted(value.items(), key=lambda member: _units(member[0]))
@@ -31,15 +31,15 @@ def canonical_json(value: object) -> str:
 
 
 def canonical_hash(value: object) -> str:
-    """SHA-256 in hex over the canonical form."""
+    """Returns the SHA-256 in hex over the canonical form."""
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_exact(number: float) -> bool:
-    """Whether the canonical form says exactly this number, so that no other number has the same.
+    """Tells whether the canonical form represents a number exactly, so that no other number has the same form.
 
     Args:
-        number: A whole number, or a float.
+        number: An int or a float.
     """
     if not isinstance(number, int) or abs(number) < 10**_MOST_DIGITS:
         return isfinite(number)
@@ -50,7 +50,7 @@ def is_exact(number: float) -> bool:
 
 
 def _units(name: str) -> bytes:
-    # In the order of UTF-16's code units, as JavaScript sorts.
+    # RFC 8785, section 3.2.3: keys are sorted by UTF-16 code units, not by code points.
     return name.encode("utf-16-be", "surrogatepass")
 
 
@@ -67,7 +67,7 @@ def _number(value: object) -> str:
 
 
 def _as_javascript(number: float) -> str:
-    """The shortest digits that say the number, laid out as ECMAScript does."""
+    """Formats the shortest digits that round-trip, as ECMAScript's `Number::toString` does."""
     sign, figures, exponent = Decimal(repr(number)).normalize().as_tuple()
     digits, minus = "".join(map(str, figures)), "-" if sign and number else ""
     point = len(digits) + int(exponent)

@@ -1,4 +1,4 @@
-"""Reading JSON that somebody wrote by hand: every problem at once, each with its place, and a hint where one helps."""
+"""A reader of documents written by hand: collects all problems, each with its path and, where possible, a hint."""
 
 import difflib
 import json
@@ -20,11 +20,11 @@ _SHOWN = 64
 
 @dataclass(slots=True)
 class Problems:
-    """What is wrong with a document, in the order in which it was found.
+    """The problems of a document, in the order found.
 
     Args:
         code: The code of the error, for example `policy_invalid`.
-        what: What it is, for people, for example `policy document`.
+        what: The noun for the message, for example `policy document`.
     """
 
     code: str
@@ -33,14 +33,14 @@ class Problems:
     uncounted: int = 0
 
     def add(self, path: str, text: str) -> None:
-        """Notes a problem; of very many, only how many there are."""
+        """Adds a problem; beyond `MAX_PROBLEMS` they are only counted."""
         if len(self.found) < MAX_PROBLEMS:
             self.found.append({"path": path or "document", "problem": text})
         else:
             self.uncounted += 1
 
     def weigh(self, document: object, most: int) -> None:
-        """Notes what no `jsonb` column, no hash or no walk could take, and what is too long."""
+        """Checks nesting, numbers and length, so that the document can be stored, hashed and walked through."""
         try:
             check_document(document, "document")
             length = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
@@ -51,15 +51,15 @@ class Problems:
             self.add("", f"must have at most {most} characters, not {length}.")
 
     def hint(self, word: str, known: Iterable[str]) -> str:
-        """What may have been meant by a word, as a sentence, or nothing."""
-        # Looking for the closest of many names takes long; a document made of nonsense gets a few hints only.
+        """Returns a suggestion for a misspelt name as a sentence, or an empty text."""
+        # Each search for close matches is costly, so a hostile document gets a bounded number of hints.
         if len(self.found) >= _MAX_HINTS:
             return ""
         close = difflib.get_close_matches(word[:_SHOWN], list(known), n=1)
         return f" Did you mean '{close[0]}'?" if close else ""
 
     def refuse(self) -> None:
-        """Ends the reading if anything was wrong.
+        """Requires that no problem was found.
 
         Raises:
             Invalid: Of this code; `details["problems"]` lists the first 1,000 of `details["count"]`.
@@ -73,18 +73,20 @@ class Problems:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A value with its place in the document. A wrong one is told of and read as an empty one, so reading goes on."""
+    """A value with its path in the document. A wrong value is a problem and is read as an empty one, so reading goes
+    on.
+    """
 
     value: object
     path: str
     problems: Problems
 
     def say(self, text: str) -> None:
-        """Notes a problem of this value."""
+        """Adds a problem of this value."""
         self.problems.add(self.path, text)
 
     def fields(self, needed: Collection[str], optional: Collection[str] = ()) -> dict[str, "Part"]:
-        """The values of an object by name; others than these are problems."""
+        """Reads an object: its values by name; missing needed names and unknown names are problems."""
         if not isinstance(self.value, Mapping):
             self.say("must be an object.")
             return {}
@@ -102,14 +104,14 @@ class Part:
         return f"{self.path}.{word}" if self.path else word
 
     def one_of(self, names: Collection[str]) -> str | None:
-        """Which one of these an object has; having none or several is a problem."""
+        """Returns the only one of these names that an object has; none or several is a problem."""
         chosen = [name for name in names if isinstance(self.value, Mapping) and name in self.value]
         if len(chosen) != 1 and isinstance(self.value, Mapping):
             self.say(f"must have exactly one of {', '.join(names)}.")
         return chosen[0] if len(chosen) == 1 else None
 
     def items(self, most: int, least: int = 1) -> list["Part"]:
-        """The values of a list."""
+        """Reads a list: its values with their paths."""
         if not isinstance(self.value, list | tuple):
             self.say("must be a list.")
             return []
@@ -120,7 +122,7 @@ class Part:
         return [Part(one, f"{self.path}[{at}]", self.problems) for at, one in enumerate(self.value[:most])]
 
     def text(self, longest: int = MAX_TEXT) -> str:
-        """A text that is not empty, on one line."""
+        """Reads a non-empty text on one line."""
         if not isinstance(self.value, str) or not 0 < len(self.value) <= longest:
             self.say(f"must be a text of 1 to {longest} characters.")
         elif any(unicodedata.category(letter) in ("Cc", "Cs") for letter in self.value):
@@ -130,15 +132,15 @@ class Part:
         return ""
 
     def texts(self) -> frozenset[str]:
-        """The texts of a list that is not empty."""
+        """Reads a non-empty list of texts."""
         return frozenset(part.text() for part in self.items(MAX_VALUES))
 
     def names(self, least: int = 0) -> tuple[str, ...]:
-        """The texts of a short list, each once, in alphabetical order."""
+        """Reads a short list of texts, without duplicates, in alphabetical order."""
         return tuple(sorted({part.text() for part in self.items(MAX_NAMES, least)} - {""}))
 
     def choice(self, known: Collection[str], among: str = "") -> str:
-        """One of the words that are known."""
+        """Reads one of the known words."""
         if isinstance(self.value, str) and self.value in known:
             return self.value
         hint = self.problems.hint(self.value, known) if isinstance(self.value, str) else ""
@@ -146,13 +148,13 @@ class Part:
         return ""
 
     def flag(self) -> bool:
-        """True or false."""
+        """Reads a boolean; a wrong value is read as false."""
         if not isinstance(self.value, bool):
             self.say("must be true or false.")
         return self.value is True
 
     def number(self, least: int, most: int) -> int:
-        """A whole number in a range; a wrong one is read as the least."""
+        """Reads a whole number in a range; a wrong one is read as the least."""
         if isinstance(self.value, int) and not isinstance(self.value, bool) and least <= self.value <= most:
             return self.value
         self.say(f"must be a whole number from {least} to {most}.")
@@ -160,6 +162,6 @@ class Part:
 
 
 def shown(value: object) -> str:
-    """A value as a message quotes it, short."""
+    """Quotes a value for a message, shortened."""
     text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""Where the agents come from that a deployment brings along, and what it adds to those of the catalog."""
+"""The protocol of the deployment's own agents, and of its defaults for agents of the catalog."""
 
 from typing import Protocol
 
@@ -6,10 +6,10 @@ from taskforce.core.domain.runs.selection import AgentSelector, ResolvedVersion,
 
 
 class AgentSource(Protocol):
-    """The deployment's own agents."""
+    """The agents of the deployment's profiles."""
 
     def choose(self, asked: AgentSelector) -> SelectedAgent:
-        """Resolves and pins an agent of the deployment's.
+        """Resolves an agent of the deployment and pins its definition for a run.
 
         Raises:
             Missing: `agent_not_found` or `profile_not_found`.
@@ -18,18 +18,18 @@ class AgentSource(Protocol):
         ...
 
     def pinned(self, asked: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
-        """Completes a version of the catalog by what it leaves open and the deployment says.
+        """Completes a catalog version with the deployment's defaults and pins it for a run.
 
         Raises:
-            Invalid: `limit_exceeds_agent`; `model_pinned` when another model is asked for than the version names;
+            Invalid: `limit_exceeds_agent`; `model_pinned` when a model other than the version's is requested;
                 `profile_invalid`, `model_name_invalid` or `model_not_offered`.
         """
         ...
 
     def agent_id(self, agent_id: str | None, profile: str | None) -> str | None:
-        """Finds the id of the agent that is named by its id, by its profile, or not at all; None for none."""
+        """Returns the id of the agent named by id, by profile, or by neither (the default); None when there is none."""
         ...
 
     def knows(self, agent_id: str) -> bool:
-        """Tells whether an agent of the deployment's has this id; it goes before one of the catalog's."""
+        """Tells whether an agent of the deployment has this id; it takes precedence over one of the catalog."""
         ...

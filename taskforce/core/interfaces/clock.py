@@ -1,17 +1,17 @@
-"""The clock that is injected wherever the time matters."""
+"""The protocol of the clock, which is injected wherever the time matters."""
 
 from datetime import UTC, datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """The time, as an argument that tests can choose."""
+    """Returns the time; tests pass one of their own."""
 
     def __call__(self) -> datetime:
-        """Now, UTC."""
+        """Returns the time now, UTC."""
         ...
 
 
 def utc_now() -> datetime:
-    """The time, for everything that takes a clock."""
+    """Returns the system's time, UTC."""
     return datetime.now(UTC)

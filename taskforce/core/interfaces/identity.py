@@ -1,4 +1,4 @@
-"""Who is asking, for which tenant, and with which rights: value types that callers and adapters share.
+"""Value types of identity and access: tenants, users, roles, permissions and policy decisions.
 
 The twenty permissions and the five system roles are those of the guide (3.3 and Appendix A), and no more.
 """
@@ -18,10 +18,10 @@ _TENANT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def checked_tenant_id(value: object) -> str:
-    """Returns a tenant id that is safe in keys, workflow ids and session ids.
+    """Requires a tenant id that is safe in keys, workflow ids and session ids, and returns it.
 
     Args:
-        value: What claims to be a tenant id.
+        value: The value as sent.
 
     Returns:
         The same value.
@@ -37,7 +37,7 @@ def checked_tenant_id(value: object) -> str:
 
 
 class Permission(Enum):
-    """What a role can allow."""
+    """A permission of a role, `<resource>:<action>`."""
 
     AGENT_CREATE = "agent:create"
     AGENT_READ = "agent:read"
@@ -67,7 +67,7 @@ class Permission(Enum):
 
 
 class ResourceType(Enum):
-    """What a permission is about; the part of its value before the colon."""
+    """The kind of resource of a permission: the part of its value before the colon."""
 
     AGENT = "agent"
     SESSION = "session"
@@ -99,13 +99,13 @@ def _permissions(values: Iterable[Permission]) -> frozenset[Permission]:
 
 @dataclass(frozen=True)
 class TenantContext:
-    """An organisation whose data stands apart from everybody else's.
+    """An organisation, whose data is isolated from all others'.
 
     Attributes:
-        tenant_id: 1 to 64 of `A-Za-z0-9._-`.
-        name: For people.
-        settings: Limits and switches that the product enforces, for example `max_agents`.
-        metadata: Facts that the product keeps and does not read.
+        tenant_id: 1 to 64 characters of `A-Za-z0-9._-`.
+        name: Display name.
+        settings: Limits and feature switches that the product enforces, for example `max_agents`.
+        metadata: Stored as sent, never read.
 
     Raises:
         Invalid: `tenant_id_invalid`.
@@ -124,16 +124,16 @@ class TenantContext:
 
 @dataclass(frozen=True)
 class UserContext:
-    """A person or service account together with the rights that it has now.
+    """A person or service account with its rights at one moment.
 
     Attributes:
         user_id: Opaque and stable; a token's `sub`.
         tenant_id: The only tenant that it acts in.
-        username: For people.
-        email: Where known.
-        roles: Names of its roles; any iterable is accepted, a frozenset is kept.
-        permissions: What it may do; not derived from `roles` here, see `taskforce.core.domain.identity.users`.
-        attributes: Further plain facts, for example `department`.
+        username: Display name.
+        email: E-mail address; None when not known.
+        roles: Ids of its roles; any iterable is accepted, a frozenset is stored.
+        permissions: Its permissions; not derived from `roles` here, see `taskforce.core.domain.identity.users`.
+        attributes: Further facts for policies, for example `department`.
 
     Raises:
         Invalid: `tenant_id_invalid`, `roles_invalid` or `permissions_invalid`.
@@ -154,28 +154,28 @@ class UserContext:
         object.__setattr__(self, "attributes", dict(self.attributes))
 
     def has_permission(self, permission: Permission) -> bool:
-        """Says whether this permission is held; no role, not even admin, implies one that is not listed."""
+        """Tells whether a permission is held; no role, not even admin, implies one that is not listed."""
         return permission in self.permissions
 
     def is_admin(self) -> bool:
-        """Says whether the user holds the role `admin` of its tenant."""
+        """Tells whether the user holds the role `admin` of its tenant."""
         return "admin" in self.roles
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a credential that we believe says about its bearer; rights are decided elsewhere.
+    """The claims of a verified credential about its bearer; rights are decided elsewhere.
 
     Attributes:
         user_id: Opaque and stable within the tenant.
-        tenant_id: The tenant that the credential is for.
-        username: For people; the user id where nothing better is known.
-        email: Where known.
-        roles: Role names as claimed.
-        issuer: Who vouches for it.
-        issued_at: When it was issued, UTC.
-        expires_at: From when it is no longer believed, UTC.
-        attributes: Further plain claims.
+        tenant_id: The tenant of the credential.
+        username: Display name; the user id where no name is known.
+        email: E-mail address; None when not known.
+        roles: Claimed role ids.
+        issuer: The issuer of the credential.
+        issued_at: Time of issue, UTC.
+        expires_at: Time of expiry, UTC, excluded.
+        attributes: Further claims.
 
     Raises:
         Invalid: `tenant_id_invalid` or `roles_invalid`.
@@ -201,13 +201,13 @@ class Role:
     """A named set of permissions.
 
     Attributes:
-        role_id: The name that users' role sets hold: `admin`, or `custom:data_analyst`.
-        name: For people.
-        description: For people.
-        permissions: What it allows; any iterable is accepted, a frozenset is kept.
-        tenant_id: The tenant that it belongs to; None for a system role.
-        is_system_role: Whether it is one of the five that cannot be changed.
-        metadata: Facts that the product keeps and does not read.
+        role_id: The id that users hold: `admin`, or `custom:data_analyst`.
+        name: Display name.
+        description: Display text.
+        permissions: Its permissions; any iterable is accepted, a frozenset is stored.
+        tenant_id: The tenant that it belongs to; None for a role of the system or a profile.
+        is_system_role: Whether it is one of the five system roles, which cannot be changed.
+        metadata: Stored as sent, never read.
 
     Raises:
         Invalid: `tenant_id_invalid` or `permissions_invalid`.
@@ -272,11 +272,11 @@ SYSTEM_ROLES: Mapping[str, Role] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class PolicyDecision:
-    """The answer to one access request.
+    """The decision of a policy engine on one access request.
 
     Attributes:
-        allowed: Whether it may happen.
-        reason: Why, for logs and for the person who asks.
+        allowed: Whether the action is allowed.
+        reason: The reason, for logs and for the user.
     """
 
     allowed: bool
@@ -284,7 +284,7 @@ class PolicyDecision:
 
 
 class PolicyEngineProtocol(Protocol):
-    """Evaluates access requests."""
+    """The protocol of a policy engine."""
 
     async def evaluate(
         self,
@@ -294,16 +294,16 @@ class PolicyEngineProtocol(Protocol):
         resource_id: str | None = None,
         context: Mapping[str, object] | None = None,
     ) -> PolicyDecision:
-        """Decides whether a user may do something to a resource.
+        """Decides whether a user may perform an action on a resource.
 
         Args:
-            user: Who asks.
-            action: The permission that it takes.
-            resource_type: What kind of thing it is about.
-            resource_id: Which one; None for all of the kind.
+            user: The user.
+            action: The permission that the action requires.
+            resource_type: The kind of resource.
+            resource_id: Id of the resource; None for all of the kind.
             context: Further facts about the request.
 
         Returns:
-            A decision with its reason; a denial is a decision, not an error.
+            The decision with its reason; a denial is a decision, not an error.
         """
         ...

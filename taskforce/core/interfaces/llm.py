@@ -1,4 +1,4 @@
-"""The shape of a conversation with a model, and the protocol that `infrastructure/llm` fulfils."""
+"""Value types of a conversation with a model, and the protocol that `infrastructure/llm` implements."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from taskforce.core.interfaces.tools import ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
 Finish = Literal["stop", "length", "content_filter"]
-"""Why a reply ended: the model was done, a limit of its length cut it off, or the provider's filter did."""
+"""Why a reply ended: the model finished, a length limit cut it, or the provider's content filter did."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedCall:
-    """One tool call as the model asked for it.
+    """A tool call as the model requested it.
 
     Attributes:
-        id: The model's own name for the call; ties the observation to it.
-        name: The tool's name: one that was offered where the model's spelling leads to one alone, else as the model
-            wrote it; it may not exist.
+        id: The model's id of the call, which links the observation to it.
+        name: The tool's name: an offered one where the model's spelling matches exactly one, else as the model wrote
+            it; it may not exist.
         arguments: The raw JSON text; it may be malformed.
     """
 
@@ -31,11 +31,11 @@ class RequestedCall:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What a model wrote before its reply, in a field of its own. Some providers refuse the next request without it.
+    """A model's reasoning before its reply. Some providers refuse the next request without it.
 
     Attributes:
-        model: The LiteLLM name of the model; no other is sent it.
-        field: The field of the message that held it, for example `reasoning_content`.
+        model: LiteLLM name of the model; the reasoning is sent to no other.
+        field: Name of the message field that held it, for example `reasoning_content`.
         text: The reasoning.
     """
 
@@ -46,7 +46,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message of the conversation, in the OpenAI chat vocabulary that LiteLLM speaks."""
+    """A message of the conversation, in the OpenAI chat format that LiteLLM uses."""
 
     role: Role
     content: str
@@ -57,16 +57,16 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What one step asks of a model.
+    """The model request of one step.
 
     Attributes:
-        models: LiteLLM model names, the preferred first; the rest are tried in order when one is unavailable, finds
-            the conversation too long or refuses its content.
+        models: LiteLLM model names, the preferred first; the next is tried when one is unavailable, finds the
+            conversation too long or refuses its content.
         messages: The conversation, oldest first.
-        tools: Tools offered; empty when the model shall answer in words.
+        tools: Offered tools; empty when the model shall answer with text.
         temperature: Sampling temperature; None leaves the provider's default.
         max_tokens: Cap of the reply in tokens; None leaves the provider's default.
-        timeout_seconds: Time for one call to one model.
+        timeout_seconds: Timeout of one call to one model, in seconds.
     """
 
     models: tuple[str, ...]
@@ -79,15 +79,15 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One call that was made to a model, for the usage records.
+    """One call to a model, for the usage records.
 
     Attributes:
         model: The LiteLLM name that was called.
         input_tokens: Tokens of the prompt, cached ones included.
         output_tokens: Tokens of the reply.
-        cached_tokens: Those input tokens that the provider served from its cache.
-        duration_ms: Milliseconds from request to last token.
-        failed: The error's code when the call brought no usable reply: its tokens are wasted.
+        cached_tokens: Input tokens that the provider served from its cache.
+        duration_ms: Milliseconds from the request to the last token.
+        failed: Error code when the call brought no usable reply and its tokens are wasted; else None.
     """
 
     model: str
@@ -100,14 +100,14 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """A usable reply: words, tool calls, or both.
+    """A usable reply: text, tool calls, or both.
 
     Attributes:
-        text: The model's words; its thought when it also calls tools, its answer when it does not.
-        tool_calls: The calls it asks for.
-        calls: Every call made to get here, failed ones first, the one that replied last.
-        finish: Why it ended; an answer whose finish is not `stop` is not complete.
-        reasoning: What the model wrote before the reply, to be sent back with it.
+        text: The text: the answer, or remarks beside tool calls.
+        tool_calls: The requested calls.
+        calls: All calls that were made for it, failed ones first.
+        finish: Why it ended; an answer whose finish is not `stop` is incomplete.
+        reasoning: The reasoning before the reply, to be sent back with it.
     """
 
     text: str
@@ -118,20 +118,20 @@ class ModelReply:
 
 
 class ModelFailure(DomainError):
-    """No usable reply came.
+    """Raised when no usable reply came.
 
     Attributes:
-        calls: The calls that were made before giving up; their tokens are recorded as wasted.
+        calls: The calls that were made; their tokens are recorded as wasted.
     """
 
     calls: tuple[ModelCall, ...] = ()
 
 
 class ModelInterrupted(asyncio.CancelledError):
-    """The call was cancelled while the model worked.
+    """Raised when the call was cancelled meanwhile.
 
     Attributes:
-        calls: The calls that were made, that which was cancelled last; the provider may charge for them.
+        calls: The calls that were made, the cancelled one last; the provider may charge for them.
     """
 
     def __init__(self, calls: tuple[ModelCall, ...]) -> None:
@@ -140,39 +140,39 @@ class ModelInterrupted(asyncio.CancelledError):
 
 
 class ModelRefused(ModelFailure, Invalid):
-    """The provider refused (400, 401, 403, 404, a quota that is used up, no API at all): retrying will not help."""
+    """Raised when the provider refused (400, 401, 403, 404, quota used up, no API at all): a retry does not help."""
 
 
 class ModelLimited(ModelFailure, Limited):
-    """The provider limits our rate (429); `retry_after` holds its `Retry-After` in seconds where it sent one."""
+    """Raised when the provider limits the rate (429); `retry_after` holds its `Retry-After` in seconds, if sent."""
 
 
 class ModelUnavailable(ModelFailure, Unavailable):
-    """The provider failed (5xx), timed out, or cannot be reached."""
+    """Raised when the provider failed (5xx), timed out, or cannot be reached."""
 
 
 class ModelReplyInvalid(ModelFailure, Invalid):
-    """The model replied twice with nothing that can be used (code `model_reply_invalid`).
+    """Raised when two replies in a row were unusable (code `model_reply_invalid`).
 
     `details["finish"]` is the `Finish` of the second: with `length` the limit of a reply is too low.
     """
 
 
 class ChatModel(Protocol):
-    """Asks a model and streams its words."""
+    """The protocol of a chat model."""
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
-        """Makes the call; asks once more when the reply is empty or malformed.
+        """Requests a reply and streams its text; requests once more when the reply is empty or malformed.
 
         Args:
-            request: What to ask.
-            on_text: Called with each piece of text as it arrives; must return at once.
+            request: The request.
+            on_text: Called with each piece of text as it arrives; must not block.
 
         Returns:
             A usable reply.
 
         Raises:
-            ModelRefused: The provider refused; not worth retrying.
+            ModelRefused: The provider refused; a retry does not help.
             ModelLimited: Rate limited; see `retry_after`.
             ModelUnavailable: Every model of the list failed or timed out.
             ModelReplyInvalid: Two replies in a row were unusable.

@@ -1,15 +1,15 @@
-"""Live notifications from workers to gateways."""
+"""The protocol of live notifications from workers to gateways."""
 
 from typing import Protocol
 
 
 class Live(Protocol):
-    """Tells those who watch a run that something happened; losing a message loses nothing durable."""
+    """Notifies the watchers of a run; a lost notification loses nothing durable."""
 
     def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
-        """A piece of the model's words."""
+        """Sends a piece of the model's text."""
         ...
 
     def changed(self, tenant_id: str, run_id: str) -> None:
-        """New milestones are committed."""
+        """Notifies of new committed milestones."""
         ...

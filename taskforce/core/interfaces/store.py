@@ -1,6 +1,7 @@
-"""What the use cases ask of storage: the records of one tenant, within one transaction.
+"""The protocols of storage: the repositories of one tenant within one transaction, and look-ups across tenants.
 
-`Store.tenant(...)` is the only way in. Its transaction commits when the block ends and rolls back when it raises.
+`Store.tenant(...)` is the only way to a tenant's rows. Its transaction commits when the block ends and rolls back when
+it raises.
 """
 
 from collections.abc import Sequence
@@ -32,11 +33,11 @@ from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
 
 
 class Records(Protocol):
-    """Everything of one tenant."""
+    """The repositories of one tenant within one transaction."""
 
     @property
     def tenant_id(self) -> str:
-        """The tenant."""
+        """Id of the tenant."""
         ...
 
     @property
@@ -131,7 +132,7 @@ class Records(Protocol):
 
     @property
     def delegations(self) -> Delegations:
-        """Who decides in whose place."""
+        """See `Delegations`."""
         ...
 
     @property
@@ -171,65 +172,67 @@ class Records(Protocol):
 
 
 class Store(Protocol):
-    """The door to the tenants' data."""
+    """Opens transactions on one tenant's rows."""
 
     def tenant(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        """Opens a transaction in which nothing but the tenant's rows exists."""
+        """Opens a transaction that sees only the tenant's rows (row-level security)."""
         ...
 
     def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        """As `tenant`, for looks that change nothing, lock nothing, and need not agree with one another."""
+        """Opens a transaction for reads without locks that need not be consistent with one another."""
         ...
 
     def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        """As `tenant`, for what may be lost with the server's last moment: counts, not facts."""
+        """Opens a transaction that commits asynchronously: a crash of the server may lose it, so for counts, not
+        facts.
+        """
         ...
 
 
 class Tenants(Protocol):
-    """The door to the list of all tenants."""
+    """Lists the tenants."""
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        """A page of all tenants, by id."""
+        """Returns a page of all tenants, by id."""
         ...
 
 
 class Orphans(Protocol):
-    """The door to what a crash between commit and act has left behind, of all tenants, in the order of its ids."""
+    """Lists what a crash between commit and start has left behind, of all tenants, by id."""
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Lists (tenant, run) of runs that were committed before a time and have not begun, after a run's id."""
+        """Lists (tenant id, run id) of runs committed before a time and not started, after a run's id."""
         ...
 
     async def unstarted_requests(
         self, before: datetime, most: int, after: str | None = None
     ) -> Sequence[tuple[str, str]]:
-        """Lists (tenant, request) of requests, opened before a time, for which no workflow waits yet, after an id."""
+        """Lists (tenant id, request id) of requests opened before a time that have no workflow yet, after an id."""
         ...
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Lists (tenant, run) of open runs that were to be cancelled before a time, after a run's id."""
+        """Lists (tenant id, run id) of open runs whose cancellation was requested before a time, after a run's id."""
         ...
 
 
 class Platform(Tenants, Protocol):
-    """The door to what must be known before a tenant is."""
+    """Look-ups across tenants, before the tenant is known."""
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
-        """Makes the tenant's row if it is new."""
+        """Adds the tenant's row if it does not exist."""
         ...
 
     def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
-        """Finds an API key by its hash, whosever it is, and opens as `counting` does what belongs to its tenant.
+        """Finds an API key of any tenant by its hash, and opens its tenant's repositories as `counting` does.
 
-        Both is one transaction. It is None when there is no such key.
+        Both happen in one transaction. Yields None when there is no such key.
         """
         ...
 
     async def deletion(self, tenant_id: str) -> Deletion | None:
-        """The report of a tenant's deletion, whoever keeps it."""
+        """Returns the report of a tenant's deletion; None without one."""
         ...
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """Tenants whose deletion was committed before a time and has not begun."""
+        """Lists the ids of tenants whose deletion was committed before a time and has not started."""
         ...

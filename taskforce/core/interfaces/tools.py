@@ -1,4 +1,4 @@
-"""What a tool is to the rest of the product, and what the product lends to a tool while it runs."""
+"""Specifications of tools, their context while they run, and the protocol of the tool runner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as agents, rules and workflows see it.
+    """The specification of a tool.
 
     Attributes:
-        name: What the model calls it, `[a-z][a-z0-9_]{0,63}`.
-        description: For the model; the first paragraphs of the function's docstring.
+        name: Its name for the model, `[a-z][a-z0-9_]{0,63}`.
+        description: Description for the model; the first paragraphs of the function's docstring.
         parameters: JSON Schema (draft 2020-12) of its arguments, an object with `additionalProperties: false`.
-        idempotent: Running it twice with the same arguments has the effect of running it once. One that is not is never
-            run again after a crash: the model is told that its outcome is unknown.
-        quick: Runs in-process in milliseconds and touches nothing outside; it becomes a local activity.
-        needs_approval: A person must approve each call, whatever the agent's profile says.
-        asks_person: The workflow waits for a person's next message before it runs the tool.
-        timeout_seconds: Time for one attempt.
-        feature: What the tenant must have been given, else the tool is neither offered nor run; None needs nothing.
+        idempotent: Running it twice with the same arguments has the effect of running it once. Any other is never run
+            again after a crash: the model is told that its outcome is unknown.
+        quick: It runs in-process in milliseconds without outside effects; it is run as a local activity.
+        needs_approval: Each call needs an approval, whatever the agent's definition says.
+        asks_person: The workflow waits for a person's answer before it runs the tool.
+        timeout_seconds: Timeout of one attempt, in seconds.
+        feature: The tenant's feature without which it is neither offered nor run; None needs none.
     """
 
     name: str
@@ -35,7 +35,7 @@ class ToolSpec:
 
 
 class ToolFailure(Exception):
-    """Raised by a tool to tell the model something that it can act on; the text is shown to the model."""
+    """Raised by a tool for a failure that the model can act on; its text is shown to the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class StoredFile:
 
 
 class Workspace(Protocol):
-    """The files of one run. There is nothing else behind it, so no path can lead out."""
+    """The files of one run. They are rows, not a file system, so no path can lead out."""
 
     async def read(self, path: str) -> bytes:
         """Returns a file's content. Raises ToolFailure when it does not exist."""
@@ -64,7 +64,7 @@ class Workspace(Protocol):
 
 
 class Results(Protocol):
-    """The whole results of earlier calls of the same run, where the transcript only shows a part."""
+    """The whole results of earlier calls of the same run, where the transcript shows a part."""
 
     async def read(self, step: int, call: int, offset: int, length: int) -> str:
         """Returns characters `offset` to `offset + length` of a result. Raises ToolFailure when there is none."""
@@ -73,7 +73,7 @@ class Results(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What came back from an outbound request.
+    """The response to an outbound request.
 
     Attributes:
         status: HTTP status code.
@@ -91,7 +91,7 @@ class HttpReply:
 
 
 class OutboundHttp(Protocol):
-    """The one way out to the network; it refuses addresses that are not public."""
+    """The outbound HTTP client for tools; it refuses addresses that are not public (SSRF)."""
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
@@ -106,18 +106,18 @@ class OutboundHttp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool may use besides its arguments. Rights were checked before it was made.
+    """The context of one tool call; its rights were checked before.
 
     Attributes:
         tenant_id: The run's tenant.
-        user_id: On whose behalf the run acts.
+        user_id: The user on whose behalf the run acts.
         run_id: The run.
-        effect_key: `<run>/<step>/<call>`: names this effect, for receivers that honour idempotency keys.
-        now: The time of the attempt, UTC.
+        effect_key: `<run>/<step>/<call>`, for receivers that honour idempotency keys.
+        now: Time of the attempt, UTC.
         workspace: The run's files.
         results: Whole results of earlier calls.
-        http: The guarded outbound client.
-        words: What a person wrote, for a tool that asks a person.
+        http: The outbound HTTP client.
+        words: A person's answers, for a tool that asks a person.
     """
 
     tenant_id: str
@@ -132,17 +132,17 @@ class ToolContext:
 
 
 class ToolRunner(Protocol):
-    """The tools that a process knows."""
+    """The protocol of the tool registry."""
 
     def specs(self) -> Mapping[str, ToolSpec]:
-        """Every tool by its name."""
+        """Returns the specifications of all tools by name."""
         ...
 
     def problems(self, name: str, arguments: object) -> tuple[str, ...]:
-        """Checks arguments against the tool's JSON Schema.
+        """Validates arguments against the tool's JSON Schema.
 
         Returns:
-            One sentence a problem, naming the place; empty when the arguments fit.
+            One sentence for each problem, with its path; empty for valid arguments.
         """
         ...
 
@@ -153,6 +153,6 @@ class ToolRunner(Protocol):
             A string, a `TodoList`, or anything that JSON can carry.
 
         Raises:
-            ToolFailure: With a text that the model can act on.
+            ToolFailure: The tool failed; its text is for the model.
         """
         ...

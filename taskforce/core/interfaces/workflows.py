@@ -1,4 +1,4 @@
-"""What use cases ask of workflows: the runs', the requests', the deliveries' and the tenants'."""
+"""The protocols of workflows: of runs, requests for approval, deliveries and tenants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,44 +11,44 @@ from taskforce.core.domain.approvals.submissions import DecisionResult, Submitte
 from taskforce.core.domain.runs.run import RunSpec
 
 Ended = Sequence[tuple[str, str]]
-"""(tenant, id) of each whose workflow was terminated, so that it could not end its row itself."""
+"""(tenant id, id) of each whose workflow was terminated, so that it could not close its row itself."""
 
 
 class RunSignals(Protocol):
-    """The way to the workflows of runs that are under way."""
+    """Signals to the workflows of runs."""
 
     async def signal(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
-        """Tells a run that something has changed.
+        """Sends a signal to a run.
 
         Raises:
-            Missing: It has no workflow.
+            Missing: The run has no workflow.
             Unavailable: Temporal does not answer.
         """
         ...
 
 
 class RunCancellation(Protocol):
-    """The way to end the workflows of runs."""
+    """Cancellation of runs."""
 
     async def cancel(self, tenant_id: str, run_id: str) -> None:
-        """Asks a run to end.
+        """Requests the cancellation of a run.
 
         Raises:
-            Missing: It has no workflow.
+            Missing: The run has no workflow.
             Unavailable: Temporal does not answer.
         """
         ...
 
 
 class RunControl(RunSignals, RunCancellation, Protocol):
-    """The way to runs that are under way, to tell them something and to end them."""
+    """Signals to runs and their cancellation."""
 
 
 class RunWorkflows(RunControl, Protocol):
     """The workflows of runs."""
 
     async def start(self, brief: RunSpec) -> bool:
-        """Starts the workflow of a committed run; starting it again is harmless.
+        """Starts the workflow of a committed run; idempotent.
 
         Returns:
             False when it was started before.
@@ -71,7 +71,7 @@ class ApprovalWorkflows(Protocol):
     """The workflows of requests for approval."""
 
     async def start(self, tenant_id: str, request: Request) -> bool:
-        """Starts the workflow of a committed request that no run waits for; starting it again is harmless.
+        """Starts the workflow of a committed request that no run waits for; idempotent.
 
         Returns:
             False when it was started before.
@@ -84,17 +84,17 @@ class ApprovalWorkflows(Protocol):
     async def decide(
         self, tenant_id: str, request_id: str, decision: SubmittedDecision, update_id: str | None = None
     ) -> DecisionResult:
-        """Carries an authenticated decision to its request; one that is known by the update's id is not made again.
+        """Sends an authenticated decision to its request's workflow; idempotent by the update id.
 
         Raises:
             Conflict: The request refuses it; the code says why.
-            Missing: `request_not_found`: no workflow waits for it, not yet or not any more.
+            Missing: `request_not_found` when no workflow waits for it, not yet or no longer.
             Unavailable: `decision_pending` when no worker answers in time, `temporal_unavailable`.
         """
         ...
 
     async def decided(self, tenant_id: str, request_id: str, update_id: str) -> DecisionResult | None:
-        """Reads what a decision has brought, waiting for it if need be; None where no such one is known any more.
+        """Returns the result of an earlier decision, waiting for it if needed; None when the update id is not known.
 
         Raises:
             Conflict, Unavailable: As `decide`.
@@ -102,7 +102,7 @@ class ApprovalWorkflows(Protocol):
         ...
 
     async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
-        """Carries a withdrawal or a reassignment to its request.
+        """Sends a withdrawal or a reassignment to its request's workflow.
 
         Raises:
             DomainError: As `decide`.
@@ -110,7 +110,7 @@ class ApprovalWorkflows(Protocol):
         ...
 
     async def concluded(self, tenant_id: str, request_id: str) -> None:
-        """Waits, a few seconds at most, until what follows a decided request is done.
+        """Waits until a decided request's workflow has closed, a few seconds at most.
 
         Raises:
             Unavailable: Temporal does not answer.
@@ -130,7 +130,7 @@ class DeliveryWorkflows(Protocol):
     """The workflows of deliveries to webhooks."""
 
     async def start(self, tenant_id: str, delivery_id: str, event: str) -> None:
-        """Starts the workflow of a committed delivery; starting it again is harmless.
+        """Starts the workflow of a committed delivery; idempotent.
 
         Raises:
             Unavailable: Temporal does not answer; the delivery is started later.
@@ -148,11 +148,11 @@ class DeliveryWorkflows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What became of a tenant's workflow executions.
+    """Counts of a tenant's workflow executions after their deletion.
 
     Attributes:
-        deleted: Those that were deleted with their histories.
-        left: Those that could not be; the namespace's retention ends them.
+        deleted: Executions deleted with their histories.
+        left: Executions that could not be deleted; the namespace's retention removes them.
     """
 
     deleted: int
@@ -172,10 +172,10 @@ class TenantHistories(Protocol):
 
 
 class TenantWorkflows(TenantHistories, Protocol):
-    """The workflows that delete tenants, and what they delete."""
+    """The workflows that delete tenants, and the histories that they delete."""
 
     async def start_deletion(self, tenant_id: str) -> None:
-        """Starts the deletion of a tenant, or lets one that was ended from outside go on; twice is harmless.
+        """Starts the deletion of a tenant, or continues one whose workflow was terminated; idempotent.
 
         Raises:
             Unavailable: Temporal does not answer; the sweeper starts it later.

@@ -1,4 +1,4 @@
-"""The one door to language models: no other module of the product imports LiteLLM."""
+"""Access to language models; no other module of the product imports LiteLLM."""
 
 import asyncio
 import logging
@@ -30,8 +30,8 @@ from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimit
 from taskforce.infrastructure.llm.token_estimate import TokenCounter
 
 _BEFORE_IMPORT = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # keeps the import off the network
-    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else a hundred equal pieces, a line of a table, end a reply
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import fetches a price list
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else a hundred equal chunks, as in a table, end a reply
     "LITELLM_MODE": "PRODUCTION",  # else the import reads a .env file of the working directory
 }
 _NOISY = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
@@ -39,9 +39,9 @@ _PROVIDER = OFFLINE_MODEL.partition("/")[0]
 
 
 class LiteLLMModel:
-    """Fulfils `ChatModel`: LiteLLM knows the providers, and calls those that have a wire format of their own.
+    """Implements `ChatModel`: LiteLLM knows the providers, and calls those that have a wire format of their own.
 
-    It never retries what failed: whoever calls it owns that.
+    It never retries a failed call: the caller does.
 
     Args:
         api_base: Base URL for every call; None leaves it to the provider's own variable (for example
@@ -55,25 +55,25 @@ class LiteLLMModel:
         self._door: ModelDoor | None = None
 
     async def prepare(self) -> None:
-        """Does what the first call would wait for: importing LiteLLM takes seconds."""
+        """Imports LiteLLM ahead of the first call: the import takes seconds."""
         tool = ToolSpec("hello", "Offered so that what LiteLLM imports for tools is imported too.", {"type": "object"})
         request = ModelRequest((OFFLINE_MODEL,), (ChatMessage("user", "Hello"),), (tool,))
         await self.complete(request, lambda _: None)
 
     async def open(self) -> ModelDoor:
-        """Imports LiteLLM if it is not yet, and gives what calls are made with."""
+        """Imports LiteLLM if necessary, and returns what calls are made with."""
         if self._door is None:
             self._door = await asyncio.to_thread(self._open)
         return self._door
 
     async def aclose(self) -> None:
-        """Closes the connections that are kept open."""
+        """Closes idle connections."""
         if self._door is not None:
             await self._door.wire.aclose()
             await self._door.litellm.close_litellm_async_clients()
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
-        """Asks the first model that is available; see `ChatModel.complete`.
+        """Calls the first model that is available; see `ChatModel.complete`.
 
         Args:
             request: What to ask.
@@ -121,7 +121,7 @@ def _is_final(failure: ModelFailure) -> bool:
 
 
 def _open_client(litellm: LiteLLM) -> httpx.AsyncClient:
-    """The time of a reply is bounded where it is read; certificates are those that LiteLLM is told of."""
+    """Opens an HTTP client without read timeout (the reply's reader bounds time), with LiteLLM's certificates."""
     return httpx.AsyncClient(
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0),
@@ -130,7 +130,7 @@ def _open_client(litellm: LiteLLM) -> httpx.AsyncClient:
 
 
 def _load() -> LiteLLM:
-    """Imports LiteLLM without network, telemetry, callbacks or noise, and gives it the offline model."""
+    """Imports LiteLLM without network, telemetry, callbacks or log noise, and registers the offline model."""
     for name, value in {**_BEFORE_IMPORT, **litellm_variables(os.environ)}.items():
         os.environ.setdefault(name, value)
     import litellm as imported
@@ -149,7 +149,7 @@ def _load() -> LiteLLM:
 async def _offline_stream(
     _: object, *, messages: Sequence[Mapping[str, object]], optional_params: Mapping[str, object], **__: object
 ) -> AsyncIterator[Mapping[str, object]]:
-    """The offline model in the shape of LiteLLM's custom providers."""
+    """Wraps the offline model as one of LiteLLM's custom providers."""
     for chunk in offline_demo.stream(messages, optional_params.get("tools")):
         yield chunk
         await asyncio.sleep(0)

@@ -1,6 +1,6 @@
-"""The rules by which people decide a request.
+"""The aggregate `Approval`: quorum, self-approval, expiry and timed actions of a request for approval.
 
-The workflow that waits for the decision, and the use cases that look up the people, ask these same methods.
+The `Approval` workflow and the use cases of `application/approvals` call these same methods. Times are arguments.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ MAX_COMMENT = 2_000
 
 
 class ApprovalStatus(StrEnum):
-    """Where a request stands. All but the first are final."""
+    """The status of a request for approval; all but `pending` are final."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -28,14 +28,14 @@ class ApprovalStatus(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What an approver says."""
+    """The verdict of an approver's decision."""
 
     APPROVE = "approve"
     REJECT = "reject"
 
 
 class Channel(StrEnum):
-    """How a decision reached us: on `api` its author is authenticated, on `signal` only claimed."""
+    """The channel of a decision: on `api` its author is authenticated, on `signal` only claimed."""
 
     API = "api"
     SIGNAL = "signal"
@@ -43,18 +43,20 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One person's word on a request.
+    """One approver's decision on a request.
 
     Attributes:
-        approver_id: Who.
-        verdict: What they say.
-        comment: Why.
-        channel: How it reached us.
-        at: When, UTC.
-        on_behalf_of: Who has asked the approver to decide in their place, while they are away.
-        content: Hash of what was decided on; None until it is known.
-        key_id: The API key that spoke for the approver, if it was one, to which what they hand on is cut.
-        party: Who counts as one person with the approver; None where only the ids are known.
+        approver_id: The user who decides.
+        verdict: Approval or rejection.
+        comment: The reason that the approver gave; may be empty.
+        channel: The channel on which it was received.
+        at: Time of the decision, UTC.
+        on_behalf_of: The user who delegated the decision to the approver; None when the approver decides for
+            themselves.
+        content: SHA-256 of the content that was decided on; None until it is known.
+        key_id: The API key that authenticated the approver, None for a person; rights that
+            the approval grants are cut to the key's.
+        party: The users who count as one person with the approver; None where only the ids are known.
     """
 
     approver_id: str
@@ -69,26 +71,27 @@ class Decision:
 
     @property
     def people(self) -> frozenset[str]:
-        """Whose word it is: the approver's, of whom they stand for, and of whoever counts as one person with them."""
+        """Ids of the approver, of the user whom they represent, and of all who count as one person with them."""
         named = frozenset({self.approver_id, self.on_behalf_of or self.approver_id})
         return named if self.party is None else named | self.party.people
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A request while it is decided.
+    """A request for approval with the decisions on it; immutable, each method returns the next state.
 
     Attributes:
         request_id: Its id.
-        requester_id: Who wants it.
-        terms: How it is decided.
-        opened_at: When it was asked; it expires `terms.expire_seconds` later.
-        decisions: What was said so far, oldest first.
-        withdrawn: Whether the requester, or the end of what asked, took it back.
-        content: Hash of what is asked for now; an approver may edit it, and then all approve what was edited.
-        deciders: Who may decide now; None for those of the terms.
-        acted: How many of the terms' timed actions have happened.
-        voided: Whether what it asks for has changed under it.
+        requester_id: The user who made the request.
+        terms: The terms under which it is decided.
+        opened_at: Time of the request, UTC; it expires `terms.expire_seconds` later.
+        decisions: All decisions so far, oldest first, those that no longer count included.
+        withdrawn: Whether the requester, or the end of the requesting run, withdrew it.
+        content: SHA-256 of the requested content; an approver's edit replaces it, and approvals of other content stop
+            counting.
+        deciders: Roles and people who may decide since a reassignment; None for those of the terms.
+        acted: Number of the terms' timed actions that were performed.
+        voided: Whether it ended because the requested resource was changed meanwhile.
     """
 
     request_id: str
@@ -104,28 +107,28 @@ class Approval:
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends by itself."""
+        """Time at which the request expires, UTC."""
         return self.opened_at + timedelta(seconds=self.terms.expire_seconds)
 
     @property
     def who(self) -> Deciders:
-        """Who may decide now."""
+        """Roles and people who may decide now."""
         return self.terms.deciders if self.deciders is None else self.deciders
 
     @property
     def next_action(self) -> TimedAction | None:
-        """What happens next by itself, besides expiry."""
+        """The next timed action; None when only expiry is left."""
         return self.terms.actions[self.acted] if self.acted < len(self.terms.actions) else None
 
     def next_at(self) -> datetime:
-        """When something happens next by itself."""
+        """Returns the time, UTC, of the next timed action, or of expiry when none is left."""
         coming = self.next_action
         return self.expires_at if coming is None else self.opened_at + timedelta(seconds=coming.after_seconds)
 
     def status(self, now: datetime) -> ApprovalStatus:
-        """Where it stands at a time.
+        """Returns the status at a time.
 
-        A quorum that was reached in time stays reached: expiry ends only what is undecided.
+        A quorum that was reached in time stays reached: only a pending request expires.
         """
         if self.withdrawn:
             return ApprovalStatus.WITHDRAWN
@@ -138,7 +141,13 @@ class Approval:
         return ApprovalStatus.EXPIRED if now >= self.expires_at else ApprovalStatus.PENDING
 
     def check(self, approver_id: str, channel: Channel, now: datetime, on_behalf_of: str | None = None) -> None:
-        """Refuses a decision that cannot count, whatever roles the approver holds.
+        """Requires that a decision may count; roles are not checked here.
+
+        Args:
+            approver_id: The user who decides.
+            channel: The channel of the decision.
+            now: Time of the decision, UTC.
+            on_behalf_of: The user whom the approver represents, if any.
 
         Raises:
             Conflict: `request_closed`, `already_decided`, `self_approval` or `channel_refused`.
@@ -152,7 +161,7 @@ class Approval:
         self.require_channel(channel)
 
     def require_channel(self, channel: Channel) -> None:
-        """Refuses what nobody vouches for where signals do not count.
+        """Requires that the terms accept decisions on this channel.
 
         Raises:
             Conflict: `channel_refused`.
@@ -161,16 +170,16 @@ class Approval:
             raise Conflict("channel_refused", "Decisions by signal are not accepted here; use the API.")
 
     def check_independent(self, approver_id: str, decides: Party, asks: Party) -> None:
-        """Refuses a decision of somebody who, under another id, has asked or decided already.
+        """Requires that the approver is independent of the requester and of those who have decided.
 
         Args:
-            approver_id: Who decides.
-            decides: Who counts as one person with them.
-            asks: Who counts as one person with the requester.
+            approver_id: The user who decides.
+            decides: The users who count as one person with the approver.
+            asks: The users who count as one person with the requester.
 
         Raises:
-            Conflict: `self_approval` or `already_decided` for the same human; `not_independent` for somebody who has
-                just been given the account, or the role that decides, by the other, or has given it.
+            Conflict: `self_approval` or `already_decided` when the same person stands behind both; `not_independent`
+                when one has recently granted the other the account or the role by which they decide.
         """
         if not self.terms.self_approval:
             if decides.is_same_as(asks):
@@ -178,7 +187,7 @@ class Approval:
             if decides.is_tied_to(asks):
                 raise _not_independent("asked for this")
         for other in self._standing():
-            # A word that is said once more, when its first saying was lost, is not another one's.
+            # The same approver may send a decision again whose first record failed; that is no second person.
             if other.approver_id == approver_id:
                 continue
             party = Party(other.people, frozenset() if other.party is None else other.party.sponsors)
@@ -188,10 +197,14 @@ class Approval:
                 raise _not_independent("has decided already")
 
     def check_word(self, comment: str, seen: str | None) -> None:
-        """Refuses a word that says too little, or is about something else.
+        """Requires a comment where the terms ask for one, and that the approver was shown the current content.
+
+        Args:
+            comment: The approver's reason.
+            seen: SHA-256 of the content that the approver was shown; None when unknown.
 
         Raises:
-            Conflict: `comment_required`; `content_changed` when the approver was shown something else.
+            Conflict: `comment_required`; `content_changed` when the approver was shown other content.
         """
         if self.terms.comment_required and not comment.strip():
             raise Conflict("comment_required", "A decision on this request must say why: add a comment.")
@@ -199,20 +212,22 @@ class Approval:
             raise Conflict("content_changed", "What is asked for has changed meanwhile. Look at it again.")
 
     def decide(self, decision: Decision, seen: str | None = None) -> "Approval":
-        """Adds a decision. An approval of other content changes what is asked for: earlier ones count no more.
+        """Adds a decision. An approval of edited content replaces the requested content: earlier approvals stop
+        counting.
 
         Args:
-            decision: The word; its `content` is None for what is asked for now.
-            seen: Hash of what the approver was shown; None where that is not known.
+            decision: The decision; its `content` is None when it is on the current content.
+            seen: SHA-256 of the content that the approver was shown; None when unknown.
 
         Raises:
-            Conflict: As `check` and `check_word`; `already_decided` also for who has approved this very content.
+            Conflict: As `check` and `check_word`; `already_decided` also for an approver of exactly this content.
         """
         self.check(decision.approver_id, decision.channel, decision.at, decision.on_behalf_of)
         self.check_word(decision.comment, seen)
         edited = decision.content if decision.verdict is Verdict.APPROVE else None
         on = edited or self.content
-        # An approval of this from before others made something else of it stands again with this one.
+        # An edit back to earlier content revives the earlier approvals of it, so a second one by the same person is
+        # none.
         if decision.verdict is Verdict.APPROVE and any(
             one.verdict is Verdict.APPROVE and one.content == on and one.people & decision.people
             for one in self.decisions
@@ -221,7 +236,7 @@ class Approval:
         return replace(self, content=on, decisions=(*self.decisions, replace(decision, content=on)))
 
     def act(self, now: datetime) -> "Approval":
-        """Does the next timed action.
+        """Performs the next timed action on the state: widens or replaces the deciders, or counts a reminder.
 
         Raises:
             Conflict: `request_closed`, or `action_not_due`.
@@ -236,7 +251,7 @@ class Approval:
         return replace(after, deciders=action.to) if action.kind is ActionKind.REASSIGN else after
 
     def reassign(self, to: Deciders, now: datetime) -> "Approval":
-        """Lets others decide, from now on; what was said stays.
+        """Replaces the roles and people who may decide from now on; earlier decisions stay.
 
         Raises:
             Conflict: `request_closed`.
@@ -248,7 +263,7 @@ class Approval:
         return replace(self, deciders=to)
 
     def withdraw(self, now: datetime) -> "Approval":
-        """Takes the request back.
+        """Withdraws the request.
 
         Raises:
             Conflict: `request_closed`.
@@ -257,7 +272,7 @@ class Approval:
         return replace(self, withdrawn=True)
 
     def void(self, now: datetime) -> "Approval":
-        """Ends a request whose subject has changed under it.
+        """Voids a request whose resource was changed meanwhile.
 
         Raises:
             Conflict: `request_closed`.
@@ -266,7 +281,7 @@ class Approval:
         return replace(self, voided=True)
 
     def reason(self, now: datetime) -> str:
-        """Why it ended as it did, for the record and for the model."""
+        """Returns why the request ended as it did, for its row and for the model: approvers with their comments."""
         status = self.status(now)
         if status in _REASONS:
             return _REASONS[status]
@@ -279,8 +294,11 @@ class Approval:
             raise Conflict("request_closed", f"The request is {status.value}; it takes no more decisions.")
 
     def _standing(self) -> tuple[Decision, ...]:
-        """The decisions that count: rejections, and approvals of what is asked for now by who has not rejected it."""
+        """The decisions that count: rejections, and approvals of the current content by people who have not
+        rejected.
+        """
         against = {person for d in self.decisions if d.verdict is Verdict.REJECT for person in d.people}
+        # Who rejected one version and later approves another still objects: the rejection wins.
         return tuple(
             d
             for d in self.decisions
@@ -311,16 +329,18 @@ _REASONS = {
 
 
 def workflow_id(tenant_id: str, request_id: str) -> str:
-    """The Temporal workflow id of a request."""
+    """Returns the Temporal workflow id of a request."""
     return f"{tenant_id}:approval:{request_id}"
 
 
 def update_id(tenant_id: str, request_id: str, user_id: str, key: str) -> str:
-    """Names the decision that a user sends with an idempotency key, and tells nobody the key."""
+    """Derives the Temporal update id of a decision from the user's idempotency key, without disclosing the key."""
     return canonical_hash([tenant_id, request_id, user_id, key])
 
 
 def request_of(workflow: str) -> tuple[str, str] | None:
-    """(tenant, request) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
+    """Parses a workflow id of `workflow_id` into (tenant id, request id); None for any other. Tenant ids hold no
+    colon.
+    """
     tenant_id, _, request_id = workflow.partition(":approval:")
     return (tenant_id, request_id) if tenant_id and ":" not in tenant_id and is_id(request_id) else None

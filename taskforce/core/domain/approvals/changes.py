@@ -1,4 +1,4 @@
-"""What people do to an open request besides deciding it."""
+"""Changes of an open request other than decisions: withdrawal and reassignment."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,17 +12,18 @@ ChangeKind = Literal["withdraw", "reassign"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What somebody wants of an open request.
+    """A withdrawal or reassignment that a user submits for an open request.
 
     Attributes:
-        actor_id: Who.
-        kind: Take it back, or let others decide.
-        at: When, UTC.
-        comment: Why.
-        to: Who shall decide.
-        http_request: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one: what it manages is what counts.
-        channel: How it reached us.
+        actor_id: The user who changes the request.
+        kind: Withdraw it, or reassign it to other deciders.
+        at: Time of the change, UTC.
+        comment: The reason given; may be empty.
+        to: The new deciders of a reassignment.
+        http_request: Id of the HTTP request, for the audit log.
+        key_id: The API key that authenticated the user, None for a person; the change is authorized by the key's
+            rights.
+        channel: The channel on which it was received.
     """
 
     actor_id: str

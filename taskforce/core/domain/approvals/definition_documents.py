@@ -1,4 +1,4 @@
-"""The form of an approval definition, as it is sent, stored, and written in a profile (guide 4.2, 9.2 and 9.3).
+"""The document form of an approval definition, in requests, rows and profiles (guide 4.2, 9.2 and 9.3).
 
 {"workflow_id": "strict-publish", "name": "Strict Agent Publishing", "request_type": "agent_publish",
 "required_approvers": 2, "allowed_approver_roles": ["admin", "agent_designer"], "auto_expire_hours": 48,
@@ -29,7 +29,7 @@ MAX_DESCRIPTION: Final = 2_000
 MOST_APPROVERS: Final = 100
 
 SchemaCheck = Callable[[object], Sequence[str]]
-"""Says what is wrong with a JSON Schema; nothing when it is one."""
+"""Returns the problems of a JSON Schema; none when it is valid."""
 
 _HOUR = 3_600
 _TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -58,15 +58,15 @@ _USUAL = Terms()
 
 
 def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Definition:
-    """Reads a definition.
+    """Parses a definition's document.
 
     Args:
-        document: What a JSON or YAML parser returned; what is left out has its default.
-        check_schema: Checks the schema of payloads.
-        signals: Whether the deployment takes decisions by signal at all.
+        document: Parsed JSON or YAML; a field that is left out has its default.
+        check_schema: Checks the JSON Schema of payloads.
+        signals: Whether the deployment accepts decisions by signal.
 
     Returns:
-        The definition, as one of a tenant's own that was never saved.
+        The definition, with the source `tenant` and version 0.
 
     Raises:
         Invalid: `definition_invalid`; `details["problems"]` lists every problem as `{"path": ..., "problem": ...}`.
@@ -91,14 +91,14 @@ def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Defi
     }
     problems.refuse()
     definition = Definition(**found)  # type: ignore[arg-type]  # each is read as its field's type
-    # What is left out is written out, so that the text grows; one that grows too long could not be read again.
+    # Written defaults lengthen the document; one that outgrows the limit could be saved and never parsed again.
     problems.weigh(as_document(definition), MAX_CHARACTERS)
     problems.refuse()
     return definition
 
 
 def as_document(definition: Definition) -> dict[str, object]:
-    """Writes what `parse` reads as an equal definition; every default is written out."""
+    """Serializes a definition with every default written out; `parse` reads it as an equal one."""
     terms = definition.terms
     schema = {} if definition.payload_schema is None else {"payload_schema": definition.payload_schema}
     return {
@@ -133,7 +133,7 @@ def _terms(parts: Mapping[str, Part], problems: Problems, signals: bool) -> Term
     if "signal_channel" in parts and parts["signal_channel"].value is True and not signals:
         parts["signal_channel"].say("is not for this deployment: its profile does not allow it (approvals).")
     people = parts["allowed_approvers"].names() if "allowed_approvers" in parts else ()
-    # Whoever names people and no roles means these people.
+    # The default roles beside named people would widen who may decide beyond what the author wrote.
     roles = () if people else _USUAL.allowed_roles
     read = {
         "required_approvers": _count(parts, "required_approvers"),
@@ -148,7 +148,7 @@ def _terms(parts: Mapping[str, Part], problems: Problems, signals: bool) -> Term
         "carries_out": "on_approved" not in parts or parts["on_approved"].choice((_CARRY_OUT, _WAIT)) == _CARRY_OUT,
         **_times(parts),
     }
-    # Of terms whose parts are wrong already, what does not fit together would be said of the wrong ones.
+    # With a malformed field replaced by its default, checks across fields would report problems that are not there.
     if len(problems.found) > before:
         return _USUAL
     try:
@@ -164,7 +164,7 @@ def _listed(problems: object) -> list[str]:
 
 
 def _times(parts: Mapping[str, Part]) -> dict[str, object]:
-    """When it expires, and what happens meanwhile; one list of timed actions may say both."""
+    """Reads expiry and timed actions; `actions` may state the expiry too, as in the guide (9.3)."""
     said = _seconds(parts["auto_expire_hours"]) if "auto_expire_hours" in parts else None
     ends: list[int] = []
     actions: list[TimedAction] = []
@@ -210,7 +210,7 @@ def _independence(parts: Mapping[str, Part]) -> int:
     name = "independence_hours"
     if name not in parts:
         return _USUAL.independence_seconds
-    # Other than a time at which something happens, this one may be none.
+    # 0 turns the check of independence off; for the other durations 0 would mean at once, and is refused.
     if parts[name].value == 0 and not isinstance(parts[name].value, bool):
         return 0
     return _seconds(parts[name]) or 0
@@ -239,7 +239,8 @@ def _schema(
     if schema is None:
         if request_type not in ("", CUSTOM, *BUILT_IN) and "payload_schema" not in parts:
             part = parts["request_type"]
-            # A type of one's own states its payload; so a slip of the pen does not become a type.
+            # Required of custom types, so that a misspelt built-in type is refused instead of becoming a type of its
+            # own.
             part.say(f"needs a 'payload_schema', as it is none of {', '.join(BUILT_IN)}.{_meant(part, request_type)}")
         return None
     if decides == TOOL_CALL:
@@ -271,7 +272,7 @@ def _word(parts: Mapping[str, Part], name: str, fits: Callable[[str], bool], loo
 
 
 def _description(parts: Mapping[str, Part]) -> str:
-    # Unlike a name it may be empty.
+    # `text` refuses an empty text, which a description may be.
     said = "description" in parts and parts["description"].value != ""
     return parts["description"].text(MAX_DESCRIPTION) if said else ""
 

@@ -1,10 +1,10 @@
-"""Approval definitions: which requests are decided under which terms, and who may say so.
+"""Approval definitions: which requests are decided under which terms, and who may write a definition.
 
-A definition gives nobody a right by itself: what follows an approval is done with the rights of whoever asked, read
-anew. But it says whose word is enough, its maker's own perhaps. So whoever makes, changes or removes the definition
-of a type must hold what an approval of that type brings about (`check_author`); then they could have done the thing
-itself, and have nothing to win. Roles that it names may be unknown: those that an identity provider claims are
-known nowhere else, and a role that nobody holds approves nothing.
+A definition grants no right: what follows an approval is executed with the requester's rights, read again at that time.
+But it names who approves, perhaps its own author. So whoever makes, changes or removes a definition of a type must hold
+the permissions that an approval of that type exercises (`check_author`): an author gains nothing by it. Roles that a
+definition names may be unknown here: roles claimed by an identity provider are stored nowhere, and a role that nobody
+holds approves nothing.
 """
 
 import re
@@ -27,11 +27,11 @@ DATA_EXPORT: Final = "data_export"
 PERMISSION_ESCALATION: Final = "permission_escalation"
 CUSTOM: Final = "custom"
 BUILT_IN: Final = (AGENT_PUBLISH, TOOL_CALL, BUDGET_RAISE, DATA_EXPORT, PERMISSION_ESCALATION)
-"""The types of which the product knows what follows."""
+"""Request types with a built-in effect."""
 FEATURE: Final = "approval_workflows"
-"""What a tenant needs to make definitions of its own."""
+"""Feature that a tenant needs for definitions of its own; see `Tenant`."""
 MOST_DEFINITIONS: Final = 200
-"""Of one tenant's own."""
+"""Definitions of a tenant, at most, besides those of the profile."""
 
 INVALID: Final = "definition_invalid"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -45,7 +45,7 @@ _FOLLOWS: Final[Mapping[str, frozenset[Permission]]] = {
 
 
 class Source(StrEnum):
-    """Where a definition comes from."""
+    """The source of a definition."""
 
     TENANT = "tenant"
     PROFILE = "profile"
@@ -53,28 +53,28 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Which requests are decided under which terms.
+    """An approval definition: the terms of requests of one type.
 
     Attributes:
-        definition_id: 1 to 64 of `A-Za-z0-9._-`; the guide's `workflow_id`.
-        name: For people.
+        definition_id: 1 to 64 characters of `A-Za-z0-9._-`; the guide's `workflow_id`.
+        name: Display name.
         request_type: One of `BUILT_IN`, `custom`, or a type of the tenant's own.
-        terms: How a request is decided, and whether what it asks for then happens by itself.
-        description: For people.
-        payload_schema: JSON Schema of what a request asks for; None takes any object.
-        tools: Of `tool_call`: for which tools; empty is all.
-        agents: Of `tool_call`: for which agents; empty is all.
-        notify_on_create: Whether a new request is told of.
-        notify_on_action: Whether each word on it is told of.
-        enabled: Whether it counts.
-        metadata: Facts that are kept; of them only `custom_type` of a `custom` one is read.
-        source: Where it comes from.
-        version: How often it was saved; 0 for the profile's.
-        created_at: When it was made, UTC; None for the profile's.
-        updated_at: When it was saved last, UTC; None for the profile's.
+        terms: The terms of its requests, and whether an approved request is executed automatically.
+        description: Display text; may be empty.
+        payload_schema: JSON Schema of a request's payload; None accepts any object.
+        tools: For `tool_call`: the tools that it applies to; empty means all.
+        agents: For `tool_call`: the agents that it applies to; empty means all.
+        notify_on_create: Whether webhooks are notified of a new request.
+        notify_on_action: Whether webhooks are notified of each decision and action.
+        enabled: Whether it applies to new requests.
+        metadata: Stored as sent; only `custom_type` is read, and only of a `custom` definition.
+        source: The tenant or the profile.
+        version: Number of saves; 0 for one of the profile.
+        created_at: Time of creation, UTC; None for one of the profile.
+        updated_at: Time of the last save, UTC; None for one of the profile.
 
     Raises:
-        Invalid: `definition_invalid` for an id that is none.
+        Invalid: `definition_invalid` for a malformed id.
     """
 
     definition_id: str
@@ -100,20 +100,20 @@ class Definition:
 
     @property
     def decides(self) -> str:
-        """The type of the requests that it is for."""
+        """The request type that it applies to."""
         return type_of(self.request_type, self.metadata)
 
     @property
     def own_terms(self) -> Terms:
-        """The terms of its requests, with who is told of them."""
+        """The terms of its requests, with its notification flags."""
         return replace(self.terms, notify_on_create=self.notify_on_create, notify_on_action=self.notify_on_action)
 
     def is_for(self, tool: str | None, agent: Collection[str]) -> bool:
-        """Whether it is for calls of this tool by this agent, by whichever of its names."""
+        """Tells whether it applies to calls of a tool by an agent; `agent` holds the agent's id and slug."""
         return (not self.tools or tool in self.tools) and (not self.agents or not set(agent).isdisjoint(self.agents))
 
     def within(self, *, signals: bool) -> "Definition":
-        """This definition in a deployment that may have stopped taking decisions by signal since it was saved."""
+        """Returns the definition without its signal channel where the deployment no longer accepts signals."""
         if signals or not self.terms.signal_channel:
             return self
         return replace(self, terms=replace(self.terms, signal_channel=False))
@@ -121,11 +121,11 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionRules:
-    """What a deployment says about approvals.
+    """A deployment's configuration of approvals.
 
     Attributes:
-        definitions: Those of its profile, which every tenant has.
-        signals: Whether decisions from the Temporal UI and CLI may count.
+        definitions: The definitions of its profile, which apply to every tenant.
+        signals: Whether decisions from the Temporal UI and CLI are accepted.
     """
 
     definitions: tuple[Definition, ...] = ()
@@ -133,18 +133,18 @@ class DefinitionRules:
 
 
 def is_definition_id(text: str) -> bool:
-    """Whether a text can be a definition's id."""
+    """Tells whether a text is a well-formed definition id."""
     return _ID.fullmatch(text) is not None
 
 
 def type_of(request_type: str, metadata: Mapping[str, object]) -> str:
-    """The type that is meant: `custom` may name another in `metadata["custom_type"]`, as the guide shows (9.3)."""
+    """Returns the effective request type: `custom` may name one in `metadata["custom_type"]` (guide 9.3)."""
     named = metadata.get("custom_type") if request_type == CUSTOM else None
     return named if isinstance(named, str) else request_type
 
 
 def merged(own: Iterable[Definition], profile: Iterable[Definition]) -> tuple[Definition, ...]:
-    """All definitions of a tenant by id; one of its own stands in the place of the profile's of the same id."""
+    """Returns all definitions of a tenant, by id; one of the tenant replaces the profile's of the same id."""
     found = {one.definition_id: one for one in (*profile, *own)}
     return tuple(found[definition_id] for definition_id in sorted(found))
 
@@ -152,17 +152,17 @@ def merged(own: Iterable[Definition], profile: Iterable[Definition]) -> tuple[De
 def choose(
     definitions: Iterable[Definition], request_type: str, *, tool: str | None = None, agent: Collection[str] = ()
 ) -> Definition | None:
-    """Finds the definition under which a request is decided.
+    """Chooses the definition under which a request is decided.
 
     Args:
-        definitions: All of the tenant; see `merged`.
-        request_type: What is asked for; of a `custom` one what `type_of` says.
-        tool: The tool that is to be called.
-        agent: The names of the agent that calls it: its id and, of the catalog's, its slug.
+        definitions: All definitions of the tenant; see `merged`.
+        request_type: The request's type; for a `custom` one the result of `type_of`.
+        tool: The tool of a `tool_call`.
+        agent: The agent's id and, for one of the catalog, its slug.
 
     Returns:
-        Of the enabled ones for this the most specific: for agent and tool, for the tool, for the agent, for all. Of
-        several a tenant's own goes before the profile's, then the smallest id. None when there is none.
+        The most specific enabled definition: for agent and tool, for the tool, for the agent, for all. Among equals a
+        tenant's goes before the profile's, then the smallest id. None when no definition applies.
     """
     fitting = [one for one in definitions if one.enabled and one.decides == request_type and one.is_for(tool, agent)]
     return min(fitting, key=_order, default=None)
@@ -173,19 +173,19 @@ def _order(one: Definition) -> tuple[int, bool, str]:
 
 
 def follows(request_type: str) -> frozenset[Permission]:
-    """What an approval of a type brings about, as the permissions that the thing itself takes."""
+    """Returns the permissions that the effect of an approved request of this type requires."""
     return _FOLLOWS.get(request_type, frozenset())
 
 
 def check_author(held: Collection[Permission], *definitions: Definition) -> None:
-    """Lets only somebody say who decides about a thing who may do the thing.
+    """Requires that a definition's author holds the permissions that its approvals exercise.
 
     Args:
-        held: What they may do now.
-        definitions: As it was and as it shall be. What one that goes does not say any more, another one says.
+        held: The author's permissions now.
+        definitions: The definition before and after the change. Both count: once one is removed, another applies.
 
     Raises:
-        Forbidden: `permission_denied`, naming a permission that an approval brings into play.
+        Forbidden: `permission_denied`, naming a missing permission.
     """
     needed = {permission for one in definitions for permission in follows(one.decides)}
     for permission in sorted(needed, key=lambda one: one.value):
@@ -193,19 +193,19 @@ def check_author(held: Collection[Permission], *definitions: Definition) -> None
 
 
 def agent_terms(agent: Mapping[str, object], definition: Definition | None, usual: Terms) -> Terms:
-    """The terms of an agent's tool calls where the agent says who decides (guide 11.3, `approval_roles`).
+    """Returns the terms of an agent's tool calls where the agent names approvers (guide 11.3, `approval_roles`).
 
-    Whoever writes an agent may narrow down who decides and cannot go around a definition: of its roles those count
-    that the definition allows too, and when none is left, the definition stays as it is. Reminders stay; nobody else
-    comes to decide as time goes by.
+    An agent's author may narrow down the approvers of a definition and cannot evade it: of the agent's roles only
+    those that the definition allows count, and when none is left, the definition's terms apply unchanged. Of its timed
+    actions only reminders are kept, for the others would let further people decide.
 
     Args:
         agent: The section `agent` of its definition.
         definition: The definition of the call; see `choose`.
-        usual: The terms where there is no definition.
+        usual: The terms when there is no definition.
 
     Raises:
-        Invalid: `definition_invalid`: `approval_roles` is no list of names.
+        Invalid: `definition_invalid` when `approval_roles` is no list of names.
     """
     terms = usual if definition is None else definition.own_terms
     if agent.get("approval_roles") is None:
@@ -221,7 +221,7 @@ def agent_terms(agent: Mapping[str, object], definition: Definition | None, usua
 
 
 def check_known(request_type: str, chosen: Definition | None) -> None:
-    """Refuses a request of a type that nobody has defined: it would be decided by whoever decides anything.
+    """Requires that a request's type is built in or defined; else the default approvers would decide anything.
 
     Raises:
         Invalid: `request_type_unknown`.

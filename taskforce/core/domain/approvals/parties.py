@@ -1,9 +1,10 @@
-"""Who counts as one person where a request is decided.
+"""Parties: the users who count as one person when a request is decided (four-eyes principle).
 
-A decision counts for the human behind it. Behind an API key stands whoever issued it, behind a service account whoever
-made it, and so on from issuer to issuer: all of them are one person, for as long as the key or the account lasts. Who
-has only just given somebody an account, or the role by which they decide, is counted as one person with them for a
-while; two who were given it by the same third are not one.
+A decision counts for the person behind it. Behind an API key stands its issuer, behind a service account its creator,
+and so on from issuer to issuer: all of them are one person, as long as the key or the account exists. Who has recently
+granted somebody an account, or the role by which they decide, counts as one person with them for a while; two users
+who received grants from the same third person stay two.
+
 """
 
 from collections.abc import Iterable
@@ -14,37 +15,37 @@ from typing import Final
 from taskforce.core.domain.identity.access_grants import AccessGrant
 
 MOST_PEOPLE: Final = 64
-"""People behind one decision that are followed; a decision behind which there are more does not count."""
+"""People behind one decision, at most; a decision behind which there are more does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Those who speak when somebody asks or decides.
+    """The users behind one requester or approver.
 
     Attributes:
-        people: Who counts as one person: who speaks, for whom, and everybody behind the credential.
-        sponsors: Who has just given one of them the account, or the role by which they decide.
+        people: The user, whom they represent, and the issuers of their credential; they count as one person.
+        sponsors: Users who have recently granted one of them the account, or the role by which they decide.
     """
 
     people: frozenset[str]
     sponsors: frozenset[str] = frozenset()
 
     def is_same_as(self, other: "Party") -> bool:
-        """Whether the same human stands behind both."""
+        """Tells whether the same person stands behind both."""
         return not self.people.isdisjoint(other.people)
 
     def is_tied_to(self, other: "Party") -> bool:
-        """Whether one of the two has just made the other what it is."""
+        """Tells whether one of the two has recently granted the other an account or a role."""
         return not (self.sponsors.isdisjoint(other.people) and self.people.isdisjoint(other.sponsors))
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How somebody comes to decide a request.
+    """The grounds on which a user may decide a request.
 
     Attributes:
-        roles: The roles of theirs that decide it.
-        named: Whether the request names them, so that they need no role.
+        roles: The user's roles that may decide it.
+        named: Whether the request's terms name the user, so that no role is needed.
     """
 
     roles: frozenset[str] = frozenset()
@@ -52,13 +53,13 @@ class Standing:
 
 
 def recent_grants(grants: Iterable[AccessGrant], since: datetime, standing: Standing | None) -> tuple[AccessGrant, ...]:
-    """Returns those of somebody's grants that tie them to the giver.
+    """Selects the grants that tie a user to who granted them.
 
     Args:
-        grants: All that they were given.
-        since: Older ones tie nobody.
-        standing: How they come to decide. A role ties only if they decide by it alone: whoever holds another one that
-            decides for longer needed none. None where every role counts.
+        grants: All grants that the user received.
+        since: Older grants are left out, UTC.
+        standing: The grounds on which the user decides. A role's grant ties only where the user decides by that role
+            alone: with another deciding role that was held longer, it was not needed. None where every role counts.
     """
     recent = [one for one in grants if one.at >= since]
     roles = {one.role for one in recent if one.role is not None}

@@ -1,4 +1,4 @@
-"""What is stored about approval requests: the request, its history, its results, and delegations."""
+"""Records of approval requests: the request, its history, its result, its filter, and delegations."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,27 +9,27 @@ from taskforce.core.domain.json_limits import Json
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request for approval as its row tells it.
+    """A request for approval as stored.
 
     Attributes:
-        approval: The rules' view: requester, terms, decisions.
-        run_id: The run that waits for it; None when none does.
-        step: The step of the call; 0 without a run.
+        approval: The aggregate: requester, terms, decisions.
+        run_id: The run that waits for it; None without one.
+        step: The step of the tool call; 0 without a run.
         call: The call within the step; 0 without a run.
-        request_type: For example `tool_call`.
-        resource_type: What kind of thing is asked for, for example `tool`.
-        resource_id: Which one.
-        title: For lists.
-        payload: Exactly what was asked for.
-        content_hash: SHA-256 over what of the payload is approved, as canonical JSON.
-        status: Where it stands; final once `closed_at` is set.
-        closed_at: When it ended.
-        reason: Why it ended so.
-        definition_id: The definition that it began with; None for terms from elsewhere.
-        description: Why it is asked for.
-        edited: What is asked for since an approver has changed it; None while nobody has.
+        request_type: The type, for example `tool_call`.
+        resource_type: The kind of resource, for example `tool`.
+        resource_id: The id or name of the resource.
+        title: Display title.
+        payload: The requested content, as first requested.
+        content_hash: SHA-256 over the approved part of the payload, as canonical JSON.
+        status: The status; final once `closed_at` is set.
+        closed_at: Time at which it was closed, UTC.
+        reason: Why it was closed so.
+        definition_id: The definition that it was opened under; None for default terms.
+        description: The requester's reason.
+        edited: The content as an approver has edited it; None without an edit.
         for_run: Whether the approval holds for this tool for the rest of the run.
-        key_id: The API key that asked for it; None for a person, and for a run, which knows its own.
+        key_id: The API key that made it; None for a person, and for a run, which stores its own.
     """
 
     approval: Approval
@@ -54,15 +54,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that happened to a request, for its history.
+    """One entry of a request's history.
 
     Attributes:
-        name: Unique within the request: the same thing does not happen twice.
-        kind: For example `reminded`.
-        actor_id: Who, or `system`.
-        at: When, UTC.
-        comment: What was said.
-        data: More about it.
+        name: Key of the entry, unique within the request, so that a retried activity writes it once.
+        kind: The kind of entry, for example `reminded`.
+        actor_id: The acting user, or `system`.
+        at: Time of the entry, UTC.
+        comment: The actor's comment.
+        data: Further facts, JSON-compatible.
     """
 
     name: str
@@ -75,7 +75,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """Which requests to list; None does not filter."""
+    """The filter of a list of requests; None does not filter."""
 
     status: ApprovalStatus | None = None
     request_type: str | None = None
@@ -85,13 +85,13 @@ class RequestFilter:
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """Who decides in somebody's place.
+    """A delegation: a user who decides in another's place for a while.
 
     Attributes:
-        user_id: Who is away.
-        delegate_id: Who decides meanwhile.
-        since: From when on, UTC.
-        until: Until when, UTC; that moment left out.
+        user_id: The user who delegates.
+        delegate_id: The user who decides in their place.
+        since: Start, UTC, included.
+        until: End, UTC, excluded.
     """
 
     user_id: str
@@ -102,18 +102,18 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
-    """What came of a request and is kept for a while for who asked.
+    """The downloadable result of an approved request, kept for a while for its requester.
 
     Attributes:
         request_id: The request.
-        media_type: What it is.
-        file_name: What it is called when it is downloaded.
-        begun_at: When it was begun, UTC.
-        kept_until: From when on it is kept no longer, UTC.
-        state: How far it has come, for whoever goes on, and facts about it.
-        pieces: How many there are.
-        size: Bytes of them all.
-        finished_at: When it was whole, UTC; None while it is not.
+        media_type: Media type of the file.
+        file_name: Name of the downloaded file.
+        begun_at: Time at which writing began, UTC.
+        kept_until: Time at which it is deleted, UTC.
+        state: Resume point of the writer, and facts about the result.
+        pieces: Number of stored pieces.
+        size: Bytes of all pieces.
+        finished_at: Time of completion, UTC; None while it is incomplete.
     """
 
     request_id: str
@@ -129,14 +129,14 @@ class RequestResult:
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """Somebody who may decide requests, with the roles of now.
+    """An authenticated approver with their current roles.
 
     Attributes:
-        user_id: Who.
-        roles: Their roles.
-        stands_for: Those who are away and have asked this person to decide, with their roles.
-        key_id: The API key that speaks for them, if it is one.
-        automated: Whether a service account speaks, or a key that somebody else has issued.
+        user_id: The user.
+        roles: The user's roles.
+        stands_for: The users who have delegated to this one, with their roles.
+        key_id: The API key that authenticated the user; None for a person.
+        automated: Whether it is a service account, or a key that another user has issued.
     """
 
     user_id: str
@@ -147,5 +147,5 @@ class Approver:
 
     @property
     def in_person(self) -> bool:
-        """Whether it is the person who speaks, and not an API key of theirs."""
+        """Whether the user signed in as a person, not by an API key."""
         return self.key_id is None

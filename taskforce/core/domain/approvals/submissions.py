@@ -1,4 +1,4 @@
-"""A decision on its way to the workflow that counts it, and what the workflow answers."""
+"""A decision as it is submitted to the `Approval` workflow, and the workflow's result."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from taskforce.core.domain.errors import Kind
 
 @dataclass(frozen=True, slots=True)
 class SubmittedDecision:
-    """A person's decision whose author is authenticated.
+    """A decision whose approver is authenticated.
 
     Attributes:
-        approver_id: Who.
-        verdict: What they say.
-        comment: Why.
-        seen: Hash of what they were shown.
-        edit: Hash of what they would rather approve; what that is, is a row.
+        approver_id: The user who decides.
+        verdict: Approval or rejection.
+        comment: The reason given; may be empty.
+        seen: SHA-256 of the content that the approver was shown; None when unknown.
+        edit: SHA-256 of the edited content that the approver approves instead; the content itself is a row.
         for_run: Whether the approval holds for the tool for the rest of the run.
-        key_id: The API key that speaks for them, if it is one.
+        key_id: The API key that authenticated the approver; None for a person.
     """
 
     approver_id: str
@@ -31,13 +31,13 @@ class SubmittedDecision:
 
 @dataclass(frozen=True, slots=True)
 class DecisionResult:
-    """What became of a decision, or of another change.
+    """The workflow's result of a decision or another change.
 
     Attributes:
-        status: Where the request stands since.
-        code: Why it does not count; None when it does.
-        message: The same for a person.
-        kind: The family of the refusal; None where it was not recorded.
+        status: The request's status after it.
+        code: Error code of a refusal; None when it counts.
+        message: The refusal for people.
+        kind: The error kind of the refusal; None where it was not recorded.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""Under which terms people decide a request, and what happens to it as time goes by."""
+"""The terms of a request for approval: quorum, deciders, expiry and timed actions."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from taskforce.core.domain.errors import Invalid
 
 MOST_ACTIONS: Final = 50
 LONGEST: Final = 366 * 24 * 3_600
-"""Seconds after which a request has expired at the latest."""
+"""Longest time to expiry, in seconds."""
 
 
 class ActionKind(StrEnum):
-    """What happens to a request by itself; it expires by `Terms.expire_seconds`."""
+    """The kind of a timed action. Expiry is no action: see `Terms.expire_seconds`."""
 
     REMIND = "remind"
     WIDEN = "widen"
@@ -22,17 +22,17 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deciders:
-    """Who may decide: people by id, and whoever holds one of the roles at the moment of the decision."""
+    """The users who may decide: people by id, and holders of one of the roles at the time of the decision."""
 
     roles: tuple[str, ...] = ()
     people: tuple[str, ...] = ()
 
     def include(self, user_id: str, roles: Collection[str]) -> bool:
-        """Whether somebody who holds these roles now is among them."""
+        """Tells whether a user with these roles is among them."""
         return user_id in self.people or any(role in roles for role in self.roles)
 
     def widened(self, more: "Deciders") -> "Deciders":
-        """These and others."""
+        """Returns the union with others, without duplicates."""
         return Deciders(_joined(self.roles, more.roles), _joined(self.people, more.people))
 
     def __bool__(self) -> bool:
@@ -47,12 +47,12 @@ NOBODY: Final = Deciders()
 
 @dataclass(frozen=True, slots=True)
 class TimedAction:
-    """Something that happens so many seconds after a request was opened.
+    """An action that is due a number of seconds after a request was opened.
 
     Attributes:
-        kind: What.
-        after_seconds: When, from the opening.
-        to: Who is reminded (nobody named: whoever may decide), who may decide too, or who may decide from then on.
+        kind: Remind, widen or reassign.
+        after_seconds: Seconds from the opening.
+        to: Who is reminded (empty: the deciders), added to the deciders, or made the deciders.
     """
 
     kind: ActionKind
@@ -62,28 +62,28 @@ class TimedAction:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Under which a request is decided; a request keeps those that it began with.
+    """The terms under which a request is decided; a request keeps the terms that it was opened with.
 
     Attributes:
-        required_approvers: Distinct people who must approve.
-        rejections_to_close: Distinct people whose rejection ends it.
-        allowed_roles: Roles of which an approver must hold one at the moment of the decision.
+        required_approvers: Number of distinct people who must approve.
+        rejections_to_close: Number of distinct people whose rejection closes it.
+        allowed_roles: Roles of which an approver must hold one at the time of the decision.
         self_approval: Whether the requester may decide.
-        expire_seconds: Seconds until it ends by itself.
-        signal_channel: Whether unauthenticated signals from the Temporal UI and CLI count.
+        expire_seconds: Seconds until a pending request expires.
+        signal_channel: Whether unauthenticated decisions from the Temporal UI and CLI count.
         allowed_people: People who may decide, whatever their roles.
-        comment_required: Whether a decision must say why.
-        actions: What happens meanwhile, in the order of time.
-        carries_out: Whether what was asked for follows an approval by itself; else somebody does it later.
-        notify_on_create: Whether webhooks are told of the request.
-        notify_on_action: Whether they are told of each word on it.
-        service_accounts: Whether service accounts decide, and API keys that somebody else issued.
-        independence_seconds: Seconds for which, before the request was made, an account or a role that decides must
-            have been held for whoever gave it to count as another person.
+        comment_required: Whether a decision needs a comment.
+        actions: Timed actions before expiry; sorted by time.
+        carries_out: Whether an approved request is executed automatically; else a user starts it later.
+        notify_on_create: Whether webhooks are notified of a new request.
+        notify_on_action: Whether webhooks are notified of each decision and action.
+        service_accounts: Whether service accounts may decide, and API keys that another user issued.
+        independence_seconds: Seconds before the request within which a grant of an account or a deciding role makes its
+            granter and the grantee count as one person.
 
     Raises:
-        Invalid: `terms_invalid` when a number is not positive (nobody's word would approve, or close, a request),
-            nobody could ever decide, or an action makes no sense.
+        Invalid: `terms_invalid` when a number is not positive (a quorum of 0 would approve by itself), nobody could
+            ever decide, or an action is never due or names nobody.
     """
 
     required_approvers: int = 1
@@ -109,7 +109,7 @@ class Terms:
 
     @property
     def deciders(self) -> Deciders:
-        """Who may decide in the beginning."""
+        """Roles and people who may decide when the request is opened."""
         return Deciders(self.allowed_roles, self.allowed_people)
 
     def _problems(self) -> Collection[str]:

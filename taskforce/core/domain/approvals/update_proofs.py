@@ -1,7 +1,7 @@
-"""Proofs by which a worker knows that the gateway vouches for an update of a request.
+"""Proofs by which a worker verifies that an update of a request came through the gateway.
 
-Whoever reaches Temporal may send an update in anybody's name. What came through the gateway carries a message
-authentication code over the request and everything that the update says, made with a key of the deployment.
+Whoever reaches Temporal may send an update in anybody's name. An update of the gateway carries a message authentication
+code (MAC) over the request and the whole update, made with a key of the deployment.
 """
 
 import hmac
@@ -15,9 +15,9 @@ from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.json_limits import Json
 
 LONGEST_WAIT: Final = timedelta(hours=24)
-"""For so long a decision may wait for a worker; older ones are made anew."""
+"""Longest time that a decision may wait for a worker; an older one must be submitted again."""
 CLOCK_SKEW: Final = timedelta(minutes=5)
-"""By so much the gateway's clock may be ahead of the worker's."""
+"""Tolerated lead of the gateway's clock over the worker's."""
 
 _PURPOSE: Final = "taskforce/update-proof/1"
 _NONCE_BYTES: Final = 16
@@ -25,11 +25,11 @@ _NONCE_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class UpdateProof:
-    """What shows that the gateway vouches for an update.
+    """The proof of one update.
 
     Attributes:
-        made_at: When it was made, UTC.
-        nonce: Random text; a proof counts once.
+        made_at: Time at which it was made, UTC.
+        nonce: Random text, which makes the proof single-use.
         code: HMAC-SHA-256 in hex.
     """
 
@@ -39,21 +39,22 @@ class UpdateProof:
 
 
 class ProofKey:
-    """Makes and checks proofs.
+    """The deployment's key for proofs; makes and verifies them.
 
     Args:
-        key: The deployment's key for this purpose alone; None where it has none: then nothing is vouched for.
+        key: A key for this purpose alone; None where the deployment has none, and proofs can be neither made nor
+            verified.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key
 
     def prove(self, said: Json, now: datetime) -> UpdateProof:
-        """Makes a proof.
+        """Makes a proof for an update.
 
         Args:
-            said: All that the update says, and of which request, JSON-compatible.
-            now: The time.
+            said: The whole update with the id of its request, JSON-compatible.
+            now: Current time, UTC.
 
         Raises:
             Unavailable: `encryption_key_missing`.
@@ -62,7 +63,7 @@ class ProofKey:
         return UpdateProof(now, nonce, self._code(said, now, nonce))
 
     def fits(self, said: Json, proof: UpdateProof) -> bool:
-        """Whether a proof was made for exactly this, whenever that was.
+        """Tells whether a proof was made for exactly this update, at whatever time.
 
         Raises:
             Unavailable: `encryption_key_missing`.
@@ -71,7 +72,7 @@ class ProofKey:
         return hmac.compare_digest(code.encode(), proof.code.encode("utf-8", "surrogatepass"))
 
     def check(self, said: Json, proof: UpdateProof, now: datetime) -> None:
-        """Refuses a proof that was not made for this, or too long ago.
+        """Requires that a proof was made for exactly this update, and not too long ago.
 
         Raises:
             Conflict: `proof_invalid` or `proof_expired`.

@@ -1,6 +1,6 @@
-"""What updates and signals of a request may look like, whoever sends them.
+"""Checks of the shape of updates and signals of a request, whoever sent them.
 
-A workflow asks before it accepts one: what no activity could store would else be tried without end.
+A workflow calls them before it accepts one: an activity that can never store a value would be retried without end.
 """
 
 import re
@@ -12,7 +12,7 @@ from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import is_id
 
 MAX_NAME: Final = 255
-"""Characters of a user's id, or a role's, at most."""
+"""Longest id of a user or a role, in characters."""
 MAX_NAMES: Final = 100
 MAX_LABEL: Final = 200
 
@@ -21,7 +21,7 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def require_author(user_id: str, comment: str, key_id: str | None = None) -> None:
-    """Refuses an author whom no user's id can name, and a comment that is too long.
+    """Requires a well-formed author and API key id, and a comment within its length.
 
     Raises:
         Invalid: `update_malformed`.
@@ -32,7 +32,7 @@ def require_author(user_id: str, comment: str, key_id: str | None = None) -> Non
 
 
 def require_hashes(seen: str | None, edit: str | None) -> None:
-    """Refuses what is no hash of any content; requests of before 2026-11 have none, which is an empty text.
+    """Requires that both texts are SHA-256 in hex, or absent; requests before 2026-11 send an empty `seen`.
 
     Raises:
         Invalid: `update_malformed`.
@@ -42,7 +42,7 @@ def require_hashes(seen: str | None, edit: str | None) -> None:
 
 
 def require_deciders(roles: Sequence[str], people: Sequence[str], http_request: str | None) -> None:
-    """Refuses roles and people that cannot exist, and too many of them.
+    """Requires well-formed names of roles and people, within their number, and a well-formed HTTP request id.
 
     Raises:
         Invalid: `update_malformed`.

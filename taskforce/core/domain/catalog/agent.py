@@ -1,4 +1,4 @@
-"""Agents of the catalog: their versions, the names that lead to one, and what may become of them."""
+"""The aggregate `Agent`: an agent of the catalog with its versions, aliases and current version."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,10 +28,10 @@ _LIVE = (VersionStatus.PENDING_APPROVAL, VersionStatus.PUBLISHED, VersionStatus.
 
 
 def slug_of(name: str) -> str:
-    """Derives the name in addresses: of `Customer Support Agent` it is `customer-support-agent`; see `derived`.
+    """Derives a slug from a name: `Customer Support Agent` becomes `customer-support-agent`; see `derived`.
 
     Raises:
-        Invalid: `slug_invalid`: the name has neither letters nor digits, or is an id; state a slug.
+        Invalid: `slug_invalid` when the name has neither letters nor digits, or is an id.
     """
     slug = derived(name)
     if not slug or is_id(slug):
@@ -40,7 +40,7 @@ def slug_of(name: str) -> str:
 
 
 def checked_slug(slug: str) -> str:
-    """Accepts a name that can stand in an address, and that is no id.
+    """Requires a well-formed slug that is no id, and returns it.
 
     Raises:
         Invalid: `slug_invalid`.
@@ -52,15 +52,15 @@ def checked_slug(slug: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What people are told of an agent, and how they find it.
+    """The descriptive fields of an agent.
 
     Attributes:
-        name: For people.
-        slug: For addresses; unique within the tenant.
-        description: For people.
-        category: One word for what it is for, if any.
-        tags: Labels, for lists and for policies.
-        owner_id: Who answers for it.
+        name: Display name.
+        slug: Name in URLs; unique within the tenant.
+        description: Display text; may be empty.
+        category: Category; None without one.
+        tags: Labels for lists and policies.
+        owner_id: The responsible user.
 
     Raises:
         Invalid: `agent_name_invalid`, `slug_invalid`, `description_invalid`, `category_invalid`, `tags_invalid` or
@@ -96,15 +96,15 @@ class Agent:
     """An agent of a tenant's catalog.
 
     Attributes:
-        tenant_id: Its tenant.
-        agent_id: Its id.
-        about: What people are told of it.
-        versions: Its versions, in the order of their making.
-        created_at: When it was made, UTC.
-        updated_at: When it was changed last, UTC.
-        aliases: Names that lead to published versions, by their ids.
-        current_id: The version that runs when nobody names one; None before the first was published.
-        revision: How often it was changed, versions included; the first is 1.
+        tenant_id: The agent's tenant.
+        agent_id: The agent's id.
+        about: The descriptive fields.
+        versions: The versions in the order of creation.
+        created_at: Time of creation, UTC.
+        updated_at: Time of the last change, UTC.
+        aliases: Ids of published versions by alias.
+        current_id: The version that a run gets without naming one; None before the first publication.
+        revision: Number of the revision, from 1; every change, of versions too, increments it.
     """
 
     tenant_id: str
@@ -129,7 +129,7 @@ class Agent:
         *,
         changelog: str = "",
     ) -> Self:
-        """Makes an agent, whose first version is a draft with the number 0.1.0.
+        """Creates an agent with a first version, a draft with the number 0.1.0.
 
         Raises:
             Invalid: As `AgentVersion.drafted`.
@@ -139,11 +139,11 @@ class Agent:
 
     @property
     def current(self) -> AgentVersion | None:
-        """The version that runs when nobody names one."""
+        """The version that a run gets without naming one."""
         return None if self.current_id is None else self.version(self.current_id)
 
     def version(self, name: str) -> AgentVersion:
-        """One version, by its id or its number.
+        """Returns a version by its id or its number.
 
         Raises:
             Missing: `version_not_found`.
@@ -155,15 +155,15 @@ class Agent:
         return found
 
     def ordered(self) -> tuple[AgentVersion, ...]:
-        """The versions as their numbers order them, the highest first."""
+        """Returns the versions by their numbers, the highest first."""
         return tuple(sorted(self.versions, key=lambda one: one.number, reverse=True))
 
     def described(self, about: Description, now: datetime) -> Self:
-        """Changes what people are told of it."""
+        """Replaces the descriptive fields."""
         return self._changed(now, about=about)
 
     def drafted(self, version_id: str, number: str, definition: Definition, changelog: str, act: Act) -> Self:
-        """Adds a version, a draft.
+        """Adds a version as a draft.
 
         Raises:
             Conflict: `version_exists`, `too_many_versions`.
@@ -184,7 +184,7 @@ class Agent:
         definition: Definition | None = None,
         changelog: str | None = None,
     ) -> Self:
-        """Changes a draft, which stays one; what is None stays.
+        """Changes a draft; fields that are None stay.
 
         Raises:
             Missing: `version_not_found`.
@@ -200,7 +200,7 @@ class Agent:
         return self._with(new, act)
 
     def submitted(self, version_id: str, act: Act, offered: Offered, request_id: str | None = None) -> Self:
-        """Asks for a version's publication; from now on it does not change.
+        """Submits a version for publication; its definition is immutable from then on.
 
         Raises:
             Missing: `version_not_found`.
@@ -209,7 +209,7 @@ class Agent:
         return self._with(self.version(version_id).submitted(act, offered, request_id), act)
 
     def approved(self, version_id: str, act: Act) -> Self:
-        """Lets a version be published.
+        """Marks a submitted version as approved for publication.
 
         Raises:
             Missing, Conflict: As `AgentVersion.moved`.
@@ -217,14 +217,14 @@ class Agent:
         return self._with(self.version(version_id).moved(VersionStatus.APPROVED, act), act)
 
     def rejected(self, version_id: str, act: Act) -> Self:
-        """Makes a version that was asked for a draft again.
+        """Returns a submitted version to draft.
 
         Raises:
             Missing, Conflict: As `AgentVersion.moved`; a draft is not rejected.
         """
         version = self.version(version_id)
         if version.status is VersionStatus.DRAFT:
-            # From draft to draft leads a revision only.
+            # The lifecycle allows draft to draft, but for a revision, so `moved` alone would let a draft be rejected.
             raise Conflict(
                 "transition_not_allowed",
                 "This version is draft; from there it goes to draft or pending_approval, and is not rejected.",
@@ -233,7 +233,7 @@ class Agent:
         return self._with(version.moved(VersionStatus.DRAFT, act), act)
 
     def published(self, version_id: str, act: Act) -> Self:
-        """Publishes an approved version and makes it the current one; it deprecates nothing.
+        """Publishes an approved version and makes it the current one; earlier versions stay published.
 
         Raises:
             Missing, Conflict: As `AgentVersion.moved`.
@@ -242,18 +242,19 @@ class Agent:
         return replace(self._with(version, act), current_id=version.version_id)
 
     def deprecated(self, version_id: str, act: Act, *, draining: bool = False, release: bool = False) -> Self:
-        """Takes a version out of use: nobody is led to it any more, and it runs by its own number only.
+        """Deprecates a version: from then on it can be started by its own number only.
 
         Args:
-            version_id: Which one.
-            act: Who, when, why.
-            draining: Whether no new runs are started at all.
-            release: Whether aliases that point to it are removed, and the agent may be left without a current version;
-                else both stand against it.
+            version_id: The version.
+            act: Author, time and comment.
+            draining: Whether it takes no new runs at all.
+            release: Whether its aliases are removed, and the agent may be left without a current version; else a
+                version with either is refused.
 
         Raises:
             Missing: `version_not_found`.
-            Conflict: `transition_not_allowed`; `version_in_use`, whose details say by what.
+            Conflict: `transition_not_allowed`; `version_in_use`, whose details name its aliases and whether it is
+                current.
         """
         new = replace(self.version(version_id).moved(VersionStatus.DEPRECATED, act), draining=draining)
         aliases = sorted(name for name, target in self.aliases.items() if target == new.version_id)
@@ -265,7 +266,7 @@ class Agent:
         return replace(self._with(new, act), aliases=kept, current_id=None if is_current else self.current_id)
 
     def archived(self, version_id: str, act: Act) -> Self:
-        """Ends a deprecated version: it never runs again.
+        """Archives a deprecated version: it can never be started again.
 
         Raises:
             Missing, Conflict: As `AgentVersion.moved`.
@@ -277,8 +278,8 @@ class Agent:
         """Makes an earlier published version the current one again.
 
         Args:
-            act: Who, when, why.
-            version_id: Which one; None is the one that was published last before the current one.
+            act: Author, time and comment.
+            version_id: The version; None means the one that was published last before the current one.
 
         Raises:
             Missing: `version_not_found`.
@@ -291,7 +292,7 @@ class Agent:
         return self._changed(act.at, current_id=target.version_id)
 
     def pointed(self, alias: str, version_id: str, now: datetime) -> Self:
-        """Lets a name lead to a published version, wherever it led before.
+        """Sets an alias to a published version, wherever it pointed before.
 
         Raises:
             Invalid: `alias_invalid`.
@@ -308,7 +309,7 @@ class Agent:
         return self._changed(now, aliases=aliases)
 
     def unpointed(self, alias: str, now: datetime) -> Self:
-        """Removes a name.
+        """Removes an alias.
 
         Raises:
             Missing: `alias_not_found`.
@@ -318,10 +319,10 @@ class Agent:
         return self._changed(now, aliases={name: one for name, one in self.aliases.items() if name != alias})
 
     def require_removable(self, open_runs: int) -> None:
-        """Lets only an agent be removed that nobody can start, asks for, or runs.
+        """Requires that an agent may be removed: no version is pending or startable, and no run of it is open.
 
         Raises:
-            Conflict: `agent_in_use`; its details say by what.
+            Conflict: `agent_in_use`; its details name the versions and the number of open runs.
         """
         live = [one.version_number for one in self.ordered() if one.status in _LIVE]
         if live or open_runs:
@@ -370,11 +371,11 @@ def labels(values: Iterable[str]) -> frozenset[str]:
 
 
 def require_startable(version: AgentVersion, *, by_number: bool) -> None:
-    """Lets only a version be started that may: a published one, or a deprecated one that is named by its number.
+    """Requires that a version may be started: a published one, or a deprecated one that is named by its number.
 
     Args:
         version: The version.
-        by_number: Whether the caller named this very version.
+        by_number: Whether the caller named the version by its number.
 
     Raises:
         Conflict: `version_not_published`; `version_draining`.
@@ -387,7 +388,7 @@ def require_startable(version: AgentVersion, *, by_number: bool) -> None:
 
 
 def no_current(aliased: str | None) -> Conflict | Missing:
-    """Why an agent cannot be started without naming a version, or by a name that leads nowhere."""
+    """Returns the error for an agent without a current version, or for an unknown alias."""
     if aliased is not None:
         return missing("alias")
     return Conflict("agent_not_published", "No version of this agent is published. Submit one, or name a version.")

@@ -1,4 +1,4 @@
-"""What an agent's definition says, and everything that is wrong with it at once. Keys that nobody reads are kept."""
+"""The definition of an agent: its validation, which lists all problems, and its parsed form. Unknown keys are kept."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,8 @@ from taskforce.core.domain.runs.run import (
 
 LONGEST_DEFINITION = 60_000
 MOST_VALUES = 1_000
-"""An agent is read with all of its versions, which takes as long as they have values, however long those are."""
+"""Values of a definition, at most: loading an agent parses all of its versions, and the cost grows with their
+values."""
 MOST_NAMES = 200
 MOST_FALLBACKS = 4
 HOTTEST = 2.0
@@ -32,11 +33,11 @@ Definition = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What the deployment offers to agents.
+    """The tools and models that the deployment offers to agents.
 
     Attributes:
-        tools: Names of the tools there are; None takes any name, where nobody can know.
-        model: Whether it offers a model, by its LiteLLM name.
+        tools: Names of the tools; None accepts any name, where they are not known.
+        model: Tells whether a model is offered, by its LiteLLM name.
     """
 
     tools: Collection[str] | None = None
@@ -44,12 +45,12 @@ class Offered:
 
 
 ANYTHING = Offered()
-"""For programs that keep a catalog and run its agents elsewhere."""
+"""Accepts any tool and model, for programs that keep a catalog and run its agents elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a definition, and where."""
+    """A problem of a definition with its path."""
 
     path: str
     problem: str
@@ -57,18 +58,18 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """A definition without problems, as far as the product reads it.
+    """The parsed form of a valid definition.
 
     Attributes:
-        system_prompt: What the model is told first.
+        system_prompt: The system message of every model call.
         tools: Names of the tools that the agent may use.
-        require_approval: Those of them of which each call needs a person's word.
-        approval_roles: Roles that decide its calls, of those that may (guide 11.3); none leaves it to them.
-        models: LiteLLM names, the preferred first; none leaves the choice to the deployment.
-        limits: What stops a run.
+        require_approval: Tools of which each call needs an approval.
+        approval_roles: Roles that may decide its calls, out of the allowed ones (guide 11.3); empty means all of these.
+        models: LiteLLM names, the preferred first; empty leaves the choice to the deployment.
+        limits: Limits of its runs.
         temperature: Sampling temperature, if set.
         max_reply_tokens: Cap of one reply, if set.
-        loop: Those `LoopLimits` that it sets; the deployment's profile says the others.
+        loop: The `LoopLimits` that it sets; the others come from the deployment's profile.
     """
 
     system_prompt: str
@@ -83,7 +84,7 @@ class Instructions:
 
 
 def check_definition(definition: Definition) -> None:
-    """Refuses what cannot even be a draft.
+    """Requires a definition that can be stored as a draft.
 
     Raises:
         Invalid: `definition_malformed`, `definition_too_large`.
@@ -99,20 +100,20 @@ def check_definition(definition: Definition) -> None:
 
 
 def problems_of(definition: Definition, offered: Offered = ANYTHING) -> tuple[Problem, ...]:
-    """Lists everything that keeps a definition from being run, in the order of its keys here.
+    """Lists all problems that keep a definition from being run, in the order of the checks.
 
     Args:
-        definition: The definition; keys that are not known are not looked at.
+        definition: The definition; unknown keys are ignored.
         offered: What the deployment offers.
     """
     return tuple(_problems(definition, offered))
 
 
 def instructions_of(definition: Definition) -> Instructions:
-    """Reads a definition that has no problems, as each that was ever submitted.
+    """Parses a definition without problems, such as every submitted one.
 
     Raises:
-        Invalid: `definition_invalid`: it has problems all the same; `details["problems"]` names them.
+        Invalid: `definition_invalid` when it has problems; `details["problems"]` names them.
     """
     require_no_problems(problems_of(definition))
     limits = _mapping(definition.get("limits"))
@@ -135,7 +136,7 @@ def instructions_of(definition: Definition) -> Instructions:
 
 
 def require_no_problems(problems: Collection[Problem]) -> None:
-    """Lets only a definition pass that could be run.
+    """Requires that a definition has no problems.
 
     Raises:
         Invalid: `definition_invalid`; `details["problems"]` names every problem.
@@ -182,7 +183,7 @@ def _tools(definition: Definition, offered: Offered) -> Iterator[Problem]:
 
 
 def _approval_roles(value: object) -> Iterator[Problem]:
-    # Read as the terms of its calls read it: taken for nothing, a slip would leave them to the usual approvers.
+    # Parsed like `agent_terms` parses it: a malformed list that counts as none would let the default approvers decide.
     if value is not None:
         problems = Problems("definition_invalid", "definition")
         Part(value, "approval_roles", problems).names(least=1)

@@ -1,4 +1,4 @@
-"""What is different between two definitions."""
+"""The difference between two definitions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class DefinitionChange:
     """One difference.
 
     Attributes:
-        path: Where, as a JSON pointer (RFC 6901).
-        kind: What happened there.
-        before: What stood there; None when it was added.
-        after: What stands there; None when it was removed.
+        path: JSON pointer (RFC 6901) to the value.
+        kind: Whether the value was added, removed or changed.
+        before: The earlier value; None when it was added.
+        after: The later value; None when it was removed.
     """
 
     path: str
@@ -27,7 +27,7 @@ class DefinitionChange:
 
 
 def differences(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[DefinitionChange, ...]:
-    """Lists what is different, by path; objects are compared member by member, all else as a whole."""
+    """Lists the differences by path; objects are compared member by member, other values as a whole."""
     return tuple(_differences(before, after, ""))
 
 
@@ -41,5 +41,6 @@ def _differences(before: Mapping[str, object], after: Mapping[str, object], path
             yield DefinitionChange(here, "removed", before=was)
         elif isinstance(was, Mapping) and isinstance(now, Mapping):
             yield from _differences(was, now, here)
+        # Python's own comparison would call 1, 1.0 and True equal.
         elif canonical_json(was) != canonical_json(now):
             yield DefinitionChange(here, "changed", was, now)

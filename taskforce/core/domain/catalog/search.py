@@ -1,6 +1,7 @@
-"""How agents are found by words: the same words for what is stored and for what is asked.
+"""Full-text search of agents: the tokens of an agent and of a query, and the rank of an agent.
 
-Every word of a question must begin, or be, a word of the name, a tag or the description. Plurals meet their singulars.
+Every token of a query must be a prefix of a token of the name, a tag or the description. English plurals match their
+singulars.
 """
 
 import re
@@ -11,10 +12,10 @@ from taskforce.core.domain.catalog.agent import Description
 
 MOST_WORDS = 10
 SEARCHED = 3_000
-"""Characters of a description that are searched: what a search costs grows with the words that each agent has."""
+"""Characters of a description that are searched: the cost of a search grows with the tokens of each agent."""
 LONGEST_WORD = 60
 WEIGHTS = {"A": 1.0, "B": 0.4, "C": 0.2}
-"""What a word counts in the name, in a tag, in the description; the first three of PostgreSQL's weights."""
+"""Weights of a token in the name, in a tag, in the description; the first three of PostgreSQL's weights."""
 
 _WORD = re.compile(r"[^\W_]+")
 _NOT_PLURAL = ("ss", "us", "is")
@@ -22,21 +23,21 @@ _SHORTEST_PLURAL = 4
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Splits a text into words: letters and digits of any script, without case and accents."""
+    """Splits a text into tokens: letters and digits of any script, without case and accents."""
     folded = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(char for char in folded if not unicodedata.combining(char))
     return tuple(word[:LONGEST_WORD] for word in _WORD.findall(plain))
 
 
 def stem(word: str) -> str:
-    """The singular of an English plural, and any other word as it is."""
+    """Returns the singular of an English plural, and any other token as it is."""
     if len(word) < _SHORTEST_PLURAL or not word.endswith("s") or word.endswith(_NOT_PLURAL):
         return word
     return f"{word[:-3]}y" if word.endswith("ies") else word[:-1]
 
 
 def index_of(about: Description) -> tuple[tuple[str, str], ...]:
-    """The words by which an agent is found, each with the weight of where it stands best, in alphabetical order."""
+    """Returns the tokens of an agent in alphabetical order, each with its highest weight."""
     found: dict[str, str] = {}
     for weight, text in (("C", about.description[:SEARCHED]), ("B", " ".join(sorted(about.tags))), ("A", about.name)):
         for word in words(text):
@@ -45,12 +46,12 @@ def index_of(about: Description) -> tuple[tuple[str, str], ...]:
 
 
 def asked_words(question: str) -> tuple[str, ...]:
-    """The words of a question, each once, in their order; those beyond the tenth are not looked at."""
+    """Returns the distinct tokens of a query in their order, `MOST_WORDS` at most; the others are ignored."""
     return tuple(dict.fromkeys(words(question)))[:MOST_WORDS]
 
 
 def rank(about: Description, question: str) -> float:
-    """How well an agent answers a question; 0 when it does not, or when nothing is asked."""
+    """Returns the rank of an agent for a query; 0 when it does not match, or when the query has no token."""
     index = index_of(about)
     best = [max(_matches(index, word), default=0.0) for word in asked_words(question)]
     return sum(best) if best and all(best) else 0.0

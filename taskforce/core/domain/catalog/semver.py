@@ -1,4 +1,4 @@
-"""Version numbers as Semantic Versioning 2.0 writes and orders them."""
+"""Version numbers by Semantic Versioning 2.0."""
 
 import re
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _VERSION = re.compile(
 @total_ordering
 @dataclass(frozen=True, slots=True, eq=False)
 class SemVer:
-    """A version number. Two that differ in their build metadata alone are equal: neither comes first.
+    """A version number. Two that differ in their build metadata alone are equal (section 10).
 
     Attributes:
         core: Major, minor and patch.
-        pre: The labels of a pre-release; none for a release.
+        pre: The identifiers of a pre-release; empty for a release.
         text: As it was written.
     """
 
@@ -34,7 +34,7 @@ class SemVer:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads a version number such as `1.4.0-rc.1+build.5`.
+        """Parses a version number such as `1.4.0-rc.1+build.5`.
 
         Raises:
             Invalid: `version_number_invalid`.
@@ -59,6 +59,6 @@ class SemVer:
         return self.text
 
     def _place(self) -> tuple[object, ...]:
-        # A release comes after its pre-releases; among labels numbers come first, and fewer before more.
+        # Section 11: a release follows its pre-releases; numeric identifiers precede others, and fewer precede more.
         labels = tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in self.pre)
         return self.core, not self.pre, labels

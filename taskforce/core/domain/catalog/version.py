@@ -1,4 +1,4 @@
-"""One version of an agent, and the lifecycle that every version goes through."""
+"""A version of an agent and its lifecycle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ LONGEST_COMMENT = 2_000
 
 
 class VersionStatus(StrEnum):
-    """Where a version stands; the guide's states (4.2)."""
+    """The status of a version (guide 4.2)."""
 
     DRAFT = "draft"
     PENDING_APPROVAL = "pending_approval"
@@ -35,14 +35,14 @@ ALLOWED: Mapping[VersionStatus, tuple[VersionStatus, ...]] = {
     VersionStatus.DEPRECATED: (VersionStatus.ARCHIVED,),
     VersionStatus.ARCHIVED: (),
 }
-"""The lines of the guide's picture; that from draft to draft is a revision."""
+"""The transitions of the guide's diagram (4.2); the one from draft to draft is a revision."""
 RUNNABLE = frozenset({VersionStatus.PUBLISHED, VersionStatus.DEPRECATED})
-"""In which a version can be started; a deprecated one only by its own number."""
+"""Statuses in which a version can be started; a deprecated one only by its own number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who does something to a version, when, and what they say to it.
+    """Author, time and comment of a change of a version.
 
     Raises:
         Invalid: `comment_too_long`.
@@ -59,7 +59,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step of a version's life."""
+    """A transition of a version from one status to another."""
 
     was: VersionStatus
     now: VersionStatus
@@ -69,26 +69,26 @@ class Transition:
 
     @property
     def is_revision(self) -> bool:
-        """Whether a draft was changed, and stayed one."""
+        """Whether it is a change of a draft that stayed one."""
         return (self.was, self.now) == (VersionStatus.DRAFT, VersionStatus.DRAFT)
 
 
 @dataclass(frozen=True, slots=True)
 class AgentVersion:
-    """A version of an agent; what it defines never changes once it was submitted.
+    """A version of an agent; its definition is immutable once it was submitted.
 
     Attributes:
-        version_id: Its id.
-        version_number: Its number, as Semantic Versioning writes it.
-        definition: What the agent is.
-        changelog: What is new, for people.
-        created_by: Who made it.
-        created_at: When, UTC.
+        version_id: The version's id.
+        version_number: Its number (Semantic Versioning).
+        definition: The agent's definition, parsed JSON.
+        changelog: Display text of the changes.
+        created_by: The user who created it.
+        created_at: Time of creation, UTC.
         config_hash: SHA-256 over the definition's canonical JSON.
-        status: Where it stands.
-        transitions: Each step of its life, oldest first; of revisions in a row the last.
-        draining: Whether no new runs are started although it is not archived yet.
-        request_id: The request for its publication that was opened last, if any.
+        status: Its status.
+        transitions: Its transitions, oldest first; of consecutive revisions only the last.
+        draining: Whether it takes no new runs although it is not archived yet.
+        request_id: The last request for approval of its publication; None without one.
     """
 
     version_id: str
@@ -105,7 +105,7 @@ class AgentVersion:
 
     @classmethod
     def drafted(cls, version_id: str, number: str, definition: Definition, changelog: str, act: Act) -> Self:
-        """Makes a draft.
+        """Creates a draft.
 
         Raises:
             Invalid: `version_number_invalid`, `definition_malformed`, `definition_too_large` or `changelog_too_long`.
@@ -117,23 +117,23 @@ class AgentVersion:
 
     @property
     def number(self) -> SemVer:
-        """Its number, to be ordered by."""
+        """Its number, parsed for comparison."""
         return SemVer.parse(self.version_number)
 
     @property
     def allowed(self) -> tuple[VersionStatus, ...]:
-        """Where it can go from here."""
+        """The statuses that may follow its status."""
         return ALLOWED[self.status]
 
     def has_been(self, status: VersionStatus) -> datetime | None:
-        """When it came into a status last; None when it never did."""
+        """Returns the time of its last transition into a status; None without one."""
         return next((one.at for one in reversed(self.transitions) if one.now is status), None)
 
     def moved(self, to: VersionStatus, act: Act) -> Self:
-        """Goes on to another status.
+        """Moves to another status.
 
         Raises:
-            Conflict: `transition_not_allowed`; its message and `details["allowed"]` name where it can go.
+            Conflict: `transition_not_allowed`; its message and `details["allowed"]` name the allowed statuses.
         """
         if to not in self.allowed:
             ways = [status.value for status in self.allowed]
@@ -146,12 +146,13 @@ class AgentVersion:
         return replace(self, status=to, transitions=(*self.transitions, step))
 
     def revised(self, act: Act, number: str | None, definition: Definition | None, changelog: str | None) -> Self:
-        """Changes a draft, which stays one; what is None stays.
+        """Changes a draft; fields that are None stay.
 
-        Of several revisions in a row its life tells the last. One that changes nothing is none.
+        Of consecutive revisions only the last transition is kept. A revision without a difference returns the same
+        version.
 
         Raises:
-            Conflict: `version_immutable`: it was submitted.
+            Conflict: `version_immutable` when it was submitted.
             Invalid: As `drafted`.
         """
         if self.status is not VersionStatus.DRAFT:
@@ -182,10 +183,10 @@ class AgentVersion:
         return revised.moved(VersionStatus.DRAFT, act)
 
     def submitted(self, act: Act, offered: Offered, request_id: str | None) -> Self:
-        """Asks for its publication.
+        """Submits the version for publication.
 
         Raises:
-            Conflict: `transition_not_allowed`; `definition_has_problems`, whose details name every one.
+            Conflict: `transition_not_allowed`; `definition_has_problems`, whose details name every problem.
         """
         asked = self.moved(VersionStatus.PENDING_APPROVAL, act)
         problems = problems_of(self.definition, offered)

@@ -1,4 +1,4 @@
-"""Who gave whom an account or a role, and when: what tells a colleague from somebody's creature."""
+"""Access grants: who granted whom an account or a role, and when; the four-eyes check reads them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,14 +8,14 @@ from taskforce.core.domain.identity.users import UserRecord
 
 @dataclass(frozen=True, slots=True)
 class AccessGrant:
-    """One thing that somebody was given; it stays on record when the thing itself is taken back.
+    """One grant of an account or a role; it stays on record when the account or role is taken back.
 
     Attributes:
-        user_id: Who was given it.
-        given_by: Who gave it; of what an approved request gave, each of those who approved.
-        at: When, UTC.
+        user_id: The grantee.
+        given_by: The granter; for an approved request one grant for each approver.
+        at: Time of the grant, UTC.
         role: The role; None for the account itself, or its activation.
-        key_id: The API key by which it was given, if it was one.
+        key_id: The API key of the granter; None for a person.
     """
 
     user_id: str
@@ -28,14 +28,14 @@ class AccessGrant:
 def grants_between(
     before: UserRecord | None, after: UserRecord, given_by: str, now: datetime, key_id: str | None = None
 ) -> tuple[AccessGrant, ...]:
-    """What a change has given a user: the account or its activation, and each role that came or lasts longer.
+    """Returns what a change granted a user: the account or its activation, and each role that is new or lasts longer.
 
     Args:
-        before: The user before; None for one who is made.
+        before: The user before; None for a new one.
         after: The user after.
-        given_by: Who has changed them.
-        now: The time, UTC.
-        key_id: The API key that spoke.
+        given_by: The user who made the change.
+        now: Time of the change, UTC.
+        key_id: The API key of that user; None for a person.
     """
     held = frozenset() if before is None else before.granted_roles
     lent = {} if before is None else before.lent_roles

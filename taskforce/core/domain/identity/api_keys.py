@@ -1,7 +1,7 @@
-"""The rules of API keys: how one looks, who may issue it, and what it allows at the moment of its use.
+"""The rules of API keys: their format, who may issue one, and which rights its bearer has.
 
-A key is shown once and kept as its SHA-256. A fast hash is right here, other than for passwords: a key has 256 random
-bits, so nobody finds it by trying, however fast they try.
+A key is shown once and stored as its SHA-256. A fast hash suffices here, unlike for passwords: a key has 256 random
+bits, so that it cannot be found by trying.
 """
 
 import hashlib
@@ -27,15 +27,15 @@ LONGEST_USER_ID = 255
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LENGTH = 43
-"""Digits of base 62 that 256 bits take."""
+"""Digits in base 62 of 256 bits."""
 _SHAPE = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{_LENGTH}}}")
 
 
 def new_key() -> str:
-    """Makes a key.
+    """Generates a key.
 
     Returns:
-        `tf_` and 256 random bits in base 62, 46 characters: it is selected by one double click and needs no quoting.
+        `tf_` and 256 random bits in base 62, 46 characters; a double click selects it, and no shell needs quotes.
     """
     number, text = secrets.randbits(256), ""
     for _ in range(_LENGTH):
@@ -45,17 +45,17 @@ def new_key() -> str:
 
 
 def key_hash(plaintext: str) -> str:
-    """Returns what is kept of a key, and what it is looked up by: its SHA-256 in hex."""
+    """Returns the SHA-256 of a key in hex, by which it is stored and looked up."""
     return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def looks_like_key(text: str) -> bool:
-    """Says whether a text has the shape of a key; anything else needs no look-up."""
+    """Tells whether a text has the format of a key, so that it is worth a look-up."""
     return _SHAPE.fullmatch(text) is not None
 
 
 class KeyState(StrEnum):
-    """Where a key stands. Only the first lets anybody in."""
+    """The state of a key; only an active one is accepted."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -64,23 +64,23 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
-    """A key as it is kept.
+    """An API key as stored.
 
     Attributes:
-        key_id: Its id, which is no secret.
-        tenant_id: The only tenant that it acts in.
+        key_id: The id, which is no secret.
+        tenant_id: The only tenant that it is valid in.
         user_id: The user or service account on whose behalf it acts.
-        name: For people.
-        roles: What it is cut to; it never allows more than its user may do.
-        created_at: When it was issued, UTC.
+        name: Display name.
+        roles: Roles to which its bearer is cut; it never allows more than its user may do.
+        created_at: Time of issue, UTC.
         created_by: The user who issued it; empty when a program that embeds the library did.
-        created_by_key: The API key by which they did, if it was one.
-        expires_at: From when it is no longer accepted, UTC.
-        last_used_at: When it was used, to the minute; None before its first use.
-        revoked_at: When it was revoked, UTC.
-        metadata: Facts that the product keeps and does not read.
+        created_by_key: The API key by which it was issued; None for a person.
+        expires_at: Time from which it is no longer accepted, UTC.
+        last_used_at: Time of its last use, to the minute, UTC; None before its first use.
+        revoked_at: Time of its revocation, UTC; None when it is not revoked.
+        metadata: Stored as sent, never read.
         hash: See `key_hash`.
-        prefix: Its first eight characters, by which people tell keys apart.
+        prefix: The first eight characters, by which people tell keys apart.
     """
 
     key_id: str
@@ -99,36 +99,36 @@ class ApiKey:
     created_by_key: str | None = None
 
     def state(self, now: datetime) -> KeyState:
-        """Where it stands at a time; a key that was revoked stays so after its expiry."""
+        """Returns the state at a time; a revoked key stays revoked after its expiry."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         return KeyState.EXPIRED if now >= self.expires_at else KeyState.ACTIVE
 
     def is_active(self, now: datetime) -> bool:
-        """Says whether it is accepted at a time."""
+        """Tells whether the key is accepted at a time."""
         return self.state(now) is KeyState.ACTIVE
 
     def revoke(self, now: datetime) -> "ApiKey":
-        """Returns the key revoked; one that is revoked already keeps its first time."""
+        """Returns the key revoked; a revoked one keeps its first time."""
         return self if self.revoked_at is not None else replace(self, revoked_at=now)
 
     def worth_noting_use(self, now: datetime) -> bool:
-        """Says whether a use is to be written down: at most once a minute, so that reading does not become writing."""
+        """Tells whether a use is to be recorded: once a minute at most, so that reads do not each cause a write."""
         return self.last_used_at is None or now - self.last_used_at >= NOTED_EVERY
 
     def used(self, now: datetime) -> "ApiKey":
-        """Returns the key after a use that is worth noting; the same key otherwise."""
+        """Returns the key after a use that is to be recorded; the same key otherwise."""
         return replace(self, last_used_at=now) if self.worth_noting_use(now) else self
 
     def effective_roles(self, now: datetime, user_roles: Collection[str], *, user_active: bool) -> frozenset[str]:
-        """Returns the role names that the bearer holds: those of the key that its user holds too.
+        """Returns the roles that the bearer holds: those of the key that its user holds too.
 
-        A name alone opens doors (approvals ask for roles by name), so a key must not lend its user a new one.
+        Approvals ask for roles by name alone, so a key must not give its user a role that they do not hold.
 
         Args:
             now: The time, UTC.
-            user_roles: The roles of the key's user that count now.
-            user_active: Whether that user is there and not deactivated.
+            user_roles: The effective roles of the key's user now.
+            user_active: Whether that user exists and is not deactivated.
         """
         return self.roles & frozenset(user_roles) if user_active and self.is_active(now) else frozenset()
 
@@ -140,16 +140,16 @@ class ApiKey:
         user_active: bool,
         known_roles: Mapping[str, Role] = SYSTEM_ROLES,
     ) -> frozenset[Permission]:
-        """Returns what the bearer may do: what the key's roles allow, cut to what its user may do now.
+        """Returns the bearer's permissions: those of the key's roles, cut to those of its user now.
 
         Args:
             now: The time, UTC.
-            user_permissions: What the key's user may do now.
-            user_active: Whether that user is there and not deactivated.
+            user_permissions: The permissions of the key's user now.
+            user_active: Whether that user exists and is not deactivated.
             known_roles: The roles that exist in the tenant.
 
         Returns:
-            Nothing for a key that is expired or revoked, or whose user is not active.
+            An empty set for a key that is expired or revoked, or whose user is not active.
         """
         if not (user_active and self.is_active(now)):
             return frozenset()
@@ -171,24 +171,24 @@ def issue(
     metadata: Mapping[str, object] | None = None,
     created_by_key: str | None = None,
 ) -> tuple[str, ApiKey]:
-    """Issues a key whose roles allow no more than its maker may do now.
+    """Issues a key whose roles allow no more than its issuer may do now.
 
     Args:
-        tenant_id: The only tenant that it acts in.
-        user_id: On whose behalf it acts.
-        name: For people, 1 to 100 characters.
+        tenant_id: The only tenant that it is valid in.
+        user_id: The user on whose behalf it acts.
+        name: Display name, 1 to 100 characters.
         roles: One role or more, each of them known.
-        created_by: Who makes it.
-        maker_permissions: What they may do now.
+        created_by: The issuer.
+        maker_permissions: The issuer's permissions now.
         now: The time, UTC.
-        expires_at: From when it is no longer accepted, with a time zone; the longest life when left out.
-        longest_life: How far away that may be.
+        expires_at: Time from which it is no longer accepted, with a time zone; the longest life when left out.
+        longest_life: Longest time from now to its expiry.
         known_roles: The roles that exist in the tenant.
-        metadata: Facts that the product keeps and does not read.
-        created_by_key: The API key by which it is issued, if it is one.
+        metadata: Stored as sent, never read.
+        created_by_key: The API key of the issuer; None for a person.
 
     Returns:
-        The key, to be shown once and kept nowhere, and its record.
+        The key, to be shown once and stored nowhere, and its record.
 
     Raises:
         Invalid: `tenant_id_invalid`, `user_id_invalid`, `api_key_name_invalid`, `roles_invalid`, `roles_unknown`,
@@ -225,7 +225,7 @@ def _roles(values: Iterable[str]) -> frozenset[str]:
 
 
 def checked_user_id(value: object) -> str:
-    """Returns a user id that can be kept and shown.
+    """Requires a user id that can be stored and displayed, and returns it.
 
     Raises:
         Invalid: `user_id_invalid`, when it is not 1 to 255 printable characters, as the `sub` of a token.

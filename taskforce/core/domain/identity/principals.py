@@ -1,4 +1,4 @@
-"""Principals: who acts, with which permissions."""
+"""Principals: authenticated users with their effective roles and permissions."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
 
 PLATFORM_TENANT: Final = "platform"
-"""The tenant whose people run the platform, unless a deployment names another."""
+"""The tenant whose users operate the platform, unless a deployment names another."""
 
 
 def require(held: Collection[Permission], needed: Permission) -> None:
-    """Lets only somebody pass who holds a permission.
+    """Requires that a permission is held.
 
     Args:
-        held: The permissions of whoever asks.
-        needed: The permission that the act takes.
+        held: The principal's permissions.
+        needed: The permission that the action requires.
 
     Raises:
         Forbidden: `permission_denied`; its message and `details["permission"]` name the missing permission.
@@ -34,14 +34,14 @@ def require(held: Collection[Permission], needed: Permission) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """What a deployment says about rights.
+    """A deployment's configuration of access rights.
 
     Attributes:
-        claims_age: How long the claims last seen count as rights.
-        roles: The roles that every tenant has: the five of the system and the profile's.
-        default_role: The role of somebody whose token names none that is known; None gives no rights.
-        platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
-        tenants_at_first_sight: Whether a believed token makes its tenant; else the platform's operator does.
+        claims_age: How long the claims of the last token count after it was seen.
+        roles: The roles of every tenant: the five system roles and those of the profile.
+        default_role: The role of a user whose token names no known role; None gives no rights.
+        platform_tenant: The tenant in which `tenant:manage` makes a user an operator of the platform.
+        tenants_at_first_sight: Whether a valid token creates its tenant; else an operator of the platform does.
     """
 
     claims_age: timedelta = timedelta(hours=24)
@@ -53,19 +53,19 @@ class AccessRules:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """What somebody is, and may do, at one moment.
+    """An authenticated user with the rights of one moment.
 
     Attributes:
         user: The user as recorded.
         tenant: The user's tenant.
-        roles: The roles that count.
-        permissions: What they allow.
-        user_roles: The user's own roles; those of an API key or a token that speaks for it may be fewer.
-        key_id: The API key that speaks, if it is one.
-        claims: The roles that the token which speaks claims, to which those of other tokens are cut; None where none
-            does, or that is not known.
-        is_narrowed: Whether the user's newest token claims roles that this one does not, and that so do not count.
-        lasting: Whether what was lent for a time is left out, here and on single resources.
+        roles: The effective roles.
+        permissions: The permissions of these roles.
+        user_roles: The user's own roles, to which an API key or a token may have fewer.
+        key_id: The API key that authenticated the user; None for a token.
+        claims: Roles that the presented token claims, to which those of other tokens are cut; None without a token, or
+            where they are not known.
+        is_narrowed: Whether the user's newest token claims roles that the presented one does not; they do not count.
+        lasting: Whether roles granted for a limited time are left out, here and on single resources.
     """
 
     user: "UserRecord"
@@ -80,17 +80,17 @@ class Principal:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a key speaks, whose rights nothing widens."""
+        """Whether an API key authenticated the user; nothing widens a key's rights."""
         return self.key_id is not None
 
     def runs_platform(self, rules: AccessRules) -> bool:
-        """Whether this is the platform's operator, who stands above tenants."""
+        """Tells whether the principal operates the platform, above all tenants."""
         own = self.tenant.tenant_id == rules.platform_tenant
         return own and Permission.TENANT_MANAGE in self.permissions
 
 
 def require_whole(principal: Principal) -> None:
-    """Requires a token that claims no less than the user's newest one, for what hands on all rights of the user.
+    """Requires a token that claims no fewer roles than the user's newest one, for actions that pass on all rights.
 
     Raises:
         Forbidden: `claims_narrowed`.

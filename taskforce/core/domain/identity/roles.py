@@ -1,7 +1,7 @@
-"""The rules of roles that a tenant or a profile makes, and of roles that count on one resource only.
+"""The rules of custom roles, of a tenant or a profile, and of roles granted on one resource.
 
-A custom role is held under the name `custom:<slug>`, so that it can never be mistaken for one of the five system
-roles. Whoever makes or changes one gives away rights; nobody gives away what they do not hold.
+A custom role has the id `custom:<slug>`, so that it cannot be mistaken for one of the five system roles. Whoever makes
+or changes a role grants rights with it, and may grant only permissions that they hold.
 """
 
 import re
@@ -24,10 +24,10 @@ _KEYS = frozenset({"name", "permissions", "description"})
 
 
 def display_name(value: object, what: str) -> str:
-    """Checks a name that people read in lists.
+    """Requires a displayable name.
 
     Args:
-        value: What was sent.
+        value: The value as sent.
         what: The noun for the error, for example `role`.
 
     Returns:
@@ -43,17 +43,17 @@ def display_name(value: object, what: str) -> str:
 
 
 def role_id_of(name: str) -> str:
-    """Derives the name that users hold from the one that people read: `Data Analyst` becomes `custom:data_analyst`.
+    """Derives a role's id from its display name: `Data Analyst` becomes `custom:data_analyst`.
 
-    Accents are dropped and everything between letters and digits becomes one underscore. Letters that have no plain
-    form are refused, not dropped: two names that people tell apart must not become one role.
+    Accents are dropped, and everything between letters and digits becomes one underscore. Letters without an ASCII form
+    are refused, not dropped: two names that people tell apart must not become one role.
 
     Args:
-        name: For people, or the role's id itself, which stays as it is.
+        name: Display name, or a role's id, which is returned as it is.
 
     Raises:
         Invalid: `role_name_invalid`.
-        Conflict: `role_is_system`, when it reads like one of the five system roles.
+        Conflict: `role_is_system`, when it resembles one of the five system roles.
     """
     plain = _plain(display_name(name, "role")).removeprefix(CUSTOM_PREFIX)
     slug = _GAP.sub("_", plain)
@@ -82,13 +82,13 @@ def _is_system(name: str) -> Conflict:
 
 
 def permissions_named(values: Iterable[object]) -> frozenset[Permission]:
-    """Reads permissions by their names.
+    """Parses permissions from their names.
 
     Args:
-        values: For example `agent:read`.
+        values: Names, for example `agent:read`.
 
     Raises:
-        Invalid: `permissions_invalid`; `details["unknown"]` lists every name that is none of the twenty.
+        Invalid: `permissions_invalid`; `details["unknown"]` lists every unknown name.
     """
     names = [values] if isinstance(values, str) else list(values)
     known = {permission.value: permission for permission in Permission}
@@ -112,13 +112,13 @@ def make_role(
     """Makes a custom role.
 
     Args:
-        name: For people; its id follows from it, see `role_id_of`.
-        description: For people, at most 2,000 characters.
-        permissions: What it allows. None at all is fine: approvals ask for roles by name.
-        tenant_id: The tenant that it belongs to; None for one that the profile gives to every tenant.
-        maker_permissions: What its maker may do now.
+        name: Display name; the id is derived from it, see `role_id_of`.
+        description: Display text, at most 2,000 characters.
+        permissions: Its permissions; may be empty, for approvals ask for roles by name.
+        tenant_id: The tenant that it belongs to; None for a role of the profile.
+        maker_permissions: The maker's permissions now.
         known_roles: The roles that exist in that tenant.
-        metadata: Facts that the product keeps and does not read.
+        metadata: Stored as sent, never read.
 
     Raises:
         Invalid: `role_name_invalid`, `role_description_invalid`, `permissions_invalid`, `metadata_malformed` or
@@ -143,16 +143,16 @@ def change_role(
     permissions: Iterable[Permission] | None = None,
     metadata: Mapping[str, object] | None = None,
 ) -> Role:
-    """Changes a custom role; what is left out stays. Its id stays too, because users hold it.
+    """Changes a custom role; fields left out stay. Its id stays too, because users hold it.
 
     Args:
-        role: As it stands.
-        maker_permissions: What whoever changes it may do now. Only permissions that come in are compared: somebody
-            may take away what they do not hold themselves.
-        name: For people.
-        description: For people.
-        permissions: All that it allows from now on.
-        metadata: Replaces the facts that are kept.
+        role: The role before the change.
+        maker_permissions: The author's permissions now. Only added permissions are compared: somebody may remove
+            permissions that they do not hold.
+        name: Display name.
+        description: Display text.
+        permissions: All permissions from now on.
+        metadata: Replaces the stored metadata.
 
     Raises:
         Invalid: As `make_role`.
@@ -176,10 +176,10 @@ def change_role(
 
 
 def check_own(role: Role) -> None:
-    """Lets only a role pass that its tenant may change or remove.
+    """Requires that a tenant may change or remove a role.
 
     Raises:
-        Conflict: `role_is_system`, or `role_is_profile` for one that the profile gives to every tenant.
+        Conflict: `role_is_system`, or `role_is_profile` for a role of the profile.
     """
     if role.is_system_role or role.role_id in SYSTEM_ROLES:
         raise _is_system(role.role_id)
@@ -188,7 +188,7 @@ def check_own(role: Role) -> None:
 
 
 def _description(value: object) -> str:
-    # PostgreSQL's text holds neither NUL nor half of a surrogate pair.
+    # PostgreSQL's text type refuses NUL and lone surrogates.
     if isinstance(value, str) and len(value) <= MAX_DESCRIPTION and not re.search("[\x00\ud800-\udfff]", value):
         return value
     raise Invalid("role_description_invalid", f"A description is a text of at most {MAX_DESCRIPTION} characters.")
@@ -204,16 +204,16 @@ def _check_held(given: Iterable[Permission], held: Collection[Permission]) -> No
 def check_no_wider(
     roles: Iterable[str], maker_permissions: Collection[Permission], known_roles: Mapping[str, Role] = SYSTEM_ROLES
 ) -> None:
-    """Lets somebody hand on only roles that together allow no more than they may do themselves.
+    """Requires that the granted roles together allow no more than their granter may do.
 
     Args:
-        roles: The names of the roles to hand on, to a key or a user.
-        maker_permissions: What whoever hands them on may do now.
+        roles: Ids of the roles that are granted, to a key or a user.
+        maker_permissions: The granter's permissions now.
         known_roles: The roles that exist in the tenant.
 
     Raises:
-        Invalid: `roles_unknown`; a name that gives nothing today could give anything once somebody makes that role.
-        Forbidden: `roles_too_wide`; its message and `details["permissions"]` name what the maker lacks.
+        Invalid: `roles_unknown`; a name without a role today could give any right once somebody makes that role.
+        Forbidden: `roles_too_wide`; its message and `details["permissions"]` name the missing permissions.
     """
     names = sorted(roles)
     unknown = [name for name in names if name not in known_roles]
@@ -226,17 +226,17 @@ def check_no_wider(
 
 
 def check_held(roles: Iterable[str], held: Collection[str], permissions: Collection[Permission]) -> None:
-    """Lets somebody hand on only roles that they hold: a role's name is a right too, for approvals ask for it.
+    """Requires that the granter holds the granted roles: a role's name is a right too, for approvals ask for it.
 
-    Whoever manages policies says which roles approve what, and so may hand on any name.
+    A holder of `policy:manage` decides which roles approve what, and so may grant any role.
 
     Args:
-        roles: The names of the roles to hand on.
-        held: The roles of whoever hands them on that count now.
-        permissions: What they may do now.
+        roles: Ids of the roles that are granted.
+        held: The granter's effective roles now.
+        permissions: The granter's permissions now.
 
     Raises:
-        Forbidden: `roles_not_held`; its message and `details["roles"]` name them.
+        Forbidden: `roles_not_held`; its message and `details["roles"]` name the roles.
     """
     lacking = sorted(name for name in roles if name not in held)
     if lacking and Permission.POLICY_MANAGE not in permissions:
@@ -245,16 +245,16 @@ def check_held(roles: Iterable[str], held: Collection[str], permissions: Collect
 
 
 def profile_roles(definitions: object) -> Mapping[str, Role]:
-    """Reads the roles that a profile gives to every tenant.
+    """Parses the roles of a profile, which every tenant has.
 
     Args:
         definitions: `rbac.custom_roles` as parsed: a list of `name`, `permissions` and, where wanted, `description`.
 
     Returns:
-        The roles by their ids, in the order of the profile; they belong to no tenant, so that none can change them.
+        The roles by id, in the order of the profile; they belong to no tenant, so that no tenant can change them.
 
     Raises:
-        Invalid: `roles_invalid`; its message and `details["problems"]` list everything that is wrong at once.
+        Invalid: `roles_invalid`; its message and `details["problems"]` list all problems.
     """
     if not isinstance(definitions, Sequence) or isinstance(definitions, str | bytes):
         raise _roles_invalid(["custom_roles is a list."])
@@ -318,11 +318,11 @@ class ResourceGrant:
     """A role that a user holds on one resource only.
 
     Attributes:
-        user_id: Who holds it.
+        user_id: The user who holds it.
         role_id: The role.
-        resource_type: What kind of thing it is held on.
-        resource_id: Which one.
-        expires_at: When it ends, UTC; from that moment on it gives nothing. None for never.
+        resource_type: The kind of resource.
+        resource_id: Id of the resource.
+        expires_at: End, UTC, excluded; None for none.
     """
 
     user_id: str
@@ -332,7 +332,7 @@ class ResourceGrant:
     expires_at: datetime | None = None
 
     def holds(self, now: datetime) -> bool:
-        """Whether it gives anything at this moment."""
+        """Tells whether the grant is in force at a time."""
         return self.expires_at is None or now < self.expires_at
 
 
@@ -344,21 +344,21 @@ def permissions_on(
     now: datetime,
     roles: Mapping[str, Role] = SYSTEM_ROLES,
 ) -> frozenset[Permission]:
-    """Returns what a user may do where one resource is concerned.
+    """Returns a user's permissions on one resource.
 
-    Of a role that is granted on a resource, only the permissions about that kind of thing count: an operator of one
-    agent may execute that agent (`agent:*`), and has no right to sessions or tools in general.
+    Of a role that is granted on a resource, only the permissions of that kind of resource count: an operator of one
+    agent may execute that agent (`agent:*`), and gains no right to sessions or tools in general.
 
     Args:
         resource_type: The kind of the resource.
-        resource_id: Which one.
-        user_permissions: What the user may do anyway; nothing for a deactivated user, whose grants must be left out.
-        grants: Grants of this one user, on whatever resources; those that are over give nothing.
+        resource_id: Id of the resource.
+        user_permissions: The user's permissions on all resources; pass none, and no grants, for a deactivated user.
+        grants: Grants of this one user, on any resources; expired ones give nothing.
         now: The time, UTC.
         roles: The roles that exist in the tenant.
 
     Raises:
-        Invalid: `grants_mixed`, when the grants are of several users: one would get the rights of another.
+        Invalid: `grants_mixed`, when the grants belong to several users: one would get the rights of another.
     """
     given = tuple(grants)
     if len({grant.user_id for grant in given}) > 1:
@@ -370,15 +370,15 @@ def permissions_on(
 
 
 def allowed_by(grant: ResourceGrant, known: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
-    """Returns what one grant allows on its resource, at this moment."""
+    """Returns the permissions of one grant on its resource at a time."""
     return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now, known)
 
 
 def permissions_of(roles: Iterable[str], known: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:
-    """Returns what roles allow together.
+    """Returns the permissions of roles together.
 
     Args:
-        roles: Role names, from wherever; a name that is not known gives nothing.
-        known: The roles that exist, by the names that users hold.
+        roles: Role ids; an unknown one gives nothing.
+        known: The roles that exist, by id.
     """
     return frozenset(permission for name in roles if name in known for permission in known[name].permissions)

@@ -1,4 +1,4 @@
-"""The rules of access: which rights roles give, and which of a user's roles count now."""
+"""Users: their granted and claimed roles, and which of them are effective at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,21 +14,21 @@ UserKind = Literal["person", "service"]
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """A user as this product knows it: what was granted here, and what its identity provider said last.
+    """A user as stored: local grants, and the claims of the token that was seen last.
 
     Attributes:
         tenant_id: The user's tenant.
         user_id: Opaque and stable within the tenant.
-        username: For people.
+        username: Display name.
         email: Where known.
-        active: A deactivated user has no rights, whatever its tokens say.
-        granted_roles: Roles granted here; they count until they are taken back.
-        claimed_roles: Roles that the last token named.
-        claims_seen_at: When that token was presented last, UTC; None when no token was ever seen.
-        claims_issued_at: When that token was issued, UTC; None when that is not known.
+        active: Whether the user is active; a deactivated one has no rights, whatever their tokens claim.
+        granted_roles: Roles granted here without an end.
+        claimed_roles: Roles that the last token claimed.
+        claims_seen_at: Time at which that token was presented last, UTC; None when no token was ever seen.
+        claims_issued_at: Time at which that token was issued, UTC; None when not known.
         kind: A person or a service account; a service account signs in by API keys.
-        attributes: Plain facts for policies, for example `department`.
-        lent_roles: Roles granted here until a time, UTC; from that moment on they give nothing.
+        attributes: Facts for policies, for example `department`.
+        lent_roles: Roles granted here for a limited time, with their ends, UTC, excluded.
 
     Raises:
         Invalid: `tenant_id_invalid`.
@@ -52,21 +52,21 @@ class UserRecord:
 
     @classmethod
     def first_seen(cls, identity: Identity, now: datetime) -> Self:
-        """Returns the record of a user who was never seen before; it holds no local grants."""
+        """Returns the record of a new user, without local grants."""
         return cls(identity.tenant_id, identity.user_id, identity.username).seen(identity, now)
 
     def seen(self, identity: Identity, now: datetime) -> Self:
         """Returns the record after a token was presented.
 
-        A token older than the one that was seen last changes nothing: otherwise roles that the identity provider has
-        taken back would come back with a replayed token, and outlive it. Seeing a token never reactivates a user.
+        A token older than the last one changes nothing: a replayed token would bring back roles that the identity
+        provider has revoked, and they would outlive it. A token never reactivates a user.
 
         Args:
-            identity: What the verified token says.
+            identity: The claims of the verified token.
             now: The time, UTC.
 
         Raises:
-            Invalid: `identity_mismatch` when the token is another user's.
+            Invalid: `identity_mismatch` when the token belongs to another user.
         """
         if (identity.tenant_id, identity.user_id) != (self.tenant_id, self.user_id):
             raise Invalid("identity_mismatch", "These claims belong to another user.")
@@ -83,47 +83,46 @@ class UserRecord:
         )
 
     def effective_roles(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
-        """Returns the roles that count now.
+        """Returns the effective roles at a time.
 
         Args:
             now: The time, UTC.
-            max_claims_age: How long claims count after they were seen last.
+            max_claims_age: How long claims count after their token was seen.
 
         Returns:
-            Local grants, those that were lent and are not over and, while fresh, claimed roles; nothing for a
-            deactivated user.
+            Granted roles, unexpired lent roles and, while fresh, claimed roles; empty for a deactivated user.
         """
         return self.own_roles(now) | self.fresh_claims(now, max_claims_age)
 
     def own_roles(self, now: datetime) -> frozenset[str]:
-        """Returns the roles that were granted or lent here, whatever tokens claim; nothing for a deactivated user."""
+        """Returns the roles granted or lent here, without claimed ones; empty for a deactivated user."""
         return self.granted_roles | self.lent_now(now).keys() if self.active else frozenset()
 
     def fresh_claims(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
-        """Returns the roles that the newest token claimed, as long as that was seen not too long ago."""
+        """Returns the roles that the newest token claimed, while it was seen recently enough."""
         fresh = self.claims_seen_at is not None and now - self.claims_seen_at <= max_claims_age
         return self.claimed_roles if fresh and self.active else frozenset()
 
     def lasting_roles(self, now: datetime, max_claims_age: timedelta) -> frozenset[str]:
-        """As `effective_roles`, without those that were lent: with these nobody gives what outlasts them."""
+        """Returns `effective_roles` without lent ones, for the judgement of actions that outlast a loan."""
         return replace(self, lent_roles={}).effective_roles(now, max_claims_age)
 
     @property
     def all_roles(self) -> frozenset[str]:
-        """Every role that it was given, whether or not it counts now."""
+        """All granted, claimed and lent roles, whether or not they are effective."""
         return self.granted_roles | self.claimed_roles | self.lent_roles.keys()
 
     def lent_now(self, now: datetime) -> Mapping[str, datetime]:
-        """Returns the roles that are lent at this moment, each with its end."""
+        """Returns the unexpired lent roles at a time, each with its end."""
         return {role: until for role, until in self.lent_roles.items() if now < until}
 
     def given(self, role: str, until: datetime | None, now: datetime) -> Self:
-        """Returns the record of somebody who was given a role, for good or until a time; what is held is never cut.
+        """Returns the record with a role added, for good or until a time; a role that is held longer is not shortened.
 
         Args:
             role: The role.
-            until: When it ends, UTC; None for never.
-            now: The time, UTC. Loans that are over go.
+            until: End, UTC, excluded; None for none.
+            now: The time, UTC; expired loans are removed.
         """
         lent = dict(self.lent_now(now))
         if until is None:
@@ -136,5 +135,5 @@ class UserRecord:
     def permissions(
         self, now: datetime, max_claims_age: timedelta, known: Mapping[str, Role] = SYSTEM_ROLES
     ) -> frozenset[Permission]:
-        """Returns what the user may do now; see `effective_roles` and `permissions_of`."""
+        """Returns the user's permissions at a time; see `effective_roles` and `permissions_of`."""
         return permissions_of(self.effective_roles(now, max_claims_age), known)

@@ -1,4 +1,4 @@
-"""What keeps the loop of a run in bounds: calls of one reply, repeated steps, and the wait for a model that fails."""
+"""Limits of a run's loop: calls of one reply, repeated steps, and retries of a model call that fails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,21 +11,21 @@ LOOP_RANGES = {
     "model_patience_seconds": (0, 86_400),
     "model_pause_seconds": (1, 3_600),
 }
-"""The least and the most of each of the `LoopLimits`."""
+"""Least and greatest value of each field of `LoopLimits`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits:
-    """Bounds of the loop that an agent's definition may set.
+    """Limits of the loop that an agent's definition may set.
 
     Attributes:
-        max_calls_per_reply: Tool calls of one reply that are run.
+        max_calls_per_reply: Tool calls of one reply that are executed, at most.
         max_repeated_steps: Steps in a row with the same calls and results after which the run ends.
-        model_patience_seconds: Seconds, from the first failure of a step's model call, in which the call is made again.
-        model_pause_seconds: Seconds at most between two such calls, unless the provider asks for more.
+        model_patience_seconds: Seconds from the first failure of a step's model call during which it is retried.
+        model_pause_seconds: Longest pause between two retries, in seconds, unless the provider asks for more.
 
     Raises:
-        Invalid: `limits_invalid`.
+        Invalid: `limits_invalid` when a value is out of its range.
     """
 
     max_calls_per_reply: int = 32
@@ -39,10 +39,10 @@ class LoopLimits:
                 raise Invalid("limits_invalid", f"{name} must be from {least} to {most}.")
 
     def changed(self, to: Mapping[str, int]) -> "LoopLimits":
-        """These limits, of which some are others.
+        """Returns the limits with some replaced.
 
         Args:
-            to: The others by their names.
+            to: The new values by field name.
 
         Raises:
             Invalid: `limits_invalid`.

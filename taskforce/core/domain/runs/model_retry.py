@@ -1,4 +1,4 @@
-"""When a model call that failed is made again, and what people are told meanwhile."""
+"""Retries of a failed model call: their pauses, and the status that is shown meanwhile."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,13 +10,13 @@ _MOST_DOUBLINGS = 12
 
 @dataclass(frozen=True, slots=True)
 class ModelRetry:
-    """The next try of a model call that failed.
+    """The next retry of a failed model call.
 
     Attributes:
-        attempt: Its number, from 2.
-        at: When it is made, UTC.
-        code: The code of the failure before it.
-        message: That failure for people; it holds no secret.
+        attempt: Number of the attempt, from 2.
+        at: Time of the attempt, UTC.
+        code: Error code of the last failure.
+        message: Message of the last failure, without secrets.
     """
 
     attempt: int
@@ -26,24 +26,24 @@ class ModelRetry:
 
 
 def pause_before(attempt: int, longest: float, asked: float | None, spread: float) -> timedelta:
-    """The pause before a try: doubled each time up to the longest, or what the provider asks for if that is more.
+    """Returns the pause before an attempt: exponential up to the longest, or the provider's `Retry-After` if longer.
 
     Args:
-        attempt: The number of the try, from 2.
-        longest: Seconds at most.
-        asked: Seconds that the provider asks to wait, if it does.
-        spread: From 0 to 1: runs that failed together come back up to a tenth apart.
+        attempt: Number of the attempt, from 2.
+        longest: Longest exponential pause, in seconds.
+        asked: Seconds that the provider asks to wait; None when it does not.
+        spread: Jitter from 0 to 1; it adds up to a tenth, so that runs that failed together do not retry together.
     """
     doubled = min(longest, _FIRST_PAUSE * 2 ** min(attempt - 2, _MOST_DOUBLINGS))
     return timedelta(seconds=max(doubled, asked or 0.0) * (1 + spread / 10))
 
 
 def gives_up(waited: timedelta, pause: timedelta, patience: float) -> bool:
-    """Whether the next try would come too late.
+    """Tells whether the next attempt would come after the patience is over.
 
     Args:
         waited: Time since the first failure.
-        pause: Time until the next try.
-        patience: Seconds in which it is tried again.
+        pause: Time until the next attempt.
+        patience: Seconds from the first failure during which the call is retried.
     """
     return (waited + pause).total_seconds() > patience

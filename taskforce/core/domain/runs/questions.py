@@ -1,21 +1,21 @@
-"""Questions that a run puts to a person, and which message answers which of them."""
+"""Questions that a run asks a person, and the assignment of messages to them as answers."""
 
 import re
 from dataclasses import dataclass
 
 ASKING_TOOL = "ask_user"
 QUESTION_SHOWN = 4_000
-"""Characters of a question that its run's row shows."""
+"""Characters of a question that are stored in its run's row."""
 _QUESTION_ID = re.compile(r"([1-9][0-9]{0,8})\.([1-9][0-9]{0,8})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that waits for an answer.
+    """A question without an answer yet.
 
     Attributes:
-        question_id: As `question_id` makes it; unique within the run.
-        text: What is asked, as far as it is shown.
+        question_id: Id by `question_id`; unique within the run.
+        text: The question, cut to `QUESTION_SHOWN` characters.
     """
 
     question_id: str
@@ -23,7 +23,7 @@ class Question:
 
 
 def question_id(step: int, call: int) -> str:
-    """The id of a question within its run: the tool call that puts it, for example `3.1`.
+    """Returns the id of a question within its run, from the tool call that asks it, for example `3.1`.
 
     Args:
         step: The step, from 1.
@@ -33,36 +33,36 @@ def question_id(step: int, call: int) -> str:
 
 
 def call_of(question: str) -> tuple[int, int] | None:
-    """Step and call of a question's id; None for what `question_id` does not make."""
+    """Parses a question's id into (step, call); None for a malformed one."""
     found = _QUESTION_ID.fullmatch(question)
     return (int(found[1]), int(found[2])) if found else None
 
 
 class OpenQuestions:
-    """The questions that a run waits for, in the order in which they were put. Each takes one message as its answer."""
+    """The questions of a run without an answer, in the order asked; each takes one message as its answer."""
 
     def __init__(self) -> None:
         self._answers: dict[str, str | None] = {}
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """The ids of those without an answer, the earliest first."""
+        """Ids of the questions without an answer, oldest first."""
         return tuple(question for question, answer in self._answers.items() if answer is None)
 
     def put(self, question: str) -> None:
-        """Begins to wait for an answer."""
+        """Adds a question."""
         self._answers[question] = None
 
     def take(self, message: str, question: str | None) -> bool:
-        """Takes a message as an answer.
+        """Assigns a message to a question as its answer.
 
         Args:
-            message: The message's id.
-            question: The question that it answers, `""` for none; None for a message that does not say, which answers
-                the question that has waited longest.
+            message: Id of the message.
+            question: Id of the question that it answers, `""` for none; None for a message that names no question,
+                which answers the oldest one.
 
         Returns:
-            False when it answers nothing that is open, and stays a message.
+            False when it answers no open question and stays a message to the model.
         """
         waiting = self.unanswered
         named = question if question is not None else next(iter(waiting), "")
@@ -72,9 +72,9 @@ class OpenQuestions:
         return True
 
     def answer(self, question: str) -> str | None:
-        """The message that answers a question; None while there is none."""
+        """Returns the id of the message that answers a question; None while there is none."""
         return self._answers.get(question)
 
     def close(self, question: str) -> str | None:
-        """Ends the wait, answered or not; returns the answer."""
+        """Removes a question, answered or not, and returns the id of its answer."""
         return self._answers.pop(question, None)

@@ -1,4 +1,4 @@
-"""What is stored about runs: events, the filter of a list, and what an erasure removed."""
+"""Records of runs: milestones, the filter of a list, and the result of an erasure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from taskforce.core.domain.runs.run import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One durable milestone of a run. `seq` starts at 1, has no gaps and is the resume point of a stream."""
+    """A durable milestone of a run. `seq` starts at 1, has no gaps and is the resume point of an event stream."""
 
     seq: int
     type: str
@@ -19,12 +19,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How much retention has erased: runs with all that hung on them, and what was left empty.
+    """Counts of what retention has erased.
 
     Attributes:
-        runs: Runs.
-        requests: Their requests for approval.
-        sessions: Sessions of which no run is left.
+        runs: Runs, with their transcripts, results, files and events.
+        requests: Requests for approval of these runs.
+        sessions: Sessions that were left without a run.
     """
 
     runs: int
@@ -34,7 +34,7 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs to list; None does not filter."""
+    """The filter of a list of runs; None does not filter."""
 
     status: RunStatus | None = None
     session_id: str | None = None

@@ -1,4 +1,4 @@
-"""How often a model has repeated itself: the same tool calls, step after step, with the same results."""
+"""Detection of repeated steps: the same tool calls with the same results, step after step."""
 
 import json
 import re
@@ -7,23 +7,23 @@ from itertools import groupby, takewhile
 
 from taskforce.core.domain.runs.transcript import Entry, EntryKind
 
-# The reference to a result that was shown cut names the step, which differs although nothing else does.
+# The note under a truncated result names its step, so equal results of two steps would differ by it alone.
 _REFERENCE = re.compile(r"read_result\(step=\d+")
 
 _Step = tuple[tuple[object, ...], ...]
 
 
 def repeated_steps(entries: Sequence[Entry]) -> int:
-    """Counts the latest steps that asked for the same calls and brought the same results.
+    """Counts the latest steps in a row with the same calls and results.
 
-    A result that differs, another call, or a person's message in between begins a new count: whoever polls something
-    that changes, or does again what a person asked for, does not repeat himself.
+    A different result, another call, or a person's message in between resets the count: polling something that changes,
+    or repeating at a person's request, is no repetition.
 
     Args:
-        entries: The transcript in order, up to the latest step that is over.
+        entries: The transcript in order, up to the latest complete step.
 
     Returns:
-        1 for a latest step that repeats nothing, 0 when it called no tool.
+        1 when the latest step repeats no other, 0 when it called no tool.
     """
     steps = [tuple(of_step) for step, of_step in groupby(entries, key=lambda entry: entry.step) if step > 0]
     latest = _calls(steps[-1]) if steps else ()
@@ -34,7 +34,7 @@ def repeated_steps(entries: Sequence[Entry]) -> int:
 
 
 def must_be_told(repeated: int, most: int) -> bool:
-    """Whether a model that may repeat a step so often is told that it does: from half of that on."""
+    """Tells whether the model is to be warned of its repetition: from half of the limit on."""
     return repeated >= max(2, (most + 1) // 2)
 
 

@@ -1,4 +1,4 @@
-"""What of a model's reply a run takes: a reply may be of any size, what follows from it may not."""
+"""Caps of a model's reply: calls, arguments and text that a run stores and acts on."""
 
 import json
 from collections.abc import Sequence
@@ -10,37 +10,37 @@ from taskforce.core.domain.runs.transcript import Shown
 from taskforce.core.interfaces.llm import RequestedCall
 
 MAX_ARGUMENTS = 1_000_000
-"""Characters of the arguments of all calls of a reply."""
+"""Characters of the arguments of all calls of a reply, at most."""
 MAX_ARGUMENT_VALUES = 5_000
-"""Values in the arguments of all calls of a reply, those that hold others included: what a check walks through."""
+"""Values in the arguments of all calls of a reply, at most, containers included; schema checks visit each."""
 MAX_NAME = 128
 MAX_CALL_ID = 256
 TEXT_KEPT = 100_000
-"""Characters of a reply's words that the transcript and the run's answer keep."""
+"""Characters of a reply's text that the transcript and the run's answer keep."""
 WHOLE_KEPT = 5_000_000
-"""Characters of a reply's words that are kept at all, as a result of the step."""
+"""Characters of a reply's text that are stored at all, as result 0 of the step."""
 _TOO_LARGE = '{"arguments_too_large": '
 
 
 @dataclass(frozen=True, slots=True)
 class KeptCalls:
-    """The calls of a reply that are kept, and how many are not."""
+    """The calls of a reply that are kept, and the number that are dropped."""
 
     calls: tuple[RequestedCall, ...]
     dropped: int = 0
 
 
 def kept_calls(calls: Sequence[RequestedCall], most: int) -> KeptCalls:
-    """Cuts the calls of a reply to what a step can carry.
+    """Cuts the calls of a reply to the caps of a step.
 
-    The first call beyond the bound is kept too: on it the model is told of all that are beyond.
+    The first call beyond the cap is kept too: its observation tells the model of all that were not executed.
 
     Args:
-        calls: As the model asked for them.
-        most: Calls that may run.
+        calls: The calls as requested by the model.
+        most: Calls that may be executed.
 
     Returns:
-        The calls; the arguments of those that are too large are left out. It takes milliseconds, where they are large.
+        The calls, with a marker in place of arguments that are too large. Takes milliseconds for large arguments.
     """
     room, values = MAX_ARGUMENTS, MAX_ARGUMENT_VALUES
     kept: list[RequestedCall] = []
@@ -58,7 +58,9 @@ def kept_calls(calls: Sequence[RequestedCall], most: int) -> KeptCalls:
 
 
 def _values(arguments: str, most: int) -> int:
-    """Values in a call's arguments, counted to one more than the most; none in what is no JSON, and is refused."""
+    """Counts the values in a call's arguments, up to one above the most; 0 for malformed JSON, which is refused
+    later.
+    """
     try:
         return sum(1 for _ in islice(walk(json.loads(arguments)), most + 1))
     except (ValueError, RecursionError):
@@ -66,16 +68,16 @@ def _values(arguments: str, most: int) -> int:
 
 
 def is_too_large(call: RequestedCall) -> bool:
-    """Whether the arguments of a call were more than a step carries, and are not kept."""
+    """Tells whether the arguments of a call were too large and have been dropped."""
     return call.arguments.startswith(_TOO_LARGE)
 
 
 def beyond_bound(asked: int, most: int) -> str:
-    """What the model is told of the calls beyond the bound.
+    """Returns the observation that tells the model of the calls beyond the cap.
 
     Args:
-        asked: Calls that the reply asked for.
-        most: Calls that may run.
+        asked: Number of calls that the reply requested.
+        most: Number of calls that may be executed.
     """
     return (
         f"Refused: you asked for {asked} tool calls at once, of which at most {most} run. "
@@ -84,11 +86,11 @@ def beyond_bound(asked: int, most: int) -> str:
 
 
 def kept_text(text: str, step: int) -> Shown:
-    """The words of a reply as they are kept, and the whole where that is more.
+    """Cuts a reply's text to what the transcript keeps, with the whole text where it is longer.
 
     Args:
-        text: The words.
-        step: The step, whose result 0 the whole is.
+        text: The reply's text.
+        step: The step; the whole text is stored as its result 0.
     """
     if len(text) <= TEXT_KEPT:
         return Shown(text)

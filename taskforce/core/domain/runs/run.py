@@ -1,4 +1,4 @@
-"""What a run is, which states it knows, and what always stops it."""
+"""A run: its specification, status, limits and totals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,21 +15,21 @@ from taskforce.core.domain.runs.questions import Question
 TOKENS_USED_UP = "tokens_used_up"
 TIME_USED_UP = "time_used_up"
 ANSWER_SECONDS = 72 * 3_600
-"""How long a run waits for a person's answer."""
+"""Seconds that a run waits for a person's answer."""
 DEFAULT_MAX_STEPS = 15
 DEFAULT_MAX_TOKENS = 1_000_000
 DEFAULT_MAX_SECONDS = 3_600
 ANSWER_EXCERPT = 2_000
-"""Characters of an answer in a list."""
+"""Characters of a run's answer that a list shows."""
 HARD_MAX_STEPS = 10_000
 HARD_MAX_TOKENS = 10**12
 HARD_MAX_SECONDS = 366 * 86_400
 HARD_LIMITS = {"max_steps": HARD_MAX_STEPS, "max_tokens": HARD_MAX_TOKENS, "max_seconds": HARD_MAX_SECONDS}
-"""What the product carries, by the names of `Limits`."""
+"""Greatest value of each field of `Limits` that the product supports."""
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. The last four are final."""
+    """The status of a run; the last four are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the run has ended."""
         return self in FINAL
 
 
@@ -50,7 +50,7 @@ FINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, 
 
 
 class StopReason(StrEnum):
-    """What ended a run as `incomplete`: a limit, steps that repeat, or an answer that was cut by a cap or a filter."""
+    """Why a run ended as `incomplete`: a limit, repeated steps, or an answer cut by a length cap or a filter."""
 
     MAX_STEPS = "max_steps"
     MAX_TOKENS = "max_tokens"
@@ -62,12 +62,12 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may use. Time in which it waits for a person does not count; such waits expire by themselves.
+    """Limits of a run's use. Waits for people do not count as work; they have expiries of their own.
 
     Attributes:
         max_steps: Model turns with tools; one closing turn without tools may follow.
         max_tokens: Input and output tokens together.
-        max_seconds: Seconds of work.
+        max_seconds: Seconds of work, waits for people excluded.
 
     Raises:
         Invalid: `limits_invalid` when a limit is not positive or beyond what the product carries.
@@ -83,7 +83,7 @@ class Limits:
                 raise Invalid("limits_invalid", f"{name} must be from 1 to {limit}.")
 
     def reached(self, steps: int, tokens: int, seconds: float) -> StopReason | None:
-        """Tells which limit stands in the way of another step.
+        """Returns the limit that prevents another step.
 
         Args:
             steps: Steps done.
@@ -100,10 +100,10 @@ class Limits:
         return StopReason.MAX_STEPS if steps >= self.max_steps else None
 
     def raised(self, to: Mapping[str, int]) -> "Limits":
-        """These limits, of which some are raised and none is lowered.
+        """Returns the limits with some raised; none is ever lowered.
 
         Args:
-            to: The new ones by their names.
+            to: The new values by field name.
 
         Raises:
             Invalid: `limits_invalid`.
@@ -113,13 +113,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """The version of the catalog's that a run began with.
+    """The catalog version that a run was started with.
 
     Attributes:
-        version_id: Its id.
-        version_number: Its number.
+        version_id: Id of the version.
+        version_number: Number of the version (Semantic Versioning).
         config_hash: SHA-256 over its definition's canonical JSON.
-        slug: The agent's name in addresses at that time.
+        slug: The agent's slug at that time.
     """
 
     version_id: str
@@ -130,21 +130,21 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class AgentDefinition:
-    """The agent as it was when the run began; a run keeps it to its end.
+    """The agent as it was when the run was started; a run keeps it to its end.
 
     Attributes:
-        agent_id: The agent's stable name.
-        name: For people.
-        system_prompt: What the model is told first.
-        tools: Names of the tools it may use; None means every tool there is.
+        agent_id: The agent's id.
+        name: Display name.
+        system_prompt: The system message of every model call.
+        tools: Names of the tools that it may use; None means all tools.
         models: LiteLLM names, the preferred first.
         temperature: Sampling temperature, if set.
         max_reply_tokens: Cap of one reply, if set.
-        require_approval: Tools of which each call needs a person's word, besides those that always do.
-        approval: The terms of such a request.
-        approval_roles: Roles that decide it, of those that the terms allow; none leaves it to the terms.
-        pinned: The version of the catalog's that it is; None for the agent of a profile.
-        loop: Bounds of its runs' loop.
+        require_approval: Tools of which each call needs an approval, besides those that always need one.
+        approval: The terms of such a request for approval.
+        approval_roles: Roles that may decide it, out of those that the terms allow; empty means all of them.
+        pinned: The catalog version; None for an agent of a profile.
+        loop: Limits of its runs' loop.
     """
 
     agent_id: str
@@ -162,22 +162,22 @@ class AgentDefinition:
 
     @property
     def label(self) -> str:
-        """For people who look at many runs."""
+        """Display label: `slug@version` for an agent of the catalog, else its id."""
         return self.agent_id if self.pinned is None else f"{self.pinned.slug}@{self.pinned.version_number}"
 
     @property
     def names(self) -> frozenset[str]:
-        """By what it may be named: its id and, of the catalog's, its slug when the run began."""
+        """The agent's names: its id and, for one of the catalog, its slug when the run was started."""
         return frozenset({self.agent_id} if self.pinned is None else {self.agent_id, self.pinned.slug})
 
     def may_use(self, tool: str) -> bool:
-        """Whether the agent has the tool at all."""
+        """Tells whether the agent's definition includes a tool."""
         return self.tools is None or tool in self.tools
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run has used so far."""
+    """A run's use so far; `wasted_tokens` are those of model calls without a usable reply."""
 
     steps: int = 0
     tool_calls: int = 0
@@ -189,22 +189,22 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What never changes about a run but its limits, which may be raised: workflow inputs repeat only what steers it.
+    """The immutable specification of a run; only its limits may be raised later.
 
     Attributes:
-        tenant_id: Its tenant.
-        run_id: Its id.
-        session_id: The session it belongs to, `<tenant>:session-<uuid>`.
-        user_id: On whose behalf it acts.
-        profile: The profile that it was started with.
-        agent: The agent's definition, pinned.
-        mission: What it shall do.
-        context: Facts that the caller gave along.
-        limits: What it may use, as its row said when it was read.
-        created_at: When it was asked for.
-        key_id: The API key that asked for it, to which its rights are cut; None when its user did.
-        claimed_roles: The roles that the token claimed which asked for it: others that its user claims elsewhere give
-            it nothing. None when a key did, and for runs of before this was kept.
+        tenant_id: The run's tenant.
+        run_id: The run's id.
+        session_id: The run's session, `<tenant>:session-<uuid>`.
+        user_id: The user on whose behalf it acts.
+        profile: Name of the profile that it was started with.
+        agent: The agent's definition at the start.
+        mission: The task in the caller's words.
+        context: Facts that the caller passed with the mission.
+        limits: The limits of its row when it was read.
+        created_at: Time of the request, UTC.
+        key_id: The API key that started it, to which its rights are cut; None when the user did.
+        claimed_roles: Roles claimed by the token that started it; roles that other tokens of the user claim give the
+            run no rights. None for an API key, and for runs stored before the field.
     """
 
     tenant_id: str
@@ -221,13 +221,13 @@ class RunSpec:
     claimed_roles: frozenset[str] | None = None
 
     def size(self) -> int:
-        """Characters that it takes up, about."""
+        """Returns the approximate size in characters."""
         return len(self.mission) + len(str(self.context)) + len(self.agent.system_prompt) + 500
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended."""
+    """The end of a run: its final status with the reason or error."""
 
     status: RunStatus
     stop_reason: StopReason | None = None
@@ -237,12 +237,12 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as its row tells it.
+    """A run as stored.
 
     Attributes:
-        answer: What it says; in a list only as far as `ANSWER_EXCERPT`, and one character more where there is more.
-        questions: What it waits for a person to answer.
-        retry: The next try of a model call that failed, while that is waited for.
+        answer: The final answer; in a list cut to `ANSWER_EXCERPT` characters plus one that shows that there is more.
+        questions: Questions without an answer.
+        retry: The next retry of a failed model call, while the run waits for it.
     """
 
     brief: RunSpec
@@ -259,7 +259,7 @@ class Run:
     retry: ModelRetry | None = None
 
     def require_open(self) -> None:
-        """Refuses what makes no sense after the end.
+        """Requires that the run has not ended.
 
         Raises:
             Conflict: `run_finished`.
@@ -269,11 +269,11 @@ class Run:
 
 
 def workflow_id(tenant_id: str, run_id: str) -> str:
-    """The Temporal workflow id of a run; it names the tenant, so that ids of two tenants never meet."""
+    """Returns the Temporal workflow id of a run; it holds the tenant id, so that two tenants' ids never collide."""
     return f"{tenant_id}:run:{run_id}"
 
 
 def run_of(workflow: str) -> tuple[str, str] | None:
-    """(tenant, run) of a workflow id that `workflow_id` made, else None; a tenant's id holds no colon."""
+    """Parses a workflow id of `workflow_id` into (tenant id, run id); None for any other."""
     tenant_id, _, run_id = workflow.partition(":run:")
     return (tenant_id, run_id) if tenant_id and ":" not in tenant_id and is_id(run_id) else None

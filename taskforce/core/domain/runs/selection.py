@@ -1,4 +1,4 @@
-"""Which agent a run is to have: what is asked for, which version that means, and what was chosen."""
+"""Selection of a run's agent: the request's selector, the resolved catalog version, and the selected agent."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,13 @@ from taskforce.core.domain.runs.run import AgentDefinition, Limits, Pinned
 
 @dataclass(frozen=True, slots=True)
 class AgentSelector:
-    """What a request says about the agent; None leaves it to the profile.
+    """The agent that a request selects; None leaves a field to the profile.
 
     Attributes:
-        agent_id: The agent, by its id or, one of the catalog, by its slug.
-        version: The number of a version of the catalog's.
-        alias: The name of a version of the catalog's; without both it is the current one.
-        profile: The agent, by its profile.
+        agent_id: Id of the agent or, for one of the catalog, its slug.
+        version: Number of a catalog version.
+        alias: Alias of a catalog version; without number and alias the current version is selected.
+        profile: Name of the profile whose agent is selected.
         model: LiteLLM names, separated by commas.
         max_steps, max_tokens, max_seconds: Limits, at most those of the agent.
     """
@@ -34,7 +34,7 @@ class AgentSelector:
 
 @dataclass(frozen=True, slots=True)
 class SelectedAgent:
-    """The agent as the run will keep it; `deprecated_at` tells the caller to move on to another version."""
+    """The agent that the run will keep; `deprecated_at` is set when its version is deprecated."""
 
     profile: str
     agent: AgentDefinition
@@ -44,12 +44,12 @@ class SelectedAgent:
 
 @dataclass(frozen=True, slots=True)
 class VersionSelector:
-    """An agent of the catalog as a caller names it.
+    """A catalog version as a caller names it.
 
     Attributes:
-        name: Its id or its slug.
-        number: The number of a version.
-        alias: The name of a version; without both it is the current one.
+        name: Id or slug of the agent.
+        number: Number of the version.
+        alias: Alias of the version; without number and alias the current version is meant.
     """
 
     name: str
@@ -59,14 +59,14 @@ class VersionSelector:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedVersion:
-    """A version that may be started.
+    """A catalog version that may be started.
 
     Attributes:
-        agent_id: Its agent.
-        name: For people.
-        pinned: Which version.
-        instructions: What it says.
-        deprecated_at: Since when the caller should move on to another one, if so.
+        agent_id: The version's agent.
+        name: Display name.
+        pinned: The version.
+        instructions: The parsed definition of the version.
+        deprecated_at: Time of its deprecation, UTC; None when it is not deprecated.
     """
 
     agent_id: str
@@ -76,12 +76,12 @@ class ResolvedVersion:
     deprecated_at: datetime | None = None
 
     def definition(self, models: tuple[str, ...], approval: Terms, loop: LoopLimits) -> AgentDefinition:
-        """The agent that a run begins with.
+        """Returns the agent definition that a run is started with.
 
         Args:
             models: LiteLLM names, the preferred first.
-            approval: The terms under which its calls are approved.
-            loop: Bounds of its runs' loop, where the version sets none.
+            approval: The terms of requests for approval of its calls.
+            loop: Limits of the loop where the version sets none.
         """
         says = self.instructions
         return AgentDefinition(

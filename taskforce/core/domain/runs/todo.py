@@ -1,4 +1,4 @@
-"""The plan that an agent writes and keeps while it works."""
+"""The todo list that an agent writes while it works."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ MAX_TEXT = 160
 
 
 class TodoStatus(StrEnum):
-    """How far an item is."""
+    """The status of an item."""
 
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
@@ -22,7 +22,7 @@ class TodoStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TodoItem:
-    """One item of the plan."""
+    """One item of the list."""
 
     text: str
     status: TodoStatus = TodoStatus.PENDING
@@ -30,9 +30,9 @@ class TodoItem:
 
 @dataclass(frozen=True, slots=True)
 class TodoList:
-    """The whole plan; writing it replaces the one before.
+    """A whole todo list; writing one replaces the one before.
 
-    It travels through the workflow's history, so its size is bounded.
+    Its size is bounded because it is stored in the workflow's history.
 
     Raises:
         Invalid: `todo_too_long` when there are more than 40 items or an item has more than 160 characters.
@@ -49,10 +49,10 @@ class TodoList:
             raise Invalid("todo_too_long", f"A todo item has at most {MAX_TEXT} characters.")
 
     def markdown(self, escape: Callable[[str], str] | None = None) -> str:
-        """The list as Markdown task items, for the Temporal UI and the terminal.
+        """Renders the list as Markdown task items, for the Temporal UI and the terminal.
 
         Args:
-            escape: Takes the markup from what the model has written; left out, lines, links and elements.
+            escape: Escapes Markdown in the model's text; the default removes line breaks, links and elements.
         """
         escape = escape or _plain
         marks = {TodoStatus.PENDING: "[ ]", TodoStatus.IN_PROGRESS: "[~]", TodoStatus.DONE: "[x]"}
@@ -69,10 +69,10 @@ class TodoList:
 
     @classmethod
     def written(cls, items: object) -> "TodoList":
-        """Builds the list that a call of `todo_write` has written.
+        """Builds the list from the arguments of a `todo_write` call.
 
         Args:
-            items: The argument `items` of the call, which fits the tool's schema.
+            items: The argument `items`, valid by the tool's schema.
 
         Raises:
             Invalid: As `of`.
@@ -82,7 +82,7 @@ class TodoList:
 
 
 def _plain(text: str) -> str:
-    # A model writes it and an operator's browser renders it: no line, link, image or element of its own.
+    # An operator's browser renders this text of a model: links, images and elements in it would be an injection.
     return re.sub(r"([\[\]<>])", r"\\\1", " ".join(text.split()))
 
 

@@ -1,4 +1,4 @@
-"""What was said in a run, in which order, and what of it the model is shown."""
+"""The transcript of a run, and the conversation that is built from it for the model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ NOTE_SIZE = 100
 
 
 class EntryKind(StrEnum):
-    """Who speaks."""
+    """The kind of a transcript entry; `word` is a person's message."""
 
     MISSION = "mission"
     WORD = "word"
@@ -25,7 +25,7 @@ class EntryKind(StrEnum):
 
 
 class CallStatus(StrEnum):
-    """How a tool call went, as its observation tells it."""
+    """The status of a tool call in its observation."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -38,25 +38,25 @@ class CallStatus(StrEnum):
 class Entry:
     """One entry of the append-only transcript; (step, call) is its key and its order.
 
-    The mission is (0, 0). Within a step a person's words come first with negative numbers, then the model's reply as 0,
-    then the observation of its n-th tool call as n.
+    The mission is (0, 0). Within a step people's messages come first with negative numbers, then the model's reply as
+    0, then the observation of its n-th tool call as n.
 
     Attributes:
         step: The step, from 1; 0 for the mission.
-        call: The place within the step.
-        kind: Who speaks.
-        text: The words; for an observation what the model is shown.
-        at: When it was recorded, UTC.
-        author_id: The person, for words.
-        tool_calls: The calls that a reply asks for.
-        tool: The tool, for an observation.
-        tool_call_id: The model's name of the call that it observes.
-        status: How the call went.
+        call: The position within the step.
+        kind: The kind of entry.
+        text: The text; for an observation as shown to the model.
+        at: Time of recording, UTC.
+        author_id: The user who wrote a message.
+        tool_calls: The calls that a reply requests.
+        tool: Name of the tool, for an observation.
+        tool_call_id: The model's id of the observed call.
+        status: The status of the observed call.
         duration_ms: Milliseconds that the reply or the call took.
-        whole_size: Characters of the whole result, or of a reply's words, where only a part is shown.
-        reasoning: What the model wrote before a reply, where its provider wants that back.
-        finish: Why a reply ended, where the model did not end it.
-        dropped: Tool calls of a reply that are not kept, for it asked for more than a step carries.
+        whole_size: Characters of the whole result or reply, where only a part is shown.
+        reasoning: The model's reasoning before a reply, where its provider requires it back.
+        finish: Why a reply ended.
+        dropped: Number of tool calls of a reply beyond the cap, which are not kept.
     """
 
     step: int
@@ -76,11 +76,11 @@ class Entry:
     dropped: int = 0
 
     def size(self) -> int:
-        """Characters that it takes up, about."""
+        """Returns the approximate size in characters."""
         return _size(self.message()) + 100
 
     def message(self) -> ChatMessage:
-        """The entry as the model is told it."""
+        """Returns the entry as a message to the model."""
         match self.kind:
             case EntryKind.REPLY:
                 return ChatMessage("assistant", self.text, tool_calls=self.tool_calls, reasoning=self.reasoning)
@@ -92,14 +92,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An earlier mission of the same session and what came of it."""
+    """An earlier mission of the same session with its answer."""
 
     mission: str
     answer: str
 
 
 def mission_text(mission: str, context: Mapping[str, object]) -> str:
-    """The mission with the caller's facts, as the model reads it."""
+    """Renders the mission with the caller's context for the model."""
     if not context:
         return mission
     return f"{mission}\n\nContext:\n{json.dumps(context, ensure_ascii=False, indent=2, default=str)}"
@@ -111,26 +111,26 @@ def conversation(
     entries: Sequence[Entry],
     limit: int = CONTEXT_LIMIT,
 ) -> tuple[ChatMessage, ...]:
-    """Builds what the model is shown: always the prompt and the mission, then as many of the latest whole steps as fit.
+    """Builds the conversation for the model: system prompt, mission, and as many of the latest whole steps as fit.
 
-    Earlier exchanges of the session get at most half of the room, the latest first.
+    Earlier exchanges of the session take at most half of the room, the latest first.
 
     Args:
         system_prompt: The agent's prompt.
         earlier: Earlier exchanges of the session, oldest first.
         entries: The transcript in order, the mission first.
-        limit: Characters in all.
+        limit: Characters of the whole conversation, at most.
 
     Returns:
-        The messages, oldest first. A step is never cut: a reply stays with its observations, and the latest step is
-        there even where it alone is more than fits.
+        The messages, oldest first. A step is never cut, for providers refuse a reply without its observations; the
+        latest step is included even where it alone exceeds the limit.
     """
     prompt = ChatMessage("system", system_prompt)
     mission = [entry.message() for entry in entries if entry.step == 0]
     room = limit - NOTE_SIZE - _total([prompt, *mission])
     steps = [entry for entry in entries if entry.step > 0]
     latest = _total([entry.message() for entry in steps if entry.step == steps[-1].step])
-    # As a rule the same share in each step, so that providers can cache what comes before the steps.
+    # The share is the same in each step as a rule: a stable prefix can be served from the provider's cache.
     session = _latest_exchanges(earlier, min(room // 2, room - latest))
     kept, left_out = _latest_steps(steps, room - _total(session))
     note = [ChatMessage("user", f"[{left_out} earlier steps are left out here; their results are stored.]")]
@@ -173,22 +173,22 @@ def _size(message: ChatMessage) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A tool's result as the model is shown it, and the whole where the two differ."""
+    """A text as shown to the model, with the whole text where it was cut."""
 
     text: str
     whole: str | None = None
 
 
 def shown(result: object, step: int, call: int) -> Shown:
-    """Renders a tool's result for the model, cut where it is too long, with a reference to the whole.
+    """Renders a tool's result for the model; a long one is cut, with a reference to the whole.
 
     Args:
-        result: What the tool returned.
-        step: The step it belongs to.
+        result: The tool's return value.
+        step: The step of the call.
         call: The call within the step.
 
     Returns:
-        At most about 8,000 characters to show, and the whole text if that is not all.
+        At most about 8,000 characters to show, and the whole text if it is longer.
     """
     text = _as_text(result)
     if len(text) <= SHOWN_LIMIT:
@@ -203,6 +203,7 @@ def shown(result: object, step: int, call: int) -> Shown:
 
 def _as_text(result: object) -> str:
     if isinstance(result, str):
+        # PostgreSQL's text type refuses NUL.
         return result.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     if isinstance(result, TodoList):
         return result.markdown() or "The list is empty."

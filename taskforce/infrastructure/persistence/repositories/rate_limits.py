@@ -1,4 +1,4 @@
-"""Token buckets in PostgreSQL: one statement decides, so a limit holds across all gateways."""
+"""Repository of token buckets in PostgreSQL: one statement decides, so a limit holds across all gateways."""
 
 from datetime import datetime
 
