@@ -138,7 +138,7 @@ class ModelStep:
             if turn.begins:
                 await begin(records, brief, self._clock())
             who = await self._tool_call_policy.user(records, brief)
-            # The workflow counts tokens of replies only; failed attempts are in the usage records alone.
+            # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
             return _Seen(
