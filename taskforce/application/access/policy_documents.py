@@ -56,6 +56,7 @@ class StoredPolicies:
         self._store = store
         self._seconds = seconds
         self._kept: BoundedCache[str, _Read] = BoundedCache()
+        # Weak, so that the lock of a tenant goes when nobody waits for it any more.
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def policy(self, tenant_id: str) -> Policy:
@@ -107,6 +108,7 @@ async def policy_now(records: Records) -> Policy:
 async def _made(version: PolicyVersion | None, until: float) -> _Read:
     if version is None:
         return _Read(None, Policy(), 1, until)
+    # In a thread: parsing a large document would block the event loop.
     policy, size = await asyncio.to_thread(lambda: (_parsed(version.document), len(json.dumps(version.document))))
     return _Read((version.version, version.at), policy, size, until)
 

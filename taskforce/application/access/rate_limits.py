@@ -52,6 +52,7 @@ async def count_request(records: Records, rules: RateRules, principal: Principal
     for bucket, rate in wanted.items():
         if rate is not None:
             found.append((bucket, rate, await records.rates.take(bucket, rate, now)))
+            # A refused request must not take from the buckets that follow.
             if not found[-1][2].allowed:
                 break
     return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining))) if found else {}

@@ -123,6 +123,7 @@ def ground_for(request: Request, approver: Approver, channel: Channel, now: date
                 request.approval.check(approver.user_id, channel, now, away.user_id)
                 return Authority(away.user_id)
             except Conflict as conflict:
+                # Another delegator may still be a ground; this refusal is raised only where none is.
                 refused = conflict
     if refused is not None:
         raise refused

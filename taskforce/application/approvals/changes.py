@@ -52,6 +52,7 @@ class ApprovalChanges:
         Raises:
             Forbidden, Invalid, Conflict: As `check`; `channel_refused`, which is audited.
         """
+        # Not in the transaction below, whose rollback would take the audit event of the refusal with it.
         await self._require_channel(tenant_id, request_id, change)
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
@@ -98,6 +99,7 @@ class ApprovalChanges:
         if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
+        # A requester must not choose the approvers of their own request, even if they may approve others of its type.
         if not concerns(request, actor) or actor.user_id == request.approval.requester_id:
             raise _not_yours()
         terms = request.approval.terms.deciders.widened(request.approval.who)

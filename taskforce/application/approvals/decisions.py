@@ -117,6 +117,7 @@ class ApprovalDecisions:
             terms, definition_id = await self._terms(records, brief, call.name)
             approval = Approval(request_id, brief.user_id, terms, now)
             request = _of_call(approval, ref, call, brief.agent.name, reply.text, definition_id)
+            # A retry: an earlier attempt has committed the request, which may be decided already.
             if not await records.requests.add(request):
                 return await found(records, request_id)
             await record_event(records, request, HistoryEvent("created", brief.user_id, now, outcome="pending"))
@@ -217,6 +218,7 @@ class ApprovalDecisions:
             before = await locked(records, request_id)
             before.approval.require_channel(decision.channel)
             party = await self._party(records, before, decision)
+            # The party is recorded with the decision: later changes of keys and accounts must not change how it counts.
             decision = replace(decision, content=decision.content or before.approval.content, party=party)
             if not await records.requests.decided(request_id, decision):
                 _require_same(before, decision)
@@ -254,6 +256,7 @@ class ApprovalDecisions:
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
             action = before.approval.terms.actions[number]
+            # An earlier attempt has performed it, or the request was closed meanwhile.
             if before.approval.acted != number or before.closed_at is not None:
                 return
             request = replace(before, approval=before.approval.act(at))

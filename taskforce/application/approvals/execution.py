@@ -70,6 +70,7 @@ class ApprovalExecution:
         await handler.prepare(self._store, tenant_id, request, self._clock)
         request_id, now = request.approval.request_id, self._clock()
         async with self._store.tenant(tenant_id) as records:
+            # The outcome is read again under the lock: another attempt may have recorded it since.
             current = await locked(records, request_id)
             told = await _told(records, request_id)
             if told is not None:
@@ -96,6 +97,7 @@ class ApprovalExecution:
                 data={"code": error.code},
             )
             await record_event(records, current, refused)
+            # Not simply the comment: another attempt may have recorded its outcome first, and that one counts.
             return await _told(records, request.approval.request_id) or comment
 
 

@@ -89,7 +89,7 @@ async def record_event(records: Records, request: Request, told: HistoryEvent) -
 
     Args:
         records: The tenant's records.
-        request: The request, as it is after the event.
+        request: The request; for the event of a decision, without that decision.
         told: The event.
 
     Returns:
@@ -109,6 +109,7 @@ async def record_event(records: Records, request: Request, told: HistoryEvent) -
 
 async def _announce(records: Records, request: Request, told: HistoryEvent) -> None:
     event, terms = _EVENTS.get(told.kind), request.approval.terms
+    # Only these two can be turned off by the terms; escalations and ends are always sent.
     quiet = {WebhookEvent.REQUEST_CREATED: terms.notify_on_create, WebhookEvent.REQUEST_ACTION: terms.notify_on_action}
     if event is not None and quiet.get(event, True):
         about = _handler(request, told)
@@ -118,6 +119,7 @@ async def _announce(records: Records, request: Request, told: HistoryEvent) -> N
 def _handler(request: Request, told: HistoryEvent) -> Json:
     said = request.approval.decisions
     spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
+    # The request is passed without the decision that this event is about.
     if told.kind in _WORDS:
         spoken[_WORDS[told.kind]].append(told.actor_id)
     return {

@@ -57,6 +57,7 @@ class Issuers:
         user = await self.records.users.get(user_id)
         if user is None or user.kind != "service":
             return
+        # A grant without a role records the creation or activation of the account.
         makers = [one for one in await self.records.access_grants.of({user_id}) if one.role is None]
         self.unknown = self.unknown or not makers
         for made in makers:

@@ -123,6 +123,7 @@ def _subschemas(schema: object, path: str = "") -> Iterator[tuple[str, object]]:
                 yield from _subschemas(one, f"{path}{word}.{str(name)[:64]}.")
 
 
+# By the schema's text, for a mapping has no hash.
 @lru_cache(256)
 def _validator(schema: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(schema))

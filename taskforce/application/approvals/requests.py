@@ -250,6 +250,7 @@ async def create_request(
         # Between two transactions: it may take a second, in which none should be open.
         await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
     async with store.tenant(tenant_id) as records:
+        # Claimed only here: a request that fails its validation leaves its idempotency key unused.
         request_id = new_id()
         first = await claim(records, keyed, {"request_id": request_id}, actor.now)
         if first is not None:

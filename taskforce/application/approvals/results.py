@@ -78,6 +78,7 @@ async def pieces(
         if not await may_go_on():
             raise Forbidden("download_ended", "Whoever asked for this may not read on.")
         async with store.tenant(download.tenant_id) as records:
+            # A transaction for each piece: a slow reader must not keep one open for the whole download.
             content = await records.request_results.piece(download.result.request_id, number)
         if content is None:
             raise missing("result")

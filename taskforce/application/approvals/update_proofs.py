@@ -75,6 +75,7 @@ class UpdateVerification:
             )
             try:
                 await claim(records, once, {}, self._clock())
+            # The nonce was claimed by another arrival, so the proof was sent a second time.
             except Invalid:
                 raise Conflict("proof_used", "This was said before; it does not count again.") from None
         return Channel.API

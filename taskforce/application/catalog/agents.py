@@ -279,6 +279,7 @@ async def changing(
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = change(agent)
+        # Nothing has changed: the revision stays, and there is no audit event.
         if changed is agent:
             return agent
         await records.catalog.save(changed, agent)
@@ -345,6 +346,7 @@ def told_version(version: AgentVersion) -> dict[str, object]:
 
 
 async def _require_room(records: Records) -> None:
+    # Takes the catalog's lock: of two concurrent creations, the second one counts the first.
     there = await records.catalog.alone()
     tenant = await records.tenant.get()
     most = None if tenant is None else tenant.settings.max_agents

@@ -102,7 +102,12 @@ class AgentCatalog:
         """
         version_id = new_id()
         made = self.agent(agent_id).drafted(
-            version_id, version_number, deepcopy(dict(definition)), changelog, self._act(created_by)
+            # A copy: the program may go on changing its mapping, and a submitted version must not change.
+            version_id,
+            version_number,
+            deepcopy(dict(definition)),
+            changelog,
+            self._act(created_by),
         )
         return self._kept(made, version_id)
 

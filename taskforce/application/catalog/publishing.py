@@ -83,7 +83,7 @@ async def submit_version(store: Store, actor: Actor, named: Named, asked: Submis
 
 
 async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Terms, str | None]:
-    """Returns the terms of the tenant's definition, else the usual ones without execution by the product."""
+    """Returns the terms of the tenant's definition; else the usual ones, which leave the publication to a user."""
     rules = asked.rules
     definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
     chosen = choose(definitions, AGENT_PUBLISH, agent=(agent.agent_id, agent.about.slug))

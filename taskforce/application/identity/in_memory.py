@@ -274,6 +274,7 @@ class UserManager:
         return user
 
     def _granted(self, user: UserRecord, roles: Iterable[str], maker: UserContext | None) -> UserRecord:
+        # A text is an iterable of its characters: passed by mistake, it would be taken for roles of one letter.
         wanted = frozenset() if isinstance(roles, str) else frozenset(roles)
         if isinstance(roles, str) or not all(isinstance(name, str) for name in wanted):
             raise Invalid("roles_invalid", "Roles are a set of names.")
@@ -350,6 +351,7 @@ def require_permission(permission: Permission) -> Callable[[Callable[P, R]], Cal
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        # Checked while decorating, so that the mistake shows at import and not at the first call.
         parameters = signature(function)
         if "user" not in parameters.parameters:
             raise TypeError("A function that requires a permission has a parameter named user.")

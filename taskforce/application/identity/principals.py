@@ -147,6 +147,7 @@ async def recognise_key(
         Forbidden: `user_deactivated` or `tenant_disabled`; or as `admit`.
         Limited: As `admit`.
     """
+    # Saves the database a look-up for texts that cannot be keys.
     if not looks_like_key(plaintext):
         raise _no_key()
     async with platform.of_key(key_hash(plaintext)) as found:
@@ -155,6 +156,7 @@ async def recognise_key(
         key, records = found
         met(key)
         who = await _speaking(records, key, rules, now)
+        # Not at every request, each of which would wait for the lock of the key's row.
         if key.worth_noting_use(now):
             await records.keys.used(key.key_id, now)
         await admit(records, who)

@@ -266,6 +266,7 @@ def _reach(
     """Returns the permissions that a user has or could regain, by activation or by the claims of a new token."""
     found: set[Permission] = set()
     rules, own = actor.rules, user.granted_roles | user.lent_now(actor.now).keys()
+    # Both, for the default role applies only without any other, and may give what the claimed roles do not.
     for roles in (own, own | user.claimed_roles):
         nothing_known = rules.default_role is not None and roles.isdisjoint(known)
         found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)

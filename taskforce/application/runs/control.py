@@ -115,6 +115,7 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         by_another_key = saying.key_id is not None and saying.key_id != run.brief.key_id
         if by_another_key or saying.is_narrowed:
             await _require_as_much(records, run, saying, rules, now)
+        # Before the run is required to be open: a repeated request gets its first answer also after the run's end.
         earlier = await _earlier(records, run, saying, word_id, now)
         if earlier is not None:
             return earlier
@@ -137,6 +138,7 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
             request_id=saying.request_id,
             key_id=saying.key_id,
         )
+        # As content, which the deployment may keep out of the audit log.
         await records.audit.append(replace(told, content={"text": saying.text, **named}))
     return Said(word_id, question=question)
 

@@ -94,11 +94,13 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
         Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
     """
     _require_session_name(mission)
+    # Before `json.dumps`, which would recurse into a document of any depth.
     check_document(mission.context, "context")
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
     async with store.tenant(mission.tenant_id) as records:
         brief = _brief(mission, now)
+        # Before the limits: a repeated request must not be refused because its own first run counts.
         earlier = await _claim(records, mission, brief, now)
         if earlier is not None:
             return earlier

@@ -126,6 +126,7 @@ async def read_result(store: Store, run: Run, step: int, call: int) -> str:
     """
     run_id = run.brief.run_id
     async with store.tenant(run.brief.tenant_id) as records:
+        # Only results that were cut are stored whole; of the others the transcript has all.
         whole = await records.results.read(run_id, step, call, 0, WHOLE)
         if whole is not None:
             return whole
@@ -189,6 +190,7 @@ def _step(step: int, entries: Sequence[Entry], usage: StepUsage) -> StepSeen:
     observed = {entry.call: entry for entry in entries if entry.kind is EntryKind.OBSERVATION}
     asked = reply.tool_calls if reply else ()
     calls = tuple(CallSeen(number, call, observed.get(number)) for number, call in enumerate(asked, start=1))
+    # The calls of a step run side by side, so the longest one counts.
     took = max((entry.duration_ms or 0 for entry in observed.values()), default=0)
     plans = [plan for plan in map(_plan, calls) if plan is not None]
     return StepSeen(

@@ -86,6 +86,7 @@ class RunLifecycle:
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             before = await records.runs.locked(run_id)
+            # A late activity must not reopen a run that has ended.
             if before is None or before.status.is_final:
                 return
             questions = await _questions(records, before, waits.questions)

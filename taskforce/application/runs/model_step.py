@@ -128,6 +128,7 @@ class ModelStep:
         """Reads window, messages and current rights of a step; only the reply, if an earlier attempt has stored one."""
         async with self._looking(turn) as records:
             window = await self._windows.read(records, brief, turn.step, turn.attempt)
+            # A message of a person may be the reason to repeat a call, so the count starts again.
             repeated = 0 if turn.words else repeated_steps(window.before(turn.step))
             if repeated >= brief.agent.loop.max_repeated_steps and not turn.closing:
                 turn = replace(turn, closing=True, stop=StopReason.REPEATED_CALLS)
@@ -137,7 +138,7 @@ class ModelStep:
             if turn.begins:
                 await begin(records, brief, self._clock())
             who = await self._tool_call_policy.user(records, brief)
-            # The workflow counts tokens of replies only; failed attempts are in the usage records alone.
+            # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
             return _Seen(
@@ -197,6 +198,7 @@ class ModelStep:
         words = await records.words.get(turn.run_id, turn.words)
         now = self._clock()
         return [
+            # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
             Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author)
             for place, (author, text) in enumerate(words)
         ]
@@ -257,11 +259,13 @@ class ModelStep:
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
             checked = await self._checked(records, brief, policy, turn, reply)
+            # The usage of failed attempts counts as well; a first attempt has none before it and saves the query.
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
             ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
         if ended is not None:
             ended.log()
             return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
+        # After the commit: only entries that never change may be cached.
         self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
@@ -271,6 +275,7 @@ class ModelStep:
         """Ends the run with the reply, unless it is an answer and a message has come that the model has not seen."""
         reason = turn.incomplete(reply)
         ending = Ending(RunStatus.COMPLETED if reason is None else RunStatus.INCOMPLETE, reason)
+        # A closing turn ends the run in any case: it has no steps left for new messages.
         words = None if turn.closing else turn.told
         return await close(records, brief, ending, reply.text, self._clock(), words=words)
 
@@ -342,6 +347,7 @@ def _entry(turn: ModelStepInput, reply: ModelReply, calls: KeptCalls, text: Show
         text=text.text,
         at=now,
         tool_calls=calls.calls,
+        # Of the call that succeeded; the failed ones before it are in the usage records.
         duration_ms=reply.calls[-1].duration_ms,
         whole_size=None if text.whole is None else len(text.whole),
         finish=reply.finish,

@@ -36,6 +36,7 @@ def observation(
         kind=EntryKind.OBSERVATION,
         text=seen.text,
         at=at,
+        # The model may write a name of any length.
         tool=call.name[:80],
         tool_call_id=call.id,
         status=status,

@@ -178,6 +178,7 @@ class ToolCallPolicy:
         try:
             return await self.user(records, brief)
         except Forbidden as error:
+            # As a value: each call of the reply gets an observation of the refusal.
             return error
 
     def _against(self, brief: RunSpec, who: Principal | Forbidden, policy: Policy, call: RequestedCall) -> str | None:

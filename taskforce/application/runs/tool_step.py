@@ -118,6 +118,7 @@ class ToolStep:
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
             objection = await self._tool_call_policy.objection_now(records, brief, policy, ref, call, request)
+            # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, ref, call)
             said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
         if objection is not None:
@@ -199,6 +200,7 @@ class ToolStep:
         note: str = "",
     ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
+        # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
         entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
         spending = UsageEntry(
@@ -250,6 +252,7 @@ class ToolStep:
             tenant_id=brief.tenant_id,
             user_id=brief.user_id,
             run_id=brief.run_id,
+            # The same in every attempt, so that an external service can recognise a repeated effect.
             effect_key=f"{ref.run_id}/{ref.step}/{ref.call}",
             now=self._clock(),
             workspace=RunWorkspace(self._store, brief.tenant_id, brief.run_id, self._clock),

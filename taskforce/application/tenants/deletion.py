@@ -157,6 +157,7 @@ class Erasing:
 
     async def _passed(self, deletion: Deletion, phase: Phase, facts: Mapping[str, object]) -> None:
         async with self._store.tenant(deletion.home_id) as records:
+            # In the tenant that requested the deletion, for the rows of the deleted one go.
             await records.deletions.passed(deletion.order.tenant_id, phase, facts, self._clock())
 
     async def _open_runs(self, tenant_id: str) -> Sequence[str]:

@@ -77,6 +77,7 @@ class ConcurrencyLimit:
             yield
         finally:
             self._taken[tenant_id] -= 1
+            # Otherwise the counter would keep an entry for every tenant there ever was.
             if not self._taken[tenant_id]:
                 del self._taken[tenant_id]
 
@@ -120,6 +121,7 @@ class DeliveryAttempts:
                 return await self._as_it_stands(tenant_id, delivery_id)
             webhook, secrets = target
             attempt, answered = await self._send(delivery, webhook, secrets, number)
+        # Stored also if the activity is cancelled now, for the receiver has the event.
         return await shielded(self._keep(tenant_id, delivery, webhook, attempt, answered))
 
     async def stop(self, tenant_id: str, delivery_id: str) -> None:

@@ -94,6 +94,8 @@ class DeliveryDispatcher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await told.wait()
+            # After a commit of this process: everything, with room for the clocks of other machines. Otherwise only
+            # what another process should have started by now.
             before = self._clock() + LATE if told.is_set() else self._clock() - LATE
             # Waits briefly, so that one query finds the deliveries of several concurrent commits.
             await asyncio.sleep(GATHER_SECONDS)

@@ -129,7 +129,9 @@ class WorkflowManager:
         """
         meant, asked = type_of(str(request_type), metadata or {}), dict(payload or {})
         definition = self._chosen(checked_tenant_id(tenant_id), meant, tool, agent)
+        # Before the lock is taken, for it may take a second.
         check_payload(None if definition is None else definition.payload_schema, asked)
+        # A copy: the approval binds to the payload as it is now, and the program may change its own.
         content = deepcopy(asked)
         with self._lock:
             approval = self._opened(requester_id, definition, content, now)
@@ -285,6 +287,7 @@ class WorkflowManager:
             self._check_role(kept.tenant_id, approval, user_id, user_roles)
             decided = approval.decide(Decision(user_id, verdict, comment, Channel.API, at))
             self._keep(request_id, decided, ApprovalAction(verdict.value, user_id, comment, at))
+        # After the lock is released: callbacks may call the manager, and the lock is not reentrant.
         if kept.notify_on_action:
             self._tell(request_id, "request_action")
         if (end := _ENDS.get(decided.status(at))) is not None:
