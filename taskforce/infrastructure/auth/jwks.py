@@ -166,6 +166,7 @@ class Jwks:
         """Joins the fetch in progress, or starts one unless the last one was within the cooldown."""
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
+        # The caller chooses the `kid`, so unknown names must not make the gateway fetch without a pause.
         pause = self._timing.retry if self._failing else self._timing.cooldown
         if self._tried_at is not None and self._passed_since(self._tried_at) < pause:
             return None

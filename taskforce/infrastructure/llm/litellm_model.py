@@ -124,6 +124,8 @@ def _open_client(litellm: LiteLLM) -> httpx.AsyncClient:
     """Opens an HTTP client without read timeout (the reply's reader bounds time), with LiteLLM's certificates."""
     return httpx.AsyncClient(
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        # Not limited here: the worker's number of activities bounds the calls, and a queue for connections would look
+        # like a slow model.
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0),
         verify=litellm.llms.custom_httpx.http_handler.get_ssl_configuration(),
     )
@@ -133,6 +135,7 @@ def _load() -> LiteLLM:
     """Imports LiteLLM without network, telemetry, callbacks or log noise, and registers the offline model."""
     for name, value in {**_BEFORE_IMPORT, **litellm_variables(os.environ)}.items():
         os.environ.setdefault(name, value)
+    # The variables above must be set before: LiteLLM reads them while it is imported.
     import litellm as imported
 
     litellm = cast("LiteLLM", imported)
@@ -152,4 +155,5 @@ async def _offline_stream(
     """Wraps the offline model as one of LiteLLM's custom providers."""
     for chunk in offline_demo.stream(messages, optional_params.get("tools")):
         yield chunk
+        # As with a real provider, other tasks run between two chunks.
         await asyncio.sleep(0)

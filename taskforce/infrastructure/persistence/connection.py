@@ -171,6 +171,7 @@ class Connection:
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
         arguments = query.arguments(values)
+        # One round trip instead of two. All parts of one statement see the same snapshot, hence `beside`.
         if self._later and query.beside:
             return await self._with_waiting(send, query, arguments)
         await self.flush()
@@ -212,6 +213,7 @@ class Look(Connection):
         self, send: Callable[..., Awaitable[Result]], statement: Statement, values: Mapping[str, object]
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
+        # Outside a transaction no setting lasts, so each statement enters the tenant itself.
         return await send(query.entering, self._tenant_id, *query.arguments(values))
 
 
