@@ -170,6 +170,7 @@ class TokenGuard:
 
     def _verify(self, token: object, now: datetime) -> VerifiedToken:
         text = _checked_size(token)
+        # The shape is checked first: python-jose trusts the header, and cryptography costs the most.
         header, claims = _read(text)
         _check_header(header)
         if not any(self._signed_by(record, text) for record in self._candidates(header)):

@@ -46,7 +46,7 @@ class LiteLLMModel:
     Args:
         api_base: Base URL for every call; None leaves it to the provider's own variable (for example
             `OPENAI_BASE_URL`).
-        limits: How much of a reply is taken.
+        limits: The bounds of a reply.
     """
 
     def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
@@ -76,9 +76,9 @@ class LiteLLMModel:
         """Calls the first model that is available; see `ChatModel.complete`.
 
         Args:
-            request: What to ask.
-            on_text: Called with each piece of text. A model that breaks off in the middle is followed by the next of
-                the list, whose words start anew.
+            request: The request.
+            on_text: Called with each piece of text. When a model breaks off in the middle, the text of the next one
+                starts anew.
 
         Returns:
             A usable reply.

@@ -84,7 +84,7 @@ class ModelCalls:
         door: What the calls are made with.
         asked: The request.
         on_text: Called with each piece of text.
-        calls: The calls that were made.
+        calls: The calls that were made, for the usage records.
     """
 
     door: ModelDoor

@@ -39,7 +39,7 @@ class Query:
     Compiling takes longer than sending: a frequent query is a constant of its module, with `bindparam`s.
 
     Args:
-        statement: What SQLAlchemy would execute; a list is one parameter, compared with `any_`, not with `in_`.
+        statement: A statement of SQLAlchemy; a list is one parameter, compared with `any_`, not with `in_`.
         sets: The columns that an INSERT or UPDATE sets by parameters of their names; without, those that the statement
             sets itself, or all columns of an INSERT.
         beside: Whether it reads nothing that this transaction writes, and so may be sent together with waiting writes.
