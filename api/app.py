@@ -64,6 +64,7 @@ def create_app(context: GatewayContext) -> FastAPI:
     app = Gateway(title="PyTaskforce Enterprise", version=VERSION, description=DESCRIPTION, redirect_slashes=False)
     app.state.context = context
     problems.install(app)
+    # Added last runs first: RequestContext is outside, so that refused bodies have an id and a log line too.
     app.add_middleware(BodyGuard)
     app.add_middleware(RequestContext)
     app.include_router(health.router)

@@ -36,6 +36,7 @@ class EventStreamResponse(StreamingResponse):
     media_type = MEDIA_TYPE
 
     def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        # nginx buffers responses unless this header forbids it.
         super().__init__(source, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._source = source
 
@@ -87,6 +88,7 @@ class RunStream:
                 yield self._milestone(event)
                 if event.type == _FINISHED:
                     return
+            # A run that is over may have milestones beyond this page, so only an empty page ends the stream.
             if over and not events:
                 return
             if len(events) == PAGE:

@@ -104,8 +104,8 @@ class DefinitionOut(BaseModel):
     Attributes:
         source: Its owner: the tenant, or the deployment's profile, which is not changed here.
         version: The number of times that it was saved; 0 for the profile's.
-        created_at: When it was made; null for the profile's.
-        updated_at: When it was saved last; null for the profile's.
+        created_at: The time at which it was created; null for the profile's.
+        updated_at: The time at which it was last saved; null for the profile's.
     """
 
     workflow_id: str

@@ -141,7 +141,7 @@ class RetirementIn(_Asked):
     """A deprecation or archival of a version.
 
     Attributes:
-        in_flight: What happens to its open runs: `finish` and `drain` let them go on, `cancel` cancels them. After
+        in_flight: The treatment of its open runs: `finish` and `drain` let them go on, `cancel` cancels them. After
             `finish` a deprecated version can still be started by its number; with `drain` a version with open runs is
             not archived.
         release: Remove the aliases that point to it, and leave the agent without a current version if need be.

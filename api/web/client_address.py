@@ -28,6 +28,7 @@ def client_address(request: Request, trusted: Sequence[str]) -> str | None:
     peer = request.client.host if request.client else None
     networks = [ipaddress.ip_network(network) for network in trusted]
     said = ",".join(request.headers.getlist("x-forwarded-for")).split(",")[-MOST_HOPS:]
+    # From the last hop to the first: each entry was written by the hop after it, and counts while that one is trusted.
     for hop in reversed([one.strip() for one in said if one.strip()]):
         if not _within(peer, networks):
             break

@@ -54,6 +54,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send, _request_id(scope))
+        # The task of a pipelined request inherits the context of the one before: drop what that one has bound.
         forget()
         bind(request_id=answer.request_id)
         scope.setdefault("state", {})["request_id"] = answer.request_id
@@ -61,6 +62,8 @@ class RequestContext:
             await self._app(scope, receive, answer)
         except Exception as error:  # whatever was raised, the caller gets a problem document (RFC 9457)
             _log.error("http.failed", method=scope["method"], path=scope["path"], exc_info=error)
+            # A response under way cannot be replaced; raising makes the server close the connection, so that it shows
+            # as broken.
             if answer.status is not None:
                 raise
             await problems.unexpected(answer.request_id)(scope, receive, answer)
@@ -104,6 +107,7 @@ class BodyGuard:
     async def _accepted(self, request: Request) -> bytes | Response:
         """Returns the body, or the response that refuses it."""
         request_id = problems.request_id_of(request)
+        # By the header alone: no credential is looked up for a body that would be refused anyway.
         if _announces_more(request.headers, self._most):
             return problems.too_large(self._most, request_id)
         await admit(request, context_of(request))

@@ -32,6 +32,7 @@ class LinesResponse(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """Sends what the source yields. Where it fails, the response stays unfinished and the connection is closed."""
         try:
+            # Closed here, not by the garbage collector at some later time, so that the source releases what it holds.
             async with aclosing(self._source):
                 await super().stream_response(send)
         except DomainError as error:

@@ -41,6 +41,7 @@ class LingeringTransport(asyncio.Transport):
         lingers = self.unread and not self._transport.is_closing()
         self._timer = self._loop.call_later(self._stall_seconds if waiting else LINGER_SECONDS, self.abort)
         if lingers:
+            # Half-closed: the client reads the response, while what it still sends is read and discarded.
             self._transport.write_eof()
             self._transport.resume_reading()
         else:

@@ -19,7 +19,7 @@ class ProfileAgents(AgentSource):
     """Resolves agents of the profiles; implements `AgentSource`.
 
     Args:
-        directory: Where the profiles are.
+        directory: The directory of the profiles.
         default: The profile of a request that names neither agent nor profile.
         environ: Where profiles and models look up variables.
         offered: Which other profiles a request may name; None means all of them in development, and none elsewhere.

@@ -103,7 +103,7 @@ class APIKeyProvider:
             program knows the users, and a key allows what its roles allow.
         roles: Returns the roles that there are in a tenant; the five system roles when left out.
             `taskforce.application.identity.RoleManager.known_roles` fits.
-        longest_life: How long a key can live, and does when it is given no expiry.
+        longest_life: The longest time for which a key is valid; also the default.
         clock: Returns the time, UTC.
     """
 

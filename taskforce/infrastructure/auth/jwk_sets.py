@@ -55,7 +55,7 @@ def keys_in(body: bytes, algorithms: Sequence[str]) -> PublishedKeys:
     """Parses the keys of a JWK Set with which token signatures can be verified.
 
     Args:
-        body: The document.
+        body: The document, as received.
         algorithms: What is accepted, the preferred first; everything that has public keys when empty.
 
     Returns:

@@ -40,12 +40,13 @@ class JwksTiming:
     """Sets when keys are fetched, in seconds.
 
     Attributes:
-        max_age: How long a set counts as current when the issuer does not say (`Cache-Control: max-age`). What it says
+        max_age: The time for which a set is current when the issuer does not say (`Cache-Control: max-age`). What it
+            says
             counts between a minute and a day.
-        max_stale: How much longer keys count while the issuer does not answer; at most a week.
+        max_stale: The further time for which keys are used while the issuer does not answer; at most a week.
         cooldown: The least time between two fetches because of a `kid` that is not known or a signature that fits none.
         retry: The least time between two fetches while the issuer does not answer.
-        timeout: How long one fetch may take.
+        timeout: The time limit of one fetch.
 
     Raises:
         Invalid: `jwks_timing_invalid`.
@@ -166,6 +167,7 @@ class Jwks:
         """Joins the fetch in progress, or starts one unless the last one was within the cooldown."""
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
+        # The caller chooses the `kid`, so unknown names must not make the gateway fetch without a pause.
         pause = self._timing.retry if self._failing else self._timing.cooldown
         if self._tried_at is not None and self._passed_since(self._tried_at) < pause:
             return None

@@ -126,7 +126,7 @@ def identity_of(
         names: The names of its claims.
         tenants: The tenants that its issuer speaks for; every one if left out.
         roles: The mapping of claimed roles; they stay as they are if left out.
-        prefix: What the user's id begins with, before `sub`.
+        prefix: The prefix of the user's id, before `sub`.
 
     What says who it is and of which tenant is read strictly. What is for people only is cleaned or left out, and roles
     or groups that could be none of ours give nothing: a directory's untidiness keeps nobody out.

@@ -170,6 +170,7 @@ class TokenGuard:
 
     def _verify(self, token: object, now: datetime) -> VerifiedToken:
         text = _checked_size(token)
+        # The shape is checked first: python-jose trusts the header, and cryptography costs the most.
         header, claims = _read(text)
         _check_header(header)
         if not any(self._signed_by(record, text) for record in self._candidates(header)):
@@ -193,6 +194,7 @@ class TokenGuard:
             return tuple(record for record in fitting if record.kid == kid)
         if kid is None and len(fitting) == 1:
             return fitting
+        # A `kid` while none of our keys has a name, or no `kid` among several keys: only unnamed keys may fit.
         return tuple(record for record in fitting if record.kid is None)
 
 
@@ -281,6 +283,7 @@ def _prepared(record: KeyRecord) -> Key:
 
 def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -> VerifiedToken:
     issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
+    # A token from the future is refused as one before its `nbf` is: some clock is wrong by more than the leeway.
     starts = _seconds(claims, "nbf") if "nbf" in claims else issued
     subject = claims.get("sub")
     if claims.get("iss") != rules.issuer:
@@ -300,6 +303,7 @@ def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -
 
 def _seconds(claims: Mapping[str, object], name: str) -> float:
     value = claims.get(name)
+    # A bool is an int in Python; the upper bound keeps `datetime.fromtimestamp` from overflowing.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST_SECOND:
         raise _refused(f"The token's {name} is not a time.")
     return value

@@ -132,6 +132,7 @@ def _from_pem(key: str | bytes) -> object:
 
 
 def _from_jwk(jwk: Mapping[str, object]) -> object:
+    # `d` is the private part (RFC 7518, sections 6.2.2 and 6.3.2): a verifier must not be given it.
     if "d" in jwk:
         raise ValueError("a private key")
     if jwk.get("kty") == "RSA":
@@ -165,6 +166,7 @@ def _secret(key: str | bytes | Mapping[str, object], shortest: int, *, allow_sho
     secret = _oct_secret(key) if isinstance(key, Mapping) else _bytes(key)
     if not secret:
         raise _refused("An HMAC secret must not be empty.")
+    # Else whoever knows the public key could sign with HS256 (algorithm confusion, RFC 8725, section 2.1).
     if _is_asymmetric(secret):
         raise _refused("A public or private key, or a certificate, must not be an HMAC secret: it is not a secret.")
     if len(secret) < shortest:

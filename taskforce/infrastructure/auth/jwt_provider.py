@@ -72,7 +72,7 @@ class JWTConfig:
         tenant: The tenant of all its tokens, for an issuer whose tokens name none.
         tenants: The tenants that the issuer may speak for; None for every one.
         tenant_map: The tenant by the value of `tenant_claim`, for issuers with ids of their own.
-        user_prefix: What the ids of its people begin with, before `sub`. Issuers that speak for one tenant have each
+        user_prefix: The prefix of its people's ids, before `sub`. Issuers that speak for one tenant have each
             their own; the same one, said by both, says that the same `sub` is the same person.
         group_roles: Role names by the name of a group in `roles_claim`. When set, other groups give nothing.
         default_role: The role of a user whose token names no valid role.
@@ -106,7 +106,7 @@ class JWTIdentityProvider:
     """Authenticates the bearers of tokens of one issuer.
 
     Args:
-        config: What to accept.
+        config: What the issuer's tokens must fulfil.
         development: Whether short secrets, missing issuers and claims of the platform's tenant are tolerated;
             `in_development()` by default.
         clock: Returns the time, UTC.

@@ -70,6 +70,7 @@ def _is_space(letter: str) -> bool:
 def _visible(text: str) -> Iterator[str]:
     marks = 0
     for letter in text:
+        # Stacked accents ("Zalgo" text) run over the lines above and below.
         marks = marks + 1 if unicodedata.combining(letter) else 0
         if marks <= _MOST_MARKS and (letter.isprintable() or letter in _JOINERS or _is_pictograph(letter)):
             yield letter

@@ -154,7 +154,7 @@ def list_profiles(directory: Path) -> tuple[str, ...]:
     """Lists the names of the profiles in a directory.
 
     Args:
-        directory: Where the files are.
+        directory: The directory of the files.
 
     Returns:
         Names in alphabetical order; files with a name that no profile can have are left out.
@@ -167,8 +167,8 @@ def load_profile(name: str, directory: Path, environ: Mapping[str, str]) -> Prof
 
     Args:
         name: The profile's name.
-        directory: Where the files are.
-        environ: Where variables are looked up.
+        directory: The directory of the files.
+        environ: The variables.
 
     Returns:
         The profile, with what is odd about it in `problems`.

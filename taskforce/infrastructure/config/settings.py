@@ -83,7 +83,7 @@ def driver_arguments(url: str) -> dict[str, Any]:
     """Returns asyncpg's arguments of a URL as SQLAlchemy reads it: migrations and product reach the same database.
 
     Args:
-        url: What `normalise_database_url` returned.
+        url: A URL that `normalise_database_url` returned.
     """
     from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
     from sqlalchemy.engine import make_url
@@ -176,12 +176,12 @@ class Settings(BaseSettings):
         migration_database_url: The URL of the role that owns the tables; only migrations get it.
         temporal_address: host:port of a running Temporal; None as above.
         temporal_tls: Whether to use TLS for it; implied by a certificate or an API key.
-        temporal_ui_url: Where people see it, without a slash at the end.
+        temporal_ui_url: The URL of its UI, without a slash at the end.
         http_header_seconds, ...: The limits of the HTTP server; see `api/web/limits.py`.
-        url: Where the gateway is reached from outside, without a slash at the end.
+        url: The public URL of the gateway, without a slash at the end.
         profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
         offered_profiles: The other profiles that a request may name; None when unset.
-        home: Where the local stack keeps its data.
+        home: The directory of the local stack's data.
         http_allowed_hosts: Places (`host:port`) that the guarded client may reach although they are not public.
         claims_max_age_hours: Hours for which the roles of the last seen token stay in force.
         platform_tenant: The tenant in which a holder of `tenant:manage` operates the platform.

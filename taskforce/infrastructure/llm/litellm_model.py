@@ -46,7 +46,7 @@ class LiteLLMModel:
     Args:
         api_base: Base URL for every call; None leaves it to the provider's own variable (for example
             `OPENAI_BASE_URL`).
-        limits: How much of a reply is taken.
+        limits: The bounds of a reply.
     """
 
     def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
@@ -76,9 +76,9 @@ class LiteLLMModel:
         """Calls the first model that is available; see `ChatModel.complete`.
 
         Args:
-            request: What to ask.
-            on_text: Called with each piece of text. A model that breaks off in the middle is followed by the next of
-                the list, whose words start anew.
+            request: The request.
+            on_text: Called with each piece of text. When a model breaks off in the middle, the text of the next one
+                starts anew.
 
         Returns:
             A usable reply.
@@ -124,6 +124,8 @@ def _open_client(litellm: LiteLLM) -> httpx.AsyncClient:
     """Opens an HTTP client without read timeout (the reply's reader bounds time), with LiteLLM's certificates."""
     return httpx.AsyncClient(
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        # Not limited here: the worker's number of activities bounds the calls, and a queue for connections would look
+        # like a slow model.
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0),
         verify=litellm.llms.custom_httpx.http_handler.get_ssl_configuration(),
     )
@@ -133,6 +135,7 @@ def _load() -> LiteLLM:
     """Imports LiteLLM without network, telemetry, callbacks or log noise, and registers the offline model."""
     for name, value in {**_BEFORE_IMPORT, **litellm_variables(os.environ)}.items():
         os.environ.setdefault(name, value)
+    # The variables above must be set before: LiteLLM reads them while it is imported.
     import litellm as imported
 
     litellm = cast("LiteLLM", imported)
@@ -152,4 +155,5 @@ async def _offline_stream(
     """Wraps the offline model as one of LiteLLM's custom providers."""
     for chunk in offline_demo.stream(messages, optional_params.get("tools")):
         yield chunk
+        # As with a real provider, other tasks run between two chunks.
         await asyncio.sleep(0)

@@ -81,10 +81,10 @@ class ModelCalls:
     """Makes the calls of one `complete`.
 
     Attributes:
-        door: What they are made with.
+        door: What the calls are made with.
         asked: The request.
         on_text: Called with each piece of text.
-        calls: The calls that were made.
+        calls: The calls that were made, for the usage records.
     """
 
     door: ModelDoor

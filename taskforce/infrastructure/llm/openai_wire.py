@@ -64,7 +64,7 @@ class OpenAIWire:
 
     Args:
         open_client: Makes the HTTP client; called once in each event loop.
-        limits: How much of a reply is read.
+        limits: The bounds of a reply.
     """
 
     def __init__(self, open_client: Callable[[], httpx.AsyncClient], limits: ReplyLimits) -> None:
@@ -83,7 +83,7 @@ class OpenAIWire:
         """Sends a request and yields the reply; closing the iterator early closes the connection.
 
         Args:
-            request: What to send.
+            request: The request.
 
         Yields:
             The chunks of the reply as the server sent them, and `DONE` where it said so. A reply that is one document
@@ -97,12 +97,14 @@ class OpenAIWire:
         """
         require_address(request.url)
         client, content = self._clients(), _content(request.body)
+        # A server that compresses may hold back pieces of the stream until its buffer is full.
         headers = {"accept": "application/json, text/event-stream", "accept-encoding": "identity", **request.headers}
         async with aclosing(await _send(client, request.url, content, headers)) as response:
             body = Body(response, self._limits.wire_bytes)
             if response.status_code >= _NOT_ANSWERED:
                 raise await self._refusal(response, body)
             head = await body.head()
+            # By the first bytes, not by `Content-Type`: servers send JSON as an event stream, and the other way round.
             if head.startswith((b"{", b"[")):
                 for chunk in _documents(await body.whole(self._limits.document_bytes, head), response):
                     yield chunk
@@ -117,6 +119,7 @@ class OpenAIWire:
                 for chunk in stream.of(piece):
                     idle = 0
                     yield chunk
+                # Comments and empty events keep a connection alive for ever without adding to the reply.
                 if idle > self._limits.idle_bytes:
                     raise StreamBrokenError
                 piece = await body.read()

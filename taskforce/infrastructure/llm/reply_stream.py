@@ -32,14 +32,14 @@ class ReplyStream:
     Args:
         on_text: Called with each piece of text.
         offered: Names of the tools on offer.
-        limits: How much of the reply is taken.
+        limits: The bounds of the reply.
 
     Attributes:
-        finish_reason: Why the model stopped, once it did, in the provider's word.
+        finish_reason: The provider's finish reason, once the model stopped.
         input_tokens: As the provider counted them; 0 while it has not.
         output_tokens: Likewise.
         cached_tokens: Input tokens that came from the provider's cache.
-        too_long: Whether words or reasoning are longer than is taken.
+        too_long: Whether text or reasoning exceeds its bound.
     """
 
     on_text: Callable[[str], None]
@@ -76,6 +76,7 @@ class ReplyStream:
         self._add_delta(delta)
         finish = get(choice, "finish_reason")
         if isinstance(finish, str) and finish:
+            # The first one counts: a later chunk may repeat or contradict it.
             self.finish_reason = self.finish_reason or finish
 
     def _add_delta(self, delta: object) -> None:
@@ -91,6 +92,7 @@ class ReplyStream:
                 break
         if refusal := get(delta, "refusal"):
             self._say("".join(_texts(refusal)))
+            # Servers finish a refusal with `stop`, as if it were the answer.
             self.finish_reason = "content_filter"
         if calls := get(delta, "tool_calls") or get(delta, "function_call"):
             self._add_calls(calls)
@@ -142,6 +144,7 @@ class ReplyStream:
         self.output_tokens = max(self.output_tokens, _output_tokens(usage))
         details = get(usage, "prompt_tokens_details")
         cached = max(_number(details, "cached_tokens"), _number(usage, "cached_tokens", "prompt_cache_hit_tokens"))
+        # Some providers count cached tokens beside the input tokens, not among them.
         self.cached_tokens = min(max(self.cached_tokens, cached), self.input_tokens)
 
     @property

@@ -71,8 +71,8 @@ class TokenCounter:
         """Returns a provider's count, unless there is none or it is far too low.
 
         Args:
-            counted: What the provider says; 0 where it says nothing.
-            texts: What was counted.
+            counted: The provider's count; 0 where it reports none.
+            texts: The texts that were counted.
 
         Returns:
             The larger of its count and ours where its own is missing or implausible, else its own.

@@ -94,6 +94,7 @@ class GuardedHttp:
         self._resolve = resolve
         self._transport = transport or httpx.AsyncHTTPTransport(
             verify=tls or httpx.create_ssl_context(),
+            # A proxy of the environment would connect to the name, not to the address that was checked.
             trust_env=False,
             # No keep-alive: connections are per address, and a kept one could serve another name at the same address.
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=0),

@@ -50,6 +50,7 @@ def decoded(body: bytes, charset: str | None) -> str:
         name = codecs.lookup(charset or "utf-8").name
     except (LookupError, ValueError):
         name = "utf-8"
+    # Other codecs are no charsets, or take more than linear time (`idna`, `punycode`).
     text = body.decode(name if name.startswith(_TEXT_CODECS) else "utf-8", errors="replace")
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
 
@@ -73,6 +74,7 @@ class _Gunzip:
 
     def add(self, chunk: bytes, room: int) -> bytes:
         unpacked = self._piece(chunk, room)
+        # A gzip body may be several members in sequence (RFC 1952, section 2.2).
         while self._stream.eof and len(unpacked) < room and self._stream.unused_data.startswith(_GZIP_MAGIC):
             chunk = self._stream.unused_data
             self._next_member()

@@ -107,7 +107,7 @@ def check_place(target: Target, allowed: frozenset[str]) -> None:
     """Requires a usual port, and a name or address that is not known to be internal.
 
     Args:
-        target: Where requests shall go.
+        target: The target of the requests.
         allowed: Places that are exempt, as `place` returns them.
 
     Raises:
@@ -125,7 +125,7 @@ async def addresses_of(target: Target, allowed: frozenset[str], resolve: Resolve
     """Resolves a target, once, and checks every address.
 
     Args:
-        target: Where a request shall go.
+        target: The target of the request.
         allowed: Places that are exempt, as `place` returns them.
         resolve: Looks names up.
 

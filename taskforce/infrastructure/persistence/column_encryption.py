@@ -40,7 +40,7 @@ class ColumnSealer:
     """Encrypts and decrypts columns.
 
     Args:
-        master: The 32 bytes of `TASKFORCE_ENCRYPTION_KEY`; None where it is not set: then nothing can be sealed.
+        master: The 32 bytes of `TASKFORCE_ENCRYPTION_KEY`; None where it is not set: then nothing can be encrypted.
     """
 
     def __init__(self, master: bytes | None = None) -> None:

@@ -39,7 +39,7 @@ class Query:
     Compiling takes longer than sending: a frequent query is a constant of its module, with `bindparam`s.
 
     Args:
-        statement: What SQLAlchemy would execute; a list is one parameter, compared with `any_`, not with `in_`.
+        statement: A statement of SQLAlchemy; a list is one parameter, compared with `any_`, not with `in_`.
         sets: The columns that an INSERT or UPDATE sets by parameters of their names; without, those that the statement
             sets itself, or all columns of an INSERT.
         beside: Whether it reads nothing that this transaction writes, and so may be sent together with waiting writes.
@@ -171,6 +171,7 @@ class Connection:
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
         arguments = query.arguments(values)
+        # One round trip instead of two. All parts of one statement see the same snapshot, hence `beside`.
         if self._later and query.beside:
             return await self._with_waiting(send, query, arguments)
         await self.flush()
@@ -212,6 +213,7 @@ class Look(Connection):
         self, send: Callable[..., Awaitable[Result]], statement: Statement, values: Mapping[str, object]
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
+        # Outside a transaction no setting lasts, so each statement enters the tenant itself.
         return await send(query.entering, self._tenant_id, *query.arguments(values))
 
 

@@ -96,6 +96,8 @@ class Database:
         """
         async with self._transaction(_BEGIN) as connection:
             role = await connection.one(_ROLE)
+            # Row-level security does not apply to these roles, so one forgotten condition would show another tenant's
+            # rows.
             if role.bypasses or role.owns:
                 raise Unavailable(
                     "database_role_unsafe",
@@ -228,6 +230,7 @@ class Database:
         try:
             yield driver
         finally:
+            # Bounded: a silent server must not hold up whoever gives the connection back.
             await pool.release(driver, timeout=GOODBYE_SECONDS)
 
     async def _opened(self) -> "asyncpg.Pool[Row]":
@@ -279,6 +282,7 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
         await _roll_back(driver)
         raise StatementError(_UNNOTICED)
     try:
+        # PostgreSQL answers ROLLBACK, without an error, to the COMMIT of a transaction in which a statement failed.
         answer = await driver.execute("COMMIT")
     except asyncpg.IntegrityConstraintViolationError as error:
         raise told(error) from None

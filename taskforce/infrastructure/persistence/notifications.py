@@ -99,6 +99,7 @@ class Publisher(_End):
     async def _use(self, connection: asyncpg.Connection) -> None:
         while True:
             await self._wake.wait()
+            # Models stream many small pieces: gathered, they need one transaction instead of one each.
             await asyncio.sleep(GATHER_SECONDS)
             self._wake.clear()
             await connection.execute("SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", CHANNEL, self._take())
@@ -143,6 +144,7 @@ class Listener(_End):
     async def _use(self, connection: asyncpg.Connection) -> None:
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
+        # What was sent while the connection was lost is gone; streams poll the table as well.
         await connection.add_listener(CHANNEL, self._heard())
         await closed.wait()
 
@@ -150,6 +152,7 @@ class Listener(_End):
         def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             notice = _decode(str(payload))
             for queue in self._streams.get((notice.tenant_id, notice.run_id), ()):
+                # A slow reader must not delay the others; it reads lost milestones from the table.
                 with contextlib.suppress(asyncio.QueueFull):
                     queue.put_nowait(notice)
 

@@ -87,7 +87,7 @@ def _logged(error: asyncpg.PostgresError) -> str:
 
 
 def _detail(error: asyncpg.PostgresError) -> str:
-    # In these classes (23 constraint, 42 access and syntax) the message names things; in others it shows values.
+    # In these classes (23 constraint, 42 access and syntax) the message names columns; in others it quotes values.
     state = error.sqlstate or ""
     said = getattr(error, "message", None) if state[:2] in {"23", "42"} else None
     return f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}"

@@ -78,7 +78,7 @@ def tool(
     model. Constraints go into annotations, for example `Annotated[int, Field(ge=0)]`.
 
     Args:
-        idempotent: Running it twice has the effect of running it once. Unless told, this is what `quick` is.
+        idempotent: Running it twice has the effect of running it once. By default the value of `quick`.
         quick: In-process, in milliseconds, nothing outside is touched; implies idempotent.
         needs_approval: A person approves each call.
         asks_person: The run waits for a person's next message before the tool runs.

@@ -25,7 +25,7 @@ _DELETED = _DELETIONS.c.deleted_id == sa.bindparam("deleted", type_=sa.Text())
 _LOG_KEPT_UNTIL = (_DELETIONS.c.begun_at + sa.func.tenant_log_grace()).label("log_kept_until")
 _PASSED = sa.and_(_PHASES.c.tenant_id == _DELETIONS.c.tenant_id, _PHASES.c.deleted_id == _DELETIONS.c.deleted_id)
 
-# Whoever keeps a report, and however it came there: the platform's door finds it.
+# Looked up in the platform's scope: the report is found whichever tenant keeps it.
 DELETION = Query(
     sa.select(_DELETIONS, _LOG_KEPT_UNTIL).where(_DELETED).order_by(_DELETIONS.c.begun_at).limit(sa.literal(1))
 )
