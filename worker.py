@@ -1,4 +1,4 @@
-"""The worker, `python -m worker`: builds the activities, polls Temporal, drains on SIGTERM. Run any number of them."""
+"""Worker process (`python -m worker`): builds the activities, polls Temporal, drains on SIGTERM. Any number may run."""
 
 import asyncio
 import gc
@@ -18,11 +18,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approvals import ApprovalActivities
 from activities.errors import FailureInterceptor
 from activities.heartbeats import HeartbeatInterceptor
-from activities.model import ModelActivities
 from activities.registration import activities_of
-from activities.runs import RunActivities
+from activities.runs.lifecycle import RunActivities
+from activities.runs.model import ModelActivities
+from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
-from activities.tools import ToolActivities
 from activities.webhooks import WebhookActivities
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
@@ -66,19 +66,19 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What activities need of the world.
+    """Holds what activities depend on.
 
     Attributes:
-        database: The door to the data.
-        live: Who watches.
-        model: The door to the models.
-        tools: The tools there are.
-        http: The guarded way out.
-        rules: What the deployment says about rights.
-        clock: The time.
-        handlers: What requests for approval are about, besides those of `all_handlers`, by their type.
-        definitions: What the deployment says about approvals.
-        proof_key: What the gateway vouches with for what people decide.
+        database: Access to PostgreSQL.
+        live: Notifies those who watch runs.
+        model: Access to the language models.
+        tools: The tools.
+        http: The guarded HTTP client.
+        rules: The deployment's access rules.
+        clock: Returns the time, UTC.
+        handlers: Request handlers besides those of `all_handlers`, by request type.
+        definitions: The deployment's approval definitions.
+        proof_key: The key with which the gateway proves people's decisions.
     """
 
     database: Database
@@ -94,12 +94,12 @@ class WorkerParts:
 
     @property
     def foundation(self) -> Foundation:
-        """What the use cases stand on."""
+        """Returns what the use cases depend on."""
         return Foundation(self.database, self.live, self.clock, self.rules, self.definitions, self.tools, self.handlers)
 
 
 def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> list[Callable[..., Any]]:
-    """Builds every activity from its parts, and the workflows that some of them end."""
+    """Builds every activity; some of them start, signal or end workflows by the client."""
     every = use_cases(parts.foundation)
     own = worker_use_cases(
         parts.foundation,
@@ -126,7 +126,7 @@ def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> lis
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
-    """Makes the sandbox in which workflows run in tests, and when recorded histories are replayed."""
+    """Builds the sandbox in which workflows run in tests, and when recorded histories are replayed."""
     passed_through = SandboxRestrictions.default.with_passthrough_modules(
         "pydantic", "pydantic_core", "annotated_types"
     )
@@ -134,12 +134,12 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 
 
 def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: Any) -> Worker:  # noqa: ANN401 - the SDK's own types
-    """Makes a worker of the product.
+    """Builds a worker of the product.
 
     Args:
         client: A connected Temporal client.
         task_queue: The queue to poll.
-        parts: What its activities need.
+        parts: What its activities depend on.
         **options: Further options of the SDK's `Worker`.
 
     Returns:
@@ -149,11 +149,11 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         "max_concurrent_activities": 200,
         "max_concurrent_local_activities": 200,
         "max_concurrent_workflow_tasks": 100,
-        # A cancellation reaches an activity with its next heartbeat, which the SDK would otherwise hold back.
+        # A cancellation reaches an activity with a heartbeat, and by default the SDK throttles heartbeats.
         "max_heartbeat_throttle_interval": timedelta(seconds=1),
         "graceful_shutdown_timeout": DRAIN,
-        # What a worker that was killed has kept is taken up by another one only after this, be it a person's decision.
-        # A busy worker may lose a workflow by it, whose history is then read again.
+        # Short: a killed worker's sticky tasks, a person's decision included, reach another worker only after this.
+        # The price: a busy worker may lose a workflow from its cache, whose history is then replayed.
         "sticky_queue_schedule_to_start_timeout": STICKY,
         "workflow_runner": workflow_runner(),
         **options,
@@ -175,7 +175,7 @@ def sweeping(
     clock: Clock = utc_now,
     audit_days: int | None = None,
 ) -> AbstractAsyncContextManager[None]:
-    """Recovers, while the block lasts, what a crash, an outage or an operator left half done; see `recovery`."""
+    """Runs the recovery sweeps while the block lasts; see `workflows/client/recovery.py`."""
     cases = use_cases(Foundation(database, live, clock))
     return recovery(
         RecoveryPorts(
@@ -191,7 +191,7 @@ def sweeping(
 
 
 async def work(settings: Settings) -> None:
-    """Runs a worker until SIGTERM or SIGINT, then lets it finish what it can.
+    """Runs a worker until SIGTERM or SIGINT, then drains it.
 
     Raises:
         DomainError: Database or Temporal cannot be used; the message says what to do.
@@ -227,12 +227,12 @@ async def work(settings: Settings) -> None:
             sweeping(database, workflow_client, live, audit_days=audit_section(profile).retention_days)
         )
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
-        # Determinism is checked where it can be mended: tests and replays run in the sandbox, see ADR 7.
+        # No sandbox in production: tests and replays check determinism in it, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)
         await stack.enter_async_context(worker)
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
-        # Importing LiteLLM takes seconds; what needs no model is served meanwhile.
+        # Importing LiteLLM takes seconds; activities that need no model run meanwhile.
         async with asyncio.TaskGroup() as group:
             preparing = group.create_task(_prepare(model))
             await stop.wait()
@@ -264,5 +264,5 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # The Temporal SDK sometimes aborts the interpreter at exit, after all work is done; that is no failure.
+    # Skips interpreter shutdown, during which the Temporal SDK sometimes aborts after all work is done.
     os._exit(code)

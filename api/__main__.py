@@ -1,4 +1,4 @@
-"""`python -m api`: the gateway, until Ctrl-C or SIGTERM. Run any number of them."""
+"""Starts the gateway (`python -m api`), until Ctrl-C or SIGTERM. Any number of them may run."""
 
 import asyncio
 import logging
@@ -19,10 +19,10 @@ _log = structlog.get_logger(__name__)
 
 
 def warn_if_exposed(settings: Settings) -> None:
-    """Warns that other machines reach a gateway that trusts as only a developer's machine may.
+    """Warns when other machines reach a gateway that runs with the relaxed checks of development.
 
     Args:
-        settings: What the environment says.
+        settings: The process's settings.
     """
     if settings.development_exposed:
         _log.warning(
@@ -35,10 +35,10 @@ def warn_if_exposed(settings: Settings) -> None:
 
 
 async def serve(settings: Settings) -> int:
-    """Serves until it is told to end.
+    """Serves requests until a signal ends the process.
 
     Args:
-        settings: What the environment says.
+        settings: The process's settings.
 
     Returns:
         The process's exit code.
@@ -56,7 +56,7 @@ async def serve(settings: Settings) -> int:
 
 
 def run() -> int:
-    """Reads the settings and serves.
+    """Reads the settings and serves requests.
 
     Returns:
         The exit code: 0 after an orderly end, 1 when something is missing.
@@ -75,7 +75,7 @@ def run() -> int:
 
 
 def main() -> None:
-    """Runs the gateway and leaves at once: the Temporal SDK may abort an interpreter that shuts down by itself."""
+    """Runs the gateway and exits without interpreter shutdown, during which the Temporal SDK may abort the process."""
     code = run()
     logging.shutdown()
     sys.stdout.flush()

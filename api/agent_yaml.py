@@ -1,4 +1,4 @@
-"""Agents that come as YAML."""
+"""Import of agents from YAML bodies."""
 
 import asyncio
 import json
@@ -17,11 +17,11 @@ from taskforce.infrastructure.agent_yaml import read_document
 
 _ANY = {"schema": {"type": "object"}}
 YAML_BODY = {"requestBody": {"required": True, "content": {"application/yaml": _ANY, "application/json": _ANY}}}
-"""For the document of the interface."""
+"""The request body of the import routes, for the OpenAPI document."""
 
 
 class AgentFile(BaseModel):
-    """An agent as `export` writes it; what it does not say is as for a new one, and `config_hash` is not believed."""
+    """Models an agent as `export` writes it; absent keys have a new agent's defaults, `config_hash` is ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -37,7 +37,7 @@ class AgentFile(BaseModel):
 
 
 async def read_body(request: Request) -> AgentFile:
-    """Reads an agent's file out of a body.
+    """Parses an agent's file out of a request body.
 
     Raises:
         Invalid: `yaml_invalid` or `agent_file_invalid`, whose message says where it does not fit.
@@ -45,7 +45,7 @@ async def read_body(request: Request) -> AgentFile:
     body = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     found: Mapping[str, object] | object
-    # The largest file takes two seconds, which are not the event loop's.
+    # The largest file takes two seconds to parse, so a thread does it.
     found = await asyncio.to_thread(read_document, body) if kind in YAML_KINDS else json.loads(body or b"{}")
     try:
         return AgentFile.model_validate(found)
@@ -56,7 +56,7 @@ async def read_body(request: Request) -> AgentFile:
 
 
 def imported_agent(file: AgentFile) -> NewAgent:
-    """The agent of a file.
+    """Returns the new agent that a file describes.
 
     Raises:
         Invalid: `agent_file_invalid`: it has no name.
@@ -75,7 +75,7 @@ def imported_agent(file: AgentFile) -> NewAgent:
 
 
 def imported_version(file: AgentFile) -> NewVersion:
-    """The version of a file.
+    """Returns the new version that a file describes.
 
     Raises:
         Invalid: `agent_file_invalid`: it has no `version`.

@@ -1,4 +1,4 @@
-"""The gateway as an application: routes, errors and middleware around the parts that it is given."""
+"""FastAPI application of the gateway: routes, error handlers and middleware around a given context."""
 
 from typing import Any
 
@@ -42,33 +42,34 @@ ADMIN = (
     users,
     webhooks,
 )
-"""The routers under `/admin`, which answer at the guide's `/v1/admin` too."""
+"""The routers under `/admin`, which are served under the guide's `/v1/admin` too."""
 VERSION = "0.1.0"
 DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."
 
 
 class Gateway(FastAPI):
-    """FastAPI with our own OpenAPI document."""
+    """Extends FastAPI by the gateway's own OpenAPI document."""
 
     def openapi(self) -> dict[str, Any]:
-        """See `describe`."""
+        """Returns the OpenAPI document; see `describe`."""
         return describe(self)
 
 
 def create_app(context: GatewayContext) -> FastAPI:
-    """Makes the application.
+    """Creates the application.
 
     Args:
-        context: What its routes need of the world; whoever made them closes them.
+        context: What its routes depend on; the caller that opened it closes it.
     """
     app = Gateway(title="PyTaskforce Enterprise", version=VERSION, description=DESCRIPTION, redirect_slashes=False)
     app.state.context = context
     problems.install(app)
+    # Added last runs first: RequestContext is outside, so that refused bodies have an id and a log line too.
     app.add_middleware(BodyGuard)
     app.add_middleware(RequestContext)
     app.include_router(health.router)
     app.include_router(_routes(), prefix="/api/v1")
-    # The guide's own paths answer too; one entry each in the document is enough.
+    # The guide's own paths are served too, but not listed: one entry each in the document is enough.
     for each in (execute, *ADMIN):
         app.include_router(each.router, prefix="/v1", include_in_schema=False)
     return app

@@ -1,4 +1,4 @@
-"""What the gateway is made of, and how a process composes it from its settings."""
+"""Composition root of the gateway: builds its context from the process's settings."""
 
 import asyncio
 import os
@@ -40,12 +40,12 @@ from workflows.client.connection import TemporalAddress, connect
 
 @dataclass(frozen=True, slots=True)
 class StreamTimings:
-    """How often a stream does what it does, in seconds.
+    """Sets the intervals of event streams, in seconds.
 
     Attributes:
-        poll: The table is read at least so often, so that a lost notice loses nothing.
-        keep_alive: A silent stream sends a comment so often.
-        recheck: The reader's rights are read anew so often.
+        poll: The longest time between two reads of the table, so that a lost notification loses no event.
+        keep_alive: The time after which a silent stream sends a comment.
+        recheck: The time after which the reader's permissions are evaluated anew.
     """
 
     poll: float = 2.0
@@ -55,27 +55,27 @@ class StreamTimings:
 
 @dataclass(frozen=True, slots=True)
 class GatewayContext:
-    """What the routes need of the world.
+    """Holds what the routes depend on.
 
     Attributes:
-        database: The door to the data.
-        listener: Hears what happens in runs.
-        live: Tells the other gateways what happens here.
-        workflow_client: The door to Temporal.
-        identities: Says whom a token names.
+        database: Access to PostgreSQL.
+        listener: Receives notifications of run events.
+        live: Notifies the other gateways of run events.
+        workflow_client: Access to Temporal.
+        identities: Authenticates tokens.
         agents: The agents of the profiles.
-        rules: What the deployment says about rights.
-        rates: What it says about rates.
-        definitions: What it says about approvals.
+        rules: The deployment's access rules.
+        rates: The deployment's rate limits.
+        definitions: The deployment's approval definitions.
         trusted_proxies: Networks of the proxies whose `X-Forwarded-For` is believed.
         webhook_urls: Which URLs webhooks may have.
-        policies: Decides by the tenants' policies.
-        use_cases: What this process has in common with the worker.
+        policies: Evaluates the tenants' policy documents.
+        use_cases: The use cases that the worker has too.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
-        rhythm: Of the streams.
-        clock: The time.
-        tools: Names of the tools there are.
-        closing: Set when the process is about to end: whoever waits, stops waiting.
+        rhythm: The intervals of event streams.
+        clock: Returns the time, UTC.
+        tools: Names of the installed tools.
+        closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
     database: Database
@@ -104,32 +104,32 @@ class GatewayContext:
         object.__setattr__(self, "use_cases", use_cases(foundation))
 
     def offered(self) -> Offered:
-        """What a definition in the catalog may name."""
+        """Returns the tools, models and handlers that a catalog definition may name."""
         return self.agents.offered(self.tools)
 
     @property
     def run_ports(self) -> RunPorts:
-        """What starting a run needs."""
+        """Returns the ports of starting a run."""
         return RunPorts(self.database, self.workflow_client.runs, self.agents, self.policies)
 
     @property
     def control_ports(self) -> ControlPorts:
-        """What reaching a run that is under way needs."""
+        """Returns the ports of steering a run in progress."""
         return ControlPorts(self.database, self.workflow_client.runs, self.use_cases.lifecycle)
 
     @property
     def decision_ports(self) -> DecisionPorts:
-        """What deciding a request needs."""
+        """Returns the ports of deciding an approval request."""
         cases = self.use_cases
         return DecisionPorts(self.database, self.workflow_client.approvals, cases.decisions, cases.changes)
 
 
 @asynccontextmanager
 async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
-    """Connects to everything, and closes it when the block ends.
+    """Opens every connection, yields the context, and closes them when the block ends.
 
     Args:
-        settings: What the environment says.
+        settings: The process's settings.
 
     Raises:
         Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
@@ -163,7 +163,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
 
 
 def temporal_ui(settings: Settings) -> str | None:
-    """Where the namespace's workflows are seen, or None without a UI."""
+    """Returns the base URL of the namespace's workflows in the Temporal UI, or None without a UI."""
     if settings.temporal_ui_url is None:
         return None
     return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows"
@@ -180,7 +180,7 @@ def _agents(settings: Settings) -> ProfileAgents:
 
 
 def _issuers(settings: Settings, profile: Profile) -> Issuers:
-    """Whose tokens are believed: those of the profile's issuers, and those of the environment's key."""
+    """Returns the accepted token issuers: those of the profile, and the one of the environment's key."""
     said = authentication_in(profile.enterprise, (profile.model_extra or {}).get("authentication"), file=profile.file)
     secret, public = settings.jwt_secret, settings.jwt_public_key
     own = None

@@ -1,4 +1,4 @@
-"""A run's events as a stream: milestones out of the table, the model's words as they come."""
+"""Server-sent events of a run: milestones from the table, and the model's text as it arrives."""
 
 import asyncio
 import json
@@ -31,26 +31,27 @@ _log = structlog.get_logger(__name__)
 
 
 class EventStreamResponse(StreamingResponse):
-    """A response whose source is closed at once, whoever ends it."""
+    """Streams from a source that is closed at once, whichever side ends the response."""
 
     media_type = MEDIA_TYPE
 
     def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        # nginx buffers responses unless this header forbids it.
         super().__init__(source, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._source = source
 
     async def stream_response(self, send: Send) -> None:
-        """Sends what the source gives."""
+        """Sends what the source yields."""
         async with aclosing(self._source):
             await super().stream_response(send)
 
 
 class RunStream:
-    """One reader's view of one run. What is lost on the way, words apart, is read from the table.
+    """Streams one run to one reader. Lost notifications, except those of the model's text, are read from the table.
 
     Args:
-        context: Of the gateway.
-        caller: The reader, whose rights are read anew now and then.
+        context: The gateway's context.
+        caller: The reader, whose permissions are evaluated anew at intervals.
         run: The run.
         after: The last milestone that the reader has; 0 for none.
     """
@@ -66,9 +67,9 @@ class RunStream:
         self._sent_at = self._checked_at = self._now()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The stream, until the run has ended, the reader may not read on, or the process is about to end."""
+        """Yields the encoded events, until the run ends, the reader loses the right to read, or the process ends."""
         try:
-            # Listening begins before the table is read, so that nothing falls between the two.
+            # Subscribe before the table is read: an event between the two would be missed the other way round.
             async with (
                 watching(self._context, self._caller.tenant_id, self._run_id) as watch,
                 aclosing(self._follow(watch)) as following,
@@ -77,7 +78,7 @@ class RunStream:
                     self._sent_at = self._now()
                     yield piece
         except DomainError as error:
-            # The reader comes back with the id of the last milestone, and is told then what the matter is.
+            # The client reconnects with the id of the last milestone, and gets the error as a response then.
             _log.warning("stream.ended", run_id=self._run_id, code=error.code)
 
     async def _follow(self, watch: Watch) -> AsyncGenerator[bytes, None]:
@@ -87,6 +88,7 @@ class RunStream:
                 yield self._milestone(event)
                 if event.type == _FINISHED:
                     return
+            # A run that is over may have milestones beyond this page, so only an empty page ends the stream.
             if over and not events:
                 return
             if len(events) == PAGE:
@@ -115,7 +117,7 @@ class RunStream:
     def _words(self, notices: Sequence[Notice]) -> Sequence[bytes]:
         together: dict[tuple[int, int], list[str]] = {}
         for notice in notices:
-            # Words of a step whose reply is told already are of no use to anybody.
+            # Text of a step is dropped once its whole reply was sent: it would only repeat it.
             if notice.text is not None and notice.step > self._replied:
                 together.setdefault((notice.step, notice.attempt), []).append(notice.text)
         return [
@@ -139,7 +141,7 @@ class RunStream:
 
 
 def encoded(kind: str, data: Mapping[str, object], event_id: int | None = None) -> bytes:
-    """One server-sent event; its data is one line of ASCII, for some clients break lines at more characters."""
+    """Encodes one server-sent event; its data is one line of ASCII, for some clients split lines at U+2028 too."""
     line = json.dumps(data, separators=(",", ":"), default=str)
     head = f"id: {event_id}\n" if event_id is not None else ""
     return f"{head}event: {kind}\ndata: {line}\n\n".encode()

@@ -1,4 +1,4 @@
-"""Watching one run: what the listener hears of it, and the end of waiting when the process is about to end."""
+"""Subscription to one run's notifications, which ends when the process is about to end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,7 +11,7 @@ from taskforce.infrastructure.persistence.notifications import Notice
 
 
 class Watch:
-    """The notices of one run while it is watched; see `watching`."""
+    """Collects the notifications of one run while it is watched; see `watching`."""
 
     def __init__(self, queue: "asyncio.Queue[Notice]", closing: "asyncio.Task[bool]") -> None:
         self._queue = queue
@@ -19,17 +19,17 @@ class Watch:
 
     @property
     def closed(self) -> bool:
-        """Whether the process is about to end."""
+        """Returns whether the process is about to end."""
         return self._closing.done()
 
     async def notices(self, seconds: float) -> Sequence[Notice]:
-        """Waits for news.
+        """Waits for notifications.
 
         Args:
-            seconds: How long at most.
+            seconds: The longest wait.
 
         Returns:
-            All that has come, oldest first; nothing when the time is up or the process is about to end.
+            All that have arrived, oldest first; none when the time is up or the process is about to end.
         """
         first = asyncio.ensure_future(self._queue.get())
         try:
@@ -47,7 +47,7 @@ class Watch:
 
 @asynccontextmanager
 async def watching(context: GatewayContext, tenant_id: str, run_id: str) -> AsyncIterator[Watch]:
-    """Watches a run while the block lasts; nothing is left behind, however it ends."""
+    """Subscribes to a run while the block lasts, and unsubscribes however it ends."""
     closing = asyncio.ensure_future(context.closing.wait())
     try:
         async with context.listener.follow(tenant_id, run_id) as queue:
@@ -60,10 +60,10 @@ async def wait_for_end(context: GatewayContext, tenant_id: str, run_id: str, sec
     """Waits for a run to end.
 
     Args:
-        context: Of the gateway.
+        context: The gateway's context.
         tenant_id: The tenant.
         run_id: The run.
-        seconds: How long at most.
+        seconds: The longest wait.
 
     Returns:
         The run as it ended, or None when it has not.

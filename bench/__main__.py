@@ -1,4 +1,7 @@
-"""`make bench`, `python -m bench [runs|where|history|access|approvals]... [--quick] [--steps 1000] [--json FILE]`."""
+"""Runs the benchmarks.
+
+python -m bench [runs|where|history|access|approvals]... [--quick] [--steps 1000] [--json FILE]    # `make bench`
+"""
 
 import argparse
 import asyncio
@@ -27,14 +30,14 @@ WIDTH = 120
 async def _measure(arguments: argparse.Namespace, results: Results, say: Say, console: Console) -> None:
     task = asyncio.current_task()
     if task is not None:
-        # What was started is stopped, also when somebody ends this.
+        # SIGTERM raises here, so that the processes that were started are stopped.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with running(say) as stack:
         stack.pids["bench"] = os.getpid()
         for part in arguments.parts or PARTS:
             measured = Results()
             await _part(part, arguments, stack, measured, say)
-            # Shown at once: somebody may not want to wait for the rest.
+            # Printed after each part, for the whole takes long.
             show(measured, console)
             results.add(measured)
         say("stopping everything")
@@ -80,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Measures and prints; returns the exit code."""
+    """Runs the benchmarks and prints the results; returns the exit code."""
     arguments = _parser().parse_args()
     progress = Console(stderr=True)
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)

@@ -1,4 +1,4 @@
-"""What it takes to know who asks and what they may: a route with its guard beside the same route without."""
+"""Cost of authentication and authorization: a route with its guard beside the same route without."""
 
 import asyncio
 import base64
@@ -43,13 +43,13 @@ _POLICY = {"version": 1, "rules": [{**_RULE, "id": f"rule-{number}"} for number 
 
 @dataclass(frozen=True, slots=True)
 class AccessRow:
-    """One kind of credential, in one kind of tenant.
+    """Holds the measurements of one kind of credential, in one kind of tenant.
 
     Attributes:
-        credential: What was sent.
-        tenant: What its tenant has besides people.
-        open_p50_ms, p50_ms: The route without its guard, and with it.
-        open_p99_ms, p99_ms: Alike.
+        credential: The kind of credential.
+        tenant: The kind of tenant.
+        open_p50_ms, p50_ms: Median milliseconds of the route without its guard, and with it.
+        open_p99_ms, p99_ms: The same at the 99th percentile.
         statements: Round trips to PostgreSQL of a request with the guard.
     """
 
@@ -63,18 +63,18 @@ class AccessRow:
 
     @property
     def added_ms(self) -> float:
-        """What the guard adds at the median."""
+        """Returns the milliseconds that the guard adds at the median."""
         return self.p50_ms - self.open_p50_ms
 
     @property
     def ratio(self) -> float:
-        """How many times as long a request with the guard takes, at the median."""
+        """Returns the median with the guard over that without."""
         return self.p50_ms / self.open_p50_ms
 
 
 @dataclass(slots=True)
 class _Taken:
-    """Milliseconds of requests without the guard and with it, and what the latter sent to PostgreSQL."""
+    """Holds milliseconds of requests without the guard and with it, and the statements that the latter sent."""
 
     without: list[float] = field(default_factory=list)
     guarded: list[float] = field(default_factory=list)
@@ -82,13 +82,13 @@ class _Taken:
 
 
 async def measure_access(stack: BenchStack, rounds: int, requests: int, say: Say) -> list[AccessRow]:
-    """Asks one gateway, over one connection, by turns for the route without a guard and with it.
+    """Measures one gateway, over one connection, with the guarded and the open route in turns.
 
     Args:
-        stack: What runs; no worker is needed.
+        stack: The running stack; no worker is needed.
         rounds: How often all kinds take turns, every other time in the opposite order.
         requests: Pairs of requests of a kind in a round.
-        say: Hears what is being done.
+        say: Receives progress messages.
     """
     signing = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
     more = {"JWT_PUBLIC_KEY": _pem(signing.public_key()), "JWT_SECRET": GATEWAY_SECRET}
@@ -111,7 +111,7 @@ async def _pairs(client: "_Client", request: bytes, count: int, into: _Taken) ->
     without, asking = _request(OPEN), _request(STATEMENTS)
     before = int(await client.ask(asking))
     for number in range(count):
-        # Neither of the two always comes right after the other.
+        # The order alternates, so that neither always follows the other.
         for guarded in (True, False) if number % 2 else (False, True):
             began = time.perf_counter()
             await client.ask(request if guarded else without)
@@ -133,7 +133,7 @@ def _row(kind: tuple[str, str], taken: _Taken) -> AccessRow:
 
 
 async def _requests(stack: BenchStack, signing: rsa.RSAPrivateKey) -> dict[tuple[str, str], bytes]:
-    """A request of each credential in each tenant."""
+    """Returns a request of each credential in each tenant."""
     tenants = {name: await _tenant(stack, name) for name in TENANTS}
     signers: Mapping[str, Callable[[bytes], bytes]] = {
         "HS256": lambda message: hmac.digest(GATEWAY_SECRET.encode(), message, "sha256"),
@@ -147,9 +147,9 @@ async def _requests(stack: BenchStack, signing: rsa.RSAPrivateKey) -> dict[tuple
 
 
 async def _tenant(stack: BenchStack, name: str) -> tuple[str, str]:
-    """Makes a tenant with somebody in it; returns its id and an API key of theirs."""
+    """Creates a tenant with a user; returns its id and an API key of the user."""
     now, rules, tenant_id = datetime.now(UTC), AccessRules(), f"bench-{name.replace(' ', '-')}-{uuid4().hex[:8]}"
-    # The record is as the tokens make it, so that none of them changes it.
+    # The record equals what the tokens claim, so that no request has to update it.
     claimed = Identity(
         user_id=USER,
         tenant_id=tenant_id,
@@ -200,7 +200,7 @@ def _request(path: str, bearer: str | None = None) -> bytes:
 
 
 class _Client:
-    """One connection that is kept alive; an HTTP library would take longer than what is measured."""
+    """Holds one keep-alive connection; an HTTP library would take longer than what is measured."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -209,7 +209,7 @@ class _Client:
     @classmethod
     @asynccontextmanager
     async def connected(cls, url: str) -> AsyncIterator[Self]:
-        """Connects; closes the connection when the block ends."""
+        """Opens a connection; closes it when the block ends."""
         host, _, port = url.removeprefix("http://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
@@ -219,7 +219,7 @@ class _Client:
             await writer.wait_closed()
 
     async def ask(self, request: bytes) -> bytes:
-        """Sends a request and returns the body of its answer, which must be 200."""
+        """Sends a request and returns the body of its response, which must be 200."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         status, _, fields = head.partition("\r\n")

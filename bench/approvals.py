@@ -1,6 +1,6 @@
-"""Thousands of requests that wait for people: what they cost the worker, and those who list and decide them.
+"""Cost of thousands of pending approval requests, for the worker and for those who list and decide them.
 
-What people wait for is measured by turns on two stacks: one where next to nothing is pending, and one with all of it.
+Latencies are measured in turns on two stacks: one with few pending requests, and one with all of them.
 """
 
 import asyncio
@@ -46,16 +46,16 @@ Once = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class ApprovalsPlan:
-    """How much is measured.
+    """Sets how much is measured.
 
     Attributes:
         pending: Requests that wait.
-        few: Requests that wait on the other stack: three pages.
-        rounds: How often the two stacks take turns.
+        few: Requests that are pending on the other stack: three pages.
+        rounds: Number of turns of the two stacks.
         decisions: Decisions of a kind in a round.
         lists: Readings of a page in a round.
         at_a_time: Decisions at a time under load.
-        idle_seconds: How long nobody does anything.
+        idle_seconds: Seconds without any request.
     """
 
     pending: int = 10_000
@@ -72,7 +72,7 @@ QUICK_APPROVALS = ApprovalsPlan(pending=1_000, rounds=2, decisions=30, lists=30,
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Milliseconds of the same thing with few requests pending, and with many."""
+    """Holds milliseconds of the same operation with few requests pending, and with many."""
 
     what: str
     few_p50: float
@@ -82,16 +82,16 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """How many times as long it takes with many, at the median."""
+        """Returns the median with many over that with few."""
         return self.p50 / self.few_p50
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What pending requests cost the worker.
+    """Holds what pending requests cost the worker.
 
     Attributes:
-        pending: How many.
+        pending: Number of pending requests.
         asked_per_second: Requests made over HTTP, until the last workflow waits.
         before_mb, open_mb, idle_mb: Resident memory of the worker: with none, with all of them, and a while later.
         idle_cpu: Share of a core that the worker uses while nobody does anything.
@@ -106,30 +106,30 @@ class Waiting:
 
     @property
     def kb_per_request(self) -> float:
-        """What one more adds to the worker's memory."""
+        """Returns the kilobytes of the worker's memory per pending request."""
         return (self.open_mb - self.before_mb) * 1_024 / self.pending
 
     @property
     def idle_kb_per_request(self) -> float:
-        """The same, a while later."""
+        """Returns the same after the idle time."""
         return (self.idle_mb - self.before_mb) * 1_024 / self.pending
 
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """All that was measured about pending requests."""
+    """Holds all measurements of pending requests."""
 
     waiting: Waiting
     compared: Sequence[Compared]
 
 
 async def measure_approvals(stack: BenchStack, plan: ApprovalsPlan, say: Say) -> Approvals:
-    """Lets many requests wait, then asks, lists and decides by turns there and where few wait.
+    """Measures creating, listing and deciding requests, in turns where many and where few are pending.
 
     Args:
-        stack: What runs; workers and gateways are started here, and another stack for the few.
+        stack: The running stack; workers and gateways are started here, and another stack for the few.
         plan: How much.
-        say: Hears what is being done.
+        say: Receives progress messages.
     """
     async with _office(stack, plan, say) as many:
         waiting = await many.fill()
@@ -162,13 +162,13 @@ async def _office(stack: BenchStack, plan: ApprovalsPlan, say: Say) -> AsyncIter
 
 
 class _Office:
-    """Where people ask and decide.
+    """Creates and decides requests on one stack.
 
     Args:
-        stack: What runs.
+        stack: The running stack.
         plan: How much.
-        say: Hears what is being done.
-        worker: Holds the product's worker, and can let it go.
+        say: Receives progress messages.
+        worker: Holds the product's worker, and can stop it.
         asker: A client of the gateway for whoever asks.
         approver: One for whoever decides.
     """
@@ -188,12 +188,12 @@ class _Office:
         """Pending requests, the one that was asked for last at the right."""
 
     async def warm_up(self) -> None:
-        """Lets every process have done everything once."""
+        """Runs every operation once in every process."""
         await self.ask(_WARM)
         await _times(self._each(_WARM, newest=True), self._plan.at_a_time)
 
     async def work(self, found: Times) -> None:
-        """Reads lists, decides, restarts the worker and kills it; adds what each took."""
+        """Lists, decides, restarts the worker and kills it; adds the time of each."""
         await self._lists(found)
         await self._decisions(found, NEWEST)
         await self._decisions(found, OLDEST)
@@ -209,14 +209,14 @@ class _Office:
     async def _decisions(self, found: Times, which: str) -> None:
         plan = self._plan
         for at_a_time in (1, plan.at_a_time):
-            # As many are asked for as will be decided: the number of pending ones stays.
+            # As many are created as will be decided, so that the number of pending ones stays.
             await self.ask(plan.decisions)
             self._say(f"deciding those {which}, {at_a_time} at a time, {len(self._asked)} pending")
             each = self._each(plan.decisions, newest=which == NEWEST)
             found[f"decide: {which}, {at_a_time} at a time"] += await _times(each, at_a_time)
 
     async def _restart(self, found: Times, name: str, number: signal.Signals) -> None:
-        """Ends the worker, starts another, and decides a request that the one before knew."""
+        """Stops the worker, starts another, and decides a request that the one before had in its cache."""
         await self.ask(1)
         self._say(f"restarting the worker, {name}, {len(self._asked)} pending")
         os.kill(self._stack.pids["worker"], number)
@@ -225,7 +225,7 @@ class _Office:
         found[f"worker {name}: first decision"] += await _times(self._each(1, newest=True), 1)
 
     async def fill(self) -> Waiting:
-        """Asks for as many requests as the plan says, and looks at the worker."""
+        """Creates as many requests as the plan says, and measures the worker's memory."""
         plan, before, began = self._plan, await self._settled_mb(), time.perf_counter()
         await self.ask(plan.pending)
         seconds = time.perf_counter() - began
@@ -240,7 +240,7 @@ class _Office:
         await self._worker.enter_async_context(self._stack.product_worker(self._say))
 
     async def ask(self, count: int) -> None:
-        """Makes requests, and waits until the workflow of each waits for a decision."""
+        """Creates requests, and waits until the workflow of each waits for a decision."""
         numbers, due = iter(range(count)), time.monotonic()
 
         async def work() -> None:
@@ -255,7 +255,7 @@ class _Office:
         await asyncio.gather(*(work() for _ in range(ASKERS)))
         while (opened := await self._open()) < len(self._asked):
             self._say(f"asked: {opened} of {len(self._asked)} workflows wait for a decision")
-            # Counting takes the server a while when there are many.
+            # The server takes a while to count many workflows.
             await asyncio.sleep(OPEN_SECONDS if len(self._asked) - opened < 100 else SAY_SECONDS)
 
     async def _open(self) -> int:
@@ -278,7 +278,7 @@ class _Office:
         return answer
 
     async def _middle(self) -> str:
-        """The cursor of the page in the middle."""
+        """Returns the cursor of the page in the middle."""
         cursor: dict[str, str | int] = {}
         for _ in range(len(self._asked) // 2 // PAGE):
             cursor = {"cursor": (await self._page({"limit": PAGE, **cursor}))["next_cursor"]}
@@ -288,7 +288,7 @@ class _Office:
         return resident_mb(self._stack.pids["worker"])
 
     async def _settled_mb(self) -> float:
-        """Memory once it moves no more: a worker that has just started still imports."""
+        """Returns the memory once it is stable: a worker that has just started still imports."""
         before = 0.0
         while abs((now := self._memory()) - before) > 1:
             before = now
@@ -301,14 +301,14 @@ async def _client(url: str, user: str, role: str) -> AsyncIterator[httpx.AsyncCl
     defaults = {name: str(Settings.model_fields[f"jwt_{name}"].default) for name in ("issuer", "audience")}
     token = mint_development_token(GATEWAY_SECRET, TENANT, user, [role], 36_000, **defaults)
     headers = {"Authorization": f"Bearer {token}"}
-    # The gateway closes what has been idle for five seconds, as httpx does by default: one of the two must be first.
+    # Gateway and httpx both close connections idle for five seconds: the client must do so first, or a request fails.
     limits = httpx.Limits(keepalive_expiry=2)
     async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, trust_env=False, timeout=60) as client:
         yield client
 
 
 async def _times(todo: Sequence[Once], at_a_time: int) -> list[float]:
-    """Milliseconds of each, so many at a time."""
+    """Returns the milliseconds of each operation, so many at a time."""
     left, found = iter(todo), []
 
     async def work() -> None:

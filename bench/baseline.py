@@ -1,4 +1,4 @@
-"""The baselines: what the same run costs without the product.
+"""Baselines: the cost of the same run without the product.
 
 `Floor` is a workflow of as many no-op activities, of the same kinds, as a run of the product has. `Honest` is what a
 person would write by hand: five activities that make the same LiteLLM call, four that stand for the tool, each of the
@@ -30,7 +30,7 @@ GRANT SELECT, INSERT ON bench_rows TO taskforce_app;
 
 @dataclass(frozen=True)
 class Shape:
-    """What a baseline's run looks like.
+    """Describes a baseline's run.
 
     Attributes:
         tool: The tool that the model calls.
@@ -43,7 +43,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Turn:
-    """One activity of an honest run."""
+    """Describes one activity of an honest run."""
 
     run: str
     step: int
@@ -52,11 +52,11 @@ class Turn:
 
 @workflow.defn
 class Floor:
-    """No-op activities: begin, five times the model, four times a tool, finish."""
+    """Runs no-op activities: begin, five times the model, four times a tool, finish."""
 
     @workflow.run
     async def run(self, shape: Shape) -> None:
-        """Works to the end."""
+        """Runs to the end."""
         await _local(nothing_local)
         for step in range(CALLS + 1):
             await workflow.execute_activity(nothing, start_to_close_timeout=TIME)
@@ -67,11 +67,11 @@ class Floor:
 
 @workflow.defn
 class Honest:
-    """The same LiteLLM calls, and one row for each activity."""
+    """Runs the same LiteLLM calls, and writes one row for each activity."""
 
     @workflow.run
     async def run(self, shape: Shape) -> None:
-        """Works to the end."""
+        """Runs to the end."""
         for step in range(CALLS + 1):
             turn = Turn(workflow.info().workflow_id, step, shape.tool)
             calls = await _regular("ask", turn)
@@ -98,10 +98,10 @@ async def nothing_local() -> None:
 
 
 class HonestActivities:
-    """Asks the model and writes rows.
+    """Calls the model and writes rows.
 
     Args:
-        model: The product's door to LiteLLM.
+        model: The product's access to LiteLLM.
         pool: Connections.
     """
 
@@ -112,7 +112,7 @@ class HonestActivities:
 
     @activity.defn
     async def ask(self, turn: Turn) -> int:
-        """Makes the call that a run of the product makes in this step."""
+        """Makes the model call that a run of the product makes in this step."""
         request = ModelRequest((model_name(turn.tool, CALLS),), _messages(turn), self._tools)
         reply = await self._model.complete(request, lambda _: None)
         await self._write(turn, 0, reply.text)
@@ -120,7 +120,7 @@ class HonestActivities:
 
     @activity.defn
     async def act(self, turn: Turn) -> None:
-        """Stands for the tool."""
+        """Takes the place of the tool."""
         await self._write(turn, 1, "42")
 
     async def _write(self, turn: Turn, call: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The worker of the baselines, as large as the product's."""
+"""Worker of the baselines, with the same limits as the product's."""
 
 import asyncio
 import os

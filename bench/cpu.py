@@ -1,4 +1,4 @@
-"""CPU time by process."""
+"""CPU time and memory of processes."""
 
 import os
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ class CpuMeter:
         self._processes = {name: psutil.Process(pid) for name, pid in processes.items()}
 
     def read(self) -> dict[str, float]:
-        """Seconds used so far, by name."""
+        """Returns the CPU seconds used so far, by name."""
         return {name: _seconds(process) for name, process in self._processes.items()}
 
     def since(self, before: Mapping[str, float]) -> dict[str, float]:
-        """Seconds used since an earlier reading, by name."""
+        """Returns the CPU seconds used since an earlier reading, by name."""
         return {name: max(0.0, seconds - before[name]) for name, seconds in self.read().items()}
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process, in MB.
+    """Returns the resident memory of a process, in MB.
 
     Args:
-        pid: Which one.
+        pid: The id of the process.
     """
     return float(psutil.Process(pid).memory_info().rss) / 1_048_576
 

@@ -1,4 +1,4 @@
-"""Starts runs of the product and of the baselines, so many at a time, and takes the time of each."""
+"""Drivers that start runs of the product and of the baselines, so many at a time, and time each."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ Once = Callable[[], Awaitable[object]]
 
 @dataclass(slots=True)
 class Measured:
-    """What runs of one kind took, over all rounds.
+    """Holds the measurements of runs of one kind, over all rounds.
 
     Attributes:
         latencies: Seconds of each run.
@@ -57,11 +57,11 @@ class Measured:
 
 
 class Product:
-    """Asks for runs as the gateway does: the run's row is committed, then its workflow is started.
+    """Starts runs as the gateway does: stores the run's row, then starts its workflow.
 
     Args:
         stack: The stack.
-        task_queue: Whose worker shall do them.
+        task_queue: The queue of the worker that runs them.
     """
 
     def __init__(self, stack: BenchStack, task_queue: str = PRODUCT) -> None:
@@ -69,7 +69,7 @@ class Product:
         self._workflow_client = stack.workflow_client(task_queue)
 
     async def recognise(self) -> None:
-        """Makes tenant and user known."""
+        """Stores tenant and user."""
         await know_user(self._stack)
 
     async def start(self, tool: str, calls: int = 4, limits: Limits | None = None) -> str:
@@ -86,7 +86,7 @@ class Product:
         return str(await handle.result())
 
     def once(self, shape: Shape) -> Once:
-        """Runs of a shape."""
+        """Returns the driver of one run of a shape."""
 
         async def run() -> None:
             status = await self.ended(await self.start(shape.tool))
@@ -97,10 +97,10 @@ class Product:
 
 
 class OverHttp:
-    """Asks for runs through the gateway.
+    """Starts runs through the gateway.
 
     Args:
-        stack: The stack, its worker among it.
+        stack: The stack, with its worker.
         client: A client of the gateway, with a token.
     """
 
@@ -109,7 +109,7 @@ class OverHttp:
         self._client = client
 
     async def once(self) -> None:
-        """Asks for one run with the quick tool, and waits for its end."""
+        """Starts one run with the quick tool, and waits for its end."""
         body = {"mission": "Work.", "model": model_name(QUICK.tool, 4)}
         answer = await self._client.post("/api/v1/agents/execute", json=body)
         if answer.status_code != httpx.codes.ACCEPTED:
@@ -121,7 +121,7 @@ class OverHttp:
 
 @asynccontextmanager
 async def over_http(stack: BenchStack) -> AsyncIterator[Once]:
-    """Runs asked for through a gateway that lives as long as the block."""
+    """Yields a driver through a gateway that lives as long as the block."""
     defaults = {name: str(Settings.model_fields[f"jwt_{name}"].default) for name in ("issuer", "audience")}
     token = mint_development_token(GATEWAY_SECRET, TENANT, USER, ["operator"], 3_600, **defaults)
     headers = {"Authorization": f"Bearer {token}"}
@@ -130,7 +130,7 @@ async def over_http(stack: BenchStack) -> AsyncIterator[Once]:
 
 
 def baseline(stack: BenchStack, kind: type[Floor] | type[Honest], shape: Shape) -> Once:
-    """Runs of a baseline."""
+    """Returns the driver of one run of a baseline."""
 
     async def run() -> None:
         name = f"bench-{kind.__name__}-{next(_NUMBERS)}"
@@ -140,7 +140,7 @@ def baseline(stack: BenchStack, kind: type[Floor] | type[Honest], shape: Shape) 
 
 
 async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: Measured) -> None:
-    """Does runs, so many at a time, and adds what they took."""
+    """Executes runs, so many at a time, and adds their times."""
     latencies: list[float] = []
     before, began = meter.read(), time.perf_counter()
     left = iter(range(runs))
@@ -148,7 +148,7 @@ async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: 
     async def work() -> None:
         for _ in left:
             started = time.perf_counter()
-            # A run that hangs ends the benchmark, and the worker's log tells why.
+            # A hanging run ends the benchmark; the worker's log shows why.
             async with asyncio.timeout(RUN_SECONDS):
                 await once()
             latencies.append(time.perf_counter() - started)
@@ -158,7 +158,7 @@ async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: 
 
 
 async def know_user(stack: BenchStack) -> None:
-    """Makes tenant and user known, as the gateway does at first sight of a token."""
+    """Stores tenant and user, as the gateway does when it first sees a token."""
     now = datetime.now(UTC)
     identity = Identity(
         user_id=USER,

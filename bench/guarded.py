@@ -1,4 +1,4 @@
-"""The gateway with one route that is there several times: open to everybody, and behind its guards.
+"""Gateway with one route in several copies: open to everybody, and behind its guards.
 
 It counts the statements that go to PostgreSQL, each of which is one round trip.
 """
@@ -30,7 +30,7 @@ _sent = 0
 
 
 def _counted(name: str) -> None:
-    """Makes a method of the driver count its calls."""
+    """Wraps a method of the driver so that it counts its calls."""
     send = getattr(asyncpg.Connection, name)
 
     @wraps(send)
@@ -64,7 +64,7 @@ async def answer_allowed(caller: Annotated[Caller, Allowed(Permission.AGENT_READ
 
 @router.get(STATEMENTS, dependencies=[Open])
 async def statements() -> int:
-    """How many statements were sent so far."""
+    """Returns the number of statements sent so far."""
     return _sent
 
 

@@ -1,4 +1,4 @@
-"""Bytes of history, and whether the thousandth step costs what the first did."""
+"""Size of workflow histories, and the cost of the thousandth step beside that of the first."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ ENDS = 100
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """History of a run.
+    """Holds the size of a run's history.
 
     Attributes:
-        bytes_per_step: What one more step adds: the difference of two runs of different length, by step.
+        bytes_per_step: Bytes per additional step: the difference of two runs of different length, by step.
         events_per_step: The same in events.
     """
 
@@ -33,10 +33,10 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class LongRun:
-    """A run of many steps, which continues as new.
+    """Holds the measurements of a run of many steps, which continues as new.
 
     Attributes:
-        parts: Workflow executions that it took.
+        parts: Number of workflow executions.
         first_ms, last_ms: Milliseconds of a step, the model's call left out, at its begin and at its end.
         first_model_ms, last_model_ms: Milliseconds of the model's call.
     """
@@ -53,12 +53,12 @@ class LongRun:
 
     @property
     def bytes_per_step(self) -> float:
-        """Over the whole run, its begin and its end included."""
+        """Returns the bytes per step over the whole run, its beginning and end included."""
         return self.bytes / self.steps
 
 
 async def measure_history(stack: BenchStack, say: Say) -> list[HistoryRow]:
-    """Weighs the histories of runs with a local tool and with a regular one."""
+    """Measures the histories of runs with a local tool and with a regular one."""
     product = Product(stack)
     await product.recognise()
     rows = []
@@ -72,7 +72,7 @@ async def measure_history(stack: BenchStack, say: Say) -> list[HistoryRow]:
 
 
 async def measure_long_run(stack: BenchStack, steps: int, say: Say) -> LongRun:
-    """Does one run of many steps with a local tool."""
+    """Measures one run of many steps with a local tool."""
     product = Product(stack)
     await product.recognise()
     began = asyncio.get_running_loop().time()
@@ -106,7 +106,7 @@ async def _size(stack: BenchStack, product: Product, tool: str, calls: int) -> t
 
 
 async def _parts(stack: BenchStack, run_id: str) -> list[int]:
-    """Bytes of each execution in the chain, the last first."""
+    """Returns the bytes of each execution in the chain, the last first."""
     sizes: list[int] = []
     execution: str | None = None
     while True:

@@ -35,7 +35,7 @@ _REQUEST = ModelRequest(
 
 
 class _ByLiteLLM:
-    """Endpoints of which none is ours to call."""
+    """Declines every endpoint, so that LiteLLM makes all calls."""
 
     def request(self, *_: object) -> None:
         return None
@@ -43,10 +43,10 @@ class _ByLiteLLM:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """CPU milliseconds of one call.
+    """Holds the CPU milliseconds of one call.
 
     Attributes:
-        reply: What the endpoint answers.
+        reply: The kind of reply.
         wire: By our own wire.
         litellm: By LiteLLM's call.
     """

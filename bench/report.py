@@ -1,4 +1,4 @@
-"""Tables for people, JSON for programs."""
+"""Output of results: tables for people, JSON for programs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ from bench.where import Where
 
 @dataclass(slots=True)
 class Results:
-    """All that was measured."""
+    """Holds all measurements."""
 
     runs: list[Row] = field(default_factory=list)
     where: list[Where] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Results:
     approvals: Approvals | None = None
 
     def add(self, other: "Results") -> None:
-        """Takes in what another part has measured."""
+        """Adds the measurements of another part."""
         self.runs += other.runs
         self.where += other.where
         self.history += other.history
@@ -34,12 +34,12 @@ class Results:
         self.approvals = other.approvals or self.approvals
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Returns the measurements for JSON."""
         return asdict(self)
 
 
 def show(results: Results, console: Console) -> None:
-    """Prints what there is."""
+    """Prints the measurements."""
     if results.runs:
         console.print(_runs_table(results.runs))
         console.print(_cpu_table(results.runs))

@@ -1,4 +1,4 @@
-"""Runs per second and milliseconds per step, the product side by side with its baselines."""
+"""Runs per second and milliseconds per step of the product beside its baselines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ STEPS = CALLS + 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured.
+    """Sets how much is measured.
 
     Attributes:
-        rounds: How often all kinds take turns, each time in another order.
+        rounds: Number of rounds of all kinds, each in another order.
         alone: Runs of a kind in a round, one at a time.
         together: Runs of a kind in a round, many at a time.
-        at_a_time: How many that is.
+        at_a_time: The number of those.
     """
 
     rounds: int = 3
@@ -34,12 +34,12 @@ QUICK_PLAN = Plan(rounds=2, alone=4, together=40)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of runs, at one load.
+    """Holds the measurements of one kind of runs, at one load.
 
     Attributes:
         runs_per_second: Over all rounds.
-        p50_ms: Of a run's latency.
-        p99_ms: Of a run's latency.
+        p50_ms: Median of a run's latency.
+        p99_ms: 99th percentile of a run's latency.
         to_honest: Runs per second over those of the honest baseline: the median over the rounds.
         to_floor: The same over the floor.
         own_ms_per_step: Median latency above that of the honest baseline, by step.
@@ -59,12 +59,12 @@ class Row:
 
 
 async def measure_runs(stack: BenchStack, plan: Plan, say: Say) -> list[Row]:
-    """Measures all kinds at one and at many at a time.
+    """Measures all kinds, one run and many runs at a time.
 
     Args:
-        stack: What runs.
-        plan: How much.
-        say: Hears what is being done.
+        stack: The running stack.
+        plan: How much is measured.
+        say: Receives progress messages.
 
     Returns:
         A row for each kind, tool and load.

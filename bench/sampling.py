@@ -1,4 +1,4 @@
-"""Where a worker spends its CPU time, found by looking at its stacks.
+"""Sampling profiler of a worker's CPU time, by thread and part of the code.
 
 A thread looks every few milliseconds, and charges the CPU time that each Python thread has used since the last look (by
 the thread's own CPU clock) to the innermost frame of its stack that belongs to one of the parts below. What the process
@@ -59,7 +59,7 @@ class Sampler:
         self._python_seconds = 0.0
 
     def start(self) -> None:
-        """Begins, and ends with the process."""
+        """Starts sampling, which ends with the process."""
         sys.setswitchinterval(HAND_OVER_SECONDS)
         threading.Thread(target=self._work, name="sampler", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""The stack of the benchmarks: the product's own parts in a temporary directory, each a process of its own."""
+"""Stack of the benchmarks: the product's own parts in a temporary directory, each in a process of its own."""
 
 import asyncio
 import base64
@@ -42,13 +42,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BenchStack:
-    """What runs, and how to reach it.
+    """Holds a running stack.
 
     Attributes:
-        client: To Temporal.
-        database: The product's door to the data.
+        client: A client of Temporal.
+        database: The product's access to PostgreSQL.
         pids: Process ids by name.
-        directory: Where everything is kept; gone at the end.
+        directory: The directory of all data; removed at the end.
     """
 
     client: Client
@@ -58,7 +58,7 @@ class BenchStack:
     environment: Mapping[str, str]
 
     def workflow_client(self, task_queue: str = PRODUCT) -> WorkflowClient:
-        """The product's door to Temporal, for a queue."""
+        """Returns the product's client of Temporal, for a queue."""
         return WorkflowClient(self.client, task_queue)
 
     @asynccontextmanager
@@ -89,7 +89,7 @@ class BenchStack:
     async def gateway(
         self, *command: str, more: Mapping[str, str] = MappingProxyType({}), sign: str = "/ready"
     ) -> AsyncIterator[str]:
-        """Runs the gateway, or what is like one, while the block lasts; yields its base URL once it is ready.
+        """Runs the gateway, or a variant of it, while the block lasts; yields its base URL once it is ready.
 
         Args:
             command: What to run instead of the gateway.
@@ -117,7 +117,7 @@ async def running(say: Say) -> AsyncIterator[BenchStack]:
     """Starts PostgreSQL (durable), Temporal (with the product's flags and a file) and the model, without workers.
 
     Args:
-        say: Hears what is being done.
+        say: Receives progress messages.
     """
     with ExitStack() as servers:
         directory = Path(servers.enter_context(tempfile.TemporaryDirectory(prefix="tf-bench-")))
@@ -162,7 +162,7 @@ def _environment(database_url: str, temporal: str, stub_port: int, home: Path) -
         "OPENAI_BASE_URL": f"http://127.0.0.1:{stub_port}/v1",
         "OPENAI_API_KEY": _KEY,
         "TASKFORCE_HOME": str(home),
-        # Of benchmarks only; the gateway vouches with it for decisions.
+        # A key of the benchmarks only; the gateway proves decisions with it.
         "TASKFORCE_ENCRYPTION_KEY": base64.b64encode(bytes(32)).decode(),
         "TASKFORCE_LOG_LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",
@@ -207,7 +207,7 @@ async def _polls(client: Client, task_queue: str, pid: int) -> bool:
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
     answer = await client.workflow_service.describe_task_queue(request)
-    # The server knows of workers that are gone for some minutes; by default they call themselves `<pid>@<host>`.
+    # The server lists stopped workers for some minutes: this one is found by its identity, by default `<pid>@<host>`.
     return any(poller.identity.startswith(f"{pid}@") for poller in answer.pollers)
 
 

@@ -1,4 +1,4 @@
-"""The model of the benchmarks, a process of its own that answers at once.
+"""Model of the benchmarks, in a process of its own that answers at once.
 
 The model's name says what it does: `openai/calculator.4` calls `calculator` four times, once a step, and then answers.
 """
@@ -10,11 +10,11 @@ from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, call_until
 
 
 def model_name(tool: str, calls: int) -> str:
-    """The LiteLLM name of a model that calls a tool so many times.
+    """Returns the LiteLLM name of a model that calls a tool so many times.
 
     Args:
         tool: The tool's name.
-        calls: How many steps call it, one call each.
+        calls: Number of steps that call it, one call each.
     """
     return f"openai/{tool}.{calls}"
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes: CPU by process, and within the worker by part."""
+"""CPU time of a run: by process, and within the worker by part."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ class _Found(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """CPU milliseconds of a run.
+    """Holds the CPU milliseconds of a run.
 
     Attributes:
         processes: By process, the sampled worker among them.
@@ -37,13 +37,13 @@ class Where:
 
 
 async def measure_where(stack: BenchStack, runs: int, at_a_time: int, say: Say) -> Where:
-    """Does runs with a worker that is sampled; the sampler costs it a few percent.
+    """Executes runs with a worker that is sampled, which costs the worker a few percent.
 
     Args:
-        stack: What runs.
+        stack: The running stack.
         runs: How many runs.
         at_a_time: So many at a time.
-        say: Hears what is being done.
+        say: Receives progress messages.
     """
     path = stack.directory / "samples.json"
     say("starting a worker that is sampled")

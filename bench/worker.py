@@ -1,4 +1,4 @@
-"""The product's worker with one tool more, and with a sampler when a file for its findings is named."""
+"""Worker of the product with one more tool, and with a sampler when a file for its findings is named."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the code: every stable error code, its kind, its HTTP status, and what it says.
+"""Generates docs/errors.md from the code: every stable error code with its kind, HTTP status and messages.
 
 python -m scripts.error_codes            # write
 python -m scripts.error_codes --check    # exit 1 when the document is out of date
@@ -40,7 +40,7 @@ Written from the code by `make errors`; do not edit by hand. `…` stands for wh
 
 @dataclass(frozen=True, order=True)
 class Found:
-    """One place where an error with a code is made."""
+    """Describes one place where an error with a code is raised."""
 
     code: str
     kind: Kind
@@ -48,7 +48,7 @@ class Found:
 
 
 def found_in(tree: ast.Module, kinds: Mapping[str, Kind], constants: Mapping[str, str]) -> Iterator[Found]:
-    """The errors that a module makes.
+    """Finds the errors that a module raises.
 
     Args:
         tree: The module.
@@ -79,7 +79,7 @@ def _codes(node: ast.expr, constants: Mapping[str, str]) -> Iterator[str]:
 
 
 def _text(node: ast.expr, constants: Mapping[str, str]) -> str:
-    """A message as it stands in the code, with an ellipsis for each value that is filled in."""
+    """Returns a message as the code has it, with an ellipsis for each value that is filled in."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -90,7 +90,7 @@ def _text(node: ast.expr, constants: Mapping[str, str]) -> str:
 
 
 def error_kinds(trees: Iterable[ast.Module]) -> dict[str, Kind]:
-    """The kind of each error class, those that derive from a domain error included."""
+    """Returns the kind of each error class, those that derive from a domain error included."""
     kinds = {
         name: one.kind
         for name, one in vars(errors).items()
@@ -117,7 +117,7 @@ def _constants(tree: ast.Module) -> dict[str, str]:
 
 
 def rendered() -> str:
-    """The whole document."""
+    """Renders the whole document."""
     paths = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
     trees = [ast.parse(path.read_text()) for path in paths]
     kinds = error_kinds(trees)
@@ -130,7 +130,7 @@ def rendered() -> str:
 
 
 def _http_section(trees: Iterable[ast.Module]) -> str:
-    """What the gateway says before or beside a use case: routing, bodies, the protocol."""
+    """Renders the errors of the gateway itself: routing, bodies, the protocol."""
     rows = {(status, code): detail for status, (code, detail) in problems.ROUTING.items()}
     for tree in trees:
         constants = _constants(tree)

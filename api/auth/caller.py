@@ -1,4 +1,4 @@
-"""The caller of a request, as routes receive it."""
+"""The authenticated caller of a request, as routes receive it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from taskforce.core.interfaces.identity import Permission
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, with the rights of now.
+    """Carries who calls, with the permissions in force at the time of the request.
 
     Attributes:
-        principal: The user, the tenant and the rights.
-        expires_at: From when the credential is no longer believed.
-        request_id: The request.
-        client: The address that it came from.
+        principal: The user, the tenant and the permissions.
+        expires_at: From when the credential is no longer accepted.
+        request_id: The id of the request, as `X-Request-ID` has it.
+        client: The client's IP address; None when the connection has none.
         route: The name of the route.
     """
 
@@ -34,47 +34,47 @@ class Caller:
 
     @property
     def key_id(self) -> str | None:
-        """The API key, if it was one."""
+        """Returns the id of the API key, or None for a token."""
         return self.principal.key_id
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """What the product has established about the request, for rules of a policy."""
+        """Returns the verified facts about the request, for policy conditions on `context.*`."""
         return {"channel": "api", "client": self.client, "route": self.route}
 
     @property
     def user(self) -> UserRecord:
-        """The user as recorded."""
+        """Returns the user as recorded."""
         return self.principal.user
 
     @property
     def roles(self) -> frozenset[str]:
-        """The roles that count now."""
+        """Returns the roles in force now."""
         return self.principal.roles
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        """What the user may do."""
+        """Returns the permissions that hold everywhere in the tenant."""
         return self.principal.permissions
 
     @property
     def tenant_id(self) -> str:
-        """The only tenant that the caller acts in."""
+        """Returns the only tenant that the caller acts in."""
         return self.user.tenant_id
 
     @property
     def user_id(self) -> str:
-        """The caller's id within the tenant."""
+        """Returns the caller's id within the tenant."""
         return self.user.user_id
 
 
 def actor_of(context: GatewayContext, caller: Caller) -> Actor:
-    """The caller as use cases take one: with the deployment's rules, the request and the time."""
+    """Builds the actor that use cases take: the principal with the deployment's rules, the request id and the time."""
     return Actor(caller.principal, context.rules, caller.request_id, context.clock())
 
 
 def context_of(request: Request) -> GatewayContext:
-    """The parts that the application was made of."""
+    """Returns the `GatewayContext` that the application was created with."""
     context = request.app.state.context
     assert isinstance(context, GatewayContext)
     return context

@@ -1,6 +1,7 @@
-"""What routes ask for in their signatures: who calls and with which right, and the parts of the gateway.
+"""Authentication and authorization of routes, as dependencies in their signatures.
 
-A route states its permission by one of these marks: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A test
+A route declares its permission by one of these markers: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A
+test
 fails for a route without one.
 """
 
@@ -41,11 +42,11 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whose credential a request has.
+    """Holds the principal that the credential of a request was resolved to.
 
     Attributes:
-        principal: The user, the tenant and the rights.
-        expires_at: From when the credential is no longer believed.
+        principal: The user, the tenant and the permissions.
+        expires_at: From when the credential is no longer accepted.
     """
 
     principal: Principal
@@ -53,22 +54,22 @@ class Admission:
 
 
 async def admit(request: Request, context: GatewayContext) -> None:
-    """Accepts the credential of a request before anything else of it is read; its route's guard goes on from there.
+    """Authenticates a request before its body is read; the route's guard reuses the result.
 
     Args:
         request: The request.
-        context: The gateway's parts.
+        context: The gateway's context.
 
     Raises:
-        Unauthenticated: As `Guard` has it.
-        Forbidden: As `Guard` has it, the permission apart.
+        Unauthenticated: As `Guard` raises it.
+        Forbidden: As `Guard` raises it, except `permission_denied` and `policy_denied`.
         Limited: `rate_limited`.
     """
     await _admission(request, context, await _bearer(request), await _key_header(request))
 
 
 async def _admission(request: Request, context: GatewayContext, token: Credentials, key: KeyHeader) -> Admission:
-    """Recognises the caller once in a request: it counts against the caller's rate."""
+    """Resolves the caller once per request, because each resolution counts against the caller's rate."""
     found = getattr(request.state, "admission", None)
     if not isinstance(found, Admission):
         found = await _Entrance(request, context).recognise(token.credentials if token else None, key)
@@ -78,15 +79,15 @@ async def _admission(request: Request, context: GatewayContext, token: Credentia
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Lets only those pass who are known and, where one is named, hold a permission.
+    """Requires an accepted credential and, where one is named, a permission.
 
-    Whatever is more than reading is judged by the rights that last, for what it leaves behind would outlast a role that
-    was lent for a time; unless the route says that what it does ends by itself.
+    Requests that change something are judged by permanent permissions only, because their effect would outlast a role
+    that was lent for a time; except on routes that are marked as `transient`.
 
     Attributes:
-        permission: The permission; None lets in everybody who is signed in.
-        of: The field of the body that names the thing that it is about; None when the path does, if anything.
-        transient: Whether what the route does ends by itself, so that roles count that were lent for a time.
+        permission: The permission; None admits everybody who is signed in.
+        of: The field of the body that names the resource; None when the path does, if anything.
+        transient: Whether the effect of the route ends by itself, so that roles lent for a time count too.
     """
 
     permission: Permission | None
@@ -94,16 +95,17 @@ class Guard:
     transient: bool = False
 
     async def __call__(self, request: Request, context: Context, credentials: Credentials, key: KeyHeader) -> Caller:
-        """Recognises the caller.
+        """Authenticates the caller and checks the permission on the resource that the request names.
 
         Raises:
-            Unauthenticated: There is no credential, none that we believe, or more than one.
+            Unauthenticated: There is no credential, none that is accepted, or more than one.
             Forbidden: `user_deactivated`, `tenant_disabled`, `address_not_allowed`, `permission_denied` or
                 `policy_denied`.
             Limited: `rate_limited`.
         """
         admission = await _admission(request, context, credentials, key)
         who = admission.principal
+        # Roles that were lent for a time do not count here, or what they create would keep their rights after the loan.
         if not self.transient and request.method not in _READING:
             who = await cut_to_lasting(context.database, who, context.rules, context.clock())
         caller = Caller(
@@ -130,7 +132,7 @@ def _explained(refused: Forbidden, came: Principal, lasting: Principal) -> Forbi
 
 
 async def require_on(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> None:
-    """Lets only a caller go on who may do something to a thing.
+    """Requires that the caller holds a permission on a resource; None stands for all resources of the kind.
 
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
@@ -141,7 +143,7 @@ async def require_on(context: GatewayContext, caller: Caller, permission: Permis
 
 
 async def may(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
-    """Whether a caller may do something to a thing; see `require_on`."""
+    """Returns whether the caller holds a permission on a resource; see `require_on`."""
     try:
         await require_on(context, caller, permission, thing)
     except Forbidden:
@@ -150,13 +152,13 @@ async def may(context: GatewayContext, caller: Caller, permission: Permission, t
 
 
 async def may_still(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
-    """Whether a caller may go on with what lasts: credential, address, rights and policy are looked at anew."""
+    """Returns whether the caller may continue, with credential, address, permissions and policy evaluated anew."""
     who = await _anew(context, caller)
     return who is not None and await may(context, replace(caller, principal=who), permission, thing)
 
 
 async def is_still_known(context: GatewayContext, caller: Caller) -> bool:
-    """Whether a caller who needs no right may go on with what lasts: credential and address are looked at anew."""
+    """Returns whether a caller who needs no permission may continue: credential and address are evaluated anew."""
     return await _anew(context, caller) is not None
 
 
@@ -172,7 +174,7 @@ async def _anew(context: GatewayContext, caller: Caller) -> Principal | None:
 
 @dataclass(frozen=True, slots=True)
 class _Entrance:
-    """One request on its way in; what is found out is kept in its state, for the answer and for the audit log."""
+    """Resolves the credential of one request and stores the findings in its state, for the answer and the audit log."""
 
     request: Request
     context: GatewayContext
@@ -185,7 +187,7 @@ class _Entrance:
         return Admission(principal, expires_at)
 
     def _check_single(self, token: str | None, key: str | None) -> None:
-        # Whatever stands before us must not see another one in it than we do.
+        # A proxy in front could pick the other one of two credentials, and so see another caller.
         twice = any(len(self.request.headers.getlist(name)) > 1 for name in ("authorization", "x-api-key"))
         if twice or (token and key):
             raise Unauthenticated("credentials_ambiguous", "Send one credential: a token or an API key, once.")
@@ -223,28 +225,28 @@ def _check_address(principal: Principal, client: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Unguarded:
-    """The mark of a route that is open to everybody."""
+    """Marks a route that is open to everybody."""
 
     def __call__(self) -> None:
-        """Lets everybody pass."""
+        """Admits everybody."""
 
 
 def Allowed(permission: Permission, of: str | None = None, *, transient: bool = False) -> params.Depends:  # noqa: N802 - reads as the mark that it is
-    """Marks a route by the permission that it takes, and by the field of its body that names what it is about.
+    """Marks a route by the permission that it requires, and by the field of its body that names the resource.
 
-    It stands in the signature: `caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]`.
+    Used in the signature: `caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE)]`.
 
     Args:
         permission: The permission.
-        of: The field of the body.
-        transient: Whether what it does ends by itself; see `Guard`.
+        of: The field of the body; None when the path names the resource, if anything.
+        transient: Whether its effect ends by itself; see `Guard`.
     """
     return params.Depends(Guard(permission, of, transient))
 
 
 SignedIn = params.Depends(Guard(None))
-"""Marks a route for anybody of a tenant; what may be seen and done depends on the thing itself."""
+"""Marks a route for every signed-in user of a tenant; what may be read and done depends on the resource itself."""
 SignedInTransient = params.Depends(Guard(None, transient=True))
-"""As `SignedIn`, for what ends by itself."""
+"""Marks a route as `SignedIn` does, for effects that end by themselves."""
 Open = params.Depends(Unguarded())
-"""Marks a route for everybody, without a token."""
+"""Marks a route that takes no credential."""

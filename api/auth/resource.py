@@ -1,7 +1,7 @@
-"""Which thing a request is about, for roles and rules of a policy that name single things.
+"""The resource that a request is about, for roles and policy rules that name single resources.
 
-A path may name it by something that belongs to it: a run by its id, whose session is read and whose agent is steered,
-and an API key, which is as good as its user.
+A path may name it through something that belongs to it: a run id stands for the run's session when it is read and for
+its agent when it is steered, and an API key stands for its user.
 """
 
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ from taskforce.core.interfaces.identity import Permission, ResourceType
 async def thing_of(
     request: Request, context: GatewayContext, principal: Principal, permission: Permission, of: str | None
 ) -> str | None:
-    """Finds out what a request is about, where it matters.
+    """Determines the id of the resource that a request is about, where roles or policy rules depend on it.
 
     Args:
         request: The request.
-        context: The gateway's parts.
-        principal: Who asks, with the rights of now.
-        permission: What it takes; its first word is the kind of the thing.
+        context: The gateway's context.
+        principal: Who asks, with the permissions in force now.
+        permission: The permission that is required; the part before the colon is the kind of the resource.
         of: The field of the body that names it, or None when the path does.
 
     Returns:
-        Its id; None when all of the kind are meant, when there is no such thing, or when it does not matter.
+        The id; None when all of the kind are meant, when there is no such resource, or when nothing depends on it.
 
     Raises:
         Unavailable: `policy_unreadable`, or the database does not answer.
     """
     kind = ResourceType(permission.value.partition(":")[0])
-    # Of another's tenant only the platform's operator asks, whom no tenant's policy binds.
+    # Only the platform's operator names another tenant, and no tenant's policy binds the operator.
     if kind is ResourceType.TENANT or not await depends_on_resource(context.policies, principal, permission):
         return None
     named = request.path_params.get(f"{kind.value}_id") if of is None else await _of_body(request, context, kind, of)
@@ -47,18 +47,18 @@ async def thing_of(
         return await _behind(request.path_params, context, principal, kind) if of is None else None
     if kind is not ResourceType.AGENT:
         return named
-    # What is still to be made is no thing yet, although it may be a copy of one.
+    # A clone is judged as a new agent, which has no id yet; the path names the agent that it is copied from.
     made = permission is Permission.AGENT_CREATE
     return None if made else await agent_named(context, principal.tenant.tenant_id, named)
 
 
 async def agent_named(context: GatewayContext, tenant_id: str, name: str) -> str:
-    """The id of an agent that is named by its id or, one of the catalog, by its slug.
+    """Returns the id of an agent that is named by its id or, for one of the catalog, by its slug.
 
     Args:
-        context: The gateway's parts.
+        context: The gateway's context.
         tenant_id: The tenant.
-        name: By whatever name it is asked for, rights and policies are about the one agent.
+        name: The id or the slug; permissions and policies apply to the one agent behind either.
 
     Returns:
         Its id; the name itself when there is none.

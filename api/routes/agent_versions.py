@@ -1,4 +1,4 @@
-"""The versions of an agent: made, revised, published, taken out of use; a version is named by its id or its number."""
+"""Routes of an agent's versions: create, revise, submit, publish, retire. The path names a version by id or number."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -52,7 +52,7 @@ Editor = Annotated[Caller, Allowed(Permission.AGENT_UPDATE)]
 
 @router.get("", name="list_versions")
 async def list_versions(agent_id: str, caller: Reader, context: Context) -> ListOut[VersionListedOut]:
-    """The versions of an agent as their numbers order them, the highest first."""
+    """Lists the versions of an agent by number, the highest first."""
     agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     return ListOut[VersionListedOut].model_construct(items=[version_listed(one) for one in agent.ordered()])
 
@@ -61,7 +61,7 @@ async def list_versions(agent_id: str, caller: Reader, context: Context) -> List
 async def create_version(
     agent_id: str, asked: VersionIn, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> VersionOut:
-    """Adds a version, a draft; its `problems` say what keeps it from being submitted."""
+    """Creates a version as a draft; its `problems` say what keeps it from being submitted."""
     new = NewVersion(asked.version_number, asked.definition, asked.changelog)
     return await _drafted(context, caller, Named(agent_id, seen), new, response)
 
@@ -70,7 +70,7 @@ async def create_version(
 async def import_version(
     agent_id: str, request: Request, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> VersionOut:
-    """Adds a version from YAML (or JSON) as `.../export` writes it: its `version`, `definition` and `changelog`."""
+    """Creates a version from YAML (or JSON) as `.../export` writes it: `version`, `definition` and `changelog`."""
     new = imported_version(await read_body(request))
     return await _drafted(context, caller, Named(agent_id, seen), new, response)
 
@@ -79,14 +79,14 @@ async def import_version(
 async def read_version(
     agent_id: str, version_id: str, caller: Reader, context: Context, response: Response
 ) -> VersionOut:
-    """One version with its definition and its life so far."""
+    """Returns one version with its definition and its transitions so far."""
     agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     return _out(context, response, agent, agent.version(version_id))
 
 
 @router.get("/{version_id}/export", name="export_version", response_class=Response, responses=_AS_YAML)
 async def export_version(agent_id: str, version_id: str, caller: Reader, context: Context) -> Response:
-    """One version, with what people are told of its agent, as YAML that `.../import` takes."""
+    """Exports one version, with the agent's name and description, as YAML that `.../import` takes."""
     agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     version = agent.version(version_id)
     name = f"{agent.about.slug}-{version.version_number}.yaml"
@@ -104,10 +104,10 @@ async def change_version(
     response: Response,
     seen: Seen,
 ) -> VersionOut:
-    """Changes a draft; what was submitted does not change any more."""
+    """Changes a draft; a version that was submitted is immutable."""
     new = Revision(asked.version_number, asked.definition, asked.changelog)
     actor, named = actor_of(context, caller), Named(agent_id, seen)
-    # Its number may be what is changed: its id stays.
+    # The path may name the version by its number, which this very change may replace; the id stays.
     known_id = (await agents.find_agent(context.database, actor, agent_id)).version(version_id).version_id
     agent = await versions.revise_version(context.database, actor, named, known_id, new)
     return _out(context, response, agent, agent.version(known_id))
@@ -123,7 +123,7 @@ async def submit_version(
     seen: Seen,
     said: CommentIn | None = None,
 ) -> VersionOut:
-    """Asks for a draft's publication: opens a request, and the version does not change any more; 409 with problems."""
+    """Submits a draft for publication: opens an approval request and freezes the version; 409 with its problems."""
     terms, comment = context.agents.terms(), said.comment if said else ""
     asked = Submission(version_id, context.offered(), terms, comment, context.definitions)
     agent, request = await publishing.submit_version(
@@ -144,9 +144,10 @@ async def approve_version(
     seen: Seen,
     said: VerdictIn | None = None,
 ) -> VersionOut:
-    """Approves the request for a version, as `/admin/requests/{request_id}/approve` does; then it can be published.
+    """Approves the publication request of a version, as `/admin/requests/{request_id}/approve` does.
 
-    Send the `ETag` or the `config_hash` that you were shown: without, what is asked for at this moment is approved.
+    It can be published then. Send the `ETag` or the `config_hash` that you were shown: without either, what is
+    requested at this moment is approved.
     """
     named = Named(agent_id, seen)
     return await _decided(context, caller, response, named, version_id, Verdict.APPROVE, said or VerdictIn(), key)
@@ -163,7 +164,7 @@ async def reject_version(
     seen: Seen,
     said: VerdictIn | None = None,
 ) -> VersionOut:
-    """Rejects the request for a version, which becomes a draft again."""
+    """Rejects the publication request of a version, which becomes a draft again."""
     named = Named(agent_id, seen)
     return await _decided(context, caller, response, named, version_id, Verdict.REJECT, said or VerdictIn(), key)
 
@@ -178,7 +179,7 @@ async def publish_version(
     seen: Seen,
     said: CommentIn | None = None,
 ) -> VersionOut:
-    """Publishes an approved version and makes it the current one; it deprecates nothing."""
+    """Publishes an approved version and makes it the current one; it deprecates no other version."""
     actor, named = actor_of(context, caller), Named(agent_id, seen)
     comment = said.comment if said else ""
     agent = await versions.publish_version(context.database, actor, named, version_id, comment)
@@ -195,7 +196,7 @@ async def deprecate_version(
     seen: Seen,
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
-    """Takes a published version out of use; it says what happens to runs in flight."""
+    """Deprecates a published version; the answer says what happens to runs in flight."""
     named = Named(agent_id, seen)
     return await _retired(context, caller, response, versions.deprecate_version, named, version_id, asked)
 
@@ -210,7 +211,7 @@ async def archive_version(
     seen: Seen,
     asked: RetirementIn | None = None,
 ) -> RetiredOut:
-    """Ends a deprecated version: it never runs again; it says what happens to runs in flight."""
+    """Archives a deprecated version, which never runs again; the answer says what happens to runs in flight."""
     named = Named(agent_id, seen)
     return await _retired(context, caller, response, versions.archive_version, named, version_id, asked)
 

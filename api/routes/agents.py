@@ -1,4 +1,4 @@
-"""The catalog: agents made, found, changed, copied and removed, and the names that lead to their versions."""
+"""Routes of the catalog: agents are created, searched, changed, cloned and removed; aliases lead to their versions."""
 
 from typing import Annotated, Any
 
@@ -53,7 +53,7 @@ def wanted_agents(
     status: Annotated[VersionStatus | None, Query(description="Agents with a version in this status")] = None,
     owner_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> AgentFilter:
-    """Which agents a query asks for."""
+    """Builds the filter of an agent list from the query parameters."""
     return AgentFilter(category, labels(tag or ()), status, owner_id)
 
 
@@ -64,7 +64,7 @@ Which = Annotated[AgentFilter, Depends(wanted_agents)]
 async def list_agents(
     caller: Reader, context: Context, which: Which, q: Question = None, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[AgentListedOut]:
-    """Agents, newest first; with a question `q` those that answer it, the best first.
+    """Lists agents, newest first; with a search query `q`, those that match it, the best match first.
 
     A page may be short although there is a next one: agents that the tenant's policy denies are passed over.
     """
@@ -90,7 +90,7 @@ async def list_agents(
 
 @router.post("", status_code=201, name="create_agent")
 async def create_agent(asked: AgentIn, caller: Creator, context: Context, response: Response) -> AgentOut:
-    """Makes an agent with a first draft, 0.1.0; a tenant has as many agents as its `max_agents` says."""
+    """Creates an agent with a first draft, 0.1.0; the tenant's `max_agents` bounds how many agents it has."""
     new = _new(asked, asked.defined)
     return _made(
         response, await agents.create_agent(context.database, actor_of(context, caller), new, context.agents.ids())
@@ -99,7 +99,7 @@ async def create_agent(asked: AgentIn, caller: Creator, context: Context, respon
 
 @router.post("/import", status_code=201, name="import_agent", openapi_extra=YAML_BODY)
 async def import_agent(request: Request, caller: Creator, context: Context, response: Response) -> AgentOut:
-    """Makes an agent from YAML (or JSON) as `.../export` writes it; its first draft has the number 0.1.0."""
+    """Creates an agent from YAML (or JSON) as `.../export` writes it; its first draft has the number 0.1.0."""
     new = imported_agent(await read_body(request))
     return _made(
         response, await agents.create_agent(context.database, actor_of(context, caller), new, context.agents.ids())
@@ -108,7 +108,7 @@ async def import_agent(request: Request, caller: Creator, context: Context, resp
 
 @router.get("/{agent_id}", name="read_agent")
 async def read_agent(agent_id: str, caller: Reader, context: Context, response: Response) -> AgentOut:
-    """One agent, by its id or its slug, with its versions; the `ETag` is for `If-Match`."""
+    """Returns one agent, named by its id or its slug, with its versions; the `ETag` is for `If-Match`."""
     return _seen(response, await agents.find_agent(context.database, actor_of(context, caller), agent_id))
 
 
@@ -116,7 +116,7 @@ async def read_agent(agent_id: str, caller: Reader, context: Context, response: 
 async def change_agent(
     agent_id: str, asked: AgentChangeIn, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> AgentOut:
-    """Changes what people are told of an agent, and its slug."""
+    """Changes an agent's name, description, category and tags, and its slug."""
     wanted = AgentChange(**asked.model_dump(exclude={"tags"}), tags=None if asked.tags is None else labels(asked.tags))
     named = Named(agent_id, seen)
     actor, reserved = actor_of(context, caller), context.agents.ids()
@@ -131,7 +131,7 @@ async def remove_agent(agent_id: str, caller: Remover, context: Context, seen: S
 
 @router.post("/{agent_id}/clone", status_code=201, name="clone_agent")
 async def clone_agent(agent_id: str, asked: CloneIn, caller: Creator, context: Context, response: Response) -> AgentOut:
-    """Makes an agent whose first draft is this one's current version, or its highest where none is published."""
+    """Clones an agent; the first draft is its current version, or its highest where none is published."""
     source = await _read_also(context, caller, agent_id)
     actor = actor_of(context, caller)
     made = await agents.clone_agent(context.database, actor, source.agent_id, _new(asked, {}), context.agents.ids())
@@ -146,7 +146,7 @@ async def diff_versions(
     before: Annotated[VersionName, Query(alias="from")] = None,
     after: Annotated[VersionName, Query(alias="to")] = None,
 ) -> DiffOut:
-    """What is different between two versions; without names, between the current one and the highest."""
+    """Compares two versions; without names, the current one with the highest."""
     agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
     first = agent.version(before) if before is not None else agent.current or agent.ordered()[-1]
     second = agent.version(after) if after is not None else agent.ordered()[0]
@@ -160,7 +160,7 @@ async def diff_versions(
 async def point_alias(
     agent_id: str, alias: str, asked: AliasIn, caller: Editor, context: Context, response: Response, seen: Seen
 ) -> AgentOut:
-    """Lets a name such as `stable` lead to a published version from now on, wherever it led before."""
+    """Points an alias such as `stable` to a published version, wherever it pointed before."""
     named = Named(agent_id, seen)
     return _seen(
         response, await agents.point_alias(context.database, actor_of(context, caller), named, alias, asked.version)
@@ -169,7 +169,7 @@ async def point_alias(
 
 @router.delete("/{agent_id}/aliases/{alias}", status_code=204, name="remove_alias")
 async def remove_alias(agent_id: str, alias: str, caller: Editor, context: Context, seen: Seen) -> None:
-    """Removes a name."""
+    """Removes an alias."""
     await agents.remove_alias(context.database, actor_of(context, caller), Named(agent_id, seen), alias)
 
 
@@ -185,7 +185,7 @@ async def roll_back(
 
 
 def etag(agent: Agent) -> str:
-    """Names the state of an agent and all of its versions."""
+    """Returns the entity tag of an agent together with all of its versions."""
     return f'"{agent.revision}"'
 
 

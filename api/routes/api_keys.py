@@ -1,4 +1,4 @@
-"""API keys of a tenant's people and service accounts."""
+"""Routes of API keys, which belong to a tenant's people and service accounts."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ Issuer = Annotated[Caller, Allowed(Permission.USER_MANAGE, of="user_id")]
 
 @router.get("", name="list_api_keys")
 async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None) -> PageOut[ApiKeyOut]:
-    """Keys, newest first; expired and revoked ones too.
+    """Lists API keys, newest first; expired and revoked ones are included.
 
     A page may be short although there is a next one: keys of users whom the tenant's policy denies are
     passed over.
@@ -50,7 +50,7 @@ async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor
 
 @router.post("", status_code=201, name="issue_api_key")
 async def issue_key(asked: ApiKeyIn, caller: Issuer, context: Context, response: Response) -> IssuedKeyOut:
-    """Issues a key. `api_key` is shown in this answer and never again, also not to whoever asks the same once more."""
+    """Issues an API key. `api_key` is in this answer only; the same request sent once more does not return it again."""
     actor = actor_of(context, caller)
     wanted = NewKey(asked.user_id, asked.name, frozenset(asked.roles), asked.expires_at, asked.metadata)
     issued = await api_keys.issue_key(context.database, actor, wanted)
@@ -61,12 +61,12 @@ async def issue_key(asked: ApiKeyIn, caller: Issuer, context: Context, response:
 
 @router.get("/{key_id}", name="read_api_key")
 async def read_key(key_id: str, caller: Manager, context: Context) -> ApiKeyOut:
-    """One key."""
+    """Returns one API key without its secret."""
     actor = actor_of(context, caller)
     return key_out(await api_keys.find_key(context.database, actor, parse_id(key_id, "api key")), actor.now)
 
 
 @router.delete("/{key_id}", status_code=204, name="revoke_api_key")
 async def revoke_key(key_id: str, caller: Manager, context: Context) -> None:
-    """Revokes a key for good, at once and everywhere; its row stays for the list."""
+    """Revokes an API key for good, at once and on every gateway; its row stays in the list."""
     await api_keys.revoke_key(context.database, actor_of(context, caller), parse_id(key_id, "api key"))

@@ -1,4 +1,4 @@
-"""Approval definitions, which the guide calls workflows: the deployment's, and those that a tenant makes."""
+"""Routes of approval definitions, which the guide calls workflows: the deployment's, and those of a tenant."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 async def list_workflows(
     caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[DefinitionOut]:
-    """Every definition that counts for the tenant, by id; each says whose it is."""
+    """Lists every definition in force for the tenant, by id; each says whether the tenant or the deployment owns it."""
     actor, after = actor_of(context, caller), parse_text(cursor)
     found = await definitions.list_definitions(context.database, actor, context.definitions, after, limit + 1)
     shown = map(definition_out, found[:limit])
@@ -41,9 +41,10 @@ async def list_workflows(
 async def create_workflow(
     document: NewDefinition, caller: Manager, context: Context, response: Response
 ) -> DefinitionOut:
-    """Makes a definition; one of the profile's of the same id counts no more.
+    """Creates an approval definition; it takes the place of the profile's definition with the same id.
 
-    A wrong one is refused with all its `problems`. Its maker must hold what an approval of its type brings about.
+    An invalid one is refused with all its `problems`. Its author must hold the rights that an approval of its type
+    grants.
     """
     actor, wanted = actor_of(context, caller), change_of(document).document
     made = await definitions.create_definition(context.database, actor, context.definitions, wanted)
@@ -53,7 +54,7 @@ async def create_workflow(
 
 @router.get("/{workflow_id}", name="read_workflow")
 async def read_workflow(workflow_id: str, caller: Manager, context: Context) -> DefinitionOut:
-    """One definition."""
+    """Returns one approval definition."""
     actor = actor_of(context, caller)
     return definition_out(await definitions.find_definition(context.database, actor, context.definitions, workflow_id))
 
@@ -64,7 +65,7 @@ async def change_workflow(
 ) -> DefinitionOut:
     """Replaces a definition of the tenant's own; open requests keep the terms that they began with.
 
-    With the `version` that was read, it is refused if somebody has changed the definition meanwhile.
+    With the `version` that was read, the change is refused if somebody has saved the definition meanwhile.
     """
     actor, change = actor_of(context, caller), change_of(document)
     return definition_out(
@@ -74,5 +75,5 @@ async def change_workflow(
 
 @router.delete("/{workflow_id}", status_code=204, name="delete_workflow")
 async def delete_workflow(workflow_id: str, caller: Manager, context: Context) -> None:
-    """Removes a definition of the tenant's own; one of the profile's of the same id counts again."""
+    """Removes a definition of the tenant's own; the profile's definition with the same id is in force again."""
     await definitions.delete_definition(context.database, actor_of(context, caller), context.definitions, workflow_id)

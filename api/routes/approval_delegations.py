@@ -1,4 +1,4 @@
-"""Who decides in the caller's place while the caller is away."""
+"""Routes of approval delegations: who decides in the caller's place during an absence."""
 
 from typing import Annotated
 
@@ -18,13 +18,13 @@ Anybody = Annotated[Caller, SignedIn]
 
 @router.get("", name="read_delegation")
 async def read(caller: Anybody, context: Context) -> DelegationOut:
-    """Who decides in the caller's place, now or later."""
+    """Returns the caller's delegation, in force now or later."""
     return delegation_out(await own_delegation(context.database, actor_of(context, caller)))
 
 
 @router.put("", name="delegate")
 async def put(caller: Anybody, context: Context, asked: DelegationIn) -> DelegationOut:
-    """Lets somebody decide in the caller's place; replaces an earlier delegation."""
+    """Delegates the caller's decisions to another user; replaces an earlier delegation."""
     require_whole(caller.principal)
     actor = actor_of(context, _person(caller))
     return delegation_out(
@@ -39,7 +39,7 @@ async def delete(caller: Anybody, context: Context) -> None:
 
 
 def _person(caller: Caller) -> Caller:
-    # A key has a part of its user's rights; a delegate would get all of them.
+    # An API key is cut to a part of its user's roles; a delegate would get all of them.
     if caller.key_id is not None:
         raise Forbidden("key_may_not", "Delegations are made by the person, not by an API key.")
     return caller

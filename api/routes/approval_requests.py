@@ -1,4 +1,4 @@
-"""Requests for approval: made, read, decided."""
+"""Routes of approval requests: create, read, decide, withdraw, reassign."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -56,7 +56,7 @@ Text = Annotated[str | None, Query(max_length=200)]
 async def list_pending(
     caller: Anybody, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[RequestOut]:
-    """Open requests that the caller may decide now, and the caller's own; newest first.
+    """Lists open requests that the caller may decide now, and the caller's own; newest first.
 
     A page may be short although there is a next one: requests that are just about to close are passed over.
     """
@@ -75,7 +75,7 @@ async def list_requests(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[RequestOut]:
-    """Requests that the caller has made or may decide, whatever became of them; all of them for auditors."""
+    """Lists requests that the caller has made or may decide, in any status; auditors see all of them."""
     run = None if run_id is None else str(run_id)
     which, wanted = RequestFilter(status, request_type, requester_id, run), Page(limit + 1, parse_place(cursor))
     listed = await requests.list_requests(context.database, actor_of(context, caller), which, wanted)
@@ -86,7 +86,7 @@ async def list_requests(
 async def create(
     asked: RequestIn, caller: Anybody, context: Context, http: HttpRequest, response: Response, key: IdempotencyKey
 ) -> RequestOut:
-    """Asks people for something, under the tenant's definition of such requests; its workflow waits for them."""
+    """Creates an approval request under the tenant's definition of its type; its workflow waits for decisions."""
     says = Deployment(context.definitions, context.agents.terms(), context.use_cases.handlers)
     wish = RequestDraft(
         asked.request_type,
@@ -110,23 +110,23 @@ async def create(
 
 @router.get("/{request_id}", name="read_request")
 async def read_request(request_id: str, caller: Anybody, context: Context) -> RequestOut:
-    """One request, for its requester, for those who may decide it and for auditors."""
+    """Returns one request, to its requester, to those who may decide it and to auditors."""
     found = await requests.find_request(context.database, actor_of(context, caller), request_id)
     return _out(context, found.approver, found.request)
 
 
 @router.get("/{request_id}/history", name="read_request_history")
 async def read_history(request_id: str, caller: Anybody, context: Context) -> HistoryOut:
-    """What has happened to a request, oldest first."""
+    """Returns the history of a request, oldest event first."""
     return history_out(list(await requests.read_history(context.database, actor_of(context, caller), request_id)))
 
 
 @router.get("/{request_id}/result", response_class=Response, responses=_RESULT, name="download_request_result")
 async def download_result(request_id: str, caller: Anybody, context: Context) -> LinesResponse:
-    """What came of an approved request, for its requester and nobody else; it is kept for seven days.
+    """Returns the result of an approved request, to its requester only; it is kept for seven days.
 
-    409 while it is not approved (`not_approved`) or still being made (`result_not_ready`), and 404 where there is
-    nothing to be had (any more).
+    409 while the request is not approved (`not_approved`) or its result is still being made (`result_not_ready`), and
+    404 where there is no result, or it is kept no more.
     """
     actor = actor_of(context, caller)
     found = await requests.find_request(context.database, actor, request_id)
@@ -150,7 +150,7 @@ async def approve(
     key: IdempotencyKey,
     said: DecisionIn | None = None,
 ) -> RequestOut:
-    """Approves what the request asks for, or, with `arguments`, the same tool call with other arguments."""
+    """Approves the request, or, with `arguments`, the same tool call with other arguments."""
     sent = said or DecisionIn()
     draft = DecisionDraft(
         Verdict.APPROVE,
@@ -173,7 +173,7 @@ async def reject(
     key: IdempotencyKey,
     said: RejectionIn | None = None,
 ) -> RequestOut:
-    """Rejects a request; the agent is told the comment."""
+    """Rejects a request; the agent receives the comment."""
     sent = said or RejectionIn()
     body = _body(sent, Verdict.REJECT)
     draft = DecisionDraft(Verdict.REJECT, sent.comment, seen=sent.content_hash, key=key, body=body)
@@ -182,21 +182,21 @@ async def reject(
 
 @router.post("/{request_id}/withdraw", name="withdraw_request")
 async def withdraw(request_id: str, caller: Anybody, context: Context, said: WithdrawalIn | None = None) -> RequestOut:
-    """Takes a request back; a run that waits for it is told so."""
+    """Withdraws a request; a run that waits for it goes on with the withdrawal as the outcome."""
     comment = (said or WithdrawalIn()).comment
     return await _changed(context, caller, request_id, ChangeDraft("withdraw", comment))
 
 
 @router.post("/{request_id}/reassign", name="reassign_request")
 async def reassign(request_id: str, caller: Anybody, context: Context, said: ReassignmentIn) -> RequestOut:
-    """Lets others decide from now on: within the definition's people and roles, or anybody for who manages policies."""
+    """Reassigns a request: within the definition's people and roles, or to anybody for who manages policies."""
     to = Deciders(tuple(said.roles or ()), tuple(said.people or ()))
     return await _changed(context, caller, request_id, ChangeDraft("reassign", said.comment, to))
 
 
 @router.post("/{request_id}/comments", name="comment_on_request", status_code=201)
 async def add_comment(request_id: str, caller: Anybody, context: Context, said: CommentIn) -> HistoryOut:
-    """Says something about a request; answers its history."""
+    """Adds a comment to a request; answers with its history."""
     actor = actor_of(context, caller)
     found = await requests.find_request(context.database, actor, request_id)
     await requests.comment(context.database, actor, found.request.approval.request_id, said.comment)
@@ -204,7 +204,7 @@ async def add_comment(request_id: str, caller: Anybody, context: Context, said: 
 
 
 async def _meant(context: GatewayContext, caller: Caller, asked: RequestIn) -> Mapping[str, object]:
-    """The payload, in which an agent is named by its id: whoever takes a slug must not inherit what is approved."""
+    """Returns the payload with an agent named by its id: whoever takes over a slug must not inherit the approval."""
     named = asked.payload.get("resource_id")
     of_agent = asked.request_type == PERMISSION_ESCALATION and asked.payload.get("resource_type") == "agent"
     if not of_agent or not isinstance(named, str):
@@ -233,7 +233,7 @@ def _body(sent: DecisionIn | RejectionIn, verdict: Verdict) -> Mapping[str, obje
 
 
 def _out(context: GatewayContext, approver: Approver, request: Request) -> RequestOut:
-    """A request as the caller sees it."""
+    """Renders a request as the caller sees it."""
     now = context.clock()
     return request_out(request, now, can_decide=may_decide(request, approver, now))
 

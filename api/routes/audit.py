@@ -1,4 +1,4 @@
-"""The audit log: looking into it, exporting it, and the anchor that an export is checked against."""
+"""Routes of the audit log: listing, export, and the anchor that an export is checked against."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -49,7 +49,7 @@ def audit_filter(
     until: Annotated[AwareDatetime | None, Query(description="Until when; that moment left out")] = None,
     key_id: Annotated[UUID | None, Query(description="By which API key")] = None,
 ) -> AuditFilter:
-    """Which events to list.
+    """Builds the filter of an audit list from the query parameters.
 
     Raises:
         Invalid: `time_invalid`.
@@ -65,7 +65,7 @@ async def list_audit_events(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[AuditEventOut]:
-    """The tenant's audit events, newest first."""
+    """Lists the tenant's audit events, newest first."""
     found = await list_events(context.database, actor_of(context, caller), which, Page(limit + 1, parse_place(cursor)))
     return page(
         PageOut[AuditEventOut],
@@ -84,7 +84,7 @@ async def export_audit_log(
         str | None, Query(max_length=200, description="An anchor, or the number of an event, to go on after")
     ] = None,
 ) -> LinesResponse:
-    """Exports the log as JSON Lines, all that is kept or what comes after a place; the export is recorded in it.
+    """Exports the audit log as JSON Lines, whole or after a position; the export is itself recorded in it.
 
     The header `Audit-Anchor` says where it must end: keep it where whoever can change the file cannot.
     """
@@ -99,7 +99,7 @@ async def export_audit_log(
 
 @router.get("/anchor", name="read_audit_anchor")
 async def read_audit_anchor(caller: Auditor, context: Context) -> AnchorOut:
-    """Where the chain ends now; an event is sealed into it within seconds."""
+    """Returns the present end of the hash chain; a new event is sealed into it within seconds."""
     return anchor_out(*await current_anchor(context.database, caller.tenant_id))
 
 

@@ -1,4 +1,4 @@
-"""Asking for a run."""
+"""Route that starts a run."""
 
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ async def execute(
     key: IdempotencyKey,
     patience: Patience,
 ) -> AcceptedOut | Response:
-    """Commits a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
+    """Stores a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
     wanted = _wanted(asked, await request.json(), key, caller)
     started = await start_run(context.run_ports, actor_of(context, caller), wanted)
     bind(run_id=started.run_id, session_id=started.session_id, agent_id=started.agent_id)

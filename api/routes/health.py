@@ -1,4 +1,4 @@
-"""Signs of life, for load balancers and for people who look for what is missing."""
+"""Routes of health and readiness, for load balancers and for whoever looks for the missing part."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,19 +18,19 @@ SECONDS = 2.0
 
 @router.get("/health", name="health")
 async def health() -> AliveOut:
-    """The process answers."""
+    """Answers while the process serves requests."""
     return AliveOut(status="alive")
 
 
 @router.get("/ready", responses={503: {"model": ReadyOut}}, name="ready")
 async def ready(context: Context, response: Response) -> ReadyOut:
-    """Whether database, Temporal and a polling worker are there; each is asked for at most two seconds."""
+    """Checks the database, Temporal and whether a worker polls; each check takes at most two seconds."""
     database, (temporal, worker) = await asyncio.gather(_asked(context.database.ping), _workflows(context))
     found = {"database": database, "temporal": temporal, "worker": worker}
     if all(part.ok for part in found.values()):
-        return ReadyOut(status="ready", context=found)
+        return ReadyOut(status="ready", parts=found)
     response.status_code = 503
-    return ReadyOut(status="not_ready", context=found)
+    return ReadyOut(status="not_ready", parts=found)
 
 
 async def _workflows(context: GatewayContext) -> tuple[PartOut, PartOut]:

@@ -1,4 +1,4 @@
-"""Who the caller is, and what they may do."""
+"""Routes of the caller's own identity and permissions."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,7 +19,7 @@ Anybody = Annotated[Caller, SignedIn]
 
 @router.get("/me", name="read_me")
 async def me(caller: Anybody) -> MeOut:
-    """The caller, with the roles and the rights that count now."""
+    """Returns the caller, with the roles and permissions in force now."""
     user = caller.user
     return MeOut(
         user_id=user.user_id,
@@ -33,7 +33,7 @@ async def me(caller: Anybody) -> MeOut:
 
 @router.get("/me/permissions", name="read_my_permissions")
 async def my_permissions(caller: Anybody, context: Context) -> MyPermissionsOut:
-    """What the caller may do now: everywhere in the tenant, on single resources, and with which of its features."""
+    """Returns the caller's permissions: in the tenant, on single resources, and the tenant's features."""
     settings = caller.principal.tenant.settings
     return MyPermissionsOut(
         roles=sorted(caller.roles),
@@ -45,7 +45,7 @@ async def my_permissions(caller: Anybody, context: Context) -> MyPermissionsOut:
 
 async def _grants(context: GatewayContext, caller: Caller) -> Sequence[MyGrantOut]:
     if caller.key_id is not None:
-        # A key is cut to its roles; a role on one resource is its user's, and would widen it.
+        # An API key is cut to its roles; its user's roles on single resources would widen it again.
         return []
     actor = actor_of(context, caller)
     return [

@@ -1,4 +1,4 @@
-"""The tenant's policy document: read, replaced as a whole, and tried out before."""
+"""Routes of the tenant's policy document: read it, replace it as a whole, try one with a dry run."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,24 +22,24 @@ Trier = Annotated[Caller, Allowed(Permission.POLICY_MANAGE, transient=True)]
 
 @router.get("", name="read_policy")
 async def read_policy(caller: Manager, context: Context) -> PolicyOut:
-    """The document that holds; an empty one of version 0 before the first was saved."""
+    """Returns the policy document in force; an empty one of version 0 before the first was saved."""
     return policy_out(await current_document(context.database, actor_of(context, caller)))
 
 
 @router.put("", name="save_policy")
 async def save_policy(document: Document, caller: Manager, context: Context) -> PolicyOut:
-    """Replaces the document, in its canonical form; it counts on every gateway within a second.
+    """Replaces the policy document, in its canonical form; every gateway applies it within a second.
 
-    A wrong one is refused with all its `problems`. What its new allow rules give, its author must hold.
+    An invalid one is refused with all its `problems`. Its author must hold what its new allow rules grant.
     """
     return policy_out(await save_document(context.database, actor_of(context, caller), document))
 
 
 @router.post("/dry-run", name="try_policy", response_model=ListOut[TriedOut])
 async def try_policy(asked: DryRunIn, caller: Trier, context: Context) -> Response:
-    """Says, with the reason of each rule, how cases are decided now and how the document would decide; saves nothing.
+    """Explains, rule by rule, how cases are decided now and how a proposed document would decide; saves nothing.
 
-    Without a document it explains the decisions of now.
+    Without a document it explains the present decisions only.
     """
     cases = [case.asked() for case in asked.cases]
     tried = await try_document(
@@ -49,5 +49,5 @@ async def try_policy(asked: DryRunIn, caller: Trier, context: Context) -> Respon
 
 
 def _written(tried: Sequence[Tried]) -> str:
-    # Case by case: written as one, everybody else would wait for it, in whatever thread it is done.
+    # Serialized case by case: one large dump holds the interpreter lock for its whole time, in whatever thread it runs.
     return f'{{"items":[{",".join(tried_out(one).model_dump_json() for one in tried)}]}}'

@@ -1,4 +1,4 @@
-"""Roles: those that every tenant has, and those that a tenant makes for itself."""
+"""Routes of roles: the system's, the deployment's, and those that a tenant creates."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -24,7 +24,7 @@ Manager = Annotated[Caller, Allowed(Permission.ROLE_MANAGE)]
 
 @router.get("", name="list_roles")
 async def list_roles(caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None) -> PageOut[RoleOut]:
-    """Every role that users of the tenant can hold, by id; each says whose it is.
+    """Lists every role that users of the tenant can hold, by id; each says who defines it.
 
     A page may be short although there is a next one: roles that the tenant's policy denies are passed over.
     """
@@ -43,7 +43,7 @@ async def list_roles(caller: Manager, context: Context, limit: Limit = 20, curso
 
 @router.post("", status_code=201, name="create_role")
 async def create_role(asked: RoleIn, caller: Manager, context: Context, response: Response) -> RoleOut:
-    """Makes a role of permissions that the caller holds."""
+    """Creates a role out of permissions that the caller holds."""
     change = RoleChange(
         description=asked.description, permissions=permissions_named(asked.permissions), metadata=asked.metadata
     )
@@ -54,13 +54,13 @@ async def create_role(asked: RoleIn, caller: Manager, context: Context, response
 
 @router.get("/{role_id}", name="read_role")
 async def read_role(role_id: str, caller: Manager, context: Context) -> RoleOut:
-    """One role."""
+    """Returns one role."""
     return role_out(await roles.find_role(context.database, actor_of(context, caller), role_id))
 
 
 @router.put("/{role_id}", name="update_role")
 async def update_role(role_id: str, asked: RoleChangeIn, caller: Manager, context: Context) -> RoleOut:
-    """Changes a role of the tenant's own; it counts from the next request on of everybody who holds it."""
+    """Changes a role of the tenant's own; it applies from the next request of everybody who holds it."""
     change = RoleChange(
         name=asked.name,
         description=asked.description,

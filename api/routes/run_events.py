@@ -1,4 +1,4 @@
-"""A run's events as they happen."""
+"""Route of a run's live event stream."""
 
 import re
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ def resume_point(
         int | None, Query(ge=0, le=LARGEST_EVENT, description="The same, for those without headers")
     ] = None,
 ) -> int:
-    """Where a stream goes on: after the header's milestone, which a browser sends by itself, or after the query's.
+    """Returns the milestone after which a stream resumes: the header's, which browsers send themselves, or the query's.
 
     Raises:
         Invalid: `last_event_id_invalid`.
@@ -41,6 +41,6 @@ def resume_point(
 async def follow_run(
     run_id: str, caller: Reader, context: Context, after: Annotated[int, Depends(resume_point)]
 ) -> EventStreamResponse:
-    """Server-sent events: durable milestones with ids, and the model's words (`token`) without. Ends with the run."""
+    """Streams server-sent events: stored milestones with ids, the model's text (`token`) without. Ends with the run."""
     run = await find_run(context, caller, run_id)
     return EventStreamResponse(RunStream(context, caller, run, after).pieces())

@@ -1,4 +1,4 @@
-"""What hangs on a run: its steps, plan, results and files."""
+"""Routes of a run's steps, plan, results and files."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -28,7 +28,7 @@ _TEXT: Documented = {200: {"content": {"text/plain": {"schema": {"type": "string
 async def list_steps(
     run_id: str, caller: Reader, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[StepOut]:
-    """The steps of a run, in order: thoughts, tool calls, observations, what they took."""
+    """Lists the steps of a run, in order: thoughts, tool calls, observations, tokens and durations."""
     after = parse_step(cursor)
     run = await find_run(context, caller, run_id)
     found = await history.read_steps(context.database, run, after, limit + 1)
@@ -38,14 +38,14 @@ async def list_steps(
 
 @router.get("/todo", name="read_todo")
 async def todo(run_id: str, caller: Reader, context: Context) -> ListOut[TodoOut]:
-    """The agent's plan as it wrote it last."""
+    """Returns the agent's plan as it wrote it last."""
     plan = await history.read_todo(context.database, await find_run(context, caller, run_id))
     return ListOut[TodoOut](items=todo_out(plan))
 
 
 @router.get("/files", name="list_files")
 async def list_files(run_id: str, caller: Reader, context: Context) -> ListOut[FileOut]:
-    """The files of the run's workspace."""
+    """Lists the files of the run's workspace."""
     files = await history.list_files(context.database, await find_run(context, caller, run_id))
     return ListOut[FileOut](
         items=[FileOut(path=file.path, size=file.size, updated_at=file.updated_at) for file in files]
@@ -54,7 +54,7 @@ async def list_files(run_id: str, caller: Reader, context: Context) -> ListOut[F
 
 @router.get("/files/{path:path}", response_class=Response, responses=_BINARY, name="read_file")
 async def read_file(run_id: str, path: str, caller: Reader, context: Context) -> Response:
-    """One file of the workspace, as it is: an agent wrote it, so no browser shall show it."""
+    """Returns one file of the workspace as an attachment: an agent wrote it, so no browser may render it."""
     run = await find_run(context, caller, run_id)
     known, content = await history.read_file(context.database, run, path)
     name = quote(known.rpartition("/")[2], safe="")
@@ -64,7 +64,7 @@ async def read_file(run_id: str, path: str, caller: Reader, context: Context) ->
 
 @router.get("/results/{step}/{call}", response_class=Response, responses=_TEXT, name="read_result")
 async def result(run_id: str, step: Number, call: Number, caller: Reader, context: Context) -> Response:
-    """A tool's whole result, of which the model may have been shown a part; with call 0 the words of the reply."""
+    """Returns a tool's whole result, of which the model may have seen an excerpt; call 0 is the text of the reply."""
     run = await find_run(context, caller, run_id)
     whole = await history.read_result(context.database, run, step, call)
     return Response(whole, media_type="text/plain")

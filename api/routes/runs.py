@@ -1,4 +1,4 @@
-"""Runs: reading them, and steering those under way."""
+"""Routes of runs: read them, and cancel, pause, resume or message those in progress."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ _Printable = r"^[ -~]{1,200}$"
 
 
 async def find_run(context: GatewayContext, caller: Caller, run_id: str) -> Run:
-    """The run, if the caller's tenant has it.
+    """Returns the run if the caller's tenant has it.
 
     Raises:
         Missing: `run_not_found`.
@@ -46,7 +46,7 @@ def run_filter(
     session_id: Annotated[str | None, Query(pattern=_Printable)] = None,
     agent_id: Annotated[str | None, Query(pattern=_Printable)] = None,
 ) -> RunFilter:
-    """Which runs to list."""
+    """Builds the filter of a run list from the query parameters."""
     return RunFilter(status=status, session_id=session_id, agent_id=agent_id)
 
 
@@ -59,11 +59,11 @@ async def list_runs(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[RunOut]:
-    """The tenant's runs, newest first.
+    """Lists the tenant's runs, newest first.
 
     A page may be short although there is a next one: sessions that the tenant's policy denies are passed over.
     """
-    # Runs of the catalog's agents stand under the agent's id, which never changes.
+    # Runs of catalog agents are stored under the agent's id: a slug may change, and another agent may take it.
     named = None if which.agent_id is None else await agent_named(context, caller.tenant_id, which.agent_id)
     wanted = RunFilter(which.status, which.session_id, named, caller.user_id if mine else None)
     found = await history.list_runs(
@@ -83,7 +83,7 @@ async def list_runs(
 
 @router.get("/{run_id}", name="read_run")
 async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
-    """One run. An answer of more than 100,000 characters is shown to there, and stands whole under `answer_result`."""
+    """Returns one run. Of an answer above 100,000 characters it has an excerpt; `answer_result` links to the whole."""
     run = await find_run(context, caller, run_id)
     whole = await history.read_answer_step(context.database, run)
     return run_out(run, context.temporal_ui, whole_answer=whole)
@@ -91,7 +91,7 @@ async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
 async def cancel_run(run_id: str, caller: Operator, context: Context) -> RunOut:
-    """Asks a run to end; its model call and its tools are told."""
+    """Requests the cancellation of a run; its model call and its tools are cancelled too."""
     run = await _find_to_steer(context, caller, run_id)
     await mark(context.database, actor_of(context, caller), run, "run.cancel")
     await control.cancel(context.control_ports, run)
@@ -100,13 +100,13 @@ async def cancel_run(run_id: str, caller: Operator, context: Context) -> RunOut:
 
 @router.post("/{run_id}/pause", status_code=202, name="pause_run")
 async def pause_run(run_id: str, caller: Operator, context: Context) -> RunOut:
-    """Holds a run before its next step."""
+    """Pauses a run before its next step."""
     return await _signal(context, caller, run_id, "pause")
 
 
 @router.post("/{run_id}/resume", status_code=202, name="resume_run")
 async def resume_run(run_id: str, caller: Operator, context: Context) -> RunOut:
-    """Lets a paused run go on."""
+    """Resumes a paused run."""
     return await _signal(context, caller, run_id, "resume")
 
 
@@ -114,14 +114,14 @@ async def resume_run(run_id: str, caller: Operator, context: Context) -> RunOut:
 async def message_run(
     run_id: str, message: MessageIn, caller: Operator, context: Context, response: Response, key: IdempotencyKey
 ) -> WordOut:
-    """Adds a message to a run; it is heard before the next step, or answers a question of the run's.
+    """Adds a message to a run; the model reads it before the next step, or it answers an open question of the run.
 
     A message answers one question: the one whose `question_id` it names (404 `question_not_found`, 409
-    `question_answered`), else the open one that has waited longest. What is said while no question is open answers
-    none.
+    `question_answered`), else the open one that has waited longest. A message that is sent while no question is open
+    answers none.
 
-    Only the run's owner may: a run acts with its owner's rights, and words steer it. Others who may read the run are
-    answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
+    Only the run's owner may: a run acts with its owner's rights, and a message steers it. Others who may read the run
+    are answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
     saying = Saying(
@@ -143,7 +143,7 @@ async def message_run(
 
 
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:
-    """The run, if it is the caller's own or one that they may read: the answer shows it."""
+    """Returns the run if it is the caller's own or one that the caller may read: the answer of the route shows it."""
     run = await find_run(context, caller, run_id)
     own = run.brief.user_id == caller.user_id
     if own or await may(context, caller, Permission.SESSION_READ, run.brief.session_id):

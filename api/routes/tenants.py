@@ -1,4 +1,4 @@
-"""Tenants, for whoever runs the platform; an administrator of a tenant sees and names the own one."""
+"""Routes of tenants, for the platform's operator; an administrator of a tenant reads and changes the own one."""
 
 from contextlib import suppress
 from typing import Annotated, Literal
@@ -30,7 +30,7 @@ DrainSeconds = Annotated[
 async def list_tenants(
     caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[TenantOut]:
-    """Tenants by id: all for the platform's operator, the own one for others."""
+    """Lists tenants by id: all for the platform's operator, the own one for others."""
     found = await settings.list_tenants(context.database, actor_of(context, caller), parse_text(cursor), limit + 1)
     shown = map(tenant_out, found[:limit])
     return page(PageOut[TenantOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.tenant_id))
@@ -38,7 +38,7 @@ async def list_tenants(
 
 @router.post("", status_code=201, name="create_tenant")
 async def create_tenant(asked: TenantIn, caller: Manager, context: Context, response: Response) -> TenantOut:
-    """Makes a tenant; only the platform's operator may."""
+    """Creates a tenant; only the platform's operator may."""
     made = await settings.create_tenant(
         context.database, context.database, actor_of(context, caller), asked.tenant_id, _change(asked)
     )
@@ -48,13 +48,13 @@ async def create_tenant(asked: TenantIn, caller: Manager, context: Context, resp
 
 @router.get("/{tenant_id}", name="read_tenant")
 async def read_tenant(tenant_id: str, caller: Manager, context: Context) -> TenantOut:
-    """One tenant."""
+    """Returns one tenant."""
     return tenant_out(await settings.find_tenant(context.database, actor_of(context, caller), tenant_id))
 
 
 @router.put("/{tenant_id}", name="change_tenant")
 async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, context: Context) -> TenantOut:
-    """Changes a tenant; limits and the switch are the operator's, name, metadata and `ip_allow_list` its own."""
+    """Changes a tenant; limits and `active` are the operator's, name, metadata and `ip_allow_list` also its own."""
     changed = await settings.change_tenant(context.database, actor_of(context, caller), tenant_id, _change(asked))
     return tenant_out(changed)
 
@@ -68,11 +68,11 @@ async def delete_tenant(
     runs: RunsFate = "cancel",
     drain_seconds: DrainSeconds = None,
 ) -> DeletionOut:
-    """Deletes a tenant with all that it has; only the platform's operator may.
+    """Deletes a tenant with all its data; only the platform's operator may.
 
-    Nobody of the tenant gets in any more from now on. Its runs are cancelled, or are drained: they go on, and those
-    that have not ended in time are cancelled. Then its rows are erased, the audit log last. Asking again finds the
-    same deletion, and lets one go on whose workflow was ended from outside. The id is not given again.
+    From now on every credential of the tenant is refused. Its runs are cancelled, or are drained: they go on, and those
+    that have not ended in time are cancelled. Then its rows are erased, the audit log last. The same request sent again
+    finds the same deletion, and restarts one whose workflow was terminated from outside. The id is not given again.
     """
     if (runs == "drain") != (drain_seconds is not None):
         raise Invalid("drain_invalid", "`drain_seconds` goes with `runs=drain`, and with that alone.")
@@ -81,7 +81,7 @@ async def delete_tenant(
         context.database, context.database, actor_of(context, caller), wish
     )
     if not deletion.is_done:
-        # When Temporal does not answer, the sweeper starts it later.
+        # The deletion is committed: when Temporal does not answer, the sweeper starts its workflow later.
         with suppress(Unavailable):
             await context.workflow_client.tenants.start_deletion(deletion.order.tenant_id)
     response.headers["location"] = deletion_path(deletion.order.tenant_id)
@@ -90,7 +90,7 @@ async def delete_tenant(
 
 @router.get("/{tenant_id}/deletion", name="read_tenant_deletion")
 async def read_tenant_deletion(tenant_id: str, caller: Manager, context: Context) -> DeletionOut:
-    """The report of a tenant's deletion, as far as it has come; for the platform's operator. It outlives the tenant."""
+    """Returns the progress report of a tenant's deletion, to the platform's operator. It outlives the tenant."""
     return deletion_out(await deletion_requests.find_deletion(context.database, actor_of(context, caller), tenant_id))
 
 

@@ -1,4 +1,4 @@
-"""People and service accounts of a tenant, and their roles on one resource.
+"""Routes of a tenant's people and service accounts, and of their roles on single resources.
 
 An id is whatever the identity provider says, slashes included (`repo:acme/web`), so it may span a path's segments.
 """
@@ -41,7 +41,7 @@ async def list_users(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[UserOut]:
-    """Users by id, deactivated ones too.
+    """Lists users by id, deactivated ones included.
 
     A page may be short although there is a next one: users whom the tenant's policy denies are passed over.
     """
@@ -61,24 +61,24 @@ async def list_users(
 
 @router.post("", status_code=201, name="create_user")
 async def create_user(asked: UserIn, caller: Manager, context: Context, response: Response) -> UserOut:
-    """Makes a person ahead of their first token, or a service account."""
+    """Creates a person ahead of their first token, or a service account."""
     wanted = NewUser(asked.kind, asked.user_id, asked.username, asked.email, frozenset(asked.roles), asked.attributes)
     made = await users.create_user(context.database, actor_of(context, caller), wanted)
     response.headers["location"] = _path(made.user_id)
     return user_out(made, context.clock())
 
 
-# Before the routes of users: an id may have slashes, so theirs would take these too.
+# Registered before the routes of users: an id may hold slashes, so `/users/{user_id:path}` would match these too.
 @router.get("/{user_id:path}/grants", name="list_grants")
 async def list_grants(user_id: str, caller: Manager, context: Context) -> ListOut[GrantOut]:
-    """The roles that a user holds on single resources."""
+    """Lists the roles that a user holds on single resources."""
     found = await resource_roles.list_grants(context.database, actor_of(context, caller), user_id)
     return ListOut[GrantOut].model_construct(items=[grant_out(grant) for grant in found])
 
 
 @router.post("/{user_id:path}/grants", status_code=201, name="grant_role")
 async def grant_role(user_id: str, asked: GrantIn, caller: Manager, context: Context, response: Response) -> GrantOut:
-    """Gives a user a role on one resource; an agent of the catalog may be named by its slug, and is kept by its id."""
+    """Grants a user a role on one resource; a catalog agent may be named by its slug, and is stored by its id."""
     resource_id = await _named(context, caller, asked.resource_type, asked.resource_id)
     grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
     await resource_roles.grant_role(context.database, actor_of(context, caller), grant)
@@ -95,7 +95,7 @@ async def withdraw_role(
     caller: Manager,
     context: Context,
 ) -> None:
-    """Takes a role on one resource back, which is named as when it was given."""
+    """Revokes a role on one resource, which is named as it was for the grant."""
     known_id = await _named(context, caller, resource_type, resource_id)
     grant = ResourceGrant(user_id, role_id, resource_type, known_id)
     await resource_roles.withdraw_role(context.database, actor_of(context, caller), grant)
@@ -103,7 +103,7 @@ async def withdraw_role(
 
 @router.get("/{user_id:path}", name="read_user")
 async def read_user(user_id: str, caller: Manager, context: Context) -> UserOut:
-    """One user."""
+    """Returns one user."""
     return user_out(await users.find_user(context.database, actor_of(context, caller), user_id), context.clock())
 
 
@@ -120,9 +120,9 @@ async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, contex
 
 @router.delete("/{user_id:path}", status_code=204, name="deactivate_user")
 async def deactivate_user(user_id: str, caller: Manager, context: Context) -> None:
-    """Deactivates a user, which ends what their tokens, API keys and runs may do.
+    """Deactivates a user: their tokens and API keys are refused, and their runs may do nothing more.
 
-    The row stays, because runs, requests and the audit log name it; `active: true` gives the rights back.
+    The row stays, because runs, requests and the audit log name it; `active: true` restores the rights.
     """
     await users.deactivate_user(context.database, actor_of(context, caller), user_id)
 

@@ -1,4 +1,4 @@
-"""Webhooks of a tenant, and the log of what was sent to each."""
+"""Routes of a tenant's webhooks, and of the deliveries that were sent to each."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -38,7 +38,7 @@ Manager = Annotated[Caller, Allowed(Permission.POLICY_MANAGE)]
 async def list_webhooks(
     caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[WebhookOut]:
-    """Webhooks, newest first, without their secrets; the deployment's own, of its profile, are not among them."""
+    """Lists webhooks, newest first, without their secrets; those of the deployment's profile are not included."""
     wanted = Page(limit + 1, parse_place(cursor))
     found = await endpoints.list_webhooks(context.database, actor_of(context, caller), wanted)
     return page(
@@ -52,7 +52,7 @@ async def list_webhooks(
 
 @router.post("", status_code=201, name="create_webhook")
 async def create_webhook(asked: WebhookIn, caller: Manager, context: Context, response: Response) -> ShownWebhookOut:
-    """Makes a webhook. `secret` is shown in this answer and never again."""
+    """Creates a webhook. `secret` is in this answer only."""
     actor, wanted = actor_of(context, caller), asked.wanted()
     shown = await endpoints.create_webhook(context.database, actor, context.webhook_urls, wanted, context.definitions)
     response.headers["location"] = _path(shown.webhook.webhook_id)
@@ -61,7 +61,7 @@ async def create_webhook(asked: WebhookIn, caller: Manager, context: Context, re
 
 @router.get("/{webhook_id}", name="read_webhook")
 async def read_webhook(webhook_id: str, caller: Manager, context: Context) -> WebhookOut:
-    """One webhook, without its secret."""
+    """Returns one webhook, without its secret."""
     return webhook_out(await endpoints.find_webhook(context.database, actor_of(context, caller), _id(webhook_id)))
 
 
@@ -77,13 +77,13 @@ async def change_webhook(webhook_id: str, asked: WebhookChangeIn, caller: Manage
 
 @router.delete("/{webhook_id}", status_code=204, name="delete_webhook")
 async def delete_webhook(webhook_id: str, caller: Manager, context: Context) -> None:
-    """Removes a webhook with its secret; what waits for another attempt is not sent any more."""
+    """Removes a webhook with its secret; deliveries that wait for another attempt are not sent any more."""
     await endpoints.delete_webhook(context.database, actor_of(context, caller), _id(webhook_id))
 
 
 @router.post("/{webhook_id}/rotate", name="rotate_webhook_secret")
 async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, context: Context) -> ShownWebhookOut:
-    """Gives the webhook another secret, shown in this answer and never again; the old one counts for a while yet."""
+    """Replaces the webhook's secret, which is in this answer only; the old one stays valid for the overlap."""
     actor = actor_of(context, caller)
     shown = await endpoints.rotate_secret(context.database, actor, _id(webhook_id), asked.secret, asked.overlap)
     return shown_out(shown)
@@ -91,7 +91,7 @@ async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, con
 
 @router.post("/{webhook_id}/test", status_code=202, name="test_webhook")
 async def test_webhook(webhook_id: str, caller: Manager, context: Context, response: Response) -> DeliveryOut:
-    """Sends a `test` event, once; the delivery's own address says what came of it."""
+    """Sends a `test` event, once; the result is read at the delivery's own address."""
     sent = await delivery_log.send_test(context.database, actor_of(context, caller), _id(webhook_id))
     return await _sent(sent, caller, context, response)
 
@@ -100,7 +100,7 @@ async def test_webhook(webhook_id: str, caller: Manager, context: Context, respo
 async def list_deliveries(
     webhook_id: str, caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[DeliveryOut]:
-    """What was sent to the webhook, newest first, with every attempt."""
+    """Lists the webhook's deliveries, newest first, with every attempt."""
     wanted, actor = Page(limit + 1, parse_place(cursor)), actor_of(context, caller)
     found = await delivery_log.list_deliveries(context.database, actor, _id(webhook_id), wanted)
     return page(
@@ -114,7 +114,7 @@ async def list_deliveries(
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}", name="read_delivery")
 async def read_delivery(webhook_id: str, delivery_id: str, caller: Manager, context: Context) -> DeliveryOut:
-    """One delivery with every attempt."""
+    """Returns one delivery with every attempt."""
     actor, which = actor_of(context, caller), (_id(webhook_id), parse_id(delivery_id, "delivery"))
     return delivery_out(await delivery_log.find_delivery(context.database, actor, *which))
 
@@ -129,7 +129,7 @@ async def redeliver(
 
 
 async def _sent(delivery: Delivery, caller: Caller, context: GatewayContext, response: Response) -> DeliveryOut:
-    # When Temporal does not answer, the delivery is started later.
+    # The delivery is committed: when Temporal does not answer, the sweeper starts its workflow later.
     with suppress(Unavailable):
         await context.workflow_client.deliveries.start(caller.tenant_id, delivery.delivery_id, delivery.what.event)
     response.headers["location"] = f"{_path(delivery.webhook_id)}/deliveries/{delivery.delivery_id}"

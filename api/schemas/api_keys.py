@@ -1,4 +1,4 @@
-"""API keys as they travel over HTTP; the secret travels once."""
+"""API keys in requests and responses; the secret is in the response of its creation only."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _DAY_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
 
 def _rfc_3339(value: object) -> object:
-    # Without this a number, also one in a text, would be taken for seconds since 1970.
+    # Without this check pydantic takes a number, also one in a string, for seconds since 1970.
     if value is None or (isinstance(value, str) and _DAY_AND_TIME.match(value)):
         return value
     raise ValueError("a time is a text as in RFC 3339, with a time zone: 2030-01-31T12:00:00Z")
@@ -24,14 +24,15 @@ Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc_3339)]
 
 
 class ApiKeyIn(BaseModel):
-    """A key to be issued.
+    """An API key to be issued.
 
     Attributes:
-        name: For people.
-        roles: What it is cut to; it never allows more than you may do now, nor more than its user may do at its use.
+        name: A name for people.
+        roles: The roles that bound it; it never allows more than you may do now, nor more than its user may do when it
+            is used.
         user_id: The person or service account on whose behalf it acts; yourself when left out.
         expires_at: From when it is no longer accepted, RFC 3339; at most, and when left out, 366 days away.
-        metadata: Facts that the product keeps and does not read.
+        metadata: Data that the product stores and does not interpret.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -44,7 +45,7 @@ class ApiKeyIn(BaseModel):
 
 
 class ApiKeyOut(BaseModel):
-    """A key as it is kept.
+    """An API key without its secret.
 
     Attributes:
         user_id: On whose behalf it acts.
@@ -67,7 +68,7 @@ class ApiKeyOut(BaseModel):
 
 
 class IssuedKeyOut(ApiKeyOut):
-    """A key that was just issued.
+    """An API key that was just issued, with its secret.
 
     Attributes:
         api_key: The secret itself, sent now and never again: send it as `X-API-Key`, or as a bearer token.
@@ -77,7 +78,7 @@ class IssuedKeyOut(ApiKeyOut):
 
 
 def key_out(key: ApiKey, now: datetime) -> ApiKeyOut:
-    """The key as it is sent."""
+    """Renders an API key."""
     return ApiKeyOut.model_construct(
         key_id=key.key_id,
         user_id=key.user_id,
@@ -95,5 +96,5 @@ def key_out(key: ApiKey, now: datetime) -> ApiKeyOut:
 
 
 def issued_out(key: ApiKey, plaintext: str, now: datetime) -> IssuedKeyOut:
-    """The key with its secret."""
+    """Renders an API key with its secret."""
     return IssuedKeyOut(**key_out(key, now).model_dump(), api_key=plaintext)

@@ -1,4 +1,4 @@
-"""Approval definitions as they travel over HTTP."""
+"""Approval definitions in requests and responses."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -84,13 +84,13 @@ _READ_BACK = {"version": {"type": "integer", "minimum": 1}} | {name: {} for name
 _SENT = {"type": "object", "properties": {**_PROPERTIES, **_READ_BACK}, "additionalProperties": False}
 _DOCUMENT = dict[str, JsonValue]
 NewDefinition = Annotated[_DOCUMENT, WithJsonSchema({**_SENT, "required": ["workflow_id", "name", "request_type"]})]
-"""A whole definition, also as it was read; what is only told is passed over."""
+"""A whole definition, also as a response had it; members that only responses have are ignored."""
 ChangedDefinition = Annotated[_DOCUMENT, WithJsonSchema({**_SENT, "required": ["name", "request_type"]})]
-"""The same, with the `version` that its author has seen, and an id that the path names already."""
+"""A whole definition with the `version` that its author has read; the path names the id, so the body may omit it."""
 
 
 class TimedActionOut(BaseModel):
-    """Something that happens to a request by itself."""
+    """An action so many hours after the opening: remind approvers, admit further ones, or reassign."""
 
     after_hours: int | float
     do: Literal["remind", "widen", "reassign"]
@@ -102,10 +102,10 @@ class DefinitionOut(BaseModel):
     """An approval definition.
 
     Attributes:
-        source: Whose it is: the tenant's own, or the deployment's profile's, which is not changed here.
-        version: How often it was saved; 0 for the profile's.
-        created_at: When it was made; null for the profile's.
-        updated_at: When it was saved last; null for the profile's.
+        source: Its owner: the tenant, or the deployment's profile, which is not changed here.
+        version: The number of times that it was saved; 0 for the profile's.
+        created_at: The time at which it was created; null for the profile's.
+        updated_at: The time at which it was last saved; null for the profile's.
     """
 
     workflow_id: str
@@ -138,7 +138,7 @@ class DefinitionOut(BaseModel):
 
 
 def definition_out(definition: Definition) -> DefinitionOut:
-    """The definition as it is sent."""
+    """Renders an approval definition."""
     return DefinitionOut.model_validate(
         {
             **as_document(definition),
@@ -151,7 +151,7 @@ def definition_out(definition: Definition) -> DefinitionOut:
 
 
 def change_of(document: Mapping[str, JsonValue]) -> DefinitionChange:
-    """A changed definition as the use case takes it; what a reader was told besides the document is passed over.
+    """Parses a changed definition; members that only responses have are ignored.
 
     Raises:
         Invalid: `definition_invalid` for a version that is no number.
@@ -159,6 +159,6 @@ def change_of(document: Mapping[str, JsonValue]) -> DefinitionChange:
     version = document.get("version")
     if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
         raise Invalid("definition_invalid", "A version is a whole number; leave it out to replace whichever there is.")
-    # What was not set is sent as null, which would be a schema that is none.
+    # A response has null for a schema that is not set, and null is no JSON Schema.
     left_out = _ONLY_TOLD | {"version"} | ({"payload_schema"} if document.get("payload_schema") is None else set())
     return DefinitionChange({name: value for name, value in document.items() if name not in left_out}, version)

@@ -1,4 +1,4 @@
-"""Delegations as they travel over HTTP."""
+"""Approval delegations in requests and responses."""
 
 from datetime import datetime
 from typing import Annotated
@@ -9,12 +9,12 @@ from taskforce.core.domain.approvals.records import Delegation
 
 
 class DelegationIn(BaseModel):
-    """Who shall decide in the caller's place, and how long.
+    """A delegation of the caller's decisions to another user, for a time.
 
     Attributes:
-        delegate_id: Who.
-        since: From when on; left out, from now on.
-        until: Until when.
+        delegate_id: The user who decides in the caller's place.
+        since: The beginning; left out, now.
+        until: The end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,7 +25,7 @@ class DelegationIn(BaseModel):
 
 
 class DelegationOut(BaseModel):
-    """Who decides in somebody's place, and how long."""
+    """A delegation of somebody's decisions to another user."""
 
     user_id: str
     delegate_id: str
@@ -34,7 +34,7 @@ class DelegationOut(BaseModel):
 
 
 def delegation_out(delegation: Delegation) -> DelegationOut:
-    """A delegation as its maker sees it."""
+    """Renders a delegation for its owner."""
     return DelegationOut(
         user_id=delegation.user_id,
         delegate_id=delegation.delegate_id,

@@ -1,4 +1,4 @@
-"""Requests for approval as they travel over HTTP."""
+"""Approval requests in requests and responses."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -18,11 +18,11 @@ class _Said(BaseModel):
 
 
 class DecisionIn(_Said):
-    """What an approver adds to the verdict.
+    """An approval, with what the approver adds to it.
 
     Attributes:
-        comment: Why.
-        content_hash: What the approver was shown; a decision on something else is refused.
+        comment: The reason.
+        content_hash: The hash of the content that the approver was shown; a decision on other content is refused.
         arguments: The arguments of the tool call that the approver approves instead; earlier approvals count no more.
         for_run: Whether the tool needs no further approval in this run; all who approve must say so.
     """
@@ -34,31 +34,31 @@ class DecisionIn(_Said):
 
 
 class RejectionIn(_Said):
-    """What an approver adds to a rejection; the agent is told the comment."""
+    """A rejection; the agent receives the comment."""
 
     comment: Comment = ""
     content_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class CommentIn(_Said):
-    """What somebody says about a request."""
+    """A comment on a request."""
 
     comment: Annotated[str, Field(min_length=1, max_length=MAX_COMMENT)]
 
 
 class WithdrawalIn(_Said):
-    """Why somebody takes a request back."""
+    """A withdrawal of a request, with its reason."""
 
     comment: Comment = ""
 
 
 class ReassignmentIn(_Said):
-    """Who shall decide from now on.
+    """A reassignment of a request to other approvers.
 
     Attributes:
-        roles: Whoever holds one of these roles.
-        people: People by id.
-        comment: Why.
+        roles: Roles, each of whose holders may decide.
+        people: User ids of people who may decide.
+        comment: The reason.
     """
 
     roles: Names = []
@@ -73,16 +73,16 @@ class ReassignmentIn(_Said):
 
 
 class RequestIn(_Said):
-    """What is asked for.
+    """A new approval request.
 
     Attributes:
-        request_type: What kind of request it is; the tenant has a definition of it.
-        title: For lists.
-        description: Why it is asked for.
-        resource_type: What kind of thing it is about.
-        resource_id: Which one.
-        payload: Exactly what is asked for; it fits the definition's schema, if that has one.
-        workflow_id: The definition, where there are several of the type.
+        request_type: The type of the request, for which the tenant has a definition.
+        title: The title in lists.
+        description: The reason of the request.
+        resource_type: The kind of resource that it is about.
+        resource_id: The id of that resource.
+        payload: Exactly what is requested; it matches the definition's schema, if that has one.
+        workflow_id: The id of the definition, where the type has several.
     """
 
     request_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -95,11 +95,11 @@ class RequestIn(_Said):
 
 
 class DecisionOut(BaseModel):
-    """One person's word.
+    """One person's decision.
 
     Attributes:
-        on_behalf_of: Who was away.
-        content_hash: What it was about.
+        on_behalf_of: The absent approver whom a delegate stood in for.
+        content_hash: The hash of the content that was decided on.
     """
 
     approver_id: str
@@ -112,7 +112,7 @@ class DecisionOut(BaseModel):
 
 
 class HappeningOut(BaseModel):
-    """One thing that happened to a request."""
+    """One event in the history of a request."""
 
     kind: str
     actor_id: str
@@ -122,24 +122,24 @@ class HappeningOut(BaseModel):
 
 
 class HistoryOut(BaseModel):
-    """What has happened to a request, oldest first."""
+    """The history of a request, oldest event first."""
 
     items: list[HappeningOut]
 
 
 class RequestOut(BaseModel):
-    """A request for approval.
+    """An approval request.
 
     Attributes:
-        payload: Exactly what was asked for, and the agent's reason.
-        edited: What is asked for since an approver has changed it.
-        content_hash: SHA-256 over what is asked for now: an approval counts for nothing else.
+        payload: Exactly what was requested, and the agent's reason.
+        edited: What is requested since an approver has changed the arguments.
+        content_hash: SHA-256 over what is requested now: an approval counts for this content only.
         run_id: The run that waits for it, if one does.
-        workflow_id: The definition that it began with.
+        workflow_id: The id of the definition that it began with.
         allowed_roles: Roles that decide it now.
         allowed_people: People who decide it now.
         for_run: Whether the approval holds for the tool for the rest of the run.
-        next_action: What happens by itself next, if anything does before it expires.
+        next_action: The next timed action, if there is one before it expires.
         can_decide: Whether the caller may decide it now.
     """
 
@@ -176,11 +176,11 @@ class RequestOut(BaseModel):
 
 
 def request_out(request: Request, now: datetime, *, can_decide: bool) -> RequestOut:
-    """A request as a caller sees it.
+    """Renders an approval request for a caller.
 
     Args:
         request: The row.
-        now: The time: a quorum that is reached shows before its workflow has closed the row.
+        now: The time, UTC: a quorum that is reached shows before its workflow has closed the row.
         can_decide: Whether this caller may decide it now.
     """
     approval, terms = request.approval, request.approval.terms
@@ -231,7 +231,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
 
 
 def history_out(happenings: list[HistoryEntry]) -> HistoryOut:
-    """The history of a request as a caller sees it."""
+    """Renders the history of a request for a caller."""
     return HistoryOut(
         items=[
             HappeningOut(kind=one.kind, actor_id=one.actor_id, comment=one.comment, data=dict(one.data), at=one.at)

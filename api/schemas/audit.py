@@ -1,4 +1,4 @@
-"""The audit log as it travels over HTTP."""
+"""Audit events and anchors in responses."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,14 +11,14 @@ from taskforce.core.domain.audit.events import AuditRecord
 
 
 class AuditEventOut(BaseModel):
-    """Who did, or tried, what, on what, and how it ended.
+    """An audit event: who did, or attempted, which action on which resource, and its outcome.
 
     Attributes:
-        actor_id: Who: a person, a service account, `agent:<id>` or `system`.
-        on_behalf_of: For whom an agent acted.
-        channel: Through what: `api` or `worker`, for example.
-        key_id: The API key that spoke, if it was one.
-        details: Further facts, such as what it was before and after; what was too large is cut, and says so.
+        actor_id: The actor: a person, a service account, `agent:<id>` or `system`.
+        on_behalf_of: The user for whom an agent acted.
+        channel: Where it came through: `api` or `worker`, for example.
+        key_id: The id of the API key, if one was used.
+        details: Further facts, such as values before and after; what was too large is cut, and marked so.
     """
 
     audit_id: str
@@ -37,13 +37,13 @@ class AuditEventOut(BaseModel):
 
 
 class AnchorOut(BaseModel):
-    """Where the chain of the tenant's log ends now: everything before it is bound by its hash.
+    """The present end of the hash chain of the tenant's log: its hash binds every event before it.
 
     Attributes:
         seq: The number of the last event in the chain; 0 when nothing was ever sealed.
         hash: Its hash.
-        anchor: All of it as the text that `taskforce audit verify --anchor` takes.
-        at: The time of that event; null when it is kept no more, or there was none.
+        anchor: Sequence number and hash as the text that `taskforce audit verify --anchor` takes.
+        at: The time of that event; null when the event is kept no more, or there was none.
     """
 
     tenant_id: str
@@ -54,10 +54,10 @@ class AnchorOut(BaseModel):
 
 
 def audit_event_out(record: AuditRecord) -> AuditEventOut:
-    """The event as it is sent."""
+    """Renders an audit event."""
     return AuditEventOut.model_construct(**asdict(record))
 
 
 def anchor_out(anchor: Anchor, at: datetime | None) -> AnchorOut:
-    """The anchor as it is sent."""
+    """Renders an anchor."""
     return AnchorOut(tenant_id=anchor.tenant_id, seq=anchor.seq, hash=anchor.hash, anchor=str(anchor), at=at)

@@ -1,4 +1,4 @@
-"""The catalog's agents and versions as they travel over HTTP."""
+"""Agents and versions of the catalog in requests and responses."""
 
 import json
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ class _Asked(BaseModel):
 
 
 class CloneIn(_Asked):
-    """A copy; what is left out is as in the agent that is copied, but the owner is the caller.
+    """A clone of an agent; what is left out is taken from the original, except that the caller is the owner.
 
     Attributes:
-        name: For people.
-        slug: For addresses; derived from the name when left out.
-        category: An empty one is none.
+        name: A name for people.
+        slug: The name in URLs; derived from `name` when left out.
+        category: The category; an empty one removes it.
     """
 
     name: Name
@@ -55,10 +55,10 @@ class AgentIn(CloneIn):
     """A new agent; its first version is a draft with the number 0.1.0.
 
     Attributes:
-        name: For people.
-        slug: For addresses; derived from the name when left out.
-        owner_id: Who answers for it; the caller when left out.
-        definition: What the agent is. A draft takes any; its `problems` say what keeps it from being submitted.
+        name: A name for people.
+        slug: The name in URLs; derived from `name` when left out.
+        owner_id: The user who is responsible for it; the caller when left out.
+        definition: The agent's definition. A draft takes any; its `problems` say what keeps it from being submitted.
         initial_definition: The same, by the name that Python's `create_agent` has for it.
     """
 
@@ -76,12 +76,12 @@ class AgentIn(CloneIn):
 
     @property
     def defined(self) -> Document:
-        """What the agent is, by whichever name it came."""
+        """Returns the definition, from whichever of its two members was sent."""
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
 
 class AgentChangeIn(_Asked):
-    """What shall be different; what is left out stays as it is, and an empty category is none."""
+    """Changes of an agent; what is left out stays as it is, and an empty category removes it."""
 
     name: Name | None = None
     slug: Slug | None = None
@@ -92,10 +92,10 @@ class AgentChangeIn(_Asked):
 
 
 class VersionIn(_Asked):
-    """A new version, a draft.
+    """A new version, as a draft.
 
     Attributes:
-        version_number: As Semantic Versioning writes it; none that is there already.
+        version_number: A number of Semantic Versioning that the agent does not have yet.
     """
 
     version_number: Number
@@ -104,7 +104,7 @@ class VersionIn(_Asked):
 
 
 class VersionChangeIn(_Asked):
-    """What shall be different about a draft; what is left out stays as it is."""
+    """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
     definition: Document | None = None
@@ -112,40 +112,40 @@ class VersionChangeIn(_Asked):
 
 
 class CommentIn(_Asked):
-    """What somebody says to what they do."""
+    """A comment on a transition of a version."""
 
     comment: Comment = ""
 
 
 class VerdictIn(CommentIn):
-    """A word on a version.
+    """A decision on a version.
 
     Attributes:
-        config_hash: That of the version as it was shown; anything else is not decided on.
+        config_hash: The hash of the version as it was shown; a decision on other content is refused.
     """
 
     config_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class RollbackIn(CommentIn):
-    """A way back.
+    """A rollback to an earlier version.
 
     Attributes:
-        version: Id or number of a published version; without it, that which was published before the current one.
+        version: Id or number of a published version; left out, the one that was published before the current one.
     """
 
     version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
 class RetirementIn(_Asked):
-    """How a version is taken out of use.
+    """A deprecation or archival of a version.
 
     Attributes:
-        in_flight: What happens to its open runs: `finish` and `drain` let them go on, `cancel` cancels them. After
+        in_flight: The treatment of its open runs: `finish` and `drain` let them go on, `cancel` cancels them. After
             `finish` a deprecated version can still be started by its number; with `drain` a version with open runs is
             not archived.
         release: Remove the aliases that point to it, and leave the agent without a current version if need be.
-        comment: Why.
+        comment: The reason.
     """
 
     in_flight: Annotated[InFlight, Field(strict=False)] = InFlight.FINISH
@@ -154,20 +154,20 @@ class RetirementIn(_Asked):
 
 
 class AliasIn(_Asked):
-    """Where a name shall lead: id or number of a published version."""
+    """The target of an alias: id or number of a published version."""
 
     version: Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class ProblemOut(BaseModel):
-    """One thing that is wrong with a definition, and where."""
+    """A problem of a definition, with its place."""
 
     path: str
     problem: str
 
 
 class TransitionOut(BaseModel):
-    """One step of a version's life."""
+    """A transition between two states of a version."""
 
     was: VersionStatus
     now: VersionStatus
@@ -177,12 +177,12 @@ class TransitionOut(BaseModel):
 
 
 class VersionListedOut(BaseModel):
-    """A version, without what it defines.
+    """A version in a list, without its definition.
 
     Attributes:
-        allowed: Where it can go from here.
-        draining: Whether no new runs of it are started.
-        request_id: The request for its publication that was opened last.
+        allowed: The states that it can change to.
+        draining: Whether new runs of it are refused while open ones finish.
+        request_id: The id of its latest publication request.
         config_hash: SHA-256 over its definition's canonical JSON (RFC 8785).
     """
 
@@ -199,11 +199,11 @@ class VersionListedOut(BaseModel):
 
 
 class VersionOut(VersionListedOut):
-    """A version.
+    """A version with its definition.
 
     Attributes:
         problems: What keeps a draft from being submitted; empty for all else.
-        transitions: Each step of its life, oldest first.
+        transitions: Its transitions, oldest first.
     """
 
     agent_id: str
@@ -213,12 +213,12 @@ class VersionOut(VersionListedOut):
 
 
 class AgentListedOut(BaseModel):
-    """An agent as lists show it.
+    """An agent in a list.
 
     Attributes:
         current_version: The number of the version that runs when nobody names one.
         latest_version: The highest number that it has.
-        rank: How well it answers a question; 0 without one.
+        rank: How well it matches the search query; 0 without one.
     """
 
     agent_id: str
@@ -242,7 +242,7 @@ class AgentOut(BaseModel):
 
     Attributes:
         current_version: The number of the version that runs when nobody names one.
-        aliases: Names that lead to versions, with the versions' numbers.
+        aliases: Its aliases, each with the number of the version that it points to.
     """
 
     agent_id: str
@@ -261,11 +261,11 @@ class AgentOut(BaseModel):
 
 
 class RetiredOut(BaseModel):
-    """A version that was taken out of use.
+    """A version that was deprecated or archived.
 
     Attributes:
         open_runs: Open runs of it at that moment.
-        cancelled_runs: How many of them were asked to end.
+        cancelled_runs: The number of those for which cancellation was requested.
     """
 
     version: VersionOut
@@ -274,7 +274,7 @@ class RetiredOut(BaseModel):
 
 
 class ChangeOut(BaseModel):
-    """One difference; `path` is a JSON pointer into the definition."""
+    """One difference between two definitions; `path` is a JSON pointer (RFC 6901)."""
 
     path: str
     kind: ChangeKind
@@ -283,7 +283,7 @@ class ChangeOut(BaseModel):
 
 
 class DiffOut(BaseModel):
-    """What is different between two versions."""
+    """The differences between two versions."""
 
     before: VersionListedOut
     after: VersionListedOut
@@ -291,7 +291,7 @@ class DiffOut(BaseModel):
 
 
 def agent_out(agent: Agent) -> AgentOut:
-    """The agent as it is sent."""
+    """Renders an agent."""
     about = agent.about
     return AgentOut.model_construct(
         agent_id=agent.agent_id,
@@ -311,7 +311,7 @@ def agent_out(agent: Agent) -> AgentOut:
 
 
 def agent_listed(found: Listed) -> AgentListedOut:
-    """An agent of a list as it is sent."""
+    """Renders an agent for a list."""
     about = found.about
     return AgentListedOut.model_construct(
         agent_id=found.agent_id,
@@ -332,7 +332,7 @@ def agent_listed(found: Listed) -> AgentListedOut:
 
 
 def version_listed(version: AgentVersion) -> VersionListedOut:
-    """A version of a list as it is sent."""
+    """Renders a version for a list."""
     return VersionListedOut.model_construct(
         version_id=version.version_id,
         version_number=version.version_number,
@@ -348,12 +348,12 @@ def version_listed(version: AgentVersion) -> VersionListedOut:
 
 
 def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> VersionOut:
-    """The version as it is sent.
+    """Renders a version.
 
     Args:
         agent: Its agent.
         version: The version.
-        offered: What its definition may name.
+        offered: The tools, models and handlers that its definition may name.
     """
     is_draft = version.status is VersionStatus.DRAFT
     problems = problems_of(version.definition, offered) if is_draft else ()
@@ -370,5 +370,5 @@ def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> Versio
 
 
 def change_out(change: DefinitionChange) -> ChangeOut:
-    """A difference as it is sent."""
+    """Renders a difference."""
     return ChangeOut.model_construct(path=change.path, kind=change.kind, before=change.before, after=change.after)

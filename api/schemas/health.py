@@ -1,4 +1,4 @@
-"""Signs of life, as they travel over HTTP."""
+"""Health and readiness in responses."""
 
 from typing import Literal
 
@@ -6,20 +6,20 @@ from pydantic import BaseModel
 
 
 class AliveOut(BaseModel):
-    """The process answers."""
+    """Liveness: the process answers."""
 
     status: Literal["alive"]
 
 
 class PartOut(BaseModel):
-    """Whether a part that the gateway needs does its work."""
+    """The health of one dependency of the gateway."""
 
     ok: bool
     detail: str | None = None
 
 
 class ReadyOut(BaseModel):
-    """Whether the gateway can do its work."""
+    """Readiness: whether the gateway can serve requests."""
 
     status: Literal["ready", "not_ready"]
-    context: dict[str, PartOut]
+    parts: dict[str, PartOut]

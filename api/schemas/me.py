@@ -1,4 +1,4 @@
-"""Who the caller is, as it travels over HTTP."""
+"""The caller's identity and permissions in responses."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from api.schemas.users import GrantOut
 
 
 class MeOut(BaseModel):
-    """The caller, with the roles and the rights that count now."""
+    """The caller, with the roles and permissions in force now."""
 
     user_id: str
     tenant_id: str
@@ -22,19 +22,19 @@ class MyGrantOut(GrantOut):
     """A role that the caller holds on one resource.
 
     Attributes:
-        permissions: What it allows there.
+        permissions: The permissions that it gives there.
     """
 
     permissions: list[str]
 
 
 class MyPermissionsOut(BaseModel):
-    """What the caller may do now.
+    """The caller's permissions in force now.
 
     Attributes:
-        roles: The roles that count; of an API key those that its user holds too.
-        permissions: What they allow, everywhere in the tenant.
-        features: What the tenant has.
+        roles: The roles in force; for an API key, those of its roles that its user holds too.
+        permissions: The permissions that they give everywhere in the tenant.
+        features: The features that are enabled for the tenant.
         grants: Roles on single resources; an API key has none.
     """
 

@@ -1,4 +1,4 @@
-"""Lists in pages."""
+"""Pages of lists in responses."""
 
 from typing import Generic, TypeVar
 
@@ -12,7 +12,7 @@ class PageOut(BaseModel, Generic[Item]):
 
     Attributes:
         items: The items; there may be fewer than asked for.
-        next_cursor: Where the next page starts; null when there is none.
+        next_cursor: The cursor of the next page; null when there is none.
     """
 
     items: list[Item]
@@ -20,6 +20,6 @@ class PageOut(BaseModel, Generic[Item]):
 
 
 class ListOut(BaseModel, Generic[Item]):
-    """A whole list."""
+    """A list that is not paged."""
 
     items: list[Item]

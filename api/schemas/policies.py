@@ -1,4 +1,4 @@
-"""Policy documents, and what is asked of them, as they travel over HTTP."""
+"""Policy documents and dry runs in requests and responses."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -32,7 +32,7 @@ def _text(at: object) -> object:
 
 
 def _near(at: datetime) -> datetime:
-    # The first and the last days of the calendar cannot be told in every time zone.
+    # The first and the last days of the calendar overflow when they are converted to another time zone.
     if at.year in _YEARS:
         return at
     raise ValueError(f"a time is in the years {_YEARS[0]} to {_YEARS[-1]}")
@@ -48,12 +48,12 @@ class _AskedFor(BaseModel):
 
 
 class ResourceIn(_AskedFor):
-    """What a case is about.
+    """The resource of a case.
 
     Attributes:
         type: Its kind.
-        id: Which one; left out, all of the kind, or one that is still to be made.
-        tags: Its tags, to try others than it has.
+        id: Its id; left out, all resources of the kind, or one that is still to be created.
+        tags: Its tags, to try others than the stored ones.
     """
 
     type: Annotated[ResourceType, Field(strict=False)]
@@ -62,16 +62,16 @@ class ResourceIn(_AskedFor):
 
 
 class CaseIn(_AskedFor):
-    """A question: may this user, or somebody with these roles, do this to that?
+    """A case to decide: may this user, or somebody with these roles, do this action on that resource?
 
     Attributes:
-        user_id: A user of the tenant, with the roles, rights and attributes of now; in place of `roles`.
-        roles: The roles of nobody in particular; in place of `user_id`.
+        user_id: A user of the tenant, with the present roles, permissions and attributes; in place of `roles`.
+        roles: The roles of a hypothetical user; in place of `user_id`.
         attributes: Their attributes, for conditions on `user.*`; only with `roles`.
-        action: The permission that it takes.
-        resource: What it is about.
+        action: The permission that the action requires.
+        resource: The resource of the action.
         context: Facts about the request, for conditions on `context.*`.
-        at: When, with a time zone; left out, now.
+        at: The time of the action, with a time zone; left out, now.
     """
 
     user_id: Text | None = None
@@ -91,7 +91,7 @@ class CaseIn(_AskedFor):
         return self
 
     def asked(self) -> Asked:
-        """The question."""
+        """Returns the case as the policy engine takes it."""
         return Asked(
             action=self.action,
             resource_type=self.resource.type,
@@ -106,11 +106,11 @@ class CaseIn(_AskedFor):
 
 
 class DryRunIn(_AskedFor):
-    """Questions, and the document to try with them.
+    """Cases, and the document to try with them.
 
     Attributes:
         document: The whole document; left out, only the answers of now are explained.
-        cases: The questions.
+        cases: The cases to decide.
     """
 
     document: Document | None = None
@@ -122,9 +122,9 @@ class PolicyOut(BaseModel):
 
     Attributes:
         document: The document.
-        version: Its number; 0 for the empty document of a tenant that saved none.
-        saved_by: Who saved it; null for version 0.
-        at: When; null for version 0.
+        version: Its version; 0 for the empty document of a tenant that saved none.
+        saved_by: The user who saved it; null for version 0.
+        at: The time at which it was saved; null for version 0.
     """
 
     document: Mapping[str, object]
@@ -134,7 +134,7 @@ class PolicyOut(BaseModel):
 
 
 class RuleOutcomeOut(BaseModel):
-    """Whether one rule applies, and why."""
+    """Whether one rule of the document matches a case, and why."""
 
     rule_id: str
     effect: Effect
@@ -143,12 +143,12 @@ class RuleOutcomeOut(BaseModel):
 
 
 class ExplainedOut(BaseModel):
-    """A decision and how it came about.
+    """A decision with its explanation.
 
     Attributes:
-        allowed: Whether it may happen.
-        reason: Why.
-        base: What is so before any rule is asked: the permission is held or missing, or another tenant's resource.
+        allowed: Whether the action is allowed.
+        reason: The reason of the decision.
+        base: The decision before any rule: the permission is held or missing, or the resource is another tenant's.
         rules: Every rule of the document, in its order.
     """
 
@@ -159,12 +159,12 @@ class ExplainedOut(BaseModel):
 
 
 class TriedOut(BaseModel):
-    """The answers to one case.
+    """The decisions of one case.
 
     Attributes:
-        current: The answer that holds.
-        proposed: The answer that the document would give; null without a document.
-        changes: Whether saving the document would turn the answer.
+        current: The decision by the document in force.
+        proposed: The decision by the proposed document; null without one.
+        changes: Whether saving the proposed document would change the decision.
     """
 
     current: ExplainedOut
@@ -173,7 +173,7 @@ class TriedOut(BaseModel):
 
 
 def policy_out(found: PolicyVersion | None) -> PolicyOut:
-    """The document as it is sent."""
+    """Renders a policy document."""
     if found is None:
         empty = {"version": VERSION, "rules": []}
         return PolicyOut.model_construct(document=empty, version=0, saved_by=None, at=None)
@@ -183,7 +183,7 @@ def policy_out(found: PolicyVersion | None) -> PolicyOut:
 
 
 def tried_out(tried: Tried) -> TriedOut:
-    """The answers as they are sent."""
+    """Renders the decisions of a dry run."""
     proposed = tried.proposed
     changes = proposed is not None and proposed.decision.allowed is not tried.current.decision.allowed
     return TriedOut.model_construct(

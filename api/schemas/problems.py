@@ -1,14 +1,14 @@
-"""How errors look (RFC 9457)."""
+"""Problem documents (RFC 9457) in responses."""
 
 from pydantic import BaseModel
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one part of a request.
+    """A problem of one part of a request.
 
     Attributes:
-        field: Where, for example `body.mission`.
-        message: What, for a person.
+        field: The place, for example `body.mission`.
+        message: The problem, for a person.
     """
 
     field: str
@@ -16,16 +16,16 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Every error looks so; `code` is what to branch on.
+    """A problem document (RFC 9457); `code` is what to branch on.
 
     Attributes:
-        type: Always `about:blank`: the code says it all.
-        title: The status in words.
+        type: Always `about:blank`; `code` tells errors apart.
+        title: The reason phrase of the status.
         status: The HTTP status.
-        detail: For a person.
-        code: Stable.
-        request_id: The request; not in a 404, where the header `X-Request-ID` has it.
-        errors: What is wrong where, when the request does not fit.
+        detail: The message, for a person.
+        code: The stable error code.
+        request_id: The id of the request; absent from a 404, where the header `X-Request-ID` has it.
+        errors: The problem of each field, when the request does not match the schema.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""Roles as they travel over HTTP."""
+"""Roles in requests and responses."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ RoleKind = Literal["system", "profile", "own"]
 
 
 def _small(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    # Roles are read with every request of whoever holds one.
+    # Bounded, because a role is read with every request of each of its holders.
     if len(json.dumps(metadata)) > MAX_METADATA:
         raise ValueError(f"metadata has at most {MAX_METADATA} characters as JSON")
     return metadata
@@ -35,10 +35,10 @@ class RoleIn(_Asked):
     """A new role.
 
     Attributes:
-        name: For people; the role's id follows from it: `Data Analyst` is held as `custom:data_analyst`.
-        description: For people.
-        permissions: What it allows, for example `agent:read`; each of them its maker's own.
-        metadata: Facts that the product keeps and does not read.
+        name: A name for people; the id is derived from it: `Data Analyst` has the id `custom:data_analyst`.
+        description: A description for people.
+        permissions: Its permissions, for example `agent:read`; its author must hold each of them.
+        metadata: Data that the product stores and does not interpret.
     """
 
     name: Name
@@ -48,13 +48,13 @@ class RoleIn(_Asked):
 
 
 class RoleChangeIn(_Asked):
-    """What shall be different; what is left out stays as it is, and the role's id always does.
+    """Changes of a role; what is left out stays as it is, and the role's id never changes.
 
     Attributes:
-        name: For people.
-        description: For people.
-        permissions: All that it allows from now on; only what comes in must be the caller's own.
-        metadata: Replaces the facts that are kept.
+        name: A name for people.
+        description: A description for people.
+        permissions: All its permissions from now on; the caller must hold those that are added.
+        metadata: Replaces the stored data.
     """
 
     name: Name | None = None
@@ -67,9 +67,9 @@ class RoleOut(BaseModel):
     """A role.
 
     Attributes:
-        role_id: What users hold.
-        kind: Whose it is: one of the five of the system, one of the deployment's profile, or the tenant's own; only
-            the last can be changed here.
+        role_id: The id by which users hold it.
+        kind: Who defines it: the system (five roles), the deployment's profile, or the tenant; only the last can be
+            changed here.
     """
 
     role_id: str
@@ -81,7 +81,7 @@ class RoleOut(BaseModel):
 
 
 def role_out(role: Role) -> RoleOut:
-    """The role as it is sent."""
+    """Renders a role."""
     return RoleOut.model_construct(
         role_id=role.role_id,
         kind=_kind(role),

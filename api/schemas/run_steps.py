@@ -1,4 +1,4 @@
-"""The steps of a run as they travel over HTTP."""
+"""Steps and plans of runs in responses."""
 
 import json
 from datetime import datetime
@@ -24,14 +24,14 @@ class CallOut(BaseModel):
     """A tool call.
 
     Attributes:
-        call: Its number within the step, from 1.
-        tool: What the model called.
+        call: The number of the call within the step, from 1.
+        tool: The name that the model called.
         arguments: An object, or the model's own text where that is not one.
         status: Null while it is not finished.
-        observation: What the model was shown.
+        observation: The result as the model was shown it.
         duration_ms: Milliseconds that the tool took.
-        result: Where the whole result is, when the model was shown a part.
-        question_id: Of a call that asks a person: by which a message names the question that it answers.
+        result: The URL of the whole result, when the model was shown a part.
+        question_id: For a call that asks a person, the id by which a message names the question that it answers.
     """
 
     call: int
@@ -45,7 +45,7 @@ class CallOut(BaseModel):
 
 
 class SaidOut(BaseModel):
-    """What a person said before the step."""
+    """A person's message that the model read before the step."""
 
     author_id: str | None
     text: str
@@ -53,11 +53,11 @@ class SaidOut(BaseModel):
 
 
 class StepOut(BaseModel):
-    """A step: what was said to the agent, its thought, its tool calls and what came of them.
+    """A step: the messages before it, the model's thought, its tool calls and their results.
 
     Attributes:
-        thought_result: Where the whole thought is, when it is too long to be shown here.
-        calls_dropped: Tool calls that the model asked for beyond the bound, and that are not listed.
+        thought_result: The URL of the whole thought, when it is too long to be shown here.
+        calls_dropped: The number of tool calls that the model requested beyond the bound, and that are not listed.
     """
 
     step: int
@@ -74,12 +74,12 @@ class StepOut(BaseModel):
 
 
 def todo_out(todo: TodoList) -> list[TodoOut]:
-    """The plan's items."""
+    """Renders the items of a plan."""
     return [TodoOut(text=item.text, status=item.status) for item in todo.items]
 
 
 def step_out(run_id: str, seen: StepSeen) -> StepOut:
-    """A step as callers see it."""
+    """Renders a step."""
     return StepOut(
         step=seen.step,
         thought=seen.thought,
@@ -113,7 +113,7 @@ def _call(run_id: str, step: int, seen: CallSeen) -> CallOut:
 def _arguments(raw: str) -> JsonValue:
     try:
         arguments: JsonValue = json.loads(raw or "{}", parse_constant=_no_constant)
-        # What the model wrote may hold what JSON for a caller must not: half characters, or numbers without end.
+        # A model's arguments may hold lone surrogates or infinite numbers, which strict JSON must not.
         json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return raw

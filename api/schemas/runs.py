@@ -1,4 +1,4 @@
-"""Runs as they travel over HTTP."""
+"""Runs in requests and responses."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -26,7 +26,7 @@ ModelNames = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]
 
 
 class _Asked(BaseModel):
-    """Bodies of requests: unknown fields are refused, nothing is converted."""
+    """Bodies of requests: unknown fields are refused, no type is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -35,16 +35,16 @@ class ExecuteIn(_Asked):
     """A mission for an agent.
 
     Attributes:
-        mission: What shall be done.
-        agent_id: Which agent, by its id or, of the catalog's, its slug; not together with `profile`.
+        mission: The task, in natural language.
+        agent_id: The agent, by its id or, for one of the catalog, its slug; not together with `profile`.
         version: The number of a version of it, for example `1.4.0`; without it and `alias` its current version runs.
-        alias: The name of a version of it, for example `stable`.
+        alias: The alias of a version of it, for example `stable`.
         profile: The profile whose agent it is; without both, the gateway's own profile counts.
-        context: Facts that go along.
-        session_id: The session to go on with; left out, a new one begins.
+        context: Facts that accompany the mission.
+        session_id: The session to continue; left out, a new one begins.
         max_steps: Steps at most; not more than the agent allows.
         max_tokens: Input and output tokens at most.
-        max_seconds: Seconds of work at most.
+        max_seconds: Seconds of active time at most.
         model: A LiteLLM name that the deployment offers; several, separated by commas, are a fallback list.
     """
 
@@ -72,11 +72,11 @@ class ExecuteIn(_Asked):
 
 
 class MessageIn(_Asked):
-    """A message for a run that is under way.
+    """A message for a run in progress.
 
     Attributes:
-        text: What is said.
-        question_id: The question that it answers; without, the one that has waited longest, if any is open.
+        text: The text of the message.
+        question_id: The question that it answers; left out, the open one that has waited longest, if there is one.
     """
 
     text: Words
@@ -84,7 +84,7 @@ class MessageIn(_Asked):
 
 
 class RunLinks(BaseModel):
-    """Where to go on from a run."""
+    """Links to the run's resources."""
 
     self: str
     steps: str
@@ -99,7 +99,7 @@ class RunLinks(BaseModel):
 
 
 class AcceptedOut(BaseModel):
-    """A run that is committed and will be done."""
+    """A run that is stored and will be executed."""
 
     run_id: str
     session_id: str
@@ -111,11 +111,11 @@ class TokensOut(BaseModel):
     """Tokens used.
 
     Attributes:
-        input: Of prompts, cached ones included.
-        output: Of replies.
-        cached: Those input tokens that came from the provider's cache.
-        wasted: Those of calls that brought no usable reply; part of the total.
-        total: Input and output.
+        input: Tokens of prompts, cached ones included.
+        output: Tokens of replies.
+        cached: Input tokens that came from the provider's cache.
+        wasted: Tokens of calls that brought no usable reply; part of the total.
+        total: Input and output tokens.
     """
 
     input: int
@@ -126,7 +126,7 @@ class TokensOut(BaseModel):
 
 
 class LimitsOut(BaseModel):
-    """What stops the run."""
+    """The limits that end the run."""
 
     max_steps: int
     max_tokens: int
@@ -141,11 +141,11 @@ class RunErrorOut(BaseModel):
 
 
 class PinnedOut(BaseModel):
-    """The version of the catalog's that the run began with.
+    """The catalog version that the run is pinned to.
 
     Attributes:
         config_hash: SHA-256 over its definition's canonical JSON (RFC 8785).
-        slug: The agent's name in addresses at that time.
+        slug: The agent's slug at that time.
     """
 
     version_id: str
@@ -162,13 +162,13 @@ class QuestionOut(BaseModel):
 
 
 class RetryOut(BaseModel):
-    """The next try of a model call that failed.
+    """The next attempt of a model call that failed.
 
     Attributes:
         attempt: Its number, from 2.
-        next_at: When it is made.
+        next_at: The time of the attempt.
         code: The code of the failure before it.
-        message: That failure in words.
+        message: That failure, for a person.
     """
 
     attempt: int
@@ -181,12 +181,12 @@ class RunOut(BaseModel):
     """A run.
 
     Attributes:
-        agent_version: The version of the catalog's that it is pinned to; null for the agent of a profile.
-        answer: What it says; a list shows its beginning.
-        answer_truncated: Whether `answer` is not all of it.
-        answer_result: Where the whole answer is, when it is too long to be shown in a run.
-        questions: What it waits for a person to answer, the question that has waited longest first.
-        retry: When a model call that failed is made again, while the run waits for that.
+        agent_version: The catalog version that it is pinned to; null for the agent of a profile.
+        answer: The final answer; a list shows its beginning.
+        answer_truncated: Whether `answer` is an excerpt.
+        answer_result: The URL of the whole answer, when it is too long to be shown in a run.
+        questions: The open questions to a person, the one that has waited longest first.
+        retry: The next attempt of a failed model call, while the run waits for it.
     """
 
     run_id: str
@@ -218,7 +218,7 @@ class RunOut(BaseModel):
 
 
 class WordOut(BaseModel):
-    """A message that was added; `question_id` is the question that it answers, if it answers one."""
+    """A message that was added to a run; `question_id` is the question that it answers, if any."""
 
     word_id: str
     question_id: str | None
@@ -233,12 +233,12 @@ class FileOut(BaseModel):
 
 
 def run_links(tenant_id: str, run_id: str, temporal_ui: str | None) -> RunLinks:
-    """The links of a run.
+    """Builds the links of a run.
 
     Args:
         tenant_id: Its tenant.
         run_id: Its id.
-        temporal_ui: Where the namespace's workflows are seen, if anywhere.
+        temporal_ui: The base URL of the namespace's workflows in the Temporal UI, if there is one.
     """
     here = f"{PREFIX}/{run_id}"
     names = ("steps", "events", "todo", "files", "cancel", "pause", "resume", "messages")
@@ -247,7 +247,7 @@ def run_links(tenant_id: str, run_id: str, temporal_ui: str | None) -> RunLinks:
 
 
 def tokens_out(totals: Totals) -> TokensOut:
-    """The tokens of a run."""
+    """Renders the token counts of a run."""
     return TokensOut(
         input=totals.input_tokens,
         output=totals.output_tokens,
@@ -258,12 +258,12 @@ def tokens_out(totals: Totals) -> TokensOut:
 
 
 def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_answer: int | None = None) -> RunOut:
-    """A run as callers see it.
+    """Renders a run.
 
     Args:
         run: The run.
-        temporal_ui: Where the namespace's workflows are seen, if anywhere.
-        listed: Show an excerpt of its answer only.
+        temporal_ui: The base URL of the namespace's workflows in the Temporal UI, if there is one.
+        listed: Whether to show an excerpt of the answer only.
         whole_answer: The step whose result 0 is the whole answer, where the run's row holds only a part of it.
     """
     brief, limits, pinned = run.brief, run.brief.limits, run.brief.agent.pinned

@@ -1,4 +1,4 @@
-"""Deletions of tenants as they travel over HTTP."""
+"""Deletions of tenants in responses."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,18 +12,18 @@ PREFIX = "/admin/tenants"
 
 
 class PhaseOut(BaseModel):
-    """A phase that is over."""
+    """A phase of the deletion that is finished."""
 
     phase: Phase
     at: datetime
 
 
 class LogEndOut(BaseModel):
-    """The tenant's audit log.
+    """The end of the tenant's audit log.
 
     Attributes:
-        kept_until: It stays until then.
-        anchor: Where it ended, once it is erased: an export up to there can still be checked against it.
+        kept_until: The time until which the log is kept.
+        anchor: The anchor of its end, once it is erased: an export up to there can still be checked against it.
         seq: The number of its last event.
         hash: That event's hash.
     """
@@ -42,24 +42,24 @@ class HistoriesOut(BaseModel):
 
 
 class DeletionLinks(BaseModel):
-    """Where to go on."""
+    """Links to the deletion's report."""
 
     self: str
 
 
 class DeletionOut(BaseModel):
-    """The report of a tenant's deletion, as far as it has come.
+    """The progress report of a tenant's deletion.
 
     Attributes:
-        status: What it is doing; all but the audit log is erased when it is `keeping_log`.
-        runs: What happens to the runs that were under way.
-        runs_until: Until when drained runs may go on.
-        runs_ended: How many ended since, by status; null until all have.
-        requests_closed: How many requests for approval were closed since, by status; alike.
+        status: The phase in progress; in `keeping_log` everything but the audit log is erased.
+        runs: The treatment of runs in progress: drained or cancelled.
+        runs_until: The time until which drained runs may go on.
+        runs_ended: The number of runs that ended since, by status; null until all have.
+        requests_closed: The number of approval requests that were closed since, by status; null until all are.
         erased: Rows erased, by table.
-        histories: Null until that was done.
-        erased_at: When the last row went.
-        remains: What is not erased, or not here.
+        histories: The workflow histories in Temporal; null until they were deleted.
+        erased_at: The time at which the last row was erased.
+        remains: Data that is not erased, or that is kept elsewhere.
     """
 
     tenant_id: str
@@ -81,12 +81,12 @@ class DeletionOut(BaseModel):
 
 
 def deletion_path(tenant_id: str) -> str:
-    """Where the report of a tenant's deletion is."""
+    """Returns the path of a deletion's report."""
     return f"/api/v1{PREFIX}/{tenant_id}/deletion"
 
 
 def deletion_out(deletion: Deletion) -> DeletionOut:
-    """The report as it is sent."""
+    """Renders the report."""
     order, end = deletion.order, deletion.log_end
     ended = deletion.facts(Phase.RUNS_ENDED) or {}
     forgotten = deletion.facts(Phase.HISTORIES_DELETED)

@@ -1,4 +1,4 @@
-"""Tenants as they travel over HTTP."""
+"""Tenants in requests and responses."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,14 +13,14 @@ Document = dict[str, JsonValue]
 
 
 class TenantChangeIn(BaseModel):
-    """What shall be different; what is left out stays as it is.
+    """Changes of a tenant; what is left out stays as it is.
 
     Attributes:
-        name: For people.
+        name: A name for people.
         settings: All of the tenant's settings: `max_agents`, `max_concurrent_sessions`, `features`,
             `data_retention_days`, `requests_per_minute` and `ip_allow_list`; one that is left out is no limit.
-        metadata: Facts that the product keeps and does not read.
-        active: Switches the tenant on or off; off, nobody of it gets in and its runs do nothing more.
+        metadata: Data that the product stores and does not interpret.
+        active: Whether the tenant is enabled; if not, its users are refused and its runs do nothing more.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -38,7 +38,7 @@ class TenantIn(TenantChangeIn):
 
 
 class TenantOut(BaseModel):
-    """An organisation whose data stands apart."""
+    """A tenant: an organisation whose data is isolated from others'."""
 
     tenant_id: str
     name: str
@@ -50,7 +50,7 @@ class TenantOut(BaseModel):
 
 
 def tenant_out(tenant: Tenant) -> TenantOut:
-    """The tenant as it is sent."""
+    """Renders a tenant."""
     return TenantOut.model_construct(
         tenant_id=tenant.tenant_id,
         name=tenant.name,

@@ -1,4 +1,4 @@
-"""People, service accounts and their roles on one resource, as they travel over HTTP."""
+"""People, service accounts and their roles on single resources, in requests and responses."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,10 +27,10 @@ class UserIn(BaseModel):
     Attributes:
         kind: A person, who signs in by tokens, or a service account, which signs in by API keys.
         user_id: A person's is the `sub` of their tokens. A service account may go without: it gets a new id.
-        username: For people; the id when left out.
-        email: Where known.
-        roles: Roles granted here, none of which allows more than you may do.
-        attributes: Plain facts for policies, of a service account only: a person's come with their tokens.
+        username: A name for people; the id when left out.
+        email: The mail address, where known.
+        roles: Roles to grant, none of which allows more than you may do.
+        attributes: Attributes for policy conditions, for service accounts only: a person's come with their tokens.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -44,15 +44,15 @@ class UserIn(BaseModel):
 
 
 class UserChangeIn(BaseModel):
-    """What shall be different; what is left out, or null, stays as it is.
+    """Changes of a user; what is left out, or null, stays as it is.
 
     Attributes:
-        username: For people; a person's next token says it anew.
-        email: A person's next token that has one says it anew.
-        roles: All roles granted here; those that a person's tokens name are not changed.
-        active: False takes every right away, true gives them back.
-        attributes: All of a service account's plain facts for policies.
-        lent_roles: Those of the user's `lent_roles` that stay; the others end at once.
+        username: A name for people; a person's next token replaces it.
+        email: The mail address; a person's next token that has one replaces it.
+        roles: All granted roles; those that a person's tokens name are not changed.
+        active: False suspends every permission, true restores them.
+        attributes: All of a service account's attributes for policy conditions.
+        lent_roles: The user's `lent_roles` that stay; the others end at once.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -66,14 +66,13 @@ class UserChangeIn(BaseModel):
 
 
 class UserOut(BaseModel):
-    """A person or service account.
+    """A person or a service account.
 
     Attributes:
-        roles: Roles granted here; they count until they are taken back.
-        claimed_roles: Roles that the last token named; they count while it was seen not too long ago.
-        claims_seen_at: When that token was seen last; null when there was none.
-        lent_roles: Roles that an approved request gave until a time, each with its end; those that are over are left
-            out.
+        roles: Granted roles; they are in force until they are revoked.
+        claimed_roles: Roles that the last token named; they are in force for a bounded time after it was seen.
+        claims_seen_at: The time at which that token was last seen; null when there was none.
+        lent_roles: Roles that an approved request lent for a time, each with its end; expired ones are left out.
     """
 
     user_id: str
@@ -89,7 +88,7 @@ class UserOut(BaseModel):
 
 
 class GrantIn(BaseModel):
-    """A role on one resource."""
+    """A role on one resource, to be granted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -99,10 +98,10 @@ class GrantIn(BaseModel):
 
 
 class GrantOut(BaseModel):
-    """A role on one resource: what it allows about that kind of thing counts there, and nowhere else.
+    """A role on one resource: its permissions for that kind of resource hold there, and nowhere else.
 
     Attributes:
-        expires_at: When it ends; null for never.
+        expires_at: The time at which it ends; null for never.
     """
 
     role_id: str
@@ -112,7 +111,7 @@ class GrantOut(BaseModel):
 
 
 def user_out(user: UserRecord, now: datetime) -> UserOut:
-    """The user as it is sent."""
+    """Renders a user."""
     return UserOut.model_construct(
         user_id=user.user_id,
         kind=user.kind,
@@ -128,7 +127,7 @@ def user_out(user: UserRecord, now: datetime) -> UserOut:
 
 
 def grant_out(grant: ResourceGrant) -> GrantOut:
-    """The grant as it is sent."""
+    """Renders a role on one resource."""
     return GrantOut(
         role_id=grant.role_id,
         resource_type=grant.resource_type,

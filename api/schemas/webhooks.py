@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries as they travel over HTTP; a secret travels once."""
+"""Webhooks and their deliveries in requests and responses; a secret is in the response of its creation only."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -37,15 +37,15 @@ class WebhookIn(_Asked):
     """A new webhook.
 
     Attributes:
-        url: Where deliveries go; https outside development.
-        events: `all`, or those that it wants to be told.
-        format: How deliveries look: as Standard Webhooks 1.0.0 says, or as section 9.2 of the guide prints it. It
-            stays.
-        definition_id: The only approval definition whose requests it is told of; left out, any. It stays.
+        url: The receiver's URL; https outside development.
+        events: `all`, or the events that are delivered.
+        format: The format of deliveries: Standard Webhooks 1.0.0, or that of the guide's section 9.2. It cannot be
+            changed.
+        definition_id: The only approval definition whose requests are delivered; left out, any. It cannot be changed.
         enabled: Whether deliveries are made.
-        description: For people.
+        description: A description for people.
         secret: A secret of your own: for `standard` `whsec_` and base64 of 24 to 64 bytes, for `guide` 24 to 128
-            visible ASCII characters. Left out, one is made.
+            visible ASCII characters. Left out, one is generated.
     """
 
     url: Url
@@ -57,7 +57,7 @@ class WebhookIn(_Asked):
     secret: Annotated[Secret | None, Field(repr=False)] = None
 
     def wanted(self) -> NewWebhook:
-        """The webhook to be made."""
+        """Returns the webhook to create."""
         return NewWebhook(
             url=self.url,
             format=self.format,
@@ -70,13 +70,13 @@ class WebhookIn(_Asked):
 
 
 class WebhookChangeIn(_Asked):
-    """What shall be different; what is left out, or null, stays as it is.
+    """Changes of a webhook; what is left out, or null, stays as it is.
 
     Attributes:
-        url: Where deliveries go, also those that wait for another attempt.
-        events: `all`, or those that it wants to be told from now on.
-        enabled: False sends nothing more and stops what waits; true goes on with what happens from now on.
-        description: For people.
+        url: The receiver's URL, also of deliveries that wait for another attempt.
+        events: `all`, or the events that are delivered from now on.
+        enabled: False stops deliveries, waiting ones included; true resumes with events from now on.
+        description: A description for people.
     """
 
     url: Url | None = None
@@ -85,7 +85,7 @@ class WebhookChangeIn(_Asked):
     description: Description | None = None
 
     def change(self) -> WebhookChange:
-        """The change to be made."""
+        """Returns the change to apply."""
         named = None if self.events is None else _named(self.events)
         return WebhookChange(
             url=self.url,
@@ -97,11 +97,11 @@ class WebhookChangeIn(_Asked):
 
 
 class RotationIn(_Asked):
-    """Another secret.
+    """A rotation of a webhook's secret.
 
     Attributes:
-        secret: One of your own, as in a new webhook; left out, one is made.
-        keep_old_hours: For how long deliveries are signed with the old one too; 0 when it has leaked.
+        secret: A secret of your own, as in a new webhook; left out, one is generated.
+        keep_old_hours: Hours for which deliveries are signed with the old secret too; 0 when it has leaked.
     """
 
     secret: Annotated[Secret | None, Field(repr=False)] = None
@@ -109,7 +109,7 @@ class RotationIn(_Asked):
 
     @property
     def overlap(self) -> timedelta:
-        """For how long both count."""
+        """Returns the time for which both secrets sign."""
         return timedelta(hours=self.keep_old_hours)
 
 
@@ -117,7 +117,7 @@ class WebhookOut(BaseModel):
     """A webhook.
 
     Attributes:
-        disabled_by: Why it is not enabled: a `person` did it, or the receiver answered 410 and is `gone`.
+        disabled_by: Why it is disabled: by a `person`, or because the receiver answered 410 and is `gone`.
     """
 
     webhook_id: str
@@ -134,11 +134,12 @@ class WebhookOut(BaseModel):
 
 
 class ShownWebhookOut(WebhookOut):
-    """A webhook whose secret was just made.
+    """A webhook with its secret, which was just generated or set.
 
     Attributes:
-        secret: The secret itself, sent now and never again.
-        previous_secret_until: From when deliveries are not signed with the secret before it any more; null without one.
+        secret: The secret itself, in this response only.
+        previous_secret_until: The time until which deliveries are signed with the previous secret too; null without
+            one.
     """
 
     secret: Annotated[str, Field(repr=False)]
@@ -146,12 +147,12 @@ class ShownWebhookOut(WebhookOut):
 
 
 class AttemptOut(BaseModel):
-    """One try.
+    """One attempt of a delivery.
 
     Attributes:
-        http_status: The receiver's answer; null when there was none.
-        error: What was wrong; null when nothing was.
-        excerpt: The first kilobyte of the answer's body.
+        http_status: The status of the receiver's response; null when there was none.
+        error: The reason of the failure; null when there was none.
+        excerpt: The first kilobyte of the response's body.
     """
 
     number: int
@@ -163,17 +164,17 @@ class AttemptOut(BaseModel):
 
 
 class DeliveryOut(BaseModel):
-    """One event on its way to the webhook.
+    """The delivery of one event to the webhook.
 
     Attributes:
         event_id: Sent as `webhook-id`; the same for every attempt and every redelivery.
-        event: What happened.
-        subject: What it is about.
-        happened_at: When it happened.
+        event: The type of the event.
+        subject: The data of the event.
+        happened_at: The time of the event.
         status: `queued`, `pending` between attempts, `delivered`, `failed` when it was given up, `stopped` when the
             webhook was disabled or deleted.
-        next_attempt_at: When it is tried again; null when it is not.
-        redelivery_of: The delivery of which somebody wanted another.
+        next_attempt_at: The time of the next attempt; null when there is none.
+        redelivery_of: The id of the delivery that this one repeats.
     """
 
     delivery_id: str
@@ -191,7 +192,7 @@ class DeliveryOut(BaseModel):
 
 
 def webhook_out(webhook: Webhook) -> WebhookOut:
-    """The webhook as it is sent."""
+    """Renders a webhook."""
     return WebhookOut.model_construct(
         webhook_id=webhook.webhook_id,
         url=webhook.url,
@@ -208,7 +209,7 @@ def webhook_out(webhook: Webhook) -> WebhookOut:
 
 
 def shown_out(shown: WebhookWithSecret) -> ShownWebhookOut:
-    """The webhook with its secret."""
+    """Renders a webhook with its secret."""
     secrets = shown.secrets
     return ShownWebhookOut(
         **webhook_out(shown.webhook).model_dump(),
@@ -218,7 +219,7 @@ def shown_out(shown: WebhookWithSecret) -> ShownWebhookOut:
 
 
 def delivery_out(delivery: Delivery) -> DeliveryOut:
-    """The delivery as it is sent."""
+    """Renders a delivery."""
     return DeliveryOut.model_construct(
         delivery_id=delivery.delivery_id,
         webhook_id=delivery.webhook_id,

@@ -1,4 +1,4 @@
-"""From which address a request came: that of the connection, or what a proxy that we trust says."""
+"""Client address of a request: the connection's peer, or what a trusted proxy forwards."""
 
 import ipaddress
 import re
@@ -13,21 +13,22 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def client_address(request: Request, trusted: Sequence[str]) -> str | None:
-    """The client's address, in its one spelling: IPv4 as such also where it came as IPv6, without port and zone.
+    """Returns the client's address, normalized: an IPv4-mapped IPv6 address as IPv4, without port and zone.
 
     The last address of `X-Forwarded-For` that is not a trusted proxy's own is the client's: whatever stands before it,
     the client may have written itself.
 
     Args:
         request: The request.
-        trusted: Networks of the proxies whose word is believed.
+        trusted: Networks of the proxies whose `X-Forwarded-For` is believed.
 
     Returns:
-        The address; a text that is none when a trusted proxy says so, which no network admits.
+        The address; what a trusted proxy forwards is returned as it is when it is no address, which no network admits.
     """
     peer = request.client.host if request.client else None
     networks = [ipaddress.ip_network(network) for network in trusted]
     said = ",".join(request.headers.getlist("x-forwarded-for")).split(",")[-MOST_HOPS:]
+    # From the last hop to the first: each entry was written by the hop after it, and counts while that one is trusted.
     for hop in reversed([one.strip() for one in said if one.strip()]):
         if not _within(peer, networks):
             break

@@ -1,4 +1,4 @@
-"""The connections of one server, and those among them whose callers are not known yet."""
+"""Connections of one server, and those among them whose callers are not authenticated yet."""
 
 from typing import Protocol
 
@@ -6,17 +6,17 @@ from api.web.limits import HttpLimits
 
 
 class Evictable(Protocol):
-    """A connection that can be closed in favour of a newer one."""
+    """Declares a connection that can be closed in favour of a newer one."""
 
     def evict(self) -> None:
         """Closes the connection at once."""
 
 
 class Connections:
-    """Bounds the number of connections, and what they hold for callers who have shown no accepted credential.
+    """Bounds the number of connections, and the bytes held for callers who have shown no accepted credential.
 
-    Where there are too many, the connection that has been pending longest gives way; where they hold too much, the one
-    that holds most. So whoever only keeps connections open cannot keep others out.
+    Beyond the number, the connection that has been pending longest is evicted; beyond the bytes, the one that holds
+    most. So whoever only keeps connections open cannot keep others out.
 
     Args:
         limits: The bounds.
@@ -26,7 +26,7 @@ class Connections:
         self.limits = limits
         self.held = 0
         self._open: set[Evictable] = set()
-        # A dict keeps its order: the first one has been pending longest.
+        # A dict keeps insertion order: its first key is the connection that has been pending longest.
         self._pending: dict[Evictable, int] = {}
 
     def __len__(self) -> int:
@@ -34,14 +34,14 @@ class Connections:
 
     @property
     def pending(self) -> int:
-        """How many connections are not at work for anybody."""
+        """Returns the number of connections that serve no authenticated caller."""
         return len(self._pending)
 
     def opened(self, connection: Evictable) -> bool:
         """Adds a connection, as pending.
 
         Returns:
-            Whether there is room for it; false when every other connection is at work for somebody.
+            Whether there is room for it; false when every other connection serves an authenticated caller.
         """
         if len(self._open) >= self.limits.connections and not self._evict_oldest():
             return False
@@ -50,19 +50,19 @@ class Connections:
         return True
 
     def closed(self, connection: Evictable) -> None:
-        """Forgets a connection."""
+        """Removes a connection."""
         self._open.discard(connection)
         self.accepted(connection)
 
     def hold(self, connection: Evictable, size: int) -> bool:
-        """Counts bytes that have come from a caller who is not accepted yet.
+        """Counts bytes that have come from a caller who is not authenticated yet.
 
         Args:
-            connection: Where they came from.
+            connection: The connection that they came over.
             size: How many.
 
         Returns:
-            Whether there is room for them; false when it is this connection that gave way.
+            Whether there is room for them; false when this connection itself was evicted.
         """
         self._pending[connection] = self._pending.get(connection, 0) + size
         self.held += size
@@ -71,13 +71,13 @@ class Connections:
         return connection in self._pending
 
     def idle(self, connection: Evictable) -> None:
-        """Makes a connection pending, as the newest one: nothing is asked on it at the moment."""
+        """Marks a connection as pending, the newest one: no request is in progress on it."""
         self.accepted(connection)
         if connection in self._open:
             self._pending[connection] = 0
 
     def accepted(self, connection: Evictable) -> None:
-        """Makes a connection one that is at work."""
+        """Marks a connection as serving an authenticated caller."""
         self.held -= self._pending.pop(connection, 0)
 
     def _evict_oldest(self) -> bool:
@@ -87,6 +87,6 @@ class Connections:
         return oldest is not None
 
     def _evict(self, connection: Evictable) -> None:
-        # It is forgotten here, for the event loop tells of its end only in a later turn.
+        # Removed at once: the event loop calls `connection_lost` only in a later turn, and until then it would count.
         self.closed(connection)
         connection.evict()

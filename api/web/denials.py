@@ -1,4 +1,4 @@
-"""What is refused is written down: sign-ins that failed, and attempts to change what one may not."""
+"""Audit events of refusals: sign-ins that failed, and attempts to change what the caller may not."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Whom a credential names that we believe, whatever they may do.
+    """Names the user of an accepted credential, whatever that user may do.
 
     Attributes:
         tenant_id: The tenant.
@@ -36,7 +36,7 @@ class Claimed:
 
 
 async def note_refusal(request: Request, error: DomainError) -> None:
-    """Audits a refusal that the log must show; a log that cannot be written is told to the process's log.
+    """Records a refusal in the audit log, where it must show; when that fails, the process's log gets it.
 
     Args:
         request: The refused request; its state has the principal that asked, once that is known.
@@ -49,7 +49,7 @@ async def note_refusal(request: Request, error: DomainError) -> None:
     principal = getattr(request.state, "principal", None)
     with suppress(Limited):
         try:
-            # Whose credential comes from where it must not, may well be somebody else: that is no denial like others.
+            # A credential from an address that is not admitted may be stolen: it is recorded as a failed sign-in.
             if isinstance(principal, Principal) and error.code != "address_not_allowed":
                 await _note_denial(request, context, principal, error)
             elif error.code != "token_missing":
@@ -73,7 +73,7 @@ async def _note_failed_sign_in(request: Request, context: GatewayContext, error:
     if isinstance(claimed, Claimed) and error.code not in _NO_TENANT:
         tenant_id, actor_id = claimed.tenant_id, claimed.user_id
     else:
-        # Only a token that we do not believe says whose tenant it would be, or there is none, or none any more.
+        # No tenant to log it under: no verified credential names one, or the one that it names is not there any more.
         await context.database.register_tenant(tenant_id, now)
     event = _event(request, context, actor_id, "auth.failed", error)
     await record_failed_sign_in(context.database, tenant_id, event)

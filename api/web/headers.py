@@ -30,7 +30,7 @@ def idempotency_key(
         str | None, Header(alias="Idempotency-Key", description="1 to 255 printable ASCII characters")
     ] = None,
 ) -> str | None:
-    """Accepts an idempotency key.
+    """Checks the `Idempotency-Key` header and returns its value.
 
     Raises:
         Invalid: `idempotency_key_invalid`.
@@ -43,7 +43,7 @@ def idempotency_key(
 def wait_seconds(
     prefer: Annotated[str | None, Header(description="`wait=N`: seconds to wait for the end, at most 60")] = None,
 ) -> int | None:
-    """How many seconds the caller is willing to wait (RFC 7240); a preference that makes no sense is no preference."""
+    """Returns the seconds of `Prefer: wait=N` (RFC 7240), capped; a preference that cannot be read is ignored."""
     found = _WAIT.search(prefer or "")
     return min(int(found[1]), MOST_PATIENT) if found else None
 
@@ -53,9 +53,9 @@ def seen_revision(
         str | None, Header(description="The `ETag` of what you saw last: 412 when it has been changed since")
     ] = None,
 ) -> frozenset[int] | None:
-    """Which revisions a change is meant for (RFC 9110, section 13.1.1); None for any.
+    """Returns the revisions that `If-Match` names (RFC 9110, section 13.1.1); None when any will do.
 
-    A tag that is not one of ours, or a weak one, is none that anything has.
+    A weak tag, or one that this API never sends, matches no revision.
 
     Raises:
         Invalid: `if_match_invalid`.
@@ -77,6 +77,6 @@ Patience = Annotated[int | None, Depends(wait_seconds)]
 
 
 def mark_replayed(response: Response, *, replayed: bool) -> None:
-    """Says in the answer's header that it repeats an earlier one."""
+    """Sets the `Idempotency-Replayed` header when the response repeats an earlier one."""
     if replayed:
         response.headers["idempotency-replayed"] = "true"

@@ -1,4 +1,4 @@
-"""What JSON we accept: UTF-8, nothing that PostgreSQL or a reader further on would choke on."""
+"""Strict JSON of request bodies: UTF-8, and nothing that PostgreSQL or a later reader could not represent."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ MAX_DEPTH = 40
 MAX_VALUES = 10_000
 LARGEST_INTEGER = 2**63 - 1
 
-# What takes longer to check than a thread to be found.
+# Above this size the check takes longer than handing it to a thread.
 _LARGE = 32_768
 
 
 async def check_body(body: bytes) -> None:
-    """Refuses a body that is not strict JSON, without keeping other requests waiting; see `check_json`."""
+    """Requires strict JSON, checking large bodies off the event loop; see `check_json`."""
     if len(body) > _LARGE:
         await asyncio.to_thread(check_json, body)
     else:
@@ -24,16 +24,16 @@ async def check_body(body: bytes) -> None:
 
 
 def check_json(body: bytes) -> None:
-    """Refuses a body that is not strict JSON.
+    """Requires that a body is strict JSON.
 
     Args:
-        body: The body as it came.
+        body: The body as received.
 
     Raises:
         Invalid: `json_invalid`: not UTF-8, not JSON, NaN or Infinity, an integer beyond 64 bits, nested too deeply, too
             many values, a key twice in one object, or a text with NUL or half a character.
     """
-    # Counted before it is parsed: a value of two bytes becomes an object of a hundred.
+    # Counted before parsing: a value of two bytes becomes a Python object of a hundred.
     if values_in(body, MAX_VALUES) > MAX_VALUES:
         raise _invalid(f"it has more than {MAX_VALUES} values")
     try:

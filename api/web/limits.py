@@ -1,4 +1,4 @@
-"""Limits of the HTTP server: how long a client may take, and how much it may make the process hold."""
+"""Limits of the HTTP server: how long a client may take, and how much memory it may occupy."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,19 @@ _SPARE_DESCRIPTORS = 128
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What one client, and all of them together, may ask of the server.
+    """Bounds what one client, and all clients together, may ask of the server.
 
     Attributes:
-        header_seconds: From the connection, or from the first byte of a further request, to the end of its header.
-        body_seconds: From the end of the header to the end of the body.
-        idle_seconds: Between an answer and the next request.
-        stall_seconds: For which a client may take nothing of what waits to be sent to it.
-        header_bytes: Of a request line with its headers; also of what stands around the parts of a chunked body.
-        headers: Fields of one header.
-        pipelined: Requests that wait behind the one that is being answered, on one connection.
-        connections: That are open at a time.
-        pending_bytes: Held, in sum, for callers whose credential is not accepted yet.
+        header_seconds: Seconds from the connection, or from the first byte of a further request, to the end of its
+            header.
+        body_seconds: Seconds from the end of the header to the end of the body.
+        idle_seconds: Seconds between a response and the next request.
+        stall_seconds: Seconds for which a client may read nothing of the bytes that wait to be sent to it.
+        header_bytes: Bytes of a request line with its headers; also of the framing around the chunks of a chunked body.
+        headers: Number of header fields of one request.
+        pipelined: Number of requests that wait behind the one that is being answered, on one connection.
+        connections: Number of connections that are open at a time.
+        pending_bytes: Bytes held, in sum, for callers whose credential is not accepted yet.
     """
 
     header_seconds: float = 10
@@ -41,7 +42,7 @@ def http_limits(settings: Settings) -> HttpLimits:
     """Returns the limits that the environment sets.
 
     Args:
-        settings: What the environment says.
+        settings: The process's settings.
     """
     return HttpLimits(
         header_seconds=settings.http_header_seconds,
@@ -56,7 +57,7 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 
 def _within_descriptors(connections: int) -> int:
-    """Raises the process's limit of open files where it may; a connection beyond it could not even be refused."""
+    """Raises the soft limit of open files where it may: without a free descriptor nobody can even be refused."""
     try:
         import resource
     except ImportError:  # not on Windows, which has no such limit

@@ -1,4 +1,4 @@
-"""What every request goes through, as plain ASGI: its id, its log line, its body's limits, its answer's headers."""
+"""ASGI middleware of every request: request id, access log, limits of the body, response headers."""
 
 import re
 import time
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestContext:
-    """Gives the request its id, logs it, adds the headers of every answer, and answers what nobody expected.
+    """Assigns the request id, logs the request, adds the common headers, and answers unexpected exceptions.
 
     Args:
         app: The next application.
@@ -54,13 +54,16 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send, _request_id(scope))
+        # The task of a pipelined request inherits the context of the one before: drop what that one has bound.
         forget()
         bind(request_id=answer.request_id)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         try:
             await self._app(scope, receive, answer)
-        except Exception as error:  # the last net: whatever it is, the caller gets a problem document
+        except Exception as error:  # whatever was raised, the caller gets a problem document (RFC 9457)
             _log.error("http.failed", method=scope["method"], path=scope["path"], exc_info=error)
+            # A response under way cannot be replaced; raising makes the server close the connection, so that it shows
+            # as broken.
             if answer.status is not None:
                 raise
             await problems.unexpected(answer.request_id)(scope, receive, answer)
@@ -69,13 +72,14 @@ class RequestContext:
 
 
 class BodyGuard:
-    """Reads a body before the route does: of callers we know, not too large, JSON by its header, and strict JSON.
+    """Reads a body before the route does, and requires an authenticated caller, a bounded size and strict JSON.
 
-    A body is read only once the caller's credential is accepted, so that nobody else makes us hold or parse anything.
+    A body is read only after the caller's credential is accepted, so that nobody else makes the process hold or parse
+    one.
 
     Args:
         app: The next application.
-        most: Bytes that a body may have.
+        most: The largest body, in bytes.
     """
 
     def __init__(self, app: ASGIApp, most: int = MAX_BODY) -> None:
@@ -101,8 +105,9 @@ class BodyGuard:
                 await self._app(scope, _replay(body, receive), send)
 
     async def _accepted(self, request: Request) -> bytes | Response:
-        """Returns the body, or the answer to one that we do not take."""
+        """Returns the body, or the response that refuses it."""
         request_id = problems.request_id_of(request)
+        # By the header alone: no credential is looked up for a body that would be refused anyway.
         if _announces_more(request.headers, self._most):
             return problems.too_large(self._most, request_id)
         await admit(request, context_of(request))
@@ -135,7 +140,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class _Answer:
-    """The sending end of one request."""
+    """Sends the response of one request: adds the common headers, keeps the status, and writes the log line."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.request_id = request_id
@@ -154,7 +159,7 @@ class _Answer:
         await self._send(message)
 
     def log(self) -> None:
-        """Writes the request's line; sign-of-life requests would drown the others."""
+        """Writes the request's log line, except for health checks, which would drown the others."""
         path = self._scope["path"]
         if path not in _SILENT:
             spent = round((time.perf_counter() - self._began) * 1_000, 1)

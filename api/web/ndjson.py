@@ -1,4 +1,4 @@
-"""Answers of many lines: sent as they are read, by somebody who may still read them."""
+"""Responses of JSON Lines, sent as they are read, while the reader keeps the right to read them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LinesResponse(StreamingResponse):
-    """JSON Lines out of a source that is closed at once, whoever ends it."""
+    """Sends JSON Lines out of a source that is closed at once, whichever side ends the response."""
 
     media_type = MEDIA_TYPE
 
@@ -30,8 +30,9 @@ class LinesResponse(StreamingResponse):
         self._source = source
 
     async def stream_response(self, send: Send) -> None:
-        """Sends what the source gives. Where it fails the answer has no end: the server closes the connection."""
+        """Sends what the source yields. Where it fails, the response stays unfinished and the connection is closed."""
         try:
+            # Closed here, not by the garbage collector at some later time, so that the source releases what it holds.
             async with aclosing(self._source):
                 await super().stream_response(send)
         except DomainError as error:
@@ -39,11 +40,11 @@ class LinesResponse(StreamingResponse):
 
 
 def still(context: GatewayContext, look: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
-    """Whether a reader may read on, looked at anew as often as for a stream.
+    """Returns a check of the reader's rights, which are evaluated anew as often as for an event stream.
 
     Args:
-        context: The gateway's parts.
-        look: Looks at it.
+        context: The gateway's context.
+        look: Evaluates the rights.
     """
     seconds = asyncio.get_running_loop().time
     checked_at = seconds()

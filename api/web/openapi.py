@@ -1,4 +1,4 @@
-"""The OpenAPI document: as FastAPI makes it, with our problem documents in place of its errors."""
+"""The OpenAPI document as FastAPI makes it, with problem documents (RFC 9457) in place of FastAPI's errors."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _REPLACED = ("HTTPValidationError", "ValidationError")
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Makes the document once, and keeps it.
+    """Builds the OpenAPI document once, and caches it on the application.
 
     Args:
         app: The application with all its routes.

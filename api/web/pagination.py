@@ -1,4 +1,4 @@
-"""Places in lists, opaque to callers."""
+"""Cursors of pages: positions in lists, opaque to callers."""
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
@@ -29,26 +29,26 @@ def page(
     limit: int,
     cursor_of: Callable[[Found], str],
 ) -> PageOut[Item]:
-    """Makes a page of a list of which one more was read than fits, to know whether there is a next page.
+    """Builds a page of a list of which one item more than the limit was read, to know whether a next page exists.
 
     Args:
-        kind: The page's type, which is not checked once more.
-        items: What is shown of the first `limit` that were found; it may be fewer.
-        found: What was found.
-        limit: How many fit.
-        cursor_of: The place after one that was found.
+        kind: The page's type; its items are not validated again.
+        items: The rendered items of the first `limit` rows; they may be fewer than the rows.
+        found: The rows that were read.
+        limit: The size of a page.
+        cursor_of: Returns the cursor after a row.
     """
     next_cursor = cursor_of(found[limit - 1]) if len(found) > limit else None
     return kind.model_construct(items=list(items), next_cursor=next_cursor)
 
 
 def place_cursor(at: datetime, item_id: str) -> str:
-    """The place after an item of a list that is ordered by time and id."""
+    """Encodes the position after an item of a list that is ordered by time and id."""
     return _encoded(f"{at.astimezone(UTC).isoformat()}|{item_id}")
 
 
 def parse_place(cursor: str | None) -> tuple[datetime, str] | None:
-    """Reads what `place_cursor` made.
+    """Decodes a cursor of `place_cursor`.
 
     Raises:
         Invalid: `cursor_invalid`.
@@ -66,12 +66,12 @@ def parse_place(cursor: str | None) -> tuple[datetime, str] | None:
 
 
 def step_cursor(step: int) -> str:
-    """The place after a step."""
+    """Encodes the position after a step."""
     return _encoded(f"step|{step}")
 
 
 def parse_step(cursor: str | None) -> int:
-    """Reads what `step_cursor` made; 0 without a cursor.
+    """Decodes a cursor of `step_cursor`; 0 without a cursor.
 
     Raises:
         Invalid: `cursor_invalid`.
@@ -86,12 +86,12 @@ def parse_step(cursor: str | None) -> int:
 
 
 def text_cursor(key: str) -> str:
-    """The place after an item of a list that is ordered by a text."""
+    """Encodes the position after an item of a list that is ordered by a text."""
     return _encoded(f"key|{key}")
 
 
 def parse_text(cursor: str | None) -> str | None:
-    """Reads what `text_cursor` made.
+    """Decodes a cursor of `text_cursor`.
 
     Raises:
         Invalid: `cursor_invalid`.
@@ -105,12 +105,12 @@ def parse_text(cursor: str | None) -> str | None:
 
 
 def rank_cursor(rank: float, item_id: str) -> str:
-    """The place after an item of a list that is ordered by how well it answers, and id."""
+    """Encodes the position after an item of a list that is ordered by search rank and id."""
     return _encoded(f"rank|{rank!r}|{item_id}")
 
 
 def parse_rank(cursor: str | None) -> tuple[float, str] | None:
-    """Reads what `rank_cursor` made.
+    """Decodes a cursor of `rank_cursor`.
 
     Raises:
         Invalid: `cursor_invalid`.

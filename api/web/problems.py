@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457): the one table from kinds to HTTP statuses, and nothing beside it."""
+"""Problem documents (RFC 9457) of every error; the one table from kinds of errors to HTTP statuses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -56,11 +56,11 @@ def problem(
 
     Args:
         status: The HTTP status.
-        code: What callers branch on.
-        detail: For a person.
+        code: The stable error code, on which callers branch.
+        detail: The message, for a person.
         request_id: The request; left out of a 404, so that a foreign id and a missing one answer byte-identically (the
             header `X-Request-ID` has it always).
-        fields: What is wrong where.
+        fields: The problem of each field.
         details: Further members; they cannot replace the standard ones.
         headers: Further headers.
     """
@@ -80,7 +80,7 @@ def problem(
 
 
 def domain_problem(error: DomainError, request_id: str | None) -> Response:
-    """The problem document of an expected failure."""
+    """Builds the problem document of a domain error."""
     status = STATUSES[error.kind]
     headers: dict[str, str] = {}
     if error.retry_after is not None:
@@ -91,31 +91,31 @@ def domain_problem(error: DomainError, request_id: str | None) -> Response:
 
 
 def too_large(most: int, request_id: str | None) -> Response:
-    """The answer to a body beyond the limit."""
+    """Builds the response to a body beyond the size limit: 413."""
     return problem(TOO_LARGE, "body_too_large", f"A body may have at most {most} bytes.", request_id=request_id)
 
 
 def unsupported(request_id: str | None) -> Response:
-    """The answer to a body that is not JSON by its own account."""
+    """Builds the response to a body whose `Content-Type` is not JSON: 415."""
     detail = "Send a JSON body with the header Content-Type: application/json."
     return problem(415, "content_type_unsupported", detail, request_id=request_id)
 
 
 def unexpected(request_id: str | None) -> Response:
-    """The answer to our own mistakes; what went wrong is in the log only."""
+    """Builds the response to an unexpected exception: 500, with the cause in the log only."""
     detail = "Something went wrong here; the log knows more under this request's id."
     return problem(500, "internal_error", detail, request_id=request_id)
 
 
 def install(app: FastAPI) -> None:
-    """Makes the application answer every error as a problem document."""
+    """Registers exception handlers that answer every error as a problem document."""
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_routing_error)
 
 
 def request_id_of(request: Request) -> str | None:
-    """The id that the middleware gave the request."""
+    """Returns the id that the middleware assigned to the request."""
     return getattr(request.state, "request_id", None)
 
 
@@ -125,7 +125,7 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
 
 
 async def answer_failure(request: Request, error: DomainError) -> Response:
-    """Answers an expected failure: with its problem document, and an audit row where the audit log must show it."""
+    """Answers a domain error with its problem document, and an audit event where the audit log must show it."""
     if error.kind is Kind.UNAVAILABLE:
         _log.warning("http.unavailable", code=error.code, detail=error.message)
     if isinstance(error, RateLimited):
@@ -138,7 +138,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = [
         FieldProblem(field=".".join(str(part) for part in one["loc"])[:200], message=str(one["msg"])[:500])
-        # There can be as many as the body has values.
+        # The list is cut: there can be as many errors as the body has values.
         for one in error.errors()[:MOST_FIELDS]
     ]
     detail = "The request does not fit; `errors` says where."

@@ -1,4 +1,4 @@
-"""One connection of the HTTP server: Uvicorn's protocol with bounds of time and size, and strict framing."""
+"""Protocol of one HTTP connection: Uvicorn's, with bounds of time and size, and strict framing."""
 
 import asyncio
 from enum import Enum, auto
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Bounds what is parsed at once, and so the error in counting where one request ends and the next begins.
 _SLICE = 16_384
-# One byte in each chunk costs five bytes around it; whoever sends more than that around a body sends no body.
+# A chunk of one byte has five bytes of framing around it; more framing than that is no honest body.
 _FRAMING_PER_BYTE = 8
 
 _OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
@@ -38,12 +38,12 @@ _log = structlog.get_logger(__name__)
 
 
 class GatewayConfig(uvicorn.Config):
-    """Uvicorn's settings with the limits of our own protocol.
+    """Configures Uvicorn with the gateway's protocol and limits.
 
     Args:
         app: The application.
-        limits: Of one client, and of all together.
-        options: Uvicorn's.
+        limits: The limits of one client, and of all together.
+        options: Further options of Uvicorn.
     """
 
     def __init__(self, app: ASGIApp, limits: HttpLimits, **options: Any) -> None:  # noqa: ANN401 - Uvicorn's
@@ -52,7 +52,7 @@ class GatewayConfig(uvicorn.Config):
 
 
 class _Phase(Enum):
-    """What is expected of the client next."""
+    """Names what the protocol expects of the client next."""
 
     REQUEST = auto()
     HEADER = auto()
@@ -60,19 +60,19 @@ class _Phase(Enum):
 
 
 class _Refused(Exception):
-    """Stops the parser; what is wrong is kept by the protocol."""
+    """Stops the parser; the protocol holds the problem to answer."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """Reads requests within the limits, and a body only once the application asks for it.
+    """Reads requests within the limits, and a body only when the application asks for it.
 
-    The application asks for a body after it has accepted the caller's credential. Until then the client is not read
-    from, so that a caller without one makes us hold at most what came together with the header.
+    The application asks for a body after it has accepted the caller's credential. Until then nothing is read from the
+    client, so that a caller without one occupies at most what came together with the header.
 
     Args:
-        config: With the limits, and the connections that share them.
-        server_state: Uvicorn's.
-        app_state: Uvicorn's.
+        config: The configuration, with the limits and the connections that share them.
+        server_state: Uvicorn's state of the server.
+        app_state: Uvicorn's state of the application's lifespan.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class GatewayProtocol(HttpToolsProtocol):
         self._application = self.app
         self._lingering: LingeringTransport
         self._running: RequestResponseCycle | None = None
-        # Whether a request is being answered whose caller may take our time: for a body, by an accepted credential.
+        # Whether a request is in progress that eviction spares: its body was asked for, so its caller is accepted.
         self._at_work = False
-        # Whether what still comes is thrown away.
+        # Whether further bytes of the client are discarded.
         self._ended = False
         self._problem = wire.MALFORMED
-        # Of the request that is being read.
+        # State of the request that is being read.
         self._number = 0
         self._phase = _Phase.REQUEST
         self._header_size = self._header_fed = self._body_size = self._framing_size = 0
-        # The time for the first header runs from the connection on.
+        # The deadline of the first header runs from the connection, for a client may never send a byte.
         self._timed = (1, _Phase.HEADER)
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -105,8 +105,8 @@ class GatewayProtocol(HttpToolsProtocol):
     # The connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins a connection."""
-        # A cast, for what uvloop gives is no subclass of it.
+        """Registers a connection and starts the deadline of its first header."""
+        # A cast: uvloop's transport does not derive from `asyncio.Transport`.
         accepted = cast("asyncio.Transport", transport)
         self._lingering = LingeringTransport(accepted, self.loop, self._limits.stall_seconds)
         super().connection_made(self._lingering)
@@ -116,7 +116,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._answer(wire.NO_ROOM)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends a connection; unlike Uvicorn, tells the request that is being answered while others wait behind it."""
+        """Ends a connection; unlike Uvicorn, also disconnects the request in progress while others wait behind it."""
         self._ended = True
         self.pipeline.clear()
         self._disconnect()
@@ -132,27 +132,27 @@ class GatewayProtocol(HttpToolsProtocol):
         self._lingering.finish()
 
     def evict(self) -> None:
-        """Gives way to another connection."""
+        """Closes the connection in favour of another one."""
         _log.info("http.evicted", client=self.client)
         self._ended = True
         self._disconnect()
         self._lingering.abort()
 
     def pause_writing(self) -> None:
-        """Waits for a client that does not take its answer as fast as it is made, for so long."""
+        """Starts the stall deadline of a client that reads its response more slowly than it is made."""
         super().pause_writing()
         self._stall = self.loop.call_later(self._limits.stall_seconds, self._lingering.abort)
 
     def resume_writing(self) -> None:
-        """Goes on with an answer."""
+        """Cancels the stall deadline and resumes the response."""
         if self._stall is not None:
             self._stall.cancel()
         super().resume_writing()
 
-    # What comes.
+    # Reading.
 
     def data_received(self, data: bytes) -> None:
-        """Reads what came, as far as it is within the limits."""
+        """Parses received bytes, as far as they are within the limits."""
         try:
             for start in range(0, len(data), _SLICE):
                 self._feed(data if len(data) <= _SLICE else data[start : start + _SLICE])
@@ -177,7 +177,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if (self._number, self._phase) != (number, phase):
             return
-        # All of it belongs to one header or to one body.
+        # All of the bytes belong to one header or to one body, so they count against the one limit.
         if phase is _Phase.HEADER:
             self._header_fed += len(data)
             self._check(self._header_fed <= self._limits.header_bytes, wire.HEADERS_TOO_LARGE)
@@ -187,7 +187,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._check(self._framing_size <= most, wire.MALFORMED)
 
     def on_message_begin(self) -> None:
-        """Begins a request."""
+        """Starts a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._number += 1
@@ -195,13 +195,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self._header_size = self._header_fed = self._body_size = self._framing_size = 0
 
     def on_url(self, url: bytes) -> None:
-        """Takes a part of the target."""
+        """Appends a part of the request target."""
         self._header_size += len(url)
         self._check(self._header_size <= self._limits.header_bytes, wire.TARGET_TOO_LONG)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes a header; one behind a chunked body is dropped, for it would count as one that stood before it."""
+        """Adds a header field; a trailer field is dropped, for it would count as one that came before the body."""
         if self._phase is not _Phase.HEADER:
             return
         self._header_size += len(name) + len(value) + len(b": \r\n")
@@ -210,23 +210,23 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Starts the request, or lets it wait behind the one that is being answered."""
+        """Starts the request, or queues it behind the one that is being answered."""
         version = self.parser.get_http_version()
         problem = wire.framing_problem(version, self.headers)
         self._check(problem is None, problem or wire.MALFORMED)
         self._check(len(self.pipeline) < self._limits.pipelined, wire.MALFORMED)
         if self.parser.should_upgrade():
-            # The parser stops here, and it is read again as what it is without; see _decline_upgrade.
+            # The parser stops at an upgrade; the request is parsed again without one, see _decline_upgrade.
             self._check(self.parser.get_method() != b"CONNECT", wire.MALFORMED)
             return
-        # HTTP/1.0 does not know the answer that it would get (RFC 9110, section 10.1.1).
+        # An HTTP/1.0 client does not know `100 Continue` (RFC 9110, section 10.1.1).
         self.expect_100_continue = self.expect_100_continue and version != "1.0"
         self.app = self._serve if wire.announces_body(self.headers) else self._application
         super().on_headers_complete()
         self._phase = _Phase.BODY
 
     def on_body(self, body: bytes) -> None:
-        """Takes a part of the body."""
+        """Appends a part of the body."""
         self._body_size += len(body)
         super().on_body(body)
 
@@ -238,13 +238,13 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Reads a request again that asks for another protocol: for the parser it would have no body."""
+        """Parses a request for another protocol again without its upgrade: the parser would read no body of it."""
         kept = [(name, value) for name, value in self.headers if name not in _OF_UPGRADES]
         head = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url), b"connection: close\r\n"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.feed_data(b"".join([*head, *(b"%b: %b\r\n" % header for header in kept), b"\r\n", rest]))
 
-    # What is answered.
+    # Responding.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._unset_keepalive_if_required()
@@ -254,7 +254,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     async def _serve(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
-        """Serves a request with a body; whoever has not read it to its end, closes the connection by its answer."""
+        """Serves a request with a body; a response before the body was read to its end closes the connection."""
         cycle = self._running
         assert cycle is not None
 
@@ -271,7 +271,7 @@ class GatewayProtocol(HttpToolsProtocol):
         await self._application(scope, read, answer)
 
     def on_response_complete(self) -> None:
-        """Goes on to the next request, and forgets what of a body nobody has read."""
+        """Goes on to the next request, and discards what of the body nobody has read."""
         assert self._running is not None
         self._running.body = bytearray()
         self._at_work = False
@@ -283,7 +283,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._at_work = True
             self._connections.accepted(self)
 
-    # What is refused.
+    # Refusing.
 
     def _check(self, passes: bool, problem: wire.WireProblem) -> None:
         if not passes:
@@ -308,7 +308,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(wire.TIMEOUT)
 
     def _refuse(self, problem: wire.WireProblem) -> None:
-        """Answers what cannot be read on, or closes the connection after the answers that are still due."""
+        """Answers a request that cannot be parsed on, or closes the connection after the responses still due."""
         self._ended = True
         running = self._running
         if running is None or running.response_complete:

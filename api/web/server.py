@@ -1,4 +1,4 @@
-"""The HTTP server of the gateway."""
+"""HTTP server of the gateway."""
 
 import asyncio
 import signal
@@ -17,15 +17,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GatewayServer(uvicorn.Server):
-    """A server that tells streams and waiting requests to end before it waits for them.
+    """Runs Uvicorn so that streams and waiting requests are ended before the shutdown waits for them.
 
     Args:
         app: The application.
         closing: Set when the server is about to end.
-        host: Where to listen.
-        port: The port; 0 takes a free one.
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
         signals: Whether Ctrl-C and SIGTERM end it.
-        limits: Of what clients may ask of it.
+        limits: The limits of clients.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class GatewayServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            # Who is believed about the client's address is a setting of ours: see api/web/client_address.py.
+            # Uvicorn's own proxy headers are off: which proxies are trusted is decided in api/web/client_address.py.
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
@@ -56,13 +56,13 @@ class GatewayServer(uvicorn.Server):
         self._signals = signals
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends orderly."""
+        """Sets `closing`, so that streams and waiting requests end, and then shuts down as Uvicorn does."""
         self._closing.set()
         await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Listens to the signals; unlike Uvicorn, does not raise them again: parts are still to be closed."""
+        """Handles signals; unlike Uvicorn, does not raise them again, because resources are still to be closed."""
         loop = asyncio.get_running_loop()
         taken = _SIGNALS if self._signals else ()
         for one in taken:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes: answers to what never becomes a request, and the framing that we accept."""
+"""HTTP/1.1 as bytes: answers to what never becomes a request, and the framing that is accepted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _VERSIONS = frozenset({"1.0", "1.1"})
 
 @dataclass(frozen=True, slots=True)
 class WireProblem:
-    """An error of the connection itself, after which it is closed.
+    """Describes an error of the connection itself, after which it is closed.
 
     Attributes:
         status: The HTTP status.
-        code: What callers branch on.
-        detail: For a person.
+        code: The stable error code, on which callers branch.
+        detail: The message, for a person.
     """
 
     status: int
@@ -26,7 +26,7 @@ class WireProblem:
     detail: str
 
     def encoded(self, request_id: str) -> bytes:
-        """Returns the whole answer: a problem document with its header."""
+        """Returns the whole response: a problem document with its header."""
         answer = problems.problem(self.status, self.code, self.detail, request_id=request_id)
         headers = [
             *answer.raw_headers,
@@ -49,14 +49,14 @@ _VERSION = WireProblem(505, "http_version_unsupported", "Send HTTP/1.1.")
 
 
 def framing_problem(version: str, headers: RawHeaders) -> WireProblem | None:
-    """Finds what makes it doubtful where a request ends or for whom it is (RFC 9112, sections 3.2, 6.1 and 6.3).
+    """Finds what makes the end or the host of a request ambiguous (RFC 9112, sections 3.2, 6.1 and 6.3).
 
-    Whoever stands before us may read a doubtful request as another one than we do. So it is refused, also where the
-    RFC would let a server repair it.
+    A proxy in front may read an ambiguous request as another one than this server does (request smuggling). So it is
+    refused, also where the RFC would let a server repair it.
 
     Args:
-        version: Of the protocol, as `1.1`.
-        headers: Names in lower case.
+        version: The version of the protocol, such as `1.1`.
+        headers: Header fields, names in lower case.
     """
     if version not in _VERSIONS:
         return _VERSION
@@ -70,7 +70,7 @@ def framing_problem(version: str, headers: RawHeaders) -> WireProblem | None:
 
 
 def announces_body(headers: RawHeaders) -> bool:
-    """Whether a body follows these headers, which `framing_problem` has passed."""
+    """Returns whether a body follows these headers, which `framing_problem` has passed."""
     return any(name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in headers)
 
 

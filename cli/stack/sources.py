@@ -150,7 +150,7 @@ class SdkDownload:
         if not self._begun and self._ready():
             self._begun, self._grown = True, time.monotonic()
             command = [str(self._python), "-P", str(_DOWNLOADER), self._kind, str(self._program.directory)]
-            self._program.launch(command, dict(os.environ))
+            self._program.launch(command, environment_without())
 
     def ended(self) -> bool:
         """See `Source`."""
@@ -262,7 +262,7 @@ class MavenServer:
         pom = self._directory / "pom.xml"
         pom.write_text(_POM.format(*self._artifact))
         command = ["mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
-        self._program.launch([*command, f"-DoutputDirectory={self._directory / 'lib'}"], dict(os.environ))
+        self._program.launch([*command, f"-DoutputDirectory={self._directory / 'lib'}"], environment_without())
 
     def ended(self) -> bool:
         """See `Source`."""

@@ -33,8 +33,9 @@ class WebhookRow(SQLModel, table=True):
 
 
 class WebhookDeliveryRow(SQLModel, table=True):
-    """A delivery of an event to a webhook; it references no webhook row, for it outlives the webhook, and webhooks of
-    the profile have no row.
+    """A delivery of an event to a webhook.
+
+    It references no webhook row, for it outlives the webhook, and webhooks of the profile have no row.
     """
 
     __tablename__ = "webhook_deliveries"

@@ -1,4 +1,4 @@
-"""What a process keeps of what never changes, so as not to read it again."""
+"""In-process cache of values that never change."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -10,10 +10,10 @@ ROOM = 16_000_000
 
 
 class BoundedCache(Generic[Key, Value]):
-    """Values by key, as many as there is room for; the oldest goes first.
+    """Cache of values by key with a limit on their total size; the oldest value is removed first.
 
     Args:
-        room: The sum of the sizes that are kept.
+        room: The largest sum of the sizes.
     """
 
     def __init__(self, room: int = ROOM) -> None:
@@ -21,17 +21,17 @@ class BoundedCache(Generic[Key, Value]):
         self._values: dict[Key, tuple[Value, int]] = {}
 
     def get(self, key: Key) -> Value | None:
-        """The value, if it is still kept."""
+        """Returns the value of a key; None where it is not cached."""
         kept = self._values.get(key)
         return None if kept is None else kept[0]
 
     def keep(self, key: Key, value: Value, size: int) -> None:
-        """Keeps a value, in the place of an earlier one of that key.
+        """Stores a value, in place of an earlier one of the key.
 
         Args:
-            key: Its key.
+            key: The key.
             value: The value.
-            size: What it takes up, for example characters; one that is larger than the room is not kept.
+            size: Its size, for example in characters; a value larger than the whole cache is not stored.
         """
         self.take(key)
         while self._values and self._room < size:
@@ -41,7 +41,7 @@ class BoundedCache(Generic[Key, Value]):
             self._values[key] = (value, size)
 
     def take(self, key: Key) -> Value | None:
-        """The value, which is kept no longer."""
+        """Removes and returns the value of a key; None where it is not cached."""
         value, size = self._values.pop(key, (None, 0))
         self._room += size
         return value

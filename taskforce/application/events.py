@@ -1,4 +1,4 @@
-"""Announces events to those who asked to hear of them."""
+"""Announcement of events to the webhooks of a tenant."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,16 +12,16 @@ from taskforce.core.interfaces.store import Records
 async def announce(
     records: Records, event: str, subject: Mapping[str, object], now: datetime, *, definition_id: str | None = None
 ) -> None:
-    """Queues one delivery for each of the tenant's webhooks that wants the event, in the transaction of what happened.
+    """Queues a delivery of an event to each subscribed webhook of the tenant, in the caller's transaction.
 
-    It is one statement that is written with what else waits; the deliveries are started after the commit.
+    It takes one statement, sent with the transaction's other pending ones. The deliveries are started after the commit.
 
     Args:
-        records: The records of the transaction in which it happens.
-        event: One of `EVENTS`.
-        subject: What it is about, plain JSON and small: ids and states, never secrets. `tenant_id` is added.
-        now: When it happens, UTC.
-        definition_id: The approval definition that the request is decided under.
+        records: The tenant's records, in the transaction of the event.
+        event: The name of the event, one of `EVENTS`.
+        subject: The data of the event, small plain JSON: ids and states, never secrets. `tenant_id` is added.
+        now: The time of the event, UTC.
+        definition_id: The approval definition of the request that the event concerns, if any.
     """
     assert event in EVENTS, event
     told = {"tenant_id": records.tenant_id, **subject}

@@ -1,4 +1,4 @@
-"""Idempotency keys: a request that is repeated gets the first answer."""
+"""Idempotency keys: a repeated request gets the answer of the first one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _ACCEPTED = 202
 
 @dataclass(frozen=True, slots=True)
 class IdempotentCall:
-    """What a key stands for.
+    """A request with its idempotency key.
 
     Attributes:
-        user_id: Whose key it is.
-        route: What the user asks for with it; the same key elsewhere is another one.
-        key: The key, or None when the request has none.
-        body: What is asked for, to tell a repeated request from another one.
+        user_id: The user; keys of different users are different.
+        route: The name of the operation; the same key for another operation is a different one.
+        key: The key; None where the request has none.
+        body: The body of the request, to tell a repeated request from another one.
     """
 
     user_id: str
@@ -32,19 +32,19 @@ class IdempotentCall:
 async def claim(
     records: Records, keyed: IdempotentCall, answer: Mapping[str, object], now: datetime
 ) -> Mapping[str, object] | None:
-    """Claims a key within the transaction that does what is asked for.
+    """Claims a key within the transaction that fulfils the request.
 
     Args:
         records: The tenant's records.
-        keyed: The key.
-        answer: The body of the answer, if this request is the first.
-        now: The time.
+        keyed: The request with its key.
+        answer: The body of the answer, stored if this request is the first.
+        now: The time, UTC.
 
     Returns:
         None for the first request, and for one without a key; else the body of the first answer.
 
     Raises:
-        Invalid: `idempotency_key_reused` when the key was used with another body.
+        Invalid: `idempotency_key_reused`: the key was used with another body.
     """
     if keyed.key is None:
         return None
@@ -53,7 +53,9 @@ async def claim(
 
 
 async def earlier(records: Records, keyed: IdempotentCall) -> Mapping[str, object] | None:
-    """The body of the first answer, before anything is looked at that may have changed since; None without one.
+    """Finds the body of the first answer without claiming the key; None where there is none.
+
+    For a check before validation: what a repeated request names may have changed since the first one.
 
     Raises:
         Invalid: As `claim`.

@@ -1,4 +1,4 @@
-"""Workflows whose start comes after the commit: started at once, or on the way to them, or later by a sweeper."""
+"""Start of workflows after the commit of their row: at once, before the next call, or later by a sweeper."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,7 +9,7 @@ Outcome = TypeVar("Outcome")
 
 
 async def start_or_leave(start: Callable[[], Awaitable[object]]) -> None:
-    """Starts the workflow of something that is committed; when Temporal does not answer, a sweeper starts it later."""
+    """Starts the workflow of a committed row; while Temporal does not answer, this is left to a sweeper."""
     try:
         await start()
     except Unavailable:
@@ -17,15 +17,18 @@ async def start_or_leave(start: Callable[[], Awaitable[object]]) -> None:
 
 
 async def reach(act: Callable[[], Awaitable[Outcome]], begin: Callable[[], Awaitable[object]]) -> Outcome:
-    """Reaches a workflow, starting it first if that has not happened yet.
+    """Calls a workflow, starting it first if that has not happened yet.
 
     Args:
-        act: What is done to it.
-        begin: Starts it; raises why not, where it has ended.
+        act: The call.
+        begin: Starts the workflow; raises an error where it has ended.
+
+    Returns:
+        The result of the call.
 
     Raises:
-        Missing: Its workflow was ended from outside.
-        DomainError: What the two raise.
+        Missing: The workflow was terminated from outside.
+        DomainError: As `act` and `begin`.
     """
     try:
         return await act()

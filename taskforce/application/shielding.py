@@ -1,4 +1,4 @@
-"""What has begun and must not stop half-way, whoever is cancelled meanwhile."""
+"""Protection of short work from cancellation of its caller."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,18 +9,19 @@ Result = TypeVar("Result")
 
 
 async def shielded(work: Coroutine[object, object, Result]) -> Result:
-    """Does something to its end; a caller that is cancelled meanwhile is cancelled after it.
+    """Completes a coroutine also if its caller is cancelled meanwhile; the cancellation is raised afterwards.
 
     Args:
-        work: What takes milliseconds and is not to be lost: storing what was paid for.
+        work: Work of milliseconds that must not be lost, for example storing a reply that was paid for.
 
     Returns:
-        Its result.
+        The coroutine's result.
     """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        # The cancellation is what the caller must see, whatever became of the work.
         with suppress(Exception):
             await task
         raise

@@ -1,4 +1,4 @@
-"""Going through all tenants, page by page."""
+"""Sweeps over all tenants, and over rows whose workflow a crash has left unstarted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,16 +13,16 @@ TENANTS = 200
 
 
 async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant]:
-    """Tenants by their ids, those that are switched off too, but not those whose rows are being erased.
+    """Yields all tenants by id, disabled ones too, but not those whose rows are being erased.
 
     Args:
-        platform: The door that sees them.
-        now: The time.
+        platform: The list of all tenants.
+        now: The time, UTC.
     """
     after: str | None = None
     while page := await platform.tenants(after, TENANTS):
         for tenant in page:
-            # Whoever deletes a tenant seals its log, and must find it as it was when it goes.
+            # A deletion has sealed the audit log to its last anchor, which its report keeps: no sweep may change it.
             if tenant.status is not TenantStatus.DELETING or tenant.is_drained(now):
                 yield tenant
         after = page[-1].tenant_id
@@ -32,30 +32,30 @@ UNSTARTED_BATCH = 200
 
 
 class Start(Protocol):
-    """Starts the workflow of something that is committed; starting it again is harmless."""
+    """Starts the workflow of a committed row; a second start changes nothing."""
 
     def __call__(self, tenant_id: str, thing_id: str, /) -> Awaitable[bool]:
-        """Starts it by its ids; False when it was started before."""
+        """Starts the workflow; returns False where it was started before."""
         ...
 
 
 class ListOrphans(Protocol):
-    """Sees what was committed before a time and has not begun, in the order of its ids."""
+    """Lists rows that were committed before a time and whose workflow has not begun, by id."""
 
     def __call__(self, before: datetime, most: int, after: str | None, /) -> Awaitable[Sequence[tuple[str, str]]]:
-        """A page of (tenant, id), after an id."""
+        """Returns a page of tenant ids and row ids, after a row id."""
         ...
 
 
 class OrphanSweep:
-    """Starts what a crash between commit and start has left behind.
+    """Starts the workflows that a crash between commit and start has left unstarted.
 
-    What has a workflow, and waits for a worker to begin it, looks the same: each sweep goes on where the last one
-    ended, so that many of these do not keep one of those waiting.
+    A row whose workflow waits for a worker looks the same as one without a workflow. So each sweep continues where the
+    last one ended, and many waiting workflows do not keep an unstarted one from being reached.
 
     Args:
-        unstarted: Sees it.
-        start: Starts one.
+        unstarted: Lists the rows.
+        start: Starts the workflow of one.
     """
 
     def __init__(self, unstarted: ListOrphans, start: Start) -> None:
@@ -64,7 +64,7 @@ class OrphanSweep:
         self._after: str | None = None
 
     async def sweep(self, before: datetime, most: int = UNSTARTED_BATCH) -> int:
-        """Looks at the next of those that were committed before a time; returns how many were started.
+        """Starts the next page of those that were committed before a time; returns the number of started workflows.
 
         Raises:
             DomainError: As `sweep`.
@@ -75,24 +75,24 @@ class OrphanSweep:
 
 
 async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
-    """Starts what a crash between commit and start has left behind.
+    """Starts workflows that should have been started by now.
 
     Args:
-        late: Tenant and id of what should have been started by now.
-        start: Starts one.
+        late: The tenant's and the row's id of each.
+        start: Starts the workflow of one.
 
     Returns:
-        How many were started.
+        The number of started workflows.
 
     Raises:
-        DomainError: What kept the last of those that could not be started; the others are started all the same.
+        DomainError: The last error of a start; the other workflows are started all the same.
     """
     started, refused = 0, None
     for tenant_id, thing_id in late:
         try:
             started += await start(tenant_id, thing_id)
         except DomainError as error:
-            # One that cannot be started must not keep the others waiting.
+            # Raised at the end: one that cannot be started must not keep the others waiting.
             refused = error
     if refused is not None:
         raise refused
@@ -102,10 +102,16 @@ async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
 async def repeat(
     every_seconds: float, work: Callable[[], Awaitable[object]], failed: Callable[[Exception], None]
 ) -> None:
-    """Does something again and again, until it is cancelled; a failure is reported and does not end it."""
+    """Repeats work until it is cancelled; a failure is reported and does not end it.
+
+    Args:
+        every_seconds: The seconds between the end of one call and the next one.
+        work: The work.
+        failed: Called with the exception of a failed call.
+    """
     while True:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - a sweeper outlives whatever befalls one sweep
+        except Exception as error:  # noqa: BLE001 - an error of one sweep must not end the sweeper
             failed(error)
         await asyncio.sleep(every_seconds)

@@ -1,4 +1,4 @@
-"""Agents as YAML: what is written can be read again, and what is read is plain JSON, whoever wrote it."""
+"""YAML format of exported agents: what is written can be read again, and what is read is plain JSON data."""
 
 import re
 from collections.abc import Hashable, Mapping
@@ -30,18 +30,18 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads what JSON can say, and nothing that means another part of the file."""
+    """Loads what JSON can represent, and refuses anchors and aliases."""
 
     yaml_implicit_resolvers: Final = {}  # type: ignore[misc]  # PyYAML keeps them as a class's attribute
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            # A few of them, one within another, are a file without end.
+            # A few nested aliases expand to a document of unbounded size ("billion laughs").
             raise _invalid("it uses an alias (*name); write out what it stands for")
         event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it open
         if getattr(event, "tag", None) is not None:
-            # What is read is what JSON would say of it; a tag may say another thing, or nothing that can be read.
+            # Tags are refused: they could turn a value into something that JSON cannot represent.
             raise _invalid(f"it uses a tag, near line {event.start_mark.line + 1}")
         self.depth += 1
         if self.depth > DEEPEST:
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts in quotes whatever is more than a text to a reader of YAML 1.1, or to ours."""
+    """Quotes every scalar that a reader of YAML 1.1, or this loader, would take for something other than a text."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         # Line ends of other kinds would be read as plain ones, wherever they are not written as escapes.
@@ -77,7 +77,7 @@ for _reads in (_Loader, _Dumper):
 
 
 def write_agent(agent: Agent, version: AgentVersion) -> str:
-    """Writes one version of an agent, with what people are told of the agent, as YAML."""
+    """Writes one version of an agent, with the agent's name, description, category and tags, as YAML."""
     about = agent.about
     document = {
         "name": about.name,
@@ -122,7 +122,7 @@ def read_document(text: str | bytes) -> Mapping[str, object]:
 
 
 def _check(value: object) -> None:
-    """Refuses what a body in JSON may not say either."""
+    """Requires what the JSON API requires of a body, such as bounded depth and no NUL."""
     if isinstance(value, str):
         if _UNSTORABLE.search(value):
             raise _invalid("a text holds the character NUL, or half of a surrogate pair")

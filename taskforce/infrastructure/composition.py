@@ -1,4 +1,4 @@
-"""What every process of the product opens and builds in the same way: its parts, and the use cases over them."""
+"""Composition of what every process shares: connections, and the use cases over them."""
 
 import os
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ _UPDATES = "taskforce/update-proof/1"
 
 
 def proof_key(settings: Settings) -> ProofKey:
-    """The key by which the gateway vouches for decisions, and the worker believes it.
+    """Returns the key with which the gateway proves decisions, and the worker verifies the proofs.
 
     Raises:
         Invalid: `bad_setting`: TASKFORCE_ENCRYPTION_KEY is not set; development does without until somebody decides.
@@ -55,15 +55,15 @@ def proof_key(settings: Settings) -> ProofKey:
 
 
 def webhook_urls(settings: Settings) -> DeploymentUrls:
-    """Which URLs webhooks may have here."""
+    """Returns the check of webhook URLs for this deployment."""
     return DeploymentUrls(frozenset(settings.http_allowed_hosts), development=settings.development)
 
 
 def open_database(settings: Settings, profile: Profile) -> Database:
-    """The door to PostgreSQL, with the key of sealed columns, the profile's webhooks, and what its log keeps.
+    """Opens the database with the key of encrypted columns, the profile's webhooks and the audit content rules.
 
     Args:
-        settings: What the environment says.
+        settings: The process's settings.
         profile: The deployment's profile.
 
     Raises:
@@ -80,16 +80,16 @@ def open_database(settings: Settings, profile: Profile) -> Database:
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """What every use case stands on.
+    """Holds what every use case depends on.
 
     Attributes:
-        database: The door to the data.
-        live: Who watches.
-        clock: The time.
-        rules: What the deployment says about rights.
-        definitions: What it says about approvals.
-        tools: The tools there are; None where none is called, and no call edited.
-        handlers: What requests for approval are about, besides those of `all_handlers`, by their type.
+        database: Access to PostgreSQL.
+        live: Notifies those who watch runs.
+        clock: Returns the time, UTC.
+        rules: The deployment's access rules.
+        definitions: The deployment's approval definitions.
+        tools: The tools; None where none is called, and no call edited.
+        handlers: Request handlers besides those of `all_handlers`, by request type.
     """
 
     database: Database
@@ -103,14 +103,14 @@ class Foundation:
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases that every process has.
+    """Holds the use cases that every process has.
 
     Attributes:
-        handlers: What requests for approval are about, by their type.
-        run_cache: What runs are about.
+        handlers: Request handlers, by request type.
+        run_cache: Caches the specifications of runs.
         lifecycle: Begins and ends runs.
         decisions: Checks, records and closes requests.
-        changes: What else people do to requests.
+        changes: Withdraws, reassigns and comments on requests.
     """
 
     handlers: Mapping[str, RequestHandler]
@@ -122,13 +122,13 @@ class UseCases:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUseCases:
-    """The use cases behind the activities that only a worker has.
+    """Holds the use cases behind the activities that only a worker has.
 
     Attributes:
         tool_call_policy: Checks tool calls.
         model_step: Calls models.
         tool_step: Calls tools.
-        execution: Does what follows an approval.
+        execution: Executes what was approved.
         erasing: Deletes tenants.
         deliveries: Attempts deliveries to webhooks.
     """
@@ -142,7 +142,7 @@ class WorkerUseCases:
 
 
 def use_cases(on: Foundation) -> UseCases:
-    """Builds what the gateway, the worker and recovery do alike."""
+    """Builds the use cases that gateway, worker and recovery share."""
     handlers = {**on.handlers, **all_handlers(on.rules, on.tools)}
     run_cache = RunCache(on.database)
     return UseCases(
@@ -166,14 +166,14 @@ def worker_use_cases(
     runs: RunControl,
     histories: TenantHistories,
 ) -> WorkerUseCases:
-    """Builds what only a worker does.
+    """Builds the use cases that only a worker has.
 
     Args:
-        on: What use cases stand on.
+        on: What the use cases depend on.
         cases: Those that every process has.
-        model: The door to the models.
-        tools: The tools there are.
-        http: The guarded way out.
+        model: Access to the language models.
+        tools: The tools.
+        http: The guarded HTTP client.
         runs: The workflows of runs.
         histories: The histories of a tenant's workflows.
     """

@@ -1,4 +1,4 @@
-"""How the processes log: one JSON object a line (or colours on a terminal), with its context, without secrets."""
+"""Structured logging: one JSON object per line (or colours on a terminal), with context, without secrets."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ _DEEPEST = 6
 _OF_LINES = frozenset({"exception", "stack"})
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _IDS = frozenset({"tenant_id", "workflow_id", "session_id"})
-"""Facts that begin with a tenant's id, which its administrator chose: it may look like anything, a key's prefix too."""
+"""Fields that begin with a tenant's id, which may look like anything, the prefix of an API key included."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _QUIET = ("httpx", "httpcore", "asyncio", "LiteLLM", "uvicorn.access")
 
@@ -30,14 +30,14 @@ def configure_logging(
     stream: TextIO | None = None,
     left_out: Collection[str] = (),
 ) -> None:
-    """Sets up structlog, and the standard library's logging through it, for this process.
+    """Configures structlog, and the standard library's logging through it, for this process.
 
     Args:
         level: The lowest level that is written, by its name.
         secrets: Values that must never be written.
         as_json: JSON or lines for people; by default JSON unless the stream is a terminal.
-        stream: Where to; standard error by default.
-        left_out: Names of facts that no line may have.
+        stream: The stream to write to; standard error by default.
+        left_out: Names of fields that no line may have.
     """
     target = stream or sys.stderr
     plain = not target.isatty() if as_json is None else as_json
@@ -59,17 +59,17 @@ def configure_logging(
 
 
 def bind(**context: str | None) -> None:
-    """Adds facts to every line that is logged from here on in this task, for example `run_id`."""
+    """Adds fields to every line that is logged from here on in this task, for example `run_id`."""
     structlog.contextvars.bind_contextvars(**{name: value for name, value in context.items() if value is not None})
 
 
 def forget() -> None:
-    """Drops what was bound in this task."""
+    """Removes the fields that were bound in this task."""
     structlog.contextvars.clear_contextvars()
 
 
 def redacting(secrets: Iterable[str]) -> Processor:
-    """Makes the processor that takes secrets out of every text of a line, however deep.
+    """Builds the processor that redacts secrets in every text of a line, however deeply nested.
 
     Args:
         secrets: Values that are known to be secret; the rest goes by shape.
@@ -101,10 +101,10 @@ def _cleaned(value: object, known: tuple[str, ...], depth: int) -> object:
 
 
 def without(names: Collection[str]) -> Processor:
-    """Makes the processor that leaves facts out of every line, whether they were bound to it or said by it.
+    """Builds the processor that removes fields from every line, whether bound or logged.
 
     Args:
-        names: Of the facts.
+        names: The names of the fields.
     """
 
     def clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -128,7 +128,7 @@ def _shared(secrets: tuple[str, ...], left_out: Collection[str]) -> list[Process
 
 
 def _shown(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Spells out what would move a terminal's cursor or turn its writing; a traceback keeps its lines."""
+    """Escapes characters that move a terminal's cursor or change the writing direction; a traceback keeps its lines."""
     spelled: EventDict = {}
     for name, value in event.items():
         lines = value.split("\n") if isinstance(value, str) and name in _OF_LINES else [value]
@@ -147,7 +147,7 @@ def _formatter(shared: list[Processor], *, plain: bool, colors: bool) -> logging
         if plain
         else [_shown, structlog.dev.ConsoleRenderer(colors=colors)]
     )
-    # What other libraries log may be built from anything, so their lines go through the same cleaning.
+    # Other libraries' log lines may hold secrets, so they go through the same redaction.
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],

@@ -1,4 +1,4 @@
-"""The agents of the profiles on disk, which are read again when a file changes."""
+"""Agents of the profiles on disk, which are read again when a file changes."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -16,10 +16,10 @@ from taskforce.infrastructure.llm.model_selection import split_names
 
 
 class ProfileAgents(AgentSource):
-    """The agents of the profiles; fulfils `AgentSource`.
+    """Resolves agents of the profiles; implements `AgentSource`.
 
     Args:
-        directory: Where the profiles are.
+        directory: The directory of the profiles.
         default: The profile of a request that names neither agent nor profile.
         environ: Where profiles and models look up variables.
         offered: Which other profiles a request may name; None means all of them in development, and none elsewhere.
@@ -43,7 +43,7 @@ class ProfileAgents(AgentSource):
         self._kept: dict[str, tuple[int, Profile]] = {}
 
     def choose(self, asked: AgentSelector) -> SelectedAgent:
-        """Resolves and pins the agent.
+        """Resolves the agent of a request and pins its definition.
 
         Raises:
             Missing: `agent_not_found` or `profile_not_found`.
@@ -55,7 +55,7 @@ class ProfileAgents(AgentSource):
         return SelectedAgent(profile.profile, agent, _limits(profile.limits(), asked))
 
     def agent_id(self, agent_id: str | None, profile: str | None) -> str | None:
-        """Which agent a request means that names it by its id, by its profile, or not at all.
+        """Returns the id of the agent that a request names by its id, by its profile, or not at all.
 
         Args:
             agent_id: The id, if it names one.
@@ -70,7 +70,7 @@ class ProfileAgents(AgentSource):
             return None
 
     def pinned(self, asked: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
-        """A version of the catalog as a run will keep it; what it leaves open, the deployment's own profile says.
+        """Returns a catalog version as a run stores it; the deployment's own profile completes what it leaves open.
 
         Raises:
             Invalid: `limit_exceeds_agent`; `model_pinned` when another model is asked for than the version names;
@@ -84,34 +84,34 @@ class ProfileAgents(AgentSource):
         return SelectedAgent(own.profile, agent, _limits(says.limits, asked), found.deprecated_at)
 
     def knows(self, agent_id: str) -> bool:
-        """Whether a profile's agent has this id; it goes before one of the catalog's of the same name."""
+        """Returns whether a profile's agent has this id; it takes precedence over a catalog agent of the same name."""
         return agent_id in self.ids()
 
     def ids(self) -> frozenset[str]:
-        """The ids of the profiles' agents."""
+        """Returns the ids of the profiles' agents."""
         return frozenset(profile.agent.id for profile in self._profiles())
 
     def offered(self, tools: Collection[str]) -> Offered:
-        """What a definition in the catalog may name.
+        """Returns the tools, models and handlers that a catalog definition may name.
 
         Args:
-            tools: The tools there are.
+            tools: The names of the installed tools.
         """
         return Offered(frozenset(tools), self._offers)
 
     def terms(self) -> Terms:
-        """How requests are decided that no agent asks, by the deployment's own profile; never by who asks."""
+        """Returns the approval terms of requests that no agent makes, by the deployment's own profile, whoever asks."""
         return replace(self._load(self._default).terms(), required_approvers=1, self_approval=False)
 
     def _offers(self, model: str) -> bool:
-        # One model, written as it is called; a name with commas is a list, and one with blanks none.
+        # Only a single model's name: with commas it is a fallback list, with blanks it is none.
         try:
             return split_names(model) == (model,) == self._load(self._default).models(self._environ, model)
         except Invalid:
             return False
 
     def _terms(self, profile: Profile) -> Terms:
-        """Who chooses a profile must not thereby choose to approve by himself, or by a claimed name."""
+        """Restricts a chosen profile's terms: its choice must not admit self-approval or unproven signals."""
         terms = profile.terms()
         if self._development:
             return terms
@@ -129,7 +129,7 @@ class ProfileAgents(AgentSource):
         return found
 
     def _profiles(self) -> Iterator[Profile]:
-        # The default profile first, in case two have an agent of the same id.
+        # The default profile first: it wins when two profiles have an agent of the same id.
         for name in sorted(self._names(), key=lambda name: (name != self._default, name)):
             try:
                 yield self._load(name)
@@ -146,7 +146,7 @@ class ProfileAgents(AgentSource):
                 return self._read(name)
         except Missing:
             pass
-        # The same words for a profile that is not offered as for one that is not there.
+        # The same error as for a missing profile, so that callers cannot probe which profiles exist.
         known = ", ".join(self._names()) or "none"
         raise Missing("profile_not_found", f"There is no such profile. Known profiles: {known}.")
 

@@ -36,9 +36,9 @@ async def test_the_worker_registers_every_activity_of_the_package(
     parts: WorkerParts, workflow_client: WorkflowClient
 ) -> None:
     declared: set[object] = set()
-    for module in pkgutil.iter_modules(activities.__path__):
-        for _, group in inspect.getmembers(import_module(f"activities.{module.name}"), inspect.isclass):
-            if group.__module__ == f"activities.{module.name}":
+    for module in pkgutil.walk_packages(activities.__path__, "activities."):
+        for _, group in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if group.__module__ == module.name:
                 declared |= {method for _, method in inspect.getmembers(group) if _is_activity(method)}
     registered = [getattr(method, "__func__", None) for method in build_activities(parts, workflow_client)]
     assert declared

@@ -14,20 +14,11 @@ from taskforce.application.approvals.results import erase_old_results
 from taskforce.core.domain.approvals.approval import workflow_id
 from taskforce.core.domain.audit.chain import Anchor, verify
 from taskforce.infrastructure.persistence.database import Database
+from tests.api.approval_effects import REQUESTS, asked
 from tests.api.gateway import ClientFor, assert_problem, execute
 from tests.api.sse import follow
 from tests.fixtures.agents import GOOD
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
-
-REQUESTS = "/api/v1/admin/requests"
-
-
-async def asked(client: httpx.AsyncClient, request_type: str, **payload: object) -> str:
-    """Asks for something; returns the request's path."""
-    wanted = {"request_type": request_type, "title": "May I?", "payload": payload}
-    answer = await client.post(REQUESTS, json=wanted)
-    assert answer.status_code == 201, answer.text
-    return f"{REQUESTS}/{answer.json()['request_id']}"
 
 
 async def outcome(client: httpx.AsyncClient, path: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.catalog.version import Act
 from taskforce.infrastructure.persistence.database import Database
+from tests.api.approvals import ask
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
 from tests.api.sse import follow
-from tests.api.test_approval_decisions import ask
 from tests.fixtures.agents import GOOD
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from workflows.client.client import WorkflowClient

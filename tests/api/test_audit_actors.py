@@ -15,8 +15,8 @@ from taskforce.core.domain.audit.chain import Anchor
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.tenants.tenant import TenantStatus
+from tests.api.audit_logs import append, listed
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
-from tests.api.test_audit import append, listed
 
 KEYS, USERS = "/api/v1/admin/api-keys", "/api/v1/admin/users"
 MORE = {"title": "More of it", "payload": {"role": "viewer"}}

@@ -2,42 +2,22 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from api.composition import StreamTimings
-from taskforce.application.runs.lifecycle import RunLifecycle
-from taskforce.application.runs.run_cache import RunCache
-from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import Gateway, assert_problem, execute, serving
+from tests.api.run_endings import _now, finish
 from tests.api.sse import follow
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
-
-
-class _Silent:
-    """Notices that are always lost."""
-
-    def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None: ...
-
-    def changed(self, tenant_id: str, run_id: str) -> None: ...
 
 
 async def add_events(database: Database, tenant: str, run_id: str, count: int) -> None:
     async with database.tenant(tenant) as records:
         for number in range(count):
             await records.events.append(run_id, "word.added", {"author_id": "olga", "text": str(number)}, _now())
-
-
-async def finish(database: Database, tenant: str, run_id: str) -> None:
-    running = RunLifecycle(database, RunCache(database), _Silent(), _now)
-    await running.end(tenant, run_id, Ending(RunStatus.FAILED, error_code="too_bad", error_message="It failed."))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def test_a_stream_tells_all_and_ends_with_the_run(

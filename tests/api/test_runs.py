@@ -10,8 +10,8 @@ from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ModelCall, RequestedCall
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
+from tests.api.run_endings import finish
 from tests.api.sse import follow
-from tests.api.test_run_events import finish
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 

@@ -17,6 +17,7 @@ HEAD = re.compile(
     r"# (?P<number>\d+)\. (?P<title>.+)\n\n"
     r"Status: (?P<status>accepted|superseded by \d{4})\. Date: (?P<date>\d{4}-\d\d-\d\d)\.\n"
 )
+LONGEST_LINE = 120
 SECTIONS = ("Context", "Decision", "Alternatives")
 every_document = pytest.mark.parametrize("document", documents(), ids=lambda one: str(one.path))
 every_decision = pytest.mark.parametrize("decision", DECISIONS, ids=lambda one: str(one.path.rpartition("/")[2]))
@@ -113,3 +114,25 @@ def test_an_import_of_what_is_not_there_is_found() -> None:
 def test_a_heading_that_stands_twice_has_two_anchors() -> None:
     planted = Document("docs/planted.md", "# A `tool`, and more\n\n## Twice\n\n## Twice\n\n```\n# none\n```\n")
     assert planted.anchors() == {"a-tool-and-more", "twice", "twice-1"}
+
+
+@every_document
+def test_prose_is_wrapped(document: Document) -> None:
+    assert long_lines(document.prose) == []
+
+
+def test_a_long_line_is_found_where_it_could_be_wrapped() -> None:
+    text = f"short\n{'a word ' * 20}\n| {'cell ' * 30}|\n# {'heading ' * 20}\n{'x' * 200}\n`{'code ' * 30}`"
+    assert long_lines(text) == ["a word " * 20]
+
+
+def long_lines(prose: str) -> list[str]:
+    """The lines that are too long, but for tables, headings, images, and what has no place to break."""
+    return [
+        line
+        for line in prose.splitlines()
+        if len(line) > LONGEST_LINE
+        and not line.lstrip().startswith(("|", "#", "!["))
+        # A span of code is not torn.
+        and " " in re.sub(r"`[^`]+`", "", line).strip()[2:]
+    ]

@@ -16,6 +16,7 @@ CLOCKS = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "time"
 SLEEPS_FOR = {
     "tests/replay/planted_nondeterminism.py": "workflows' own timers, which no test waits for",
     "tests/cli/stack/test_home.py": "a program that is to be killed",
+    "tests/api/web/sockets.py": "a client that is slow, byte by byte",
 }
 """Who may sleep for a fixed time, and what for."""
 MEASURES = {
@@ -146,3 +147,13 @@ def test_planted_offences_are_found(planted: str) -> None:
 def test_what_is_allowed_is_not(allowed: str) -> None:
     tree = ast.parse(allowed)
     assert not [*fixed_sleeps(tree), *measured_times(tree), *short_patience(tree)]
+
+
+def test_no_test_module_imports_another_one() -> None:
+    found = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").rpartition(".")[2].startswith("test_")
+    }
+    assert found == set()

@@ -15,22 +15,9 @@ from taskforce.core.domain.runs.transcript import CallStatus
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.probe_tools import EFFECTS
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
+from tests.workflows.approvals import asked, yes
 
 pytestmark = pytest.mark.usefixtures("worker")
-
-PAY = [("pay", {"amount": 7})]
-
-
-async def asked(missions: Missions, scripted: ScriptedLLM, key_id: str | None = None) -> tuple[str, str]:
-    """Starts a run that wants to pay; returns run and request."""
-    scripted.script([tool_calls(PAY, says="I must pay."), text("So be it.")])
-    run_id = await missions.start(key_id=key_id)
-    event = await missions.event(run_id, "approval.requested")
-    return run_id, str(event.data["request_id"])
-
-
-def yes(approver: str = "bob", comment: str = "fine") -> SubmittedDecision:
-    return SubmittedDecision(approver_id=approver, verdict=Verdict.APPROVE, comment=comment)
 
 
 async def test_an_approved_call_runs_once_with_the_arguments_that_were_approved(

@@ -14,7 +14,7 @@ from taskforce.core.domain.tenants.tenant import TenantStatus
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.probe_tools import EFFECTS
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.workflows.test_approval import asked, yes
+from tests.workflows.approvals import asked, yes
 
 pytestmark = pytest.mark.usefixtures("worker")
 

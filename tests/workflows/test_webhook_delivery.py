@@ -20,7 +20,7 @@ from tests.fixtures.missions import now
 from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.webhooks import SUBJECT, Hooks
-from tests.taskforce.infrastructure.net.test_guarded_http import Names
+from tests.taskforce.infrastructure.net.hosts import Names
 from worker import WorkerParts, build_worker, sweeping
 from workflows.client.client import WorkflowClient
 from workflows.runtime.search_attributes import STATUS, TENANT

@@ -1,4 +1,4 @@
-"""May somebody do something, now: the roles, and what the tenant's policy adds and takes."""
+"""Authorization: requires permissions by roles, by roles on single resources, and by the tenant's policy."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +18,9 @@ Thing = TypeVar("Thing")
 
 
 def context_of(principal: Principal) -> UserContext:
-    """Somebody as the policy engine sees them: with all roles of the user, so that no credential can leave one out."""
+    """Builds the policy engine's view of a principal, with all roles of the user and not only the credential's."""
     user = principal.user
+    # All roles: a deny rule for a role must also match a key or token that leaves this role out.
     return UserContext(
         user_id=user.user_id,
         tenant_id=user.tenant_id,
@@ -39,14 +40,14 @@ async def with_resource_roles(
     rules: AccessRules,
     now: datetime,
 ) -> Principal:
-    """Somebody with the rights that roles on one resource add there; a key's rights are never widened.
+    """Returns a principal with the permissions that roles on one resource add there; not for API keys.
 
     Args:
-        store: The door to the tenant's data.
-        principal: Who asks, with the rights of now.
-        permission: What it takes; what is held anyway is not looked for.
-        resource_id: Which thing; None for all of the kind.
-        rules: What the deployment says about rights.
+        store: The tenants' data.
+        principal: The caller, with current rights.
+        permission: The required permission; nothing is read where it is held already.
+        resource_id: The resource; None for all of the type.
+        rules: The deployment's access rules.
         now: The time, UTC.
     """
     if resource_id is None or principal.is_cut or permission in principal.permissions:
@@ -59,7 +60,7 @@ async def with_resource_roles(
 async def add_resource_roles(
     records: Records, principal: Principal, kind: ResourceType, resource_id: str, rules: AccessRules, now: datetime
 ) -> Principal:
-    """Somebody with the rights that roles on one resource add there; for a user, never for what is cut to a key."""
+    """Returns a principal with the permissions that roles on one resource add there; never call it for an API key."""
     grants = await records.roles.grants(principal.user.user_id)
     if principal.lasting:
         grants = [grant for grant in grants if grant.expires_at is None]
@@ -74,17 +75,17 @@ async def require_right(
     resource_id: str | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> None:
-    """Lets only somebody pass who may.
+    """Requires that a principal has a permission, by roles and the tenant's policy.
 
     Args:
         engine: The policy engine.
-        principal: Who asks, with the rights of now.
-        permission: What it takes; the kind of thing is its first word.
-        resource_id: Which thing; None for all of the kind.
-        facts: What the product has established about the request, for `context.*` conditions.
+        principal: The caller, with current rights.
+        permission: The required permission; its part before the colon is the resource type.
+        resource_id: The resource; None for all of the type.
+        facts: Facts about the request that the product has established, for `context.*` conditions.
 
     Raises:
-        Forbidden: `permission_denied` names the missing permission; `policy_denied` the rule that stands against it.
+        Forbidden: `permission_denied` names the missing permission; `policy_denied` the rules that deny it.
         Unavailable: `policy_unreadable`.
     """
     kind = ResourceType(permission.value.partition(":")[0])
@@ -101,15 +102,15 @@ async def require_on(
     resource_id: str | None,
     facts: Mapping[str, object],
 ) -> None:
-    """Lets only an actor go on who may do something to a thing, by roles on that one thing too.
+    """Requires that an actor has a permission on a resource, also by roles on that resource alone.
 
     Args:
-        store: The door to the tenant's data.
+        store: The tenants' data.
         engine: The policy engine.
-        actor: Who asks.
-        permission: What it takes.
-        resource_id: Which thing; None for all of the kind.
-        facts: What the product has established about the request; see `require_right`.
+        actor: The caller.
+        permission: The required permission.
+        resource_id: The resource; None for all of the type.
+        facts: As in `require_right`.
 
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
@@ -120,7 +121,7 @@ async def require_on(
 
 
 async def depends_on_resource(engine: PolicyEngine, principal: Principal, permission: Permission) -> bool:
-    """Whether it matters which thing somebody asks about: a rule names things, or a role on one may be needed.
+    """Tells whether the answer may differ by resource: a policy rule names resources, or a role on one is needed.
 
     Raises:
         Unavailable: `policy_unreadable`.
@@ -137,14 +138,14 @@ async def filter_allowed(
     named: Callable[[Thing], str],
     facts: Mapping[str, object] | None = None,
 ) -> Sequence[Thing]:
-    """Leaves out of a list what a rule denies that names it; who asks holds the permission for the list as a whole.
+    """Filters a list by the policy rules that name single resources; the permission for the list was required before.
 
     Args:
         engine: The policy engine.
-        principal: Who asks, with the rights of now.
-        permission: What it takes to see one of them.
+        principal: The caller, with current rights.
+        permission: The permission to read one of them.
         things: The list.
-        named: The id of one.
+        named: Returns the id of one.
         facts: As in `require_right`.
     """
     user = context_of(principal)
@@ -158,17 +159,18 @@ async def filter_allowed(
 def raise_if_denied(
     explained: Explained, principal: Principal, permission: Permission = Permission.TOOL_EXECUTE
 ) -> None:
-    """Raises what a decision says.
+    """Requires that the policy engine has allowed a request.
 
     Args:
         explained: The engine's decision.
-        principal: Whom it is about.
-        permission: What it took.
+        principal: The caller.
+        permission: The required permission.
 
     Raises:
-        Forbidden: See `require_right`.
+        Forbidden: As `require_right`.
     """
-    # What a policy allows to a role, it does not allow to a credential that was not given the role.
+    # The engine sees all roles of the user: a credential cut to fewer must itself have the permission, whatever an
+    # allow rule gives to the other roles.
     cut = principal.is_cut or principal.is_narrowed
     if cut or (not explained.decision.allowed and explained.base is Base.MISSING):
         require(principal.permissions, permission)

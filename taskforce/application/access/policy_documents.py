@@ -1,4 +1,4 @@
-"""Policy documents of tenants: saved, read, tried out, and kept at hand for the engine."""
+"""Policy documents of tenants: saved, read, dry-run, and cached for the policy engine."""
 
 import asyncio
 import json
@@ -26,14 +26,14 @@ from taskforce.core.interfaces.repositories.access import PolicyVersion
 from taskforce.core.interfaces.store import Records, Store
 
 KEPT_FOR = 1.0
-"""Seconds after which a process looks for a new version: a saved document counts everywhere after at most so long."""
+"""Seconds that a process caches a policy: a saved document is in force everywhere after at most so long."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was read of a tenant; no policy is one that cannot be read."""
+    """A cached policy of a tenant; `policy` is None for a document that no longer parses."""
 
     mark: tuple[int, datetime] | None
     policy: Policy | None
@@ -42,32 +42,33 @@ class _Read:
 
 
 class StoredPolicies:
-    """The tenants' policies out of the store; fulfils `Policies`.
+    """Cache of the tenants' policies; fulfils `Policies`.
 
-    Of each tenant the policy is kept for a second. After that the number of the latest version is asked for, and only
-    a new version is read and parsed.
+    A policy is cached for a second. After that the number of the latest version is read, and the document only if it is
+    a new version.
 
     Args:
-        store: The door to the tenants' data.
-        seconds: A clock that only goes forward.
+        store: The tenants' data.
+        seconds: A monotonic clock, in seconds.
     """
 
     def __init__(self, store: Store, seconds: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._seconds = seconds
         self._kept: BoundedCache[str, _Read] = BoundedCache()
+        # Weak, so that the lock of a tenant goes when nobody waits for it any more.
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def policy(self, tenant_id: str) -> Policy:
-        """The policy that holds now; `Policy()` for a tenant that saved none.
+        """Returns the policy in force; `Policy()` for a tenant that saved none.
 
         Raises:
-            Unavailable: `policy_unreadable`, when the stored document no longer parses; or the database does not
-                answer. Nothing older is taken instead: it could lack a denial.
+            Unavailable: `policy_unreadable`: the stored document no longer parses; or the database does not answer. An
+                older version is never used instead: it could lack a deny rule.
         """
         found = self._fresh(tenant_id)
         if found is None:
-            # One reads, and all who ask meanwhile wait for it.
+            # One coroutine reads; concurrent callers of the tenant wait for its result.
             async with self._reading.setdefault(tenant_id, asyncio.Lock()):
                 found = self._fresh(tenant_id) or await self._read(tenant_id)
         if found.policy is None:
@@ -79,7 +80,7 @@ class StoredPolicies:
         return kept if kept is not None and self._seconds() < kept.until else None
 
     async def _read(self, tenant_id: str) -> _Read:
-        # The second begins before the question: what is saved while it is on its way must not wait for longer.
+        # The second starts before the query: a document saved while it runs must not be in force later than promised.
         until, kept = self._seconds() + KEPT_FOR, self._kept.get(tenant_id)
         async with self._store.reading(tenant_id) as records:
             mark = await records.policies.latest()
@@ -93,7 +94,7 @@ class StoredPolicies:
 
 
 async def policy_now(records: Records) -> Policy:
-    """The policy that holds in a transaction, of which nothing is kept: for what happens rarely, with rows locked.
+    """Reads the policy in force within the caller's transaction, past the cache; for rare effects with locked rows.
 
     Raises:
         Unavailable: `policy_unreadable`.
@@ -107,6 +108,7 @@ async def policy_now(records: Records) -> Policy:
 async def _made(version: PolicyVersion | None, until: float) -> _Read:
     if version is None:
         return _Read(None, Policy(), 1, until)
+    # In a thread: parsing a large document would block the event loop.
     policy, size = await asyncio.to_thread(lambda: (_parsed(version.document), len(json.dumps(version.document))))
     return _Read((version.version, version.at), policy, size, until)
 
@@ -124,16 +126,16 @@ def _unreadable() -> Unavailable:
 
 
 class NoTags:
-    """Tags where nothing has tags; fulfils `Tags`."""
+    """Tags of programs without tagged resources; fulfils `Tags`."""
 
     async def tags(self, tenant_id: str, resource_type: ResourceType, resource_id: str) -> Collection[str]:
-        """None."""
+        """Returns no tags."""
         del tenant_id, resource_type, resource_id
         return ()
 
 
 async def current_document(store: Store, actor: Actor) -> PolicyVersion | None:
-    """The document that holds, as it is stored, even one that no longer parses; None when there was never one."""
+    """Reads the stored document in force, also one that no longer parses; None where none was ever saved."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.policies.current()
 
@@ -142,8 +144,8 @@ async def save_document(store: Store, actor: Actor, document: object) -> PolicyV
     """Saves the next version of the tenant's document, in its canonical form.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Its author, whose permissions of now bound what its new allow rules give.
+        store: The tenants' data.
+        actor: The author, whose current permissions limit what new allow rules give.
         document: The whole document, as parsed JSON.
 
     Returns:
@@ -151,7 +153,7 @@ async def save_document(store: Store, actor: Actor, document: object) -> PolicyV
 
     Raises:
         Invalid: `policy_invalid`; `details["problems"]` names every problem.
-        Forbidden: `permission_denied`, naming a permission that an allow rule gives and its author lacks; or as
+        Forbidden: `permission_denied`: an allow rule gives the named permission, which its author lacks; or as
             `require_current`.
     """
     proposed, written = await asyncio.to_thread(_written, document)
@@ -159,7 +161,7 @@ async def save_document(store: Store, actor: Actor, document: object) -> PolicyV
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         held = await require_current(records, actor, Permission.POLICY_MANAGE)
         before = await records.policies.locked()
-        # Of a document that no longer parses nothing is kept: its author answers for every rule.
+        # Against a document that no longer parses every rule counts as new, so the author needs all permissions.
         current = None if before is None else await asyncio.to_thread(_parsed, before.document)
         check_author(proposed, current or Policy(), held)
         version = await records.policies.add(written, author, actor.now)
@@ -170,7 +172,7 @@ async def save_document(store: Store, actor: Actor, document: object) -> PolicyV
 
 def _written(document: object) -> tuple[Policy, dict[str, object]]:
     policy = parse(document)
-    # What is left out is written out, so that the text grows; one that grows too long could not be read again.
+    # The canonical form writes defaults out and is longer; beyond the limit `parse` would refuse to read it again.
     if (length := len(canonical(policy))) > MAX_CHARACTERS:
         problem = f"must have at most {MAX_CHARACTERS} characters in its canonical form, not {length}."
         details = {"problems": [{"path": "document", "problem": problem}], "count": 1}
@@ -189,18 +191,18 @@ def _audit_snapshot(version: PolicyVersion) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of a dry run: a user of the tenant, or somebody with these roles, would do this to that.
+    """A case of a dry run: an access request of a user, or of a made-up user with these roles.
 
     Attributes:
-        action: The permission that it takes.
-        resource_type: What kind of thing it is about.
-        resource_id: Which one; None for all of the kind, or for one that is still to be made.
+        action: The required permission.
+        resource_type: The type of the resource.
+        resource_id: The resource; None for all of the type, or for one that is still to be created.
         tags: Its tags; None for those that it has.
-        user_id: Who, with the roles, rights and attributes of now; None for nobody in particular.
-        roles: The roles of nobody in particular.
-        attributes: Their attributes.
+        user_id: The user, with current roles, permissions and attributes; None for a made-up user.
+        roles: The roles of the made-up user.
+        attributes: The attributes of the made-up user.
         context: Facts about the request.
-        at: When, with a time zone; None for now.
+        at: The time of the request, with a time zone; None for now.
     """
 
     action: Permission
@@ -216,7 +218,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The answer that holds, and the one that a document would give; None without a document."""
+    """The answers of a dry run to a case.
+
+    Attributes:
+        current: The answer of the policy in force.
+        proposed: The answer of the proposed document; None where none was given.
+    """
 
     current: Explained
     proposed: Explained | None
@@ -225,22 +232,22 @@ class Tried:
 async def try_document(
     store: Store, actor: Actor, tags: Tags, document: object, asked: Sequence[Asked]
 ) -> tuple[Tried, ...]:
-    """Answers questions as they are answered now and as a document would answer them; saves nothing.
+    """Dry-runs a document: evaluates cases by the policy in force and by the document; saves nothing.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        tags: Where tags come from that a question does not state.
-        document: The document, as parsed JSON; None to have only the answers of now explained.
-        asked: Up to 100 questions.
+        store: The tenants' data.
+        actor: The caller.
+        tags: The source of tags that a case does not state.
+        document: The document, as parsed JSON; None evaluates the policy in force only.
+        asked: Up to 100 cases.
 
     Returns:
-        The answers in the order of the questions.
+        The answers in the order of the cases.
 
     Raises:
-        Invalid: `policy_invalid`; `policy_cases_invalid` for too many questions, or one about a user who is not there
-            or deactivated, each named in `details["problems"]`.
-        Unavailable: `policy_unreadable`: the answers of now cannot be given.
+        Invalid: `policy_invalid`; `policy_cases_invalid`: too many cases, or cases of unknown or deactivated users,
+            each named in `details["problems"]`.
+        Unavailable: `policy_unreadable`: the policy in force cannot be evaluated.
     """
     if len(asked) > MAX_CASES:
         raise Invalid("policy_cases_invalid", f"A dry run takes up to {MAX_CASES} cases.")
@@ -287,7 +294,7 @@ async def _person(records: Records, actor: Actor, user_id: str) -> UserContext |
 
 
 async def _case(user: UserContext, one: Asked, tags: Tags) -> Case:
-    """The question as the engine would put it."""
+    """Builds a case with the tags that the engine would look up."""
     kind, known_id = one.resource_type, one.resource_id
     tenant_id, labels = tenant_of(user, kind, known_id, one.context), one.tags
     if labels is None and known_id is not None and tenant_id == user.tenant_id:

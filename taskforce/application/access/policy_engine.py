@@ -1,4 +1,4 @@
-"""May somebody do something: the tenant's policy, and the tags of what is asked about, put to the rules of `core`."""
+"""Policy engine: evaluates the tenant's policy with the resource's tags, by the rules of `core`."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -16,25 +16,25 @@ MAX_CASES = 100
 UNREADABLE = "policy_unreadable"
 """The code of the error for a stored document that no longer parses."""
 _ELSEWHERE = ""
-"""No tenant has this id."""
+"""The tenant id of resources that belong to another tenant than the user's; no tenant has this id."""
 
 
 class Policies(Protocol):
-    """Where the tenants' policies come from."""
+    """The source of the tenants' policies."""
 
     async def policy(self, tenant_id: str) -> Policy:
-        """The policy that holds now; `Policy()` for a tenant that saved none.
+        """Returns the policy in force; `Policy()` for a tenant that saved none.
 
-        One that cannot be read is an error, never an empty policy: that would lift the tenant's denials.
+        A document that cannot be read is an error, never an empty policy: that would lift the tenant's deny rules.
         """
         ...
 
 
 class Tags(Protocol):
-    """Where the tags of resources come from."""
+    """The source of the tags of resources."""
 
     async def tags(self, tenant_id: str, resource_type: ResourceType, resource_id: str) -> Collection[str]:
-        """The tags of one resource; none for one that has no tags or is not there."""
+        """Returns the tags of a resource; empty where it has none or does not exist."""
         ...
 
 
@@ -42,9 +42,9 @@ class PolicyEngine:
     """Evaluates access requests; fulfils `PolicyEngineProtocol`.
 
     Args:
-        policies: Where the tenants' policies come from; asked each time, so it is where they are cached.
-        tags: Where tags come from; asked only when a rule of the tenant looks at the tags of this kind of resource.
-        clock: What rules with hours go by; a time in the context is a caller's word and is not.
+        policies: The source of policies; called for each request, so it does the caching.
+        tags: The source of tags; called only where a rule of the tenant has a tag condition for the resource type.
+        clock: The time, UTC, for rules with hours; a time in the context is the caller's claim and is not used.
     """
 
     def __init__(self, policies: Policies, tags: Tags, clock: Clock) -> None:
@@ -60,7 +60,7 @@ class PolicyEngine:
         resource_id: str | None = None,
         context: Mapping[str, object] | None = None,
     ) -> PolicyDecision:
-        """Decides; see `PolicyEngineProtocol.evaluate` and `explain`."""
+        """Evaluates an access request; see `PolicyEngineProtocol.evaluate` and `explain`."""
         return (await self.explain(user, action, resource_type, resource_id, context)).decision
 
     async def explain(
@@ -71,18 +71,21 @@ class PolicyEngine:
         resource_id: str | None = None,
         context: Mapping[str, object] | None = None,
     ) -> Explained:
-        """Decides, and says what every rule had to do with it.
+        """Evaluates an access request, and explains the part of each rule in the decision.
 
         Args:
-            user: Who asks, with the rights that it has now.
-            action: The permission that it takes.
-            resource_type: What kind of thing it is about.
-            resource_id: Which one; None for all of the kind, or for one that is still to be made.
-            context: Facts that the product has established, for `context.*` conditions. `tenant_id`, where it is
-                stated, is the tenant of the resource; else it is the user's, unless the id itself names another.
+            user: The caller, with current rights.
+            action: The required permission.
+            resource_type: The type of the resource.
+            resource_id: The resource; None for all of the type, or for one that is still to be created.
+            context: Facts that the product has established, for `context.*` conditions. `tenant_id`, where given, is
+                the tenant of the resource; else it is the user's, unless the id itself names another.
 
         Returns:
-            The decision and how it came about.
+            The decision and its explanation.
+
+        Raises:
+            Unavailable: As `Policies.policy`.
         """
         facts = context or {}
         policy = await self._policy(user, action)
@@ -94,7 +97,7 @@ class PolicyEngine:
         return evaluate(policy, user, action, resource, facts, self._clock())
 
     async def tells_apart(self, user: UserContext, action: Permission) -> bool:
-        """Whether an answer can depend on which thing it is about; where not, nobody need find that out.
+        """Tells whether a decision can depend on the resource; if not, callers need not look the resource up.
 
         Raises:
             Unavailable: As `evaluate`.
@@ -106,8 +109,8 @@ class PolicyEngine:
         try:
             return await self._policies.policy(user.tenant_id)
         except Unavailable as error:
-            # No rule could take this right from an administrator or give it to anybody, whatever the document says;
-            # and who but they should replace one that cannot be read?
+            # Rules can neither withdraw this permission from an administrator nor give it to others, and an unreadable
+            # document could not be replaced without it.
             if error.code == UNREADABLE and action is Permission.POLICY_MANAGE and user.is_admin():
                 return Policy()
             raise
@@ -119,7 +122,7 @@ def _names_things(rule: Rule) -> bool:
 
 
 def tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, facts: Mapping[str, object]) -> str:
-    """Whose a resource is: the user's tenant's, unless the context or the id names another; one voice is enough."""
+    """Returns the tenant of a resource: the user's, unless the context or the resource's id names another."""
     named = [facts["tenant_id"]] if "tenant_id" in facts else []
     if resource_id is not None and kind is ResourceType.TENANT:
         named.append(resource_id)
@@ -130,14 +133,14 @@ def tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, fa
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question to try a document with.
+    """An access request of a dry run.
 
     Attributes:
-        user: Who would ask.
-        action: The permission that it would take.
-        resource: What it would be about, with its tags.
+        user: The caller.
+        action: The required permission.
+        resource: The resource, with its tags.
         context: Facts about the request.
-        at: When, with a time zone; None for now.
+        at: The time of the request, with a time zone; None for now.
     """
 
     user: UserContext
@@ -149,7 +152,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A case under the policy that holds, and under the one that is proposed."""
+    """A case with the decisions of the policy in force and of the proposed one."""
 
     case: Case
     current: Explained
@@ -157,32 +160,32 @@ class Compared:
 
     @property
     def changes(self) -> bool:
-        """Whether saving the document would turn the answer."""
+        """Whether the proposed document changes the decision."""
         return self.current.decision.allowed is not self.proposed.decision.allowed
 
 
 async def dry_run(
     policies: Policies, tenant_id: str, document: object, cases: Sequence[Case], now: datetime
 ) -> tuple[Compared, ...]:
-    """Tries a document that is not saved, and saves nothing.
+    """Evaluates cases by the policy in force and by a proposed document; saves nothing.
 
     Args:
-        policies: Where the tenant's current policy comes from.
-        tenant_id: Whose document it would be.
+        policies: The source of the policy in force.
+        tenant_id: The tenant of the document.
         document: The document, as parsed JSON.
-        cases: Questions, all of them users' of this tenant.
-        now: The time of the cases that state none.
+        cases: The cases, all of users of this tenant.
+        now: The time of the cases that state none, UTC.
 
     Returns:
-        Each case, in order, with both answers explained.
+        Each case, in order, with both decisions explained.
 
     Raises:
-        Invalid: `policy_invalid`, as `parse`; `policy_cases_invalid` for more than 100 cases, or a foreign user.
+        Invalid: `policy_invalid`, as `parse`; `policy_cases_invalid`: more than 100 cases, or users of other tenants.
     """
     if len(cases) > MAX_CASES or any(case.user.tenant_id != tenant_id for case in cases):
         text = f"A dry run takes up to {MAX_CASES} cases, all of users of the document's tenant."
         raise Invalid("policy_cases_invalid", text)
-    # The largest document with the most cases takes most of a second, which is not the event loop's.
+    # In a thread: the largest document with the most cases takes most of a second, which would block the event loop.
     proposed = await asyncio.to_thread(parse, document)
     current = await policies.policy(tenant_id)
     return await asyncio.to_thread(_compared, current, proposed, cases, now)

@@ -1,4 +1,4 @@
-"""How fast a tenant, and each of its API keys, may ask; one count for all gateways."""
+"""Rate limits of tenants and API keys, counted in the database for all gateways together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from taskforce.core.interfaces.store import Records
 
 @dataclass(frozen=True, slots=True)
 class RateRules:
-    """What a deployment says about rates; None is no limit.
+    """The deployment's rate limits; None is no limit.
 
     Attributes:
-        default: Of each API key, and of each tenant.
-        by_tenant: Whether the default holds for tenants too; a tenant's own setting always does.
+        default: The limit of each API key and of each tenant.
+        by_tenant: Whether the default applies to tenants too; a tenant's own setting always applies.
     """
 
     default: Rate | None = None
     by_tenant: bool = True
 
     def of_tenant(self, principal: Principal) -> Rate | None:
-        """The rate of a caller's tenant."""
+        """Returns the rate limit of the principal's tenant."""
         own = principal.tenant.settings.requests_per_minute
         if own is not None:
             return Rate.per_minute(own)
@@ -31,27 +31,28 @@ class RateRules:
 
 
 async def count_request(records: Records, rules: RateRules, principal: Principal, now: datetime) -> Mapping[str, str]:
-    """Counts one request against its tenant's limit and its API key's; one that is refused takes of neither.
+    """Counts a request against the limits of its API key and its tenant.
 
     Args:
-        records: The tenant's records. A bucket is locked until their transaction ends: do this last.
-        rules: What the deployment says.
-        principal: Who asks.
-        now: The time.
+        records: The tenant's records. A bucket is locked until their transaction ends: call this last.
+        rules: The deployment's rate limits.
+        principal: The caller.
+        now: The time, UTC.
 
     Returns:
-        The headers that tell how much is left, of the limit that is nearest; none without limits.
+        The rate limit headers of the limit with the fewest requests left; empty without limits.
 
     Raises:
-        Limited: `rate_limited`, with the time to wait and those headers in `headers`.
+        RateLimited: `rate_limited`, with the seconds to wait and the headers.
     """
-    # The key first: one that floods must not use up what its tenant's others have.
+    # The key first: the refused requests of one key must not use up its tenant's limit.
     of_key = rules.default if principal.is_cut else None
     wanted = {f"key:{principal.key_id}": of_key, "tenant": rules.of_tenant(principal)}
     found: list[tuple[str, Rate, Taken]] = []
     for bucket, rate in wanted.items():
         if rate is not None:
             found.append((bucket, rate, await records.rates.take(bucket, rate, now)))
+            # A refused request must not take from the buckets that follow.
             if not found[-1][2].allowed:
                 break
     return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining))) if found else {}
@@ -68,10 +69,10 @@ def _answer(bucket: str, rate: Rate, taken: Taken) -> Mapping[str, str]:
 
 
 class RateLimited(Limited):
-    """Too many requests.
+    """The error for a request beyond a rate limit.
 
     Attributes:
-        headers: The headers that tell so.
+        headers: The rate limit headers of the response.
     """
 
     def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str]) -> None:

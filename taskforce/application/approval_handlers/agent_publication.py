@@ -1,4 +1,4 @@
-"""What follows the approval of an agent's publication."""
+"""Handler of publication requests: approves or rejects the version with its request, and publishes it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,17 +32,17 @@ CHANGED = "what was decided on is not this version any more"
 
 
 class AgentPublicationHandler(DefaultHandler):
-    """What a request for publication is about, for the engine that decides it: there is no other way to published.
+    """Handler of publication requests; a version is approved in no other way.
 
     Args:
-        rules: What the deployment says about rights.
+        rules: The deployment's access rules.
     """
 
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """What was asked for, as long as this version waits for this request unchanged."""
+        """Returns the request's hash while the unchanged version waits for this request; else None."""
         version = _waiting(await records.catalog.get(request.resource_id), request)
         same = version is not None and version.config_hash == request.payload.get("config_hash")
         return request.content_hash if same else None
@@ -67,11 +67,11 @@ class AgentPublicationHandler(DefaultHandler):
         await records.audit.append(_concluded(action, request, changed, version, act))
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Publishes the version with its requester's rights of now; without them it waits for somebody else.
+        """Publishes the version with the requester's current rights; without them it stays approved.
 
         Raises:
-            Forbidden: The requester, or the key that submitted it, may not do that any more.
-            Conflict: `subject_changed`.
+            Forbidden: The requester, or the API key that submitted it, has lost the right to publish.
+            Conflict: `subject_changed`: the version does not exist any more or is not approved by this request.
         """
         agent = await records.catalog.locked(request.resource_id)
         version = None if agent is None else _named(agent, request)
@@ -86,9 +86,9 @@ class AgentPublicationHandler(DefaultHandler):
         return f"Version {version.version_number} was published."
 
     async def _require_right(self, records: Records, request: Request, agent: Agent, now: datetime) -> None:
-        """Asks anew what a route would ask: an approval of days ago gives its requester no right."""
+        """Requires the requester's permission to publish now, as a route would; the approval alone does not give it."""
         asks = await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
-        # A publication outlasts what its requester was lent.
+        # Without temporary roles, for a publication outlasts them.
         who = await without_temporary_roles(records, asks, self._rules, now)
         if not who.is_cut:
             who = await add_resource_roles(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
@@ -105,14 +105,14 @@ def _named(agent: Agent, request: Request) -> AgentVersion | None:
 
 
 def _waiting(agent: Agent | None, request: Request) -> AgentVersion | None:
-    """The version that waits for this very request; None when it does not any more."""
+    """Returns the request's version while it waits for this request; else None."""
     version = None if agent is None else _named(agent, request)
     waits = version is not None and version.status is VersionStatus.PENDING_APPROVAL
     return version if waits and version and version.request_id == request.approval.request_id else None
 
 
 def _approved_by(request: Request, version: AgentVersion) -> bool:
-    """Whether it is this very request that has approved the version, as it was asked for."""
+    """Tells whether this request has approved the version, with the requested definition."""
     asked = (request.approval.request_id, request.payload.get("config_hash"))
     return version.status is VersionStatus.APPROVED and (version.request_id, version.config_hash) == asked
 

@@ -1,6 +1,6 @@
-"""Raises: somebody asks that a run which is under way may use more, and it may, from its next step on.
+"""Handler of budget raises: requests for higher limits of an open run, in force from its next step.
 
-The run's row has the limits. Its workflow is told that they have changed, and reads them there: a signal by itself
+The run's row has the limits. A signal makes its workflow read them again; it carries no limits, so that a forged signal
 raises nothing.
 """
 
@@ -23,7 +23,7 @@ from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.workflows import RunSignals
 
 LIMITS_RAISED: Final = "limits_raised"
-"""The signal that tells a run to read its limits again."""
+"""The signal after which a run's workflow reads its limits again."""
 SCHEMA: Final[Mapping[str, object]] = {
     "type": "object",
     "additionalProperties": False,
@@ -38,24 +38,28 @@ SCHEMA: Final[Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """What somebody asks for: the run, and its new limits by their names."""
+    """The payload of a budget raise: the run, and its new limits by name."""
 
     run_id: str
     limits: Mapping[str, int]
 
 
 class BudgetRaiseHandler(DefaultHandler):
-    """What a request for a larger budget is about.
+    """Handler of budget raises.
 
     Args:
-        rules: What the deployment says about rights.
+        rules: The deployment's access rules.
     """
 
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """Lets only pass what gives a run that is under way more than it has."""
+        """Requires an open run and limits that are higher than those it has.
+
+        Raises:
+            Invalid: `payload_invalid`.
+        """
         wish = raise_of(payload)
         run = await records.runs.get(wish.run_id) if is_id(wish.run_id) else None
         if run is None or run.status.is_final:
@@ -68,7 +72,7 @@ class BudgetRaiseHandler(DefaultHandler):
         return {"run_id": run.brief.run_id, **wish.limits}
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """What was asked for, as long as the run is under way."""
+        """Returns the request's hash while the run is open; else None."""
         run = await records.runs.get(raise_of(request.payload).run_id)
         return None if run is None or run.status.is_final else request.content_hash
 
@@ -76,10 +80,10 @@ class BudgetRaiseHandler(DefaultHandler):
         """Raises the limits in the run's row.
 
         Raises:
-            Invalid: `payload_invalid`: it was asked for before such payloads were checked.
+            Invalid: `payload_invalid`: a request from before such payloads were validated.
             Missing: `run_not_found`.
-            Conflict: `run_finished`; `not_a_raise`: the run has as much by now.
-            Forbidden: As `load_principal_for_key` for who asks.
+            Conflict: `run_finished`; `not_a_raise`: the run has limits as high by now.
+            Forbidden: As `load_principal_for_key` for the requester.
         """
         wish = raise_of(request.payload)
         await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
@@ -100,10 +104,10 @@ class BudgetRaiseHandler(DefaultHandler):
         return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
 
     async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
-        """Tells the run, and who watches it.
+        """Signals the run's workflow, and notifies its watchers.
 
         Raises:
-            Unavailable: Its workflow is not to be reached, or not started yet.
+            Unavailable: Temporal does not answer, or the workflow is not started yet.
         """
         run_id = raise_of(request.payload).run_id
         live.changed(tenant_id, run_id)
@@ -114,19 +118,19 @@ class BudgetRaiseHandler(DefaultHandler):
         try:
             await runs.signal(tenant_id, run_id, LIMITS_RAISED)
         except Missing:
-            # It is started with the limits that whoever starts it has read, perhaps before they were raised.
+            # To be retried: the workflow may be started with limits that were read before the raise.
             raise Unavailable(
                 "run_not_started", "The run has no workflow yet, which is told as soon as it has."
             ) from None
 
 
 def raise_of(payload: Json) -> Raise:
-    """Reads what was asked for.
+    """Parses the payload of a budget raise.
 
     Raises:
         Invalid: `payload_invalid`.
     """
     refuse_payload(payload_problems(SCHEMA, payload))
     said = {name: payload.get(name) for name in HARD_LIMITS}
-    # JSON Schema takes 5.0 for an integer.
+    # JSON Schema counts 5.0 as an integer.
     return Raise(str(payload["run_id"]), {name: int(n) for name, n in said.items() if isinstance(n, int | float)})

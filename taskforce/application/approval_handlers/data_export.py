@@ -1,7 +1,7 @@
-"""Exports of data that were asked for: written piece by piece, and kept for a while for who asked.
+"""Handler of data exports: written piece by piece, and kept for the requester for seven days.
 
-Whoever asks need not hold the right to read what is exported: that is what the approval is for. Each piece and how
-far the export has come are one transaction, so that a worker which is killed goes on where it was.
+The requester need not have the permission to read the data: that is what the approval is for. Each piece is stored with
+the export's position in one transaction, so that a killed worker continues where it stopped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.store import Records, Store
 
 KEPT: Final = timedelta(days=7)
-"""How long a result is kept."""
+"""The retention of a result."""
 MEDIA_TYPE: Final = "application/x-ndjson"
 SCHEMA: Final[Mapping[str, object]] = {
     "type": "object",
@@ -42,34 +42,38 @@ SCHEMA: Final[Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """Of which time: None for since ever, or until now."""
+    """The exported period; None is no bound."""
 
     since: datetime | None
     until: datetime | None
 
 
 class DataExportHandler(DefaultHandler):
-    """What a request for data is about.
+    """Handler of data exports.
 
     Args:
-        rules: What the deployment says about rights.
+        rules: The deployment's access rules.
     """
 
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """Lets only pass what there are exports of."""
+        """Requires a known kind of export and a valid period.
+
+        Raises:
+            Invalid: `payload_invalid`.
+        """
         refuse_payload(_problems(payload))
         return payload
 
     async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
-        """Writes the export, piece by piece, from where it was.
+        """Writes the export, piece by piece, from the stored position.
 
         Raises:
-            Invalid: `payload_invalid`: it was asked for before such payloads were checked.
-            Forbidden: As `load_principal_for_key` for who asks.
-            Conflict: `audit_dropped`: what was still to come was dropped in the meantime.
+            Invalid: `payload_invalid`: a request from before such payloads were validated.
+            Forbidden: As `load_principal_for_key` for the requester.
+            Conflict: `audit_dropped`: retention has dropped events that were still to be exported.
         """
         wish, now = _wish(request.payload), clock()
         if await self._begin(store, tenant_id, request, now):
@@ -78,9 +82,10 @@ class DataExportHandler(DefaultHandler):
             continue
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Lets the requester have it.
+        """Releases the export to the requester, and starts its retention.
 
         Raises:
+            Missing: `result_not_found`.
             Forbidden: As `prepare`.
         """
         await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
@@ -94,7 +99,11 @@ class DataExportHandler(DefaultHandler):
         return f"{end.seq - begin.seq} audit events were exported, {result.size} bytes, to be had until {kept}."
 
     async def _begin(self, store: Store, tenant_id: str, request: Request, now: datetime) -> bool:
-        """Notes that the log is exported, which the export then holds; False when its place is known already."""
+        """Creates the result, and audits the export before the log is sealed, so that the export contains that event.
+
+        Returns:
+            Whether the log is still to be sealed: False once the first piece is written.
+        """
         request_id = request.approval.request_id
         name = f"audit-{tenant_id}-{request_id}.jsonl"
         async with store.tenant(tenant_id) as records:
@@ -107,7 +116,7 @@ class DataExportHandler(DefaultHandler):
 
 
 async def _write(store: Store, tenant_id: str, request: Request, wish: _Wish) -> bool:
-    """Writes the next piece; False when there is none to write."""
+    """Writes the next piece; returns False where all are written."""
     async with store.tenant(tenant_id) as records:
         result = await records.request_results.locked(request.approval.request_id)
         if result is None:
@@ -135,7 +144,7 @@ async def _write_page(records: Records, result: RequestResult) -> None:
 
 
 async def _place(records: Records, wish: _Wish) -> Export:
-    """The part of the chain that holds all events of the time; it is whole, so others may stand between them."""
+    """Finds the section of the chain with all events of the period; without gaps, it may have others between them."""
     start, (end, _) = await records.audit.start(), await records.audit.end()
     if wish.since is None and wish.until is None:
         return Export(start, end)

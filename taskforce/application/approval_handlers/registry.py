@@ -1,9 +1,9 @@
-"""The subjects of the types of which the product knows what follows; a new kind of request is registered here."""
+"""Registry of request handlers; a new request type is registered here."""
 
 from taskforce.application.approval_handlers.agent_publication import AgentPublicationHandler
 from taskforce.application.approval_handlers.budget_raise import BudgetRaiseHandler
 from taskforce.application.approval_handlers.data_export import DataExportHandler
-from taskforce.application.approval_handlers.role_escalation import RoleEscalationHandler
+from taskforce.application.approval_handlers.permission_escalation import PermissionEscalationHandler
 from taskforce.application.approvals.handler import TOOL_CALL, RequestHandler, ToolCalls
 from taskforce.application.catalog.publishing import AGENT_PUBLISH
 from taskforce.core.domain.approvals.definitions import BUDGET_RAISE, DATA_EXPORT, PERMISSION_ESCALATION
@@ -12,15 +12,15 @@ from taskforce.core.interfaces.tools import ToolRunner
 
 
 def all_handlers(rules: AccessRules, tools: ToolRunner | None = None) -> dict[str, RequestHandler]:
-    """What requests are about, by their type.
+    """Returns the handlers by request type; other types have `DefaultHandler`.
 
     Args:
-        rules: What the deployment says about rights.
-        tools: The tools there are; None where none is called, and no call edited.
+        rules: The deployment's access rules.
+        tools: The deployment's tools; None in a process that neither runs calls nor edits them.
     """
     handlers: dict[str, RequestHandler] = {
         AGENT_PUBLISH: AgentPublicationHandler(rules),
-        PERMISSION_ESCALATION: RoleEscalationHandler(rules),
+        PERMISSION_ESCALATION: PermissionEscalationHandler(rules),
         DATA_EXPORT: DataExportHandler(rules),
         BUDGET_RAISE: BudgetRaiseHandler(rules),
     }

@@ -1,4 +1,4 @@
-"""Who may decide a request now: by name, by role, or in the place of somebody who is away."""
+"""Eligibility of approvers: who may decide a request now, by name, by role or by delegation."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,11 @@ from taskforce.core.interfaces.store import Records
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Why somebody may decide: for themselves, or in somebody's place."""
+    """The ground on which an approver may decide.
+
+    Attributes:
+        on_behalf_of: The user who has delegated their decisions to the approver; None for the approver's own right.
+    """
 
     on_behalf_of: str | None = None
 
@@ -33,15 +37,15 @@ async def approver_of(
     *,
     key_id: str | None = None,
 ) -> Approver:
-    """Somebody with the roles of now, and with those in whose place they decide.
+    """Loads an approver with current roles, and with the users who have delegated their decisions to them.
 
     Args:
         records: The tenant's records.
-        user_id: Who.
-        rules: What the deployment says about rights.
-        now: The time.
-        roles: The roles that count, where they are known.
-        key_id: The API key that speaks for them, if it is one: it is cut to its roles, and stands for nobody else.
+        user_id: The user.
+        rules: The deployment's access rules.
+        now: The time, UTC.
+        roles: The roles that count, where the caller knows them; None loads them.
+        key_id: The id of the API key that the user acts by, if any; it is cut to its roles and takes no delegations.
 
     Raises:
         Forbidden: `approver_unknown`: no active user of that id is known in this tenant; `api_key_ended`.
@@ -65,7 +69,7 @@ async def _principal(
         if refused.code == "api_key_ended":
             raise
         raise _unknown() from None
-    # A key speaks for its own user, whoever is said to speak by it.
+    # An update that did not come through the gateway may name any key beside any user.
     if who.user.user_id != user_id:
         raise _unknown()
     return who
@@ -76,13 +80,13 @@ def _unknown() -> Forbidden:
 
 
 async def actor_as_approver(records: Records, actor: Actor) -> Approver:
-    """Loads the actor as an approver, with the roles that count now, and those whose place they take."""
+    """Loads the actor as an approver, with the roles of their credential and the delegations to them."""
     came = actor.principal
     return await approver_of(records, came.user.user_id, actor.rules, actor.now, came.roles, key_id=came.key_id)
 
 
 async def _away(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Approver | None:
-    # Who is away and has lost their rights hands none on, nor a role that they were lent.
+    # A delegator who has lost their rights has none to delegate, and temporary roles are not delegated either.
     try:
         who = await load_principal(records, user_id, rules, now)
     except Forbidden:
@@ -91,11 +95,17 @@ async def _away(records: Records, user_id: str, rules: AccessRules, now: datetim
 
 
 def ground_for(request: Request, approver: Approver, channel: Channel, now: datetime) -> Authority:
-    """Why somebody may decide a request, their own right first.
+    """Finds the ground on which an approver may decide a request; their own right goes before delegations.
+
+    Args:
+        request: The request.
+        approver: The approver.
+        channel: The channel of the decision.
+        now: The time, UTC.
 
     Raises:
-        Forbidden: `approver_role_missing`; `key_may_not`: the request names its user, and the key has no role for it,
-            or it is a service account's or another's key, and the terms want people.
+        Forbidden: `approver_role_missing`; `key_may_not`: the request names the user, but the API key has no role that
+            decides it, or a service account or a key issued by somebody else decides, which the terms do not allow.
         Conflict: As `Approval.check`.
     """
     request.approval.check(approver.user_id, channel, now)
@@ -113,6 +123,7 @@ def ground_for(request: Request, approver: Approver, channel: Channel, now: date
                 request.approval.check(approver.user_id, channel, now, away.user_id)
                 return Authority(away.user_id)
             except Conflict as conflict:
+                # Another delegator may still be a ground; this refusal is raised only where none is.
                 refused = conflict
     if refused is not None:
         raise refused
@@ -120,17 +131,17 @@ def ground_for(request: Request, approver: Approver, channel: Channel, now: date
 
 
 def includes(request: Request, approver: Approver) -> bool:
-    """Whether somebody is named, or holds a role that decides the request."""
+    """Tells whether the request names the approver or one of their roles, delegations left out."""
     return request.approval.who.include(approver.user_id, approver.roles)
 
 
 def concerns(request: Request, approver: Approver) -> bool:
-    """Whether somebody decides the request, for themselves or in somebody's place."""
+    """Tells whether the request names the approver or one of their roles, delegations included."""
     return any(includes(request, one) for one in (approver, *approver.stands_for))
 
 
 def may_decide(request: Request, approver: Approver, now: datetime) -> bool:
-    """Whether a decision over HTTP would count."""
+    """Tells whether a decision of the approver over HTTP would count now."""
     if request.closed_at is not None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What else people do to an open request: take it back, let others decide, say something."""
+"""Changes of open requests other than decisions: withdrawal and reassignment."""
 
 from dataclasses import replace
 
@@ -21,11 +21,11 @@ from taskforce.core.interfaces.store import Records, Store
 
 
 class ApprovalChanges:
-    """The use case behind the activity `record_change`.
+    """Use case of the activity `record_change`.
 
     Args:
         store: The tenants' data.
-        rules: What the deployment says about rights.
+        rules: The deployment's access rules.
     """
 
     def __init__(self, store: Store, rules: AccessRules) -> None:
@@ -33,28 +33,31 @@ class ApprovalChanges:
         self._rules = rules
 
     async def check(self, tenant_id: str, request_id: str, change: Change) -> None:
-        """Asks, now, whether somebody may change a request.
+        """Requires that a change of a request is permitted now; changes nothing.
 
         Raises:
-            Forbidden: `not_yours_to_change`: not the requester's own, nor for somebody who decides it.
-            Invalid: `deciders_unknown`, when nobody of a name decides.
+            Forbidden: `not_yours_to_change`: the actor is neither its requester nor its approver, and does not manage
+                policies; `beyond_terms`: an approver names others than the terms do.
+            Invalid: `deciders_unknown`: a named user does not exist or is deactivated.
             Conflict: `request_closed`.
         """
         async with self._store.tenant(tenant_id) as records:
             await self._changed(records, await locked(records, request_id), change)
 
     async def record(self, tenant_id: str, request_id: str, change: Change) -> None:
-        """Changes a request and tells of it; doing it again changes nothing.
+        """Records a change of a request with its history entry and audit event; a second call changes nothing.
 
-        A withdrawal is recorded with the end of the request, by whom it was is told here.
+        Of a withdrawal this records only who made it; the request itself is closed by its workflow.
 
         Raises:
             Forbidden, Invalid, Conflict: As `check`; `channel_refused`, which is audited.
         """
+        # Not in the transaction below, whose rollback would take the audit event of the refusal with it.
         await self._require_channel(tenant_id, request_id, change)
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
-            # Told first: whoever has handed it on by an attempt whose result was lost may not hand it on any more.
+            # The history entry first: after a lost attempt the request is reassigned already, and the check of the
+            # actor's rights would refuse the retry.
             if not await record_event(records, before, _told(change)):
                 return
             changed = await self._changed(records, before, change)
@@ -73,7 +76,7 @@ class ApprovalChanges:
             raise
 
     async def refuse(self, tenant_id: str, request_id: str, change: Change, code: str) -> None:
-        """Audits a change that does not count."""
+        """Records the audit event of a change that was refused."""
         async with self._store.tenant(tenant_id) as records:
             await record_event(records, await found(records, request_id), _told_refused(change, code))
 
@@ -89,13 +92,14 @@ class ApprovalChanges:
             raise _not_yours()
 
     async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
-        """Whoever decides may ask others who could; only who could make the definition may let in somebody else."""
+        """Requires that the new approvers are within the terms, or that the actor could have made the definition."""
         named = [await self._known(records, person, change) for person in change.to.people]
-        # What the others approve may outlast a loan, so that whoever is lent the right lets in nobody new.
+        # What the new approvers approve may outlast a temporary role, so only lasting permissions count here.
         held = await self._held(records, change, lasting=True)
         if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
+        # A requester must not choose the approvers of their own request, even if they may approve others of its type.
         if not concerns(request, actor) or actor.user_id == request.approval.requester_id:
             raise _not_yours()
         terms = request.approval.terms.deciders.widened(request.approval.who)

@@ -1,4 +1,4 @@
-"""Deciding a request for approval, handing it on and taking it back: what every way to a request does."""
+"""Decision, reassignment and withdrawal of approval requests: the use cases behind routes and other callers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ _REFUSALS: Mapping[Kind | None, type[DomainError]] = {
     Kind.INVALID: Invalid,
     Kind.CONFLICT: Conflict,
 }
-"""What a workflow may refuse a decision by; any other kind says that something went wrong behind it."""
+"""The errors by which a workflow refuses a decision; any other kind means that the decision could not be processed."""
 
 
 def _nothing() -> None:
@@ -43,13 +43,13 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class DecisionPorts:
-    """What deciding a request needs.
+    """Dependencies of the use cases in this module.
 
     Attributes:
         store: The tenants' data.
-        workflows: The workflows of the requests.
-        decisions: Checks and audits decisions.
-        changes: Checks other changes.
+        workflows: The client of the approval workflows.
+        decisions: Authorizes decisions and audits refused ones.
+        changes: Authorizes other changes.
     """
 
     store: Store
@@ -60,17 +60,17 @@ class DecisionPorts:
 
 @dataclass(frozen=True, slots=True)
 class DecisionDraft:
-    """What somebody says about a request.
+    """A decision that an approver submits.
 
     Attributes:
         verdict: Whether they approve.
-        comment: Why.
-        seen: Hash of what they were shown; None for what is asked for now.
+        comment: The reason.
+        seen: The hash of the content that they were shown; None for the current content.
         for_run: Whether an approval holds for the tool for the rest of the run.
-        arguments: Those with which they would rather approve a tool call.
-        key: The idempotency key, if there is one.
-        body: What was sent, to tell a repeated call from another one.
-        check: Refuses what makes no sense now; a repeated call is past that.
+        arguments: Edited arguments of a tool call; None approves those that were requested.
+        key: The idempotency key of the HTTP request, if any.
+        body: The body of the HTTP request, to tell a repeated request from another one.
+        check: Raises for a decision that does not fit now; not called for a repeated request.
     """
 
     verdict: Verdict
@@ -85,7 +85,12 @@ class DecisionDraft:
 
 @dataclass(frozen=True, slots=True)
 class DecidedRequest:
-    """Where a request stands since a decision; `replayed` tells that an earlier call with the same key made it."""
+    """The status of a request after a decision.
+
+    Attributes:
+        status: The status.
+        replayed: Whether an earlier request with the same idempotency key made the decision.
+    """
 
     status: ApprovalStatus
     replayed: bool = False
@@ -93,12 +98,12 @@ class DecidedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ChangeDraft:
-    """What else somebody wants of an open request.
+    """A change of an open request that somebody submits.
 
     Attributes:
-        kind: Take it back, or let others decide.
-        comment: Why.
-        to: Who shall decide.
+        kind: Withdrawal or reassignment.
+        comment: The reason.
+        to: The new approvers, of a reassignment.
     """
 
     kind: ChangeKind
@@ -107,36 +112,36 @@ class ChangeDraft:
 
 
 async def find_to_decide(ports: DecisionPorts, actor: Actor, request_id: str) -> FoundRequest:
-    """Finds a request that the actor would decide; it is audited that they may not.
+    """Finds a request that the actor wants to decide; audits an attempt on one that is not visible to them.
 
     Raises:
-        Missing: `request_not_found`: there is none, or it is none of the actor's business.
+        Missing: `request_not_found`: there is none, or it is not visible to the actor.
     """
     request, concerned = await look_up(ports.store, actor, request_id)
     if concerned is not None:
         return concerned
     if request is not None:
-        # Somebody who may have decided once is told no more than a stranger, but the log is.
+        # The actor learns no more than that there is no such request; the audit log names the attempt.
         await ports.decisions.refuse(_attempt(actor, request), "approver_role_missing")
     raise missing("request")
 
 
 async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, draft: DecisionDraft) -> DecidedRequest:
-    """Carries the actor's decision to a request, once for each idempotency key.
+    """Submits the actor's decision to the request's workflow, once for each idempotency key.
 
     Args:
-        ports: What it needs.
-        actor: Who decides.
+        ports: The dependencies.
+        actor: The user who decides.
         to_decide: The request, and the actor as an approver.
-        draft: What they say.
+        draft: The decision.
 
     Returns:
-        Where the request stands since.
+        The status of the request afterwards.
 
     Raises:
         Invalid: `idempotency_key_reused`, or what `check_document` and `propose` refuse.
-        Forbidden, Conflict: The actor may not decide this, or not any more; it is audited. `claims_narrowed` where a
-            token that claims less than another hands on rights.
+        Forbidden, Conflict: The actor may not decide this, or not any more; it is audited. `claims_narrowed`: a token
+            that claims fewer roles than another of its user approves a role escalation.
         Unavailable: `decision_failed`, `decision_pending`, or Temporal does not answer.
     """
     request = to_decide.request
@@ -150,7 +155,7 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
     async with _refusals_audited(ports, attempt):
         _require_open(request)
         _require_key_enough(actor, to_decide)
-        # What the workflow would refuse takes none of its limited number of updates.
+        # Checked here too: Temporal limits the updates of a workflow, and a refused one would use one up.
         request.approval.check_word(draft.comment, draft.seen or request.approval.content)
     await _authorize(ports, attempt)
     edit = None if draft.arguments is None else await propose(ports.store, actor, request, draft.arguments)
@@ -160,15 +165,21 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
 
 
 async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, draft: ChangeDraft) -> Request:
-    """Takes an open request back, or lets others decide it.
+    """Withdraws or reassigns an open request.
+
+    Args:
+        ports: The dependencies.
+        actor: The user who changes it.
+        to_change: The request, and the actor as an approver.
+        draft: The change.
 
     Returns:
-        The request as it is since.
+        The request afterwards.
 
     Raises:
-        Forbidden, Invalid, Conflict: As `ApprovalChanges.check`; `key_may_not`: an API key changes what its user has
-            asked for, or what it may manage, and no more; `claims_narrowed`: nor does a token that claims less than
-            another.
+        Forbidden, Invalid, Conflict: As `ApprovalChanges.check`; `key_may_not`: an API key may only withdraw its user's
+            own request, unless it may manage policies; `claims_narrowed`: the same for a token that claims fewer roles
+            than another of its user.
         Unavailable: As `decide`.
     """
     request = to_change.request
@@ -177,13 +188,13 @@ async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, dr
     _require_key_may_change(actor, request, draft)
     await ports.changes.check(tenant_id, request_id, submitted)
     await _carry(ports, actor, request, lambda: ports.workflows.change(tenant_id, request_id, submitted))
-    # Whoever has handed it on may not be concerned any more, and sees once more what became of it.
+    # Read past the visibility rules: after a reassignment the actor may not see the request any more.
     async with ports.store.tenant(tenant_id) as records:
         return await found(records, request_id)
 
 
 def submitted_decision(actor: Actor, request: Request, draft: DecisionDraft, edit: str | None) -> SubmittedDecision:
-    """Makes what the workflow is told of a decision; nothing else does."""
+    """Builds the workflow's input of a decision; the only place that does."""
     return SubmittedDecision(
         approver_id=actor.principal.user.user_id,
         verdict=draft.verdict,
@@ -196,7 +207,7 @@ def submitted_decision(actor: Actor, request: Request, draft: DecisionDraft, edi
 
 
 def submitted_change(actor: Actor, draft: ChangeDraft) -> Change:
-    """Makes what the workflow is told of a change; nothing else does."""
+    """Builds the workflow's input of a change; the only place that does."""
     return Change(
         actor_id=actor.principal.user.user_id,
         kind=draft.kind,
@@ -209,11 +220,11 @@ def submitted_change(actor: Actor, draft: ChangeDraft) -> Change:
 
 
 def require_counted(result: DecisionResult) -> None:
-    """Raises what a decision that does not count was refused for.
+    """Requires that a decision was accepted by the workflow.
 
     Raises:
-        Forbidden: The person may not do this.
-        Invalid: What they sent does not fit.
+        Forbidden: The approver may not decide this.
+        Invalid: The decision is malformed.
         Conflict: The request's state does not allow it.
         Unavailable: `decision_failed`: it could not be checked or recorded.
     """
@@ -252,9 +263,9 @@ def _require_open(request: Request) -> None:
 
 
 def _require_key_enough(actor: Actor, to_decide: FoundRequest) -> None:
-    """Lets an API key, or a token that claims less than another, decide only what its own roles decide.
+    """Requires that an API key, or a token that claims fewer roles than another, has itself a role that decides.
 
-    The workflow asks for its user's.
+    Checked here because the workflow checks the roles of the user.
     """
     request, principal = to_decide.request, actor.principal
     if principal.key_id is not None or principal.is_narrowed:
@@ -273,7 +284,7 @@ def _require_key_may_change(actor: Actor, request: Request, draft: ChangeDraft) 
 
 
 async def _first(ports: DecisionPorts, actor: Actor, request: Request, draft: DecisionDraft) -> DecisionResult | None:
-    """Finds what an earlier call with the same key has brought; None where there was none, or nothing came of it."""
+    """Finds the result of an earlier decision with the same idempotency key; None where there is none."""
     attempt = _attempt(actor, request)
     named = _update_id(attempt, draft)
     if named is None:
@@ -286,11 +297,11 @@ async def _first(ports: DecisionPorts, actor: Actor, request: Request, draft: De
 
 
 async def _authorize(ports: DecisionPorts, attempt: DecisionAttempt) -> None:
-    # Asked here as well as by the workflow: an open request takes a limited number of updates in its life.
+    # Authorized here as well as by the workflow: Temporal limits the updates of a workflow.
     try:
         await ports.decisions.authorize(attempt)
     except Conflict as conflict:
-        # The request of something that has changed is ended by its workflow.
+        # A request whose subject has changed still goes to its workflow, which closes it as voided.
         if conflict.code != SUBJECT_CHANGED:
             raise
 
@@ -298,11 +309,11 @@ async def _authorize(ports: DecisionPorts, attempt: DecisionAttempt) -> None:
 async def _carry(
     ports: DecisionPorts, actor: Actor, request: Request, act: Callable[[], Awaitable[DecisionResult]]
 ) -> DecisionResult:
-    """Does something to an open request through its workflow, which is started first if that has not happened yet."""
+    """Calls the workflow of an open request, starting it first if that has not happened yet."""
 
     async def start() -> None:
-        # A request whose workflow is over, or was ended by an operator, takes no more decisions; one that a crash has
-        # left without has one now.
+        # A run starts the workflow of its own requests: a missing one has ended. Of other requests it may be missing
+        # because of a crash between commit and start.
         if request.run_id is not None:
             raise Conflict("request_closed", "The request has ended; it takes no more decisions.")
         await ports.workflows.start(actor.principal.tenant.tenant_id, request)
@@ -322,7 +333,7 @@ async def _submit(
 
 @asynccontextmanager
 async def _refusals_audited(ports: DecisionPorts, attempt: DecisionAttempt) -> AsyncIterator[None]:
-    """Audits what is refused here or by the workflow's validator; what the use case refuses it audits itself."""
+    """Audits what is refused here or by the workflow's validator; `ApprovalDecisions` audits its own refusals."""
     try:
         yield
     except (Conflict, Forbidden) as refused:

@@ -1,4 +1,4 @@
-"""Requests for approval while they are decided: opening, deciding, what time brings, closing."""
+"""Approval requests from opening to close: decisions, timed actions and the end."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,16 +32,16 @@ _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.
 
 @dataclass(frozen=True, slots=True)
 class DecisionAttempt:
-    """Somebody's attempt to decide.
+    """A decision to be authorized.
 
     Attributes:
         tenant_id: The tenant.
         request_id: The request.
-        approver_id: Who.
-        channel: How it reached us.
-        edit: Hash of what they would rather approve; None for what is asked for.
-        whole: Whether what the row says of decisions counts; else the workflow alone knows of them.
-        key_id: The API key that speaks, if it is one.
+        approver_id: The user who decides.
+        channel: The channel of the decision.
+        edit: The hash of the edited content that they approve; None for the content as requested.
+        whole: Whether the decisions of the request's row count; False leaves them to the workflow, which knows them.
+        key_id: The id of the API key that the user acts by, if any.
     """
 
     tenant_id: str
@@ -58,7 +58,7 @@ class RecordedDecision:
     """A decision that counts.
 
     Attributes:
-        decision: Who said what, and on which content.
+        decision: The approver, the verdict and the hash of the content.
         for_run: Whether an approval holds for the tool for the rest of the run.
     """
 
@@ -67,16 +67,16 @@ class RecordedDecision:
 
 
 class ApprovalDecisions:
-    """The use cases behind the activities of the `Approval` workflow.
+    """Use cases of the activities of the `Approval` workflow.
 
     Args:
         store: The tenants' data.
-        run_cache: What the runs are about.
-        live: Who watches.
-        clock: The time.
-        rules: What the deployment says about rights.
-        handlers: What the requests are about, by their type.
-        definitions: What it says about approvals.
+        run_cache: The specifications of runs.
+        live: Notifies watchers of runs.
+        clock: The time, UTC.
+        rules: The deployment's access rules.
+        handlers: The handlers of requests by request type.
+        definitions: The deployment's approval definitions.
     """
 
     def __init__(
@@ -98,7 +98,15 @@ class ApprovalDecisions:
         self._definitions = definitions or DefinitionRules()
 
     async def open_call(self, ref: CallRef, request_id: str) -> Request:
-        """Commits the request for one tool call, bound to its exact arguments; a second opening returns the first."""
+        """Creates the request for a tool call, bound to its exact arguments; a second call returns the first request.
+
+        Args:
+            ref: The call.
+            request_id: The id of the request, chosen by the workflow so that a retry has the same.
+
+        Raises:
+            Missing: `run_not_found` or `step_not_found`.
+        """
         brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
         now = self._clock()
         async with self._store.tenant(ref.tenant_id) as records:
@@ -109,6 +117,7 @@ class ApprovalDecisions:
             terms, definition_id = await self._terms(records, brief, call.name)
             approval = Approval(request_id, brief.user_id, terms, now)
             request = _of_call(approval, ref, call, brief.agent.name, reply.text, definition_id)
+            # A retry: an earlier attempt has committed the request, which may be decided already.
             if not await records.requests.add(request):
                 return await found(records, request_id)
             await record_event(records, request, HistoryEvent("created", brief.user_id, now, outcome="pending"))
@@ -116,7 +125,7 @@ class ApprovalDecisions:
         return request
 
     async def _terms(self, records: Records, brief: RunSpec, tool: str) -> tuple[Terms, str | None]:
-        """Those of the tenant's definition for the tool, else those that the agent brings along."""
+        """Returns the terms of the tenant's definition for the tool, else those of the agent."""
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
         chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.names)
@@ -125,27 +134,31 @@ class ApprovalDecisions:
         return agent_terms(says, chosen, agent.approval), None if chosen is None else chosen.definition_id
 
     async def open(self, tenant_id: str, request_id: str) -> Request:
-        """Notes that a workflow waits for a request that somebody has made."""
+        """Records that the workflow of a request has started.
+
+        Raises:
+            Missing: `request_not_found`.
+        """
         async with self._store.tenant(tenant_id) as records:
             await records.requests.start(request_id, self._clock())
             return await found(records, request_id)
 
     async def authorize(self, attempt: DecisionAttempt) -> str | None:
-        """Asks, now, whether this person may decide this request.
+        """Authorizes a decision with current rights, and audits a refusal.
 
-        The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or stand for
-        somebody who does), not be the requester and not have decided before.
+        The approver must exist in the tenant, be active, be named or hold an allowed role at this moment (or hold a
+        delegation of somebody who does), be independent of the requester and not have decided before.
 
         Args:
-            attempt: Who would decide what.
+            attempt: The decision.
 
         Returns:
-            In whose place the approver decides; None for their own.
+            The user on whose behalf the approver decides; None for the approver's own right.
 
         Raises:
             Forbidden: As `approver_of` and `ground_for`.
             Conflict: As `Approval.check` and `Approval.check_independent`; `subject_changed`, `not_editable`.
-            Invalid: What was edited does not fit.
+            Invalid: The edited content does not fit.
         """
         async with self._store.tenant(attempt.tenant_id) as records:
             request = await found(records, attempt.request_id)
@@ -153,17 +166,18 @@ class ApprovalDecisions:
                 return await self._check(records, request, attempt)
             except DomainError as error:
                 refused = error
-        # A denial's audit row commits by itself, whatever becomes of the caller.
+        # In a transaction of its own: the raised error would roll the audit event back.
         await self.refuse(attempt, refused.code)
         raise refused
 
     async def _check(self, records: Records, request: Request, attempt: DecisionAttempt) -> str | None:
         now, said = self._clock(), request.approval
         if not attempt.whole:
-            # Words whose workflow task failed after they were written are said again, and must count as before.
+            # A workflow task that failed after the decision was recorded is executed again, and authorizes the same
+            # decision a second time: the recorded one must not refuse it.
             request = replace(request, approval=replace(request.approval, decisions=()))
         if request.status is ApprovalStatus.VOIDED:
-            # Asked once more, when the workflow's task that ended the request failed: it must end as before.
+            # Authorized again because the workflow task that closed the request failed: it must take the same branch.
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         request.approval.check(attempt.approver_id, attempt.channel, now)
         handler = self._handler(request)
@@ -181,23 +195,30 @@ class ApprovalDecisions:
         return ground.on_behalf_of
 
     async def refuse(self, attempt: DecisionAttempt, code: str) -> None:
-        """Audits a decision that does not count."""
+        """Records the audit event of a decision that was refused.
+
+        Args:
+            attempt: The decision.
+            code: The error code.
+        """
         async with self._store.tenant(attempt.tenant_id) as records:
             request = await found(records, attempt.request_id)
             told = HistoryEvent("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
             await record_event(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
 
     async def record(self, tenant_id: str, request_id: str, made: RecordedDecision) -> None:
-        """Records a decision that counts, with all that is told of it; a second recording changes nothing.
+        """Records a decision with history, audit event and webhook deliveries; a second call changes nothing.
 
         Raises:
-            Conflict: `channel_refused`; `already_decided`: the person's word on this content is another one.
+            Missing: `request_not_found`.
+            Conflict: `channel_refused`; `already_decided`: the approver's recorded verdict on this content is another.
         """
         decision = made.decision
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
             before.approval.require_channel(decision.channel)
             party = await self._party(records, before, decision)
+            # The party is recorded with the decision: later changes of keys and accounts must not change how it counts.
             decision = replace(decision, content=decision.content or before.approval.content, party=party)
             if not await records.requests.decided(request_id, decision):
                 _require_same(before, decision)
@@ -215,22 +236,27 @@ class ApprovalDecisions:
                 records, decision.approver_id, self._rules, self._clock(), key_id=decision.key_id
             )
         except Forbidden:
-            # It counted when it was said; who has lost their rights since is tied by all that they were given.
+            # The decision counted when it was authorized. Without current roles every grant of theirs counts for the
+            # check of independence, which is the stricter side.
             approver = Approver(decision.approver_id, frozenset(), key_id=decision.key_id)
         return await deciding_party(records, request, approver, decision.on_behalf_of)
 
     async def act(self, tenant_id: str, request_id: str, number: int, at: datetime) -> None:
-        """Does a timed action; doing it again changes nothing.
+        """Performs a timed action of the terms: reminder, widening or reassignment; a second call changes nothing.
 
         Args:
             tenant_id: The tenant.
             request_id: The request.
-            number: Which one, from 0.
-            at: When it was due.
+            number: The number of the action, from 0.
+            at: The time at which it was due, UTC.
+
+        Raises:
+            Missing: `request_not_found`.
         """
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
             action = before.approval.terms.actions[number]
+            # An earlier attempt has performed it, or the request was closed meanwhile.
             if before.approval.acted != number or before.closed_at is not None:
                 return
             request = replace(before, approval=before.approval.act(at))
@@ -243,10 +269,17 @@ class ApprovalDecisions:
         self._tell_run(tenant_id, request)
 
     async def close(self, tenant_id: str, request_id: str, status: ApprovalStatus, reason: str) -> None:
-        """Ends a request; its row is the record from now on.
+        """Closes a request; a second call changes nothing.
+
+        Args:
+            tenant_id: The tenant.
+            request_id: The request.
+            status: The final status.
+            reason: The reason, for history and audit log.
 
         Raises:
-            Conflict: `approval_unfounded`: it was to end as approved, and no recorded decisions say so; it is void.
+            Missing: `request_not_found`.
+            Conflict: `approval_unfounded`: the recorded decisions do not approve it; it is closed as voided instead.
         """
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
@@ -254,7 +287,7 @@ class ApprovalDecisions:
             borne = status is not ApprovalStatus.APPROVED or request.approval.status(now) is status
             unfounded = request.closed_at is None and not borne
             if unfounded:
-                # Whoever reaches Temporal may start a workflow with decisions that nobody has made.
+                # Whoever has access to Temporal can start a workflow with made-up decisions; only recorded ones count.
                 status, reason = ApprovalStatus.VOIDED, "its decisions are not on record"
             if await records.requests.close(request_id, status, reason, now):
                 await self._handler(request).on_closed(records, request, status, reason, now)
@@ -265,7 +298,7 @@ class ApprovalDecisions:
             raise Conflict("approval_unfounded", "Nobody's recorded decisions approve this request.")
 
     async def withdraw(self, tenant_id: str, request_id: str, reason: str) -> None:
-        """Ends a request whose workflow is gone; one that has ended, or was never opened, stays as it is."""
+        """Closes a request whose workflow is gone as withdrawn; one that is closed or was never opened is unchanged."""
         with suppress(Missing):
             await self.close(tenant_id, request_id, ApprovalStatus.WITHDRAWN, reason)
 
@@ -278,7 +311,7 @@ class ApprovalDecisions:
 
 
 async def found(records: Records, request_id: str) -> Request:
-    """The request.
+    """Reads a request.
 
     Raises:
         Missing: `request_not_found`.
@@ -290,7 +323,7 @@ async def found(records: Records, request_id: str) -> Request:
 
 
 async def locked(records: Records, request_id: str) -> Request:
-    """The request, which nobody else changes before this transaction ends.
+    """Reads a request and locks its row until the transaction ends.
 
     Raises:
         Missing: `request_not_found`.
@@ -322,7 +355,7 @@ def _of_call(
 
 
 async def _after(records: Records, before: Request, decision: Decision, *, for_run: bool) -> Request:
-    """The request once a decision counts: an approval of other content makes that what is asked for."""
+    """Returns the request after a decision; an approval of edited content makes that the requested content."""
     if decision.verdict is Verdict.REJECT:
         return before
     approval = before.approval
@@ -334,7 +367,7 @@ async def _after(records: Records, before: Request, decision: Decision, *, for_r
         before,
         approval=replace(approval, content=decision.content or approval.content),
         edited=edited,
-        # It holds for the rest of the run only if all who approve it say so.
+        # It holds for the rest of the run only if every approver says so.
         for_run=for_run and (first or before.for_run),
     )
 
@@ -346,7 +379,7 @@ def _require_same(before: Request, decision: Decision) -> None:
 
 
 async def _access_facts(records: Records, request: Request, decision: Decision) -> Mapping[str, object]:
-    """What an auditor may want to know of a decision that counts: who stands behind whom, however long ago."""
+    """Returns facts for the auditor of a decision: who issued keys and granted access to whom, at any time."""
     assert decision.party is not None
     requester = request.approval.requester_id
     facts = {

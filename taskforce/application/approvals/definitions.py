@@ -1,4 +1,4 @@
-"""Approval definitions: a tenant's own, made by whoever could do the thing itself, beside those of the profile."""
+"""Approval definitions of tenants, beside those of the profile; an author needs the permissions that they exercise."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
 
 _UNTOLD = frozenset({"metadata", "payload_schema"})
-"""What may be long, and anything; the hash of the whole document tells whether it changed."""
+"""Fields left out of audit events because they may be long; the hash of the whole document covers them."""
 
 
 @dataclass(frozen=True, slots=True)
 class DefinitionChange:
-    """A definition that shall stand in the place of another.
+    """A new version of a definition.
 
     Attributes:
         document: The whole definition, as parsed JSON; its `workflow_id` may be left out.
-        version: The version that its author has seen; None for whichever there is.
+        version: The version that its author has seen; None replaces any version.
     """
 
     document: Mapping[str, object]
@@ -43,14 +43,14 @@ class DefinitionChange:
 async def definitions_of(
     records: Records, profile: Sequence[Definition], *, signals: bool = False
 ) -> Sequence[Definition]:
-    """All definitions that count for a tenant, for `choose`: its own, and the profile's that it does not replace.
+    """Reads the definitions in force for a tenant: its own, and those of the profile that it does not replace.
 
-    One query; it is asked when a request is opened, never for a step that needs no approval.
+    One query, made when a request is opened.
 
     Args:
         records: The tenant's records.
-        profile: Those of the deployment's profile.
-        signals: Whether the deployment takes decisions by signal; if not, none of them does.
+        profile: The definitions of the deployment's profile.
+        signals: Whether the deployment accepts decisions by signal; if not, no definition does.
     """
     return [one.within(signals=signals) for one in merged(await records.definitions.all(), profile)]
 
@@ -58,24 +58,24 @@ async def definitions_of(
 async def list_definitions(
     store: Store, actor: Actor, rules: DefinitionRules, after: str | None, most: int
 ) -> Sequence[Definition]:
-    """A page of a tenant's definitions by id, the profile's among them.
+    """Lists a page of the definitions in force for a tenant, by id.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        rules: What the deployment says about approvals.
-        after: The id of the last one of the page before.
+        store: The tenants' data.
+        actor: The caller.
+        rules: The deployment's approval definitions.
+        after: The id of the last definition of the previous page.
         most: Definitions at most.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         own = await records.definitions.page(after, most)
-    # Of a full page the own ones are known up to its last, so whatever replaces one of the profile's in it is there.
+    # A full page of the tenant's own reaches at least as far as the merged page, so no replacement is missing in it.
     profile = [one for one in rules.definitions if after is None or one.definition_id > after]
     return merged(own, profile)[:most]
 
 
 async def find_definition(store: Store, actor: Actor, rules: DefinitionRules, definition_id: str) -> Definition:
-    """One definition.
+    """Finds a definition in force.
 
     Raises:
         Missing: `workflow_not_found`.
@@ -85,7 +85,7 @@ async def find_definition(store: Store, actor: Actor, rules: DefinitionRules, de
 
 
 async def known(records: Records, rules: DefinitionRules, definition_id: str) -> Definition:
-    """A definition that somebody names: the tenant's own, else the profile's.
+    """Finds a definition by id within the caller's transaction: the tenant's own, else that of the profile.
 
     Raises:
         Missing: `workflow_not_found`.
@@ -97,12 +97,12 @@ async def known(records: Records, rules: DefinitionRules, definition_id: str) ->
 
 
 async def create_definition(store: Store, actor: Actor, rules: DefinitionRules, document: object) -> Definition:
-    """Makes a definition of the tenant's own; one of the profile's of the same id counts no more.
+    """Creates a definition of the tenant's own; it replaces one of the profile with the same id.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Its author, who holds now what an approval of that type brings about.
-        rules: What the deployment says about approvals.
+        store: The tenants' data.
+        actor: Its author, who must hold the permissions that an approval of that type exercises.
+        rules: The deployment's approval definitions.
         document: The definition, as parsed JSON.
 
     Raises:
@@ -127,7 +127,14 @@ async def create_definition(store: Store, actor: Actor, rules: DefinitionRules, 
 async def change_definition(
     store: Store, actor: Actor, rules: DefinitionRules, definition_id: str, change: DefinitionChange
 ) -> Definition:
-    """Replaces a definition of the tenant's own. Requests that are open keep the terms that they began with.
+    """Replaces a definition of the tenant's own; open requests keep the terms that they were opened with.
+
+    Args:
+        store: The tenants' data.
+        actor: The author.
+        rules: The deployment's approval definitions.
+        definition_id: The definition.
+        change: The new document.
 
     Raises:
         Missing: `workflow_not_found`.
@@ -154,7 +161,7 @@ async def change_definition(
 
 
 async def delete_definition(store: Store, actor: Actor, rules: DefinitionRules, definition_id: str) -> None:
-    """Removes a definition of the tenant's own; one of the profile's of the same id counts again.
+    """Deletes a definition of the tenant's own; one of the profile with the same id is in force again.
 
     Raises:
         Missing: `workflow_not_found`.
@@ -170,7 +177,7 @@ async def delete_definition(store: Store, actor: Actor, rules: DefinitionRules, 
 
 
 async def _parsed(document: object, rules: DefinitionRules) -> Definition:
-    # A large schema takes a tenth of a second.
+    # In a thread: checking a large schema takes a tenth of a second.
     return await asyncio.to_thread(parse, document, schema_problems, signals=rules.signals)
 
 

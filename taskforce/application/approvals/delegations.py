@@ -1,4 +1,4 @@
-"""Who decides in somebody's place while they are away."""
+"""Delegations: approvers who decide on behalf of another user for a time."""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ LONGEST = timedelta(days=366)
 
 
 async def own_delegation(store: Store, actor: Actor) -> Delegation:
-    """Who decides in the actor's place, now or later.
+    """Finds the actor's delegation, of now or later.
 
     Raises:
         Missing: `delegation_not_found`.
@@ -26,10 +26,18 @@ async def own_delegation(store: Store, actor: Actor) -> Delegation:
 
 
 async def delegate(store: Store, actor: Actor, delegate_id: str, since: datetime, until: datetime) -> Delegation:
-    """Lets somebody decide in the actor's place; what the actor may not decide, the delegate may not either.
+    """Creates or replaces the actor's delegation; it gives the delegate no more than the actor may decide.
+
+    Args:
+        store: The tenants' data.
+        actor: The user who delegates.
+        delegate_id: The user who decides on their behalf.
+        since: The beginning, with a time zone.
+        until: The end, with a time zone.
 
     Raises:
-        Invalid: `delegation_invalid`: to oneself, to nobody known, or for no time, time past or more than 366 days.
+        Invalid: `delegation_invalid`: the delegate is the actor, unknown or deactivated, or the period is empty, past
+            or longer than 366 days.
     """
     user_id = actor.principal.user.user_id
     if delegate_id == user_id:
@@ -47,7 +55,7 @@ async def delegate(store: Store, actor: Actor, delegate_id: str, since: datetime
 
 
 async def end_delegation(store: Store, actor: Actor) -> None:
-    """Ends the actor's delegation, at once.
+    """Deletes the actor's delegation, with immediate effect.
 
     Raises:
         Missing: `delegation_not_found`.

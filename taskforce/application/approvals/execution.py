@@ -1,4 +1,4 @@
-"""What follows an approval: done once, whoever repeats it, and told in the request's history, as is why it was not."""
+"""Execution of approved requests: done once, and recorded in the request's history with its outcome."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,18 +15,18 @@ from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.workflows import RunSignals
 
 CARRIED_OUT: Final = "carried_out"
-"""The name in a request's history of what followed, or of why nothing did: one of the two happens, and once."""
+"""The unique name of the history entry of the execution, whether it succeeded or was refused."""
 
 
 class ApprovalExecution:
-    """The use case behind the activity `carry_out_request`.
+    """Use case of the activity `carry_out_request`.
 
     Args:
         store: The tenants' data.
-        clock: The time.
-        handlers: What the requests are about, by their type.
-        runs: The way to runs that must be told.
-        live: Who watches.
+        clock: The time, UTC.
+        handlers: The handlers of requests by request type.
+        runs: Sends signals to runs.
+        live: Notifies watchers of runs.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class ApprovalExecution:
         self._live = live
 
     async def carry_out(self, tenant_id: str, request_id: str) -> str | None:
-        """Does what was approved, once.
+        """Executes an approved request, once; a retry returns the recorded outcome.
 
         Returns:
-            What was done, or why it was not; None when nothing is to be done.
+            The outcome, as text for the history; None where the request type has no execution.
 
         Raises:
             Missing: `request_not_found`.
             Conflict: `not_approved`.
-            DomainError: Something is in the way that may pass.
+            DomainError: A passing error (`MAY_PASS`), after which the activity is to be retried.
         """
         async with self._store.tenant(tenant_id) as records:
             request = await found(records, request_id)
@@ -62,7 +62,7 @@ class ApprovalExecution:
                 if error.kind in MAY_PASS:
                     raise
                 return await self._refuse(tenant_id, request, error)
-        # Also by an attempt that finds it done: the one that did it may have died before it came to this.
+        # Also after a recorded outcome: the attempt that recorded it may have died before it sent the notifications.
         await handler.notify(self._store, tenant_id, request, self._runs, self._live)
         return told
 
@@ -70,6 +70,7 @@ class ApprovalExecution:
         await handler.prepare(self._store, tenant_id, request, self._clock)
         request_id, now = request.approval.request_id, self._clock()
         async with self._store.tenant(tenant_id) as records:
+            # The outcome is read again under the lock: another attempt may have recorded it since.
             current = await locked(records, request_id)
             told = await _told(records, request_id)
             if told is not None:
@@ -96,6 +97,7 @@ class ApprovalExecution:
                 data={"code": error.code},
             )
             await record_event(records, current, refused)
+            # Not simply the comment: another attempt may have recorded its outcome first, and that one counts.
             return await _told(records, request.approval.request_id) or comment
 
 

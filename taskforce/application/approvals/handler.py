@@ -1,4 +1,4 @@
-"""What a request is about: whether it is still the same, what may be edited, and what follows the decision."""
+"""Handlers of approval requests: validation, edits and execution by request type."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,37 +21,37 @@ TOOL_CALL = "tool_call"
 
 
 class RequestHandler(Protocol):
-    """One kind of thing that people are asked about."""
+    """Behaviour of one request type."""
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """What somebody asks for as it will be decided: with ids in the place of names.
+        """Validates a payload and returns it with names resolved to ids, as it will be decided.
 
         Raises:
-            Invalid: `payload_invalid`, whose `details["problems"]` lists all that is wrong.
+            Invalid: `payload_invalid`, whose `details["problems"]` lists every problem.
         """
         ...
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """The hash of what is asked for as it is now; None when it is gone."""
+        """Returns the hash of the request's subject as it is now; None where the subject is gone."""
         ...
 
     async def check_edit(self, request: Request, edited: Json) -> None:
-        """Refuses what an approver may not make of the request.
+        """Requires that an approver may approve the request with this edited content.
 
         Raises:
             Conflict: `not_editable`.
-            Invalid: It does not fit.
+            Invalid: The content does not fit.
         """
         ...
 
     async def on_closed(
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
     ) -> None:
-        """Takes note of the end, and why it is one, in the transaction that records it."""
+        """Updates what depends on the request when it is closed, in the same transaction."""
         ...
 
     async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
-        """Does what takes long of what was approved, in transactions of its own; asked again, it goes on from there.
+        """Does the long part of the execution in transactions of its own; a second call continues where it stopped.
 
         Raises:
             DomainError: It cannot be done.
@@ -59,34 +59,34 @@ class RequestHandler(Protocol):
         ...
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Does what was approved, in the transaction that tells of it.
+        """Executes the approved request in the transaction that records the outcome.
 
         Returns:
-            What was done; None when nothing is to be done.
+            The outcome, as text for the history; None where the request type has no execution.
 
         Raises:
-            DomainError: It cannot be done, and nothing of it was.
+            DomainError: It cannot be done; the transaction is rolled back.
         """
         ...
 
     async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
-        """Tells of what was done whoever must know, after it is committed; asked again, it tells again.
+        """Notifies runs and watchers of the execution after its commit; a second call notifies again.
 
         Raises:
-            Unavailable: They cannot be told at the moment.
+            Unavailable: Temporal does not answer.
         """
         ...
 
 
 class DefaultHandler:
-    """A request whose payload is all there is: nobody edits it, and nothing follows by itself."""
+    """Handler of request types without a subject in the product: no edits and no execution."""
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """Whatever its definition lets pass."""
+        """Returns the payload; only its definition's schema constrains it."""
         return payload
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """What was asked for; it does not change."""
+        """Returns the hash of the payload, which never changes."""
         return request.content_hash
 
     async def check_edit(self, request: Request, edited: Json) -> None:
@@ -96,31 +96,31 @@ class DefaultHandler:
     async def on_closed(
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime
     ) -> None:
-        """Nothing else depends on it."""
+        """Does nothing."""
 
     async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
-        """Nothing takes long."""
+        """Does nothing."""
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Somebody does it."""
+        """Returns None: people execute what was approved."""
         return None
 
     async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:
-        """Nobody must know."""
+        """Does nothing."""
 
 
 class ToolCalls(DefaultHandler):
-    """One call of a tool, whose arguments an approver may edit within the tool's schema.
+    """Handler of tool calls; an approver may edit the arguments within the tool's schema.
 
     Args:
-        tools: The tools there are.
+        tools: The deployment's tools.
     """
 
     def __init__(self, tools: ToolRunner) -> None:
         self._tools = tools
 
     async def check_edit(self, request: Request, edited: Json) -> None:
-        """Checks the arguments as those of the model are checked.
+        """Requires that the edited arguments fit the tool's schema, like those of the model.
 
         Raises:
             Invalid: `arguments_invalid`, or what `check_document` refuses.
@@ -135,7 +135,7 @@ class ToolCalls(DefaultHandler):
 
 
 def approvers_of(request: Request) -> Sequence[str]:
-    """In whose right a request was approved, the last one last."""
+    """Returns the users by whose right a request was approved, in the order of their decisions."""
     said = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
     return list(dict.fromkeys(one.on_behalf_of or one.approver_id for one in said))
 
@@ -143,15 +143,15 @@ def approvers_of(request: Request) -> Sequence[str]:
 def followed(
     request: Request, action: str, about: tuple[str, str], before: object, after: object, now: datetime
 ) -> AuditEvent:
-    """What the product did because a request was approved, for the audit log.
+    """Builds the audit event of the execution of an approved request.
 
     Args:
         request: The request.
-        action: What was done.
-        about: The kind of thing it was done to, and its id.
-        before: What that was.
-        after: What it is.
-        now: The time.
+        action: The audit action.
+        about: The type and the id of the changed resource.
+        before: The resource before.
+        after: The resource afterwards.
+        now: The time, UTC.
     """
     resource_type, resource_id = about
     return system_event(
@@ -168,12 +168,13 @@ def followed(
 
 
 def approved_hash(payload: Json, request_type: str) -> str:
-    """What an approval binds to: of a tool call its name and arguments, of anything else the whole payload.
+    """Returns the hash that an approval binds to: of a tool call's name and arguments, else of the whole payload.
 
     Args:
-        payload: What is asked for.
-        request_type: What kind of request it is.
+        payload: The request's payload.
+        request_type: The request type.
     """
     if request_type == TOOL_CALL:
+        # Without the model's reason, which is in the payload for the approvers only.
         return canonical_hash({"tool": payload["tool"], "arguments": payload["arguments"]})
     return canonical_hash(dict(payload))

@@ -1,4 +1,4 @@
-"""What is told of a request: its history, the run's milestones and the audit log, in one transaction."""
+"""History of approval requests, with run milestones, webhook deliveries and audit events in one transaction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,20 +55,20 @@ _MILESTONES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """Something that happened to a request.
+    """An event of a request.
 
     Attributes:
-        kind: What, in the past: `created`, `approved_by`, `reminded`, ..., or the status in which it ended.
-        actor_id: Who, or `system`.
-        at: When, UTC.
-        name: What keeps it from being told twice; None tells it each time.
-        comment: What was said.
-        outcome: For the audit log.
-        reason: For the audit log; the comment of an end.
-        channel: How it reached us.
-        request_id: The HTTP request, if it was one.
-        key_id: The API key that spoke, if it was one.
-        data: More about it.
+        kind: The event: `created`, `approved_by`, `reminded`, ..., or the status in which the request was closed.
+        actor_id: The user who caused it, or `system`.
+        at: The time, UTC.
+        name: A name that is unique within the request, so that a retry records it once; None records it each time.
+        comment: The comment of the user.
+        outcome: The outcome for the audit log.
+        reason: The reason for the audit log; for a close, the comment is the reason.
+        channel: The channel.
+        request_id: The id of the HTTP request, if any.
+        key_id: The id of the API key that the user acted by, if any.
+        data: Further facts, as JSON.
     """
 
     kind: str
@@ -85,10 +85,15 @@ class HistoryEvent:
 
 
 async def record_event(records: Records, request: Request, told: HistoryEvent) -> bool:
-    """Tells all who shall know; a refusal is audited only.
+    """Records an event: history, milestone, webhook deliveries and audit; of a refusal, the audit event only.
+
+    Args:
+        records: The tenant's records.
+        request: The request; for the event of a decision, without that decision.
+        told: The event.
 
     Returns:
-        False for what was told before, by its name, and is not told again.
+        False where an event of this name was recorded before, and nothing is added.
     """
     action = _ACTIONS.get(told.kind, _CLOSED)
     if told.kind not in _REFUSED:
@@ -104,6 +109,7 @@ async def record_event(records: Records, request: Request, told: HistoryEvent) -
 
 async def _announce(records: Records, request: Request, told: HistoryEvent) -> None:
     event, terms = _EVENTS.get(told.kind), request.approval.terms
+    # Only these two can be turned off by the terms; escalations and ends are always sent.
     quiet = {WebhookEvent.REQUEST_CREATED: terms.notify_on_create, WebhookEvent.REQUEST_ACTION: terms.notify_on_action}
     if event is not None and quiet.get(event, True):
         about = _handler(request, told)
@@ -113,6 +119,7 @@ async def _announce(records: Records, request: Request, told: HistoryEvent) -> N
 def _handler(request: Request, told: HistoryEvent) -> Json:
     said = request.approval.decisions
     spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
+    # The request is passed without the decision that this event is about.
     if told.kind in _WORDS:
         spoken[_WORDS[told.kind]].append(told.actor_id)
     return {

@@ -1,6 +1,6 @@
-"""Who stands behind somebody who asks or decides: who issued the key, who made the account, who gave the role.
+"""Parties of a request: the people who count as one person because one issued the other's key, account or role.
 
-Each step is one look-up by an index. What is recorded is followed, and never the audit log.
+Each step is one look-up by an index. It follows keys and recorded grants, never the audit log, which may be dropped.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,11 +16,12 @@ from taskforce.core.interfaces.store import Records
 
 @dataclass(slots=True)
 class Issuers:
-    """Everybody behind credentials, as far as they were followed.
+    """The people behind credentials, collected by `follow`.
 
     Attributes:
-        people: Who speaks, and who stands behind their key or their account.
-        unknown: Whether somebody behind them is not known.
+        records: The tenant's records.
+        people: The users of the credentials, and those who issued their keys or created their service accounts.
+        unknown: Whether an issuer or creator is not known.
     """
 
     records: Records
@@ -29,14 +30,14 @@ class Issuers:
     _keys: set[str] = field(default_factory=set)
 
     async def follow(self, user_id: str, key_id: str | None) -> None:
-        """Adds who speaks by a credential, and whoever stands behind it.
+        """Adds the user of a credential, and the chain of those who issued it.
 
         Args:
-            user_id: Whose it is.
-            key_id: The API key, if it is one; None for a person, who signs in.
+            user_id: The user.
+            key_id: The id of the API key; None for a person who signs in.
 
         Raises:
-            Conflict: `not_independent`: there are too many to be followed.
+            Conflict: `not_independent`: the chain has more than `MOST_PEOPLE`.
         """
         if max(len(self.people), len(self._keys)) > MOST_PEOPLE:
             raise Conflict("not_independent", "Too many people stand behind this for it to count as one person's word.")
@@ -56,6 +57,7 @@ class Issuers:
         user = await self.records.users.get(user_id)
         if user is None or user.kind != "service":
             return
+        # A grant without a role records the creation or activation of the account.
         makers = [one for one in await self.records.access_grants.of({user_id}) if one.role is None]
         self.unknown = self.unknown or not makers
         for made in makers:
@@ -63,19 +65,20 @@ class Issuers:
 
 
 async def is_automated(records: Records, user_id: str, key_id: str) -> bool:
-    """Whether an API key is a service account's, or was issued by somebody else, so that no person is seen to speak."""
+    """Tells whether an API key is not its user's own act: of a service account, or issued by another user."""
     user, behind = await records.users.get(user_id), Issuers(records)
     try:
         await behind.follow(user_id, key_id)
     except Conflict:
+        # A chain that is too long to follow is certainly not of one person.
         return True
     return user is None or user.kind == "service" or behind.unknown or behind.people != {user_id}
 
 
 async def asking_party(records: Records, request: Request) -> Party:
-    """Who counts as one person with a request's requester: by which key it was asked for, also by a run.
+    """Loads the party of a request's requester: the requester, and the issuers of the key by which it was made.
 
-    Who has just made the requester's account is not among them: they may decide what a newcomer asks for.
+    The creator of the requester's account is not part of it: they may decide what a newcomer requests.
 
     Raises:
         Conflict: As `Issuers.follow`.
@@ -92,16 +95,16 @@ async def asking_party(records: Records, request: Request) -> Party:
 async def deciding_party(
     records: Records, request: Request, approver: Approver, on_behalf_of: str | None = None
 ) -> Party:
-    """Who counts as one person with somebody who decides, and who has just made them what they are.
+    """Loads the party of an approver, with the sponsors who have recently given them accounts or roles.
 
     Args:
         records: The tenant's records.
-        request: What is decided.
-        approver: Who decides, with the roles of now.
-        on_behalf_of: In whose place.
+        request: The request.
+        approver: The approver, with current roles.
+        on_behalf_of: The user who has delegated the decision, if any.
 
     Raises:
-        Conflict: As `Issuers.follow`; also where it is not known who issued a key, or made a service account.
+        Conflict: As `Issuers.follow`; also where the issuer of a key or creator of a service account is not known.
     """
     who, terms = request.approval.who, request.approval.terms
     behind = Issuers(records)
@@ -110,7 +113,7 @@ async def deciding_party(
         await behind.follow(on_behalf_of, None)
     if behind.unknown:
         raise Conflict("not_independent", "Who issued this key, or made this service account, is not known.")
-    # In somebody's place they decide by that one's right; of who has none any more every grant counts.
+    # A delegate decides by the delegator's right. Where nobody has a right any more, every recent grant counts.
     speaks = next((one for one in approver.stands_for if one.user_id == on_behalf_of), approver)
     standing = Standing(speaks.roles & frozenset(who.roles), speaks.user_id in who.people)
     standings = {speaks.user_id: standing} if standing.roles or standing.named else {}
@@ -121,7 +124,7 @@ async def deciding_party(
 async def _sponsors(
     records: Records, people: Collection[str], standings: Mapping[str, Standing], since: datetime
 ) -> frozenset[str]:
-    """Who has just given these people their accounts or roles, and who has given those theirs, and so on."""
+    """Collects who has recently given these people accounts or roles, who gave the givers theirs, and so on."""
     met, found = set(people), Issuers(records)
     waiting = set(people)
     while waiting:
@@ -137,5 +140,5 @@ async def _sponsors(
 
 
 async def givers_of(records: Records, user_id: str) -> frozenset[str]:
-    """Who has ever given somebody an account or a role, for the auditor."""
+    """Lists the users who have ever given a user an account or a role, for the auditor."""
     return frozenset(one.given_by for one in await records.access_grants.of({user_id}))

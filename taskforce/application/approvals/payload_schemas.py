@@ -1,8 +1,8 @@
-"""JSON Schemas that tenants write for what their requests ask for: a part of 2020-12 that ends soon, whatever it says.
+"""JSON Schemas that tenants write for the payloads of their requests: the part of 2020-12 with a bounded run time.
 
-Whoever writes one is not trusted, and the process that applies it serves other tenants. So nothing is looked up
-(`$ref`), nothing can take longer than schema times payload (patterns, `uniqueItems`, `unevaluated...`), and that
-product is bounded: about a second at the worst.
+Their authors are not trusted, and the process that applies them serves other tenants. So there are no references
+(`$ref`), no keyword that can take longer than schema size times payload size (patterns, `uniqueItems`,
+`unevaluated...`), and that product is bounded: about a second at worst.
 """
 
 import json
@@ -18,10 +18,10 @@ from taskforce.core.domain.json_limits import check_document
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MOST_NODES: Final = 1_000
-"""Values in a schema, names not counted."""
+"""Values in a schema, property names not counted."""
 MOST_VALUES: Final = 5_000
 MOST_WORK: Final = 200_000
-"""Values in a schema times values in a payload."""
+"""The product of the values in a schema and those in a payload."""
 MAX_CHARACTERS: Final = 100_000
 MOST_PROBLEMS: Final = 10
 _MAX_SENTENCE = 300
@@ -39,7 +39,7 @@ KEYWORDS: Final = _MAPS | _LISTS | _SINGLE | _PLAIN
 
 
 def schema_problems(schema: object) -> Sequence[str]:
-    """Says what is wrong with a schema; fulfils `SchemaCheck`.
+    """Lists the problems of a schema; fulfils `SchemaCheck`.
 
     Args:
         schema: JSON-compatible and of bounded depth.
@@ -47,15 +47,15 @@ def schema_problems(schema: object) -> Sequence[str]:
     Returns:
         Sentences, at most ten; empty for a schema that can be applied.
     """
-    # As it will be applied: a program's tuples are lists, and its keys texts.
+    # Through JSON, as it will be applied: tuples become lists, and keys texts.
     return tuple(islice(_problems(json.loads(json.dumps(schema))), MOST_PROBLEMS))
 
 
 def check_payload(schema: Mapping[str, object] | None, payload: Mapping[str, object]) -> None:
-    """Refuses what a request asks for unless it fits; it may take a second: in a service, call it in a thread.
+    """Requires that a payload fits its schema and size limits; may take a second, so a service calls it in a thread.
 
     Args:
-        schema: One without `schema_problems`; None takes any object.
+        schema: A schema without `schema_problems`; None accepts any object.
         payload: Parsed JSON of bounded depth.
 
     Raises:
@@ -74,16 +74,16 @@ def check_payload(schema: Mapping[str, object] | None, payload: Mapping[str, obj
 
 
 def payload_problems(schema: Mapping[str, object], payload: object) -> Sequence[str]:
-    """Says what of a payload does not fit, in at most ten sentences."""
+    """Lists what does not fit in a payload, in at most ten sentences."""
     errors = _validator(json.dumps(schema)).iter_errors(payload)
     return [_sentence(error) for error in islice(errors, MOST_PROBLEMS)]
 
 
 def refuse_payload(problems: Sequence[str]) -> None:
-    """Refuses a payload of which something is wrong.
+    """Requires that a payload has no problems.
 
     Raises:
-        Invalid: `payload_invalid`, whose `details["problems"]` lists it.
+        Invalid: `payload_invalid`, whose `details["problems"]` lists them.
     """
     if problems:
         text = f"The payload does not fit its definition. The first problem: {problems[0]}"
@@ -100,7 +100,7 @@ def _problems(schema: object) -> Iterator[str]:
     for path, one in _subschemas(schema):
         for word in sorted(one.keys() - KEYWORDS) if isinstance(one, Mapping) else ():
             yield f"{path}{word[:64]} is not read here; read are {', '.join(sorted(KEYWORDS))}."
-        # A schema within of another dialect would be read as that.
+        # The validator would read a subschema with another `$schema` as that dialect, with keywords not bounded here.
         if isinstance(one, Mapping) and one.get("$schema", DIALECT) != DIALECT:
             yield f"{path}$schema must be {DIALECT}."
     try:
@@ -110,7 +110,7 @@ def _problems(schema: object) -> Iterator[str]:
 
 
 def _subschemas(schema: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """A schema and all within, in the places where 2020-12 has schemas; elsewhere the same words are only data."""
+    """Yields a schema and its subschemas, at the places where 2020-12 has schemas; elsewhere keywords are data."""
     yield path, schema
     for word, value in schema.items() if isinstance(schema, Mapping) else ():
         if word in _SINGLE:
@@ -123,6 +123,7 @@ def _subschemas(schema: object, path: str = "") -> Iterator[tuple[str, object]]:
                 yield from _subschemas(one, f"{path}{word}.{str(name)[:64]}.")
 
 
+# By the schema's text, for a mapping has no hash.
 @lru_cache(256)
 def _validator(schema: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(schema))

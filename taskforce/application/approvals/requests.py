@@ -1,4 +1,4 @@
-"""Asking people for something that no run waits for, and what is said about a request."""
+"""Approval requests of users: creation, lists, comments and edits."""
 
 import asyncio
 import json
@@ -27,23 +27,23 @@ from taskforce.core.interfaces.store import Records, Store
 
 ROUTE = "requests"
 MAX_PAYLOAD = 65_536
-"""Characters of a payload as JSON."""
+"""Characters of a payload, as JSON."""
 _MADE_ELSEWHERE: Final = {TOOL_CALL: "the run that wants the call", "agent_publish": "submitting the version"}
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequestSpec:
-    """What somebody asks for.
+    """A request to be created, with its terms.
 
     Attributes:
-        request_type: What kind of request it is.
-        title: For lists.
-        description: Why.
-        resource_type: What kind of thing it is about.
-        resource_id: Which one.
-        payload: Exactly what is asked for.
-        terms: Under which it is decided.
-        definition_id: Where the terms come from.
+        request_type: The request type.
+        title: The title, for lists.
+        description: The reason, for the approvers.
+        resource_type: The type of the resource that it concerns.
+        resource_id: The id of the resource.
+        payload: The content that is approved.
+        terms: The terms of the decision.
+        definition_id: The definition that the terms come from, if any.
     """
 
     request_type: str
@@ -58,15 +58,15 @@ class ApprovalRequestSpec:
 
 @dataclass(frozen=True, slots=True)
 class RequestDraft:
-    """What somebody asks for, before it is known who decides it.
+    """A request that a user submits.
 
     Attributes:
-        request_type: What kind of request it is.
-        title: For lists.
-        description: Why.
-        resource_type: What kind of thing it is about.
-        resource_id: Which one.
-        payload: Exactly what is asked for.
+        request_type: The request type.
+        title: The title, for lists.
+        description: The reason, for the approvers.
+        resource_type: The type of the resource that it concerns.
+        resource_id: The id of the resource.
+        payload: The content that is approved.
         definition_id: The definition, where there are several of the type; None for the one that `choose` finds.
     """
 
@@ -81,12 +81,12 @@ class RequestDraft:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a deployment says about requests.
+    """The deployment's configuration of requests.
 
     Attributes:
-        rules: Its definitions.
-        usual: The terms where there is no definition.
-        handlers: What requests are about, by their type.
+        rules: Its approval definitions.
+        usual: The terms of requests without a definition.
+        handlers: The handlers of requests by request type.
     """
 
     rules: DefinitionRules
@@ -96,7 +96,13 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class CreatedRequest:
-    """A request that is committed; `replayed` tells that an earlier one with the same key asked for it."""
+    """A request that is committed.
+
+    Attributes:
+        request_id: Its id.
+        replayed: Whether an earlier HTTP request with the same idempotency key created it.
+        request: The request; None for a replayed one.
+    """
 
     request_id: str
     replayed: bool = False
@@ -105,7 +111,12 @@ class CreatedRequest:
 
 @dataclass(frozen=True, slots=True)
 class FoundRequest:
-    """A request that somebody may know of, and they themselves as its approver."""
+    """A request that is visible to a user, and the user as an approver.
+
+    Attributes:
+        request: The request.
+        approver: The user, with current roles and delegations.
+    """
 
     request: Request
     approver: Approver
@@ -113,12 +124,12 @@ class FoundRequest:
 
 @dataclass(frozen=True, slots=True)
 class ListedRequests:
-    """A page of requests, and whoever reads it as an approver.
+    """A page of requests, and its reader as an approver.
 
     Attributes:
         read: The requests of the page, and one more where there is a next page.
-        approver: Who reads it.
-        hidden: Ids of those that are not shown.
+        approver: The reader, with current roles and delegations.
+        hidden: The ids of those that are not shown; they stay in the page so that its cursor is right.
     """
 
     read: Sequence[Request]
@@ -127,10 +138,14 @@ class ListedRequests:
 
 
 async def look_up(store: Store, actor: Actor, request_id: str) -> tuple[Request | None, FoundRequest | None]:
-    """Looks for a request: whether it is there, and whether the actor may know of it.
+    """Looks a request up, and tells whether it is visible to the actor.
+
+    Returns:
+        The request, None where there is none; and the request with the actor as an approver, None where it is not
+        visible to them.
 
     Raises:
-        Missing: `request_not_found`: it is no id.
+        Missing: `request_not_found`: the id is malformed.
     """
     known_id = parse_id(request_id, "request")
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
@@ -142,16 +157,16 @@ async def look_up(store: Store, actor: Actor, request_id: str) -> tuple[Request 
 
 
 async def concerning(store: Store, actor: Actor, request: Request) -> FoundRequest:
-    """Loads the actor as an approver of a request that was found by what it is about."""
+    """Loads the actor as an approver of a request that was found by its resource."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return FoundRequest(request, await actor_as_approver(records, actor))
 
 
 async def find_request(store: Store, actor: Actor, request_id: str) -> FoundRequest:
-    """Finds a request, for its requester, for those who decide it or have, and for auditors.
+    """Finds a request; it is visible to its requester, to those who may decide or have decided it, and to auditors.
 
     Raises:
-        Missing: `request_not_found`: there is none, or it is none of the actor's business.
+        Missing: `request_not_found`: there is none, or it is not visible to the actor.
     """
     _, concerned = await look_up(store, actor, request_id)
     if concerned is None:
@@ -167,7 +182,7 @@ def _may_know(actor: Actor, approver: Approver, request: Request) -> bool:
 
 
 async def list_pending(store: Store, actor: Actor, page: Page) -> ListedRequests:
-    """Lists open requests that the actor may decide now, and the actor's own; those about to close are hidden."""
+    """Lists the open requests that the actor may decide now, and the actor's own."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         approver = await actor_as_approver(records, actor)
         pending = await records.requests.pending(page, approver)
@@ -178,7 +193,7 @@ async def list_pending(store: Store, actor: Actor, page: Page) -> ListedRequests
 
 
 async def list_requests(store: Store, actor: Actor, which: RequestFilter, page: Page) -> ListedRequests:
-    """Lists requests that the actor has made or may decide, whatever became of them; all of them for auditors."""
+    """Lists requests of any status that the actor has made or may decide; for auditors, all requests."""
     everything = Permission.AUDIT_READ in actor.principal.permissions
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         approver = await actor_as_approver(records, actor)
@@ -186,7 +201,7 @@ async def list_requests(store: Store, actor: Actor, which: RequestFilter, page: 
 
 
 async def read_history(store: Store, actor: Actor, request_id: str) -> Sequence[HistoryEntry]:
-    """Reads what has happened to a request, oldest first.
+    """Reads the history of a request, oldest first.
 
     Raises:
         Missing: As `find_request`.
@@ -199,19 +214,19 @@ async def read_history(store: Store, actor: Actor, request_id: str) -> Sequence[
 async def create_request(
     store: Store, actor: Actor, wish: RequestDraft, says: Deployment, key: str | None, body: Mapping[str, object]
 ) -> CreatedRequest:
-    """Commits a request; starting its workflow comes after.
+    """Creates a request; the caller starts its workflow after the commit.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        wish: For what.
-        says: What the deployment says about requests.
-        key: The idempotency key, if there is one.
-        body: What was sent, to tell a repeated request from another one.
+        store: The tenants' data.
+        actor: The requester.
+        wish: The request.
+        says: The deployment's configuration of requests.
+        key: The idempotency key of the HTTP request, if any.
+        body: The body of the HTTP request, to tell a repeated request from another one.
 
     Raises:
         Missing: `workflow_not_found`: there is no such definition for requests of this type.
-        Conflict: `request_type_reserved`: such a request is made by what it is about.
+        Conflict: `request_type_reserved`: the product itself creates requests of this type.
         Invalid: `request_type_unknown`, `payload_invalid`, `payload_too_large`, `idempotency_key_reused`, or what
             `check_document` refuses.
     """
@@ -232,8 +247,10 @@ async def create_request(
         handler = says.handlers.get(wish.request_type) or DefaultHandler()
         asked = await handler.validate(records, wish.payload, actor.now)
     if chosen is not None:
+        # Between two transactions: it may take a second, in which none should be open.
         await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
     async with store.tenant(tenant_id) as records:
+        # Claimed only here: a request that fails its validation leaves its idempotency key unused.
         request_id = new_id()
         first = await claim(records, keyed, {"request_id": request_id}, actor.now)
         if first is not None:
@@ -274,7 +291,7 @@ def _wanted(wish: RequestDraft, chosen: Definition | None, usual: Terms) -> Appr
 
 
 async def insert_request(records: Records, actor: Actor, wanted: ApprovalRequestSpec, request_id: str) -> Request:
-    """Commits a request within a transaction that does more, for example takes note that something is asked about."""
+    """Creates a request within the caller's transaction, which for example also marks a version as submitted."""
     user_id = actor.principal.user.user_id
     bound = approved_hash(wanted.payload, wanted.request_type)
     request = Request(
@@ -299,7 +316,7 @@ async def insert_request(records: Records, actor: Actor, wanted: ApprovalRequest
 
 
 async def comment(store: Store, actor: Actor, request_id: str, text: str) -> None:
-    """Says something about a request that is open, or was; who may know of it, the caller has checked.
+    """Adds a comment to a request of any status; the caller has checked that it is visible to the actor.
 
     Raises:
         Missing: `request_not_found`.
@@ -311,14 +328,20 @@ async def comment(store: Store, actor: Actor, request_id: str, text: str) -> Non
 
 
 async def propose(store: Store, actor: Actor, request: Request, arguments: Mapping[str, object]) -> str:
-    """Keeps the arguments that an approver would rather approve; they count once they are approved.
+    """Stores edited arguments of a tool call; they are in force once they are approved.
+
+    Args:
+        store: The tenants' data.
+        actor: The approver.
+        request: The request.
+        arguments: The edited arguments.
 
     Returns:
-        The hash of what would be approved.
+        The hash of the edited content, which the decision refers to.
 
     Raises:
         Conflict: `not_editable`: it is no tool call.
-        Invalid: What `check_document` and `check_texts` refuse: the call would not run with what was approved.
+        Invalid: As `check_document` and `check_texts`: the call could not run with exactly these arguments.
     """
     if request.request_type != TOOL_CALL:
         raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")

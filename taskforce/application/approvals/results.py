@@ -1,4 +1,4 @@
-"""What came of a request, for who asked for it: had by nobody else, and erased when its time is over."""
+"""Results of executed requests: downloaded by their requester only, and erased when their retention ends."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -18,31 +18,36 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.store import Records, Store, Tenants
 
 ERASE_BATCH = 200
-"""Pieces that one transaction erases at most."""
+"""Pieces that one transaction erases, at most."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A result that its requester may have."""
+    """A result to be downloaded.
+
+    Attributes:
+        tenant_id: The tenant.
+        result: The result, without its content.
+    """
 
     tenant_id: str
     result: RequestResult
 
 
 async def begin_download(store: Store, actor: Actor, request_id: str) -> Download:
-    """Finds what came of a request, and records that its requester takes it.
+    """Finds the result of a request, and records the download.
 
     Args:
-        store: The door to the data.
-        actor: Who asks; that they may know of the request, the caller has checked.
+        store: The tenants' data.
+        actor: The caller; it was checked that the request is visible to them.
         request_id: The request.
 
     Raises:
-        Missing: `request_not_found`; `result_not_found`: somebody else, or another key, has asked for it, nothing comes
-            of it to be had, or it is kept no longer.
-        Conflict: `not_approved`; `result_not_ready`: it is still being made.
+        Missing: `request_not_found`; `result_not_found`: the requester is another user or used another API key, the
+            request type has no result, or its retention has ended.
+        Conflict: `not_approved`; `result_not_ready`: it is still being written.
     """
     tenant_id = actor.principal.tenant.tenant_id
     async with store.tenant(tenant_id) as records:
@@ -58,21 +63,22 @@ async def begin_download(store: Store, actor: Actor, request_id: str) -> Downloa
 async def pieces(
     store: Store, download: Download, may_go_on: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
-    """What came of a request, piece by piece.
+    """Yields the content of a result, piece by piece.
 
     Args:
-        store: The door to the data.
-        download: What is taken.
-        may_go_on: Asked before each piece: the reader's rights may end before a long download does.
+        store: The tenants' data.
+        download: The result.
+        may_go_on: Called before each piece, for the reader's rights may end during a long download.
 
     Raises:
-        Forbidden: `download_ended`: the reader may not read on.
-        Missing: `result_not_found`: it was erased in the meantime.
+        Forbidden: `download_ended`: the reader has lost the right.
+        Missing: `result_not_found`: it was erased meanwhile.
     """
     for number in range(1, download.result.pieces + 1):
         if not await may_go_on():
             raise Forbidden("download_ended", "Whoever asked for this may not read on.")
         async with store.tenant(download.tenant_id) as records:
+            # A transaction for each piece: a slow reader must not keep one open for the whole download.
             content = await records.request_results.piece(download.result.request_id, number)
         if content is None:
             raise missing("result")
@@ -80,10 +86,10 @@ async def pieces(
 
 
 async def erase_old_results(store: Store, tenant_id: str, now: datetime) -> int:
-    """Erases the results of one tenant that are kept no longer; that it was done stands in each request's history.
+    """Erases the expired results of a tenant, and records it in the history of each request.
 
     Returns:
-        How many requests' results went.
+        The number of requests whose result was erased.
     """
     total = 0
     while True:
@@ -98,22 +104,22 @@ async def erase_old_results(store: Store, tenant_id: str, now: datetime) -> int:
 
 
 async def erase_all_old_results(platform: Tenants, store: Store, now: datetime) -> int:
-    """Erases what is kept no longer of all tenants; one that fails is told to the process's log.
+    """Erases the expired results of all tenants; a tenant that fails is logged, and the others go on.
 
     Returns:
-        How many requests' results went.
+        The number of requests whose result was erased.
     """
     total = 0
     async for tenant in iter_tenants(platform, now):
         try:
             total += await erase_old_results(store, tenant.tenant_id, now)
-        except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's results, those of the others go
+        except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the results of others
             _log.error("results.not_erased", tenant_id=tenant.tenant_id, error=type(error).__name__)
     return total
 
 
 def _asked_by(request: Request, actor: Actor) -> bool:
-    """Whether it is the requester who asks; an API key of theirs has only what it has asked for itself."""
+    """Tells whether the actor is the requester; an API key downloads only results of requests that it made itself."""
     own = request.approval.requester_id == actor.principal.user.user_id
     return own and actor.principal.key_id in (None, request.key_id)
 

@@ -1,4 +1,4 @@
-"""What an update of a request is worth: vouched for by the gateway, once, or only claimed."""
+"""Verification of workflow updates: proven by the gateway's MAC, which is single-use, or of the signal channel."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,14 @@ from taskforce.core.interfaces.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ReceivedUpdate:
-    """An update as it has reached a request's workflow.
+    """An update as the request's workflow has received it.
 
     Attributes:
         tenant_id: The tenant.
         request_id: The request.
-        said: All that it says, as its proof covers it.
-        proof: What it brings along to be believed.
-        arrival: Names this arrival of it, so that an activity that is tried again is told from a proof that is sent
-            again.
+        said: The content of the update that the proof covers.
+        proof: The gateway's MAC over it; None where the update has none.
+        arrival: The id of this arrival: it tells a retried activity from a proof that is sent a second time.
     """
 
     tenant_id: str
@@ -33,12 +32,12 @@ class ReceivedUpdate:
 
 
 class UpdateVerification:
-    """Decides how much updates are believed.
+    """Verifies the proofs of updates.
 
     Args:
         store: The tenants' data.
-        key: What proofs are made with.
-        clock: The time.
+        key: The key of the proofs.
+        clock: The time, UTC.
     """
 
     def __init__(self, store: Store, key: ProofKey, clock: Clock) -> None:
@@ -47,7 +46,7 @@ class UpdateVerification:
         self._clock = clock
 
     def channel(self, update: ReceivedUpdate) -> Channel:
-        """How an update has reached us: by the API if its proof fits, whatever its age, else as a signal does.
+        """Returns the channel of an update: the API where its proof is valid, of any age, else the signal channel.
 
         Raises:
             Unavailable: `encryption_key_missing`.
@@ -56,10 +55,10 @@ class UpdateVerification:
         return Channel.API if proven else Channel.SIGNAL
 
     async def accept(self, update: ReceivedUpdate) -> Channel:
-        """How an update has reached us; uses its proof up.
+        """Verifies an update and marks its proof as used.
 
         Returns:
-            The API for what the gateway vouches for; the signal channel for what has no proof.
+            The API channel where the proof is valid; the signal channel where there is no proof.
 
         Raises:
             Conflict: `proof_invalid`, `proof_expired` or `proof_used`.
@@ -69,13 +68,14 @@ class UpdateVerification:
             return Channel.SIGNAL
         self._key.check(update.said, update.proof, self._clock())
         async with self._store.tenant(update.tenant_id) as records:
-            # Kept beside the requester's idempotency keys: who has decided may be unknown here.
+            # Nonces are stored under the requester's id, for the decider's may be made up.
             requester = (await found(records, update.request_id)).approval.requester_id
             once = IdempotentCall(
                 requester, f"proof:{update.request_id}", update.proof.nonce, {"arrival": update.arrival}
             )
             try:
                 await claim(records, once, {}, self._clock())
+            # The nonce was claimed by another arrival, so the proof was sent a second time.
             except Invalid:
                 raise Conflict("proof_used", "This was said before; it does not count again.") from None
         return Channel.API

@@ -1,7 +1,4 @@
-"""Audit events of what the product does by itself, and of what people do whom only their ids name here.
-
-What an actor does is `Actor.event`.
-"""
+"""Builders of audit events of the product itself, and of users who are known by id only; for others, `Actor.event`."""
 
 from datetime import datetime
 
@@ -24,18 +21,18 @@ def system_event(
     key_id: str | None = None,
     **details: object,
 ) -> AuditEvent:
-    """Makes the event of what a worker does: by itself, for an agent, or because of what people have decided.
+    """Builds the audit event of an action of a worker: its own, of an agent, or of an approved request.
 
     Args:
-        action: What was done, for example `run.end`.
-        resource_type: To what kind of thing.
-        resource_id: To which one.
-        at: When, UTC.
-        actor_id: Who did it.
-        on_behalf_of: For whom.
-        outcome: How it ended.
-        reason: Why it ended so.
-        key_id: The API key under which it happens, if it is one.
+        action: The action, for example `run.end`.
+        resource_type: The type of the resource.
+        resource_id: The id of the resource.
+        at: The time, UTC.
+        actor_id: The id of the actor: `system`, or `agent:` and the agent's id.
+        on_behalf_of: The id of the user whose right was used, if any.
+        outcome: The outcome.
+        reason: The reason of the outcome.
+        key_id: The id of the API key whose rights limited the action, if any.
         **details: Further facts.
     """
     return AuditEvent(
@@ -64,16 +61,16 @@ def user_event(
     key_id: str | None,
     **details: object,
 ) -> AuditEvent:
-    """Makes the event of what somebody did over HTTP.
+    """Builds the audit event of an allowed action of a user over HTTP.
 
     Args:
-        action: What was done, for example `run.start`.
-        resource_type: To what kind of thing.
-        resource_id: To which one.
-        at: When, UTC.
-        user_id: Who did it.
-        request_id: The HTTP request.
-        key_id: The API key that spoke, if it was one.
+        action: The action, for example `run.start`.
+        resource_type: The type of the resource.
+        resource_id: The id of the resource.
+        at: The time, UTC.
+        user_id: The id of the user.
+        request_id: The id of the HTTP request.
+        key_id: The id of the API key that authenticated the request, if any.
         **details: Further facts.
     """
     return AuditEvent(

@@ -1,7 +1,7 @@
-"""The audit log's chain: sealing what was committed, exporting it, and dropping what is too old to be kept.
+"""Export of a tenant's audit log, as a section of its hash chain.
 
-An event is committed with what it tells of, and gets its place in the chain a little later, when a sealer comes by:
-otherwise everything that a tenant does would wait in one line for the end of the chain.
+An event is committed in the transaction of its action and sealed into the chain a little later: otherwise all actions
+of a tenant would wait for one another at the end of the chain.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -29,13 +29,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who wants an export.
+    """The caller of an export.
 
     Attributes:
-        tenant_id: Whose log.
-        user_id: Who.
-        request_id: The HTTP request.
-        key_id: The API key that speaks for them, if it is one.
+        tenant_id: The tenant.
+        user_id: The user.
+        request_id: The id of the HTTP request.
+        key_id: The id of the API key that authenticated the request, if any.
     """
 
     tenant_id: str
@@ -46,11 +46,11 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A piece of a tenant's chain that is to be exported.
+    """The exported section of a tenant's chain.
 
     Attributes:
-        begin: The place before its first event.
-        end: The place after its last event.
+        begin: The anchor before its first event.
+        end: The anchor after its last event.
     """
 
     begin: Anchor
@@ -58,7 +58,7 @@ class Export:
 
 
 def parse_after(text: str | None) -> Anchor | int | None:
-    """Reads where an export shall begin: after an anchor, or after the event of a number.
+    """Parses the beginning of an export: an anchor, or the number of the event before the first one.
 
     Raises:
         Invalid: `anchor_invalid`.
@@ -71,20 +71,20 @@ def parse_after(text: str | None) -> Anchor | int | None:
 
 
 async def begin_export(store: Store, asking: Asking, after: Anchor | int | None, now: datetime) -> Export:
-    """Records that somebody exports the log, seals all of it, and says which piece of the chain the export is.
+    """Records an export, seals the whole log, and determines the section of the chain to export.
 
-    The event `audit.export` is committed first and sealed with the rest: an export holds the record of its own making,
-    and one that breaks on its way is recorded too.
+    The event `audit.export` is committed first and sealed with the rest: so an export contains the record of itself,
+    and one that is interrupted is recorded too.
 
     Args:
-        store: The door to the data.
-        asking: Who wants it.
-        after: The place, or the number of the event, after which it begins; None for the beginning of what is kept.
+        store: The tenants' data.
+        asking: The caller.
+        after: The anchor, or the event number, after which it begins; None for the oldest event that is kept.
         now: The time, UTC.
 
     Raises:
-        Conflict: `audit_dropped`: events after that place are kept no more; `anchor_unknown`: the chain does not go
-            through that place.
+        Conflict: `audit_dropped`: retention has dropped events after that anchor; `anchor_unknown`: the anchor is not
+            in the tenant's chain.
     """
     async with store.tenant(asking.tenant_id) as records:
         begin = await _begin(records, after)
@@ -98,16 +98,16 @@ async def begin_export(store: Store, asking: Asking, after: Anchor | int | None,
 async def export_lines(
     store: Store, export: Export, may_go_on: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[str, None]:
-    """Writes an export, some lines at a time; each page of events is a transaction, for sealed events never change.
+    """Yields an export, some lines at a time; each page is a transaction of its own, for sealed events never change.
 
     Args:
-        store: The door to the data.
-        export: What is exported.
-        may_go_on: Asked before each page: the reader's rights may end before a long export does.
+        store: The tenants' data.
+        export: The section of the chain.
+        may_go_on: Called before each page, for the reader's rights may end during a long export.
 
     Raises:
-        Forbidden: `export_ended`: the reader may not read on.
-        Conflict: `audit_dropped`: what was still to come was dropped in the meantime.
+        Forbidden: `export_ended`: the reader has lost the right.
+        Conflict: `audit_dropped`: retention has dropped events that were still to be exported.
     """
     header, closing = chain.export(export.begin, (), export.end)
     yield header
@@ -120,13 +120,13 @@ async def export_lines(
 
 
 async def list_events(store: Store, actor: Actor, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
-    """Lists the audit events of the actor's tenant, newest first."""
+    """Lists a page of the audit events of the actor's tenant, newest first."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.audit.page(which, page)
 
 
 async def current_anchor(store: Store, tenant_id: str) -> tuple[Anchor, datetime | None]:
-    """Where the tenant's chain ends now, and the time of the event before that place; None when none is kept."""
+    """Reads the anchor at the end of the tenant's chain, and the time of its last event; None where none is kept."""
     async with store.tenant(tenant_id) as records:
         return await records.audit.end()
 
@@ -147,15 +147,15 @@ async def _begin(records: Records, after: Anchor | int | None) -> Anchor:
 
 
 async def next_page(records: Records, export: Export, seq: int) -> list[Sealed]:
-    """The events of an export that follow a place; none at its end.
+    """Reads the page of an export after an event number; empty at its end.
 
     Raises:
-        Conflict: `audit_dropped`: they are kept no more.
+        Conflict: `audit_dropped`: retention has dropped them.
     """
     page = list(await records.audit.sealed(seq, export.end.seq, EXPORT_BATCH))
     if seq < export.end.seq and not (page and page[0].seq == seq + 1) and (await records.audit.start()).seq > seq:
         raise Conflict("audit_dropped", "Retention has dropped what was still to be exported; begin anew.")
-    # Somebody may have taken events away. The file says what there is, and its check finds what is missing.
+    # Other gaps are no error here: events may have been deleted in the database, and verifying the file reveals it.
     return page
 
 

@@ -1,4 +1,4 @@
-"""Drops audit events whose retention has ended."""
+"""Retention of audit events: drops whole days of the chain after `audit.retention_days`."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,19 +14,19 @@ DROP_BATCH = 10_000
 
 
 async def drop_expired(store: Store, tenant_id: str, before: datetime, now: datetime) -> int:
-    """Drops the tenant's sealed events of the days before a time, and keeps the anchor that the rest is checked from.
+    """Drops a tenant's sealed events of whole days, and keeps the anchor from which the rest can be verified.
 
-    A segment is a whole day, UTC: of the day of `before` nothing is dropped. What keeps a young event behind it, and
-    what has no place in the chain yet, stays. That it was done stands in the log itself: `audit.drop`.
+    Events of the day (UTC) of `before` are kept, as are unsealed events and old events that follow a kept one in the
+    chain. Each drop is recorded in the log itself: `audit.drop`.
 
     Args:
-        store: The door to the data.
+        store: The tenants' data.
         tenant_id: The tenant.
         before: Events since the midnight before this time are kept.
         now: The time, UTC.
 
     Returns:
-        How many were dropped.
+        The number of dropped events.
     """
     midnight = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     total = 0
@@ -41,16 +41,16 @@ async def drop_expired(store: Store, tenant_id: str, before: datetime, now: date
 
 
 async def drop_all_expired(platform: Tenants, store: Store, days: int | None, now: datetime) -> int:
-    """Drops what is older than the profile's `audit.retention_days`, of all tenants.
+    """Drops the expired events of all tenants; a tenant that fails is logged, and the others go on.
 
     Args:
-        platform: The door that sees all tenants.
-        store: The door to the data.
-        days: Days that events are kept, at least 1; None for ever.
+        platform: The list of all tenants.
+        store: The tenants' data.
+        days: The profile's `audit.retention_days`, at least 1; None keeps events for ever.
         now: The time, UTC.
 
     Returns:
-        How many events were dropped; a tenant that fails is told to the process's log.
+        The number of dropped events.
     """
     if days is None:
         return 0

@@ -1,4 +1,4 @@
-"""Seals committed audit events into the chain of their tenant."""
+"""Sealing of committed audit events into the hash chain of their tenant."""
 
 from datetime import datetime, timedelta
 
@@ -15,31 +15,31 @@ SEAL_BATCH = 500
 
 
 LOOK_BACK = timedelta(hours=1)
-"""An event is committed at most so long after its time, in the usual case."""
+"""How long after its time an event is committed at most, in the usual case."""
 
 
 FULL_LOOK = timedelta(hours=1)
 
 
 async def seal_tenant(store: Store, tenant_id: str, now: datetime, *, full: bool = False) -> int:
-    """Places the tenant's committed events that have no place yet at the end of its chain.
+    """Appends the tenant's unsealed events to its chain.
 
     Args:
-        store: The door to the data.
+        store: The tenants' data.
         tenant_id: The tenant.
         now: The time, UTC.
-        full: Whether to look at all events, and not only at those since an hour before the last sealed one: one that
-            was committed later than that is found so.
+        full: Whether to search all events, also those that were committed more than `LOOK_BACK` after their time; else
+            those since `LOOK_BACK` before the last sealed one.
 
     Returns:
-        How many were placed.
+        The number of sealed events.
     """
     total, since = 0, None
     while True:
         async with store.tenant(tenant_id) as records:
             before, last_at = await records.audit.sealing()
             if since is None and not full and last_at is not None:
-                # An event that claims to be of tomorrow must not hide those of today.
+                # The last sealed event may have a time in the future, which must not hide the events of now.
                 since = min(last_at, now) - LOOK_BACK
             found = await records.audit.unsealed(since, SEAL_BATCH)
             sealed, _ = chain.seal(before, (record.event() for record in found))
@@ -52,33 +52,33 @@ async def seal_tenant(store: Store, tenant_id: str, now: datetime, *, full: bool
 
 
 async def seal_all(platform: Tenants, store: Store, now: datetime, *, full: bool = False) -> int:
-    """Seals the logs of all tenants; one that fails is told to the process's log, and the others are sealed.
+    """Seals the events of all tenants; a tenant that fails is logged, and the others go on.
 
     Args:
-        platform: The door that sees all tenants.
-        store: The door to the data.
+        platform: The list of all tenants.
+        store: The tenants' data.
         now: The time, UTC.
         full: As in `seal_tenant`.
 
     Returns:
-        How many events were placed.
+        The number of sealed events.
     """
     total = 0
     async for tenant in iter_tenants(platform, now):
         try:
             total += await seal_tenant(store, tenant.tenant_id, now, full=full)
-        except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's log, the others go on
+        except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the logs of others
             _complain("audit.not_sealed", tenant.tenant_id, error)
     return total
 
 
 class Sealer:
-    """Seals again and again; `sweep` is what `taskforce.application.runs.lifecycle.repeat` takes.
+    """Periodic sealing; `taskforce.application.sweeps.repeat` calls its `sweep`.
 
     Args:
-        platform: The door that sees all tenants.
-        store: The door to the data.
-        clock: The time.
+        platform: The list of all tenants.
+        store: The tenants' data.
+        clock: The time, UTC.
     """
 
     def __init__(self, platform: Tenants, store: Store, clock: Clock) -> None:
@@ -88,7 +88,11 @@ class Sealer:
         self._looked_at: datetime | None = None
 
     async def sweep(self) -> int:
-        """Seals all tenants' logs, and looks at all events the first time and once an hour; says how many it placed."""
+        """Seals the events of all tenants, with a full search at the first call and once an hour.
+
+        Returns:
+            The number of sealed events.
+        """
         now = self._clock()
         full = self._looked_at is None or now - self._looked_at >= FULL_LOOK
         placed = await seal_all(self._platform, self._store, now, full=full)

@@ -1,4 +1,4 @@
-"""The catalog of a tenant: agents made, described, found, named and removed."""
+"""Agents of a tenant's catalog: created, described, found, removed, with aliases for their versions."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,15 +18,15 @@ from taskforce.core.interfaces.store import Records, Store
 
 @dataclass(frozen=True, slots=True)
 class NewAgent:
-    """An agent that is to be made.
+    """An agent to be created.
 
     Attributes:
-        name: For people.
-        definition: What its first version is.
-        slug: For addresses; derived from the name when left out.
-        description, category, tags: See `Description`; what is None a clone has of its source, and another agent not.
-        owner_id: Who answers for it; its maker when left out.
-        changelog: What is new about its first version.
+        name: The display name.
+        definition: The definition of its first version.
+        slug: The name in URLs; derived from the name when left out.
+        description, category, tags: See `Description`; None is copied from the source by a clone, and empty otherwise.
+        owner_id: The user who is responsible for it; its creator when left out.
+        changelog: The changelog of its first version.
     """
 
     name: str
@@ -41,7 +41,7 @@ class NewAgent:
 
 @dataclass(frozen=True, slots=True)
 class AgentChange:
-    """What people shall be told of an agent; None stays as it is, and an empty category is none."""
+    """The changed fields of an agent's description; None leaves a field as it is, and an empty category removes it."""
 
     name: str | None = None
     slug: str | None = None
@@ -53,11 +53,11 @@ class AgentChange:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An agent as a caller names it.
+    """A reference to an agent, with the precondition of a change.
 
     Attributes:
         name: Its id or its slug.
-        seen: The revisions of which the caller would change one; None does not care.
+        seen: The revisions that `If-Match` names; None is no precondition.
     """
 
     name: str
@@ -68,14 +68,14 @@ class CatalogTags:
     """The tags of agents; fulfils `Tags`.
 
     Args:
-        store: The door to the tenants' data.
+        store: The tenants' data.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def tags(self, tenant_id: str, resource_type: ResourceType, resource_id: str) -> Collection[str]:
-        """The tags of one resource; none for one that has no tags or is not there."""
+        """Returns the tags of an agent; empty where it does not exist, and for other resource types."""
         if resource_type is not ResourceType.AGENT:
             return ()
         async with self._store.tenant(tenant_id) as records:
@@ -83,7 +83,7 @@ class CatalogTags:
 
 
 def act_of(actor: Actor, comment: str = "") -> Act:
-    """What somebody does now, as the rules take it.
+    """Builds the author, time and comment of a change, as the rules of the catalog take them.
 
     Raises:
         Invalid: `comment_too_long`.
@@ -92,13 +92,13 @@ def act_of(actor: Actor, comment: str = "") -> Act:
 
 
 async def create_agent(store: Store, actor: Actor, new: NewAgent, reserved: Collection[str] = ()) -> Agent:
-    """Makes an agent with a first draft, of the number 0.1.0.
+    """Creates an agent with a draft as its first version, 0.1.0.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who makes it.
-        new: What it shall be; a draft takes any definition.
-        reserved: Slugs that lead elsewhere.
+        store: The tenants' data.
+        actor: The caller.
+        new: The agent; a draft may have any definition.
+        reserved: Slugs that are taken by agents of the deployment's profiles.
 
     Raises:
         Invalid: As `Description` and `AgentVersion.drafted`.
@@ -119,14 +119,14 @@ async def create_agent(store: Store, actor: Actor, new: NewAgent, reserved: Coll
 
 
 async def clone_agent(store: Store, actor: Actor, source: str, new: NewAgent, reserved: Collection[str] = ()) -> Agent:
-    """Makes an agent whose first draft is what another one's current version is, or its highest one.
+    """Creates an agent whose first draft copies the current version of another agent, or its highest version.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who makes it.
-        source: The agent to copy.
-        new: What is different; its definition is not looked at.
-        reserved: Slugs that lead elsewhere.
+        store: The tenants' data.
+        actor: The caller.
+        source: The id or slug of the agent to copy.
+        new: The fields that differ from the source; its definition is ignored.
+        reserved: As in `create_agent`.
 
     Raises:
         Missing: `agent_not_found`.
@@ -146,7 +146,7 @@ async def clone_agent(store: Store, actor: Actor, source: str, new: NewAgent, re
 
 
 async def find_agent(store: Store, actor: Actor, name: str) -> Agent:
-    """One agent with its versions.
+    """Finds an agent, with its versions, by id or slug.
 
     Raises:
         Missing: `agent_not_found`.
@@ -159,13 +159,13 @@ async def find_agent(store: Store, actor: Actor, name: str) -> Agent:
 
 
 async def agent_id_of(store: Store, tenant_id: str, name: str) -> str | None:
-    """The id of an agent that is named by its id or its slug; None when there is none."""
+    """Finds the id of an agent by id or slug; None where there is no such agent."""
     async with store.tenant(tenant_id) as records:
         return await records.catalog.id_of(name)
 
 
 async def list_agents(store: Store, actor: Actor, which: AgentFilter, page: Page) -> Sequence[Listed]:
-    """A page of agents, newest first."""
+    """Lists a page of agents, newest first."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.page(which, page)
 
@@ -173,7 +173,7 @@ async def list_agents(store: Store, actor: Actor, which: AgentFilter, page: Page
 async def search_agents(
     store: Store, actor: Actor, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None = None
 ) -> Sequence[Listed]:
-    """Agents that answer a question, the best first; see `taskforce.core.domain.catalog.search`."""
+    """Searches agents by words, the best match first; see `taskforce.core.domain.catalog.search`."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.search(which, question, most, after)
 
@@ -181,7 +181,7 @@ async def search_agents(
 async def change_agent(
     store: Store, actor: Actor, named: Named, wanted: AgentChange, reserved: Collection[str] = ()
 ) -> Agent:
-    """Changes what people are told of an agent.
+    """Changes the description of an agent.
 
     Raises:
         Missing: `agent_not_found`.
@@ -191,6 +191,7 @@ async def change_agent(
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         if wanted.slug is not None:
+            # Locked before the agent, in the order of `create_agent`: of two who take one slug, the second sees it.
             await records.catalog.alone()
         agent = await locked(records, named)
         about = _described(agent.about, wanted)
@@ -205,7 +206,7 @@ async def change_agent(
 
 
 async def remove_agent(store: Store, actor: Actor, named: Named) -> None:
-    """Removes an agent whose versions are drafts or archived, and that nobody runs; runs of it keep what they were.
+    """Deletes an agent whose versions are drafts or archived and that has no open run; ended runs keep their record.
 
     Raises:
         Missing: `agent_not_found`.
@@ -220,7 +221,7 @@ async def remove_agent(store: Store, actor: Actor, named: Named) -> None:
 
 
 async def point_alias(store: Store, actor: Actor, named: Named, alias: str, version_id: str) -> Agent:
-    """Lets a name lead to a published version, wherever it led before.
+    """Sets an alias to a published version.
 
     Raises:
         Missing, Invalid, Conflict: As `Agent.pointed`.
@@ -236,7 +237,7 @@ async def point_alias(store: Store, actor: Actor, named: Named, alias: str, vers
 
 
 async def remove_alias(store: Store, actor: Actor, named: Named, alias: str) -> Agent:
-    """Removes a name.
+    """Deletes an alias.
 
     Raises:
         Missing: `agent_not_found` or `alias_not_found`.
@@ -260,24 +261,25 @@ async def changing(
     change: Callable[[Agent], Agent],
     details: Callable[[Agent, Agent], Mapping[str, object]],
 ) -> Agent:
-    """Applies a rule to an agent that nobody else changes meanwhile, and keeps and audits what came of it, if anything.
+    """Locks an agent, applies a change, and saves and audits the result if it differs.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        named: Which agent.
-        action: For the audit log.
-        change: The rule.
-        details: For the audit log, besides what the agent was and is, out of both.
+        store: The tenants' data.
+        actor: The caller.
+        named: The agent.
+        action: The audit action.
+        change: The rule that returns the changed agent.
+        details: Returns further audit details from the agent before and afterwards.
 
     Raises:
         Missing: `agent_not_found`.
         Stale: `revision_changed`.
-        DomainError: What the rule raises.
+        DomainError: As the rule.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = change(agent)
+        # Nothing has changed: the revision stays, and there is no audit event.
         if changed is agent:
             return agent
         await records.catalog.save(changed, agent)
@@ -289,11 +291,11 @@ async def changing(
 
 
 async def locked(records: Records, named: Named) -> Agent:
-    """An agent that nobody else changes before the transaction ends.
+    """Reads an agent and locks it until the transaction ends.
 
     Raises:
         Missing: `agent_not_found`.
-        Stale: `revision_changed`: it is not any more what the caller saw.
+        Stale: `revision_changed`: its revision is not one that `If-Match` names.
     """
     agent = await records.catalog.locked(named.name)
     if agent is None:
@@ -303,10 +305,10 @@ async def locked(records: Records, named: Named) -> Agent:
 
 
 def require_seen(agent: Agent, seen: frozenset[int] | None) -> None:
-    """Lets only somebody go on who has seen an agent as it is.
+    """Requires that `If-Match` names the agent's current revision (RFC 9110, 13.1.1).
 
     Raises:
-        Stale: `revision_changed`: it is not any more what the caller saw.
+        Stale: `revision_changed`; its details have the current revision.
     """
     if seen is not None and agent.revision not in seen:
         text = "The agent has been changed since you looked at it. Read it again, and repeat your change if it holds."
@@ -314,12 +316,12 @@ def require_seen(agent: Agent, seen: frozenset[int] | None) -> None:
 
 
 def event(actor: Actor, action: str, agent: Agent, **details: object) -> AuditEvent:
-    """What somebody did to an agent, for the audit log."""
+    """Builds the audit event of an action on an agent."""
     return actor.event(action, "agent", agent.agent_id, **details)
 
 
 def audit_snapshot(agent: Agent) -> dict[str, object]:
-    """An agent as the log tells it: of its versions what they are, not what they define."""
+    """Returns the fields of an agent for audit events, without the definitions of its versions."""
     about = agent.about
     return {
         "name": about.name,
@@ -334,7 +336,7 @@ def audit_snapshot(agent: Agent) -> dict[str, object]:
 
 
 def told_version(version: AgentVersion) -> dict[str, object]:
-    """A version as the log tells it."""
+    """Returns the fields of a version for audit events, without its definition."""
     return {
         "version_id": version.version_id,
         "version_number": version.version_number,
@@ -344,6 +346,7 @@ def told_version(version: AgentVersion) -> dict[str, object]:
 
 
 async def _require_room(records: Records) -> None:
+    # Takes the catalog's lock: of two concurrent creations, the second one counts the first.
     there = await records.catalog.alone()
     tenant = await records.tenant.get()
     most = None if tenant is None else tenant.settings.max_agents

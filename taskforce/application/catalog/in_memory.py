@@ -1,6 +1,6 @@
 """The catalog of agents for programs that embed the library: the rules of the core over a dict in memory.
 
-What it returns are views: an entry or a version that a program holds shows what it is now, after whatever was done.
+It returns views: an entry or a version that a program holds always shows the current state.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,16 +19,16 @@ from taskforce.core.interfaces.identity import checked_tenant_id
 __all__ = ["AgentCatalog", "CatalogEntry", "CatalogVersion", "VersionStatus"]
 
 SYSTEM = "system"
-"""Who acts where a program names nobody."""
+"""The author of changes where a program names none."""
 
 
 class AgentCatalog:
     """Agents and their versions.
 
     Args:
-        offered: What definitions may name; by default any tool and model, where nobody can know.
+        offered: The tools and models that definitions may name; any by default, for the library knows none.
         max_agents: Agents that a tenant may have; None is no limit.
-        clock: The time, UTC.
+        clock: Returns the time, UTC.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class AgentCatalog:
         *,
         slug: str | None = None,
     ) -> CatalogEntry:
-        """Makes an agent, whose first version is a draft with the number 0.1.0.
+        """Creates an agent with a draft as its first version, 0.1.0.
 
         Args:
-            tenant_id: Its tenant.
-            name: For people.
-            description: For people.
-            category: One word for what it is for.
-            tags: Labels.
-            owner_id: Who answers for it, and makes it.
-            initial_definition: What its first version is; a draft takes any.
-            slug: For addresses; derived from the name when left out.
+            tenant_id: The tenant.
+            name: The display name.
+            description: The description, for people.
+            category: The category, one word.
+            tags: The tags.
+            owner_id: The user who is responsible for it and creates it.
+            initial_definition: The definition of its first version; a draft may have any.
+            slug: The name in URLs; derived from the name when left out.
 
         Raises:
             Invalid: As `Description` and `AgentVersion.drafted`; `tenant_id_invalid`.
@@ -94,7 +94,7 @@ class AgentCatalog:
         created_by: str = SYSTEM,
         changelog: str = "",
     ) -> CatalogVersion:
-        """Adds a version, a draft.
+        """Adds a draft version.
 
         Raises:
             Missing: `agent_not_found`.
@@ -102,7 +102,12 @@ class AgentCatalog:
         """
         version_id = new_id()
         made = self.agent(agent_id).drafted(
-            version_id, version_number, deepcopy(dict(definition)), changelog, self._act(created_by)
+            # A copy: the program may go on changing its mapping, and a submitted version must not change.
+            version_id,
+            version_number,
+            deepcopy(dict(definition)),
+            changelog,
+            self._act(created_by),
         )
         return self._kept(made, version_id)
 
@@ -115,7 +120,7 @@ class AgentCatalog:
         version_number: str | None = None,
         revised_by: str = SYSTEM,
     ) -> CatalogVersion:
-        """Changes a draft, which stays one; what is None stays. Raises as `Agent.revised`."""
+        """Changes a draft; fields that are None stay as they are. Raises as `Agent.revised`."""
         agent, act = self.agent(agent_id), self._act(revised_by)
         said = None if definition is None else deepcopy(dict(definition))
         done = agent.revised(version_id, act, number=version_number, definition=said, changelog=changelog)
@@ -124,17 +129,17 @@ class AgentCatalog:
     def submit_for_approval(
         self, agent_id: str, version_id: str, submitted_by: str = SYSTEM, comment: str = ""
     ) -> CatalogVersion:
-        """Asks for a version's publication. Raises as `Agent.submitted`."""
+        """Submits a version for approval. Raises as `Agent.submitted`."""
         act = self._act(submitted_by, comment)
         return self._kept(self.agent(agent_id).submitted(version_id, act, self._offered), version_id)
 
     def approve_version(self, agent_id: str, version_id: str, approved_by: str, comment: str = "") -> CatalogVersion:
-        """Lets a version be published. Raises as `Agent.approved`."""
+        """Approves a submitted version. Raises as `Agent.approved`."""
         act = self._act(approved_by, comment)
         return self._kept(self.agent(agent_id).approved(version_id, act), version_id)
 
     def reject_version(self, agent_id: str, version_id: str, rejected_by: str, comment: str = "") -> CatalogVersion:
-        """Makes a version that was asked for a draft again. Raises as `Agent.rejected`."""
+        """Rejects a submitted version, which becomes a draft again. Raises as `Agent.rejected`."""
         act = self._act(rejected_by, comment)
         return self._kept(self.agent(agent_id).rejected(version_id, act), version_id)
 
@@ -155,14 +160,14 @@ class AgentCatalog:
         draining: bool = False,
         release: bool = False,
     ) -> CatalogVersion:
-        """Takes a published version out of use. Arguments and errors as those of `Agent.deprecated`."""
+        """Deprecates a published version. Arguments and errors as those of `Agent.deprecated`."""
         act, agent = self._act(deprecated_by, comment), self.agent(agent_id)
         return self._kept(agent.deprecated(version_id, act, draining=draining, release=release), version_id)
 
     def archive_version(
         self, agent_id: str, version_id: str, archived_by: str = SYSTEM, comment: str = ""
     ) -> CatalogVersion:
-        """Ends a deprecated version. Raises as `Agent.archived`."""
+        """Archives a deprecated version. Raises as `Agent.archived`."""
         act = self._act(archived_by, comment)
         return self._kept(self.agent(agent_id).archived(version_id, act), version_id)
 
@@ -171,20 +176,20 @@ class AgentCatalog:
         return self._kept_agent(self.agent(agent_id).rolled_back(self._act(rolled_back_by), version_id))
 
     def set_alias(self, agent_id: str, alias: str, version_id: str) -> CatalogEntry:
-        """Lets a name lead to a published version. Raises as `Agent.pointed`."""
+        """Sets an alias to a published version. Raises as `Agent.pointed`."""
         return self._kept_agent(self.agent(agent_id).pointed(alias, version_id, self._clock()))
 
     def remove_alias(self, agent_id: str, alias: str) -> CatalogEntry:
-        """Removes a name. Raises as `Agent.unpointed`."""
+        """Deletes an alias. Raises as `Agent.unpointed`."""
         return self._kept_agent(self.agent(agent_id).unpointed(alias, self._clock()))
 
     def remove_agent(self, agent_id: str) -> None:
-        """Removes an agent that nobody can start. Raises as `Agent.require_removable`."""
+        """Deletes an agent whose versions are drafts or archived. Raises as `Agent.require_removable`."""
         self.agent(agent_id).require_removable(0)
         del self._agents[agent_id]
 
     def get_agent(self, agent_id: str) -> CatalogEntry:
-        """One agent.
+        """Returns an agent.
 
         Raises:
             Missing: `agent_not_found`.
@@ -199,13 +204,13 @@ class AgentCatalog:
         status: VersionStatus | None = None,
         owner_id: str | None = None,
     ) -> list[CatalogEntry]:
-        """Agents of a tenant, newest first.
+        """Lists the agents of a tenant, newest first.
 
         Args:
-            tenant_id: Whose.
+            tenant_id: The tenant.
             category: Only those of this category.
-            tags: Only those that have one of these tags, at least.
-            status: Only those that have a version in this status.
+            tags: Only those with at least one of these tags.
+            status: Only those with a version in this status.
             owner_id: Only those of this owner.
         """
         wanted = labels(tags or ())
@@ -219,10 +224,10 @@ class AgentCatalog:
         return [CatalogEntry(self, one.agent_id) for one in reversed(found)]
 
     def search_agents(self, tenant_id: str, query: str, limit: int = 10) -> list[CatalogEntry]:
-        """Agents whose name, tags or description have every word of a question, the best first.
+        """Searches agents whose name, tags or description have every word of a query, the best match first.
 
         Args:
-            tenant_id: Whose.
+            tenant_id: The tenant.
             query: Words, or beginnings of words.
             limit: Agents at most.
 
@@ -236,7 +241,7 @@ class AgentCatalog:
         return [CatalogEntry(self, agent_id) for _, agent_id in best[:limit]]
 
     def agent(self, agent_id: str) -> Agent:
-        """An agent as the rules see it.
+        """Returns the domain object of an agent.
 
         Raises:
             Missing: `agent_not_found`.
@@ -247,7 +252,7 @@ class AgentCatalog:
         return found
 
     def problems(self, version: AgentVersion) -> tuple[Problem, ...]:
-        """What keeps a version from being submitted."""
+        """Lists the problems that keep a version from being submitted."""
         return problems_of(version.definition, self._offered)
 
     def _of(self, tenant_id: str) -> Sequence[Agent]:

@@ -1,4 +1,4 @@
-"""Views of what a program keeps in its catalog: each shows what is there now."""
+"""Views of the agents and versions in an in-memory catalog; they always show the current state."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -11,23 +11,23 @@ from taskforce.core.domain.catalog.version import AgentVersion, Transition, Vers
 
 
 class Holder(Protocol):
-    """Where the agents are."""
+    """The catalog that views read from."""
 
     def agent(self, agent_id: str) -> Agent:
-        """An agent as the rules see it."""
+        """Returns the domain object of an agent."""
         ...
 
     def problems(self, version: AgentVersion) -> tuple[Problem, ...]:
-        """What keeps a version from being submitted."""
+        """Lists the problems that keep a version from being submitted."""
         ...
 
 
 class CatalogEntry:
-    """An agent as it is now.
+    """View of an agent.
 
     Args:
-        catalog: Where it is.
-        agent_id: Which one.
+        catalog: The catalog.
+        agent_id: The agent.
     """
 
     def __init__(self, catalog: Holder, agent_id: str) -> None:
@@ -45,57 +45,57 @@ class CatalogEntry:
 
     @property
     def tenant_id(self) -> str:
-        """Its tenant."""
+        """The tenant."""
         return self._now.tenant_id
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The display name."""
         return self._now.about.name
 
     @property
     def slug(self) -> str:
-        """For addresses."""
+        """The name in URLs."""
         return self._now.about.slug
 
     @property
     def description(self) -> str:
-        """For people."""
+        """The description, for people."""
         return self._now.about.description
 
     @property
     def category(self) -> str | None:
-        """One word for what it is for."""
+        """The category, one word."""
         return self._now.about.category
 
     @property
     def tags(self) -> frozenset[str]:
-        """Labels."""
+        """The tags."""
         return self._now.about.tags
 
     @property
     def owner_id(self) -> str:
-        """Who answers for it."""
+        """The user who is responsible for it."""
         return self._now.about.owner_id
 
     @property
     def versions(self) -> "list[CatalogVersion]":
-        """Its versions, in the order of their making."""
+        """The versions, in the order of their creation."""
         return [CatalogVersion(self._catalog, self.agent_id, one.version_id) for one in self._now.versions]
 
     @property
     def aliases(self) -> Mapping[str, str]:
-        """Names that lead to published versions, with the versions' ids."""
+        """The version ids by alias."""
         return dict(self._now.aliases)
 
     @property
     def current_version(self) -> str | None:
-        """The number of the version that runs when nobody names one; None before the first was published."""
+        """The number of the current version, which runs by default; None before the first publication."""
         current = self._now.current
         return None if current is None else current.version_number
 
     def get_current_version(self) -> "CatalogVersion | None":
-        """The version that runs when nobody names one; None before the first was published."""
+        """Returns the current version, which runs by default; None before the first publication."""
         current = self._now.current
         return None if current is None else CatalogVersion(self._catalog, self.agent_id, current.version_id)
 
@@ -105,12 +105,12 @@ class CatalogEntry:
 
 
 class CatalogVersion:
-    """A version as it is now.
+    """View of a version.
 
     Args:
-        catalog: Where it is.
-        agent_id: Its agent.
-        version_id: Which one.
+        catalog: The catalog.
+        agent_id: The agent.
+        version_id: The version.
     """
 
     def __init__(self, catalog: Holder, agent_id: str, version_id: str) -> None:
@@ -129,47 +129,47 @@ class CatalogVersion:
 
     @property
     def version_number(self) -> str:
-        """As Semantic Versioning writes it."""
+        """The number, by Semantic Versioning."""
         return self._now.version_number
 
     @property
     def status(self) -> VersionStatus:
-        """Where it stands."""
+        """The status in its life cycle."""
         return self._now.status
 
     @property
     def definition(self) -> Mapping[str, object]:
-        """What the agent is; a copy, for what was submitted does not change."""
+        """A copy of the definition, for a submitted definition must not change."""
         return deepcopy(dict(self._now.definition))
 
     @property
     def changelog(self) -> str:
-        """What is new."""
+        """The changelog."""
         return self._now.changelog
 
     @property
     def config_hash(self) -> str:
-        """SHA-256 over the definition's canonical JSON: whether two definitions are the same."""
+        """The SHA-256 of the definition's canonical JSON; equal definitions have equal hashes."""
         return self._now.config_hash
 
     @property
     def created_by(self) -> str:
-        """Who made it."""
+        """The user who created it."""
         return self._now.created_by
 
     @property
     def created_at(self) -> datetime:
-        """When."""
+        """The time of its creation, UTC."""
         return self._now.created_at
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """Each step of its life, with who, when and why."""
+        """The status changes, each with user, time and comment."""
         return self._now.transitions
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What keeps it from being submitted."""
+        """The problems that keep it from being submitted."""
         return self._catalog.problems(self._now)
 
     @property

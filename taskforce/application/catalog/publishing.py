@@ -1,4 +1,4 @@
-"""The way of a version from its draft to its approval: asked for here, decided as a request, concluded with it."""
+"""Publication of a version: submission, which opens an approval request, and the checks of a verdict."""
 
 from dataclasses import dataclass, field, replace
 
@@ -30,14 +30,14 @@ AGENT_PUBLISH = "agent_publish"
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A version that shall be published.
+    """A version to be submitted for publication.
 
     Attributes:
         version: Its id or its number.
-        offered: What its definition may name.
-        terms: Under which it is decided where no definition says otherwise.
-        comment: Why, for those who decide.
-        rules: What the deployment says about approvals.
+        offered: The tools and models that its definition may name.
+        terms: The terms of the request where the tenant has no definition for it.
+        comment: The reason, for the approvers.
+        rules: The deployment's approval definitions.
     """
 
     version: str
@@ -48,9 +48,18 @@ class Submission:
 
 
 async def submit_version(store: Store, actor: Actor, named: Named, asked: Submission) -> tuple[Agent, Request]:
-    """Asks for a version's publication: it does not change any more, and a request for it is open.
+    """Submits a version for publication: the version is frozen, and an approval request is opened.
 
-    The request's workflow is started after the commit, by whoever called, or by a worker's sweeper.
+    The caller starts the request's workflow after the commit; a sweeper starts what a crash leaves unstarted.
+
+    Args:
+        store: The tenants' data.
+        actor: The caller.
+        named: The agent.
+        asked: The submission.
+
+    Returns:
+        The agent afterwards, and the request.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
@@ -74,7 +83,7 @@ async def submit_version(store: Store, actor: Actor, named: Named, asked: Submis
 
 
 async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Terms, str | None]:
-    """Those of the tenant's definition; without one the usual ones, under which an approved version waits."""
+    """Returns the terms of the tenant's definition; else the usual ones, which leave the publication to a user."""
     rules = asked.rules
     definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
     chosen = choose(definitions, AGENT_PUBLISH, agent=(agent.agent_id, agent.about.slug))
@@ -84,7 +93,7 @@ async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Ter
 
 
 async def request_for(store: Store, actor: Actor, name: str, version_id: str) -> tuple[Agent, Request | None]:
-    """An agent, and the request that was made last for one of its versions.
+    """Finds an agent, and the latest approval request of one of its versions.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
@@ -99,11 +108,11 @@ async def request_for(store: Store, actor: Actor, name: str, version_id: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What an approver has read; None does not say.
+    """The preconditions of a verdict; None is no precondition.
 
     Attributes:
-        revisions: Of which one is the agent's.
-        config_hash: The version's.
+        revisions: The revisions of the agent that `If-Match` names.
+        config_hash: The hash of the definition that the approver was shown.
     """
 
     revisions: frozenset[int] | None = None
@@ -111,9 +120,9 @@ class Read:
 
 
 def require_waiting(actor: Actor, agent: Agent, version_id: str, verdict: Verdict, read: Read) -> None:
-    """Refuses a verdict on what the approver has not read, or on a version that waits for none.
+    """Requires that a version waits for a verdict and is what the approver was shown; changes nothing.
 
-    The rule says whether it could be; the request's end does it.
+    The status changes when the request is closed.
 
     Raises:
         Stale: `revision_changed`.
@@ -122,6 +131,7 @@ def require_waiting(actor: Actor, agent: Agent, version_id: str, verdict: Verdic
     require_seen(agent, read.revisions)
     if read.config_hash not in (None, agent.version(version_id).config_hash):
         raise Conflict("content_changed", "The version is not what you were shown. Read it again.")
+    # Applied for its checks only; the result is dropped.
     (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(actor))
 
 

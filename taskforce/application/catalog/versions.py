@@ -1,4 +1,4 @@
-"""The versions of an agent: drafted, revised, published, taken out of use, and what becomes of the runs of one."""
+"""Versions of an agent: drafted, revised, published, deprecated and archived, with the treatment of their open runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MOST_RUNS = 10_000
 
 
 class InFlight(StrEnum):
-    """What happens to open runs of a version that is taken out of use."""
+    """What happens to the open runs of a version that is deprecated or archived."""
 
     FINISH = "finish"
     DRAIN = "drain"
@@ -26,7 +26,13 @@ class InFlight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A version that is to be made."""
+    """A version to be created.
+
+    Attributes:
+        number: Its number, by Semantic Versioning.
+        definition: Its definition; a draft may have any.
+        changelog: Its changelog.
+    """
 
     number: str
     definition: Definition
@@ -35,7 +41,7 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What shall be different about a draft; None stays as it is."""
+    """The changed fields of a draft; None leaves a field as it is."""
 
     number: str | None = None
     definition: Definition | None = None
@@ -44,14 +50,14 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """How a version is taken out of use.
+    """How a version is deprecated or archived.
 
     Attributes:
         in_flight: What happens to its open runs. With `finish` they go on, and a deprecated version can still be
-            started by its number; with `drain` they go on and nothing new is started, and archiving waits until they
-            have ended; with `cancel` they are cancelled.
+            started by its number; with `drain` they go on, no new run can be started, and archiving is refused until
+            they have ended; with `cancel` they are cancelled.
         release: Whether its aliases are removed, and the agent may be left without a current version.
-        comment: Why.
+        comment: The reason.
     """
 
     in_flight: InFlight = InFlight.FINISH
@@ -61,11 +67,11 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A version that was taken out of use.
+    """A version that was deprecated or archived.
 
     Attributes:
-        agent: The agent as it is now.
-        open_runs: The open runs of the version at that moment, which are cancelled where that was asked for.
+        agent: The agent afterwards.
+        open_runs: The open runs of the version at that moment, which the caller cancels with `cancel`.
     """
 
     agent: Agent
@@ -73,7 +79,7 @@ class Retired:
 
 
 async def draft_version(store: Store, actor: Actor, named: Named, new: NewVersion) -> tuple[Agent, AgentVersion]:
-    """Adds a version, a draft.
+    """Adds a draft version.
 
     Raises:
         Missing: `agent_not_found`.
@@ -93,7 +99,7 @@ async def draft_version(store: Store, actor: Actor, named: Named, new: NewVersio
 
 
 async def revise_version(store: Store, actor: Actor, named: Named, version_id: str, new: Revision) -> Agent:
-    """Changes a draft, which stays one.
+    """Changes a draft version.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
@@ -106,7 +112,7 @@ async def revise_version(store: Store, actor: Actor, named: Named, version_id: s
         return agent.revised(version_id, act, number=new.number, definition=new.definition, changelog=new.changelog)
 
     def details(before: Agent, after: Agent) -> Mapping[str, object]:
-        # Its number may be what has changed.
+        # By id: `version_id` may be a number, which the revision may have changed.
         was = before.version(version_id)
         return {"version": told_version(after.version(was.version_id)), "version_before": told_version(was)}
 
@@ -114,7 +120,7 @@ async def revise_version(store: Store, actor: Actor, named: Named, version_id: s
 
 
 async def publish_version(store: Store, actor: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
-    """Publishes an approved version and makes it the current one; nothing else is.
+    """Publishes an approved version and makes it the current one.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
@@ -152,7 +158,7 @@ async def roll_back(
 
 
 async def deprecate_version(store: Store, actor: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
-    """Takes a published version out of use; its runs are cancelled after the commit, by whoever called or a sweeper.
+    """Deprecates a published version; the caller, or a sweeper, cancels its runs after the commit where requested.
 
     Raises:
         Missing, Conflict: As `Agent.deprecated`.
@@ -167,11 +173,11 @@ async def deprecate_version(store: Store, actor: Actor, named: Named, version_id
 
 
 async def archive_version(store: Store, actor: Actor, named: Named, version_id: str, how: Retirement) -> Retired:
-    """Ends a deprecated version; its runs are cancelled after the commit, by whoever called or a sweeper.
+    """Archives a deprecated version; the caller, or a sweeper, cancels its runs after the commit where requested.
 
     Raises:
         Missing: `agent_not_found` or `version_not_found`.
-        Conflict: `transition_not_allowed`; `runs_in_flight` when it shall drain first.
+        Conflict: `transition_not_allowed`; `runs_in_flight`: `drain` was requested and runs are open.
         Stale: `revision_changed`.
     """
     act = act_of(actor, how.comment)
@@ -179,7 +185,7 @@ async def archive_version(store: Store, actor: Actor, named: Named, version_id: 
         agent = await locked(records, named)
         changed = agent.archived(version_id, act)
         await _keep(records, actor, "agent.version.archive", agent, changed, version_id, how)
-        # Only now: who starts a run holds the version until the run is committed.
+        # After the save: the start of a run locks the version until its commit, so no run is missed here.
         found = await _open_runs(records, actor, changed, version_id, how)
         if found and how.in_flight is InFlight.DRAIN:
             text = "Runs of this version are still open; archive it when they have ended, or cancel them."

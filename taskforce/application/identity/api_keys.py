@@ -1,4 +1,4 @@
-"""API keys: issued within what their maker may do, listed without their secret, revoked for good."""
+"""API keys: issued within their issuer's rights, listed without their secret, and revoked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from taskforce.core.interfaces.store import Store
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that shall be issued.
+    """An API key to be issued.
 
     Attributes:
-        user_id: The person or service account on whose behalf it acts; None for whoever asks.
-        name: For people.
-        roles: What it is cut to.
-        expires_at: From when it is no longer accepted; None for the longest life.
-        metadata: Facts that the product keeps and does not read.
+        user_id: The person or service account that it acts for; None for the issuer.
+        name: The display name.
+        roles: The roles that it is cut to.
+        expires_at: When it expires, UTC; None for the longest life.
+        metadata: Facts that the product stores and does not read.
     """
 
     user_id: str | None
@@ -33,10 +33,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A key at the only moment at which its secret is known.
+    """An issued key, with the secret that is stored nowhere.
 
     Attributes:
-        key: The key as it is kept.
+        key: The key as it is stored.
         plaintext: The secret, to be shown once.
     """
 
@@ -45,9 +45,9 @@ class Issued:
 
 
 async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
-    """Issues a key.
+    """Issues an API key.
 
-    Whoever makes one for themselves is bound by their own rights of now, those of an API key by what it is cut to.
+    A key for oneself is limited to one's current lasting rights; if an API key issues it, to those of that key.
 
     Raises:
         Missing: `user_not_found`.
@@ -61,7 +61,7 @@ async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
         dealing = await lock_users(records, actor, user_id, wanted.roles)
         _check_may_have_a_key(dealing)
         if not dealing.with_oneself:
-            # Whoever makes a key for another may use it; a role that its user holds must not become its maker's so.
+            # The issuer sees the secret and may use the key: it must not give them a role that only its user holds.
             dealing.check_handing_on(wanted.roles)
         plaintext, key = issue(
             tenant_id=tenant_id,
@@ -83,12 +83,12 @@ async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
 
 
 async def list_keys(store: Store, actor: Actor, before: tuple[datetime, str] | None, most: int) -> Sequence[ApiKey]:
-    """A page of the tenant's keys, newest first; expired and revoked ones too.
+    """Lists a page of the tenant's keys, newest first, with expired and revoked ones.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        before: Time and id of the last one of the page before.
+        store: The tenants' data.
+        actor: The caller.
+        before: Creation time and id of the last key of the previous page.
         most: Keys at most.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
@@ -96,7 +96,7 @@ async def list_keys(store: Store, actor: Actor, before: tuple[datetime, str] | N
 
 
 async def find_key(store: Store, actor: Actor, key_id: str) -> ApiKey:
-    """One key.
+    """Finds a key.
 
     Raises:
         Missing: `api_key_not_found`.
@@ -109,11 +109,11 @@ async def find_key(store: Store, actor: Actor, key_id: str) -> ApiKey:
 
 
 async def revoke_key(store: Store, actor: Actor, key_id: str) -> None:
-    """Revokes a key for good; one that is revoked already stays so.
+    """Revokes a key; a second call changes nothing.
 
     Raises:
         Missing: `api_key_not_found`.
-        Forbidden: `user_stands_higher` for the key of somebody who may do more, or as
+        Forbidden: `user_stands_higher`: its user has more rights than the actor; or as
             `taskforce.application.identity.users.lock_users`.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
@@ -133,7 +133,7 @@ async def revoke_key(store: Store, actor: Actor, key_id: str) -> None:
 
 def _check_may_have_a_key(dealing: UserAdministration) -> None:
     user = dealing.met()
-    # An API key may do less than its user; a key that it makes for that user is bound by its roles.
+    # Not asked for oneself: an API key may have fewer rights than its user, and the new key is cut to the same roles.
     if not dealing.with_oneself:
         dealing.check_not_higher()
     if not user.active:
@@ -151,7 +151,7 @@ def _audit_snapshot(key: ApiKey) -> dict[str, object]:
 
 
 async def owner_of(store: Store, tenant_id: str, key_id: str) -> str | None:
-    """Finds the user on whose behalf a key acts; None when there is no such key."""
+    """Finds the user that a key acts for; None where there is no such key."""
     async with store.tenant(tenant_id) as records:
         key = await records.keys.get(key_id)
     return None if key is None else key.user_id

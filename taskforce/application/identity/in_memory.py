@@ -1,9 +1,9 @@
-"""Roles, users and session states for programs that embed the library, and a decorator that asks for a permission.
+"""Roles, users and session states for programs that embed the library, and a decorator that requires a permission.
 
-Each class keeps its aggregates in memory and applies the rules of the core; a program makes the instances that it
+Each class keeps its aggregates in memory and applies the rules of the core; a program creates the instances that it
 needs: `role_manager = RoleManager()`, `user_manager = UserManager(role_manager)`, and for each tenant
-`state_manager = StateManager(tenant)`. Where a `maker` is given, that user's rights bound what can be given away;
-without one the program itself acts.
+`state_manager = StateManager(tenant)`. Where a `maker` is given, that user's rights limit what can be granted; without
+one the program itself acts, without limits.
 """
 
 import json
@@ -75,7 +75,7 @@ class RoleManager:
         *,
         maker: UserContext | None = None,
     ) -> Role:
-        """Makes a custom role; `Data Analyst` is held as `custom:data_analyst`.
+        """Creates a custom role; `Data Analyst` has the id `custom:data_analyst`.
 
         Raises:
             Invalid: As `taskforce.core.domain.identity.roles.make_role`.
@@ -97,7 +97,7 @@ class RoleManager:
         return self._role(role_id, tenant_id)
 
     async def list_roles(self, tenant_id: str) -> list[Role]:
-        """Returns the system roles, those of the profile, and the tenant's own in the order of their making."""
+        """Lists the system roles, those of the profile, and the tenant's own in the order of their creation."""
         return list(self.known_roles(tenant_id).values())
 
     async def update_role(
@@ -111,7 +111,7 @@ class RoleManager:
         metadata: Mapping[str, object] | None = None,
         maker: UserContext | None = None,
     ) -> Role:
-        """Changes a custom role; what is left out stays.
+        """Changes a custom role; fields that are None stay as they are.
 
         Raises:
             Missing: `role_not_found`.
@@ -127,7 +127,7 @@ class RoleManager:
         return changed
 
     async def delete_role(self, role_id: str, tenant_id: str) -> None:
-        """Removes a custom role. Users may still hold its name, which then gives nothing.
+        """Deletes a custom role; users may still hold its id, which then gives no permissions.
 
         Raises:
             Missing: `role_not_found`.
@@ -144,10 +144,10 @@ class RoleManager:
 
 
 class UserManager:
-    """The users of each tenant and the roles that they were given.
+    """The users of each tenant and the roles granted to them.
 
     Args:
-        roles: Which roles there are; the five system roles when left out.
+        roles: The roles that exist; the five system roles when left out.
         clock: Returns the time, UTC.
     """
 
@@ -168,15 +168,15 @@ class UserManager:
         *,
         maker: UserContext | None = None,
     ) -> UserRecord:
-        """Makes a user or service account.
+        """Creates a user or service account.
 
         Args:
             user_id: Opaque and stable within the tenant.
-            tenant_id: Its tenant.
-            username: For people; the user id when left out.
-            email: Where known.
-            roles: Names of roles that there are.
-            maker: Whose rights bound the roles.
+            tenant_id: The tenant.
+            username: The display name; the user id when left out.
+            email: The mail address, where known.
+            roles: The ids of existing roles.
+            maker: The user whose rights limit the roles.
 
         Raises:
             Invalid: `user_id_invalid`, `tenant_id_invalid`, `user_name_invalid`, `roles_invalid` or `roles_unknown`.
@@ -200,7 +200,7 @@ class UserManager:
         return self._user(user_id, tenant_id)
 
     async def list_users(self, tenant_id: str) -> list[UserRecord]:
-        """Returns the users of a tenant, deactivated ones too, in the order of their making."""
+        """Lists the users of a tenant, deactivated ones too, in the order of their creation."""
         return [user for (owner, _), user in self._users.items() if owner == tenant_id]
 
     async def update_user(
@@ -214,16 +214,16 @@ class UserManager:
         active: bool | None = None,
         maker: UserContext | None = None,
     ) -> UserRecord:
-        """Changes a user; what is left out stays.
+        """Changes a user; fields that are None stay as they are.
 
         Args:
             user_id: The user.
-            tenant_id: Its tenant.
-            roles: All roles that it holds from now on. Those that come in are bounded by the maker's rights.
-            username: For people.
-            email: Where known.
-            active: False takes every right away, True gives them back.
-            maker: Whose rights bound the roles.
+            tenant_id: The tenant.
+            roles: All roles that it holds from now on; the maker's rights limit those that are added.
+            username: The display name.
+            email: The mail address.
+            active: False deactivates the user, True activates it again.
+            maker: The user whose rights limit the roles.
 
         Raises:
             Missing: `user_not_found`.
@@ -242,7 +242,7 @@ class UserManager:
         return self._users[tenant_id, user_id]
 
     async def deactivate_user(self, user_id: str, tenant_id: str) -> UserRecord:
-        """Takes every right away from a user, also from its API keys.
+        """Deactivates a user, which also disables its API keys.
 
         Raises:
             Missing: `user_not_found`.
@@ -250,9 +250,9 @@ class UserManager:
         return await self.update_user(user_id, tenant_id, active=False)
 
     async def user_context(self, user_id: str, tenant_id: str) -> UserContext | None:
-        """Returns a user with the rights that it has now; None when it is gone or deactivated.
+        """Returns a user with current roles and permissions; None where it does not exist or is deactivated.
 
-        It fits `taskforce.infrastructure.auth.api_key_provider.APIKeyProvider(users=...)`.
+        To be passed to `taskforce.infrastructure.auth.api_key_provider.APIKeyProvider(users=...)`.
         """
         user = self._users.get((tenant_id, user_id))
         if user is None or not user.active:
@@ -274,6 +274,7 @@ class UserManager:
         return user
 
     def _granted(self, user: UserRecord, roles: Iterable[str], maker: UserContext | None) -> UserRecord:
+        # A text is an iterable of its characters: passed by mistake, it would be taken for roles of one letter.
         wanted = frozenset() if isinstance(roles, str) else frozenset(roles)
         if isinstance(roles, str) or not all(isinstance(name, str) for name in wanted):
             raise Invalid("roles_invalid", "Roles are a set of names.")
@@ -285,10 +286,10 @@ class UserManager:
 
 
 class StateManager:
-    """The states of one tenant's sessions. A session id is `<tenant id>:<rest>`; no other tenant's can be reached.
+    """The session states of one tenant; a session id is `<tenant id>:<rest>`, and ids of other tenants are refused.
 
     Args:
-        tenant: The only tenant whose sessions are kept.
+        tenant: The tenant.
 
     Raises:
         Invalid: `tenant_id_invalid`.
@@ -299,11 +300,11 @@ class StateManager:
         self._states: dict[str, str] = {}
 
     async def save_state(self, session_id: str, state_data: Mapping[str, object]) -> None:
-        """Keeps a copy of a state, in place of the session's earlier one.
+        """Stores a copy of a state, in place of the session's earlier one.
 
         Args:
             session_id: The session.
-            state_data: A JSON object; later changes to it do not reach the copy.
+            state_data: A JSON object; later changes of it do not change the copy.
 
         Raises:
             Invalid: `session_id_invalid` or `state_malformed`.
@@ -317,7 +318,7 @@ class StateManager:
         self._states[session_id] = _as_json(state_data)
 
     async def load_state(self, session_id: str) -> dict[str, object] | None:
-        """Returns a copy of a state; None for a session that is not there, and for another tenant's alike."""
+        """Returns a copy of a state; None where there is none, and for sessions of other tenants alike."""
         text = self._states.get(session_id)
         return None if text is None else cast("dict[str, object]", json.loads(text))
 
@@ -329,27 +330,28 @@ def _as_json(state: Mapping[str, object]) -> str:
         faithful = isinstance(state, dict) and json.loads(text) == state
     except (TypeError, ValueError):
         faithful, text = False, ""
-    # What JSON would silently turn into something else (tuples, keys that are numbers) is refused, not changed.
+    # Values that JSON would silently change (tuples to lists, keys that are numbers to texts) are refused.
     if not faithful:
         raise Invalid("state_malformed", "A state is a JSON object: text keys, lists, texts, numbers, booleans, null.")
     return text
 
 
 def require_permission(permission: Permission) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a function, asynchronous or not, that only somebody may call who holds a permission.
+    """Decorates a function, asynchronous or not, so that its caller's `user` must hold a permission.
 
     Args:
-        permission: What the call takes. It is asked of the function's argument `user`.
+        permission: The permission, required of the function's argument `user`.
 
     Returns:
-        The decorator. The decorated function raises `Forbidden` (`permission_denied`) before its body begins, also
-        when `user` is nobody.
+        The decorator. The decorated function raises `Forbidden` (`permission_denied`) before its body runs, also where
+        `user` is not a `UserContext`.
 
     Raises:
         TypeError: While decorating, when the function has no parameter `user`.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        # Checked while decorating, so that the mistake shows at import and not at the first call.
         parameters = signature(function)
         if "user" not in parameters.parameters:
             raise TypeError("A function that requires a permission has a parameter named user.")

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do now: the one place where a user's rights are put together."""
+"""Principals: authenticated users with current roles and permissions; the only place where these are computed."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -17,23 +17,23 @@ from taskforce.core.interfaces.store import Platform, Records, Store
 REFRESH_AFTER = timedelta(minutes=5)
 
 Admit = Callable[[Records, Principal], Awaitable[None]]
-"""What else is asked of somebody in the transaction that reads their rights; it may write nothing but counts."""
+"""A further check of a principal in the transaction that loads it; it may write rate counts only."""
 
 
 async def admit_all(records: Records, principal: Principal) -> None:
-    """Asks nothing else."""
+    """Admits every principal."""
     del records, principal
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks, and with which request.
+    """The caller of a use case.
 
     Attributes:
-        principal: Who, with the rights of now.
-        rules: What the deployment says about rights.
-        request_id: The HTTP request, for the audit log.
-        now: The time, UTC.
+        principal: The user, with current rights.
+        rules: The deployment's access rules.
+        request_id: The id of the HTTP request, for the audit log.
+        now: The time of the request, UTC.
     """
 
     principal: Principal
@@ -42,12 +42,12 @@ class Actor:
     now: datetime
 
     def event(self, action: str, resource_type: str, resource_id: str, **details: object) -> AuditEvent:
-        """Makes the audit event of something that the actor was allowed to do.
+        """Builds the audit event of an allowed action of the actor.
 
         Args:
-            action: What was done, for example `user.create`.
-            resource_type: To what kind of thing.
-            resource_id: To which one.
+            action: The action, for example `user.create`.
+            resource_type: The type of the resource.
+            resource_id: The id of the resource.
             **details: Further facts, for example `before` and `after`.
         """
         return AuditEvent(
@@ -64,32 +64,32 @@ class Actor:
 
     @property
     def runs_platform(self) -> bool:
-        """Whether this is the platform's operator."""
+        """Whether the actor is the platform's operator."""
         return self.principal.runs_platform(self.rules)
 
 
 async def resolve_principal(
     store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, admit: Admit = admit_all
 ) -> Principal:
-    """Finds the user whom a token names, or makes the row at first sight, and keeps the claims last seen.
+    """Loads the principal of a verified token; creates the user at their first sign-in and stores the latest claims.
 
     Args:
-        store: The door to the tenant's data.
-        platform: The door that registers a tenant at first sight, where that is allowed.
-        claimed: What the verified token says.
-        rules: What the deployment says about rights.
-        now: The time.
-        admit: What else is asked.
+        store: The tenants' data.
+        platform: The registry of tenants, which creates a tenant at first sight where that is allowed.
+        claimed: The claims of the verified token.
+        rules: The deployment's access rules.
+        now: The time, UTC.
+        admit: A further check.
 
     Returns:
-        The user with the rights of now, those of claimed roles cut to what this token claims.
+        The user with current rights, the claimed roles among them cut to those of this token.
 
     Raises:
         Forbidden: `user_deactivated`, `tenant_disabled`, `service_account`, `tenant_deleted`, or `tenant_unknown`
-            where tenants are made by hand; or as `admit`.
+            where tenants are not created at first sight; or as `admit`.
         Limited: As `admit`.
     """
-    # Nearly always nothing is written but counts, so the commit need not wait for the disk.
+    # Nearly always only rate counts are written, so the commit need not wait for the disk.
     async with store.counting(claimed.tenant_id) as records:
         tenant, known = await records.users.principal(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
@@ -105,9 +105,9 @@ async def resolve_principal(
         await platform.register_tenant(claimed.tenant_id, now)
     else:
         tenant.require_active()
-    # Read anew under a lock: what an administrator has changed in between, a deactivation above all, must stay.
+    # Read again under a lock: a concurrent change by an administrator, such as a deactivation, must not be overwritten.
     async with store.tenant(claimed.tenant_id) as records:
-        # Of two who see the user for the first time, an administrator among them, the second finds the first's row.
+        # Two requests, or an administrator, may create the user at once: the second one finds the row of the first.
         await records.users.add(UserRecord.first_seen(claimed, now), now)
         locked = await records.users.locked(claimed.user_id)
         user = _seen(locked, claimed, now)
@@ -120,7 +120,7 @@ async def resolve_principal(
             refused = error
         else:
             return who
-    # Only here: what was seen of the claims is kept, whatever they are worth.
+    # Raised after the commit: the latest claims are stored also for a user who is refused.
     raise refused
 
 
@@ -132,21 +132,22 @@ async def recognise_key(
     admit: Admit = admit_all,
     met: Callable[[ApiKey], None] = lambda _: None,
 ) -> tuple[Principal, ApiKey]:
-    """Finds whom an API key speaks for; what it allows is cut to what its user may do now.
+    """Loads the principal of an API key: its user, with the key's roles cut to the user's current rights.
 
     Args:
-        platform: The door that finds a key before its tenant is known.
+        platform: The registry that finds a key before its tenant is known.
         plaintext: The key as it was sent.
-        rules: What the deployment says about rights.
-        now: The time.
-        admit: What else is asked.
-        met: Hears whose key it is, before anything else is asked of its user.
+        rules: The deployment's access rules.
+        now: The time, UTC.
+        admit: A further check.
+        met: Called with the key before its user is checked, so that refusals can be audited under its tenant.
 
     Raises:
-        Unauthenticated: `api_key_invalid`: never issued, expired or revoked.
+        Unauthenticated: `api_key_invalid`: unknown, expired or revoked.
         Forbidden: `user_deactivated` or `tenant_disabled`; or as `admit`.
         Limited: As `admit`.
     """
+    # Saves the database a look-up for texts that cannot be keys.
     if not looks_like_key(plaintext):
         raise _no_key()
     async with platform.of_key(key_hash(plaintext)) as found:
@@ -155,6 +156,7 @@ async def recognise_key(
         key, records = found
         met(key)
         who = await _speaking(records, key, rules, now)
+        # Not at every request, each of which would wait for the lock of the key's row.
         if key.worth_noting_use(now):
             await records.keys.used(key.key_id, now)
         await admit(records, who)
@@ -162,16 +164,16 @@ async def recognise_key(
 
 
 async def refresh_principal(store: Store, was: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """Reads anew what somebody may do who was recognised a while ago, by the same credential.
+    """Loads a principal again with current rights and the same credential.
 
     Args:
-        store: The door to the tenant's data.
-        was: How they stood then.
-        rules: What the deployment says about rights.
-        now: The time.
+        store: The tenants' data.
+        was: The principal as it was loaded before.
+        rules: The deployment's access rules.
+        now: The time, UTC.
 
     Raises:
-        Unauthenticated: `api_key_invalid`: the key has been revoked, or is expired.
+        Unauthenticated: `api_key_invalid`: the key is revoked or expired.
         Forbidden: `user_deactivated` or `tenant_disabled`.
     """
     async with store.tenant(was.tenant.tenant_id) as records:
@@ -193,10 +195,19 @@ async def load_principal_for_key(
     claims: frozenset[str] | None = None,
     under_way: bool = False,
 ) -> Principal:
-    """As `load_principal`, cut to the API key or token by which something was asked for; for what acts long after.
+    """Loads a principal cut to the API key or token of an earlier request, for effects that happen long after it.
+
+    Args:
+        records: The tenant's records.
+        user_id: The user.
+        key_id: The id of the API key of the request; None for a token.
+        rules: The deployment's access rules.
+        now: The time, UTC.
+        claims: As in `load_principal`.
+        under_way: As in `load_principal`.
 
     Raises:
-        Forbidden: As `load_principal`; `api_key_ended`: the key has been revoked, or is expired.
+        Forbidden: As `load_principal`; `api_key_ended`: the key is revoked or expired.
     """
     if key_id is None:
         return await load_principal(records, user_id, rules, now, claims=claims, under_way=under_way)
@@ -209,7 +220,7 @@ async def load_principal_for_key(
 async def _speaking(
     records: Records, key: ApiKey, rules: AccessRules, now: datetime, *, under_way: bool = False
 ) -> Principal:
-    """A key's user, cut to the key."""
+    """Loads the user of a key, cut to the key's roles."""
     of_user = await load_principal(records, key.user_id, rules, now, under_way=under_way)
     known = await known_roles(records, key.roles, rules)
     roles = key.effective_roles(now, of_user.roles, user_active=True)
@@ -226,18 +237,18 @@ async def load_principal(
     claims: frozenset[str] | None = None,
     under_way: bool = False,
 ) -> Principal:
-    """Reads a user's rights anew, at the moment of an effect.
+    """Loads a user's principal with current rights.
 
     Args:
         records: The tenant's records.
-        user_id: On whose behalf something is about to happen.
-        rules: What the deployment says about rights.
-        now: The time.
-        claims: The roles that the token claims by which it was asked for; None where that was no token.
-        under_way: The effect is one of a run that has begun, which a tenant that is being deleted may let go on.
+        user_id: The user.
+        rules: The deployment's access rules.
+        now: The time, UTC.
+        claims: The roles that the token of the request claims; None for other credentials.
+        under_way: Whether it is for a run that has begun, which may go on while its tenant is being deleted.
 
     Raises:
-        Forbidden: `user_deactivated` when the user is gone or deactivated, `tenant_disabled`.
+        Forbidden: `user_deactivated`, also where the user does not exist; `tenant_disabled`.
     """
     tenant, user = await records.users.principal(user_id)
     if tenant is None or user is None:
@@ -250,12 +261,12 @@ async def load_principal(
 
 
 async def without_temporary_roles(records: Records, who: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """Returns somebody without what they were lent: the one rule for whatever outlasts a loan, whoever it is for.
+    """Returns a principal without the rights of temporary roles, to judge everything that outlasts them.
 
     Args:
         records: The tenant's records.
-        who: Who acts, with the rights of now.
-        rules: What the deployment says about rights.
+        who: The principal, with current rights.
+        rules: The deployment's access rules.
         now: The time, UTC.
     """
     if who.lasting or not who.user.lent_now(now):
@@ -268,7 +279,7 @@ async def without_temporary_roles(records: Records, who: Principal, rules: Acces
 
 
 async def cut_to_lasting(store: Store, who: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """As `without_temporary_roles`, outside a transaction; of somebody who was lent nothing nothing is read."""
+    """As `without_temporary_roles`, outside a transaction; opens one only for a user with temporary roles."""
     if not who.user.lent_now(now):
         return replace(who, lasting=True)
     async with store.reading(who.tenant.tenant_id) as records:
@@ -276,11 +287,11 @@ async def cut_to_lasting(store: Store, who: Principal, rules: AccessRules, now: 
 
 
 async def load_lasting_principal(records: Records, actor: Actor) -> Principal:
-    """Reads anew what whoever acts may do for good, cut to what their credential was cut to.
+    """Loads the actor's principal with current lasting rights, cut to those of their credential.
 
     Args:
         records: The tenant's records.
-        actor: Who acts.
+        actor: The caller.
 
     Raises:
         Forbidden: As `load_principal`.
@@ -292,7 +303,7 @@ async def load_lasting_principal(records: Records, actor: Actor) -> Principal:
 
 
 async def known_roles(records: Records, names: Collection[str], rules: AccessRules) -> Mapping[str, Role]:
-    """The roles that exist for a tenant; its own are read only where one of the names may be among them."""
+    """Returns the roles that exist for a tenant; its own are read only where one of the names may be among them."""
     if not any(name.startswith(CUSTOM_PREFIX) and name not in rules.roles for name in names):
         return rules.roles
     own = {role.role_id: role for role in await records.roles.all()}
@@ -315,7 +326,8 @@ async def _standing(
     permissions = permissions_of(whole, known)
     if claims is None or user.fresh_claims(now, rules.claims_age) <= claims:
         return Principal(user, tenant, whole, permissions, whole, claims=claims)
-    # By rights and not by names: whoever claims `viewer` here and `admin` there is at least a viewer in both.
+    # Cut by permissions, not by role names: with `admin` in one token and `viewer` in another, the user's roles have no
+    # `viewer` to intersect with, and yet the second token must give a viewer's permissions.
     said = _or_default(user.own_roles(now) | claims, known, rules)
     held = permissions & permissions_of(said, known)
     return Principal(user, tenant, whole & said, held, whole, claims=claims, is_narrowed=True)
@@ -330,7 +342,7 @@ def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRec
     if known is not None and known.kind == "service":
         raise Forbidden("service_account", "A service account signs in by its API keys, not by tokens.")
     fresh = known is not None and known.claims_seen_at is not None and now - known.claims_seen_at < REFRESH_AFTER
-    # Attributes too, for rules of a policy go by them.
+    # Attributes too, for policy rules use them as conditions.
     if known is not None and fresh and (known.claimed_roles, known.attributes) == (claimed.roles, claimed.attributes):
         return known
     return UserRecord.first_seen(claimed, now) if known is None else known.seen(claimed, now)

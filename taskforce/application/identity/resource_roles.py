@@ -1,4 +1,4 @@
-"""The roles that users hold on one resource: given, taken back, listed. The rules are those of people."""
+"""Roles on single resources: granted, withdrawn and listed, under the same rules as roles of users."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ LONGEST_RESOURCE_ID = 255
 
 
 async def list_grants(store: Store, actor: Actor, user_id: str) -> Sequence[ResourceGrant]:
-    """The roles that a user holds on single resources.
+    """Lists the roles that a user holds on single resources, without expired ones.
 
     Raises:
         Missing: `user_not_found`.
@@ -27,7 +27,7 @@ async def list_grants(store: Store, actor: Actor, user_id: str) -> Sequence[Reso
 
 
 async def grant_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
-    """Gives a user a role on one resource.
+    """Grants a user a role on one resource.
 
     Raises:
         Missing: `user_not_found`.
@@ -39,7 +39,8 @@ async def grant_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         dealing = await lock_users(records, actor, grant.user_id, (grant.role_id,))
         dealing.check_not_higher()
-        # On one resource a role gives its permissions, and its name decides nothing.
+        # Its permissions are compared, but the actor need not hold the role: approvers are found by roles of users, so
+        # on one resource the name of a role gives nothing.
         dealing.check_no_wider(grant.role_id)
         if not await records.roles.grant(grant, actor.principal.user.user_id, actor.now):
             raise Conflict("grant_exists", "The user holds this role on this resource already.")
@@ -47,7 +48,7 @@ async def grant_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
 
 
 async def withdraw_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
-    """Takes a role on one resource back.
+    """Withdraws a role on one resource.
 
     Raises:
         Missing: `user_not_found` or `grant_not_found`.
@@ -64,7 +65,7 @@ async def withdraw_role(store: Store, actor: Actor, grant: ResourceGrant) -> Non
 
 
 async def own_grants(store: Store, actor: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
-    """The roles that whoever asks holds on single resources, each with what it allows there."""
+    """Lists the actor's roles on single resources, each with the permissions that it gives there."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         grants = [one for one in await records.roles.grants(actor.principal.user.user_id) if one.holds(actor.now)]
         known = await known_roles(records, {grant.role_id for grant in grants}, actor.rules)
@@ -80,7 +81,7 @@ def _grant_event(actor: Actor, action: str, before: ResourceGrant | None, after:
 
 
 def told_grant(grant: ResourceGrant) -> dict[str, object]:
-    """A grant as the audit log tells of one."""
+    """Returns the fields of a grant for audit events."""
     told: dict[str, object] = {
         "role": grant.role_id,
         "resource_type": grant.resource_type.value,
@@ -90,7 +91,7 @@ def told_grant(grant: ResourceGrant) -> dict[str, object]:
 
 
 def check_resource_id(value: str) -> None:
-    """Lets only a text pass that can be a resource's id.
+    """Requires that a text can be a resource's id.
 
     Raises:
         Invalid: `resource_id_invalid`.

@@ -1,4 +1,4 @@
-"""Roles of a tenant's own: who may hand out rights bundles them, and never more than their own."""
+"""Custom roles of a tenant; an actor can put only permissions into them that they hold themselves."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from taskforce.core.interfaces.store import Records, Store
 
 @dataclass(frozen=True, slots=True)
 class RoleChange:
-    """What shall be different; None stays as it is."""
+    """The changed fields of a role; None leaves a field as it is."""
 
     name: str | None = None
     description: str | None = None
@@ -26,15 +26,18 @@ class RoleChange:
 
 
 async def require_current(records: Records, actor: Actor, needed: Permission) -> frozenset[Permission]:
-    """What somebody who gives rights away may do at this moment, and until the transaction ends.
+    """Requires that the actor holds a permission now, and locks their row so that it holds until the transaction ends.
 
-    Whoever takes rights from them meanwhile is waited for, or waits: what was lost is not given away any more. What
-    they were lent for a time does not count, for what they give lasts.
+    A concurrent change of the actor's rights waits for this transaction, or this one for it: rights that were withdrawn
+    are not handed on. Temporary roles do not count, for what the actor grants outlasts them.
 
     Args:
         records: The tenant's records.
-        actor: Who gives; what a key was cut to stays cut.
-        needed: The permission that the act takes.
+        actor: The caller, cut to their credential.
+        needed: The permission.
+
+    Returns:
+        The actor's lasting permissions.
 
     Raises:
         Forbidden: `permission_denied` or `user_deactivated`.
@@ -47,12 +50,12 @@ async def require_current(records: Records, actor: Actor, needed: Permission) ->
 
 
 async def list_roles(store: Store, actor: Actor, after: str | None, most: int) -> Sequence[Role]:
-    """A page of the roles that users of the tenant can hold, by id: the system's, the profile's and the tenant's own.
+    """Lists a page of the tenant's roles by id: those of the system, of the profile, and its own.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        after: The id of the last one of the page before.
+        store: The tenants' data.
+        actor: The caller.
+        after: The id of the last role of the previous page.
         most: Roles at most.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
@@ -62,7 +65,7 @@ async def list_roles(store: Store, actor: Actor, after: str | None, most: int) -
 
 
 async def find_role(store: Store, actor: Actor, role_id: str) -> Role:
-    """One role.
+    """Finds a role.
 
     Raises:
         Missing: `role_not_found`.
@@ -75,16 +78,16 @@ async def find_role(store: Store, actor: Actor, role_id: str) -> Role:
 
 
 async def create_role(store: Store, actor: Actor, name: str, change: RoleChange) -> Role:
-    """Makes a role that allows no more than its maker may do now.
+    """Creates a role with no more permissions than the actor holds now.
 
-    A name that somebody still holds is not made anew: it would give rights to people whom nobody gave them. One that
-    tokens claim is: whom an issuer names, it gives the role. The log says how many those are.
+    The id of a deleted role that somebody still holds is refused: it would give them permissions that nobody granted.
+    An id that only tokens claim is accepted, for their issuer grants it; the audit event counts them.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who makes it.
-        name: For people; its id follows from it.
-        change: What else it is; what is left out is empty.
+        store: The tenants' data.
+        actor: The caller.
+        name: The display name, which the id is derived from.
+        change: The other fields; None is empty.
 
     Raises:
         Invalid: `role_name_invalid`, `role_description_invalid` or `metadata_malformed`.
@@ -106,7 +109,7 @@ async def create_role(store: Store, actor: Actor, name: str, change: RoleChange)
 
 
 async def update_role(store: Store, actor: Actor, role_id: str, change: RoleChange) -> Role:
-    """Changes a role of the tenant's own; whoever holds it may do what it says from their next request on.
+    """Changes a role of the tenant's own, with effect from the next request of those who hold it.
 
     Raises:
         Missing: `role_not_found`.
@@ -131,7 +134,7 @@ async def update_role(store: Store, actor: Actor, role_id: str, change: RoleChan
 
 
 async def delete_role(store: Store, actor: Actor, role_id: str) -> None:
-    """Removes a role of the tenant's own that nobody holds.
+    """Deletes a role of the tenant's own that nobody holds.
 
     Raises:
         Missing: `role_not_found`.
@@ -150,7 +153,7 @@ async def _all(records: Records, actor: Actor) -> Mapping[str, Role]:
 
 
 async def _own(records: Records, actor: Actor, role_id: str) -> Role:
-    # A role of the profile goes before one of the tenant's of the same id, here as where rights are put together.
+    # A role of the profile has precedence over the tenant's own with the same id, as in `known_roles`.
     role = actor.rules.roles.get(role_id) or await records.roles.locked(role_id)
     if role is None:
         raise missing("role")

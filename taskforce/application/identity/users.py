@@ -1,7 +1,7 @@
-"""People and service accounts: who makes, changes and deactivates whom.
+"""Administration of users: people and service accounts are created, changed and deactivated.
 
-Nobody gives away what they may not do themselves, nobody touches somebody who may do more, and nobody takes their own
-place away: so whoever is the last to manage users stays.
+An actor grants no rights that they lack, changes no user who has more rights, and neither deactivates themselves nor
+withdraws their own roles: so a tenant always keeps a user who manages users.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,15 +34,15 @@ LONGEST_EMAIL = 320
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """Somebody who shall be made.
+    """A user to be created.
 
     Attributes:
         kind: A person or a service account.
-        user_id: A person's is what the identity provider will call them (`sub`); a service account gets a new one.
-        username: For people; the id when left out.
-        email: Where known.
-        roles: Roles granted here.
-        attributes: Plain facts for policies, of service accounts only.
+        user_id: Of a person, the identity provider's `sub`; a service account gets a new id when it is None.
+        username: The display name; the id when left out.
+        email: The mail address, where known.
+        roles: The roles to grant.
+        attributes: Facts for policy conditions, of service accounts only.
     """
 
     kind: UserKind
@@ -55,9 +55,10 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What shall be different; None stays as it is. `roles` and `attributes` replace all that there are.
+    """The changed fields of a user; None leaves a field as it is.
 
-    `lent_roles` are those of the roles lent to the user that stay; there is no lending this way.
+    `roles` and `attributes` replace all that there are. `lent_roles` are the temporary roles that the user keeps; they
+    can be withdrawn this way but not granted.
     """
 
     username: str | None = None
@@ -70,15 +71,15 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True)
 class UserAdministration:
-    """Whoever acts and whom it is about, at one moment of a transaction that nobody else changes them in.
+    """The actor and the administered user, both locked for the rest of the transaction.
 
     Attributes:
-        actor: Who acts.
-        held: What they may do at this moment, without what they were lent: what they do to users lasts.
-        roles: The roles of theirs that count so.
-        subject: Whom it is about; None when there is nobody of that id.
-        grants: The roles that the subject holds on single resources.
-        known: The roles that matter here and exist.
+        actor: The caller.
+        held: The actor's lasting permissions: temporary roles do not count, for changes of users outlast them.
+        roles: The actor's lasting roles.
+        subject: The administered user; None where there is none of that id.
+        grants: The subject's roles on single resources.
+        known: The existing roles among those of the subject and of the change.
     """
 
     actor: Actor
@@ -90,11 +91,11 @@ class UserAdministration:
 
     @property
     def with_oneself(self) -> bool:
-        """Whether it is about whoever acts."""
+        """Whether the subject is the actor."""
         return self.subject is not None and self.subject.user_id == self.actor.principal.user.user_id
 
     def met(self) -> UserRecord:
-        """The subject.
+        """Returns the subject.
 
         Raises:
             Missing: `user_not_found`.
@@ -104,14 +105,14 @@ class UserAdministration:
         return self.subject
 
     def check_not_higher(self) -> None:
-        """Lets only a subject pass who may do no more than whoever acts.
+        """Requires that the subject has no permission that the actor lacks.
 
         Raises:
-            Forbidden: `user_stands_higher`; its message and `details["permissions"]` name what is missing.
+            Forbidden: `user_stands_higher`; its message and `details["permissions"]` name those that the actor lacks.
         """
         user, grants = self.met(), self.grants
         if self.with_oneself:
-            # What somebody was lent protects them from others, and not from themselves.
+            # `held` has no temporary roles: with them on the subject's side, a user could not change themselves.
             user = replace(user, lent_roles={})
             grants = [one for one in grants if one.expires_at is None]
         reach = _reach(user, grants, self.known, self.actor)
@@ -121,7 +122,7 @@ class UserAdministration:
             raise Forbidden("user_stands_higher", text, details={"permissions": lacking})
 
     def check_handing_on(self, roles: Collection[str]) -> None:
-        """Lets only roles pass that exist and allow no more than whoever acts may do, who holds them.
+        """Requires that roles exist, give no more permissions than the actor holds, and are held by the actor.
 
         Raises:
             Invalid, Forbidden: As `check_no_wider` and `check_held`.
@@ -130,39 +131,40 @@ class UserAdministration:
         check_held(roles, self.roles, self.held)
 
     def check_no_wider(self, role: str) -> None:
-        """Lets only a role pass that exists and allows no more than whoever acts may do.
+        """Requires that a role exists and gives no more permissions than the actor holds.
 
         Raises:
-            Invalid, Forbidden: As `check_no_wider`.
+            Invalid, Forbidden: As `taskforce.core.domain.identity.roles.check_no_wider`.
         """
         check_no_wider((role,), self.held, self.known)
 
 
 async def lock_users(records: Records, actor: Actor, user_id: str, roles: Collection[str] = ()) -> UserAdministration:
-    """Locks whoever acts and whom it is about, and reads anew what the first may do for good.
+    """Locks the actor and the administered user, and loads the actor's lasting rights.
 
     Args:
         records: The tenant's records.
-        actor: Who acts; what the credential was cut to stays cut.
-        user_id: Whom it is about.
-        roles: Further roles that it is about.
+        actor: The caller, cut to their credential.
+        user_id: The administered user.
+        roles: The roles that the change names.
 
     Raises:
-        Forbidden: `user_deactivated`, `tenant_disabled` or `permission_denied`, when that has come about meanwhile.
+        Forbidden: `user_deactivated`, `tenant_disabled` or `permission_denied`: the actor has lost their rights since
+            the request was authorized.
     """
     own_id = actor.principal.user.user_id
-    # In one order for all: of two who deactivate each other at once, the second waits and finds that it may no more.
+    # Locked in one order, against deadlocks: of two who deactivate each other at once, the second waits and is refused.
     locked = {one: await records.users.locked(one) for one in sorted({own_id, user_id})}
     lasting = await load_lasting_principal(records, actor)
     held = lasting.permissions
-    # Somebody whom a policy has let in never held it; what they hand on is bound by what they hold all the same.
+    # An actor admitted by a policy rule never held the permission; what they grant is limited to `held` all the same.
     if Permission.USER_MANAGE in actor.principal.permissions:
         require(held, Permission.USER_MANAGE)
     subject = locked[user_id]
     grants = () if subject is None else [one for one in await records.roles.grants(user_id) if one.holds(actor.now)]
     of_subject = () if subject is None else subject.all_roles
     names = {*roles, *of_subject, *(grant.role_id for grant in grants)}
-    # Nobody deletes one of these roles while it is being handed out.
+    # Share locks, so that none of these roles is deleted while it is being granted.
     await records.roles.shared(names)
     known = await known_roles(records, names, actor.rules)
     return UserAdministration(actor, held, lasting.roles, subject, grants, known)
@@ -171,13 +173,13 @@ async def lock_users(records: Records, actor: Actor, user_id: str, roles: Collec
 async def list_users(
     store: Store, actor: Actor, which: UserFilter, after: str | None, most: int
 ) -> Sequence[UserRecord]:
-    """A page of the tenant's users by id.
+    """Lists a page of the tenant's users by id.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who asks.
-        which: Whom to list.
-        after: The id of the last one of the page before.
+        store: The tenants' data.
+        actor: The caller.
+        which: The filter.
+        after: The id of the last user of the previous page.
         most: Users at most.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
@@ -185,7 +187,7 @@ async def list_users(
 
 
 async def find_user(store: Store, actor: Actor, user_id: str) -> UserRecord:
-    """One user.
+    """Finds a user.
 
     Raises:
         Missing: `user_not_found`.
@@ -198,7 +200,7 @@ async def find_user(store: Store, actor: Actor, user_id: str) -> UserRecord:
 
 
 async def create_user(store: Store, actor: Actor, wanted: NewUser) -> UserRecord:
-    """Makes a person, before their first token, or a service account.
+    """Creates a person, before their first sign-in, or a service account.
 
     Raises:
         Invalid: `user_id_invalid`, `user_name_invalid`, `email_invalid`, `attributes_from_claims`,
@@ -219,13 +221,13 @@ async def create_user(store: Store, actor: Actor, wanted: NewUser) -> UserRecord
 
 
 async def change_user(store: Store, actor: Actor, user_id: str, change: UserChange) -> UserRecord:
-    """Changes a user; only roles that come in are compared with what their giver may do.
+    """Changes a user; only roles that are added are compared with the actor's rights.
 
     Raises:
         Missing: `user_not_found`.
         Invalid: As `create_user`; `roles_not_lent`.
         Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `lock_users`.
-        Conflict: `not_yourself` for deactivating oneself, or taking an own role away.
+        Conflict: `not_yourself`: the actor deactivates themselves or withdraws a role of their own.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         dealing = await lock_users(records, actor, user_id, change.roles or ())
@@ -243,9 +245,9 @@ async def change_user(store: Store, actor: Actor, user_id: str, change: UserChan
 
 
 async def deactivate_user(store: Store, actor: Actor, user_id: str) -> None:
-    """Takes every right from a user; the row stays, because runs, keys and the log name it.
+    """Deactivates a user; the row stays, because runs, keys and the audit log name it.
 
-    Keys and tokens are not touched: they give what their user may do at the moment of their use, which is nothing.
+    Keys and tokens stay as they are: they give their user's rights at the time of use, which are none.
 
     Raises:
         Missing, Forbidden, Conflict: As `change_user`.
@@ -261,9 +263,10 @@ async def _note_grants(records: Records, actor: Actor, before: UserRecord | None
 def _reach(
     user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], actor: Actor
 ) -> frozenset[Permission]:
-    """What a user may do, or could again: a deactivated one once active, one with stale claims at the next token."""
+    """Returns the permissions that a user has or could regain, by activation or by the claims of a new token."""
     found: set[Permission] = set()
     rules, own = actor.rules, user.granted_roles | user.lent_now(actor.now).keys()
+    # Both, for the default role applies only without any other, and may give what the claimed roles do not.
     for roles in (own, own | user.claimed_roles):
         nothing_known = rules.default_role is not None and roles.isdisjoint(known)
         found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)
@@ -321,7 +324,7 @@ def _event(actor: Actor, action: str, before: UserRecord | None, after: UserReco
 
 
 def audit_snapshot(user: UserRecord) -> dict[str, object]:
-    """A user as the audit log tells of one."""
+    """Returns the fields of a user for audit events."""
     told: dict[str, object] = {
         "kind": user.kind,
         "username": user.username,
@@ -331,5 +334,5 @@ def audit_snapshot(user: UserRecord) -> dict[str, object]:
     }
     if user.lent_roles:
         told["lent_roles"] = {role: until.isoformat() for role, until in sorted(user.lent_roles.items())}
-    # A person's are claims of somebody else's making, and none of our changes.
+    # A person's attributes come from their tokens' claims and are not changed here.
     return {**told, "attributes": dict(user.attributes)} if user.kind == "service" else told

@@ -1,4 +1,4 @@
-"""The turn in which no tools are offered any more: the model shall answer in words with what it has."""
+"""The closing turn of a run: a model call that offers no tools, so that the reply is an answer in text."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,28 +19,31 @@ CLOSING: Mapping[StopReason, str] = {
     StopReason.MAX_STEPS: f"[You have reached the limit of steps. {_ANSWER_NOW}",
     StopReason.REPEATED_CALLS: f"[You have made the same tool calls again and again. {_ANSWER_NOW}",
 }
-"""What the model is told, by why the run ends."""
+"""The user message that asks for the answer, by the reason why the run ends."""
 NO_TOOLS = "[No tools are offered any more, and your last reply had no words. Answer in words.]"
 NO_ANSWER: Mapping[StopReason, str] = {
     StopReason.MAX_STEPS: "[The steps of this run are used up, and the model has given no answer.]",
     StopReason.REPEATED_CALLS: "[The model repeated itself until the run was ended, and has given no answer.]",
 }
-"""What stands for an answer where the model gives none."""
+"""The answer that is stored where the model gives none, by the reason why the run ends."""
 
 
 async def answer_in_words(
     model: ChatModel, request: ModelRequest, on_text: Callable[[str], None], reason: StopReason
 ) -> ModelReply:
-    """Asks for an answer, once more where a reply has tool calls only; never returns one without words.
+    """Requests an answer in text, a second time if the first reply has no text; the result always has some.
 
     Args:
-        model: The door to the models.
-        request: What to ask; it offers no tools.
-        on_text: Called with each piece of text.
+        model: The client of the language models.
+        request: The request; it offers no tools.
+        on_text: Called with each piece of text as it is streamed.
         reason: Why the run ends.
 
+    Returns:
+        The reply with text; its `calls` are the model calls of both requests, for the usage records.
+
     Raises:
-        ModelFailure: As `ChatModel.complete`, of the first request.
+        ModelFailure: As `ChatModel.complete`, of the first request only.
         ModelInterrupted: The caller was cancelled meanwhile.
     """
     first = await model.complete(request, on_text)
@@ -50,6 +53,7 @@ async def answer_in_words(
     try:
         second = await model.complete(more, on_text)
     except ModelFailure as failure:
+        # The first reply is paid for, and the run ends here in any case: a placeholder is better than a failed run.
         return replace(first, text=NO_ANSWER[reason], calls=(*_unusable(first.calls), *failure.calls))
     except ModelInterrupted as gone:
         raise ModelInterrupted((*_unusable(first.calls), *gone.calls)) from None
@@ -61,4 +65,5 @@ async def answer_in_words(
 
 
 def _unusable(calls: tuple[ModelCall, ...]) -> tuple[ModelCall, ...]:
+    # Marked as failed, so that usage reports count their tokens but no useful reply.
     return tuple(replace(call, failed=call.failed or "model_reply_invalid") for call in calls)

@@ -1,4 +1,4 @@
-"""What people do to a run that is under way: words, and marks of who paused, resumed or cancelled it."""
+"""Control of open runs by people: messages, pause, resume and cancellation, each with its audit event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,18 +23,18 @@ from taskforce.core.interfaces.workflows import RunWorkflows
 
 AT_A_TIME = 20
 MOST_AT_ONCE = 500
-"""Runs that a caller waits for; the others are asked within seconds."""
+"""Runs that one call of `cancel_all` cancels; a sweeper cancels the others within seconds."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ControlPorts:
-    """What reaching a run that is under way needs.
+    """Dependencies of the use cases in this module.
 
     Attributes:
         store: The tenants' data.
-        workflows: The workflows of runs.
+        workflows: The client of the run workflows.
         lifecycle: Ends the rows of runs that have no workflow.
     """
 
@@ -45,18 +45,17 @@ class ControlPorts:
 
 @dataclass(frozen=True, slots=True)
 class Saying:
-    """A word for a run.
+    """A person's message to a run.
 
     Attributes:
-        author_id: Who says it.
-        text: What.
-        key: The caller's idempotency key, if any.
-        request_id: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one.
-        held: What the credential that spoke allows.
-        is_narrowed: Whether it was a token that claims less than another of its user's.
-        question: The id of the question that it answers; None leaves it to the order, the question that has waited
-            longest first.
+        author_id: The id of the user who sends it.
+        text: Its text.
+        key: The idempotency key of the HTTP request, if any.
+        request_id: The id of the HTTP request, for the audit log.
+        key_id: The id of the API key that authenticated the request; None for a token.
+        held: The permissions of the credential.
+        is_narrowed: Whether the credential is a token that claims fewer roles than another of the same user.
+        question: The id of the question that it answers; None answers the oldest open question, if there is one.
     """
 
     author_id: str
@@ -71,12 +70,12 @@ class Saying:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A word that is kept.
+    """A message that is stored.
 
     Attributes:
-        word_id: Its id.
-        replayed: An earlier request with the same key said it.
-        tell: The run must still be told.
+        word_id: The id of the message.
+        replayed: Whether an earlier request with the same idempotency key stored it.
+        tell: Whether the run's workflow must still be signalled.
         question: The id of the question that it answers, if it answers one.
     """
 
@@ -87,14 +86,21 @@ class Said:
 
 
 async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> Said:
-    """Keeps a word until the model hears it; telling the run comes after the commit.
+    """Stores a message for a run's next model step; the caller signals the workflow after the commit.
 
-    Words steer a run, which acts with its owner's rights, so they are its owner's alone: else an approver could have
-    another's run ask for what he then approves himself. For the same reason an API key of the owner's, or a token that
-    claims less than another, speaks only to runs that may do no more than it may.
+    Messages steer a run, which acts with its owner's rights, so only its owner may send them: otherwise an approver
+    could have another user's run request what they then approve themselves. For the same reason another API key of the
+    owner, or a token that claims fewer roles, may send messages only to runs that have no more permissions than it has.
 
-    Only what is said while a question is open may answer it. Questions open and close under the lock of the run's row,
-    so that of two who speak at once the first answers the first question and the second the next.
+    A message may answer only a question that is open when it is stored. Questions open and close under the lock of the
+    run's row, so that of two concurrent messages the first answers the first question and the second the next.
+
+    Args:
+        store: The tenants' data.
+        run: The run.
+        saying: The message.
+        rules: The deployment's access rules.
+        now: The time, UTC.
 
     Raises:
         Missing: `run_not_found`: it was erased meanwhile; `question_not_found`.
@@ -109,10 +115,11 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         by_another_key = saying.key_id is not None and saying.key_id != run.brief.key_id
         if by_another_key or saying.is_narrowed:
             await _require_as_much(records, run, saying, rules, now)
+        # Before the run is required to be open: a repeated request gets its first answer also after the run's end.
         earlier = await _earlier(records, run, saying, word_id, now)
         if earlier is not None:
             return earlier
-        # The run ends only if it has heard all words, which its last reply looks up under the same lock.
+        # A run ends only if its model has seen all messages; its last reply counts them under the same lock.
         current = await records.runs.locked(run_id)
         if current is None:
             raise missing("run")
@@ -131,12 +138,13 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
             request_id=saying.request_id,
             key_id=saying.key_id,
         )
+        # As content, which the deployment may keep out of the audit log.
         await records.audit.append(replace(told, content={"text": saying.text, **named}))
     return Said(word_id, question=question)
 
 
 async def _answered(records: Records, run: Run, named: str | None) -> str | None:
-    """The question that a message answers: the one that it names, else the first that nobody has answered."""
+    """Finds the question that a message answers: the one that it names, else the first without an answer."""
     put = [question.question_id for question in run.questions]
     if named is None and not put:
         return None
@@ -151,6 +159,7 @@ async def _answered(records: Records, run: Run, named: str | None) -> str | None
 
 
 async def _was_put(records: Records, run: Run, named: str) -> bool:
+    # Closed questions leave the run's row; the transcript tells them from ids that never existed.
     place = call_of(named)
     observed = None if place is None else await records.transcripts.entry(run.brief.run_id, *place)
     return observed is not None and observed.tool == ASKING_TOOL
@@ -158,6 +167,7 @@ async def _was_put(records: Records, run: Run, named: str) -> bool:
 
 async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
     brief = run.brief
+    # The rights that the run has now, not those it was started with: its next step is authorized by these.
     acts = await load_principal_for_key(records, brief.user_id, brief.key_id, rules, now, claims=brief.claimed_roles)
     lacking = sorted(one.value for one in acts.permissions - saying.held)
     if lacking:
@@ -167,14 +177,14 @@ async def _require_as_much(records: Records, run: Run, saying: Saying, rules: Ac
 
 
 async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
-    """What an earlier request with the key said, if there was one."""
+    """Finds the message that an earlier request with the same idempotency key stored; None where there was none."""
     run_id = run.brief.run_id
     body = {"text": saying.text} | ({} if saying.question is None else {"question_id": saying.question})
     keyed = IdempotentCall(saying.author_id, f"messages:{run_id}", saying.key, body)
     first = await claim(records, keyed, {"word_id": word_id}, now)
     if first is None:
         return None
-    # The first request may have died between its commit and the signal.
+    # The first request may have died between its commit and the signal, so a repeated one may have to signal.
     heard = await records.transcripts.heard(run_id, saying.author_id, saying.text)
     word = str(first["word_id"])
     question = next((one for one, answer in (await records.words.answers(run_id)).items() if answer == word), None)
@@ -182,13 +192,13 @@ async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now
 
 
 async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
-    """Audits that somebody is about to steer a run.
+    """Records the audit event of a control action, before the action is sent to the workflow.
 
     Args:
         store: The tenants' data.
-        actor: Who.
+        actor: The user who acts.
         run: The run.
-        action: For example `run.cancel`.
+        action: The audit action, for example `run.cancel`.
 
     Raises:
         Conflict: `run_finished`.
@@ -199,12 +209,17 @@ async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
 
 
 async def steer(ports: ControlPorts, run: Run, act: Callable[[], Awaitable[None]]) -> None:
-    """Reaches the run's workflow, starting it first if that has not happened yet.
+    """Calls the run's workflow, starting it first if that has not happened yet.
+
+    Args:
+        ports: The dependencies.
+        run: The run.
+        act: The call; made again after the workflow was started.
 
     Raises:
         Conflict: `run_finished`: it ended meanwhile.
         Unavailable: Temporal does not answer.
-        Missing: `run_not_found`: its workflow was ended from outside; only `cancel` makes sense then.
+        Missing: `run_not_found`: its workflow was terminated from outside; only `cancel` has an effect then.
     """
 
     async def begin() -> None:
@@ -219,10 +234,10 @@ async def signal(ports: ControlPorts, run: Run, name: str, *arguments: str) -> N
     """Sends a signal to a run.
 
     Args:
-        ports: What it needs.
+        ports: The dependencies.
         run: The run.
-        name: `pause`, `resume` or `add_word`.
-        *arguments: What goes with it.
+        name: The signal: `pause`, `resume` or `add_word`.
+        *arguments: The signal's arguments.
 
     Raises:
         DomainError: As `steer`.
@@ -232,7 +247,7 @@ async def signal(ports: ControlPorts, run: Run, name: str, *arguments: str) -> N
 
 
 async def cancel(ports: ControlPorts, run: Run) -> None:
-    """Asks a run to end. One whose workflow was ended from outside is ended here, for nobody else is left to do it.
+    """Requests the cancellation of a run; if its workflow was terminated from outside, ends its row here.
 
     Raises:
         Conflict: `run_finished`.
@@ -242,14 +257,21 @@ async def cancel(ports: ControlPorts, run: Run) -> None:
     try:
         await steer(ports, run, lambda: ports.workflows.cancel(tenant_id, run_id))
     except Missing:
+        # No workflow is left that would close the row.
         await ports.lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
 
 
 async def cancel_all(ports: ControlPorts, tenant_id: str, run_ids: Sequence[str]) -> int:
-    """Asks runs to end that are noted to be cancelled; one that has ended meanwhile needs nothing more.
+    """Requests the cancellation of runs whose rows are marked for it, at most `MOST_AT_ONCE` of them.
+
+    Args:
+        ports: The dependencies.
+        tenant_id: The tenant.
+        run_ids: The runs; those that have ended meanwhile are skipped.
 
     Returns:
-        How many were asked. The others, where Temporal does not answer or there are too many, a sweeper asks.
+        How many were requested. A sweeper requests the others: those beyond the limit, and all while Temporal does not
+        answer.
     """
     room = asyncio.Semaphore(AT_A_TIME)
 

@@ -1,4 +1,4 @@
-"""What was said before a step of a run, as far as the model is shown it."""
+"""The window of a run's conversation that the model is sent in a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ EXCHANGES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was said up to and with the step `through`.
+    """The entries of a conversation up to and including the step `through`.
 
     Attributes:
         earlier: Earlier exchanges of the session, oldest first.
@@ -28,23 +28,23 @@ class Window:
     through: int
 
     def size(self) -> int:
-        """Characters, about."""
+        """Returns the approximate size in characters."""
         return sum(one.size() for one in self.entries) + sum(len(e.mission) + len(e.answer) for e in self.earlier)
 
     def reply(self, step: int) -> Entry | None:
-        """The reply of a step, from an attempt that died after it was stored."""
+        """Returns the stored reply of a step, left by an attempt that died afterwards; None where there is none."""
         return next((one for one in reversed(self.entries) if (one.step, one.call) == (step, 0)), None)
 
     def before(self, step: int) -> tuple[Entry, ...]:
-        """The entries of earlier steps, which never change."""
+        """Returns the entries of earlier steps, which never change."""
         return tuple(entry for entry in self.entries if entry.step < step)
 
 
 class ConversationWindows:
-    """Reads what is new: entries of earlier steps never change, and a run keeps the exchanges it began with.
+    """Cache of windows; reads only new entries, for those of earlier steps and the earlier exchanges never change.
 
     Args:
-        conversations: What was just said in this process.
+        conversations: The steps that this process has just stored.
     """
 
     def __init__(self, conversations: Conversations) -> None:
@@ -52,12 +52,12 @@ class ConversationWindows:
         self._kept: BoundedCache[tuple[str, str], Window] = BoundedCache()
 
     async def read(self, records: Records, brief: RunSpec, step: int, attempt: int) -> Window:
-        """What was said before a step, and in it by an attempt that died.
+        """Reads the window of a step, with the entries that a dead attempt of this step has stored.
 
         Args:
             records: The tenant's records.
-            brief: What the run is about.
-            step: The step.
+            brief: The run's specification.
+            step: The step, from 1.
             attempt: The number of the attempt, from 1.
         """
         key = (brief.tenant_id, brief.run_id)
@@ -68,20 +68,22 @@ class ConversationWindows:
         if new is None:
             new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
         window = Window(past.earlier, _shown([*past.entries, *new]), step)
+        # Without the step itself: its entries may still grow when an attempt dies.
         kept = Window(past.earlier, window.before(step), step - 1)
         self._kept.keep(key, kept, kept.size())
         return window
 
     def _just_said(self, past: Window | None, run: tuple[str, str], step: int, attempt: int) -> Sequence[Entry] | None:
-        """All of the step before, if this process has said it; a step that was begun before is read from the table."""
+        """Returns the whole previous step if this process stored it; None, to read the table, also for a retry."""
         if past is None or past.through != step - 2 or attempt > 1:
             return None
         return self._conversations.whole(*run, step - 1)
 
 
 def _shown(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The mission, and the latest whole steps as far as they may be shown."""
+    """Returns the mission and the latest whole steps, at most `ENTRIES_SHOWN` entries of the latter."""
     if len(entries) <= ENTRIES_SHOWN:
         return tuple(entries)
+    # Whole steps: providers refuse a conversation with a tool call without its result, or the other way round.
     first = entries[-ENTRIES_SHOWN].step
     return tuple(entry for entry in entries if entry.step == 0 or entry.step >= first)

@@ -1,4 +1,4 @@
-"""Creating a run: what is committed before its workflow is started."""
+"""Creation of a run: its row, mission, first milestone and audit event, committed before its workflow is started."""
 
 import json
 import re
@@ -26,23 +26,23 @@ _SESSION = re.compile(r"session-[A-Za-z0-9._-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run as it shall be committed, its agent chosen.
+    """A run to be created, with its agent resolved.
 
     Attributes:
         tenant_id: The caller's tenant.
         user_id: The caller.
-        mission: What shall be done.
-        agent: The agent, resolved and pinned.
+        mission: The text of the mission.
+        agent: The agent, resolved and pinned to its version.
         profile: The profile that it came from.
-        limits: What the run may use.
-        context: Facts that go along.
-        session_id: A session to go on with, or None for a new one.
-        idempotency_key: The caller's key, if any.
-        body: The body as it was sent, to tell a repeated request from another one.
-        request_id: The HTTP request, for the audit log.
-        key_id: The API key that spoke, if it was one.
+        limits: The limits of the run.
+        context: Facts for the model, as JSON.
+        session_id: The session to continue, or None for a new one.
+        idempotency_key: The idempotency key of the HTTP request, if any.
+        body: The body of the request, to tell a repeated request from another one.
+        request_id: The id of the HTTP request, for the audit log.
+        key_id: The id of the API key that authenticated the request; None for a token.
         most_sessions: Runs of the tenant that may be open at a time, each in a session; None is no limit.
-        claimed_roles: The roles that the token claims which asks; None when a key does.
+        claimed_roles: The roles that the caller's token claims; None for an API key.
     """
 
     tenant_id: str
@@ -63,13 +63,13 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRun:
-    """A run that is committed; `replayed` tells that an earlier request with the same key asked for it.
+    """A run that is committed.
 
     Attributes:
         run_id: The run.
         session_id: Its session.
-        replayed: Nothing is to be started.
-        brief: What is to be started, unless replayed.
+        replayed: Whether an earlier request with the same idempotency key created it; nothing is to be started then.
+        brief: The run's specification, to start its workflow with; None for a replayed request.
     """
 
     run_id: str
@@ -79,21 +79,28 @@ class AcceptedRun:
 
 
 async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRun:
-    """Commits the run's row, its mission and its first milestone; starting the workflow comes after.
+    """Commits a run with its mission, first milestone and audit event; the caller starts the workflow afterwards.
+
+    Args:
+        store: The tenants' data.
+        mission: The run to be created.
+        now: The time, UTC.
 
     Raises:
-        Missing: `session_not_found`.
+        Missing: `session_not_found`: it is malformed, of another tenant or of another user.
         Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
             `context_malformed`.
         Limited: `too_many_sessions`.
         Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
     """
     _require_session_name(mission)
+    # Before `json.dumps`, which would recurse into a document of any depth.
     check_document(mission.context, "context")
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
     async with store.tenant(mission.tenant_id) as records:
         brief = _brief(mission, now)
+        # Before the limits: a repeated request must not be refused because its own first run counts.
         earlier = await _claim(records, mission, brief, now)
         if earlier is not None:
             return earlier
@@ -101,7 +108,7 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
         await _require_room(records, mission)
         await records.runs.add(brief)
         if mission.session_id is not None:
-            # Only now: of two who begin the same session at once, the second has waited for the first's commit.
+            # After the insert: of two callers who open one session at once, the second has waited for the first commit.
             await _require_session(records, mission)
         text = mission_text(brief.mission, brief.context)
         mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)
@@ -112,7 +119,7 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
 
 
 async def _require_room(records: Records, mission: NewRun) -> None:
-    # Each open run counts, whichever session it is in: one session must not be the way around the limit.
+    # Every open run counts, whichever session it is in; otherwise many runs in one session would evade the limit.
     most = mission.most_sessions
     if most is not None and await records.runs.open_runs() >= most:
         text = f"Your tenant may have {most} sessions with an open run at a time. Wait until a run has ended."
@@ -151,6 +158,7 @@ def _require_session_name(mission: NewRun) -> None:
 async def _require_session(records: Records, mission: NewRun) -> None:
     owner = await records.runs.session_owner(str(mission.session_id))
     if owner is not None and owner != mission.user_id:
+        # Not `Forbidden`: whether another user has a session of this id is not for the caller to know.
         raise missing("session")
 
 

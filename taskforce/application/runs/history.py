@@ -1,4 +1,4 @@
-"""A run as people read it: its steps, its plan, its results."""
+"""Read model of a run: its steps, plan, results, files and milestones."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,13 @@ WHOLE = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class CallSeen:
-    """A tool call and, once it is finished, its observation."""
+    """A tool call and, once it is finished, its observation.
+
+    Attributes:
+        number: Its number within the step, from 1.
+        asked: The call as the model requested it.
+        observed: The observation; None while the call is not finished.
+    """
 
     number: int
     asked: RequestedCall
@@ -35,19 +41,19 @@ class CallSeen:
 
 @dataclass(frozen=True, slots=True)
 class StepSeen:
-    """One step.
+    """A step of a run.
 
     Attributes:
         step: Its number, from 1.
-        thought: The model's words.
+        thought: The text of the model's reply.
         calls: The tool calls, in order.
-        words: What people said before it.
-        duration_ms: Milliseconds of the model's reply and of the longest tool call.
-        usage: What the model used, all attempts together.
-        todo: The plan as it was written in this step, if it was.
-        at: When the model had replied.
-        thought_cut: Whether the model's words are more than `thought`.
-        dropped: Tool calls that were asked for beyond the bound, and are not kept.
+        words: The messages of people that the model received in this step.
+        duration_ms: Milliseconds of the model call and of the longest tool call.
+        usage: Tokens and cost of the model calls, all attempts together.
+        todo: The plan, if this step wrote one.
+        at: The time of the model's reply, UTC.
+        thought_cut: Whether `thought` is only the beginning of the reply's text.
+        dropped: Tool calls beyond the limit of a reply, which are not stored.
     """
 
     step: int
@@ -63,19 +69,19 @@ class StepSeen:
 
 
 async def list_runs(store: Store, actor: Actor, which: RunFilter, page: Page) -> Sequence[Run]:
-    """Lists the runs of the actor's tenant, newest first."""
+    """Lists a page of the runs of the actor's tenant, newest first."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.runs.page(which, page)
 
 
 async def read_steps(store: Store, run: Run, after: int, most: int) -> Sequence[StepSeen]:
-    """Reads steps in order.
+    """Reads steps of a run in order.
 
     Args:
         store: The tenants' data.
         run: The run.
-        after: The step after which to begin; 0 for the start.
-        most: How many at most.
+        after: The step before the first one; 0 for the start.
+        most: Steps at most.
     """
     run_id = run.brief.run_id
     async with store.tenant(run.brief.tenant_id) as records:
@@ -87,7 +93,7 @@ async def read_steps(store: Store, run: Run, after: int, most: int) -> Sequence[
 
 
 async def read_todo(store: Store, run: Run) -> TodoList:
-    """Reads the plan as the agent wrote it last; an empty one when it wrote none."""
+    """Reads the plan that the agent wrote last; an empty one where it wrote none."""
     run_id = run.brief.run_id
     async with store.tenant(run.brief.tenant_id) as records:
         written = await records.transcripts.last_of_tool(run_id, TODO_TOOL)
@@ -98,7 +104,7 @@ async def read_todo(store: Store, run: Run) -> TodoList:
 
 
 async def read_answer_step(store: Store, run: Run) -> int | None:
-    """The step whose result 0 is the whole answer; None where the run's row holds all of it."""
+    """Finds the step whose result 0 is the whole answer; None where the run's row holds all of it."""
     if run.answer is None or len(run.answer) <= TEXT_KEPT:
         return None
     async with store.tenant(run.brief.tenant_id) as records:
@@ -107,13 +113,20 @@ async def read_answer_step(store: Store, run: Run) -> int | None:
 
 
 async def read_result(store: Store, run: Run, step: int, call: int) -> str:
-    """Reads a tool's whole result, or with call 0 all words of the step's reply.
+    """Reads the whole result of a tool call, or with call 0 the whole text of the step's reply.
+
+    Args:
+        store: The tenants' data.
+        run: The run.
+        step: The step, from 1.
+        call: The call within the step, from 1, or 0.
 
     Raises:
         Missing: `result_not_found`.
     """
     run_id = run.brief.run_id
     async with store.tenant(run.brief.tenant_id) as records:
+        # Only results that were cut are stored whole; of the others the transcript has all.
         whole = await records.results.read(run_id, step, call, 0, WHOLE)
         if whole is not None:
             return whole
@@ -133,7 +146,7 @@ async def read_file(store: Store, run: Run, path: str) -> tuple[str, bytes]:
     """Reads a file of the run's workspace.
 
     Returns:
-        Its path as the workspace has it, and what it holds.
+        Its path as stored, and its content.
 
     Raises:
         Missing: `file_not_found`.
@@ -150,10 +163,16 @@ async def read_file(store: Store, run: Run, path: str) -> tuple[str, bytes]:
 
 
 async def read_events(store: Store, run: Run, after: int, most: int) -> tuple[Sequence[Event], bool]:
-    """Reads the milestones of a run after one of them.
+    """Reads the milestones of a run after a position.
+
+    Args:
+        store: The tenants' data.
+        run: The run.
+        after: The number of the last milestone that the reader has; 0 for all.
+        most: Milestones at most.
 
     Returns:
-        The milestones, and whether there will be no more after them: the run has ended, or is gone.
+        The milestones, and whether they are the last ones: the run has ended or was erased.
     """
     run_id = run.brief.run_id
     async with store.tenant(run.brief.tenant_id) as records:
@@ -161,7 +180,8 @@ async def read_events(store: Store, run: Run, after: int, most: int) -> tuple[Se
         if events:
             return events, False
         current = await records.runs.get(run_id)
-        # Read once more after the status: the last milestone is committed together with it.
+        # Read again after the status: the last milestone is committed together with the final status, and would be
+        # missed if that happened between the first read and the read of the row.
         return await records.events.after(run_id, after, most), current is None or current.status.is_final
 
 
@@ -170,6 +190,7 @@ def _step(step: int, entries: Sequence[Entry], usage: StepUsage) -> StepSeen:
     observed = {entry.call: entry for entry in entries if entry.kind is EntryKind.OBSERVATION}
     asked = reply.tool_calls if reply else ()
     calls = tuple(CallSeen(number, call, observed.get(number)) for number, call in enumerate(asked, start=1))
+    # The calls of a step run side by side, so the longest one counts.
     took = max((entry.duration_ms or 0 for entry in observed.values()), default=0)
     plans = [plan for plan in map(_plan, calls) if plan is not None]
     return StepSeen(
@@ -192,5 +213,6 @@ def _plan(call: CallSeen) -> TodoList | None:
         return None
     try:
         return TodoList.written(json.loads(call.asked.arguments)["items"])
+    # The arguments are the model's text; a plan that does not parse was refused then, and is no plan now.
     except (ValueError, TypeError, KeyError, AttributeError, Invalid):
         return None

@@ -1,4 +1,4 @@
-"""From begin to end of a run: what its row and its milestones say."""
+"""Lifecycle of a run: status, milestones and end, as its row records them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,13 +26,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Where a run stands between begin and end.
+    """The state of an open run.
 
     Attributes:
         status: `running`, `waiting` or `paused`.
-        waiting_for: What it waits for, for people.
-        questions: The ids of the questions that it waits for a person to answer, in order.
-        retry: The next try of a model call that failed.
+        waiting_for: What it waits for, as text for people.
+        questions: The ids of its open questions, in order.
+        retry: The next attempt of a model call that failed.
     """
 
     status: RunStatus
@@ -42,12 +42,13 @@ class Waits:
 
 
 class RunLifecycle:
-    """The use cases that steer a run's row.
+    """Use cases that change the status of a run.
 
     Args:
         store: The tenants' data.
-        live: Who watches.
-        clock: The time.
+        run_cache: The specifications of runs.
+        live: Notifies watchers of runs.
+        clock: The time, UTC.
     """
 
     def __init__(self, store: Store, run_cache: RunCache, live: Live, clock: Clock) -> None:
@@ -57,7 +58,14 @@ class RunLifecycle:
         self._clock = clock
 
     async def begin(self, tenant_id: str, run_id: str) -> RunSpec:
-        """Marks the run as running; a second begin changes nothing."""
+        """Marks a run as running; a second call changes nothing.
+
+        Returns:
+            The run's specification.
+
+        Raises:
+            Missing: `run_not_found`.
+        """
         async with self._store.tenant(tenant_id) as records:
             brief = await self._run_cache.reread(records, tenant_id, run_id)
             await begin(records, brief, self._clock())
@@ -65,7 +73,7 @@ class RunLifecycle:
         return brief
 
     async def reread(self, tenant_id: str, run_id: str) -> RunSpec:
-        """The brief of a run whose limits were raised.
+        """Reads the specification of a run whose limits were raised, past the cache.
 
         Raises:
             Missing: `run_not_found`.
@@ -74,10 +82,11 @@ class RunLifecycle:
             return await self._run_cache.reread(records, tenant_id, run_id)
 
     async def note(self, tenant_id: str, run_id: str, waits: Waits) -> None:
-        """Records that the run waits, is paused, or goes on; what is new of it is told once."""
+        """Records that a run waits, is paused or continues; each change adds one milestone."""
         now = self._clock()
         async with self._store.tenant(tenant_id) as records:
             before = await records.runs.locked(run_id)
+            # A late activity must not reopen a run that has ended.
             if before is None or before.status.is_final:
                 return
             questions = await _questions(records, before, waits.questions)
@@ -87,14 +96,19 @@ class RunLifecycle:
         self._live.changed(tenant_id, run_id)
 
     async def total(self, tenant_id: str, run_id: str) -> None:
-        """Closes the totals of a part of the run."""
+        """Updates the totals of a run's steps, tokens and cost."""
         async with self._store.tenant(tenant_id) as records:
             await records.runs.total(run_id)
 
     async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
-        """Ends the run: totals, answer, milestone and audit in one transaction.
+        """Ends a run: totals, answer, milestone and audit event in one transaction.
 
-        A second end changes nothing, nor does that of a run that is erased: its workflow may outlive its row.
+        A second call changes nothing, nor does one for an erased run: its workflow may outlive its row.
+
+        Args:
+            tenant_id: The tenant.
+            run_id: The run.
+            ending: The final status and its reason.
         """
         async with self._store.tenant(tenant_id) as records:
             try:
@@ -109,7 +123,7 @@ class RunLifecycle:
 
 
 async def _questions(records: Records, run: Run, asked: Sequence[str]) -> tuple[Question, ...]:
-    """The questions that a run has open, with their texts, which its replies hold."""
+    """Reads the open questions of a run; their texts are in the arguments of its tool calls."""
     known = {question.question_id: question for question in run.questions}
     return tuple([known.get(one) or await _question(records, run.brief.run_id, one) for one in asked])
 
@@ -124,12 +138,12 @@ async def _question(records: Records, run_id: str, question: str) -> Question:
 
 
 def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tuple[str, Json]]:
-    """The milestones of a change between begin and end."""
+    """Returns the milestones of a change of an open run's state."""
     retry = waits.retry
     if retry is not None and retry != run.retry:
         said = {"attempt": retry.attempt, "next_at": retry.at.isoformat(), "code": retry.code, "message": retry.message}
         yield "model.retrying", said
-    # That a failed call is made again is told by that alone.
+    # A retry is a milestone of its own; a second one that the run is (still) running would only repeat it.
     trying = (waits.status, run.status) == (RunStatus.RUNNING, RunStatus.RUNNING)
     if not trying and (waits.status, waits.waiting_for) != (run.status, run.waiting_for):
         ids = [question.question_id for question in questions]
@@ -141,19 +155,26 @@ def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tup
 
 
 async def begin(records: Records, brief: RunSpec, now: datetime) -> None:
-    """Marks a run as running, within a transaction that is open already; a second begin changes nothing."""
+    """Marks a run as running within the caller's transaction; a second call changes nothing."""
     await records.runs.begin(brief.run_id, "run.started", now)
 
 
 def begun(live: Live, brief: RunSpec) -> None:
-    """Tells watchers and the process's log that a run works, after the commit."""
+    """Notifies watchers and logs that a run has begun; to be called after the commit."""
     live.changed(brief.tenant_id, brief.run_id)
     _log.info(STARTED, **log_context(brief))
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run that has just ended."""
+    """A run that has just ended.
+
+    Attributes:
+        brief: The run's specification.
+        ending: The final status and its reason.
+        totals: Steps, tokens and cost.
+        at: The time of the end, UTC.
+    """
 
     brief: RunSpec
     ending: Ending
@@ -162,11 +183,11 @@ class Ended:
 
     @property
     def tokens(self) -> int:
-        """Tokens that it used."""
+        """Input and output tokens of the whole run."""
         return self.totals.input_tokens + self.totals.output_tokens
 
     def log(self) -> None:
-        """Tells the process's log, after the commit."""
+        """Logs the end; to be called after the commit."""
         _log.info(
             COMPLETED,
             success=self.ending.status is RunStatus.COMPLETED,
@@ -181,18 +202,18 @@ class Ended:
 async def close(
     records: Records, brief: RunSpec, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
 ) -> Ended | None:
-    """Ends a run within a transaction that is open already: totals, answer, milestone and audit.
+    """Ends a run within the caller's transaction: totals, answer, milestone and audit event.
 
     Args:
         records: The tenant's records.
-        brief: What the run is about.
-        ending: How it ends.
-        answer: What it says.
-        now: When.
-        words: Ends it only if people have added so many words to it.
+        brief: The run's specification.
+        ending: The final status and its reason.
+        answer: The answer; None where there is none.
+        now: The time, UTC.
+        words: Ends it only if it has exactly so many messages of people; None ends it in any case.
 
     Returns:
-        None when it had ended before, or has other words: then nothing was changed.
+        The ended run; None where it had ended before or has another number of messages, and nothing was changed.
     """
     totals = await records.runs.close(brief.run_id, ending, answer, now, words=words)
     if totals is None:
@@ -205,7 +226,7 @@ async def close(
 
 
 async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
-    # A limit that struck in the middle leaves the last thought as the best answer there is.
+    # A run that reached a limit between two steps has no closing reply: the latest reply is the best answer there is.
     if ending.status not in {RunStatus.COMPLETED, RunStatus.INCOMPLETE}:
         return None
     reply = await records.transcripts.last_reply(run_id)
@@ -227,7 +248,7 @@ def _audited(brief: RunSpec, ending: Ending, now: datetime) -> AuditEvent:
 
 
 async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
-    """The run as its row tells it.
+    """Reads a run.
 
     Raises:
         Missing: `run_not_found`.
@@ -240,7 +261,12 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
 
 
 async def settle(running: RunLifecycle, ended: Sequence[tuple[str, str]]) -> None:
-    """Ends the rows of runs whose workflow was terminated by an operator; a row that has ended stays as it is."""
+    """Ends the rows of runs whose workflow an operator terminated; rows that have ended stay as they are.
+
+    Args:
+        running: The lifecycle of runs.
+        ended: The tenant's and the run's id of each.
+    """
     ending = Ending(
         RunStatus.FAILED, error_code="run_terminated", error_message="An operator terminated the run's workflow."
     )

@@ -1,4 +1,4 @@
-"""The names under which a run stands in the process's log, as the guide gives them (7.1); no content goes there."""
+"""Event names and fields of runs in the process's log, as the guide gives them (7.1); no content is logged."""
 
 from taskforce.core.domain.runs.run import RunSpec
 
@@ -8,7 +8,7 @@ TOOL_EXECUTED = "tool.executed"
 
 
 def log_context(brief: RunSpec) -> dict[str, str]:
-    """Whose line it is: what every line of a run is bound to."""
+    """Returns the fields that every log line of a run has."""
     return {
         "tenant_id": brief.tenant_id,
         "user_id": brief.user_id,

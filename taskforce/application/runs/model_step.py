@@ -1,4 +1,4 @@
-"""One turn of the model: what it is shown, and what is kept of its reply."""
+"""The model step of a run: the request to the model, and the reply with its usage and tool call verdicts."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -48,17 +48,17 @@ REPEATED = (
 
 
 class ModelStep:
-    """The use case behind `call_model`.
+    """Use case of the activity `call_model`.
 
     Args:
         store: The tenants' data.
-        run_cache: What the runs are about.
-        tool_call_policy: The rules before the calls that the model asks for.
-        model: The door to the models.
-        tools: The tools there are.
-        live: Who watches.
-        clock: The time.
-        conversations: What was just said, kept for whoever acts on it, and for the next step.
+        run_cache: The specifications of runs.
+        tool_call_policy: Authorizes the tool calls of a reply.
+        model: The client of the language models.
+        tools: The deployment's tools.
+        live: Notifies watchers of runs.
+        clock: The time, UTC.
+        conversations: The cache of steps, for the tool calls and the next step.
     """
 
     def __init__(
@@ -83,14 +83,20 @@ class ModelStep:
         self._windows = ConversationWindows(self._conversations)
 
     async def run(self, turn: ModelStepInput) -> ModelStepResult:
-        """Asks the model for a step; stores reply and usage, and checks the calls asked for, in one transaction.
+        """Requests a step's reply; stores it with usage, verdicts of its tool calls and milestone in one transaction.
 
-        A retry finds the earlier reply.
+        A retry returns the reply that an earlier attempt has stored.
+
+        Args:
+            turn: The step.
+
+        Returns:
+            What the workflow needs to know of the reply.
 
         Raises:
-            ModelFailure: No usable reply; what was spent is recorded.
-            Forbidden: As `ToolCallPolicy.user`: nothing more happens on behalf of that user.
-            Conflict: `tokens_used_up` when failed attempts have used up what the run may use.
+            ModelFailure: There is no usable reply; its usage is recorded.
+            Forbidden: As `ToolCallPolicy.user`: the run's user or credential has lost its rights.
+            Conflict: `tokens_used_up`: failed attempts have used up the run's limit of tokens.
         """
         brief = await self._run_cache.get(turn.tenant_id, turn.run_id)
         policy = await self._tool_call_policy.policy(brief)
@@ -109,7 +115,7 @@ class ModelStep:
         except ModelInterrupted as gone:
             await self._spend(brief, turn, gone.calls)
             raise
-        # What was paid for is kept, also when the caller is cancelled at this moment.
+        # A reply that was paid for is stored also when the activity is cancelled at this moment.
         return await shielded(self._keep(brief, turn, seen.heard, reply))
 
     async def _ask(self, brief: RunSpec, seen: "_Seen") -> ModelReply:
@@ -119,9 +125,10 @@ class ModelStep:
         return await self._model.complete(request, stream)
 
     async def _look(self, brief: RunSpec, turn: ModelStepInput) -> "_Seen":
-        """Reads what is new, and the rights of now; only the reply, if an earlier attempt has stored one."""
+        """Reads window, messages and current rights of a step; only the reply, if an earlier attempt has stored one."""
         async with self._looking(turn) as records:
             window = await self._windows.read(records, brief, turn.step, turn.attempt)
+            # A message of a person may be the reason to repeat a call, so the count starts again.
             repeated = 0 if turn.words else repeated_steps(window.before(turn.step))
             if repeated >= brief.agent.loop.max_repeated_steps and not turn.closing:
                 turn = replace(turn, closing=True, stop=StopReason.REPEATED_CALLS)
@@ -131,6 +138,7 @@ class ModelStep:
             if turn.begins:
                 await begin(records, brief, self._clock())
             who = await self._tool_call_policy.user(records, brief)
+            # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
             return _Seen(
@@ -156,7 +164,7 @@ class ModelStep:
     async def _known(
         self, records: Records, brief: RunSpec, policy: Policy, turn: ModelStepInput, reply: Entry
     ) -> ModelStepResult:
-        """The thought behind a reply that an earlier attempt has stored."""
+        """Returns the result of a reply that an earlier attempt has stored."""
         tokens = await _used(records, turn)
         if turn.ends(reply):
             run = await records.runs.get(turn.run_id)
@@ -180,7 +188,7 @@ class ModelStep:
             return await self._tool_call_policy.step(records, brief, policy, reply, told)
         except (DomainError, DuplicateKey):
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, the reply is paid for, and is checked apart from it then
+        except Exception:  # noqa: BLE001 - the paid reply is stored in any case; the workflow then calls `authorize`
             _log.exception("calls.not_checked", step=reply.step)
             return None
 
@@ -190,6 +198,7 @@ class ModelStep:
         words = await records.words.get(turn.run_id, turn.words)
         now = self._clock()
         return [
+            # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
             Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author)
             for place, (author, text) in enumerate(words)
         ]
@@ -213,7 +222,7 @@ class ModelStep:
         try:
             return await self._store_reply(brief, turn, heard, reply)
         except Exception:
-            # The reply is lost, what it cost is not: the run's limit of tokens must hold for attempts that fail here.
+            # The reply is lost but was paid for: the run's limit of tokens must hold for attempts that fail here.
             await self._spend(brief, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
             raise
 
@@ -221,7 +230,7 @@ class ModelStep:
         self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
     ) -> ModelStepResult:
         text = kept_text(reply.text, turn.step)
-        # The arguments may be of any size, and reading them takes time that others want.
+        # In a thread: arguments may be megabytes, and parsing them would block the event loop for other tenants' runs.
         asked = () if turn.closing else reply.tool_calls
         calls = await asyncio.to_thread(kept_calls, asked, brief.agent.loop.max_calls_per_reply)
         entry = _entry(turn, reply, calls, text, self._clock())
@@ -250,44 +259,47 @@ class ModelStep:
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
             checked = await self._checked(records, brief, policy, turn, reply)
+            # The usage of failed attempts counts as well; a first attempt has none before it and saves the query.
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
             ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
         if ended is not None:
             ended.log()
             return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
+        # After the commit: only entries that never change may be cached.
         self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
         return _thought(turn, reply, tokens, checked)
 
     async def _ended(self, records: Records, brief: RunSpec, turn: ModelStepInput, reply: Entry) -> Ended | None:
-        """Ends the run with the reply; an answer not if somebody has added a word that the run has not heard."""
+        """Ends the run with the reply, unless it is an answer and a message has come that the model has not seen."""
         reason = turn.incomplete(reply)
         ending = Ending(RunStatus.COMPLETED if reason is None else RunStatus.INCOMPLETE, reason)
+        # A closing turn ends the run in any case: it has no steps left for new messages.
         words = None if turn.closing else turn.told
         return await close(records, brief, ending, reply.text, self._clock(), words=words)
 
     async def _store_late(
         self, brief: RunSpec, policy: Policy, turn: ModelStepInput, calls: tuple[ModelCall, ...]
     ) -> ModelStepResult:
-        """An attempt that was given up for dead has stored its reply first: that one is the reply."""
+        """Returns the reply of another attempt that was taken for dead but has stored its reply first."""
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(brief, turn, calls))
             reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
             if reply is None:
                 raise DuplicateKey(f"Something of step {turn.step} is stored already, but no reply.")
             if turn.ends(reply):
-                # It has ended the run, and added up, without what this attempt has cost.
+                # The other attempt has ended the run with totals that lack the usage of this one.
                 await records.runs.total(turn.run_id)
             return await self._known(records, brief, policy, turn, reply)
 
     async def _spend(
         self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None = None
     ) -> None:
-        """Records what an attempt without a reply has cost; that must not hide why there is none."""
+        """Records the usage of an attempt without a reply; an error here must not hide the attempt's own."""
         try:
             await shielded(self._record_waste(brief, turn, calls, error))
-        except Exception:  # noqa: BLE001 - the failure that is being told is the one that matters
+        except Exception:  # noqa: BLE001 - the caller raises the attempt's own failure, which matters more
             _log.exception("usage.not_recorded", run_id=turn.run_id, step=turn.step)
 
     async def _record_waste(
@@ -298,7 +310,7 @@ class ModelStep:
             if error is not None:
                 told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
                 await records.events.append(turn.run_id, "model.failed", told, self._clock())
-            # The run may have ended, and added up, before the call was given up.
+            # The run may have ended, with its totals closed, before this model call was given up.
             await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
 
@@ -317,7 +329,7 @@ class ModelStep:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a turn needs to know before it asks the model, or the reply that is there already."""
+    """What a step reads before it calls the model, or the reply that is stored already."""
 
     turn: ModelStepInput
     window: Window
@@ -335,6 +347,7 @@ def _entry(turn: ModelStepInput, reply: ModelReply, calls: KeptCalls, text: Show
         text=text.text,
         at=now,
         tool_calls=calls.calls,
+        # Of the call that succeeded; the failed ones before it are in the usage records.
         duration_ms=reply.calls[-1].duration_ms,
         whole_size=None if text.whole is None else len(text.whole),
         finish=reply.finish,

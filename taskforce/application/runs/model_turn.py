@@ -1,4 +1,4 @@
-"""What a turn of the model is asked for, and what the loop learns of it."""
+"""Input and result of a model step, as the run workflow passes and receives them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ _CUT: Mapping[Finish, StopReason] = {"length": StopReason.REPLY_CUT, "content_fi
 
 @dataclass(frozen=True, slots=True)
 class ModelStepInput:
-    """One step of a run in which the model speaks.
+    """The model step to take.
 
     Attributes:
         tenant_id: The tenant.
         run_id: The run.
         step: The step, from 1.
-        attempt: Temporal's attempt, from 1.
-        words: Ids of a person's words to hear first.
-        closing: The model must answer in words.
-        stop: Why it must, where that is not the limit of steps.
-        told: Words of which the run has been told; the first turn begins the run, and the last ends it unless there are
-            others. None leaves both to whoever runs the loop.
+        attempt: Temporal's attempt of the activity, from 1.
+        words: Ids of the messages that the model receives first.
+        closing: Whether it is the closing turn, which offers no tools.
+        stop: The reason for the closing turn, where that is not the limit of steps.
+        told: Messages that the workflow has received so far; then the first step also begins the run, and the last one
+            ends it unless more messages are stored. None leaves both to the workflow.
     """
 
     tenant_id: str
@@ -38,38 +38,39 @@ class ModelStepInput:
 
     @property
     def closed_by(self) -> StopReason:
-        """Why the model must answer in words, when it must."""
+        """The reason for the closing turn, if it is one."""
         return self.stop or StopReason.MAX_STEPS
 
     @property
     def begins(self) -> bool:
-        """Whether the run begins with this turn."""
+        """Whether this step also begins the run."""
         return self.told is not None and self.step == 1
 
     def ends(self, reply: Entry) -> bool:
-        """Whether the reply is the run's last, as far as the model goes."""
+        """Tells whether the reply ends the run, unless a message comes."""
         return self.told is not None and (self.closing or not reply.tool_calls)
 
     def incomplete(self, reply: Entry) -> StopReason | None:
-        """Why the reply, if it is the run's last, does not complete the mission."""
+        """Returns why the reply, as the run's last, does not complete the mission; None where it does."""
         if self.closing:
             return self.closed_by
         return None if reply.tool_calls else _CUT.get(reply.finish)
 
     def stop_reason(self, reply: Entry) -> StopReason | None:
-        """What the loop does not know: why the run ends with this reply as incomplete."""
+        """Returns why the run ends as incomplete, as far as the workflow cannot know it by itself."""
+        # The limit of steps is the workflow's own reason, and recorded results have none for it.
         return self.stop if self.closing else self.incomplete(reply)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStepResult:
-    """What the loop must know of a reply.
+    """What the workflow needs to know of a reply.
 
     Attributes:
-        calls: Tool calls that it asks for.
-        tokens: What it cost.
-        allowed: Those that may go on; None when that could not be found out, and is to be asked for.
-        ended: The run has ended with it.
+        calls: The number of tool calls in it.
+        tokens: Input and output tokens of the step, all attempts together.
+        allowed: The permitted calls; None where they could not be checked, and `authorize` is to be called.
+        ended: Whether the run has ended with it.
         stop_reason: Why the run, if it ends with it, is incomplete.
     """
 

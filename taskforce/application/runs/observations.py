@@ -1,4 +1,4 @@
-"""What the model is told of its tool calls, and what is kept of it: transcript, milestone and audit together."""
+"""Observations of tool calls: the results that the model receives, stored with milestone and audit event."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,22 +13,22 @@ from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.store import Records
 
 MISFIT = "The arguments do not fit"
-"""How the model is told of arguments that are not what the tool takes; what follows quotes them."""
+"""The beginning of an observation of arguments that do not fit the tool's schema; what follows quotes them."""
 
 
 def observation(
     step: int, number: int, call: RequestedCall, status: CallStatus, seen: Shown, at: datetime, duration_ms: int = 0
 ) -> Entry:
-    """What the model is told of a call.
+    """Builds the observation of a tool call.
 
     Args:
-        step: The step.
-        number: The call within it, from 1.
+        step: The step, from 1.
+        number: The call within the step, from 1.
         call: The call.
-        status: How it went.
-        seen: Its result as the model shall see it.
-        at: The time.
-        duration_ms: How long the tool took, in milliseconds.
+        status: Its outcome.
+        seen: Its result, cut to what the model receives.
+        at: The time, UTC.
+        duration_ms: Milliseconds that the tool took.
     """
     return Entry(
         step=step,
@@ -36,6 +36,7 @@ def observation(
         kind=EntryKind.OBSERVATION,
         text=seen.text,
         at=at,
+        # The model may write a name of any length.
         tool=call.name[:80],
         tool_call_id=call.id,
         status=status,
@@ -47,18 +48,18 @@ def observation(
 async def store_observations(
     records: Records, brief: RunSpec, observed: Sequence[tuple[RequestedCall, Entry]]
 ) -> tuple[Entry, ...]:
-    """Stores observations with their milestones and audit events.
+    """Stores observations with their milestones and audit events, in the caller's transaction.
 
     Args:
         records: The tenant's records.
-        brief: What the run is about.
-        observed: The calls, and what the model is told of each.
+        brief: The run's specification.
+        observed: The calls, each with its observation.
 
     Returns:
         The observations as they will be read.
 
     Raises:
-        AlreadyThere: One was stored before, then or at the end of the transaction; nothing of it is added.
+        DuplicateKey: One was stored before; raised here or at the end of the transaction, which adds nothing then.
     """
     return tuple([await _tell(records, brief, call, entry) for call, entry in observed])
 
@@ -92,5 +93,5 @@ def _audit(brief: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
 
 
 def _reason(text: str) -> str:
-    # Whether the log keeps arguments is for the deployment to say; a refusal must not quote them into it.
+    # Whether the audit log stores arguments is a setting of the deployment; a reason must not quote them past it.
     return f"{MISFIT}." if text.startswith(MISFIT) else text[:200]

@@ -1,4 +1,4 @@
-"""Which version of the catalog's a run is pinned to, and that it may still be started when the run is committed."""
+"""Pinning of a run to an agent version, and the check at its commit that the version may still be started."""
 
 from taskforce.core.domain.catalog.agent import no_current, require_startable
 from taskforce.core.domain.catalog.definition import instructions_of
@@ -9,11 +9,16 @@ from taskforce.core.domain.runs.selection import ResolvedVersion, VersionSelecto
 from taskforce.core.interfaces.store import Records, Store
 
 MOVED_ON = frozenset({"version_not_found", "version_not_published", "version_draining"})
-"""Codes of `hold_startable` after which a version that was not named by its number is looked for once more."""
+"""Codes of `hold_startable` after which the version is resolved again, unless the caller named it by its number."""
 
 
 async def find_startable(store: Store, tenant_id: str, wanted: VersionSelector) -> ResolvedVersion:
-    """Finds the version that a caller means.
+    """Resolves an agent, with a version number, an alias or neither, to a version that may be started.
+
+    Args:
+        store: The tenants' data.
+        tenant_id: The tenant.
+        wanted: The agent, and the version or alias.
 
     Raises:
         Missing: `agent_not_found`, `version_not_found` or `alias_not_found`.
@@ -33,9 +38,9 @@ async def find_startable(store: Store, tenant_id: str, wanted: VersionSelector) 
 
 
 async def hold_startable(records: Records, agent: AgentDefinition) -> None:
-    """Makes sure, in the transaction that commits a run, that its version may still be started.
+    """Requires, in the transaction that commits a run, that its agent version may still be started.
 
-    Whoever takes the version out of use meanwhile waits for this transaction, and then finds the run.
+    It locks the version: a concurrent change of its status waits for this transaction, and then finds the run.
 
     Raises:
         Missing: `version_not_found`: it was removed.
@@ -46,5 +51,5 @@ async def hold_startable(records: Records, agent: AgentDefinition) -> None:
     version = await records.catalog.held(agent.agent_id, agent.pinned.version_id)
     if version is None:
         raise missing("version")
-    # One that was current a moment ago may just have been deprecated: that is no reason to refuse.
+    # As if named by its number: a version that was deprecated since it was resolved may still be started.
     require_startable(version, by_number=True)

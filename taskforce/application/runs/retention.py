@@ -1,7 +1,7 @@
-"""Retention of runs: a tenant's setting `data_retention_days` says how long they are kept, and then they are erased.
+"""Retention of runs: they are erased `data_retention_days`, a setting of the tenant, after their end.
 
-What goes with a run is all that hangs on it. Its usage stays, which is ids and numbers that somebody pays for, and so
-does the audit log, which has a retention of its own.
+All rows that belong to a run are erased with it, except usage records (ids and numbers, needed for billing) and the
+audit log, which has a retention of its own.
 """
 
 from datetime import datetime
@@ -21,18 +21,17 @@ _log = structlog.get_logger(__name__)
 
 
 async def erase_expired(store: Store, tenant_id: str, now: datetime) -> Erased:
-    """Erases one batch of the tenant's runs that ended too long ago, the oldest first.
+    """Erases one batch of a tenant's expired runs, the oldest first, and records `run.erase` in the same transaction.
 
-    A run that is open, or of which a request for approval is, stays. That it was done stands in the log, in the same
-    transaction: `run.erase`.
+    Runs that are open, or have an open approval request, are kept.
 
     Args:
-        store: The door to the data.
-        tenant_id: The tenant, whose setting is read anew: it may have been raised a moment ago.
+        store: The tenants' data.
+        tenant_id: The tenant; its setting is read again, for it may have been raised a moment ago.
         now: The time, UTC.
 
     Returns:
-        How much was erased; nothing once all that is too old is gone.
+        The numbers of erased runs, requests and sessions; zeros once nothing is expired.
     """
     async with store.tenant(tenant_id) as records:
         tenant = await records.tenant.get()
@@ -48,17 +47,18 @@ async def erase_expired(store: Store, tenant_id: str, now: datetime) -> Erased:
 
 
 async def erase_all_expired(platform: Tenants, store: Store, now: datetime) -> int:
-    """Erases what is too old of all tenants: a batch of each in turn, so that nobody waits for one who has much.
+    """Erases the expired runs of all tenants: a batch of each in turn, so that a large tenant does not delay others.
 
-    Each batch is a transaction: whatever ends the sweep, what was erased is recorded, and the next one goes on.
+    Each batch is a transaction of its own: a sweep that is interrupted has recorded what it erased, and the next sweep
+    continues. A tenant that fails is logged, and the others go on.
 
     Args:
-        platform: The door that sees all tenants.
-        store: The door to the data.
+        platform: The list of all tenants.
+        store: The tenants' data.
         now: The time, UTC.
 
     Returns:
-        How many runs were erased; a tenant that fails is told to the process's log.
+        The number of erased runs.
     """
     total = 0
     waiting = [
@@ -74,7 +74,7 @@ async def erase_all_expired(platform: Tenants, store: Store, now: datetime) -> i
 async def _erased(store: Store, tenant_id: str, now: datetime) -> int:
     try:
         return (await erase_expired(store, tenant_id, now)).runs
-    except Exception as error:  # noqa: BLE001 - whatever befalls one tenant's runs, those of the others are erased
+    except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the runs of others
         _log.error("runs.not_erased", tenant_id=tenant_id, error=type(error).__name__, detail=str(error)[:300])
         return 0
 

@@ -1,4 +1,4 @@
-"""A cache of what does not change while a run lasts."""
+"""Cache of run specifications."""
 
 from taskforce.application.cache import BoundedCache
 from taskforce.core.domain.ids import missing
@@ -7,10 +7,10 @@ from taskforce.core.interfaces.store import Records, Store
 
 
 class RunCache:
-    """The briefs of the runs that this process works on, kept, for they do not change but for the limits.
+    """Cache of the specifications of runs; they never change, except for the limits, which `reread` reads again.
 
     Args:
-        store: Where they come from.
+        store: The tenants' data.
     """
 
     def __init__(self, store: Store) -> None:
@@ -18,7 +18,7 @@ class RunCache:
         self._kept: BoundedCache[tuple[str, str], RunSpec] = BoundedCache()
 
     async def get(self, tenant_id: str, run_id: str) -> RunSpec:
-        """The brief of a run.
+        """Returns the specification of a run.
 
         Raises:
             Missing: `run_not_found`.
@@ -30,11 +30,15 @@ class RunCache:
         return kept
 
     async def read(self, records: Records, tenant_id: str, run_id: str) -> RunSpec:
-        """The brief of a run, within a transaction that is open already."""
+        """Returns the specification of a run, read in the caller's transaction if it is not cached.
+
+        Raises:
+            Missing: `run_not_found`.
+        """
         return self._kept.get((tenant_id, run_id)) or await self.reread(records, tenant_id, run_id)
 
     async def reread(self, records: Records, tenant_id: str, run_id: str) -> RunSpec:
-        """The brief of a run with the limits that it has now.
+        """Reads the specification of a run with its current limits, past the cache.
 
         Raises:
             Missing: `run_not_found`.

@@ -1,4 +1,4 @@
-"""Starting a run: what every way to a run does, be it a route, a schedule, a sub-agent or a tool server."""
+"""Start of a run: the use case behind routes, schedules, sub-agents and tool servers alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from taskforce.core.interfaces.workflows import RunWorkflows
 
 @dataclass(frozen=True, slots=True)
 class RunPorts:
-    """What starting a run needs.
+    """Dependencies of `start_run`.
 
     Attributes:
         store: The tenants' data.
-        workflows: The workflows of runs.
-        agents: The deployment's own agents.
-        policies: Decides by the tenants' policies.
+        workflows: The client of the run workflows.
+        agents: The agents of the deployment's profiles.
+        policies: The policy engine.
     """
 
     store: Store
@@ -38,16 +38,17 @@ class RunPorts:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What somebody asks for.
+    """The run that a caller requests.
 
     Attributes:
-        mission: What shall be done.
-        agent: By which agent, and within which limits.
-        context: Facts that go along.
-        session_id: A session to go on with, or None for a new one.
-        idempotency_key: The caller's key, if any.
-        body: The request as it was sent, to tell a repeated one from another.
-        facts: What the product has established about the request, for rules of a policy.
+        mission: The text of the mission.
+        agent: The agent, by id or profile, with version and limits.
+        context: Facts for the model, as JSON.
+        session_id: The session to continue, or None for a new one.
+        idempotency_key: The idempotency key of the request, if any.
+        body: The body of the request, to tell a repeated request from another one.
+        facts: Facts about the request that the product has established, such as the client's address, for policy
+            conditions.
     """
 
     mission: str
@@ -61,14 +62,14 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class StartedRun:
-    """A run that is committed, and started unless an outage left that to the sweeper.
+    """A run that is committed, and started unless Temporal is out of reach; then a sweeper starts it.
 
     Attributes:
         run_id: The run.
         session_id: Its session.
         agent_id: Its agent.
-        replayed: An earlier request with the same key asked for it.
-        deprecated_at: Since when the caller should move on to another version of the agent, if so.
+        replayed: Whether an earlier request with the same idempotency key created it.
+        deprecated_at: Since when the agent version is deprecated; None where it is not.
     """
 
     run_id: str
@@ -79,17 +80,17 @@ class StartedRun:
 
 
 async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> StartedRun:
-    """Chooses the agent, commits the run and starts its workflow; what a crash leaves unstarted, a sweeper starts.
+    """Resolves the agent, commits the run and starts its workflow; a sweeper starts what a crash leaves unstarted.
 
     Args:
-        ports: What it needs.
-        actor: Who asks, with the rights of now.
-        request: What for.
+        ports: The dependencies.
+        actor: The caller, with current rights.
+        request: The run to start.
 
     Raises:
         Forbidden: `permission_denied` or `policy_denied`.
         Missing: `agent_not_found`, `profile_not_found`, `version_not_found`, `alias_not_found` or `session_not_found`.
-        Invalid: What `AgentSource` and `create_run` refuse; `agent_has_no_versions`.
+        Invalid: As `AgentSource.choose` and `create_run`; `agent_has_no_versions`.
         Conflict: `agent_not_published`, `version_not_published` or `version_draining`.
         Limited: `too_many_sessions`.
         Unavailable: The database does not answer, or the tenant's policy cannot be read.
@@ -101,16 +102,17 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
     except DomainError as error:
         if request.agent.version is not None or error.code not in MOVED_ON:
             raise
-    # The name that led to this version a moment ago leads to another one by now, or to none.
+    # The alias or agent has moved to another version since it was resolved, so resolve it once more.
     return await _start(ports, actor, request, agent_id)
 
 
 async def _agent_id(ports: RunPorts, actor: Actor, asked: AgentSelector) -> str | None:
-    """Finds the id of the agent that is meant; what is asked for itself where there is none."""
+    """Resolves the agent's name to its id; an unknown name is returned as it is, and refused later."""
     name = ports.agents.agent_id(asked.agent_id, asked.profile)
     if name is None or asked.agent_id is None or ports.agents.knows(name):
         return name
     if is_id(name):
+        # In the catalog's spelling: grants and policies name agents by it, and compare texts.
         return name.lower()
     async with ports.store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.id_of(name) or name
@@ -130,7 +132,7 @@ async def _choose(ports: RunPorts, actor: Actor, asked: AgentSelector, agent_id:
         if asked.version is not None or asked.alias is not None:
             raise Invalid("agent_has_no_versions", "The agent of a profile has no versions; leave them out.")
         return ports.agents.choose(asked)
-    # By the id that the rights were looked up for, so that a name that moves meanwhile changes nothing.
+    # By the id that was authorized, not by the name: the name may lead to another agent meanwhile.
     if agent_id is None or not is_id(agent_id):
         raise missing("agent")
     wanted = VersionSelector(agent_id, asked.version, asked.alias)

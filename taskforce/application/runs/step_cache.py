@@ -1,4 +1,4 @@
-"""What was just said in the runs that this process works on, kept so as not to be read again."""
+"""Cache of the latest steps of runs, so that the process that stored them need not read them again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from taskforce.core.interfaces.store import Store
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What is known of a step: with its opening, the reply and the words before it, are all of those."""
+    """The cached entries of a step; `words` is None where only the reply was read, without the messages before it."""
 
     reply: Entry
     words: tuple[Entry, ...] | None = None
@@ -22,10 +22,10 @@ class _Step:
 
 
 class Conversations:
-    """The latest steps of runs; an entry that is committed never changes, so it may be kept.
+    """Cache of the latest steps of runs; committed entries never change.
 
     Args:
-        store: Where the replies come from that are not kept.
+        store: The tenants' data, for replies that are not cached.
     """
 
     def __init__(self, store: Store) -> None:
@@ -33,21 +33,21 @@ class Conversations:
         self._steps: BoundedCache[tuple[str, str, int], _Step] = BoundedCache()
 
     def opened(self, tenant_id: str, run_id: str, words: Sequence[Entry], reply: Entry) -> None:
-        """Keeps a committed reply with all the words that the model heard before it."""
+        """Caches a committed reply with all messages that the model received in its step."""
         self._keep(tenant_id, run_id, _Step(reply, tuple(words)))
 
     def observed(self, tenant_id: str, run_id: str, observations: Sequence[Entry]) -> None:
-        """Keeps committed observations; those of a step whose reply is not kept are of no use."""
+        """Caches committed observations, if the reply of their step is cached."""
         for one in observations:
             step = self._steps.get((tenant_id, run_id, one.step))
             if step is not None:
                 self._keep(tenant_id, run_id, _Step(step.reply, step.words, {**step.observations, one.call: one}))
 
     def whole(self, tenant_id: str, run_id: str, step: int) -> tuple[Entry, ...] | None:
-        """All entries of a step that is over, in their order; None when not all of them are kept.
+        """Returns all entries of a finished step in order, and removes them; None where not all of them are cached.
 
-        They are handed out once: who comes to the same step again, as a run that is reset does, looks at the table,
-        which may know what follows.
+        They are returned once: a run that reaches the same step again, because an operator has reset its workflow,
+        must read the table, which may have later entries.
         """
         kept = self._steps.get((tenant_id, run_id, step))
         if kept is None or kept.words is None or len(kept.observations) < len(kept.reply.tool_calls):
@@ -56,7 +56,7 @@ class Conversations:
         return (*kept.words, kept.reply, *(one for _, one in sorted(kept.observations.items())))
 
     async def reply(self, tenant_id: str, run_id: str, step: int) -> Entry:
-        """The reply of a step.
+        """Returns the reply of a step.
 
         Raises:
             Missing: `step_not_found`.

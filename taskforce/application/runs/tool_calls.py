@@ -1,4 +1,4 @@
-"""What a tool call is: its key, its arguments, and what an approval of it binds to."""
+"""Tool calls: their reference, their arguments, and the payload that an approval binds to."""
 
 import json
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from taskforce.core.interfaces.llm import RequestedCall
 
 @dataclass(frozen=True, slots=True)
 class CallRef:
-    """Names one tool call.
+    """Reference to a tool call.
 
     Attributes:
         tenant_id: The tenant.
         run_id: The run.
-        step: The step.
-        call: The call within it, from 1.
+        step: The step, from 1.
+        call: The call within the step, from 1.
     """
 
     tenant_id: str
@@ -28,19 +28,23 @@ class CallRef:
 
 
 def call_payload(call: RequestedCall) -> Mapping[str, object]:
-    """What an approver sees and approves: the tool and its exact arguments."""
+    """Returns what an approver sees and approves: the tool and its exact arguments.
+
+    Raises:
+        Invalid: As `arguments_of`.
+    """
     return {"tool": call.name, "arguments": arguments_of(call)}
 
 
 def as_approved(call: RequestedCall, request: Request | None) -> RequestedCall:
-    """The call with the arguments that people have approved, which an approver may have edited."""
+    """Returns the call with the arguments that were approved, which an approver may have edited."""
     if request is None or request.edited is None:
         return call
     return replace(call, arguments=json.dumps(request.edited["arguments"], ensure_ascii=False))
 
 
 def content_of(call: RequestedCall) -> Mapping[str, object]:
-    """A call as the audit log tells of it: what an approval would bind to, or the arguments as they were written."""
+    """Returns a call for the audit log: its payload, or the model's own text of arguments that do not parse."""
     try:
         return call_payload(call)
     except Invalid:
@@ -48,7 +52,7 @@ def content_of(call: RequestedCall) -> Mapping[str, object]:
 
 
 def arguments_of(call: RequestedCall) -> Mapping[str, object]:
-    """The arguments that the model wrote.
+    """Parses the arguments that the model wrote.
 
     Raises:
         Invalid: `arguments_malformed`, or what `check_document` refuses.
@@ -64,4 +68,5 @@ def arguments_of(call: RequestedCall) -> Mapping[str, object]:
 
 
 def _no_constant(name: str) -> object:
+    # Python's parser takes NaN and Infinity, which are no JSON: PostgreSQL and other languages refuse them.
     raise ValueError(name)

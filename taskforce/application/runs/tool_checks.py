@@ -1,4 +1,4 @@
-"""May a tool call happen, and do its arguments fit? Assume that the model is hijacked."""
+"""Authorization of tool calls and validation of their arguments, as if the model were under an attacker's control."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -37,7 +37,13 @@ CLEARED_FOR = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class PermittedCall:
-    """A call that may go on, and how."""
+    """A tool call that is permitted.
+
+    Attributes:
+        call: The call within the step, from 1.
+        spec: The tool.
+        approval: Whether it needs an approval first.
+    """
 
     call: int
     spec: ToolSpec
@@ -46,20 +52,25 @@ class PermittedCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallVerdicts:
-    """The calls of a reply that may go on, in order, and what the model is told of the others."""
+    """The verdicts on a reply's tool calls.
+
+    Attributes:
+        allowed: The permitted calls, in order.
+        refused: The observations of the refused calls.
+    """
 
     allowed: tuple[PermittedCall, ...] = ()
     refused: tuple[Entry, ...] = ()
 
 
 class ToolCallPolicy:
-    """The rules before a call: of all calls of a reply when the model asks, of each at the moment of its effect.
+    """Authorizes tool calls: all calls of a reply when it is stored, and each one again before it runs.
 
     Args:
-        tools: The tools there are.
-        clock: The time.
-        rules: What the deployment says about rights.
-        policies: What the tenants say about them.
+        tools: The deployment's tools.
+        clock: The time, UTC.
+        rules: The deployment's access rules.
+        policies: The tenants' policies.
     """
 
     def __init__(self, tools: ToolRunner, clock: Clock, rules: AccessRules, policies: Policies) -> None:
@@ -70,10 +81,10 @@ class ToolCallPolicy:
         self._cleared: BoundedCache[CallRef, datetime] = BoundedCache(CLEARED_KEPT)
 
     async def user(self, records: Records, brief: RunSpec) -> Principal:
-        """The user on whose behalf the run works, with the rights of now, cut to the key or token that asked.
+        """Loads the principal of the run's owner with current rights, cut to the key or token that started the run.
 
         Raises:
-            Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`: nothing more happens on their behalf.
+            Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`.
         """
         claims = brief.claimed_roles
         return await load_principal_for_key(
@@ -81,23 +92,23 @@ class ToolCallPolicy:
         )
 
     async def policy(self, brief: RunSpec) -> Policy:
-        """The policy of the run's tenant; asked for before a transaction is open, for it may need one of its own."""
+        """Returns the policy of the run's tenant; call it outside a transaction, for it may open one of its own."""
         return await self._policies.policy(brief.tenant_id)
 
     async def step(
         self, records: Records, brief: RunSpec, policy: Policy, reply: Entry, told: Collection[int] = ()
     ) -> ToolCallVerdicts:
-        """Checks all calls of a reply. What is refused, the model is told at once.
+        """Authorizes all calls of a reply, and stores the observations of the refused ones.
 
         Args:
             records: The tenant's records.
-            brief: What the run is about.
+            brief: The run's specification.
             policy: The tenant's policy.
             reply: The reply.
-            told: Calls of which the model has been told an outcome, by an attempt whose result was lost: they are over.
+            told: Calls that have an observation from an attempt whose result was lost; they are skipped.
 
         Raises:
-            AlreadyThere: See `store_observations`.
+            DuplicateKey: As `store_observations`.
         """
         if not reply.tool_calls:
             return ToolCallVerdicts()
@@ -108,7 +119,7 @@ class ToolCallPolicy:
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in told:
                 continue
-            # Whatever a reply asks for, others get their turn between its calls.
+            # Yields to the event loop, so that a reply with many calls does not delay other runs.
             await asyncio.sleep(0)
             objection = _beyond(brief, reply, number) or self._against(brief, who, policy, call)
             if objection is None:
@@ -129,15 +140,18 @@ class ToolCallPolicy:
         call: RequestedCall,
         request: Request | None,
     ) -> str | None:
-        """What speaks against a call at the moment of its effect, also after a wait of days; None when nothing does.
+        """Authorizes a call again just before it runs, which may be days after the reply.
 
         Args:
             records: The tenant's records.
-            brief: What the run is about.
+            brief: The run's specification.
             policy: The tenant's policy.
-            ref: The call's key.
+            ref: The call's reference.
             call: The call, with the arguments that were approved.
-            request: The approval that it waited for.
+            request: The approval request that it waited for; None where there is none.
+
+        Returns:
+            The reason of the refusal, for the model; None where the call may run.
         """
         who = await self._standing(records, brief)
         objection = self._against(brief, who, policy, call)
@@ -149,10 +163,10 @@ class ToolCallPolicy:
         return None if approved else "Refused: this call has no approval for exactly these arguments."
 
     def just_cleared(self, brief: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
-        """Whether this process has read the rights for a quick call a moment ago; then they are not read again.
+        """Tells, once, whether this process has authorized a quick call within the last `CLEARED_FOR`.
 
-        Only the first attempt: whether there is an observation already is left to the key that it is stored under, for
-        what is quick is idempotent.
+        Then neither rights nor an earlier observation are read again: quick tools are idempotent, and the primary key
+        of observations refuses a second one.
         """
         at = self._cleared.take(ref)
         if at is None or self._clock() - at > CLEARED_FOR:
@@ -164,6 +178,7 @@ class ToolCallPolicy:
         try:
             return await self.user(records, brief)
         except Forbidden as error:
+            # As a value: each call of the reply gets an observation of the refusal.
             return error
 
     def _against(self, brief: RunSpec, who: Principal | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
@@ -204,7 +219,7 @@ class ToolCallPolicy:
         return self._tools.specs()[name].needs_approval or name in brief.agent.require_approval
 
     async def _granted(self, records: Records, brief: RunSpec, names: Collection[str]) -> frozenset[str]:
-        """The tools that people have approved for the rest of the run; looked up only where one may matter."""
+        """Reads the tools that are approved for the rest of the run, if any of the calls needs an approval."""
         known = [name for name in names if name in self._tools.specs()]
         if any(self._needs_approval(brief, name) for name in known):
             return await records.requests.granted_for_run(brief.run_id)
@@ -212,18 +227,18 @@ class ToolCallPolicy:
 
 
 def _beyond(brief: RunSpec, reply: Entry, number: int) -> str | None:
-    """What the model is told of calls beyond the bound; of all that a reply does not keep, on the first of them."""
+    """Returns the refusal of a call beyond the limit; the first one also counts the calls that were not stored."""
     most = brief.agent.loop.max_calls_per_reply
     return beyond_bound(len(reply.tool_calls) + reply.dropped, most) if number > most else None
 
 
 def offered(specs: Mapping[str, ToolSpec], brief: RunSpec, settings: TenantSettings) -> tuple[ToolSpec, ...]:
-    """The tools that the agent may use for its tenant, in a stable order, so that providers can cache the prompt.
+    """Returns the tools that the agent may use for its tenant, in a stable order, so that providers can cache prompts.
 
     Args:
-        specs: The tools there are.
-        brief: What the run is about, its agent above all.
-        settings: What the tenant may use now.
+        specs: The deployment's tools by name.
+        brief: The run's specification, which names the agent.
+        settings: The tenant's current settings.
     """
     own = (specs[name] for name in sorted(specs) if brief.agent.may_use(name))
     return tuple(spec for spec in own if _has_feature(settings, spec))
@@ -234,7 +249,7 @@ def _has_feature(settings: TenantSettings, spec: ToolSpec) -> bool:
 
 
 def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:
-    # One approval is good for one effect: that of another call, even with the same arguments, is none for this.
+    # An approval permits one call: that of another call with the same arguments does not permit this one.
     same_call = (request.run_id, request.step, request.call) == (ref.run_id, ref.step, ref.call)
     same_content = request.approval.content == canonical_hash(call_payload(call))
     return request.status is ApprovalStatus.APPROVED and same_call and same_content

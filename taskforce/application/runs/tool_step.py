@@ -1,4 +1,4 @@
-"""The tool calls of a step, and what came of them."""
+"""The tool step of a run: authorization, execution and observation of tool calls."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -30,24 +30,29 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ToolStepResult:
-    """How a call went. The plan comes along when the call wrote one."""
+    """The outcome of a tool call.
+
+    Attributes:
+        status: How it ended.
+        todo: The plan, if the call wrote one.
+    """
 
     status: CallStatus
     todo: TodoList | None = None
 
 
 class ToolStep:
-    """The use cases behind `authorize`, `run_tool` and `record_denial`.
+    """Use cases of the activities `authorize`, `run_tool` and `record_denial`.
 
     Args:
         store: The tenants' data.
-        run_cache: What the runs are about.
-        tool_call_policy: The rules before a call.
-        tools: The tools there are.
-        http: The guarded way out.
-        live: Who watches.
-        clock: The time.
-        conversations: The replies whose calls are acted on.
+        run_cache: The specifications of runs.
+        tool_call_policy: Authorizes tool calls.
+        tools: The deployment's tools.
+        http: The guarded HTTP client of the tools.
+        live: Notifies watchers of runs.
+        clock: The time, UTC.
+        conversations: The cache of steps.
     """
 
     def __init__(
@@ -71,7 +76,11 @@ class ToolStep:
         self._conversations = conversations or Conversations(store)
 
     async def authorize(self, tenant_id: str, run_id: str, step: int) -> tuple[PermittedCall, ...]:
-        """Checks the calls of a reply, for a run that asks for it apart from the model's turn."""
+        """Authorizes the calls of a stored reply, for a model step that could not do so in its own transaction.
+
+        Raises:
+            Missing: `run_not_found` or `step_not_found`.
+        """
         brief = await self._run_cache.get(tenant_id, run_id)
         reply = await self._conversations.reply(tenant_id, run_id, step)
         policy = await self._tool_call_policy.policy(brief)
@@ -83,9 +92,19 @@ class ToolStep:
         return checked.allowed
 
     async def run(self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None) -> ToolStepResult:
-        """Runs one call and stores its observation, its usage and its milestone in one transaction.
+        """Runs a tool call and stores its observation, usage and milestone in one transaction.
 
-        A retry finds the earlier observation. A tool that is not idempotent and was begun before is not run again.
+        A retry returns the earlier observation's outcome. A tool that is not idempotent is not run a second time: if an
+        earlier attempt began it, the outcome is `unknown`.
+
+        Args:
+            ref: The call.
+            attempt: Temporal's attempt of the activity, from 1.
+            words: The ids of the messages that answer the call's question.
+            request_id: The approval request that it waited for, if any.
+
+        Raises:
+            Missing: `run_not_found` or `step_not_found`.
         """
         brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
         call = await self._call(ref)
@@ -99,6 +118,7 @@ class ToolStep:
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
             objection = await self._tool_call_policy.objection_now(records, brief, policy, ref, call, request)
+            # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, ref, call)
             said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
         if objection is not None:
@@ -113,7 +133,7 @@ class ToolStep:
         return reply.tool_calls[ref.call - 1]
 
     def _looking(self, ref: CallRef, call: RequestedCall) -> AbstractAsyncContextManager[Records]:
-        # Only the beginning of what must not happen twice is written down first.
+        # A tool that is not idempotent needs a committed record that it began; for the others reading is enough.
         spec = self._tools.specs().get(call.name)
         once = spec is not None and not spec.idempotent
         return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
@@ -125,14 +145,19 @@ class ToolStep:
     async def _observation_before(
         self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
     ) -> Entry | None:
-        # What is idempotent may as well happen again: the key keeps the first observation, and mostly there is none.
+        # An idempotent tool may run again: the primary key keeps the first observation, and mostly there is none.
         spec = self._tools.specs().get(call.name)
         if attempt == 1 and spec is not None and spec.idempotent:
             return None
         return await records.transcripts.entry(ref.run_id, ref.step, ref.call)
 
     async def record_denial(self, ref: CallRef, request_id: str) -> ToolStepResult:
-        """Tells the model that a person did not allow the call, and why."""
+        """Stores the observation that a call was not approved, with the reason.
+
+        Args:
+            ref: The call.
+            request_id: The approval request.
+        """
         brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
         call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
@@ -175,6 +200,7 @@ class ToolStep:
         note: str = "",
     ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
+        # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
         entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
         spending = UsageEntry(
@@ -215,7 +241,7 @@ class ToolStep:
                 if whole is not None:
                     await records.results.add(brief.run_id, entry.step, entry.call, whole)
         except DuplicateKey:
-            # An attempt that was given up for dead came first: the model is told of one outcome only.
+            # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
             _log.info("observation.kept", run_id=brief.run_id, step=entry.step, call=entry.call)
         else:
             self._conversations.observed(brief.tenant_id, brief.run_id, told)
@@ -226,6 +252,7 @@ class ToolStep:
             tenant_id=brief.tenant_id,
             user_id=brief.user_id,
             run_id=brief.run_id,
+            # The same in every attempt, so that an external service can recognise a repeated effect.
             effect_key=f"{ref.run_id}/{ref.step}/{ref.call}",
             now=self._clock(),
             workspace=RunWorkspace(self._store, brief.tenant_id, brief.run_id, self._clock),

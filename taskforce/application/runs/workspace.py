@@ -1,4 +1,4 @@
-"""What a run lends its tools: its files and its stored results. Both are rows, so no path can lead out."""
+"""Workspace and stored results of a run, as its tools use them; both are rows, so no path leads out of the run."""
 
 import re
 
@@ -13,10 +13,13 @@ _PATH = re.compile(rf"{_NAME}(/{_NAME}){{0,5}}")
 
 
 def checked_path(path: str) -> str:
-    """Accepts a plain relative path.
+    """Requires a plain relative path.
+
+    Returns:
+        The path, unchanged.
 
     Raises:
-        ToolFailure: The path is absolute, leads upwards, or is too long.
+        ToolFailure: The path is absolute, has `.` or `..` or a backslash in it, is too long or too deep.
     """
     parts = path.split("/")
     if not _PATH.fullmatch(path) or any(part in {".", ".."} or part.strip() != part for part in parts):
@@ -25,7 +28,7 @@ def checked_path(path: str) -> str:
 
 
 class RunWorkspace:
-    """See `Workspace`."""
+    """Files of a run; fulfils `Workspace`."""
 
     def __init__(self, store: Store, tenant_id: str, run_id: str, clock: Clock) -> None:
         self._store = store
@@ -34,7 +37,11 @@ class RunWorkspace:
         self._clock = clock
 
     async def read(self, path: str) -> bytes:
-        """Returns a file's content."""
+        """Reads a file.
+
+        Raises:
+            ToolFailure: There is none, or the path is malformed.
+        """
         async with self._store.tenant(self._tenant_id) as records:
             content = await records.files.read(self._run_id, checked_path(path))
         if content is None:
@@ -42,7 +49,11 @@ class RunWorkspace:
         return content
 
     async def write(self, path: str, content: bytes) -> None:
-        """Creates or replaces a file."""
+        """Creates or replaces a file.
+
+        Raises:
+            ToolFailure: It has more than `MAX_FILE_BYTES`, there are `MAX_FILES` others, or the path is malformed.
+        """
         checked = checked_path(path)
         if len(content) > MAX_FILE_BYTES:
             raise ToolFailure(f"A file may have at most {MAX_FILE_BYTES} bytes; this has {len(content)}.")
@@ -53,13 +64,13 @@ class RunWorkspace:
             await records.files.write(self._run_id, checked, content, self._clock())
 
     async def files(self) -> tuple[StoredFile, ...]:
-        """Returns the files, ordered by path."""
+        """Lists the files, ordered by path."""
         async with self._store.tenant(self._tenant_id) as records:
             return tuple(await records.files.list(self._run_id))
 
 
 class RunResults:
-    """See `Results`."""
+    """Stored results of a run's tool calls; fulfils `Results`."""
 
     def __init__(self, store: Store, tenant_id: str, run_id: str) -> None:
         self._store = store
@@ -67,7 +78,17 @@ class RunResults:
         self._run_id = run_id
 
     async def read(self, step: int, call: int, offset: int, length: int) -> str:
-        """Returns a part of a stored result."""
+        """Reads a part of a stored result.
+
+        Args:
+            step: The step, from 1.
+            call: The call within the step, from 1; 0 for the model's reply.
+            offset: Characters before the part.
+            length: Characters at most.
+
+        Raises:
+            ToolFailure: Nothing is stored for this call.
+        """
         async with self._store.tenant(self._tenant_id) as records:
             part = await records.results.read(self._run_id, step, call, offset, length)
         if part is None:

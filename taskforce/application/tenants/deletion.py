@@ -1,4 +1,4 @@
-"""What the workflow of a tenant's deletion does, phase by phase. Each may be done again, from any point on."""
+"""Phases of a tenant's deletion, as its workflow calls them; each can be repeated after an interruption."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from taskforce.core.interfaces.store import Platform, Store
 from taskforce.core.interfaces.workflows import Forgotten, RunCancellation, TenantHistories
 
 ROWS: Final = 2_000
-"""Rows that one transaction erases at most."""
+"""Rows that one transaction erases, at most."""
 RUNS: Final = 1_000
-"""Runs that are looked at, and cancelled, at a time."""
+"""Runs that are read and cancelled at a time."""
 LOOK_SECONDS: Final = 0.5
 AGAIN: Final = timedelta(seconds=15)
-"""After so long a run that has not ended is cancelled once more."""
+"""The time after which a run that has not ended is cancelled again."""
 LEFT_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
@@ -34,11 +34,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How far the erasing has come.
+    """The state of the erasure.
 
     Attributes:
         rows: Rows erased so far.
-        log_kept_until: All but the audit log is gone, which stays until then; None when that is gone too.
+        log_kept_until: The end of the audit log's retention, while only the log is left; None once it is erased too.
     """
 
     rows: int
@@ -46,15 +46,15 @@ class Erased:
 
 
 class Erasing:
-    """The use cases behind the activities of `TenantDeletion`.
+    """Use cases of the activities of the `TenantDeletion` workflow.
 
     Args:
         store: The tenants' data.
-        platform: The door that finds a report, whoever keeps it.
-        runs: The workflows of their runs.
-        histories: The histories of all their workflows.
+        platform: Finds the report of a deletion, whichever tenant keeps it.
+        runs: Cancels the workflows of runs.
+        histories: The workflow histories of a tenant.
         lifecycle: Ends the rows of runs that have no workflow.
-        clock: The time.
+        clock: The time, UTC.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Erasing:
         self._clock = clock
 
     async def begin(self, tenant_id: str) -> Deletion:
-        """Notes that the workflow has begun, and tells what was asked for.
+        """Records that the workflow has begun, and returns the deletion.
 
         Raises:
             Missing: `deletion_not_found`.
@@ -85,12 +85,12 @@ class Erasing:
         return deletion
 
     async def end_runs(self, tenant_id: str) -> int:
-        """Waits until no run is open, and cancels them at once, or when the time to drain them is over.
+        """Waits until no run is open; cancels runs at once, or when the time to drain them is over.
 
-        Requests for approval close with their runs. It takes as long as the runs do.
+        Approval requests of runs are closed with their runs. It takes as long as the runs do.
 
         Returns:
-            How many runs have ended since the deletion was asked for.
+            The number of runs that have ended since the deletion was requested.
         """
         deletion = await self._deletion(tenant_id)
         order, told = deletion.order, dict[str, datetime]()
@@ -106,9 +106,12 @@ class Erasing:
         return sum(runs.values())
 
     async def erase(self, tenant_id: str) -> Erased:
-        """Erases what may go now, batch by batch; each is a transaction of its own and is counted in it.
+        """Erases the tenant's rows, batch by batch; each batch is a transaction that also counts its rows.
 
-        The audit log goes last, and only when its time is over: sealed to its end, which the report keeps.
+        The audit log is erased last, after its retention. It is sealed first, and the report keeps its last anchor.
+
+        Returns:
+            The state of the erasure.
         """
         deletion = await self._deletion(tenant_id)
         if deletion.log_end is None:
@@ -121,7 +124,7 @@ class Erasing:
         return Erased(sum(now_so.erased.values()), kept)
 
     async def forget(self, tenant_id: str) -> Forgotten:
-        """Deletes the histories of the tenant's workflows, as far as Temporal lets us, and notes how many."""
+        """Deletes the workflow histories of the tenant, as far as Temporal permits, and records their number."""
         deletion = await self._deletion(tenant_id)
         forgotten = await self._histories.forget(tenant_id)
         facts = {"deleted": forgotten.deleted, "left": forgotten.left}
@@ -129,10 +132,10 @@ class Erasing:
         return forgotten
 
     async def verify(self, tenant_id: str) -> None:
-        """Looks into every table that the code knows, and closes the report when none holds a row of the tenant.
+        """Requires that no table of the schema has rows of the tenant, and completes the report.
 
         Raises:
-            Unavailable: `rows_left`: somebody was still writing; what was found is erased before the next look.
+            Unavailable: `rows_left`: another process was still writing; the rows are erased before the next attempt.
         """
         deletion = await self._deletion(tenant_id)
         async with self._store.tenant(tenant_id) as records:
@@ -154,6 +157,7 @@ class Erasing:
 
     async def _passed(self, deletion: Deletion, phase: Phase, facts: Mapping[str, object]) -> None:
         async with self._store.tenant(deletion.home_id) as records:
+            # In the tenant that requested the deletion, for the rows of the deleted one go.
             await records.deletions.passed(deletion.order.tenant_id, phase, facts, self._clock())
 
     async def _open_runs(self, tenant_id: str) -> Sequence[str]:
@@ -168,7 +172,7 @@ class Erasing:
             try:
                 await self._runs.cancel(tenant_id, run_id)
             except Missing:
-                # It was never started, or its workflow was ended from outside: nobody else ends its row.
+                # The run was never started, or its workflow was terminated from outside: nothing else ends its row.
                 await self._lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
 
     async def _erase_batch(self, deletion: Deletion) -> bool:

@@ -1,4 +1,4 @@
-"""Asking for a tenant's deletion, and reading its report: for the platform's operator alone."""
+"""Requests for the deletion of a tenant, and their reports; only for the platform's operator."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,11 +19,11 @@ UNSTARTED_BATCH = 50
 
 @dataclass(frozen=True, slots=True)
 class DeletionWish:
-    """Which tenant shall go, and how.
+    """The requested deletion of a tenant.
 
     Attributes:
         tenant_id: The tenant.
-        drain_seconds: How long runs that are under way may go on; None cancels them at once.
+        drain_seconds: Seconds that open runs may go on; None cancels them at once.
     """
 
     tenant_id: str
@@ -31,15 +31,21 @@ class DeletionWish:
 
 
 async def request_deletion(store: Store, platform: Platform, actor: Actor, wish: DeletionWish) -> Deletion:
-    """Commits that a tenant is being deleted; starting the workflow that does it comes after.
+    """Commits the deletion of a tenant; the caller starts its workflow afterwards.
 
-    From that commit on nobody of the tenant can act any more. The second who asks finds the first one's deletion. It
-    stands in the platform's log, for the tenant's own goes with the tenant.
+    From the commit on all requests of the tenant's users are refused. A second request returns the first deletion. It
+    is audited in the operator's log, for the tenant's own log is erased.
+
+    Args:
+        store: The tenants' data.
+        platform: Finds the report of a deletion.
+        actor: The caller.
+        wish: The deletion.
 
     Raises:
         Missing: `tenant_not_found`.
         Forbidden: `operator_only`.
-        Conflict: `not_your_own`, or `tenant_keeps_reports` for one that was the platform's once.
+        Conflict: `not_your_own`; `tenant_keeps_reports`: the tenant was the platform's own once.
         Invalid: `drain_invalid`.
     """
     own_id = actor.principal.tenant.tenant_id
@@ -59,16 +65,16 @@ async def request_deletion(store: Store, platform: Platform, actor: Actor, wish:
 
 
 async def find_deletion(platform: Platform, actor: Actor, tenant_id: str) -> Deletion:
-    """The report of a tenant's deletion, as far as it has come.
+    """Finds the report of a tenant's deletion.
 
     Raises:
-        Missing: `tenant_not_found`; `deletion_not_found` when nobody has asked for it.
+        Missing: `tenant_not_found`; `deletion_not_found`: it was never requested.
         Forbidden: `operator_only`.
     """
     _require_operator(actor, tenant_id)
     found = None
     with suppress(Missing):
-        # An id that no tenant can have was never deleted either.
+        # A malformed id is answered like that of a tenant which was never deleted.
         found = await platform.deletion(parse_tenant_id(tenant_id))
     if found is None:
         raise missing("deletion")
@@ -76,7 +82,7 @@ async def find_deletion(platform: Platform, actor: Actor, tenant_id: str) -> Del
 
 
 async def require_never_deleted(platform: Platform, tenant_id: str) -> None:
-    """Keeps an id from being given again: what is kept, or known elsewhere, under it is another tenant's.
+    """Requires that no tenant of this id was deleted: its tokens, reports and backups name the earlier tenant.
 
     Raises:
         Conflict: `tenant_deleted`.
@@ -86,12 +92,12 @@ async def require_never_deleted(platform: Platform, tenant_id: str) -> None:
 
 
 async def start_late_deletions(platform: Platform, before: datetime, start: Callable[[str], Awaitable[None]]) -> None:
-    """Starts what a crash between commit and start has left behind.
+    """Starts deletions that a crash between commit and start has left unstarted.
 
     Args:
-        platform: The door that sees the deletions.
-        before: Those committed before this time are late.
-        start: Starts the deletion of a tenant; starting it again is harmless.
+        platform: Lists the deletions.
+        before: Those committed before this time are started.
+        start: Starts the workflow of a tenant's deletion; a second start changes nothing.
     """
     for tenant_id in await platform.unstarted_deletions(before, UNSTARTED_BATCH):
         await start(tenant_id)
@@ -113,6 +119,7 @@ async def _begin(records: Records, actor: Actor, order: DeletionOrder) -> None:
 def _require_operator(actor: Actor, tenant_id: str) -> None:
     if not actor.runs_platform and tenant_id == actor.principal.tenant.tenant_id:
         raise Forbidden("operator_only", "Only the platform's operator deletes tenants.")
+    # Not `operator_only`: whether another tenant exists is not for the actor to know.
     if not actor.runs_platform:
         raise missing("tenant")
 

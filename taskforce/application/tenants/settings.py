@@ -1,4 +1,4 @@
-"""Tenants: the platform's operator makes and limits them; their own administrators see and name their own."""
+"""Tenants and their settings: created and limited by the platform's operator, named by their own administrators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from taskforce.core.interfaces.store import Platform, Store
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """What shall be different; None stays as it is."""
+    """The changed fields of a tenant; None leaves a field as it is."""
 
     name: str | None = None
     settings: Mapping[str, object] | None = None
@@ -25,12 +25,12 @@ class TenantChange:
 
 
 async def list_tenants(platform: Platform, actor: Actor, after: str | None, most: int) -> Sequence[Tenant]:
-    """A page of the tenants that somebody may see: all for the operator, the own one for others.
+    """Lists a page of the tenants that are visible to the actor: all for the operator, for others their own.
 
     Args:
-        platform: The door that sees all.
-        actor: Who asks.
-        after: The id of the last one of the page before.
+        platform: The list of all tenants.
+        actor: The caller.
+        after: The id of the last tenant of the previous page.
         most: Tenants at most.
     """
     if actor.runs_platform:
@@ -40,10 +40,10 @@ async def list_tenants(platform: Platform, actor: Actor, after: str | None, most
 
 
 async def find_tenant(store: Store, actor: Actor, tenant_id: str) -> Tenant:
-    """One tenant.
+    """Finds a tenant.
 
     Raises:
-        Missing: `tenant_not_found`: there is none, or it is another's.
+        Missing: `tenant_not_found`: there is none, or it is not visible to the actor.
     """
     async with store.tenant(_visible(actor, tenant_id)) as records:
         tenant = await records.tenant.get()
@@ -53,11 +53,11 @@ async def find_tenant(store: Store, actor: Actor, tenant_id: str) -> Tenant:
 
 
 async def create_tenant(store: Store, platform: Platform, actor: Actor, tenant_id: str, change: TenantChange) -> Tenant:
-    """Makes a tenant.
+    """Creates a tenant.
 
     Raises:
         Forbidden: `operator_only`.
-        Conflict: `tenant_exists`, or `tenant_deleted` for an id that was given before.
+        Conflict: `tenant_exists`; `tenant_deleted`: a tenant of that id was deleted.
         Invalid: `tenant_id_invalid`, `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
     if not actor.runs_platform:
@@ -76,12 +76,12 @@ async def create_tenant(store: Store, platform: Platform, actor: Actor, tenant_i
 
 
 async def change_tenant(store: Store, actor: Actor, tenant_id: str, change: TenantChange) -> Tenant:
-    """Changes a tenant; what the operator alone may change, and what everybody, `Tenant.changed` says.
+    """Changes a tenant; `Tenant.changed` decides which fields only the operator may change.
 
     Raises:
         Missing: `tenant_not_found`.
         Forbidden: `operator_only`.
-        Conflict: `tenant_deleting`; `not_your_own` for switching off the tenant that one acts in.
+        Conflict: `tenant_deleting`; `not_your_own`: the actor disables the tenant that they act in.
         Invalid: `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
     known_id = _visible(actor, tenant_id)
@@ -118,7 +118,7 @@ def _check_metadata(change: TenantChange) -> None:
 
 
 def _event(actor: Actor, action: str, tenant: Tenant, before: Tenant | None) -> AuditEvent:
-    # It stands in the log of the tenant that it is about; the operator's own tenant is named beside the actor.
+    # The event is in the log of the changed tenant, whose readers do not know the operator: so it names their tenant.
     own = actor.principal.tenant.tenant_id
     foreign = {} if own == tenant.tenant_id else {"actor_tenant": own}
     sides = {"before": None if before is None else _audit_snapshot(before), "after": _audit_snapshot(tenant)}

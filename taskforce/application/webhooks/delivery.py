@@ -1,4 +1,4 @@
-"""One attempt after another to deliver an event to a webhook."""
+"""Delivery attempts of webhook events."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -37,12 +37,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What came of an attempt.
+    """The result of an attempt.
 
     Attributes:
-        status: Where the delivery stands now.
-        wait: How long until the next attempt; None when there is none.
-        summary: In a few words, for operators; names neither the receiver nor what it said.
+        status: The status of the delivery.
+        wait: The time until the next attempt; None where there is none.
+        summary: A few words for operators, without the receiver's address or response.
     """
 
     status: DeliveryStatus
@@ -52,7 +52,12 @@ class Delivered:
 
 @dataclass
 class ConcurrencyLimit:
-    """How many attempts this process makes at once: receivers that hang must not take the place of agents' work."""
+    """Limit of concurrent attempts in this process, so that slow receivers do not occupy the worker's slots.
+
+    Attributes:
+        in_all: Attempts of all tenants at once.
+        of_a_tenant: Attempts of one tenant at once.
+    """
 
     in_all: int = AT_ONCE
     of_a_tenant: int = AT_ONCE_OF_A_TENANT
@@ -60,10 +65,10 @@ class ConcurrencyLimit:
 
     @contextmanager
     def taken(self, tenant_id: str) -> Iterator[None]:
-        """Takes a lane until the block ends.
+        """Counts an attempt until the block ends.
 
         Raises:
-            Limited: `deliveries_busy`: they are all taken; the attempt is made later.
+            Limited: `deliveries_busy`: the limit is reached; the attempt is to be retried later.
         """
         if self._taken[tenant_id] >= self.of_a_tenant or self._taken.total() >= self.in_all:
             raise Limited("deliveries_busy", "Other deliveries are under way; this one is tried later.")
@@ -72,17 +77,18 @@ class ConcurrencyLimit:
             yield
         finally:
             self._taken[tenant_id] -= 1
+            # Otherwise the counter would keep an entry for every tenant there ever was.
             if not self._taken[tenant_id]:
                 del self._taken[tenant_id]
 
 
 class DeliveryAttempts:
-    """The use cases behind the activities of the `WebhookDelivery` workflow.
+    """Use cases of the activities of the `WebhookDelivery` workflow.
 
     Args:
         store: The tenants' data.
-        post: The guarded way out.
-        clock: The time.
+        post: The guarded HTTP client of webhooks.
+        clock: The time, UTC.
     """
 
     def __init__(self, store: Store, post: WebhookPost, clock: Clock) -> None:
@@ -92,9 +98,15 @@ class DeliveryAttempts:
         self._lanes = ConcurrencyLimit()
 
     async def attempt(self, tenant_id: str, delivery_id: str, number: int) -> Delivered:
-        """Makes an attempt and keeps what came of it; one that was kept before is not made again.
+        """Makes an attempt and stores its result; an attempt whose result is stored is not made again.
 
-        An attempt whose process died before it was kept is made again, under the same id: at least once, that is.
+        If the process dies before the result is stored, the attempt is made again under the same id: deliveries are
+        at-least-once.
+
+        Args:
+            tenant_id: The tenant.
+            delivery_id: The delivery.
+            number: The number of the attempt, from 1.
 
         Raises:
             Missing: `delivery_not_found`.
@@ -109,15 +121,16 @@ class DeliveryAttempts:
                 return await self._as_it_stands(tenant_id, delivery_id)
             webhook, secrets = target
             attempt, answered = await self._send(delivery, webhook, secrets, number)
+        # Stored also if the activity is cancelled now, for the receiver has the event.
         return await shielded(self._keep(tenant_id, delivery, webhook, attempt, answered))
 
     async def stop(self, tenant_id: str, delivery_id: str) -> None:
-        """Ends a delivery that an operator has cancelled."""
+        """Stops a delivery that an operator has cancelled."""
         async with self._store.tenant(tenant_id) as records:
             await records.deliveries.stop(delivery_id, self._clock())
 
     async def _target(self, records: Records, delivery: Delivery, number: int) -> tuple[Webhook, Secrets] | None:
-        """Where to send it; None when nothing is to be sent, and the row says why."""
+        """Finds the webhook and its secrets; None where nothing is to be sent, which the delivery's row explains."""
         kept = any(attempt.number == number for attempt in delivery.attempts)
         if kept or delivery.state.status.is_final:
             return None
@@ -151,13 +164,13 @@ class DeliveryAttempts:
         now = self._clock()
         state = delivery.after(attempt.number, answered, now)
         async with self._store.tenant(tenant_id) as records:
-            # Before the delivery, as everybody does who locks both: nobody waits for one another in a circle.
+            # The webhook is locked before the delivery, here as elsewhere, against deadlocks.
             gone = await records.webhooks.locked(webhook.webhook_id) if answered.gone else None
             await records.deliveries.tried(delivery.delivery_id, attempt, state, now)
-            # One that was led elsewhere meanwhile is not gone; one of the deployment's own is changed in its profile.
+            # Not if its URL was changed meanwhile; and a webhook of the profile has no row here to be disabled.
             if gone is not None and gone.enabled and gone.url == webhook.url:
                 await _disable(records, gone, now)
-            # Somebody may have disabled the webhook meanwhile, which stands.
+            # Read again: the delivery may have been stopped meanwhile by a change of the webhook.
             state = (await _found(records, delivery.delivery_id)).state
         _tell(tenant_id, delivery, webhook, attempt, state)
         return Delivered(state.status, state.wait(now), _summary(attempt))
@@ -178,7 +191,7 @@ async def _found(records: Records, delivery_id: str) -> Delivery:
 
 
 async def _disable(records: Records, webhook: Webhook, now: datetime) -> None:
-    """Disables a webhook whose receiver is gone, and stops what waits for it."""
+    """Disables a webhook whose receiver answered 410 Gone, and stops its other deliveries."""
     await records.webhooks.save(webhook.switched(enabled=False, now=now, by="gone"))
     stopped = await records.deliveries.stop_all(webhook.webhook_id, now)
     event = system_event(

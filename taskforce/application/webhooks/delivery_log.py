@@ -1,4 +1,4 @@
-"""The log of deliveries: looked at, sent once more, tested; and the start of what is queued."""
+"""Deliveries of a webhook: listed, repeated and tested by people."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def list_deliveries(store: Store, actor: Actor, webhook_id: str, page: Page) -> Sequence[Delivery]:
-    """A page of what was sent to a webhook, newest first.
+    """Lists a page of the deliveries of a webhook, newest first.
 
     Raises:
         Missing: `webhook_not_found`.
@@ -32,7 +32,7 @@ async def list_deliveries(store: Store, actor: Actor, webhook_id: str, page: Pag
 
 
 async def find_delivery(store: Store, actor: Actor, webhook_id: str, delivery_id: str) -> Delivery:
-    """One delivery to a webhook.
+    """Finds a delivery of a webhook.
 
     Raises:
         Missing: `webhook_not_found` or `delivery_not_found`.
@@ -43,7 +43,7 @@ async def find_delivery(store: Store, actor: Actor, webhook_id: str, delivery_id
 
 
 async def redeliver(store: Store, actor: Actor, webhook_id: str, delivery_id: str) -> Delivery:
-    """Queues the same event once more, under its own id, so that a receiver that has had it can tell.
+    """Queues a delivery of the same event, which keeps its event id, so that the receiver recognises a duplicate.
 
     Raises:
         Missing: `webhook_not_found` or `delivery_not_found`.
@@ -71,7 +71,7 @@ async def redeliver(store: Store, actor: Actor, webhook_id: str, delivery_id: st
 
 
 async def send_test(store: Store, actor: Actor, webhook_id: str) -> Delivery:
-    """Queues a `test` event to a webhook; it is tried once.
+    """Queues a `test` event for a webhook; it has a single attempt.
 
     Raises:
         Missing: `webhook_not_found`.
@@ -93,7 +93,13 @@ async def send_test(store: Store, actor: Actor, webhook_id: str) -> Delivery:
 
 
 async def settle_deliveries(store: Store, ended: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Ends the rows of deliveries whose workflow an operator has terminated; one that has ended stays as it is."""
+    """Stops deliveries whose workflow an operator terminated; those that have ended stay as they are.
+
+    Args:
+        store: The tenants' data.
+        ended: The tenant's and the delivery's id of each.
+        now: The time, UTC.
+    """
     for tenant_id, delivery_id in ended:
         async with store.tenant(tenant_id) as records:
             await records.deliveries.stop(delivery_id, now)

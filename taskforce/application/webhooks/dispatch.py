@@ -1,4 +1,4 @@
-"""Starts the workflows of webhook deliveries."""
+"""Start of the workflows of queued webhook deliveries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -33,17 +33,23 @@ class StartDelivery(Protocol):
     """Starts the workflow of a committed delivery; starting it again is harmless."""
 
     def __call__(self, tenant_id: str, delivery_id: str, event: str) -> Awaitable[None]:
-        """Starts it by its ids."""
+        """Starts the workflow.
+
+        Args:
+            tenant_id: The tenant.
+            delivery_id: The delivery.
+            event: The name of the event.
+        """
         ...
 
 
 class DeliveryDispatcher:
-    """Starts what is queued: at once what this process has queued, and what a crash has left behind.
+    """Starts queued deliveries: those of this process at once, and those that a crash has left unstarted later.
 
     Args:
-        queued: The door that sees the queued deliveries of all tenants.
-        start: Starts one.
-        clock: The time.
+        queued: The queued deliveries of all tenants.
+        start: Starts the workflow of one.
+        clock: The time, UTC.
     """
 
     def __init__(self, queued: QueuedDeliveries, start: StartDelivery, clock: Clock) -> None:
@@ -53,14 +59,18 @@ class DeliveryDispatcher:
         self._started: dict[str, datetime] = {}
 
     async def sweep(self, before: datetime) -> int:
-        """Starts what was queued before a time, and says how many that were.
+        """Starts the deliveries that were queued before a time.
+
+        Returns:
+            The number of started deliveries.
 
         Raises:
-            DomainError: What kept the last of those that could not be started; the others are started all the same.
+            DomainError: The last error of a start; the other deliveries are started all the same.
         """
         self._forget()
         started, refused = 0, None
         for tenant_id, delivery_id, event in await self._queued.queued_deliveries(before, QUEUED_BATCH):
+            # Its row is still marked as queued until a worker takes it; a second start would be harmless but costly.
             if delivery_id in self._started:
                 continue
             try:
@@ -75,22 +85,24 @@ class DeliveryDispatcher:
         return started
 
     async def go_on(self, told: asyncio.Event) -> None:
-        """Sweeps whenever something was queued, and every few seconds, until it is cancelled.
+        """Sweeps after each commit that may have queued deliveries, and every `SWEEP_SECONDS`, until it is cancelled.
 
         Args:
-            told: Set when this process has committed something that may have queued deliveries.
+            told: The event that is set after such a commit of this process.
         """
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await told.wait()
+            # After a commit of this process: everything, with room for the clocks of other machines. Otherwise only
+            # what another process should have started by now.
             before = self._clock() + LATE if told.is_set() else self._clock() - LATE
-            # What happens at the same moment is looked for once.
+            # Waits briefly, so that one query finds the deliveries of several concurrent commits.
             await asyncio.sleep(GATHER_SECONDS)
             told.clear()
             try:
                 await self.sweep(before)
-            except Exception as error:  # noqa: BLE001 - a sweeper outlives whatever befalls one sweep
+            except Exception as error:  # noqa: BLE001 - an error of one sweep must not end the sweeper
                 _log.warning("deliveries.sweep_failed", error=type(error).__name__, detail=str(error)[:300])
 
     def _forget(self) -> None:
@@ -102,7 +114,7 @@ class DeliveryDispatcher:
 async def starting(
     queued: QueuedDeliveries, told: asyncio.Event, start: StartDelivery, clock: Clock
 ) -> AsyncIterator[None]:
-    """While the block lasts: starts what is queued; see `DeliveryDispatcher`."""
+    """Runs a `DeliveryDispatcher` in the background until the block ends."""
     task = asyncio.create_task(DeliveryDispatcher(queued, start, clock).go_on(told))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Webhooks of a tenant: made, changed, rotated and removed by people; told of events by what brings them about."""
+"""Webhooks of a tenant: created, changed, deleted, with rotation of their secrets."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,16 +30,16 @@ _ORIGIN = re.compile(r"[^/?#]*//[^/?#]*")
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """A webhook that shall be made.
+    """A webhook to be created.
 
     Attributes:
-        url: Where deliveries go.
-        format: How they look.
-        events: What it wants to be told; None is everything.
-        definition_id: The only approval definition whose requests it is told of; None is any.
+        url: The URL of the receiver.
+        format: The format of deliveries.
+        events: The names of its events; None is all events.
+        definition_id: The approval definition whose requests it receives; None is all.
         enabled: Whether deliveries are made.
-        description: For people.
-        secret: A secret that the caller brings along; None for a new one.
+        description: The description, for people.
+        secret: A secret of the caller's; None generates one.
     """
 
     url: str
@@ -53,12 +53,12 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True)
 class WebhookChange:
-    """What shall be different; None stays as it is.
+    """The changed fields of a webhook; None leaves a field as it is.
 
     Attributes:
         url, enabled, description: As in `NewWebhook`.
-        events: All that it wants to be told from now on.
-        all_events: Whether it wants to be told everything, in place of `events`.
+        events: The names of all its events from now on.
+        all_events: Whether it receives all events, in place of `events`.
     """
 
     url: str | None = None
@@ -70,11 +70,11 @@ class WebhookChange:
 
 @dataclass(frozen=True, slots=True)
 class WebhookWithSecret:
-    """A webhook at the only moments at which its secret is known.
+    """A webhook with its secrets, after creation or rotation only.
 
     Attributes:
         webhook: The webhook.
-        secrets: Its secrets, of which the current one is to be shown once.
+        secrets: Its secrets; the current one is to be shown once.
     """
 
     webhook: Webhook
@@ -84,14 +84,14 @@ class WebhookWithSecret:
 async def create_webhook(
     store: Store, actor: Actor, urls: WebhookUrls, wanted: NewWebhook, rules: DefinitionRules
 ) -> WebhookWithSecret:
-    """Makes a webhook.
+    """Creates a webhook.
 
     Args:
-        store: The door to the tenant's data.
-        actor: Who makes it.
-        urls: Where webhooks may lead.
+        store: The tenants' data.
+        actor: The caller.
+        urls: The deployment's rules for receivers' URLs.
         wanted: The webhook.
-        rules: What the deployment says about approvals.
+        rules: The deployment's approval definitions.
 
     Raises:
         Missing: `workflow_not_found`: there is no such definition.
@@ -128,13 +128,13 @@ async def create_webhook(
 
 
 async def list_webhooks(store: Store, actor: Actor, page: Page) -> Sequence[Webhook]:
-    """A page of the tenant's webhooks, newest first."""
+    """Lists a page of the tenant's webhooks, newest first."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.webhooks.page(page)
 
 
 async def find_webhook(store: Store, actor: Actor, webhook_id: str) -> Webhook:
-    """One webhook.
+    """Finds a webhook.
 
     Raises:
         Missing: `webhook_not_found`.
@@ -149,7 +149,7 @@ async def find_webhook(store: Store, actor: Actor, webhook_id: str) -> Webhook:
 async def change_webhook(
     store: Store, actor: Actor, urls: WebhookUrls, webhook_id: str, change: WebhookChange
 ) -> Webhook:
-    """Changes a webhook; one that is disabled sends nothing more, also of what waited for another attempt.
+    """Changes a webhook; disabling it also stops deliveries that wait for another attempt.
 
     Raises:
         Missing: `webhook_not_found`.
@@ -172,7 +172,14 @@ async def change_webhook(
 async def rotate_secret(
     store: Store, actor: Actor, webhook_id: str, secret: str | None, overlap: timedelta
 ) -> WebhookWithSecret:
-    """Gives a webhook another secret; deliveries are signed with the old one too until the overlap ends.
+    """Rotates a webhook's secret; deliveries are signed with both secrets until the overlap ends.
+
+    Args:
+        store: The tenants' data.
+        actor: The caller.
+        webhook_id: The webhook.
+        secret: A secret of the caller's; None generates one.
+        overlap: How long the old secret is used beside the new one.
 
     Raises:
         Missing: `webhook_not_found`.
@@ -192,7 +199,7 @@ async def rotate_secret(
 
 
 async def delete_webhook(store: Store, actor: Actor, webhook_id: str) -> None:
-    """Removes a webhook with its secrets; nothing more is sent, also of what waited for another attempt.
+    """Deletes a webhook with its secrets, and stops deliveries that wait for another attempt.
 
     Raises:
         Missing: `webhook_not_found`.
@@ -207,12 +214,12 @@ async def delete_webhook(store: Store, actor: Actor, webhook_id: str) -> None:
 
 
 def webhook_event(actor: Actor, action: str, webhook: Webhook, details: Mapping[str, object]) -> AuditEvent:
-    """What the audit log is told of somebody's act; never a secret."""
+    """Builds the audit event of an action on a webhook; details must hold no secret."""
     return actor.event(action, "webhook", webhook.webhook_id, **details)
 
 
 def destination(webhook: Webhook) -> str:
-    """Where a webhook leads, for logs: a URL's path and query may be a secret of its receiver's."""
+    """Returns the origin of a webhook's URL, for logs: path and query may be a secret of the receiver."""
     found = _ORIGIN.match(webhook.url)
     return found[0] if found else ""
 

@@ -1,4 +1,4 @@
-"""What a program that embeds the library says and sees of approvals: workflows, request types, requests."""
+"""Approval workflows, request types and requests for programs that embed the library (guide 4.2)."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -15,7 +15,7 @@ from taskforce.core.interfaces.identity import checked_tenant_id
 
 
 class RequestType(str):
-    """Types of requests, as plain texts; a program subclasses it to add its own (guide 9.3)."""
+    """Request types, as plain texts; a program subclasses it to add its own (guide 9.3)."""
 
     __slots__ = ()
 
@@ -29,29 +29,29 @@ class RequestType(str):
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalWorkflow:
-    """An approval definition of a tenant, in the words of the guide; those of the service's API are the same.
+    """An approval definition of a tenant, with the field names of the guide and of the HTTP API.
 
     Attributes:
         workflow_id: 1 to 64 of `A-Za-z0-9._-`.
-        tenant_id: Whose it is.
-        name: For people.
-        request_type: One of `RequestType`, or a type of one's own with its `payload_schema`.
-        description: For people.
+        tenant_id: The tenant.
+        name: The display name.
+        request_type: One of `RequestType`, or a type of the program's own with its `payload_schema`.
+        description: The description, for people.
         required_approvers: Distinct people who must approve.
-        rejections_to_close: Distinct people whose rejection ends it.
-        allowed_approver_roles: None is `admin`, or nobody where people are named.
-        allowed_approvers: People who may decide whatever their roles.
+        rejections_to_close: Distinct people whose rejection closes a request.
+        allowed_approver_roles: The roles that may decide; None is `admin`, or none where people are named.
+        allowed_approvers: People who may decide with any role.
         allow_self_approval: Whether the requester may decide.
-        comment_required: Whether a decision must say why.
-        auto_expire_hours: Hours until a request ends by itself; None is 72, or what `actions` say.
-        actions: What happens meanwhile, for example `{"after_hours": 24, "do": "widen", "roles": ["cfo"]}`.
-        notify_on_create: Whether `request_created` is told.
-        notify_on_action: Whether `request_action` is told.
-        enabled: Whether it counts.
-        payload_schema: JSON Schema of what is asked for.
-        tools: Of `tool_call`: for which tools; empty is all.
-        agents: Of `tool_call`: for which agents; empty is all.
-        metadata: Facts that are kept; `custom_type` names what a `custom` one is for.
+        comment_required: Whether a decision needs a comment.
+        auto_expire_hours: Hours until a request expires; None is 72, or as `actions` imply.
+        actions: Timed actions before that, for example `{"after_hours": 24, "do": "widen", "roles": ["cfo"]}`.
+        notify_on_create: Whether the event `request_created` is sent.
+        notify_on_action: Whether the event `request_action` is sent.
+        enabled: Whether the definition is in force.
+        payload_schema: The JSON Schema of payloads.
+        tools: Of `tool_call`: the tools that it applies to; empty is all.
+        agents: Of `tool_call`: the agents that it applies to; empty is all.
+        metadata: Facts that are stored; `custom_type` names the type of a `custom` definition.
 
     Raises:
         Invalid: `tenant_id_invalid`; `definition_invalid`, whose `details["problems"]` lists every problem.
@@ -92,7 +92,7 @@ _WORDS = tuple(name for name in ApprovalWorkflow.__dataclass_fields__ if name no
 
 
 def _plain(value: object) -> object:
-    """A value as JSON has it: sets, tuples and subclasses of `str` as well."""
+    """Converts sets, tuples and subclasses of `str` to plain JSON values."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
@@ -102,13 +102,13 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAction:
-    """Something that happened to a request.
+    """An action on a request.
 
     Attributes:
         action: `approve`, `reject`, `withdraw`, `remind`, `widen`, `reassign` or `expire`.
-        user_id: Who did it; None when it happened by itself.
-        comment: What they said.
-        at: When, UTC.
+        user_id: The user who acted; None for a timed action.
+        comment: The user's comment.
+        at: The time, UTC.
     """
 
     action: str
@@ -119,7 +119,7 @@ class ApprovalAction:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a request: the rules' view, and what it is about."""
+    """The stored state of a request: the approval as the rules see it, its resource and its payload."""
 
     tenant_id: str
     request_type: str
@@ -134,28 +134,28 @@ class Kept:
     actions: tuple[ApprovalAction, ...] = ()
 
     def after(self, approval: Approval, action: ApprovalAction) -> "Kept":
-        """The same after something has happened."""
+        """Returns the state after an action."""
         return replace(self, approval=approval, actions=(*self.actions, action))
 
 
 class Book(Protocol):
-    """Where requests are kept."""
+    """The storage that request views read from."""
 
     def kept(self, request_id: str) -> Kept:
-        """One request as it is now."""
+        """Returns the current state of a request."""
         ...
 
     def now(self) -> datetime:
-        """The time."""
+        """Returns the time, UTC."""
         ...
 
 
 @dataclass(frozen=True)
 class ApprovalRequest:
-    """A request, always as it stands at the moment of the look: decisions show in it.
+    """View of a request; its properties always show the current state.
 
     Attributes:
-        request_id: Its id.
+        request_id: The id of the request.
     """
 
     request_id: str
@@ -163,52 +163,52 @@ class ApprovalRequest:
 
     @property
     def status(self) -> ApprovalStatus:
-        """Where it stands now."""
+        """The current status; a request whose time is over is expired, also before `tick` closes it."""
         return self._kept.approval.status(self._book.now())
 
     @property
     def tenant_id(self) -> str:
-        """Whose it is."""
+        """The tenant."""
         return self._kept.tenant_id
 
     @property
     def request_type(self) -> str:
-        """What kind of thing is asked for."""
+        """The request type."""
         return self._kept.request_type
 
     @property
     def resource_type(self) -> str:
-        """What kind of thing it is about."""
+        """The type of the resource that it concerns."""
         return self._kept.resource_type
 
     @property
     def resource_id(self) -> str:
-        """Which one."""
+        """The id of the resource."""
         return self._kept.resource_id
 
     @property
     def requester_id(self) -> str:
-        """Who asks."""
+        """The requester."""
         return self._kept.approval.requester_id
 
     @property
     def title(self) -> str:
-        """For lists."""
+        """The title, for lists."""
         return self._kept.title
 
     @property
     def description(self) -> str:
-        """For whoever decides."""
+        """The description, for the approvers."""
         return self._kept.description
 
     @property
     def payload(self) -> dict[str, object]:
-        """Exactly what is asked for; a copy."""
+        """A copy of the payload."""
         return deepcopy(dict(self._kept.payload))
 
     @property
     def workflow_id(self) -> str | None:
-        """The definition that it began with; None for the usual terms."""
+        """The id of the definition that it was opened with; None for the usual terms."""
         return self._kept.workflow_id
 
     @property
@@ -218,33 +218,33 @@ class ApprovalRequest:
 
     @property
     def current_approvers(self) -> set[str]:
-        """Who has approved."""
+        """The users who have approved."""
         said = self._kept.approval.decisions
         return {one.approver_id for one in said if one.verdict is Verdict.APPROVE}
 
     @property
     def allowed_approver_roles(self) -> set[str]:
-        """The roles of which one lets somebody decide now."""
+        """The roles that may decide now."""
         return set(self._kept.approval.who.roles)
 
     @property
     def allowed_approvers(self) -> set[str]:
-        """The people who may decide now whatever their roles."""
+        """The people who may decide now with any role."""
         return set(self._kept.approval.who.people)
 
     @property
     def created_at(self) -> datetime:
-        """When it was made, UTC."""
+        """The time of its creation, UTC."""
         return self._kept.approval.opened_at
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends by itself, UTC."""
+        """The time at which it expires, UTC."""
         return self._kept.approval.expires_at
 
     @property
     def actions(self) -> tuple[ApprovalAction, ...]:
-        """What has happened to it, oldest first."""
+        """The actions on it, oldest first."""
         return self._kept.actions
 
     @property

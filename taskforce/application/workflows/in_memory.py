@@ -1,4 +1,4 @@
-"""Requests for approval in memory, under the rules of `taskforce.core.domain.approvals.approval`."""
+"""Approval requests in memory, under the rules of `taskforce.core.domain.approvals.approval` (guide 4.2)."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
@@ -28,7 +28,7 @@ EventName = Literal[
 ]
 Callback = Callable[[ApprovalRequest], object]
 RoleLookup = Callable[[str, str], Collection[str] | None]
-"""Finds the roles that a user holds now by tenant id and user id; None when there is no such active user."""
+"""Returns a user's current roles by tenant id and user id; None where there is no such active user."""
 
 _EVENTS: frozenset[str] = frozenset(get_args(EventName))
 _ENDS: Mapping[ApprovalStatus, EventName] = {
@@ -40,16 +40,16 @@ _log = structlog.get_logger(__name__)
 
 
 class WorkflowManager:
-    """Keeps the approval workflows and requests of a program. It may be used from several threads.
+    """The approval workflows and requests of a program; thread-safe.
 
-    Every method that something depends on time in takes `now`; time only goes forward, so that the latest of what was
-    passed and of the clock counts. What is due by then happens first. A request that nothing touches is looked at by
-    `tick`. Requests are kept as long as the manager is.
+    Methods that depend on the time take `now`. Time never goes back: the latest time that was passed counts, or the
+    clock's if it is later. Timed actions that are due by then are performed first; `tick` performs them for requests
+    that no call touches. Requests are never removed.
 
     Args:
-        profile: Definitions that every tenant has; a workflow of its own of the same id replaces one.
-        roles: Finds what roles an approver holds now. Without it, and where a call names no `user_roles`, the program
-            itself answers for whom it lets decide.
+        profile: Definitions that every tenant has; a tenant's workflow with the same id replaces one.
+        roles: Returns the current roles of an approver. Without it, and without `user_roles` in a call, roles are not
+            checked, and the program is responsible for who decides.
         clock: Returns the time, UTC.
     """
 
@@ -71,18 +71,18 @@ class WorkflowManager:
         self._callbacks: dict[str, list[Callback]] = {}
 
     def register_workflow(self, workflow: ApprovalWorkflow) -> None:
-        """Adds a workflow to its tenant's, or replaces the one of its id; open requests keep their terms."""
+        """Adds a workflow of a tenant, or replaces the one with the same id; open requests keep their terms."""
         with self._lock:
             self._workflows.setdefault(workflow.tenant_id, {})[workflow.workflow_id] = workflow.definition
 
     def on_event(self, event: EventName, callback: Callback) -> None:
-        """Calls somebody whenever something has happened; what they raise is logged and changes nothing.
+        """Registers a callback for an event; an exception of the callback is logged and has no other effect.
 
         Args:
-            event: `request_created` and `request_action` (each decision and reminder) as far as the workflow notifies
-                of them, `request_escalated` (others may decide now), and the ends `request_approved`,
-                `request_rejected` and `request_expired`.
-            callback: Takes the request.
+            event: `request_created` and `request_action` (each decision and reminder), unless the workflow turns them
+                off; `request_escalated` (widened or reassigned); `request_approved`, `request_rejected` and
+                `request_expired`.
+            callback: Called with the request.
 
         Raises:
             Invalid: `event_unknown`.
@@ -108,18 +108,18 @@ class WorkflowManager:
         agent: str | None = None,
         now: datetime | None = None,
     ) -> ApprovalRequest:
-        """Asks for something.
+        """Creates a request.
 
         Args:
-            tenant_id: Whose request it is.
-            request_type: One of `RequestType`, or a type that a workflow of the tenant is for.
-            resource_type: What kind of thing it is about.
-            resource_id: Which one.
-            requester_id: Who asks.
-            title: For lists.
-            description: For whoever decides.
-            payload: Exactly what is asked for, JSON-compatible.
-            metadata: Its `custom_type` says what a `custom` request is about, as a workflow's does.
+            tenant_id: The tenant.
+            request_type: One of `RequestType`, or the type of a workflow of the tenant.
+            resource_type: The type of the resource that it concerns.
+            resource_id: The id of the resource.
+            requester_id: The requester.
+            title: The title, for lists.
+            description: The description, for the approvers.
+            payload: The content that is approved, JSON-compatible.
+            metadata: Its `custom_type` names the type of a `custom` request, as that of a workflow does.
             tool: Of `tool_call`: the tool.
             agent: Of `tool_call`: the agent.
             now: The time; see the class.
@@ -129,7 +129,9 @@ class WorkflowManager:
         """
         meant, asked = type_of(str(request_type), metadata or {}), dict(payload or {})
         definition = self._chosen(checked_tenant_id(tenant_id), meant, tool, agent)
+        # Before the lock is taken, for it may take a second.
         check_payload(None if definition is None else definition.payload_schema, asked)
+        # A copy: the approval binds to the payload as it is now, and the program may change its own.
         content = deepcopy(asked)
         with self._lock:
             approval = self._opened(requester_id, definition, content, now)
@@ -169,8 +171,8 @@ class WorkflowManager:
         """Finds a request.
 
         Args:
-            request_id: Its id.
-            tenant_id: Where given, the only tenant whose requests are there.
+            request_id: The id of the request.
+            tenant_id: The tenant; requests of other tenants are not found. None finds those of all tenants.
 
         Raises:
             Missing: `request_not_found`.
@@ -181,12 +183,12 @@ class WorkflowManager:
     def list_pending_for_approver(
         self, tenant_id: str, user_id: str, user_roles: Collection[str], *, now: datetime | None = None
     ) -> list[ApprovalRequest]:
-        """Lists what somebody could decide now, oldest first.
+        """Lists the requests that a user may decide now, oldest first.
 
         Args:
             tenant_id: The tenant.
-            user_id: Who.
-            user_roles: The roles that they hold now.
+            user_id: The user.
+            user_roles: The user's current roles.
             now: The time; see the class.
         """
         at = self._arrive(now, tenant_id)
@@ -204,18 +206,18 @@ class WorkflowManager:
         tenant_id: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Approves, for one person.
+        """Records a user's approval.
 
         Args:
             request_id: The request.
-            user_id: Who approves.
-            comment: Why.
-            user_roles: The roles that they hold now; left out, they are looked up where there is a lookup.
-            tenant_id: Where given, the only tenant whose requests are there.
+            user_id: The approver.
+            comment: The reason.
+            user_roles: The approver's current roles; None looks them up, where the manager has a lookup.
+            tenant_id: The tenant, as in `get_request`.
             now: The time; see the class.
 
         Returns:
-            True: the word counts. What it leads to, the request's status says.
+            True: the decision counts. The request's status tells whether it is approved.
 
         Raises:
             Missing: `request_not_found`.
@@ -234,13 +236,13 @@ class WorkflowManager:
         tenant_id: str | None = None,
         now: datetime | None = None,
     ) -> bool:
-        """Rejects, for one person; as `approve_request`."""
+        """Records a user's rejection; arguments and errors as those of `approve_request`."""
         return self._decide(request_id, user_id, Verdict.REJECT, comment, user_roles, tenant_id, now)
 
     def withdraw(
         self, request_id: str, user_id: str, *, tenant_id: str | None = None, now: datetime | None = None
     ) -> bool:
-        """Takes a request back.
+        """Withdraws a request of the user's own.
 
         Raises:
             Missing: `request_not_found`.
@@ -256,16 +258,16 @@ class WorkflowManager:
         return True
 
     def tick(self, now: datetime | None = None) -> None:
-        """Does for every open request what is due: reminds, lets others decide, ends what nobody decided in time."""
+        """Performs the timed actions that are due: reminders, widening, reassignment and expiry of open requests."""
         for tenant_id in list(self._open):
             self._arrive(now, tenant_id)
 
     def kept(self, request_id: str) -> Kept:
-        """What is kept of a request; see `Book`."""
+        """Returns the current state of a request; see `Book`."""
         return self._requests[request_id]
 
     def now(self) -> datetime:
-        """The time: the later of the clock's and the latest that was passed."""
+        """Returns the time: the later of the clock's and the latest that was passed."""
         return max(self._latest, self._clock())
 
     def _decide(
@@ -285,6 +287,7 @@ class WorkflowManager:
             self._check_role(kept.tenant_id, approval, user_id, user_roles)
             decided = approval.decide(Decision(user_id, verdict, comment, Channel.API, at))
             self._keep(request_id, decided, ApprovalAction(verdict.value, user_id, comment, at))
+        # After the lock is released: callbacks may call the manager, and the lock is not reentrant.
         if kept.notify_on_action:
             self._tell(request_id, "request_action")
         if (end := _ENDS.get(decided.status(at))) is not None:
@@ -292,19 +295,19 @@ class WorkflowManager:
         return True
 
     def _met(self, request_id: str, tenant_id: str | None, now: datetime | None) -> tuple[datetime, Kept]:
-        """The request, after what was due for it."""
+        """Performs the due actions of a request, and returns the time and the state from before them."""
         kept = self._find(request_id, tenant_id)
         return self._arrive(now, kept.tenant_id, request_id), kept
 
     def _find(self, request_id: str, tenant_id: str | None) -> Kept:
         kept = self._requests.get(request_id)
-        # Another tenant's is answered as one that is not there.
+        # A request of another tenant gets the same answer as one that does not exist.
         if kept is None or tenant_id not in {None, kept.tenant_id}:
             raise missing("request")
         return kept
 
     def _arrive(self, now: datetime | None, tenant_id: str, only: str | None = None) -> datetime:
-        """Lets time pass for the open requests of a tenant, or for one of them."""
+        """Performs the due actions of a tenant's open requests, or of one of them, and returns the time."""
         with self._lock:
             self._latest = at = max(self._latest, now or self._clock())
             waiting = list(self._open.get(tenant_id, ())) if only is None else [only]
@@ -314,7 +317,7 @@ class WorkflowManager:
         return at
 
     def _next_due(self, request_id: str, at: datetime) -> list[EventName] | None:
-        """Does the next thing that is due, and says what to tell of it; None when nothing is."""
+        """Performs the next due action of a request, and returns its events; None where none is due."""
         with self._lock:
             kept = self._requests[request_id]
             due, action = kept.approval.next_at(), kept.approval.next_action
@@ -357,5 +360,5 @@ class WorkflowManager:
             for callback in tuple(self._callbacks.get(event, ())):
                 try:
                     callback(ApprovalRequest(request_id, self))
-                except Exception:  # noqa: BLE001 - whatever somebody's callback does, the decision stands
+                except Exception:  # noqa: BLE001 - a callback's error must not undo a recorded decision
                     _log.exception("approval.callback_failed", event_name=event, request_id=request_id)

@@ -1,4 +1,4 @@
-"""API keys for programs that embed the library, kept in memory under the rules of `core.domain.identity.api_keys`."""
+"""In-memory API keys for programs that embed the library, under the rules of `core.domain.identity.api_keys`."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,15 +10,15 @@ from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, ApiKey, KeySta
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role, UserContext
 
 UserLookup = Callable[[str, str], Awaitable[UserContext | None]]
-"""Finds a user by user id and tenant id, with the rights that it has now; None when it is gone or deactivated."""
+"""Finds a user by user id and tenant id, with the permissions in force; None when it is gone or deactivated."""
 
 
 @dataclass(frozen=True)
 class APIKeyRecord:
-    """A key as it stood when it was read, without anything that would let somebody in.
+    """Describes an API key as it was when it was read, without its secret.
 
     Attributes:
-        key: The record of the rules; its hash never shows in a repr.
+        key: The domain's record; its hash is left out of the repr.
     """
 
     key: ApiKey
@@ -26,84 +26,84 @@ class APIKeyRecord:
 
     @property
     def key_id(self) -> str:
-        """Its id, by which it is revoked."""
+        """Returns the id by which the key is revoked."""
         return self.key.key_id
 
     @property
     def tenant_id(self) -> str:
-        """The only tenant that it acts in."""
+        """Returns the only tenant that the key acts in."""
         return self.key.tenant_id
 
     @property
     def user_id(self) -> str:
-        """On whose behalf it acts."""
+        """Returns the user on whose behalf the key acts."""
         return self.key.user_id
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Returns the name for people."""
         return self.key.name
 
     @property
     def prefix(self) -> str:
-        """The key's first eight characters."""
+        """Returns the first eight characters of the key."""
         return self.key.prefix
 
     @property
     def roles(self) -> frozenset[str]:
-        """What it is cut to."""
+        """Returns the roles that bound the key's permissions."""
         return self.key.roles
 
     @property
     def created_at(self) -> datetime:
-        """When it was issued, UTC."""
+        """Returns the time of issue, UTC."""
         return self.key.created_at
 
     @property
     def created_by(self) -> str:
-        """The user who issued it; empty when the embedding program did."""
+        """Returns the user who issued the key; empty when the embedding program did."""
         return self.key.created_by
 
     @property
     def expires_at(self) -> datetime:
-        """From when it is no longer accepted, UTC."""
+        """Returns the time from which the key is refused, UTC."""
         return self.key.expires_at
 
     @property
     def last_used_at(self) -> datetime | None:
-        """When it was used, to the minute."""
+        """Returns the time of the last use, to the minute."""
         return self.key.last_used_at
 
     @property
     def revoked_at(self) -> datetime | None:
-        """When it was revoked, UTC."""
+        """Returns the time of revocation, UTC."""
         return self.key.revoked_at
 
     @property
     def metadata(self) -> Mapping[str, object]:
-        """What was kept with it."""
+        """Returns the data stored with the key."""
         return dict(self.key.metadata)
 
     @property
     def state(self) -> KeyState:
-        """Where it stands now, as far as this record knows: a later revocation shows in a later record."""
+        """Returns the key's state as far as this record knows: a later revocation shows in a later record only."""
         return self.key.state(self._clock())
 
     @property
     def is_active(self) -> bool:
-        """Whether it is accepted now; see `state`."""
+        """Returns whether the key is accepted now; see `state`."""
         return self.state is KeyState.ACTIVE
 
 
 class APIKeyProvider:
-    """Issues keys and says who the bearer of one is. It may be used from several threads.
+    """Issues API keys and authenticates their bearers. It is safe to use from several threads.
 
     Args:
         users: Finds a key's user at each use, and cuts the key to that user's rights; without it, nobody but the
             program knows the users, and a key allows what its roles allow.
         roles: Returns the roles that there are in a tenant; the five system roles when left out.
             `taskforce.application.identity.RoleManager.known_roles` fits.
-        longest_life: How long a key can live, and does when it is given no expiry.
+        longest_life: The longest time for which a key is valid; also the default.
         clock: Returns the time, UTC.
     """
 
@@ -174,13 +174,13 @@ class APIKeyProvider:
         return plaintext, self._record(key)
 
     async def validate_api_key(self, api_key: str) -> UserContext | None:
-        """Says who the bearer of a key is.
+        """Authenticates the bearer of an API key.
 
-        The key is found by its hash. How long that takes can tell about the hash of a guess at most, and who knew the
-        whole hash would still not know the key: no comparison in constant time is needed.
+        The key is looked up by its hash. The time of the look-up can leak the hash of a guess at most, and the hash
+        does not reveal the key: no comparison in constant time is needed.
 
         Args:
-            api_key: As it was sent.
+            api_key: The key as it was sent.
 
         Returns:
             The key's user with the rights that the key gives now, and `api_key_id` among its attributes; None when
@@ -193,7 +193,7 @@ class APIKeyProvider:
         user = self._unknown(key) if self._users is None else await self._users(key.user_id, key.tenant_id)
         if user is None or (user.user_id, user.tenant_id) != (key.user_id, key.tenant_id):
             return None
-        # Read anew: the key may have been revoked while its user was looked up.
+        # Read again: the key may have been revoked while its user was looked up.
         with self._lock:
             key = self._active(api_key)
             if key is None:
@@ -202,13 +202,13 @@ class APIKeyProvider:
         return self._cut(key, user)
 
     def list_api_keys(self, tenant_id: str) -> list[APIKeyRecord]:
-        """Returns the keys of a tenant, oldest first, those that are expired or revoked too."""
+        """Returns the keys of a tenant, oldest first, expired and revoked ones included."""
         with self._lock:
             keys = [key for key in self._keys.values() if key.tenant_id == tenant_id]
         return [self._record(key) for key in keys]
 
     def revoke_api_key(self, key_id: str, *, tenant_id: str | None = None) -> bool:
-        """Revokes a key, at once. Doing so again changes nothing.
+        """Revokes a key at once. Revoking it again changes nothing.
 
         Args:
             key_id: The record's id, not the key.

@@ -1,4 +1,4 @@
-"""Several issuers side by side: each token is judged by the one issuer that it names, and by no other's keys."""
+"""Several token issuers side by side: each token is verified with the keys of the one issuer that it names."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -14,7 +14,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Issuers:
-    """Says who the bearer of a token is, whichever issuer it is from; used like a `JWTIdentityProvider`.
+    """Authenticates tokens of several issuers; used like a `JWTIdentityProvider`.
 
     A user is known by its tenant and its id, which begins with its issuer's `user_prefix`. Of two issuers that speak
     for the same tenant, one could name the other's people, unless they have different prefixes; both saying the same
@@ -41,11 +41,11 @@ class Issuers:
 
     @property
     def names(self) -> frozenset[str]:
-        """The `iss` of each issuer."""
+        """Returns the `iss` of each issuer."""
         return frozenset(self._by_name)
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Verifies a token with its issuer's keys and rules, and reads whom it speaks of.
+        """Verifies a token with the keys and rules of its issuer, and returns the identity that it names.
 
         Args:
             token: The token, without `Bearer`.
@@ -58,7 +58,7 @@ class Issuers:
         return self._own(await self._provider_for(token).authenticate(token))
 
     async def validate_token(self, token: str) -> UserContext | None:
-        """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed.
+        """Returns the bearer with the permissions of the claimed roles, or None when the token is not accepted.
 
         Raises:
             Unavailable: `issuer_unavailable`, as above.
@@ -89,7 +89,7 @@ _Pair = tuple[JWTIdentityProvider, JWTIdentityProvider]
 
 
 def _overlaps(providers: Iterable[JWTIdentityProvider]) -> Iterator[_Pair]:
-    """Pairs of issuers that may speak for one tenant."""
+    """Returns the pairs of issuers that may speak for one tenant."""
     for one, other in combinations(providers, 2):
         if one.tenants is None or other.tenants is None or one.tenants & other.tenants:
             yield one, other
@@ -108,7 +108,7 @@ def _judge(overlaps: Iterable[_Pair], *, development: bool) -> None:
 
 
 def _foreign(overlaps: Iterable[_Pair]) -> Mapping[str, tuple[str, ...]]:
-    """What ids must not begin with, by issuer: the longer prefix of another that speaks for a tenant of its own."""
+    """Returns, by issuer, the id prefixes that belong to another issuer of the same tenant."""
     found: dict[str, tuple[str, ...]] = {}
     for pair in overlaps:
         shorter, longer = sorted(pair, key=lambda one: len(one.user_prefix or ""))

@@ -1,4 +1,4 @@
-"""Reads a JWK Set (RFC 7517): which of its keys signatures of tokens can be checked with, and why the others cannot."""
+"""Parser of JWK Sets (RFC 7517): which keys can verify token signatures, and why the others cannot."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A key that no signature is checked with.
+    """Describes a key of the set that no signature is verified with.
 
     Attributes:
-        position: Where it stands in the set, from 0.
-        kid: Its name, where that is one.
+        position: Its position in the set, from 0.
+        kid: Its `kid`, where that is a valid one.
         reason: A stable code: `kid_invalid`, `kid_shared`, `key_private`, `key_symmetric`, `algorithm_not_accepted`,
             `key_purpose`, `key_unreadable`, `rsa_short`, `rsa_roca` or `curve_unsupported`.
     """
@@ -40,10 +40,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class PublishedKeys:
-    """What a set holds.
+    """Holds the usable keys of a set, and those that are left out.
 
     Attributes:
-        records: The keys that count, possibly none.
+        records: The usable keys, possibly none.
         left_out: The others.
     """
 
@@ -52,10 +52,10 @@ class PublishedKeys:
 
 
 def keys_in(body: bytes, algorithms: Sequence[str]) -> PublishedKeys:
-    """Reads the keys of a JWK Set that signatures of tokens can be checked with.
+    """Parses the keys of a JWK Set with which token signatures can be verified.
 
     Args:
-        body: The document.
+        body: The document, as received.
         algorithms: What is accepted, the preferred first; everything that has public keys when empty.
 
     Returns:
@@ -101,7 +101,7 @@ def _record(jwk: Mapping[str, object], position: int, algorithms: Sequence[str])
 
 
 def _algorithm(jwk: Mapping[str, object], algorithms: Sequence[str]) -> str | None:
-    """The key's own algorithm, or the first accepted one that fits it."""
+    """Returns the key's own algorithm, or the first accepted one that fits it."""
     possible = algorithms_for(public_key(jwk))
     accepted = algorithms or ("RS256", *sorted(ASYMMETRIC_ALGORITHMS))
     fitting = [one for one in accepted if one in possible]

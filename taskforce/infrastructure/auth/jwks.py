@@ -1,4 +1,4 @@
-"""The public keys that an issuer publishes (a JWK Set, RFC 7517), fetched, kept and fetched again.
+"""Public keys of an issuer (a JWK Set, RFC 7517): fetched, cached and refreshed.
 
 Whoever sends a token chooses its `kid`, so a fetch costs a caller nothing and must cost the issuer little: one is under
 way at a time, all who wait share it, and an unknown name, or a signature that no key fits, leads to one at most every
@@ -37,15 +37,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JwksTiming:
-    """When keys are fetched, in seconds.
+    """Sets when keys are fetched, in seconds.
 
     Attributes:
-        max_age: How long a set counts as current when the issuer does not say (`Cache-Control: max-age`). What it says
+        max_age: The time for which a set is current when the issuer does not say (`Cache-Control: max-age`). What it
+            says
             counts between a minute and a day.
-        max_stale: How much longer keys count while the issuer does not answer; at most a week.
+        max_stale: The further time for which keys are used while the issuer does not answer; at most a week.
         cooldown: The least time between two fetches because of a `kid` that is not known or a signature that fits none.
         retry: The least time between two fetches while the issuer does not answer.
-        timeout: How long one fetch may take.
+        timeout: The time limit of one fetch.
 
     Raises:
         Invalid: `jwks_timing_invalid`.
@@ -75,15 +76,15 @@ class _Held:
 
 
 class Jwks:
-    """The keys of one issuer.
+    """Provides the public keys of one issuer.
 
     Args:
-        uri: Where they are published; https, or in development http on this machine.
+        uri: The URL of the set; https, or in development http on this machine.
         algorithms: What is accepted, the preferred first: a key that names no algorithm is used with the first that
             fits it. When empty, that is RS256 or the one of its curve.
         development: Whether http on this machine is taken.
         clock: Returns the time, UTC.
-        timing: When they are fetched.
+        timing: The intervals of fetching.
 
     Raises:
         Invalid: `jwks_uri_invalid`, or `algorithms_invalid` for an algorithm without public keys.
@@ -112,7 +113,7 @@ class Jwks:
         self._fetching: asyncio.Task[None] | None = None
 
     async def records(self, kid: str | None) -> tuple[KeyRecord, ...]:
-        """Returns the keys that count now. The same tuple as before unless another set was fetched.
+        """Returns the keys in force. The tuple is the same object as before unless another set was fetched.
 
         Args:
             kid: The key's name in the token at hand, if it has one. A name that is not known is a reason to fetch.
@@ -123,13 +124,13 @@ class Jwks:
         current, known = self._is_current(), self._knows(kid)
         if not (current and known):
             fetch = self._fetch_under_way()
-            # In an outage nobody waits for an issuer whose keys are at hand.
+            # During an outage the cached keys are used at once, without waiting for the issuer.
             if fetch is not None and not (self._failing and known):
                 await asyncio.shield(fetch)
         return self._countable()
 
     async def others(self, than: tuple[KeyRecord, ...]) -> tuple[KeyRecord, ...] | None:
-        """Returns the keys that the issuer has by now, when a token was signed by none of those at hand.
+        """Returns the issuer's refreshed keys, when none of the given keys has signed a token.
 
         Args:
             than: The keys at hand.
@@ -151,26 +152,27 @@ class Jwks:
         return held is not None and self._passed_since(held.fetched_at) < held.lifetime.total_seconds()
 
     def _knows(self, kid: str | None) -> bool:
-        """Whether fetching could bring nothing new for this name: the guard ignores names when no key has one."""
+        """Returns whether a fetch could bring nothing new for this `kid`: the guard ignores it when no key has one."""
         held = self._held
         if held is None or not held.records:
             return False
         return kid is None or not held.names or kid in held.names
 
     def _passed_since(self, then: datetime) -> float:
-        """Seconds; endless when the clock was set back, so that nothing is kept because of it."""
+        """Returns the seconds since a time; infinite when the clock was set back, so that no key outlives its time."""
         seconds = (self._clock() - then).total_seconds()
         return seconds if seconds >= 0 else float("inf")
 
     def _fetch_under_way(self) -> "asyncio.Task[None] | None":
-        """Joins the fetch that is under way, or starts one unless the last was just now."""
+        """Joins the fetch in progress, or starts one unless the last one was within the cooldown."""
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
+        # The caller chooses the `kid`, so unknown names must not make the gateway fetch without a pause.
         pause = self._timing.retry if self._failing else self._timing.cooldown
         if self._tried_at is not None and self._passed_since(self._tried_at) < pause:
             return None
         self._tried_at = self._clock()
-        # A context of its own: it serves everybody, and its log lines are not about the request that was first.
+        # In an empty context: the fetch serves every waiting request, and its log lines belong to none of them.
         self._fetching = asyncio.get_running_loop().create_task(self._fetch(), context=contextvars.Context())
         return self._fetching
 
@@ -200,7 +202,7 @@ class Jwks:
         self._keep(published.records, timedelta(seconds=lifetime_of(caching, self._timing.max_age)))
 
     def _say_left_out(self, left_out: tuple[LeftOut, ...]) -> None:
-        """Logs what is left out when that changes, not with each fetch."""
+        """Logs the keys that are left out when they change, not with each fetch."""
         if left_out != self._left_out:
             for one in left_out:
                 _log.warning("auth.issuer.key_left_out", host=self._host, **asdict(one))
@@ -209,7 +211,7 @@ class Jwks:
     def _keep(self, records: tuple[KeyRecord, ...], lifetime: timedelta) -> None:
         before = self._held
         if not records and before is not None and before.records:
-            # For a moment, as it happens while keys are changed, or for good: an outage, that ends with `max_stale`.
+            # An empty set, for a moment during a rotation or for good, is treated as an outage that `max_stale` bounds.
             if not self._failing:
                 _log.warning("auth.issuer.no_usable_keys", host=self._host, meanwhile="the keys before")
             self._failing = True
@@ -229,7 +231,7 @@ class Jwks:
 
     async def _download(self) -> tuple[bytes, str]:
         headers = {"accept": "application/json, application/jwk-set+json", "accept-encoding": "identity"}
-        # The proxy of the environment leads outside, never to this machine.
+        # A proxy of the environment cannot reach this machine's loopback addresses.
         trust = self._uri.startswith("https:")
         async with (
             asyncio.timeout(self._timing.timeout),
@@ -247,7 +249,7 @@ class Jwks:
 
 
 def checked_uri(uri: str, *, development: bool) -> str:
-    """Returns an address that keys may be fetched from.
+    """Requires a URL that keys may be fetched from, and returns it.
 
     Args:
         uri: The address.
@@ -282,7 +284,7 @@ def _is_here(host: str) -> bool:
 
 
 def lifetime_of(cache_control: str, usual: float) -> float:
-    """Returns for how many seconds a set is current.
+    """Returns the seconds for which a set is current.
 
     Args:
         cache_control: The header, possibly empty.

@@ -1,4 +1,4 @@
-"""Turns the claims of a verified token into an identity, as identity providers differ in where they put things."""
+"""Mapping of verified token claims to an identity, for identity providers that name their claims differently."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,9 +25,9 @@ _CUSTOM_ROLE = re.compile(r"custom:[^\s,]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class ClaimNames:
-    """Where the facts stand. Each is a claim's name or a path of names with dots, such as `realm_access.roles`.
+    """Names the claims of an identity. Each is a claim's name or a dotted path such as `realm_access.roles`.
 
-    A claim whose own name is the text, dots and slashes included, goes before the path.
+    A claim whose own name is the whole text, dots and slashes included, takes precedence over the path.
 
     Attributes:
         tenant: The tenant's id.
@@ -44,10 +44,10 @@ class ClaimNames:
 
 @dataclass(frozen=True, slots=True)
 class TenantRules:
-    """The tenants that an issuer speaks for.
+    """Restricts the tenants that an issuer speaks for.
 
     Attributes:
-        fixed: All its tokens are for this tenant, and none of their claims is asked.
+        fixed: The tenant of all its tokens, whatever they claim.
         allowed: A token for another tenant is refused; None allows every tenant.
         names: The tenant by the claim's value, for issuers with ids of their own; a value that is not in it is refused.
         by_name: A tenant that no issuer speaks for unless one of the above names it: the platform's, outside
@@ -77,12 +77,12 @@ class TenantRules:
 
 @dataclass(frozen=True, slots=True)
 class RoleRules:
-    """What becomes of the roles that a token claims.
+    """Maps the roles or groups that a token claims to roles.
 
     Attributes:
-        groups: Role names by the name of a group. When set, only what stands in it counts; a group that happens to be
+        groups: Role names by the name of a group. When set, other groups give no role; a group that happens to be
             called `admin` gives nothing by itself.
-        default: The role of whoever's token names no role that could be known.
+        default: The role of a user whose token names no valid role.
 
     Raises:
         Invalid: `role_mapping_invalid` for a role that is neither a system role nor `custom:<name>`.
@@ -100,7 +100,7 @@ class RoleRules:
             )
 
     def applied(self, claimed: frozenset[str]) -> frozenset[str]:
-        """Returns the roles that count, of those that a token names."""
+        """Returns the roles in force, of those that a token names."""
         roles = claimed if self.groups is None else _of_groups(claimed, self.groups)
         if self.default is None or any(is_role(role) for role in roles):
             return roles
@@ -108,7 +108,7 @@ class RoleRules:
 
 
 def is_role(name: object) -> bool:
-    """Says whether a name can be a role's: one of the five system roles, or `custom:<name>`."""
+    """Returns whether a name can be a role's: one of the five system roles, or `custom:<name>`."""
     return isinstance(name, str) and (name in SYSTEM_ROLES or _CUSTOM_ROLE.fullmatch(name) is not None)
 
 
@@ -119,14 +119,14 @@ def identity_of(
     roles: RoleRules | None = None,
     prefix: str = "",
 ) -> Identity:
-    """Reads who a verified token speaks of.
+    """Maps the claims of a verified token to an identity.
 
     Args:
         token: The token.
-        names: Where the facts stand in it.
+        names: The names of its claims.
         tenants: The tenants that its issuer speaks for; every one if left out.
-        roles: What becomes of the claimed roles; they stay as they are if left out.
-        prefix: What the user's id begins with, before `sub`.
+        roles: The mapping of claimed roles; they stay as they are if left out.
+        prefix: The prefix of the user's id, before `sub`.
 
     What says who it is and of which tenant is read strictly. What is for people only is cleaned or left out, and roles
     or groups that could be none of ours give nothing: a directory's untidiness keeps nobody out.
@@ -160,7 +160,7 @@ def _of_groups(claimed: Iterable[str], groups: Mapping[str, frozenset[str]]) -> 
 
 
 def _found(claims: Mapping[str, object], path: str) -> object:
-    """Follows a path; at each step a name that itself has dots (a URL, as Auth0 wants them) comes first."""
+    """Follows a path; at each step a name that itself has dots (a URL, as Auth0 uses them) takes precedence."""
     if path in claims:
         return claims[path]
     cuts = [at for at, letter in enumerate(path) if letter == "."]
@@ -172,7 +172,7 @@ def _found(claims: Mapping[str, object], path: str) -> object:
 
 
 def _identifier(value: str) -> str:
-    """Accepts an id that shows as what it is: no control characters, no change of writing direction."""
+    """Requires an id without invisible or direction-changing characters, which could imitate another id."""
     if _is_plain(value):
         return value
     raise Unauthenticated("token_invalid", "The token's claim sub is missing or not usable.")
@@ -201,7 +201,7 @@ def _tenant(claims: Mapping[str, object], path: str, rules: TenantRules) -> str:
 
 
 def _claimed(token: VerifiedToken, user_id: str, path: str, *, mapped: bool) -> frozenset[str]:
-    """The names of roles or groups; those that are looked up in a mapping may look as they like."""
+    """Returns the names of roles or groups; names that are looked up in a mapping may have any form."""
     value = _found(token.claims, path)
     if value is None and _is_overage(token.claims, path):
         _say("auth.groups.overage", "groups_overage", token.issuer, path, user_id, token.issued_at)
@@ -219,7 +219,7 @@ def _named(value: object) -> Iterator[str]:
 
 
 def _is_overage(claims: Mapping[str, object], path: str) -> bool:
-    """Whether the issuer says that there are more groups than a token holds (Microsoft Entra ID, beyond 150 or 200).
+    """Returns whether more groups exist than the token holds (Microsoft Entra ID, beyond 150 or 200).
 
     It then names an address instead of them, in `_claim_names`, or says `hasgroups`.
     """
@@ -230,7 +230,7 @@ def _is_overage(claims: Mapping[str, object], path: str) -> bool:
 
 @lru_cache(maxsize=_MOST_SAID)
 def _say(event: str, code: str, issuer: str, claim: str, user_id: str, issued_at: datetime) -> None:
-    """Logs what a token lacks for its bearer's roles, once for each token, however often that is sent."""
+    """Logs what a token lacks for its bearer's roles, once per token, however often it is sent."""
     del issued_at
     structlog.get_logger(__name__).warning(event, code=code, issuer=issuer, claim=claim, user_id=user_id)
 

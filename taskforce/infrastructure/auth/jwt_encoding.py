@@ -1,4 +1,4 @@
-"""Strict readings of the two encodings inside a token, where the standard library is lenient.
+"""Strict decoders of a token's base64url and JSON, where the standard library is lenient.
 
 Everything here raises ValueError for what it refuses; the callers turn that into their own error.
 """
@@ -14,7 +14,7 @@ _DEEPEST = 16
 
 
 def decode_base64url(text: str) -> bytes:
-    """Decodes base64url without padding, in its one canonical spelling.
+    """Decodes base64url without padding, in its one canonical spelling (RFC 4648, section 3.5).
 
     Raises:
         ValueError: Another alphabet, padding, white space, or stray bits at the end.
@@ -28,7 +28,7 @@ def decode_base64url(text: str) -> bytes:
 
 
 def decode_json_object(data: bytes) -> dict[str, object]:
-    """Reads a JSON object that means the same to every reader and can be stored anywhere.
+    """Decodes a JSON object that every reader understands alike and that can be stored anywhere.
 
     Raises:
         ValueError: Not UTF-8, not an object, a name twice, a number that is not finite or absurdly long, nesting beyond

@@ -1,4 +1,4 @@
-"""Decides about a signed token before, and after, python-jose checks its signature.
+"""Verification of signed tokens, around python-jose's check of the signature.
 
 python-jose trusts the token's own header too far and raises many kinds of errors, so this is the only module that
 imports it. It sees a token only once the shape, the header and the key are settled here; it is asked one question,
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 AudienceClaim = Literal["aud", "client_id"]
-"""Where a token says whom it is for; the access tokens of AWS Cognito have `client_id` and no `aud`."""
+"""Claims that can name the audience; the access tokens of AWS Cognito have `client_id` and no `aud`."""
 
 LONGEST_TOKEN: Final = 16 * 1024
 LONGEST_LEEWAY_SECONDS: Final = 300
@@ -51,7 +51,7 @@ _TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+j
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must say.
+    """Sets what a token must claim.
 
     Attributes:
         issuer: What `iss` must equal.
@@ -84,7 +84,7 @@ class TokenRules:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """A token that was signed by a key of ours, for us, and is valid now.
+    """Holds the claims of a token that was signed by an accepted key, for this audience, and is valid now.
 
     Attributes:
         subject: `sub`.
@@ -102,12 +102,12 @@ class VerifiedToken:
 
 
 class SignatureMismatch(Unauthenticated):
-    """No key of the guard's signed the token; other keys of the same issuer might have."""
+    """Reports that no key of the guard signed the token; other keys of the same issuer might have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a token says of itself. Nothing of it is believed: it only says whose keys to verify the token with.
+    """Holds the unverified issuer and key name of a token, which only select the keys to verify it with.
 
     Attributes:
         issuer: `iss`, or None when that is no text.
@@ -119,13 +119,13 @@ class Glance:
 
 
 def glance(token: object) -> Glance:
-    """Reads which issuer and key a token names, before any work on its signature.
+    """Reads the issuer and the key that a token names, before any work on its signature.
 
     Args:
-        token: What the caller sent, without `Bearer`.
+        token: The credential as sent, without `Bearer`.
 
     Raises:
-        Unauthenticated: `token_missing` or `token_invalid` for what no guard would believe, whatever its keys.
+        Unauthenticated: `token_missing` or `token_invalid` for what no guard would accept, whatever its keys.
     """
     return _or_refused(lambda: _glance(token))
 
@@ -156,7 +156,7 @@ class TokenGuard:
         """Verifies a token.
 
         Args:
-            token: What the caller sent, without `Bearer`.
+            token: The credential as sent, without `Bearer`.
             now: The time, UTC.
 
         Returns:
@@ -170,6 +170,7 @@ class TokenGuard:
 
     def _verify(self, token: object, now: datetime) -> VerifiedToken:
         text = _checked_size(token)
+        # The shape is checked first: python-jose trusts the header, and cryptography costs the most.
         header, claims = _read(text)
         _check_header(header)
         if not any(self._signed_by(record, text) for record in self._candidates(header)):
@@ -179,7 +180,7 @@ class TokenGuard:
 
     def _signed_by(self, record: KeyRecord, token: str) -> bool:
         try:
-            # Reading a key's PEM takes as long as checking a signature with it, so that is done once.
+            # Parsing a key's PEM takes as long as verifying a signature with it, so parsed keys are cached.
             key = self._prepared[record] = self._prepared.get(record) or _prepared(record)
             jws.verify(token, key, algorithms=[record.algorithm])
         except Exception:  # noqa: BLE001 - python-jose lets errors of many libraries through; each means no
@@ -193,6 +194,7 @@ class TokenGuard:
             return tuple(record for record in fitting if record.kid == kid)
         if kid is None and len(fitting) == 1:
             return fitting
+        # A `kid` while none of our keys has a name, or no `kid` among several keys: only unnamed keys may fit.
         return tuple(record for record in fitting if record.kid is None)
 
 
@@ -281,6 +283,7 @@ def _prepared(record: KeyRecord) -> Key:
 
 def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -> VerifiedToken:
     issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
+    # A token from the future is refused as one before its `nbf` is: some clock is wrong by more than the leeway.
     starts = _seconds(claims, "nbf") if "nbf" in claims else issued
     subject = claims.get("sub")
     if claims.get("iss") != rules.issuer:
@@ -300,6 +303,7 @@ def _check_claims(claims: Mapping[str, object], rules: TokenRules, now: float) -
 
 def _seconds(claims: Mapping[str, object], name: str) -> float:
     value = claims.get(name)
+    # A bool is an int in Python; the upper bound keeps `datetime.fromtimestamp` from overflowing.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST_SECOND:
         raise _refused(f"The token's {name} is not a time.")
     return value

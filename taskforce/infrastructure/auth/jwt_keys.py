@@ -1,4 +1,4 @@
-"""The keys that we trust: each is checked when it is configured and bound to exactly one algorithm."""
+"""Trusted signing keys: each is checked when it is configured and bound to exactly one algorithm."""
 
 import base64
 import binascii
@@ -44,7 +44,7 @@ _PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """One key that tokens may be signed with.
+    """Describes one key that tokens may be signed with.
 
     Attributes:
         kid: The name that a token's `kid` must equal exactly; None for a key without a name.
@@ -90,7 +90,7 @@ def algorithms_for(key: _PublicKey) -> frozenset[str]:
 
 
 def public_key(key: str | bytes | Mapping[str, object]) -> _PublicKey:
-    """Reads a public key from PEM or JWK.
+    """Parses a public key from PEM or JWK.
 
     Raises:
         Invalid: `signing_key_invalid` for anything else, RSA below 2048 bits or with ROCA's pattern, and curves but
@@ -132,6 +132,7 @@ def _from_pem(key: str | bytes) -> object:
 
 
 def _from_jwk(jwk: Mapping[str, object]) -> object:
+    # `d` is the private part (RFC 7518, sections 6.2.2 and 6.3.2): a verifier must not be given it.
     if "d" in jwk:
         raise ValueError("a private key")
     if jwk.get("kty") == "RSA":
@@ -165,6 +166,7 @@ def _secret(key: str | bytes | Mapping[str, object], shortest: int, *, allow_sho
     secret = _oct_secret(key) if isinstance(key, Mapping) else _bytes(key)
     if not secret:
         raise _refused("An HMAC secret must not be empty.")
+    # Else whoever knows the public key could sign with HS256 (algorithm confusion, RFC 8725, section 2.1).
     if _is_asymmetric(secret):
         raise _refused("A public or private key, or a certificate, must not be an HMAC secret: it is not a secret.")
     if len(secret) < shortest:
@@ -186,7 +188,7 @@ def _oct_secret(jwk: Mapping[str, object]) -> bytes:
 
 @functools.cache
 def warn_short_secret() -> None:
-    """Says once per process, loudly, that tokens can be forged by guessing."""
+    """Warns, once per process, that tokens can be forged by guessing the secret."""
     structlog.get_logger(__name__).warning(
         "auth.hmac_secret.short",
         advice="This JWT secret can be guessed, and is refused outside development. Use 64 random bytes.",
@@ -226,6 +228,6 @@ def _loads(load: Callable[[bytes], object], data: bytes) -> bool:
     try:
         load(data)
     except (ValueError, TypeError, UnsupportedAlgorithm) as refusal:
-        # An encrypted private key is recognised, and then misses its password.
+        # The loader raises TypeError for an encrypted private key, whose password it lacks.
         return isinstance(refusal, TypeError)
     return True

@@ -1,4 +1,4 @@
-"""Signed tokens as identities: the provider that the gateway asks, and tokens for development and tests."""
+"""Identity provider for signed tokens, and tokens for development and tests."""
 
 import os
 import uuid
@@ -26,14 +26,14 @@ from taskforce.infrastructure.auth.jwt_guard import (
 from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
 
 DEVELOPMENT_ISSUER: Final = "https://auth.yourcompany.com"
-"""The guide's example, so that its token is valid for its configuration; believed in development only."""
+"""The guide's example, so that its token fits its configuration; accepted in development only."""
 DEVELOPMENT_AUDIENCE: Final = "taskforce-api"
 
 _DEVELOPMENT_PROFILES: Final = frozenset({"", "dev", "development", "test"})
 
 
 def in_development(environment: Mapping[str, str] | None = None) -> bool:
-    """Says whether this process may use what is only for development.
+    """Returns whether this process may relax what only development may relax.
 
     Args:
         environment: Environment variables; the process's own by default.
@@ -46,7 +46,7 @@ def in_development(environment: Mapping[str, str] | None = None) -> bool:
 
 @dataclass(frozen=True)
 class JWTConfig:
-    """How tokens of one issuer are validated.
+    """Configures the validation of one issuer's tokens.
 
     Attributes:
         secret_key: Shared secret for HS*; 32 bytes or more outside development.
@@ -61,21 +61,21 @@ class JWTConfig:
         token_use: What the claim `token_use` must equal, for example `access`; None when it is not looked at.
         platform: Whether an issuer that is bound to no tenant speaks for the platform's too; a bound one names it.
         leeway_seconds: Tolerated difference of clocks, 0 to 300 seconds.
-        tenant_claim: Where the tenant's id stands; a claim's name, or a path such as `organization.id`.
-        roles_claim: Where the roles stand: a list of names or of objects with a `name`, or one text separated by spaces
-            or commas.
-        username_claim: Where the name for people stands.
-        email_claim: Where the mail address stands.
+        tenant_claim: The claim of the tenant's id: a name, or a path such as `organization.id`.
+        roles_claim: The claim of the roles: a list of names or of objects with a `name`, or one text separated by
+            spaces or commas.
+        username_claim: The claim of the name for people.
+        email_claim: The claim of the mail address.
         jwks_uri: Where the issuer publishes its keys, instead of keys that are configured here; https, or in
             development http on this machine.
-        jwks_timing: When they are fetched.
+        jwks_timing: The intervals of fetching them.
         tenant: The tenant of all its tokens, for an issuer whose tokens name none.
         tenants: The tenants that the issuer may speak for; None for every one.
         tenant_map: The tenant by the value of `tenant_claim`, for issuers with ids of their own.
-        user_prefix: What the ids of its people begin with, before `sub`. Issuers that speak for one tenant have each
+        user_prefix: The prefix of its people's ids, before `sub`. Issuers that speak for one tenant have each
             their own; the same one, said by both, says that the same `sub` is the same person.
         group_roles: Role names by the name of a group in `roles_claim`. When set, other groups give nothing.
-        default_role: The role of whoever's token names no role that could be known.
+        default_role: The role of a user whose token names no valid role.
     """
 
     secret_key: str | None = field(default=None, repr=False)
@@ -103,10 +103,10 @@ class JWTConfig:
 
 
 class JWTIdentityProvider:
-    """Says who the bearer of a token is.
+    """Authenticates the bearers of tokens of one issuer.
 
     Args:
-        config: What to accept.
+        config: What the issuer's tokens must fulfil.
         development: Whether short secrets, missing issuers and claims of the platform's tenant are tolerated;
             `in_development()` by default.
         clock: Returns the time, UTC.
@@ -139,19 +139,19 @@ class JWTIdentityProvider:
 
     @property
     def issuer(self) -> str:
-        """What `iss` of its tokens equals."""
+        """Returns what `iss` of its tokens must equal."""
         return self._rules.issuer
 
     @property
     def tenants(self) -> frozenset[str] | None:
-        """The tenants that it may speak for; None for every one."""
+        """Returns the tenants that it may speak for; None for every one."""
         rules = self._tenants
         if rules.fixed is not None:
             return frozenset({rules.fixed})
         return rules.allowed if rules.names is None else frozenset(rules.names.values())
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Verifies a token and reads whom it speaks of.
+        """Verifies a token and returns the identity that it names.
 
         Args:
             token: The token, without `Bearer`.
@@ -173,7 +173,7 @@ class JWTIdentityProvider:
         try:
             return self._guarded(records, token)
         except SignatureMismatch:
-            # A key was replaced by one of the same name, or of none.
+            # The issuer may have replaced a key by one with the same `kid`, or with none: try refreshed keys once.
             others = await self._jwks.others(records)
             if others is None:
                 raise
@@ -188,7 +188,7 @@ class JWTIdentityProvider:
         return self._guard.verify(token, self._clock())
 
     async def validate_token(self, token: str) -> UserContext | None:
-        """Returns the bearer with the rights that the claimed roles give, or None when the token is not believed.
+        """Returns the bearer with the permissions of the claimed roles, or None when the token is not accepted.
 
         Raises:
             Unavailable: `issuer_unavailable`, as above: nobody can say whether to believe it.
@@ -219,7 +219,7 @@ def create_test_jwt(
     audience: str = DEVELOPMENT_AUDIENCE,
     **claims: object,
 ) -> str:
-    """Makes a token for development and tests, signed with HS256.
+    """Creates a token for development and tests, signed with HS256.
 
     Args:
         user_id: Becomes `sub`.
@@ -249,7 +249,7 @@ def mint_development_token(
     issuer: str = DEVELOPMENT_ISSUER,
     audience: str = DEVELOPMENT_AUDIENCE,
 ) -> str:
-    """Makes the token of a made-up user, as complete as an identity provider's, signed with HS256.
+    """Creates the token of a made-up user, as complete as an identity provider's, signed with HS256.
 
     Args:
         secret: The secret that the gateway is configured with.
@@ -317,7 +317,7 @@ def _roles(config: JWTConfig) -> RoleRules:
 
 
 def _listed(names: Collection[str], code: str) -> Collection[str]:
-    """Refuses a bare text, which would count as its letters."""
+    """Refuses a plain string, which would count as a sequence of its letters."""
     if isinstance(names, str):
         raise Invalid(code, "Tenants, and the roles of a group, are lists of names.")
     return names
@@ -350,7 +350,7 @@ def _keys(config: JWTConfig, *, lenient: bool) -> tuple[KeyRecord, ...]:
 
 
 def _only(possible: frozenset[str], accepted: frozenset[str], usual: str) -> str:
-    """Picks the one algorithm that a key is bound to."""
+    """Returns the one algorithm that a key is bound to."""
     if not accepted:
         return usual if usual in possible else min(possible)
     match tuple(possible & accepted):

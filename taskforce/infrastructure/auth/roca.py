@@ -1,8 +1,9 @@
-"""Recognises RSA moduli of the library whose keys can be factored (ROCA, CVE-2017-15361).
+"""Detection of RSA moduli whose keys can be factored (ROCA, CVE-2017-15361).
 
 Its primes are `k * M + (65537**a mod M)`, where M is the product of the first primes, so that the modulus too is a
 power of 65537 modulo M (Nemec, Sys, Svenda, Klinec, Matyas: The Return of Coppersmith's Attack, CCS 2017, section 2).
-Whether a number is one is quickly said, for its discrete logarithm exists modulo M if it exists modulo each prime of M
+Whether a number is one is decided quickly, for its discrete logarithm exists modulo M if it exists modulo each prime of
+M
 and the logarithms agree. For keys of 2,048 bits M is larger; the primes used here divide it.
 """
 
@@ -14,7 +15,7 @@ _PRIMES: Final = tuple(number for number in range(3, 168) if all(number % diviso
 
 
 def _logarithms(prime: int) -> dict[int, int]:
-    """The discrete logarithms of all powers of the generator, by the power."""
+    """Returns the discrete logarithms of all powers of the generator, by the power."""
     found: dict[int, int] = {}
     power = 1
     while power not in found:
@@ -27,7 +28,7 @@ _LOGARITHMS: Final = {prime: _logarithms(prime) for prime in _PRIMES}
 
 
 def has_roca_fingerprint(modulus: int) -> bool:
-    """Says whether an RSA modulus is a power of 65537 modulo the product of the primes from 3 to 167.
+    """Returns whether an RSA modulus is a power of 65537 modulo the product of the primes from 3 to 167.
 
     Of other moduli fewer than one in 200 million even are one modulo each of these primes.
 
@@ -47,7 +48,7 @@ def has_roca_fingerprint(modulus: int) -> bool:
 
 
 def _merged(one: int, modulo: int, other: int, other_modulo: int) -> tuple[int, int] | None:
-    """The number that is `one` modulo `modulo` and `other` modulo `other_modulo`, or None when there is none."""
+    """Returns the number that is `one` modulo `modulo` and `other` modulo `other_modulo`, or None without one."""
     common = gcd(modulo, other_modulo)
     if (other - one) % common:
         return None

@@ -1,4 +1,4 @@
-"""Cleans what identity providers say about people for people to read: names and mail addresses.
+"""Cleaning of display names and mail addresses that identity providers send.
 
 Directories hold what somebody once pasted: wide and no-break spaces, joiners, soft hyphens, emoji. None of it decides
 about rights, so it is cleaned or left out, and never a reason to keep somebody out.
@@ -13,13 +13,13 @@ LONGEST_EMAIL: Final = 320
 
 _JOINERS: Final = frozenset("\u200c\u200d")
 _BLANK_LETTERS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols by their category that show as nothing."""
+"""Characters that are letters or symbols by category, and render as nothing."""
 _LONGEST_READ: Final = 4 * LONGEST_NAME
 _MOST_MARKS: Final = 4
 
 
 def shown_name(value: object) -> str | None:
-    """Cleans a name as it is shown: without what is invisible or turns the direction of writing, with single spaces.
+    """Cleans a display name: removes invisible and direction-changing characters, and collapses spaces.
 
     Args:
         value: The claim. Of a list the first that is usable counts.
@@ -31,7 +31,7 @@ def shown_name(value: object) -> str | None:
 
 
 def mail_address(value: object) -> str | None:
-    """Returns a mail address, or None when the claim is none: an address that was changed would be somebody else's.
+    """Returns a mail address, or None when the claim is none: a corrected address would be somebody else's.
 
     Args:
         value: The claim. Of a list the first that is usable counts.
@@ -55,7 +55,7 @@ def _email(value: str) -> str | None:
 def _name(value: str) -> str:
     if value.isascii() and value.isprintable() and len(value) <= LONGEST_NAME:
         return " ".join(value.split())
-    # Characters that a font composes are one to the eye; composed, a cut does not part them.
+    # Composed first (NFC), so that the cut to length does not separate a letter from its accent.
     text = unicodedata.normalize("NFC", value[:_LONGEST_READ])
     spaced = "".join(" " if _is_space(letter) else letter for letter in text)
     words = " ".join("".join(_visible(spaced)).split())[:LONGEST_NAME]
@@ -70,18 +70,19 @@ def _is_space(letter: str) -> bool:
 def _visible(text: str) -> Iterator[str]:
     marks = 0
     for letter in text:
+        # Stacked accents ("Zalgo" text) run over the lines above and below.
         marks = marks + 1 if unicodedata.combining(letter) else 0
         if marks <= _MOST_MARKS and (letter.isprintable() or letter in _JOINERS or _is_pictograph(letter)):
             yield letter
 
 
 def _is_pictograph(letter: str) -> bool:
-    """Whether a character is an emoji, or kept for one (Unicode's emoji-data.txt), known to this Python or not."""
+    """Returns whether a character is an emoji or reserved for one (emoji-data.txt), whatever Python's tables."""
     return "\U0001f000" <= letter <= "\U0001faff" or "\U0001fc00" <= letter <= "\U0001fffd"
 
 
 def _joined(text: str) -> Iterator[str]:
-    """Keeps joiners where they say something: within a script that is written with them, and within an emoji."""
+    """Keeps joiners where they carry meaning: within scripts that are written with them, and within an emoji."""
     for at, letter in enumerate(text):
         around = text[at - 1 : at] + text[at + 1 : at + 2]
         if letter not in _JOINERS or (len(around) == 2 and not _JOINERS & set(around) and _takes_joiners(around)):  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""What a deployment says about rights and rates: from its profile and its environment."""
+"""Access rules and rate limits of a deployment, from its profile and its environment."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from taskforce.infrastructure.config.settings import Settings
 
 
 def deployment_profile(settings: Settings) -> Profile:
-    """The profile that the deployment runs with.
+    """Loads the profile that the deployment runs with.
 
     Raises:
         Missing: `profile_not_found`.
@@ -24,10 +24,10 @@ def deployment_profile(settings: Settings) -> Profile:
 
 
 def access_rules(settings: Settings, profile: Profile) -> AccessRules:
-    """What the deployment says about rights.
+    """Builds the deployment's access rules.
 
     Args:
-        settings: What the environment says.
+        settings: The process's settings.
         profile: The deployment's profile, whose section `enterprise.rbac` (guide 10.1) has roles and a default role.
 
     Raises:
@@ -50,7 +50,7 @@ def access_rules(settings: Settings, profile: Profile) -> AccessRules:
 
 
 def default_rate(profile: Profile) -> Rate | None:
-    """How many requests a tenant may make, and each API key; None is no limit (guide 10.1, `rate_limiting`)."""
+    """Returns the requests per minute of a tenant and of each key; None is no limit (guide 10.1, `rate_limiting`)."""
     section = profile.rate_limiting
     said = "rate_limiting" in profile.model_fields_set and section.enabled
     return Rate.per_minute(section.default_limit) if said else None

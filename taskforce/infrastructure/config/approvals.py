@@ -1,4 +1,4 @@
-"""What a deployment says about approvals: the definitions of its profile, and whether signals count."""
+"""Approval rules of a deployment: the definitions of its profile, and whether signals count."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ _WHOLE = ("workflow_config", _SECTION)
 
 
 def definition_rules(profile: Profile, check_schema: SchemaCheck) -> DefinitionRules:
-    """Reads the approval definitions of the deployment's profile (`workflow_config.workflows`).
+    """Builds the approval definitions of the deployment's profile (`workflow_config.workflows`).
 
     Args:
         profile: The profile that the deployment runs with.

@@ -1,4 +1,4 @@
-"""The profile's section `enterprise.audit` (guide 10.1): how long the log is kept, and what it keeps of contents."""
+"""Profile section `enterprise.audit` (guide 10.1): how long the log is kept, and what it keeps of contents."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -16,7 +16,7 @@ MOST_DAYS = 36_600
 
 
 def _no_switch(value: object) -> object:
-    # Days that are `true` would be one day, and the log would be gone.
+    # Strict: `true` would be converted to one day, and almost the whole log would be erased.
     if isinstance(value, bool):
         raise PydanticCustomError("days", "Input should be a number of days")
     return value
@@ -26,13 +26,13 @@ Days = Annotated[int, BeforeValidator(_no_switch), Field(ge=1, le=MOST_DAYS)]
 
 
 class AuditSection(Section):
-    """What a deployment says about its audit log.
+    """Configures the deployment's audit log.
 
     Attributes:
-        enabled: Only true: what may be switched off by whoever writes a file would prove nothing.
-        retention_days: Days that events are kept; None is for ever.
-        include_request_body: Whether missions, words and the arguments of calls stand in it, without secrets; else only
-            their hashes do.
+        enabled: Only true: a log that a profile's author could switch off would prove nothing.
+        retention_days: Days for which events are kept; None is for ever.
+        include_request_body: Whether it holds missions, messages and the arguments of calls, without secrets; else only
+            their hashes.
     """
 
     enabled: bool = True
@@ -41,7 +41,7 @@ class AuditSection(Section):
 
 
 def audit_section(profile: Profile) -> AuditSection:
-    """Reads the section of the deployment's profile.
+    """Parses the section of the deployment's profile.
 
     Raises:
         Invalid: `profile_invalid`: a value makes no sense, or the log would be switched off.
@@ -59,11 +59,11 @@ def audit_section(profile: Profile) -> AuditSection:
 
 
 def content_rules(profile: Profile, environ: Mapping[str, str]) -> ContentRules:
-    """What the audit log keeps of contents.
+    """Builds the audit log's content rules.
 
     Args:
         profile: The deployment's profile.
-        environ: The process's environment, whose secrets must never stand in the log.
+        environ: The process's environment, whose secrets must never be in the log.
 
     Raises:
         Invalid: `profile_invalid`.

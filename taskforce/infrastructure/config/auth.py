@@ -1,6 +1,7 @@
-"""The profile's part about who may come in: `enterprise.authentication`, or `authentication` at the top.
+"""Profile section of token issuers: `enterprise.authentication`, or `authentication` at the top.
 
-One issuer stands in `jwt`, as the guide prints it (3.2, 10.1); several stand in the list `issuers`, with the same keys:
+One issuer is configured in `jwt`, as the guide prints it (3.2, 10.1); several in the list `issuers`, with the same
+keys:
 
     authentication:
       type: jwt
@@ -59,30 +60,30 @@ _log = structlog.get_logger(__name__)
 
 
 class JwtSection(Section):
-    """One issuer. Unlike elsewhere in a profile, a key that is not known is an error: a typo could let people in.
+    """Configures one issuer. Unlike elsewhere in a profile, an unknown key is an error: a typo could admit people.
 
     Attributes:
-        issuer: What `iss` must equal, to the letter.
+        issuer: What `iss` must equal exactly.
         audience: What `aud` must equal or contain.
-        audience_claim: Where the audience stands: `aud`, or `client_id` for access tokens of AWS Cognito.
+        audience_claim: The claim of the audience: `aud`, or `client_id` for access tokens of AWS Cognito.
         token_use: What `token_use` must equal, for example `access`; not looked at unless said.
         algorithms: The algorithms that are accepted.
         jwks_uri: Where the issuer publishes its keys; or one of the next two.
         public_key: Its public key in PEM.
         secret_key: The secret shared with it, for HS256.
         leeway_seconds: Tolerated difference of clocks.
-        tenant_claim: Where the tenant's id stands: a claim's name, or a path such as `organization.id`.
-        roles_claim: Where the roles, or groups, stand.
-        username_claim: Where the name for people stands.
-        email_claim: Where the mail address stands.
+        tenant_claim: The claim of the tenant's id: a name, or a path such as `organization.id`.
+        roles_claim: The claim of the roles or groups.
+        username_claim: The claim of the name for people.
+        email_claim: The claim of the mail address.
         tenant: The tenant of all its tokens, when they name none.
         tenants: The tenants that it may speak for; every one but the platform's if left out.
         platform: Whether an issuer without `tenant`, `tenants` and `tenant_map` speaks for the platform's tenant too.
         tenant_map: The tenant by the value of `tenant_claim`.
-        user_prefix: What its people's ids begin with, where another issuer speaks for the same tenant.
+        user_prefix: The prefix of its people's ids, where another issuer speaks for the same tenant.
         group_roles: Roles by the name of a group; when given, other groups give nothing.
-        jwks_max_age_seconds: How long its keys are current when it does not say.
-        jwks_max_stale_seconds: How much longer they count while it does not answer.
+        jwks_max_age_seconds: Seconds for which its keys are current when it does not say.
+        jwks_max_stale_seconds: Further seconds for which they are used while it does not answer.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -112,13 +113,13 @@ class JwtSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _bindings_are_said(cls, data: object) -> object:
-        """A null would mean the default, and the default is to bind to nothing."""
+        """Refuses a null, which would mean the default: no binding at all."""
         if isinstance(data, Mapping) and (empty := [key for key in _BINDING if key in data and data[key] is None]):
             raise ValueError(f"{', '.join(empty)} stands there without a value; give one, or leave the key out")
         return data
 
     def config(self) -> JWTConfig:
-        """The issuer as the provider takes it."""
+        """Returns the issuer as the provider takes it."""
         return JWTConfig(
             **self.model_dump(exclude={"secret_key", "jwks_max_age_seconds", "jwks_max_stale_seconds"}),
             secret_key=None if self.secret_key is None else self.secret_key.get_secret_value(),
@@ -127,10 +128,10 @@ class JwtSection(Section):
 
 
 class AuthenticationSection(Section):
-    """Whose tokens are believed.
+    """Configures whose tokens are accepted.
 
     Attributes:
-        type: Only `jwt` is built.
+        type: Only `jwt` is supported.
         jwt: One issuer.
         issuers: Several, or further ones.
     """
@@ -140,7 +141,7 @@ class AuthenticationSection(Section):
     issuers: tuple[JwtSection, ...] = ()
 
     def each(self) -> Iterator[tuple[str, JwtSection]]:
-        """All issuers, each with the key that it stands at."""
+        """Returns all issuers, each with its key in the profile."""
         if self.jwt is not None:
             yield "authentication.jwt", self.jwt
         for at, issuer in enumerate(self.issuers):
@@ -150,7 +151,7 @@ class AuthenticationSection(Section):
 def authentication_in(
     enterprise: Mapping[str, object], top: object = None, *, file: str = "profile"
 ) -> AuthenticationSection | None:
-    """Reads the section, from whichever of its two places it stands in.
+    """Parses the section, from whichever of its two places has it.
 
     Args:
         enterprise: The profile's `enterprise`.
@@ -179,10 +180,10 @@ def issuers_of(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     platform_tenant: str = PLATFORM_TENANT,
 ) -> Issuers:
-    """Puts the issuers of a deployment together. Nothing is fetched yet.
+    """Builds the issuers of a deployment. Nothing is fetched yet.
 
     Args:
-        section: What the profile says.
+        section: The profile's section.
         development: Whether short secrets, missing names, http on this machine and claims of the platform's tenant are
             tolerated.
         environment: The issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY`. It goes before one of the same name in the profile.

@@ -1,4 +1,4 @@
-"""How a process of a deployment logs: as its profile and its environment say."""
+"""Logging of a deployment's process, by its profile and its environment."""
 
 import os
 
@@ -10,10 +10,10 @@ from taskforce.infrastructure.logging import configure_logging
 
 
 def log_as_deployed(settings: Settings) -> None:
-    """Sets up this process's log by the section `logging` of the deployment's profile (guide 10.1).
+    """Configures this process's logging by the section `logging` of the deployment's profile (guide 10.1).
 
     Args:
-        settings: What the environment says; its level goes before the profile's.
+        settings: The process's settings; their level takes precedence over the profile's.
 
     Raises:
         Missing: `profile_not_found`.

@@ -1,4 +1,4 @@
-"""Profiles: the YAML files that say how an agent works and how a deployment is set up."""
+"""Profiles: YAML files that configure an agent and a deployment."""
 
 import difflib
 import re
@@ -39,10 +39,10 @@ _CLOSE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class MissingVariable:
-    """A `${VARIABLE}` without a value: fatal only to those who need its section.
+    """Reports a `${VARIABLE}` without a value: an error only for the use of its section.
 
     Attributes:
-        key: Where it stands, for example `llm.deployment_name`.
+        key: The key that refers to it, for example `llm.deployment_name`.
         variable: The variable's name.
     """
 
@@ -51,12 +51,12 @@ class MissingVariable:
 
 
 class Profile(Section):
-    """A profile, complete and checked. Sections that the product does not know are kept as they are.
+    """Holds a complete and checked profile. Sections that the product does not know are kept as they are.
 
     Attributes:
         profile: Its name.
         file: The file's name, for messages.
-        problems: What is odd about it but stops nothing: unknown keys, variables that are not set.
+        problems: Warnings: unknown keys, variables that are not set.
         missing: Variables that are not set.
     """
 
@@ -75,7 +75,7 @@ class Profile(Section):
     problems: tuple[str, ...] = Field((), exclude=True)
 
     def require(self, section: str) -> None:
-        """Refuses to go on when a section that is about to be used lacks a variable.
+        """Requires that a section which is about to be used lacks no variable.
 
         Args:
             section: For example `persistence`.
@@ -88,7 +88,7 @@ class Profile(Section):
             raise Invalid("profile_invalid", " ".join(_lack(self.file, one) for one in lacking))
 
     def models(self, environ: Mapping[str, str], requested: str | None = None) -> tuple[str, ...]:
-        """Decides which models a run with this profile uses; see `choose_models`.
+        """Chooses the models of a run with this profile; see `choose_models`.
 
         Args:
             environ: The process's environment.
@@ -110,7 +110,7 @@ class Profile(Section):
         return chosen
 
     def definition(self, models: tuple[str, ...]) -> AgentDefinition:
-        """The agent that a run begins with.
+        """Returns the agent definition that a run begins with.
 
         Args:
             models: LiteLLM names, the preferred first.
@@ -129,17 +129,17 @@ class Profile(Section):
         )
 
     def loop_limits(self) -> LoopLimits:
-        """Bounds of the loop of a run, where the agent's version sets none."""
+        """Returns the loop limits of a run, where the agent's version sets none."""
         limits = self.agent.limits
         return LoopLimits(**{name: getattr(limits, name) for name in LOOP_RANGES})
 
     def limits(self) -> Limits:
-        """What stops a run, unless the request asks for less."""
+        """Returns the limits of a run, unless the request asks for less."""
         limits = self.agent.limits
         return Limits(self.agent.max_iterations, limits.max_tokens, limits.max_seconds)
 
     def terms(self) -> Terms:
-        """How requests for approval are decided."""
+        """Returns the approval terms of tool calls."""
         rules = self.approvals
         return Terms(
             required_approvers=rules.required_approvers,
@@ -151,10 +151,10 @@ class Profile(Section):
 
 
 def list_profiles(directory: Path) -> tuple[str, ...]:
-    """Names the profiles there are.
+    """Lists the names of the profiles in a directory.
 
     Args:
-        directory: Where the files are.
+        directory: The directory of the files.
 
     Returns:
         Names in alphabetical order; files with a name that no profile can have are left out.
@@ -163,12 +163,12 @@ def list_profiles(directory: Path) -> tuple[str, ...]:
 
 
 def load_profile(name: str, directory: Path, environ: Mapping[str, str]) -> Profile:
-    """Reads `<directory>/<name>.yaml`, with `${NAME}` and `${NAME:-default}` taken from the environment.
+    """Loads `<directory>/<name>.yaml`, with `${NAME}` and `${NAME:-default}` taken from the environment.
 
     Args:
         name: The profile's name.
-        directory: Where the files are.
-        environ: Where variables are looked up.
+        directory: The directory of the files.
+        environ: The variables.
 
     Returns:
         The profile, with what is odd about it in `problems`.
@@ -219,7 +219,7 @@ def _parsed(content: str, file: str) -> Mapping[object, object]:
 
 
 def _filled(value: object, key: str, environ: Mapping[str, str], missing: list[MissingVariable]) -> object:
-    """Puts variables in; a value that lacks one becomes None, so that the default of its key counts."""
+    """Substitutes variables; a value that lacks one becomes None, so that the default of its key applies."""
     if isinstance(value, dict):
         return {str(name): _filled(each, f"{key}.{name}".lstrip("."), environ, missing) for name, each in value.items()}
     if isinstance(value, list):
@@ -254,7 +254,7 @@ def _lack(file: str, one: MissingVariable) -> str:
 
 
 def _oddities(section: Section, file: str, path: str = "") -> Iterator[str]:
-    """Unknown keys: at the top only those that look like a typo, for whole sections may be somebody else's."""
+    """Lists unknown keys: at the top only likely typos, for whole sections may belong to other programs."""
     known = [name for name in type(section).model_fields if path or name not in _FOUND_OUT]
     for key in section.model_extra or {}:
         close = difflib.get_close_matches(key, known, n=1, cutoff=_CLOSE if not path else 0.6)

@@ -1,4 +1,4 @@
-"""What stands in a profile: its sections, each with its defaults."""
+"""Sections of a profile, each with its defaults."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
@@ -28,24 +28,24 @@ CONTEXT: tuple[ContextName, ...] = get_args(ContextName)
 
 
 class Section(BaseModel):
-    """Part of a profile. Keys that are not known are kept, and reported as problems."""
+    """Parses a part of a profile. Unknown keys are kept, and reported as problems."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), hide_input_in_errors=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _nothing_means_default(cls, value: object, info: ValidationInfo) -> object:
-        """A key with nothing behind it is YAML's null; people mean that nothing is set."""
+        """Drops a key without a value, which is null in YAML: people mean that it is not set."""
         field = cls.model_fields[info.field_name or ""]
         return field.get_default(call_default_factory=True, validated_data={}) if value is None else value
 
 
 class LimitsSection(Section):
-    """What stops a run.
+    """Configures the limits of a run.
 
     Attributes:
         max_tokens: Input and output tokens of a run.
-        max_seconds: Seconds of work of a run.
+        max_seconds: Seconds of active time of a run.
         max_calls_per_reply, max_repeated_steps, model_patience_seconds, model_pause_seconds: See `LoopLimits`.
     """
 
@@ -58,20 +58,20 @@ class LimitsSection(Section):
 
 
 class AgentSection(Section):
-    """The profile's agent.
+    """Configures the profile's agent.
 
     Attributes:
         id: Its stable name.
-        name: For people; the id if left out.
+        name: A name for people; the id if left out.
         type: As in the guide; informative.
-        planning_strategy: Only `native_react` is built.
+        planning_strategy: Only `native_react` is supported.
         max_iterations: Steps of a run.
-        system_prompt: What the model is told first.
-        tools: Names of the tools it may use; None means every tool there is.
+        system_prompt: The system prompt of the model.
+        tools: Names of the tools it may use; None means every tool.
         model: A LiteLLM name.
         fallbacks: LiteLLM names to try when the model is not available.
-        require_approval: Tools of which each call needs a person's word.
-        limits: What stops a run besides its steps.
+        require_approval: Tools of which each call needs a person's approval.
+        limits: The limits of a run besides its steps.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "assistant"
@@ -88,12 +88,12 @@ class AgentSection(Section):
 
 
 class ApprovalsSection(Section):
-    """Under which a tool call that needs a person's word is decided.
+    """Configures the approval of tool calls.
 
     Attributes:
-        expire_hours: Hours until a request ends by itself.
+        expire_hours: Hours until a request expires.
         allowed_roles: Roles of which an approver must hold one.
-        self_approval: Whether whoever started the run may decide.
+        self_approval: Whether the user who started the run may decide.
         signal_channel: Whether decisions from the Temporal UI and CLI count.
         required_approvers: Distinct people who must approve.
     """
@@ -106,11 +106,11 @@ class ApprovalsSection(Section):
 
 
 class WorkflowConfigSection(Section):
-    """What concerns approvals besides tool calls (guide 9.2); a key that is not known is an error here.
+    """Configures approvals besides tool calls (guide 9.2); an unknown key is an error here.
 
     Attributes:
-        workflows: Approval definitions that every tenant has, in the words of the API.
-        webhooks: Who is told of what happens to requests.
+        workflows: Approval definitions that every tenant has, in the API's format.
+        webhooks: The receivers of request events.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -120,7 +120,7 @@ class WorkflowConfigSection(Section):
 
 
 class LlmSection(Section):
-    """The model of a deployment, in the guide's words.
+    """Configures the model of a deployment, by the guide's keys.
 
     Attributes:
         provider: A LiteLLM provider, for example `azure` or `openai`.
@@ -138,7 +138,7 @@ class LlmSection(Section):
 
     @property
     def litellm_name(self) -> str | None:
-        """The model as LiteLLM calls it, or None when the section names none."""
+        """Returns the model's LiteLLM name, or None when the section names none."""
         name = self.deployment_name or self.model
         if name is None or self.provider is None or name.startswith(f"{self.provider}/"):
             return name
@@ -146,7 +146,7 @@ class LlmSection(Section):
 
 
 class PersistenceSection(Section):
-    """Where the facts are kept; `DATABASE_URL` goes before it."""
+    """Configures the database; `DATABASE_URL` takes precedence."""
 
     type: str = "database"
     database_url: str | None = None
@@ -155,7 +155,7 @@ class PersistenceSection(Section):
 
 
 class MetricsSection(Section):
-    """What is measured for Prometheus."""
+    """Configures the metrics for Prometheus."""
 
     enabled: bool = True
     prefix: str = "taskforce"
@@ -163,12 +163,12 @@ class MetricsSection(Section):
 
 
 class LoggingSection(Section):
-    """What is logged, and how.
+    """Configures the log.
 
     Attributes:
-        level: The lowest level that is written; `TASKFORCE_LOG_LEVEL` goes before it.
+        level: The lowest level that is written; `TASKFORCE_LOG_LEVEL` takes precedence.
         format: One JSON object a line, or lines for people. Unless said: for people on a developer's terminal only.
-        include_context: Which of these a line says of whose it is; unless said, all.
+        include_context: Which of these context fields a line has; unless set, all.
     """
 
     level: Annotated[str, Field(pattern=r"^(?i:debug|info|warning|error|critical)$")] = "INFO"
@@ -177,7 +177,7 @@ class LoggingSection(Section):
 
 
 class RateLimitingSection(Section):
-    """How many requests a minute are let in, of each API key and, with `by_tenant`, of each tenant."""
+    """Configures the requests per minute of each API key and, with `by_tenant`, of each tenant."""
 
     enabled: bool = True
     default_limit: Positive = 100

@@ -1,4 +1,4 @@
-"""What the environment says: read once at the start of a process, never changed afterwards."""
+"""Settings from the environment, read once at the start of a process and never changed afterwards."""
 
 import base64
 from ipaddress import ip_address, ip_network
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-"""Where the checkout (or the installed tree) stands."""
+"""The root of the checkout, or of the installed tree."""
 
 SHORTEST_SECRET = 32
 ENCRYPTION_KEY_BYTES = 32
@@ -28,7 +28,7 @@ _UNTRANSLATED = {"host", "port", _CACHE}
 
 
 def normalise_database_url(url: str) -> str:
-    """Turns any usual PostgreSQL URL into SQLAlchemy's for asyncpg, from which all of ours is connected.
+    """Converts any usual PostgreSQL URL to SQLAlchemy's for asyncpg, from which all connections are made.
 
     Args:
         url: `postgres://`, `postgresql://` or `postgresql+driver://`; `sslmode` and a Unix socket (`?host=/dir`) are
@@ -40,7 +40,7 @@ def normalise_database_url(url: str) -> str:
     Raises:
         ValueError: It is no PostgreSQL URL, or has a parameter that asyncpg cannot be given. The text holds no secret.
     """
-    # Imported here: it takes a second, and most commands of the CLI have no database to reach.
+    # Imported here: the import takes a second, and most commands of the CLI need no database.
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -57,7 +57,7 @@ def normalise_database_url(url: str) -> str:
 
 
 def _check_arguments(url: str, named_port: int | None) -> None:
-    """Finds out now what the driver would only say, with a traceback, when it connects."""
+    """Checks the arguments at once; the driver would raise a traceback when it connects."""
     from sqlalchemy.exc import ArgumentError
 
     try:
@@ -80,10 +80,10 @@ def _asyncpg_query(url: "URL") -> dict[str, str | tuple[str, ...]]:
 
 
 def driver_arguments(url: str) -> dict[str, Any]:
-    """What asyncpg is to be connected with, as SQLAlchemy understands the URL: migrations go where the product goes.
+    """Returns asyncpg's arguments of a URL as SQLAlchemy reads it: migrations and product reach the same database.
 
     Args:
-        url: What `normalise_database_url` returned.
+        url: A URL that `normalise_database_url` returned.
     """
     from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
     from sqlalchemy.engine import make_url
@@ -108,7 +108,7 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _places(values: tuple[str, ...]) -> tuple[str, ...]:
-    # Imported here as SQLAlchemy is: only who names places waits for it.
+    # Imported here as SQLAlchemy is: only deployments that name allowed places wait for it.
     from taskforce.infrastructure.net.url_target import place
 
     try:
@@ -137,7 +137,7 @@ def _key(value: SecretStr) -> SecretStr:
 
 
 def _decoded(value: SecretStr) -> bytes:
-    """The bytes of base64, in either alphabet; nothing where it is none."""
+    """Decodes base64 in either alphabet; empty where it is none."""
     plain = value.get_secret_value().strip().translate(_STANDARD_ALPHABET)
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -156,7 +156,7 @@ Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
 
 class TemporalConnection(TypedDict):
-    """How to reach Temporal: the keyword arguments of `workflows.client.client.TemporalAddress`."""
+    """Holds the keyword arguments of `workflows.client.client.TemporalAddress`."""
 
     address: str
     namespace: str
@@ -169,24 +169,24 @@ class TemporalConnection(TypedDict):
 
 
 class Settings(BaseSettings):
-    """The settings of every process of the product. An empty variable counts as unset.
+    """Holds the settings of every process of the product. An empty variable counts as unset.
 
     Attributes:
-        database_url: The application's role; None means that nothing was said (`taskforce up` then brings its own).
-        migration_database_url: The role that owns the tables; only migrations get it.
-        temporal_address: host:port of a Temporal that runs already; None as above.
-        temporal_tls: Speak TLS to it; implied by a certificate or an API key.
-        temporal_ui_url: Where people see it, without a slash at the end.
-        http_header_seconds, ...: What one client, and all together, may ask of the gateway; see `api/web/limits.py`.
-        url: Where the gateway is reached from outside, without a slash at the end.
+        database_url: The URL of the application's role; None when unset (`taskforce up` then starts its own server).
+        migration_database_url: The URL of the role that owns the tables; only migrations get it.
+        temporal_address: host:port of a running Temporal; None as above.
+        temporal_tls: Whether to use TLS for it; implied by a certificate or an API key.
+        temporal_ui_url: The URL of its UI, without a slash at the end.
+        http_header_seconds, ...: The limits of the HTTP server; see `api/web/limits.py`.
+        url: The public URL of the gateway, without a slash at the end.
         profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
-        offered_profiles: The other profiles that a request may name; None means that nothing was said.
-        home: Where the local stack keeps its data.
+        offered_profiles: The other profiles that a request may name; None when unset.
+        home: The directory of the local stack's data.
         http_allowed_hosts: Places (`host:port`) that the guarded client may reach although they are not public.
-        claims_max_age_hours: For how many hours claims last seen keep giving rights.
-        platform_tenant: Whoever holds `tenant:manage` in it runs the platform.
+        claims_max_age_hours: Hours for which the roles of the last seen token stay in force.
+        platform_tenant: The tenant in which a holder of `tenant:manage` operates the platform.
         trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
-        encryption_key: What columns are sealed with; see `master_key`.
+        encryption_key: The key of encrypted columns; see `master_key`.
         jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
         jwt_platform: Whether the issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY` speaks for the platform's tenant too.
     """
@@ -245,7 +245,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> Self:
-        # RFC 7518, 3.2: HS256 wants 256 bits. In development the guide's example is taken, with a loud warning.
+        # RFC 7518, 3.2: HS256 requires 256 bits. In development the guide's shorter example is accepted with a warning.
         secret = self.jwt_secret.get_secret_value() if self.jwt_secret else ""
         if secret and len(secret.encode()) < SHORTEST_SECRET and not self.development:
             raise ValueError(f"JWT_SECRET must have {SHORTEST_SECRET} bytes or more outside development")
@@ -253,7 +253,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_env(cls) -> Self:
-        """Reads the environment.
+        """Reads the settings from the environment.
 
         Raises:
             Invalid: A variable has a value that cannot be used; the message names the variable, never its value.
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """Base URL of the gateway, for people and for the CLI."""
+        """Returns the base URL of the gateway, for people and for the CLI."""
         if self.public_url:
             return self.public_url.rstrip("/")
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  compared, not bound
@@ -274,12 +274,12 @@ class Settings(BaseSettings):
 
     @property
     def temporal_target(self) -> str:
-        """host:port of the Temporal frontend to connect to."""
+        """Returns host:port of the Temporal frontend to connect to."""
         return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
 
     @property
     def temporal_connection(self) -> TemporalConnection:
-        """Where Temporal is and how to speak to it."""
+        """Returns the arguments of the connection to Temporal."""
         return TemporalConnection(
             address=self.temporal_target,
             namespace=self.temporal_namespace,
@@ -293,17 +293,17 @@ class Settings(BaseSettings):
 
     @property
     def development(self) -> bool:
-        """Whether this is a developer's machine by its profile."""
+        """Returns whether the profile is that of a developer's machine."""
         return self.profile in {"dev", "development", "test"}
 
     @property
     def development_exposed(self) -> bool:
-        """Whether other machines can reach a gateway that is relaxed as only a developer's machine may be."""
+        """Returns whether other machines can reach a gateway that runs with the relaxed checks of development."""
         return self.development and not _is_loopback(self.host)
 
     @property
     def token_issuer(self) -> str:
-        """What `iss` of a token must equal.
+        """Returns what `iss` of a token must equal.
 
         Raises:
             Invalid: `bad_setting`: JWT_ISSUER is not set; it has a default in development only.
@@ -312,7 +312,7 @@ class Settings(BaseSettings):
 
     @property
     def token_audience(self) -> str:
-        """What `aud` of a token must equal or contain.
+        """Returns what `aud` of a token must equal or contain.
 
         Raises:
             Invalid: `bad_setting`: JWT_AUDIENCE is not set; it has a default in development only.
@@ -321,12 +321,12 @@ class Settings(BaseSettings):
 
     @property
     def master_key(self) -> bytes | None:
-        """The 32 bytes from which the keys of sealed columns are derived; None where nothing can be sealed."""
+        """Returns the 32 bytes from which column keys are derived; None where nothing can be encrypted."""
         return None if self.encryption_key is None else _decoded(self.encryption_key)
 
     @property
     def app_url(self) -> str:
-        """The application's database, for SQLAlchemy.
+        """Returns the URL of the application's database, for SQLAlchemy.
 
         Raises:
             Invalid: DATABASE_URL is not set.
@@ -335,7 +335,7 @@ class Settings(BaseSettings):
 
     @property
     def migration_url(self) -> str:
-        """The owner's database, for SQLAlchemy.
+        """Returns the URL of the database as its owner, for SQLAlchemy.
 
         Raises:
             Invalid: MIGRATION_DATABASE_URL is not set.

@@ -1,4 +1,4 @@
-"""The webhooks that a profile names for all tenants (guide 9.2)."""
+"""Webhooks that a profile configures for all tenants (guide 9.2)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,12 +25,12 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 def fixed_webhooks(profile: Profile, urls: WebhookUrls, *, development: bool) -> FixedWebhooks:
     """Reads `workflow_config.webhooks`, at the top or under `enterprise`: for each `on_<event>` a `url` and a `secret`.
 
-    Each has an id that follows from its event, so that every process knows it by the same, and a delivery that waits
-    goes to wherever the profile leads by then. Nothing of it is stored.
+    Each id is derived from the event, so that it is the same in every process, and a waiting delivery goes to the URL
+    that the profile has by then. No webhook is stored.
 
     Args:
         profile: The deployment's profile.
-        urls: Which URLs are good.
+        urls: Checks URLs.
         development: Whether a secret may be as short as the guide's example.
 
     Raises:

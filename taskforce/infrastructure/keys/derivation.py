@@ -1,4 +1,4 @@
-"""Keys for one purpose each, derived from the deployment's one secret."""
+"""Keys derived from the deployment's one secret, each for one purpose."""
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -11,7 +11,7 @@ def derived_key(master: bytes, purpose: str) -> bytes:
 
     Args:
         master: The 32 bytes of `TASKFORCE_ENCRYPTION_KEY`.
-        purpose: What the key is for, with a version.
+        purpose: The purpose of the key, with a version.
 
     Raises:
         ValueError: The master key has another length.

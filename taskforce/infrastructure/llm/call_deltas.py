@@ -1,6 +1,7 @@
-"""Puts tool calls together from the pieces of a stream, whatever the server leaves out or repeats.
+"""Assembly of tool calls from the deltas of a stream, whatever the server leaves out or repeats.
 
-By the rules a piece names the call's `index`, and the first of a call its id and name. In the wild the index is always
+By the protocol a delta names the call's `index`, and the first of a call its id and name. Real servers send an index
+that is always
 0 or missing, ids are empty, alike or new in each piece, names are repeated or come in parts, and arguments are sent
 again as a whole. What decides then is whether the arguments so far are a whole JSON object.
 """
@@ -16,9 +17,9 @@ from taskforce.infrastructure.llm.chat_format import parsed_object
 from taskforce.infrastructure.llm.tool_names import offered_name
 
 MOST_LOOKED_AT = 2_000_000
-"""Characters that are parsed to see whether arguments are whole; beyond them a stream is taken by the rules alone."""
+"""Characters that are parsed to see whether arguments are complete; beyond them the protocol alone decides."""
 LONGEST_NAME = 256
-"""Characters of a name or an id that are kept."""
+"""Longest name or id that is kept, in characters."""
 MOST_DIGITS = 6
 
 
@@ -38,7 +39,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What a delta says of a call; empty where it says nothing."""
+    """Holds what a delta says of a call; empty where it says nothing."""
 
     index: int | None
     id: str
@@ -48,7 +49,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class CallDeltas:
-    """The tool calls of a reply while it arrives.
+    """Collects the tool calls of a reply while it arrives.
 
     Args:
         offered: Names of the tools on offer.
@@ -74,7 +75,7 @@ class CallDeltas:
         return bool(self._calls)
 
     def add(self, delta: object) -> bool:
-        """Takes a piece of a call, as LiteLLM's object or as the server's JSON. Returns whether it added anything."""
+        """Adds a delta of a call, as LiteLLM's object or as the server's JSON. Returns whether it added anything."""
         piece = _piece(delta)
         if self.left_out or self.too_long or not (piece.id or piece.name or piece.arguments):
             return False
@@ -89,7 +90,7 @@ class CallDeltas:
         return before != (self._characters, call.name)
 
     def requested(self) -> tuple[RequestedCall, ...]:
-        """The calls so far, each with an id of its own and the name of the tool that it means."""
+        """Returns the calls so far, each with an id of its own and the name of the tool that it means."""
         ids: set[str] = set()
         calls = []
         for call in self._calls:
@@ -99,22 +100,22 @@ class CallDeltas:
         return tuple(calls)
 
     def texts(self) -> list[str]:
-        """Names and arguments so far."""
+        """Returns names and arguments so far."""
         return [call.name + call.arguments for call in self._calls]
 
     @property
     def nameless(self) -> bool:
-        """Whether a call names no tool."""
+        """Returns whether a call names no tool."""
         return any(not call.name.strip() for call in self._calls)
 
     @property
     def last_is_whole(self) -> bool:
-        """Whether the arguments of the last call are a JSON object, or there are none."""
+        """Returns whether the arguments of the last call are a complete JSON object, or absent."""
         last = self._calls[-1].arguments if self._calls else ""
         return not self.too_long and (not last.strip() or parsed_object(last) is not None)
 
     def _call_of(self, piece: _Piece) -> _Call | None:
-        """The call that a piece belongs to, a new one where it begins one; None when there are enough."""
+        """Returns the call that a delta belongs to, a new one where it begins one; None beyond the bound."""
         known = self._known(piece)
         if known is not None and not self._begins_another(known, piece):
             return known
@@ -147,12 +148,12 @@ class CallDeltas:
             return False
         so_far, again = self._whole_arguments(call), piece.arguments.strip()
         if so_far == again:
-            # The same once more is a repetition, unless neither has an id to tell that by.
+            # An equal delta is a repetition, unless neither has an id: then it may be a second, equal call.
             return bool(piece.name) and not piece.id and not call.id
         return so_far not in (None, "{}")
 
     def _is_part_of_name(self, call: _Call, name: str) -> bool:
-        """Whether a name comes in parts, or grows: it leads to a tool that is offered, as the one so far does not."""
+        """Returns whether a name arrives in parts, or grows, towards the name of an offered tool."""
         if call.pieces or call.name in self.offered:
             return False
         grown = name.startswith(call.name)
@@ -171,7 +172,7 @@ class CallDeltas:
             if so_far == arguments.strip():
                 return
             if so_far == "{}":
-                # A placeholder, before the arguments themselves.
+                # Some servers send `{}` as a placeholder before the arguments.
                 call.pieces.clear()
         self._characters += len(arguments)
         if self._characters > self.most_characters:
@@ -180,7 +181,7 @@ class CallDeltas:
         call.pieces.append(arguments)
 
     def _whole_arguments(self, call: _Call) -> str | None:
-        """The arguments so far if they are a whole object; looking is bounded, for it takes as long as they are."""
+        """Returns the arguments so far if they are a complete object; parsing is bounded, for its cost grows too."""
         if not call.pieces or not call.pieces[-1].rstrip().endswith("}") or self._looked > MOST_LOOKED_AT:
             return None
         whole = "".join(call.pieces).strip()
@@ -189,7 +190,7 @@ class CallDeltas:
 
 
 def _is_grown(pieces: list[str]) -> bool:
-    """Whether each piece is the one before and more: a server that sends what it has so far."""
+    """Returns whether each delta repeats the one before and more, from a server that sends all text each time."""
     return all(after.startswith(before) for before, after in pairwise(pieces))
 
 
@@ -211,18 +212,18 @@ def _text(value: object) -> str:
 
 
 def _arguments(function: object) -> str:
-    """Some servers send the object itself."""
+    """Returns arguments as text; some servers send the object itself."""
     value = get(function, "arguments")
     return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else _text(value)
 
 
 def call_deltas(value: object) -> Iterable[object]:
-    """The pieces in what stands under `tool_calls`: a list, or a single one."""
+    """Returns the deltas in the value of `tool_calls`: a list, or a single one."""
     if value is None:
         return ()
     return value if isinstance(value, list | tuple) else (value,)
 
 
 def get(value: object, name: str) -> object:
-    """Reads a member of a JSON object, or an attribute of one of LiteLLM's."""
+    """Reads a member of a JSON object, or an attribute of one of LiteLLM's objects."""
     return value.get(name) if isinstance(value, dict) else getattr(value, name, None)

@@ -1,4 +1,4 @@
-"""Where and how a model is asked that speaks the OpenAI wire format: what LiteLLM knows of its provider.
+"""Requests to chat endpoints that speak the OpenAI wire format, by LiteLLM's provider configurations.
 
 LiteLLM names URL, headers and parameters; the request is sent, and the reply read, by `openai_wire`. Who is not listed
 here is asked by LiteLLM itself.
@@ -68,14 +68,14 @@ _OPENAI = ("openai", "custom_openai")
 _OPENAI_HOST = "api.openai.com"
 _OPENAI_BASE = f"https://{_OPENAI_HOST}/v1"
 _BASES = {"openrouter": "https://openrouter.ai/api/v1"}
-"""Those that LiteLLM does not keep with the provider's configuration."""
+"""Base URLs that LiteLLM does not keep with the provider's configuration."""
 _ACCOUNT_HEADERS = (("OPENAI_ORGANIZATION", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project"))
 _MOST_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A model at its provider.
+    """Identifies a model at its provider.
 
     Attributes:
         model: The model as its provider names it.
@@ -93,7 +93,7 @@ class _Place:
 
 
 class ChatEndpoints:
-    """Makes requests for the models that speak the OpenAI wire format.
+    """Builds requests for the models that speak the OpenAI wire format.
 
     Args:
         litellm: The library.
@@ -110,7 +110,7 @@ class ChatEndpoints:
     def request(
         self, model: str, messages: list[Json], options: Mapping[str, object], refused: frozenset[str]
     ) -> WireRequest | None:
-        """Makes the request for a model.
+        """Builds the request for a model.
 
         Args:
             model: Its LiteLLM name.
@@ -173,7 +173,7 @@ class ChatEndpoints:
         return _Place(name, provider, config, base, key)
 
     def _is_asked_by_responses(self, name: str, provider: str, with_tools: bool, base: str | None) -> bool:
-        """Some models take tools by OpenAI's other API alone, which LiteLLM translates."""
+        """Returns whether the model takes tools by OpenAI's Responses API alone, which LiteLLM translates."""
         place = (f"{provider}/{name}", with_tools)
         if place not in self._by_responses:
             tools = [{"type": "function"}] if with_tools else None
@@ -184,7 +184,7 @@ class ChatEndpoints:
         return self._by_responses[place]
 
     def _sound_key(self, model: str, place: _Place) -> str | None:
-        """A blank or a line break around a key comes from a file or a paste; within it, it is no key."""
+        """Strips blanks and line breaks around a key, which come from a file or a paste; within it they are refused."""
         key = (place.key or "").strip()
         if not key:
             missing = self._litellm.validate_environment(model).get("missing_keys")
@@ -209,18 +209,18 @@ class ChatEndpoints:
 
 
 def _require_own_address(place: _Place, url: str) -> None:
-    """Where no base URL is known, LiteLLM's configurations name OpenAI's, who is not to see another's key."""
+    """Requires a base URL of the provider: LiteLLM would fall back to OpenAI's, which must not see another's key."""
     if place.provider not in _OPENAI and urlsplit(url).hostname == _OPENAI_HOST:
         raise NotAnApiError(f"none is set: set {place.provider.upper()}_API_BASE")
 
 
 def _is_plain_azure(base: str | None) -> bool:
-    """Other addresses, such as those of the v1 API or of a deployment, LiteLLM knows how to call."""
+    """Returns whether an Azure URL is the usual one; those of the v1 API or of a deployment LiteLLM calls itself."""
     return bool(base) and urlsplit(base or "").path in ("", "/")
 
 
 def _of_config(config: ChatConfig, base: str | None, key: str | None) -> tuple[str | None, str | None]:
-    """Some configurations know their own variables."""
+    """Reads a provider's base URL and key by LiteLLM's configuration; some configurations know their own variables."""
     known = getattr(config, "get_openai_compatible_provider_info", None)
     if known is None:
         return base, key
@@ -244,7 +244,7 @@ def require_sound_key(model: str, key: str) -> None:
 
 
 def key_missing(model: str, variables: Sequence[str]) -> ModelRefused:
-    """The refusal of a model for which no key is set.
+    """Builds the refusal of a model for which no key is set.
 
     Args:
         model: The LiteLLM name.

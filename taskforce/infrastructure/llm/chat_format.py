@@ -1,4 +1,4 @@
-"""The conversation as providers take it: dictionaries in the OpenAI chat vocabulary."""
+"""Rendering of the conversation in the OpenAI chat vocabulary, as providers take it."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -18,7 +18,7 @@ def wire_messages(
     refused: Collection[str] = (),
     fill_reasoning: bool = False,
 ) -> list[dict[str, object]]:
-    """Renders messages. Names and ids of calls are cleaned, for strict providers refuse the whole conversation for one.
+    """Renders messages, with clean names and ids of calls: strict providers refuse a conversation for one bad name.
 
     Args:
         messages: The conversation, oldest first.
@@ -65,7 +65,7 @@ def _call(call: RequestedCall, given: str, offered: Collection[str]) -> dict[str
 
 
 def _object_text(call: RequestedCall) -> str:
-    """Some of LiteLLM's providers parse earlier arguments and fail the request when they are no JSON object."""
+    """Returns arguments as the text of a JSON object, without which some of LiteLLM's providers fail the request."""
     if not call.arguments.strip():
         return "{}"
     if parsed_object(call.arguments) is not None:
@@ -74,7 +74,7 @@ def _object_text(call: RequestedCall) -> str:
 
 
 def parsed_object(text: str) -> dict[str, object] | None:
-    """Reads a JSON object.
+    """Parses a JSON object.
 
     Args:
         text: What a model wrote as arguments.

@@ -1,4 +1,4 @@
-"""What a provider's failure means to us, told by its class, status and code and never by its text."""
+"""Mapping of provider failures to model failures, by class, status and code, never by text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ REQUEST_INVALID = "model_request_invalid"
 ENDPOINT_INVALID = "model_endpoint_invalid"
 
 ANOTHER_MODEL_MAY = frozenset({CONTEXT_TOO_LONG, CONTENT_REFUSED})
-"""Refusals of this model alone: the next of the list may have more room, or another policy."""
+"""Refusals by this model alone: the next fallback may have a larger context window, or another content policy."""
 
 _TIMEOUT = 408
 _TOO_MANY = 429
@@ -79,7 +79,7 @@ _NO_ADDRESS = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientE
 def failure_of(
     error: Exception, model: str, *, missing_keys: Sequence[str] = (), secrets: Sequence[str] = ()
 ) -> ModelFailure:
-    """Maps what LiteLLM, or our own speaking of the OpenAI wire format, raised.
+    """Maps an exception of LiteLLM, or of the OpenAI wire client, to a model failure.
 
     Args:
         error: The exception.
@@ -102,7 +102,7 @@ def failure_of(
 
 
 def _passing(chain: Sequence[BaseException], model: str) -> ModelFailure | None:
-    """What the stream, the clock or a limit of the rate says, which may be otherwise in a while."""
+    """Maps a broken stream, a timeout or a rate limit, which a later attempt may overcome."""
     if any(isinstance(one, StreamBrokenError) for one in chain):
         return _unavailable("model_stream_broken", f"The reply of {model} broke off.", model, chain)
     status = _status(chain)
@@ -128,7 +128,7 @@ def _failed(chain: Sequence[BaseException], model: str) -> ModelFailure:
 
 
 def refusal_code(error: BaseException) -> str | None:
-    """Tells by class and code what a provider refuses, whatever status it came with.
+    """Returns the code of a provider's refusal by its class and code, whatever status it came with.
 
     Args:
         error: The exception.
@@ -143,12 +143,12 @@ def refusal_code(error: BaseException) -> str | None:
 
 
 def nothing_answered(error: Exception) -> bool:
-    """Whether the failure arose before any server answered, as a missing key does."""
+    """Returns whether the failure arose before any server answered, as for a missing key."""
     return not any(_headers(one) for one in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """LiteLLM wraps a failure of a stream; the one inside, and the provider's own below it, know the status."""
+    """Yields an exception and those within: LiteLLM wraps a stream's failure, and an inner one has the status."""
     seen: set[int] = set()
     queue: list[BaseException] = [error]
     while queue:
@@ -161,7 +161,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _words(chain: Sequence[BaseException]) -> Iterator[str]:
-    """Codes and types of the error objects, those within them as well."""
+    """Returns codes and types of the error objects, nested ones included."""
     for one in chain:
         body = getattr(one, "body", None)
         for place in (body, _within(body, "error"), _within(body, "innererror")):
@@ -176,7 +176,7 @@ def _within(body: object, name: str) -> object:
 
 
 def _status(chain: Sequence[BaseException]) -> int | None:
-    """An error that is sent as an event has its status in the body; LiteLLM calls it 500 then."""
+    """Returns the HTTP status; an error that is sent as an event has it in the body, and LiteLLM reports 500 then."""
     for one in chain:
         code = _within(getattr(one, "body", None), "code")
         if code in (_TOO_MANY, str(_TOO_MANY)):
@@ -207,7 +207,7 @@ def _refused(error: BaseException, code: str, model: str, status: int | None, se
 
 
 def _no_endpoint(error: NotAnApiError, model: str, secrets: Sequence[str]) -> ModelFailure:
-    """What will not change until somebody changes the address: it names what was seen there."""
+    """Builds the refusal of an address that is no API: retrying is of no use; the message names what was seen."""
     text = f"The base URL of {model} leads to no chat completions API (it often ends in /v1): {error.seen}."
     return ModelRefused(ENDPOINT_INVALID, redact(text, secrets), details={"model": model})
 
@@ -228,7 +228,7 @@ def _wait(chain: Sequence[BaseException]) -> float | None:
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    """LiteLLM puts made-up responses, whose headers are empty, on some exceptions."""
+    """Returns the response headers; LiteLLM puts made-up responses without headers on some exceptions."""
     response = getattr(error, "response", None)
     places = (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None))
     for headers in (*places, getattr(error, "headers", None)):

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from taskforce.infrastructure.llm.litellm_library import LiteLLM
 
 PROVIDERS = frozenset({"anthropic", "gemini", "vertex_ai"})
-"""Those that take a client and read lines; Bedrock and the offline model read no lines."""
+"""Providers that take a client and split lines; Bedrock and the offline model split none."""
 
 _ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 _BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
 
 
 class LineSafeClients:
-    """Lends clients to LiteLLM, one for each event loop.
+    """Provides HTTP clients to LiteLLM, one for each event loop.
 
     Args:
         litellm: The library.
@@ -33,7 +33,7 @@ class LineSafeClients:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, object] = WeakKeyDictionary()
 
     def client_of(self, model: str) -> object:
-        """The client for a model.
+        """Returns the client for a model.
 
         Args:
             model: Its LiteLLM name.
@@ -63,7 +63,7 @@ async def _escape(response: httpx.Response) -> None:
 
 
 class EscapedSeparators(httpx.AsyncByteStream):
-    """A body of events whose line separators beyond CR and LF are JSON escapes.
+    """Wraps a body of events; line separators beyond CR and LF become JSON escapes.
 
     Args:
         stream: The body.

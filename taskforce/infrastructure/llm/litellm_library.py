@@ -1,4 +1,4 @@
-"""What of LiteLLM is used, as types; the library itself is imported in `litellm_model` alone."""
+"""Types of the part of LiteLLM that is used; the library itself is imported in `litellm_model` alone."""
 
 # ruff: noqa: D102 - the methods are documented where they are, in LiteLLM
 
@@ -10,7 +10,7 @@ Json = dict[str, object]
 
 
 class LiteLLMStream(Protocol):
-    """LiteLLM's stream of a reply; `completion_stream` yields the provider's own chunks."""
+    """Types LiteLLM's stream of a reply; `completion_stream` yields the provider's own chunks."""
 
     chunks: Sequence[object]
     completion_stream: object
@@ -23,7 +23,7 @@ class LiteLLMStream(Protocol):
 
 
 class ChatConfig(Protocol):
-    """What LiteLLM knows of a provider's chat endpoint."""
+    """Types LiteLLM's configuration of a provider's chat endpoint."""
 
     def get_supported_openai_params(self, model: str) -> list[str]: ...
 

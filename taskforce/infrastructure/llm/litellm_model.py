@@ -1,4 +1,4 @@
-"""The one door to language models: no other module of the product imports LiteLLM."""
+"""Access to language models; no other module of the product imports LiteLLM."""
 
 import asyncio
 import logging
@@ -30,8 +30,8 @@ from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimit
 from taskforce.infrastructure.llm.token_estimate import TokenCounter
 
 _BEFORE_IMPORT = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # keeps the import off the network
-    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else a hundred equal pieces, a line of a table, end a reply
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else the import fetches a price list
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else a hundred equal chunks, as in a table, end a reply
     "LITELLM_MODE": "PRODUCTION",  # else the import reads a .env file of the working directory
 }
 _NOISY = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
@@ -39,14 +39,14 @@ _PROVIDER = OFFLINE_MODEL.partition("/")[0]
 
 
 class LiteLLMModel:
-    """Fulfils `ChatModel`: LiteLLM knows the providers, and calls those that have a wire format of their own.
+    """Implements `ChatModel`: LiteLLM knows the providers, and calls those that have a wire format of their own.
 
-    It never retries what failed: whoever calls it owns that.
+    It never retries a failed call: the caller does.
 
     Args:
         api_base: Base URL for every call; None leaves it to the provider's own variable (for example
             `OPENAI_BASE_URL`).
-        limits: How much of a reply is taken.
+        limits: The bounds of a reply.
     """
 
     def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
@@ -55,30 +55,30 @@ class LiteLLMModel:
         self._door: ModelDoor | None = None
 
     async def prepare(self) -> None:
-        """Does what the first call would wait for: importing LiteLLM takes seconds."""
+        """Imports LiteLLM ahead of the first call: the import takes seconds."""
         tool = ToolSpec("hello", "Offered so that what LiteLLM imports for tools is imported too.", {"type": "object"})
         request = ModelRequest((OFFLINE_MODEL,), (ChatMessage("user", "Hello"),), (tool,))
         await self.complete(request, lambda _: None)
 
     async def open(self) -> ModelDoor:
-        """Imports LiteLLM if it is not yet, and gives what calls are made with."""
+        """Imports LiteLLM if necessary, and returns what calls are made with."""
         if self._door is None:
             self._door = await asyncio.to_thread(self._open)
         return self._door
 
     async def aclose(self) -> None:
-        """Closes the connections that are kept open."""
+        """Closes idle connections."""
         if self._door is not None:
             await self._door.wire.aclose()
             await self._door.litellm.close_litellm_async_clients()
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
-        """Asks the first model that is available; see `ChatModel.complete`.
+        """Calls the first model that is available; see `ChatModel.complete`.
 
         Args:
-            request: What to ask.
-            on_text: Called with each piece of text. A model that breaks off in the middle is followed by the next of
-                the list, whose words start anew.
+            request: The request.
+            on_text: Called with each piece of text. When a model breaks off in the middle, the text of the next one
+                starts anew.
 
         Returns:
             A usable reply.
@@ -121,18 +121,21 @@ def _is_final(failure: ModelFailure) -> bool:
 
 
 def _open_client(litellm: LiteLLM) -> httpx.AsyncClient:
-    """The time of a reply is bounded where it is read; certificates are those that LiteLLM is told of."""
+    """Opens an HTTP client without read timeout (the reply's reader bounds time), with LiteLLM's certificates."""
     return httpx.AsyncClient(
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        # Not limited here: the worker's number of activities bounds the calls, and a queue for connections would look
+        # like a slow model.
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0),
         verify=litellm.llms.custom_httpx.http_handler.get_ssl_configuration(),
     )
 
 
 def _load() -> LiteLLM:
-    """Imports LiteLLM without network, telemetry, callbacks or noise, and gives it the offline model."""
+    """Imports LiteLLM without network, telemetry, callbacks or log noise, and registers the offline model."""
     for name, value in {**_BEFORE_IMPORT, **litellm_variables(os.environ)}.items():
         os.environ.setdefault(name, value)
+    # The variables above must be set before: LiteLLM reads them while it is imported.
     import litellm as imported
 
     litellm = cast("LiteLLM", imported)
@@ -149,7 +152,8 @@ def _load() -> LiteLLM:
 async def _offline_stream(
     _: object, *, messages: Sequence[Mapping[str, object]], optional_params: Mapping[str, object], **__: object
 ) -> AsyncIterator[Mapping[str, object]]:
-    """The offline model in the shape of LiteLLM's custom providers."""
+    """Wraps the offline model as one of LiteLLM's custom providers."""
     for chunk in offline_demo.stream(messages, optional_params.get("tools")):
         yield chunk
+        # As with a real provider, other tasks run between two chunks.
         await asyncio.sleep(0)

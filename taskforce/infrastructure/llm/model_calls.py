@@ -1,4 +1,4 @@
-"""One `complete`: its models asked in turn, and every call kept for the usage records, whatever becomes of it."""
+"""Calls of one `complete`: its models in turn, with a usage record of every call, whatever its outcome."""
 
 import asyncio
 import os
@@ -46,20 +46,20 @@ NUDGE = ChatMessage(
     "Answer in words, or call one of the tools.]",
 )
 COUNTS_SECONDS = 2.0
-"""How long token counts are waited for once the reply is complete."""
+"""Seconds to wait for token counts once the reply is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDoor:
-    """What calls are made with; one for a process.
+    """Holds what calls are made with; one for a process.
 
     Attributes:
         litellm: The library.
         endpoints: Requests for models that speak the OpenAI wire format.
-        wire: Speaks it.
-        refused: What models are known to refuse.
-        tokens: Counts where a provider does not.
-        limits: How much of a reply is taken.
+        wire: The client of that format.
+        refused: The options that models are known to refuse.
+        tokens: Counts tokens where a provider does not.
+        limits: The bounds of a reply.
         api_base: Base URL for every model, or None.
         client_of: An HTTP client for LiteLLM's call of a model, or None for LiteLLM's own.
         too_long: Whether LiteLLM reads a refusal's text as one of a conversation that is too long.
@@ -78,13 +78,13 @@ class ModelDoor:
 
 @dataclass(frozen=True, slots=True)
 class ModelCalls:
-    """The calls of one `complete`.
+    """Makes the calls of one `complete`.
 
     Attributes:
-        door: What they are made with.
-        asked: What is asked.
+        door: What the calls are made with.
+        asked: The request.
         on_text: Called with each piece of text.
-        calls: The calls that were made.
+        calls: The calls that were made, for the usage records.
     """
 
     door: ModelDoor
@@ -93,7 +93,7 @@ class ModelCalls:
     calls: list[ModelCall] = field(default_factory=list)
 
     async def ask(self, model: str) -> ModelReply:
-        """Asks one model, and once more when its reply cannot be used.
+        """Calls one model, and once more when its reply is unusable.
 
         Args:
             model: Its LiteLLM name.
@@ -128,7 +128,7 @@ class ModelCalls:
         return ModelReplyInvalid(REPLY_INVALID, text, details=details)
 
     async def _call(self, model: str, messages: Sequence[ChatMessage]) -> ReplyStream:
-        """Asks again where a model refuses an option that may be missing."""
+        """Calls again without an optional parameter that the model refuses."""
         until = asyncio.get_running_loop().time() + self.asked.timeout_seconds
         offered = tuple(tool.name for tool in self.asked.tools)
         for left in reversed(range(MOST_ASKED)):
@@ -142,7 +142,7 @@ class ModelCalls:
     async def _try(
         self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, until: float, *, adapts: bool
     ) -> str | None:
-        """Makes one call. Returns the option that the model refuses, or None when the reply is there."""
+        """Makes one call. Returns the option that the model refuses, or None when the reply is complete."""
         started, body = time.monotonic(), Json()
         failure: ModelFailure | None
         option = None
@@ -151,13 +151,13 @@ class ModelCalls:
                 await self._read(model, messages, reply, body)
             failure = _refused_content(model, reply)
         except asyncio.CancelledError:
-            # What came so far is charged, and nobody tells how much before a first word: the prompt was sent.
+            # Providers charge a cancelled call, the prompt at least, and report no counts: estimate them.
             self._record(model, messages, reply, CANCELLED, started, charged=True)
             raise ModelInterrupted(tuple(self.calls)) from None
         except Exception as error:  # noqa: BLE001  whatever a provider's code raises is a failure of the model
             option = self._refused_option(error, body) if adapts and not reply.begun else None
             failure = self._failure(error, model, reply)
-        # A provider that failed before its first word is taken to have charged nothing.
+        # A provider that failed before its first chunk is assumed to have charged nothing.
         charged = failure is None or reply.begun
         self._record(model, messages, reply, failure.code if failure else None, started, charged=charged)
         if failure is not None and option is None:
@@ -165,7 +165,7 @@ class ModelCalls:
         return option
 
     async def _read(self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, body: Json) -> None:
-        """Sends the request, whose members it leaves in `body`, and reads the reply."""
+        """Sends the request, keeps its members in `body`, and reads the reply."""
         refused = self.door.refused.of(model)
         rendered = wire_messages(
             messages,
@@ -206,7 +206,7 @@ class ModelCalls:
                 await _read_counts(chunks, reply.add)
 
     async def _read_litellm(self, model: str, options: Json, reply: ReplyStream) -> None:
-        """Leaves the stream at the finish reason: going on makes LiteLLM build the reply again, twice, for its logs."""
+        """Reads LiteLLM's stream up to the finish reason: beyond it, LiteLLM builds the reply twice more, for logs."""
         stream = await self._open(model, options)
         try:
             async for chunk in stream:
@@ -224,7 +224,7 @@ class ModelCalls:
             await stream.aclose()
 
     async def _open(self, model: str, options: Json) -> LiteLLMStream:
-        """An option that LiteLLM knows a model not to take, such as a temperature, is left out.
+        """Opens LiteLLM's stream, without the options that LiteLLM knows a model not to take, such as a temperature.
 
         Only then: with `drop_params` LiteLLM sends again what was answered by 422, and returns None after that.
         """
@@ -293,7 +293,7 @@ class ModelCalls:
 
 
 def given_up(failures: Sequence[ModelFailure], calls: Sequence[ModelCall]) -> ModelFailure:
-    """Chooses the failure that speaks for all.
+    """Selects the failure to report when every model failed.
 
     Args:
         failures: One a model, in their order.
@@ -323,7 +323,7 @@ def _refused_content(model: str, reply: ReplyStream) -> ModelFailure | None:
 
 
 async def _read_counts(chunks: AsyncIterator[object], take: Callable[[object], None]) -> None:
-    """Token counts come after the finish reason; without them they are estimated, so a late break costs nothing."""
+    """Reads token counts after the finish reason; without them they are estimated, so a late break costs nothing."""
     with suppress(Exception):
         async with asyncio.timeout(COUNTS_SECONDS):
             async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Which model answers, and how the guide's variables become those that LiteLLM reads.
+"""Selection of models, and translation of the guide's variables to those that LiteLLM reads.
 
 Pure functions of their arguments that need no LiteLLM: the gateway asks them too.
 """
@@ -34,7 +34,7 @@ def choose_models(
     agent: Sequence[str] = (),
     profile_llm: str | None = None,
 ) -> tuple[str, ...]:
-    """Decides which models a run uses: the first that was named wins, from the nearest to the farthest.
+    """Chooses the models of a run: the nearest place that names one decides.
 
     Args:
         environ: The process's environment.
@@ -59,7 +59,7 @@ def choose_models(
 
 
 def require_offered(environ: Mapping[str, str], requested: Sequence[str], *, named: Collection[str] = ()) -> None:
-    """Refuses models that a request may not name: a name leads to a key of ours, or to a server beside us.
+    """Requires that the deployment offers the requested models: a name selects a key, or a server of the network.
 
     The deployment offers what it names itself (`named`, `TASKFORCE_MODEL`, the default for its key) and `offline/demo`;
     besides, what matches a pattern of `TASKFORCE_MODELS` or, where that is not set, what it holds a provider's key for.
@@ -94,7 +94,7 @@ def _has_key(environ: Mapping[str, str], model: str) -> bool:
 
 
 def split_names(text: str | None) -> tuple[str, ...]:
-    """Reads a fallback list.
+    """Splits a fallback list.
 
     Args:
         text: Names separated by commas, or nothing.
@@ -106,7 +106,7 @@ def split_names(text: str | None) -> tuple[str, ...]:
 
 
 def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Some of LiteLLM's providers take a URL in the place of the name, and would call it."""
+    """Refuses a URL in the place of the model's name, which some of LiteLLM's providers would call."""
     if len(names) > MAX_REQUESTED or not all(_MODEL_NAME.fullmatch(name) for name in names):
         text = f"Name a model as provider/model, for example openai/gpt-4o-mini; at most {MAX_REQUESTED}, by commas."
         raise Invalid("model_name_invalid", text)
@@ -121,7 +121,7 @@ def _default_model(environ: Mapping[str, str]) -> str:
 
 
 def litellm_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Translates the guide's names into those that LiteLLM reads.
+    """Translates the guide's variables into those that LiteLLM reads.
 
     Args:
         environ: The process's environment.
@@ -138,7 +138,7 @@ def litellm_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def key_variable(model: str) -> str:
-    """Names the variable that holds the key for a model, as people set it.
+    """Returns the name of the variable that holds the key for a model, as people set it.
 
     Args:
         model: A LiteLLM name.
@@ -151,7 +151,7 @@ def key_variable(model: str) -> str:
 
 
 def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Collects what must never appear in a text.
+    """Collects the values that must never appear in a text.
 
     Args:
         environ: The process's environment.

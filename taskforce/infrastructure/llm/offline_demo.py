@@ -33,7 +33,7 @@ _TEXTS = frozenset({"read_file", "http_get", "ask_user"})
 
 @dataclass(frozen=True, slots=True)
 class DemoReply:
-    """What the demo model says and asks for."""
+    """Holds the demo model's text and tool calls."""
 
     text: str
     calls: tuple[RequestedCall, ...] = ()
@@ -41,7 +41,7 @@ class DemoReply:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A call of this run with what was observed."""
+    """Holds a call of this run with its observation."""
 
     tool: str
     arguments: Mapping[str, object]
@@ -54,7 +54,7 @@ class _Done:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What the conversation says: the mission's tasks, and how far each is."""
+    """Holds the state of the conversation: the mission's tasks, and the progress of each."""
 
     tasks: tuple[Task, ...]
     done: tuple[_Done, ...]
@@ -63,17 +63,17 @@ class _Scene:
     turns: int
 
     def outcomes(self) -> tuple[tuple[Task, _Done | None], ...]:
-        """Each task with what came of it: the calls of a tool are in the order of its tasks."""
+        """Returns each task with its call: the calls of a tool are in the order of its tasks."""
         left = {task.tool: [one for one in self.done if one.tool == task.tool] for task in self.tasks}
         return tuple((task, left[task.tool].pop(0) if left[task.tool] else None) for task in self.tasks)
 
     def plans(self) -> tuple[_Done, ...]:
-        """The todo lists written so far."""
+        """Returns the todo lists written so far."""
         return tuple(one for one in self.done if one.tool == "todo_write")
 
 
 def respond(messages: Sequence[Mapping[str, object]], tools: frozenset[str]) -> DemoReply:
-    """Says what comes next.
+    """Returns the next reply to a conversation.
 
     Args:
         messages: The conversation in the OpenAI chat vocabulary.
@@ -121,7 +121,7 @@ def _status(task: Task, done: _Done | None, beginning: Sequence[Task]) -> str:
 
 
 def _gathered(scene: _Scene, task: Task) -> Mapping[str, str]:
-    """One text that was read goes on as it is, several results as one line each."""
+    """Joins results: one text stays as it is, several become one line each."""
     if task.gathers is None:
         return {}
     found = [(each, done) for each, done in scene.outcomes() if each.tool not in _SINKS and done and not done.failed]
@@ -181,7 +181,7 @@ def _time_line(task: Task, observed: str) -> str:
 
 
 def _read(messages: Sequence[Mapping[str, object]], tools: frozenset[str]) -> _Scene:
-    """A run begins after the last answer of an earlier one. What stands in brackets the product says, not a person."""
+    """Reads the state of a run, which begins after the latest answer; bracketed text is the product's."""
     answers = [at for at, each in enumerate(messages) if each.get("role") == "assistant" and not each.get("tool_calls")]
     run = messages[answers[-1] + 1 if answers else 0 :]
     said = [str(each.get("content") or "") for each in run if each.get("role") == "user"]

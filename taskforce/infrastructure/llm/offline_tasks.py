@@ -1,4 +1,4 @@
-"""What the offline demo model understands of a mission: a few patterns, honestly few."""
+"""Parser of missions for the offline demo model: a few patterns."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from zoneinfo import available_timezones
 
 LONGEST_READ = 4_000
-"""Characters of a mission that are looked at: patterns take their time with long texts."""
+"""Characters of a mission that are parsed: the patterns' time grows faster than the text."""
 
 _URL = r"https?://[^\s\"'<>)\]]*[^\s\"'<>)\].,;:!?]"
 _FILE = r"(?P<file>[\w-][\w./-]*\.[A-Za-z]\w{0,7})"
@@ -48,12 +48,12 @@ _SPELLED = (
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something that one tool call does.
+    """Describes one tool call of a mission.
 
     Attributes:
         tool: The tool's name.
         title: For the todo list and the answer.
-        arguments: Arguments that are known from the mission.
+        arguments: The arguments that the mission gives.
         gathers: The argument that takes what the other tasks found; the task waits for them.
     """
 
@@ -64,7 +64,7 @@ class Task:
 
 
 def understand(mission: str) -> tuple[Task, ...]:
-    """Reads the tasks out of a mission.
+    """Parses the tasks of a mission.
 
     Args:
         mission: As a person wrote it.
@@ -89,7 +89,7 @@ def understand(mission: str) -> tuple[Task, ...]:
 
 
 def _taken(text: str, pattern: re.Pattern[str]) -> tuple[list[re.Match[str]], str]:
-    """What is taken by one pattern is not looked at by the next."""
+    """Returns a pattern's matches and the text without them, so that the next pattern does not match it again."""
     return list(pattern.finditer(text)), pattern.sub(" ", text)
 
 
@@ -161,7 +161,7 @@ def _post(match: re.Match[str], gathers: bool) -> Task:
 
 
 def _told(task: Task, argument: str, what: str, gathers: bool) -> Task:
-    """Quoted words are meant literally; others only when there are no results that they could point at."""
+    """Completes a task with its text: quoted text is literal, other text only when no results can be meant."""
     quoted = _QUOTED.search(what)
     literal = quoted["text"] if quoted else what.strip(" ,:")
     if not quoted and (gathers or _POINTING.fullmatch(literal)):

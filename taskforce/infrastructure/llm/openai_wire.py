@@ -1,4 +1,4 @@
-"""Speaks the OpenAI wire format: one request, and a reply that is a stream of events, a JSON document, or neither."""
+"""Client of the OpenAI wire format: one request, and a reply as an event stream, a JSON document, or an error."""
 
 import asyncio
 import json
@@ -27,12 +27,12 @@ from taskforce.infrastructure.llm.reply_limits import ReplyLimits
 from taskforce.infrastructure.llm.sse import EventStream, EventTooLongError, ServerEvent
 
 DONE: Mapping[str, object] = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
-"""What `[DONE]` says to a reply that has not told its finish reason."""
+"""Chunk for `[DONE]`, which completes a reply that has no finish reason yet."""
 
 CONNECT_SECONDS = 20.0
 MOST_REDIRECTS = 4
 YIELD_BYTES = 65_536
-"""Bytes after which others get their turn, even where more is there to be read."""
+"""Bytes after which the event loop runs other tasks, even where more is ready to be read."""
 
 _SERVER_FAILED = 500
 _NOT_ANSWERED = 300
@@ -46,10 +46,10 @@ _ZLIB = {"gzip": 47, "deflate": 47, "x-gzip": 47}
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """A request to a chat completions endpoint.
+    """Describes a request to a chat completions endpoint.
 
     Attributes:
-        url: Where to.
+        url: The URL of the endpoint.
         headers: Names and values, the key among them.
         body: The JSON body.
     """
@@ -64,7 +64,7 @@ class OpenAIWire:
 
     Args:
         open_client: Makes the HTTP client; called once in each event loop.
-        limits: How much of a reply is read.
+        limits: The bounds of a reply.
     """
 
     def __init__(self, open_client: Callable[[], httpx.AsyncClient], limits: ReplyLimits) -> None:
@@ -74,16 +74,16 @@ class OpenAIWire:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def aclose(self) -> None:
-        """Closes the connections that are kept open."""
+        """Closes idle connections."""
         client, self._client = self._client, None
         if client is not None and self._loop is asyncio.get_running_loop():
             await client.aclose()
 
     async def chunks(self, request: WireRequest) -> AsyncGenerator[Mapping[str, object], None]:
-        """Sends a request and reads the reply; whoever stops early closes the connection by closing the iterator.
+        """Sends a request and yields the reply; closing the iterator early closes the connection.
 
         Args:
-            request: What to send.
+            request: The request.
 
         Yields:
             The chunks of the reply as the server sent them, and `DONE` where it said so. A reply that is one document
@@ -97,12 +97,14 @@ class OpenAIWire:
         """
         require_address(request.url)
         client, content = self._clients(), _content(request.body)
+        # A server that compresses may hold back pieces of the stream until its buffer is full.
         headers = {"accept": "application/json, text/event-stream", "accept-encoding": "identity", **request.headers}
         async with aclosing(await _send(client, request.url, content, headers)) as response:
             body = Body(response, self._limits.wire_bytes)
             if response.status_code >= _NOT_ANSWERED:
                 raise await self._refusal(response, body)
             head = await body.head()
+            # By the first bytes, not by `Content-Type`: servers send JSON as an event stream, and the other way round.
             if head.startswith((b"{", b"[")):
                 for chunk in _documents(await body.whole(self._limits.document_bytes, head), response):
                     yield chunk
@@ -117,6 +119,7 @@ class OpenAIWire:
                 for chunk in stream.of(piece):
                     idle = 0
                     yield chunk
+                # Comments and empty events keep a connection alive for ever without adding to the reply.
                 if idle > self._limits.idle_bytes:
                     raise StreamBrokenError
                 piece = await body.read()
@@ -124,7 +127,7 @@ class OpenAIWire:
                 yield chunk
 
     def _clients(self) -> httpx.AsyncClient:
-        """Connections belong to an event loop."""
+        """Returns the client of the running event loop, to which connections belong."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             self._client, self._loop = self._open_client(), loop
@@ -145,7 +148,7 @@ class OpenAIWire:
 
 
 class Body:
-    """The bytes of a response as they arrive; a server that compresses them unasked is put up with, a bomb is not."""
+    """Reads the bytes of a response as they arrive; unrequested compression is decoded, within the byte limit."""
 
     def __init__(self, response: httpx.Response, most: int) -> None:
         encoding = response.headers.get("content-encoding", "").strip().lower()
@@ -158,7 +161,7 @@ class Body:
         self._since = 0
 
     async def read(self) -> bytes:
-        """Reads the next piece; nothing at the end.
+        """Reads the next piece; empty at the end.
 
         Raises:
             StreamBrokenError: The body is longer than any reply, or not compressed as it says.
@@ -187,7 +190,7 @@ class Body:
                 return piece
 
     async def head(self) -> bytes:
-        """Reads the beginning, up to where it says what it is."""
+        """Reads the beginning, as far as it takes to tell the format."""
         head = b""
         while piece := await self.read():
             head = (head + piece).lstrip(b" \t\r\n\xef\xbb\xbf")
@@ -204,7 +207,7 @@ class Body:
 
 
 class _EventChunks:
-    """The chunks in a body of events."""
+    """Yields the chunks in a body of events."""
 
     def __init__(self, response: httpx.Response, longest: int) -> None:
         self._response = response
@@ -223,7 +226,7 @@ class _EventChunks:
 
 
 async def _send(client: httpx.AsyncClient, url: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
-    """Goes where a server sends the same request on, as long as that is the same host: the key goes nowhere else."""
+    """Follows redirects of the same request to the same host only: the key goes to no other one."""
     left = MOST_REDIRECTS
     while True:
         request = client.build_request("POST", url, content=content, headers=dict(headers))
@@ -245,7 +248,7 @@ def _content(body: Mapping[str, object]) -> bytes:
 
 
 def _documents(whole: bytes, response: httpx.Response) -> Iterator[Mapping[str, object]]:
-    """A JSON document, or one a line."""
+    """Yields a JSON document, or one per line."""
     document = parsed(whole)
     if document is None:
         lines = [parsed(line) for line in whole.split(b"\n") if line.strip()]

@@ -1,4 +1,4 @@
-"""What servers say when they refuse or fail, in the shapes that there are, and what they say that are no API at all."""
+"""Errors of providers in their various shapes, and answers of servers that are no API at all."""
 
 import json
 import re
@@ -32,7 +32,7 @@ _SERVER = frozenset(
 
 
 class ProviderError(Exception):
-    """A provider said that it failed or refuses, by its status or in the body.
+    """Reports that a provider failed or refuses, by its status or in the body.
 
     Attributes:
         status_code: The HTTP status, or the one that the error means where it came with another.
@@ -50,7 +50,7 @@ class ProviderError(Exception):
 
 
 class NotAnApiError(Exception):
-    """What answered, or would have to, is no chat completions API.
+    """Reports that what answered, or would have to, is no chat completions API.
 
     Attributes:
         seen: What was seen instead, for a person.
@@ -62,11 +62,11 @@ class NotAnApiError(Exception):
 
 
 class StreamBrokenError(Exception):
-    """A stream ended without saying that the reply was complete."""
+    """Reports a stream that ended before the reply was complete."""
 
 
 def require_address(url: str) -> None:
-    """Requires that a URL can be called.
+    """Requires a URL with scheme and host.
 
     Args:
         url: The URL.
@@ -84,7 +84,7 @@ def require_address(url: str) -> None:
 
 
 def error_in(document: object, *, anything: bool = False) -> Mapping[str, object] | None:
-    """The error object of a document, in the shapes that there are.
+    """Returns the error object of a document, in the shapes that servers use.
 
     Args:
         document: The document.
@@ -103,7 +103,7 @@ def error_in(document: object, *, anything: bool = False) -> Mapping[str, object
 
 
 def is_of_api(document: object) -> bool:
-    """Whether a refusal is one of an API, and not of the web server before it, which knows no such path."""
+    """Returns whether a refusal comes from an API, and not from the web server before it, which knows no such path."""
     if isinstance(document, list) and document:
         return is_of_api(document[0])
     if not isinstance(document, dict) or "path" in document:
@@ -112,7 +112,7 @@ def is_of_api(document: object) -> bool:
 
 
 def status_of(error: Mapping[str, object], meant: int) -> int:
-    """Reads the HTTP status that an error means, whatever status it came with.
+    """Returns the HTTP status that an error means, whatever status it came with.
 
     Args:
         error: The error object.
@@ -133,13 +133,13 @@ def status_of(error: Mapping[str, object], meant: int) -> int:
 
 
 def message_of(error: Mapping[str, object]) -> str:
-    """Reads what an error says."""
+    """Returns the message of an error."""
     says = error.get("message") or error.get("detail") or error.get("msg") or error
     return says if isinstance(says, str) else json.dumps(says, ensure_ascii=False)
 
 
 def parsed(text: bytes) -> object:
-    """Reads JSON; None where it is none. Control characters within its strings are put up with.
+    """Parses JSON; None where it is none. Control characters within strings are accepted.
 
     Nor is what has so many brackets that reading it would hold up the event loop.
     """
@@ -152,7 +152,7 @@ def parsed(text: bytes) -> object:
 
 
 def seen_in(response: httpx.Response, body: bytes) -> str:
-    """Says what answered: the type, and the title of a page or how the body begins."""
+    """Describes what answered: the media type, and the title of a page or the beginning of the body."""
     kind = response.headers.get("content-type", "no type").partition(";")[0]
     text = body[:4_000].decode("utf-8", "replace")
     title = _TITLE.search(text)
@@ -162,13 +162,13 @@ def seen_in(response: httpx.Response, body: bytes) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A URL without what may be secret in it."""
+    """Returns a URL without its query and credentials, which may be secret."""
     bare = re.sub(r"//[^/@\s]*@", "//", url)
     return re.split(r"[?#]", bare, maxsplit=1)[0][:200]
 
 
 def option_in_detail(body: Mapping[str, object]) -> str | None:
-    """Names the member of the request that a validation error is about, where it says so as data.
+    """Returns the member of the request that a validation error names as data.
 
     Args:
         body: The error object.

@@ -1,4 +1,4 @@
-"""Options that a model refuses: what is optional is left out or put otherwise, and the model is asked again.
+"""Options that a model refuses: optional ones are left out or renamed, and the call is made again.
 
 Which option a refusal is about, servers tell as data (`param`, `loc`) or in their text alone. The text decides nothing
 but that: whether the same question is put once more without an option that may be missing.
@@ -14,11 +14,11 @@ from taskforce.infrastructure.llm.provider_errors import option_in_detail
 from taskforce.infrastructure.llm.reply_stream import REASONING_FIELDS
 
 REASONING_REQUIRED = "reasoning required"
-"""Stands among the refused options where a model refuses messages without their reasoning."""
+"""Marks, among the refused options, a model that refuses messages without their reasoning."""
 REMEMBERED_SECONDS = 3_600.0
 MOST_REMEMBERED = 512
 MOST_ASKED = 5
-"""Requests in all until a model is taken to refuse more than options."""
+"""Requests in all, after which the refusal is not taken to be about options."""
 
 _OPTIONS = ("stream_options", "temperature", "max_completion_tokens", "max_tokens")
 _RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
@@ -31,7 +31,7 @@ Body = dict[str, object]
 
 
 class RefusedOptions:
-    """Remembers for a while what each model refuses, so that it is not asked in vain each time.
+    """Caches for a time what each model refuses, so that not every call fails first.
 
     Args:
         clock: Seconds that only grow.
@@ -42,12 +42,12 @@ class RefusedOptions:
         self._known: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
 
     def of(self, model: str) -> frozenset[str]:
-        """What a model is known to refuse."""
+        """Returns the options that a model is known to refuse."""
         until, options = self._known.get(model, (0.0, frozenset()))
         return options if self._clock() < until else frozenset()
 
     def add(self, model: str, option: str) -> None:
-        """Remembers an option."""
+        """Adds an option."""
         self._known[model] = (self._clock() + REMEMBERED_SECONDS, self.of(model) | {option})
         self._known.move_to_end(model)
         if len(self._known) > MOST_REMEMBERED:
@@ -86,7 +86,7 @@ def _reasoning_option(body: Mapping[str, object], text: str) -> str | None:
 
 
 def without(body: Body, refused: frozenset[str]) -> Body:
-    """Leaves refused options out of a request; a cap of tokens gets its other name, as long as that one is not refused.
+    """Removes refused options from a request; a token cap gets its other name, unless that one is refused too.
 
     Args:
         body: The members of the request.

@@ -1,4 +1,4 @@
-"""How much of one reply is taken: a model's reply is somebody else's input, and models do run away."""
+"""Bounds of one reply: it is untrusted input, and some models never stop."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ class ReplyLimits:
     """Bounds on one reply. The time of a reply is bounded by `ModelRequest.timeout_seconds`.
 
     Attributes:
-        calls: Tool calls; what comes beyond them is left out, and the model is told so.
-        characters: Of the words; likewise of the reasoning, and of the arguments of all calls together.
+        calls: Tool calls; further ones are left out, and a note in the reply tells the model.
+        characters: Characters of the text; likewise of the reasoning, and of the arguments of all calls together.
         wire_bytes: Bytes of the whole body, whatever they hold.
         idle_bytes: Bytes that come between two chunks of the reply.
         idle_chunks: Chunks that add nothing to the reply.
@@ -32,7 +32,7 @@ DEFAULT_LIMITS = ReplyLimits()
 
 
 def calls_note(most: int) -> str:
-    """What stands in the words of a reply that asked for more calls than are taken, so that the model reads it.
+    """Returns the note in a reply that requested too many calls, so that the model reads it in its next turn.
 
     Args:
         most: Calls that were taken.

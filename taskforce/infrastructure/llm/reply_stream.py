@@ -1,4 +1,4 @@
-"""Puts a streamed reply together, cheaply: a reply of thousands of chunks passes through here one by one.
+"""Assembly of a streamed reply, cheap per chunk: a reply may have thousands.
 
 One assembly for all providers: it takes the chunks of the OpenAI wire format as parsed JSON, and LiteLLM's objects.
 """
@@ -12,14 +12,14 @@ from taskforce.infrastructure.llm.call_deltas import CallDeltas, call_deltas, ge
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits, calls_note
 
 MOST_TOKENS = 1_000_000_000
-"""More than any call can have; a provider that counts more cannot be believed."""
+"""More tokens than any call can have; a provider that counts more is not believed."""
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 _LENGTH = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
 _FILTERED = frozenset({"content_filter", "sensitive", "safety", "refusal", "prohibited_content", "blocklist"})
 BROKEN = frozenset({"insufficient_system_resource", "network_error", "abort", "server_error"})
-"""Finish reasons by which servers say that they could not finish."""
+"""Finish reasons of servers that could not finish the reply."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIGH_SURROGATE = re.compile("[\ud800-\udbff]$")
@@ -27,19 +27,19 @@ _HIGH_SURROGATE = re.compile("[\ud800-\udbff]$")
 
 @dataclass(slots=True)
 class ReplyStream:
-    """A reply while it arrives.
+    """Collects a reply while it arrives.
 
     Args:
         on_text: Called with each piece of text.
         offered: Names of the tools on offer.
-        limits: How much of the reply is taken.
+        limits: The bounds of the reply.
 
     Attributes:
-        finish_reason: Why the model stopped, once it did, in the provider's word.
+        finish_reason: The provider's finish reason, once the model stopped.
         input_tokens: As the provider counted them; 0 while it has not.
         output_tokens: Likewise.
         cached_tokens: Input tokens that came from the provider's cache.
-        too_long: Whether words or reasoning are longer than is taken.
+        too_long: Whether text or reasoning exceeds its bound.
     """
 
     on_text: Callable[[str], None]
@@ -62,7 +62,7 @@ class ReplyStream:
         self.calls = CallDeltas(self.offered, self.limits.calls, self.limits.characters)
 
     def add(self, chunk: object) -> None:
-        """Takes the next chunk; nothing more once the reply is cut off."""
+        """Adds the next chunk; ignored once the reply is cut off."""
         self._idle += 1
         self.count((chunk,))
         choices = get(chunk, "choices")
@@ -71,11 +71,12 @@ class ReplyStream:
             return
         delta = get(choice, "delta")
         if delta is None:
-            # A whole message: the reply itself, or a repetition of it at the end.
+            # A whole message: the reply itself, or some servers' repetition of it at the end.
             delta = None if self.begun else get(choice, "message")
         self._add_delta(delta)
         finish = get(choice, "finish_reason")
         if isinstance(finish, str) and finish:
+            # The first one counts: a later chunk may repeat or contradict it.
             self.finish_reason = self.finish_reason or finish
 
     def _add_delta(self, delta: object) -> None:
@@ -91,6 +92,7 @@ class ReplyStream:
                 break
         if refusal := get(delta, "refusal"):
             self._say("".join(_texts(refusal)))
+            # Servers finish a refusal with `stop`, as if it were the answer.
             self.finish_reason = "content_filter"
         if calls := get(delta, "tool_calls") or get(delta, "function_call"):
             self._add_calls(calls)
@@ -110,7 +112,7 @@ class ReplyStream:
                 break
 
     def _say(self, text: str) -> None:
-        """Half a character waits for its other half: some servers cut between the surrogates of an escape."""
+        """Adds text; a lone high surrogate waits for its other half, for some servers cut between the two escapes."""
         if self._held or _SURROGATE.search(text):
             text, self._held = _paired(self._held + text)
         room = self.limits.characters - self._characters
@@ -132,7 +134,7 @@ class ReplyStream:
             self._reasoning.append(text)
 
     def count(self, chunks: Iterable[object]) -> None:
-        """Takes token counts from chunks that carry some; providers send them once, or growing."""
+        """Reads token counts from chunks that have some; providers send them once, or growing."""
         for chunk in chunks:
             for usage in _usages(chunk):
                 self._count(usage)
@@ -142,16 +144,17 @@ class ReplyStream:
         self.output_tokens = max(self.output_tokens, _output_tokens(usage))
         details = get(usage, "prompt_tokens_details")
         cached = max(_number(details, "cached_tokens"), _number(usage, "cached_tokens", "prompt_cache_hit_tokens"))
+        # Some providers count cached tokens beside the input tokens, not among them.
         self.cached_tokens = min(max(self.cached_tokens, cached), self.input_tokens)
 
     @property
     def begun(self) -> bool:
-        """Whether anything of the reply arrived."""
+        """Returns whether anything of the reply arrived."""
         return bool(self._text or self._reasoning or self.calls)
 
     @property
     def is_cut(self) -> bool:
-        """Whether it is cut off: what follows is not taken, and the connection can be closed."""
+        """Returns whether it is cut off: later chunks are ignored, and the connection can be closed."""
         return self._is_too_long or self.calls.left_out
 
     @property
@@ -160,17 +163,17 @@ class ReplyStream:
 
     @property
     def text(self) -> str:
-        """The words so far."""
+        """Returns the text so far."""
         return "".join(self._text)
 
     @property
     def tool_calls(self) -> tuple[RequestedCall, ...]:
-        """The calls so far."""
+        """Returns the calls so far."""
         return self.calls.requested()
 
     @property
     def finish(self) -> Finish:
-        """Why it ended."""
+        """Returns why it ended."""
         reason = (self.finish_reason or "").lower()
         if self._is_too_long or reason in _LENGTH:
             return "length"
@@ -178,12 +181,12 @@ class ReplyStream:
 
     @property
     def has_words(self) -> bool:
-        """Whether it says anything."""
+        """Returns whether it has text."""
         return any(piece.strip() for piece in self._text)
 
     @property
     def usable(self) -> bool:
-        """Whether the loop can go on: arguments that are no JSON can be told to the model, a cut call cannot."""
+        """Returns whether the loop can go on: the model can correct invalid arguments, but not a call that was cut."""
         if self.finish_reason == "error" or self.calls.nameless:
             return False
         if self.finish != "stop" and self.calls:
@@ -191,7 +194,7 @@ class ReplyStream:
         return bool(self.calls) or self.has_words
 
     def reasoning(self, model: str) -> Reasoning | None:
-        """What the model wrote before the reply.
+        """Returns the reasoning that precedes the reply.
 
         Args:
             model: The LiteLLM name of the model.
@@ -203,12 +206,12 @@ class ReplyStream:
         return Reasoning(model, self._reasoning_field, text) if text.strip() else None
 
     def texts(self) -> Sequence[str]:
-        """What of it is tokens: words, reasoning, names and arguments."""
+        """Returns what counts as tokens: text, reasoning, names and arguments."""
         return [self.text, "".join(self._reasoning), *self.calls.texts()]
 
 
 def _texts(content: object) -> Iterator[str]:
-    """The words of a content: a string, or a list of parts of which those of text are taken."""
+    """Yields the text of a content: a string, or the text parts of a list."""
     if isinstance(content, str):
         if content:
             yield content
@@ -220,7 +223,7 @@ def _texts(content: object) -> Iterator[str]:
 
 
 def _thoughts(content: object) -> Iterator[str]:
-    """The reasoning in a content that is a list of parts."""
+    """Yields the reasoning in a content that is a list of parts."""
     if isinstance(content, list | tuple):
         for part in content:
             if isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning"):
@@ -228,14 +231,14 @@ def _thoughts(content: object) -> Iterator[str]:
 
 
 def _paired(text: str) -> tuple[str, str]:
-    """Joins the halves of characters; gives what is whole, and a first half at the end that waits for its second."""
+    """Joins surrogate halves; returns what is whole, and a first half at the end that waits for its second."""
     held = _HIGH_SURROGATE.search(text)
     whole = text[: held.start()] if held else text
     return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), held.group() if held else ""
 
 
 def _usages(chunk: object) -> list[object]:
-    """Where servers put token counts: beside the choices, in the first of them, or under a name of their own."""
+    """Yields token counts from where servers put them: beside the choices, in the first, or under other names."""
     choices = get(chunk, "choices")
     first = choices[0] if isinstance(choices, list | tuple) and choices else None
     found = (get(chunk, "usage"), get(first, "usage"), get(get(chunk, "x_groq"), "usage"))
@@ -243,7 +246,7 @@ def _usages(chunk: object) -> list[object]:
 
 
 def _output_tokens(usage: object) -> int:
-    """Some providers count reasoning beside the reply, which their total tells."""
+    """Returns the output tokens; some providers count reasoning apart, which only their total shows."""
     replied = _number(usage, "completion_tokens", "output_tokens")
     reasoned = _number(get(usage, "completion_tokens_details"), "reasoning_tokens")
     beside = _number(usage, "total_tokens") == _number(usage, "prompt_tokens") + replied + reasoned

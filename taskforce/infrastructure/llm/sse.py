@@ -1,4 +1,4 @@
-"""Splits the bytes of a `text/event-stream` body into events, as the HTML standard says and somewhat beyond.
+"""Parser of `text/event-stream` bodies, by the HTML standard with some tolerance.
 
 A line ends at LF, CR or CRLF and nowhere else: U+2028, U+2029 and U+0085 are characters of the data.
 """
@@ -11,18 +11,18 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventTooLongError(Exception):
-    """A single event is longer than a reply has reason to be."""
+    """Reports a single event that exceeds the limit."""
 
 
 class ServerEvent(NamedTuple):
-    """One event: its type (empty where none was named) and its data lines, joined by LF."""
+    """Holds one event: its type (empty where none was named) and its data lines, joined by LF."""
 
     type: str
     data: bytes
 
 
 class EventStream:
-    """Takes bytes as they arrive and gives the events that they complete.
+    """Parses bytes as they arrive and yields the events that they complete.
 
     Beyond the standard it takes what servers send all the same: events without a blank line between them (a data line
     that is whole JSON stands for itself when another follows), bare JSON lines without `data:`, and a last event that
@@ -45,7 +45,7 @@ class EventStream:
         self._size = 0
 
     def feed(self, piece: bytes) -> Iterator[ServerEvent]:
-        """Takes the next bytes.
+        """Parses the next bytes.
 
         Args:
             piece: Bytes of the body, cut anywhere.
@@ -69,7 +69,7 @@ class EventStream:
         self._require_short(len(self._line))
 
     def end(self) -> Iterator[ServerEvent]:
-        """Gives what the end of the body completes."""
+        """Yields what the end of the body completes."""
         if self._line:
             whole = bytes(self._line)
             self._line.clear()
@@ -107,7 +107,7 @@ class EventStream:
         self._require_short(self._size)
 
     def _dispatch(self) -> Iterator[ServerEvent]:
-        """An event without data is none; its type is forgotten with it."""
+        """Yields the event; without data there is none, and its type is dropped."""
         kind, data = self._type, self._data
         self._type, self._data, self._size = "", [], 0
         if data:
@@ -119,7 +119,7 @@ class EventStream:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether a data line is an event by itself."""
+    """Returns whether a data line is an event by itself."""
     if data.strip() == b"[DONE]":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Counts tokens where a provider does not, or counts what cannot be.
+"""Token counts where a provider reports none, or an implausible one.
 
 Short texts are counted by a tokenizer. Of a long one a sample is, so that no text, however long, holds up the event
 loop for more than some milliseconds; the rest is taken to be alike.
@@ -16,7 +16,7 @@ SAMPLES = 8
 IMPLAUSIBLE = 8
 """A provider that counts less than an eighth of the rough count is not believed: no tokenizer is that good."""
 SMALLEST_DOUBTED = 4_000
-"""Tokens by the rough count; below them it does not matter much, and what a provider counts is taken."""
+"""Tokens by the rough count, below which a provider's count is taken as it is: little depends on it."""
 
 _ASCII_PER_TOKEN = 4
 _OTHER_PER_TOKEN = 1.4
@@ -25,7 +25,7 @@ Encode = Callable[[str], Sequence[int]]
 
 
 def rough_tokens(*texts: str) -> int:
-    """Guesses tokens from the characters: four of ASCII make one, a character of another script is two thirds of one.
+    """Estimates tokens from characters: four of ASCII make one, one of another script is two thirds of one.
 
     Args:
         texts: The texts; each length of text costs the same few nanoseconds a character.
@@ -68,11 +68,11 @@ class TokenCounter:
         return tokens if sample is whole else -(-tokens * len(whole) // len(sample))
 
     def believed(self, counted: int, *texts: str) -> int:
-        """Takes a provider's count, unless there is none or it is far too low.
+        """Returns a provider's count, unless there is none or it is far too low.
 
         Args:
-            counted: What the provider says; 0 where it says nothing.
-            texts: What was counted.
+            counted: The provider's count; 0 where it reports none.
+            texts: The texts that were counted.
 
         Returns:
             The larger of its count and ours where its own is missing or implausible, else its own.
@@ -91,7 +91,7 @@ def _sample(text: str) -> str:
 
 
 def request_texts(messages: Iterable[ChatMessage], tools: Iterable[ToolSpec]) -> list[str]:
-    """Collects what of a request is tokens.
+    """Collects the texts of a request that count as tokens.
 
     Args:
         messages: The conversation.

@@ -1,4 +1,4 @@
-"""Names and ids of tool calls: what a model writes, what is offered, and what providers take back.
+"""Names and ids of tool calls: as a model writes them, as tools are offered, and as providers accept them.
 
 Models decorate names (`functions.calculator`, `calculator<|channel|>commentary`, `Write File`). Providers refuse a
 conversation whose names do not match `[a-zA-Z0-9_-]{1,64}` or whose ids are too long or not unique. The transcript
@@ -44,14 +44,14 @@ def offered_name(written: str, offered: Iterable[str]) -> str:
 
 
 def _spellings(written: str) -> tuple[str, ...]:
-    """From the nearest to what was written to the farthest."""
+    """Yields readings of the name, from the nearest to what was written to the farthest."""
     bare = _without_template(written).strip().strip("`'\"*").removesuffix("()").strip()
     uncounted = _COUNTER.sub("", bare)
     return (bare, uncounted, _NAMESPACE.sub("", uncounted))
 
 
 def _without_template(written: str) -> str:
-    """Tokens of a chat template begin with `<`; what follows them is not the name, unless nothing stands before."""
+    """Drops a chat template's tokens, which begin with `<`, and what follows a name; a name may follow them."""
     before, _, after = written.partition("<")
     return before if before.strip() else after.rpartition(">")[2]
 
@@ -61,7 +61,7 @@ def _folded(name: str) -> str:
 
 
 def wire_name(written: str, offered: Iterable[str]) -> str:
-    """Makes a name that every provider takes.
+    """Returns a name that every provider accepts.
 
     Args:
         written: The name as the transcript has it.
@@ -77,7 +77,7 @@ def wire_name(written: str, offered: Iterable[str]) -> str:
 
 
 class WireIds:
-    """Ids of calls that every provider takes: sound, at most 64 characters, each used once in a conversation.
+    """Assigns ids of calls that every provider accepts: at most 64 sound characters, each used once.
 
     The same conversation always gives the same ids, so that providers find it in their caches.
     """
@@ -88,7 +88,7 @@ class WireIds:
         self._open: defaultdict[str, deque[str]] = defaultdict(deque)
 
     def of_calls(self, calls: Sequence[RequestedCall]) -> list[str]:
-        """Names the calls of one message.
+        """Assigns ids to the calls of one message.
 
         Args:
             calls: The calls.
@@ -100,7 +100,7 @@ class WireIds:
         return [self._opened(call.id) for call in calls]
 
     def of_observation(self, message: ChatMessage) -> str:
-        """Names the call that an observation is of.
+        """Returns the id of the call that an observation belongs to.
 
         Args:
             message: The observation.

@@ -1,4 +1,4 @@
-"""The product's one guarded way out to the network.
+"""Guarded HTTP client, the only one for URLs that a model, a user or a webhook names.
 
 What a model asks for may have been written by an attacker, and this process stands inside the company's network: by
 `http://169.254.169.254/` it would hand out the machine's own credentials, by `http://10.0.0.5/` whatever trusts its
@@ -50,7 +50,7 @@ _OURS = frozenset(
         "upgrade",
     }
 )
-# Across origins these go along and nothing else: what a header means to its receiver cannot be told from its name.
+# Only these headers are sent to another origin: whether any other one holds a credential is unknown.
 _HARMLESS = frozenset({"accept", "accept-language", "user-agent"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
@@ -58,13 +58,13 @@ _DEFAULTS = {"accept": "*/*", "user-agent": "pytaskforce"}
 
 
 async def system_resolver(host: str, port: int) -> tuple[str, ...]:
-    """Looks a name up the way the machine does."""
+    """Resolves a name as the machine does."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return tuple(str(address[0]) for *_, address in found)
 
 
 class GuardedHttp:
-    """Fulfils `OutboundHttp`, for tools, and `WebhookPost`.
+    """Implements `OutboundHttp`, for tools, and `WebhookPost`.
 
     Args:
         allowed_hosts: Places exempt from the checks of address and port, written `host:port`.
@@ -94,13 +94,14 @@ class GuardedHttp:
         self._resolve = resolve
         self._transport = transport or httpx.AsyncHTTPTransport(
             verify=tls or httpx.create_ssl_context(),
+            # A proxy of the environment would connect to the name, not to the address that was checked.
             trust_env=False,
-            # A connection is to an address. Kept, it could serve another name at the same address.
+            # No keep-alive: connections are per address, and a kept one could serve another name at the same address.
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=0),
         )
 
     async def aclose(self) -> None:
-        """Closes what is open."""
+        """Closes open connections."""
         await self._transport.aclose()
 
     async def request(
@@ -130,7 +131,7 @@ class GuardedHttp:
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
     ) -> Answered:
-        """Sends a body, follows no redirect, and keeps the beginning of what comes back; see `WebhookPost`.
+        """Sends a body without following redirects, and keeps the beginning of the response; see `WebhookPost`.
 
         The status alone decides: a body that is broken, or does not end in time, takes nothing from it.
         """
@@ -186,7 +187,7 @@ class GuardedHttp:
 
 @contextmanager
 def _in_words(target: Target, seconds: float) -> Iterator[None]:
-    """Says what went wrong."""
+    """Translates failures to messages for the model."""
     try:
         yield
     except TimeoutError:
@@ -198,7 +199,7 @@ def _in_words(target: Target, seconds: float) -> Iterator[None]:
 
 
 async def _excerpt(response: httpx.Response, most_bytes: int, end: float) -> str:
-    """The beginning of a body, if it can be had before the time is over."""
+    """Returns the beginning of a body, if it arrives in time."""
     try:
         async with asyncio.timeout_at(end):
             encoding = response.headers.get("content-encoding", "")
@@ -215,7 +216,7 @@ def _lowered(headers: httpx.Headers) -> dict[str, str]:
 
 
 def _pinned(method: str, target: Target, address: str, headers: Mapping[str, str], body: bytes | None) -> httpx.Request:
-    """A request to the address, in the name of the target."""
+    """Builds a request to the address that was checked, in the name of the target."""
     name = target.url.netloc.decode("ascii")
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS).as_dict()
     return httpx.Request(

@@ -1,4 +1,4 @@
-"""Which addresses are public.
+"""Test whether an address is public.
 
 Python's `is_global` differs between patch releases and calls some multicast and translated addresses global, so it is
 one of two conditions; the other is this list, after the IANA special-purpose registries.
@@ -47,7 +47,7 @@ _NOT_PUBLIC_6 = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the public internet, and nothing else.
+    """Returns whether an address belongs to the public internet.
 
     Args:
         address: A literal IPv4 or IPv6 address, as a resolver returns it.

@@ -1,4 +1,4 @@
-"""Reads a response's body with a bound on what arrives, on what it unpacks to, and on what decoding costs."""
+"""Reader of response bodies, bounded in received bytes, in unpacked bytes, and in the cost of decoding."""
 
 import codecs
 import zlib
@@ -15,7 +15,7 @@ _TEXT_CODECS = ("utf-8", "utf-16", "utf-32", "ascii", "iso8859", "cp125", "gb", 
 
 
 async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> tuple[bytes, bool]:
-    """Reads and unpacks a body.
+    """Reads and decompresses a body.
 
     Args:
         chunks: The body as it arrives.
@@ -40,7 +40,7 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> 
 
 
 def decoded(body: bytes, charset: str | None) -> str:
-    """The body as text that PostgreSQL can store; bytes that are not in the charset are replaced.
+    """Decodes the body to text that PostgreSQL can store; bytes that are not in the charset are replaced.
 
     Args:
         body: The bytes.
@@ -50,6 +50,7 @@ def decoded(body: bytes, charset: str | None) -> str:
         name = codecs.lookup(charset or "utf-8").name
     except (LookupError, ValueError):
         name = "utf-8"
+    # Other codecs are no charsets, or take more than linear time (`idna`, `punycode`).
     text = body.decode(name if name.startswith(_TEXT_CODECS) else "utf-8", errors="replace")
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
 
@@ -65,7 +66,7 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
 
 
 class _Gunzip:
-    """Unpacks piece by piece, never more than there is room for."""
+    """Decompresses piece by piece, never more than the remaining limit."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_GZIP)
@@ -73,6 +74,7 @@ class _Gunzip:
 
     def add(self, chunk: bytes, room: int) -> bytes:
         unpacked = self._piece(chunk, room)
+        # A gzip body may be several members in sequence (RFC 1952, section 2.2).
         while self._stream.eof and len(unpacked) < room and self._stream.unused_data.startswith(_GZIP_MAGIC):
             chunk = self._stream.unused_data
             self._next_member()

@@ -1,4 +1,4 @@
-"""Where a URL leads, and whether that is a place one may ask for at all.
+"""Target of a URL, and whether it may be called.
 
 A URL is read once, by one parser, and the request is built from what was read: there is no second reading that could
 come to another host.
@@ -18,7 +18,7 @@ MAX_URL = 8_000
 PUBLIC_PORTS = frozenset({80, 443})
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Looks a name up for a port and returns literal addresses in the order to be tried."""
+"""Resolves a name for a port to literal addresses, in the order to be tried."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?i)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#\\\x00-\x20\x7f]*)[^\\\x00-\x20\x7f]*")
@@ -39,10 +39,10 @@ _LOCAL_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that was read.
+    """Holds a URL that was parsed.
 
     Attributes:
-        url: As it is asked for, without a fragment.
+        url: The URL as it is requested, without a fragment.
         host: In lower case, without a final dot; for IPv6 without brackets.
         port: The port, the scheme's own where none is given.
     """
@@ -53,17 +53,17 @@ class Target:
 
     @property
     def place(self) -> str:
-        """`host:port`, as allowed places are written; IPv6 in brackets."""
+        """Returns `host:port`, as allowed places are written; IPv6 in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port."""
+        """Returns scheme, host and port."""
         return self.url.scheme, self.host, self.port
 
 
 def read_target(url: str) -> Target:
-    """Reads a URL.
+    """Parses a URL.
 
     Raises:
         ToolFailure: It is not an absolute http or https URL of ordinary form.
@@ -104,10 +104,10 @@ def place(text: str) -> str:
 
 
 def check_place(target: Target, allowed: frozenset[str]) -> None:
-    """Refuses what no look-up would open: other ports, local names, and addresses that are not public.
+    """Requires a usual port, and a name or address that is not known to be internal.
 
     Args:
-        target: Where requests shall go.
+        target: The target of the requests.
         allowed: Places that are exempt, as `place` returns them.
 
     Raises:
@@ -122,10 +122,10 @@ def check_place(target: Target, allowed: frozenset[str]) -> None:
 
 
 async def addresses_of(target: Target, allowed: frozenset[str], resolve: Resolver) -> tuple[str, ...]:
-    """Looks a target up, once, and checks every answer.
+    """Resolves a target, once, and checks every address.
 
     Args:
-        target: Where a request shall go.
+        target: The target of the request.
         allowed: Places that are exempt, as `place` returns them.
         resolve: Looks names up.
 
@@ -140,7 +140,7 @@ async def addresses_of(target: Target, allowed: frozenset[str], resolve: Resolve
         _check_before_lookup(target)
     literal = _literal(target.host)
     found = (literal,) if literal is not None else await _looked_up(target, resolve)
-    # One answer that is not public spoils all: an honest name does not mix them.
+    # One non-public address refuses the target: an honest name does not mix them.
     if not exempt and not all(is_public(address) for address in found):
         raise _refused(target)
     return found

@@ -1,4 +1,4 @@
-"""Which URLs a webhook may have; the guarded client asks again, with every address behind the name, when it sends."""
+"""Check of webhook URLs; the guarded client checks again, with every resolved address, when it sends."""
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.interfaces.tools import ToolFailure
@@ -8,11 +8,11 @@ MAX_URL = 2_000
 
 
 class DeploymentUrls:
-    """Fulfils `WebhookUrls`.
+    """Implements `WebhookUrls`.
 
     Args:
         allowed_hosts: Places that are exempt from the checks of address and port, written `host:port`.
-        development: Whether deliveries may go in the clear.
+        development: Whether deliveries may use http.
     """
 
     def __init__(self, allowed_hosts: frozenset[str] = frozenset(), *, development: bool = False) -> None:
@@ -20,7 +20,7 @@ class DeploymentUrls:
         self._development = development
 
     def check(self, url: str) -> None:
-        """Refuses what would never be sent.
+        """Requires a URL that deliveries can be sent to.
 
         Raises:
             Invalid: `webhook_url_invalid`.

@@ -1,8 +1,8 @@
-"""Seals what must not stand in a table in the clear: AES-256-GCM, bound to its place.
+"""Column encryption: AES-256-GCM, bound to the place of the value.
 
 A sealed value is `tfs1`, a nonce of twelve bytes, and the ciphertext with its tag. The key is derived from
 `TASKFORCE_ENCRYPTION_KEY`; the place (tenant, table, column, row) is associated data, so that a value that is copied
-into another row or another tenant's table opens nowhere. Another way of sealing gets another prefix.
+into another row or another tenant's table cannot be decrypted. Another scheme gets another prefix.
 """
 
 import json
@@ -24,7 +24,7 @@ _PURPOSE = "taskforce/sealed-column/1"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a sealed value stands."""
+    """Identifies the place of an encrypted value: tenant, table, column and row."""
 
     tenant_id: str
     table: str
@@ -32,22 +32,22 @@ class Place:
     row: str
 
     def associated(self) -> bytes:
-        """The place as associated data; no two places have the same."""
+        """Returns the place as associated data; no two places have the same."""
         return json.dumps([self.tenant_id, self.table, self.column, self.row]).encode()
 
 
 class ColumnSealer:
-    """Seals and opens columns.
+    """Encrypts and decrypts columns.
 
     Args:
-        master: The 32 bytes of `TASKFORCE_ENCRYPTION_KEY`; None where it is not set: then nothing can be sealed.
+        master: The 32 bytes of `TASKFORCE_ENCRYPTION_KEY`; None where it is not set: then nothing can be encrypted.
     """
 
     def __init__(self, master: bytes | None = None) -> None:
         self._cipher = None if master is None else AESGCM(derived_key(master, _PURPOSE))
 
     def seal(self, plaintext: str, place: Place) -> bytes:
-        """Seals a text for a place.
+        """Encrypts a text for a place.
 
         Raises:
             Unavailable: `encryption_key_missing`.
@@ -56,7 +56,7 @@ class ColumnSealer:
         return PREFIX + nonce + self._ready().encrypt(nonce, plaintext.encode(), PREFIX + place.associated())
 
     def open(self, sealed: bytes, place: Place) -> str:
-        """Opens what was sealed for the place.
+        """Decrypts what was encrypted for the place.
 
         Raises:
             Unavailable: `encryption_key_missing`; `encryption_key_wrong`: it was sealed with another key, for another

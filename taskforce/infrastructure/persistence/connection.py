@@ -1,4 +1,4 @@
-"""Statements written with SQLAlchemy, compiled once and sent by asyncpg.
+"""Execution of SQLAlchemy statements by asyncpg: each is compiled once, and sent by the driver.
 
 SQLAlchemy writes the SQL and knows the tables; its own way of executing takes four times the CPU of the driver's (see
 docs/decisions/0008-asyncpg-executes.md).
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Row(asyncpg.Record):
-    """A row whose columns are attributes."""
+    """Declares a row whose columns are attributes."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - rows are untyped; repositories make aggregates of them
         try:
@@ -34,15 +34,15 @@ class Row(asyncpg.Record):
 
 
 class Query:
-    """A statement ready to be sent, with its parameters in order.
+    """Compiles a statement to the driver's SQL, with its parameters in order.
 
-    Compiling takes longer than sending: what is asked often is made once, as a module's constant, with `bindparam`s.
+    Compiling takes longer than sending: a frequent query is a constant of its module, with `bindparam`s.
 
     Args:
-        statement: What SQLAlchemy would execute; a list is one parameter, compared with `any_`, not with `in_`.
-        sets: The columns that an INSERT or UPDATE sets by parameters of their names; what it says itself, or all
-            columns of an INSERT, without.
-        beside: It reads nothing that this transaction writes, and so may be sent with what waits to be written.
+        statement: A statement of SQLAlchemy; a list is one parameter, compared with `any_`, not with `in_`.
+        sets: The columns that an INSERT or UPDATE sets by parameters of their names; without, those that the statement
+            sets itself, or all columns of an INSERT.
+        beside: Whether it reads nothing that this transaction writes, and so may be sent together with waiting writes.
     """
 
     def __init__(self, statement: sa.ClauseElement, sets: Sequence[str] = (), *, beside: bool = False) -> None:
@@ -55,21 +55,21 @@ class Query:
 
     @property
     def size(self) -> int:
-        """How many parameters it has."""
+        """Returns the number of parameters."""
         return len(self._names)
 
     def numbered_after(self, before: int) -> str:
-        """The text with parameters numbered from `before` + 1."""
+        """Returns the text with parameters numbered from `before` + 1."""
         return _NUMBER.sub(lambda found: f"${int(found[1]) + before}", self.text)
 
     @cached_property
     def entering(self) -> str:
-        """The text of a SELECT that says itself to which tenant it belongs, by a first parameter before its own.
+        """Returns a SELECT that enters its tenant itself, by a first parameter before its own.
 
-        What is asked depends on that, row by row, so that PostgreSQL sets the tenant before it looks for the first row.
+        The query depends on the setting, row by row, so that PostgreSQL sets the tenant before it reads the first row.
 
         Raises:
-            TypeError: It locks something, which nothing would hold on to.
+            TypeError: The query locks rows, and without a transaction nothing would hold the lock.
         """
         if _LOCK.search(self.text):
             raise TypeError("A look locks nothing.")
@@ -79,7 +79,7 @@ class Query:
         return f"SELECT found.* FROM ({enters}) entered CROSS JOIN LATERAL ({once}) found"  # noqa: S608 - our text
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
-        """The parameters in the order in which they are sent.
+        """Returns the parameters in the order in which they are sent.
 
         Raises:
             KeyError: A parameter has no value.
@@ -92,7 +92,7 @@ Statement = Query | sa.ClauseElement
 
 
 class Write:
-    """A change whose outcome nobody waits for.
+    """Describes a change whose outcome nobody waits for.
 
     Args:
         updates: The row that it updates, by any name: of two that update the same row, a statement would do only one.
@@ -104,22 +104,22 @@ class Write:
         self.parts = parts
 
     def collides(self, other: "Write") -> bool:
-        """Whether the two must not be sent as one statement."""
+        """Returns whether the two writes must not be sent as one statement."""
         return self is other or (self.updates is not None and self.updates == other.updates)
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
-        """The parameters of all parts."""
+        """Returns the parameters of all parts."""
         return [argument for part in self.parts.values() for argument in part.arguments(values)]
 
 
 class Connection:
-    """The way to PostgreSQL within one transaction.
+    """Sends statements within one transaction.
 
     Args:
         driver: The driver's connection, in a transaction.
 
     Attributes:
-        broken: Whether something was not written; the transaction must not be committed.
+        broken: Whether a write failed; the transaction must not be committed.
     """
 
     def __init__(self, driver: "PoolConnectionProxy[Row]") -> None:
@@ -128,25 +128,25 @@ class Connection:
         self.broken = False
 
     async def later(self, write: Write, values: Mapping[str, object]) -> None:
-        """Writes before the next statement, or before the commit; all that waits is sent as one."""
+        """Queues a write for the next statement or the commit; waiting writes are sent as one statement."""
         if any(write.collides(other) for other in self._later):
             await self.flush()
         self._later[write] = write.arguments(values)
 
     async def flush(self) -> None:
-        """Sends what waits."""
+        """Sends the waiting writes."""
         if self._later:
             await self._with_waiting(self._driver.execute, None, ())
 
     async def all(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Sequence[Row]:
-        """Every row of the result."""
+        """Returns every row of the result."""
         return await self._send(self._driver.fetch, statement, values)
 
     async def one(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Row:
-        """The first row, which must be there.
+        """Returns the first row, which must exist.
 
         Raises:
-            LookupError: It is not.
+            LookupError: There is none.
         """
         row = await self.first(statement, values)
         if row is None:
@@ -154,15 +154,15 @@ class Connection:
         return row
 
     async def first(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Row | None:
-        """The first row, if there is one."""
+        """Returns the first row, if there is one."""
         return await self._send(self._driver.fetchrow, statement, values)
 
     async def value(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> Any:  # noqa: ANN401 - as rows
-        """The first column of the first row; None when there is none."""
+        """Returns the first column of the first row; None when there is none."""
         return await self._send(self._driver.fetchval, statement, values)
 
     async def change(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> int:
-        """Changes rows, and says how many."""
+        """Executes a change and returns the number of rows."""
         tag = await self._send(self._driver.execute, statement, values)
         return int(tag.rpartition(" ")[2])
 
@@ -171,6 +171,7 @@ class Connection:
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
         arguments = query.arguments(values)
+        # One round trip instead of two. All parts of one statement see the same snapshot, hence `beside`.
         if self._later and query.beside:
             return await self._with_waiting(send, query, arguments)
         await self.flush()
@@ -181,7 +182,7 @@ class Connection:
     ) -> Result:
         writes, self._later = self._later, {}
         before = [argument for one in writes.values() for argument in one]
-        # Until they are in, the transaction lacks them: it must not be committed by somebody who caught the error.
+        # The transaction lacks the waiting writes until they succeed: whoever catches the error must not commit it.
         self.broken = True
         result = await send(_together(tuple(writes), query), *before, *arguments)
         self.broken = False
@@ -189,11 +190,11 @@ class Connection:
 
 
 class Look(Connection):
-    """The way to PostgreSQL without a transaction: each statement is one of its own, and reads.
+    """Sends reading statements outside a transaction, each in one of its own.
 
     Args:
         driver: The driver's connection, in no transaction.
-        tenant_id: Whose rows are read.
+        tenant_id: The tenant whose rows are read.
     """
 
     def __init__(self, driver: "PoolConnectionProxy[Row]", tenant_id: str) -> None:
@@ -212,18 +213,19 @@ class Look(Connection):
         self, send: Callable[..., Awaitable[Result]], statement: Statement, values: Mapping[str, object]
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
+        # Outside a transaction no setting lasts, so each statement enters the tenant itself.
         return await send(query.entering, self._tenant_id, *query.arguments(values))
 
 
 async def prepare(connection: "asyncpg.Connection[Row]") -> None:
-    """Teaches a new connection that ids are texts and that `jsonb` is data."""
+    """Configures a new connection: ids are strings, and `jsonb` is decoded."""
     await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str)
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 
 
 @cache
 def _together(writes: tuple[Write, ...], query: Query | None) -> str:
-    """One statement for several: each is a common table expression, parameters numbered on; the query comes last."""
+    """Joins statements into one: each becomes a common table expression, parameters renumbered, the query last."""
     parts: list[str] = []
     before = 0
     for name, part in (named for write in writes for named in write.parts.items()):

@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: every transaction says first to which tenant it belongs, or that it is the platform's."""
+"""Access to PostgreSQL: every transaction first enters its tenant, or the platform's scope (row-level security)."""
 
 import asyncio
 import contextlib
@@ -44,18 +44,18 @@ _ALIVE = Query(sa.text("SELECT 1"))
 
 
 class Database:
-    """A pool of connections and the doors through it.
+    """Pools connections and opens transactions.
 
     Args:
         url: The normalised URL (`postgresql+asyncpg://...`) of the application's role.
         pool_size: Connections held open at most.
-        patience: Seconds to wait for a free connection.
-        contents: What the audit log keeps of contents.
-        sealer: Seals and opens encrypted columns; the default can do neither.
+        patience: Seconds to wait for a free connection; then `database_unavailable`.
+        contents: The audit log's content rules.
+        sealer: Encrypts and decrypts columns; the default can do neither.
         fixed_webhooks: The deployment's own webhooks.
 
     Attributes:
-        queued: Set after a commit with which deliveries to webhooks may have been queued.
+        queued: Set after a commit that may have queued webhook deliveries.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Database:
         self._closed = False
 
     async def close(self) -> None:
-        """Closes every connection; nothing goes through the door any more."""
+        """Closes every connection; later transactions fail."""
         self._closed = True
         pool, self._pool = self._pool, None
         if pool is not None:
@@ -89,13 +89,15 @@ class Database:
                 pool.terminate()
 
     async def check(self) -> None:
-        """Refuses to work with a role that could see past the tenants' walls, or without a schema.
+        """Requires a schema, and a role to which row-level security applies.
 
         Raises:
             Unavailable: `database_role_unsafe`, `database_schema_missing` or `database_unavailable`.
         """
         async with self._transaction(_BEGIN) as connection:
             role = await connection.one(_ROLE)
+            # Row-level security does not apply to these roles, so one forgotten condition would show another tenant's
+            # rows.
             if role.bypasses or role.owns:
                 raise Unavailable(
                     "database_role_unsafe",
@@ -109,7 +111,7 @@ class Database:
                 )
 
     async def ping(self) -> None:
-        """Asks the database for a sign of life.
+        """Sends a trivial query to the database.
 
         Raises:
             Unavailable: `database_unavailable`.
@@ -119,7 +121,7 @@ class Database:
 
     @asynccontextmanager
     async def tenant(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
-        """Opens a transaction in which only this tenant's rows exist; commits when the block ends.
+        """Opens a transaction in which only this tenant's rows are visible; commits when the block ends.
 
         Args:
             tenant_id: The tenant.
@@ -138,7 +140,7 @@ class Database:
         """Reads this tenant's rows; each statement is one round trip, and sees what is committed when it is sent.
 
         Raises:
-            TypeError: Somebody writes.
+            TypeError: The block writes.
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with _telling(), self._connection() as driver:
@@ -146,24 +148,24 @@ class Database:
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
-        """As `tenant`, for what may be lost with the server's last moment: the commit does not wait for the disk."""
+        """Opens a transaction as `tenant` does, for losable counts: the commit does not wait for the disk."""
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
             yield self._records(connection, tenant_id)
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of runs that were committed before a time and have not begun; fulfils `Unstarted`."""
+        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Unstarted`."""
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most, after)
 
     async def unstarted_requests(
         self, before: datetime, most: int, after: str | None = None
     ) -> Sequence[tuple[str, str]]:
-        """(tenant, request) of requests, opened before a time, for which no workflow waits yet; fulfils `Unstarted`."""
+        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Unstarted`."""
         async with self._platform("") as records:
             return await records.unstarted_requests(before, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of open runs that were to be cancelled before a time; fulfils `Unstarted`."""
+        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Unstarted`."""
         async with self._platform("") as records:
             return await records.runs_to_cancel(before, most, after)
 
@@ -228,13 +230,14 @@ class Database:
         try:
             yield driver
         finally:
+            # Bounded: a silent server must not hold up whoever gives the connection back.
             await pool.release(driver, timeout=GOODBYE_SECONDS)
 
     async def _opened(self) -> "asyncpg.Pool[Row]":
         if self._closed:
             raise Unavailable("database_closed", "This process is about to end; ask another one, or again.")
         if self._pool is None:
-            # Without a first connection there is nothing to wait for: two that come at once find the same pool.
+            # With min_size=0 the await below does not wait for a connection: two first callers find the same pool.
             self._pool = asyncpg.create_pool(
                 **{"statement_cache_size": 500, **self._where},
                 min_size=0,
@@ -245,7 +248,7 @@ class Database:
                 command_timeout=60,
                 record_class=Row,
                 init=prepare,
-                # Nothing outlives a transaction: settings are local to it, and nobody listens here.
+                # No reset is needed: settings are local to a transaction, and no pooled connection listens.
                 reset=_leave,
             )
             await self._pool
@@ -254,7 +257,7 @@ class Database:
 
 @asynccontextmanager
 async def _telling() -> AsyncIterator[None]:
-    """Says what became of PostgreSQL in the product's words."""
+    """Translates errors of PostgreSQL and of the driver to the product's."""
     try:
         yield
     except asyncpg.ClientConfigurationError as error:
@@ -266,7 +269,7 @@ async def _telling() -> AsyncIterator[None]:
 
 
 def _tenant(tenant_id: str) -> str:
-    # Sent as one message with BEGIN, which takes no parameters. is_local = true: the setting ends with the transaction,
+    # Sent in one message with BEGIN, which takes no parameters. is_local = true: the setting ends with the transaction,
     # so a pooled connection carries nothing over.
     if "\x00" in tenant_id:
         raise ValueError("A tenant id holds no NUL.")
@@ -279,6 +282,7 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
         await _roll_back(driver)
         raise StatementError(_UNNOTICED)
     try:
+        # PostgreSQL answers ROLLBACK, without an error, to the COMMIT of a transaction in which a statement failed.
         answer = await driver.execute("COMMIT")
     except asyncpg.IntegrityConstraintViolationError as error:
         raise told(error) from None
@@ -290,11 +294,11 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
 
 
 async def _leave(_: object) -> None:
-    """Leaves the connection as it is."""
+    """Resets nothing when a connection returns to the pool."""
 
 
 async def _roll_back(driver: "PoolConnectionProxy[Row]") -> None:
-    # A connection that cannot even roll back is closed, which does it too; one that is silent must not hold up anybody.
+    # Closing a connection rolls back as well; the roll-back has a time limit, for a silent server must delay nobody.
     try:
         await driver.execute("ROLLBACK", timeout=GOODBYE_SECONDS)
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):

@@ -1,4 +1,4 @@
-"""Tells the gateways what happens in a run, over PostgreSQL's NOTIFY.
+"""Notifications of run events between processes, over PostgreSQL's NOTIFY.
 
 Messages are gathered for a moment and sent in a transaction of their own that writes nothing: a NOTIFY within a writing
 transaction would make all commits wait for one another. What is lost when a process dies is read from the tables.
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message: a piece of the model's words, or that milestones are committed (then `text` is None)."""
+    """Describes one notification: a piece of the model's text, or that milestones are committed (`text` is None)."""
 
     tenant_id: str
     run_id: str
@@ -38,7 +38,7 @@ class Notice:
 
 
 class _End(ABC):
-    """One end of the channel: a connection held in the background, and opened again when it is lost."""
+    """Holds one connection in the background, and opens it again when it is lost."""
 
     def __init__(self, url: str) -> None:
         self._where = driver_arguments(url)
@@ -68,14 +68,14 @@ class _End(ABC):
 
     @abstractmethod
     async def _use(self, connection: asyncpg.Connection) -> None:
-        """Works with the connection until it is lost."""
+        """Uses the connection until it is lost."""
 
 
 class Publisher(_End):
-    """The sending end; see `Live`. Use as an async context manager.
+    """Sends notifications; see `Live`. Use it as an async context manager.
 
     Args:
-        url: The database.
+        url: The URL of the database.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,13 +85,13 @@ class Publisher(_End):
         self._wake = asyncio.Event()
 
     def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
-        """Gathers a piece of words; never blocks, and drops when nobody takes them off."""
+        """Queues a piece of text without blocking, and drops it when the queue is full."""
         if len(self._texts) < MAX_WAITING:
             self._texts.setdefault((tenant_id, run_id, step, attempt), []).append(text)
             self._wake.set()
 
     def changed(self, tenant_id: str, run_id: str) -> None:
-        """Gathers the word that milestones are committed."""
+        """Queues the notification that milestones are committed."""
         if len(self._changed) < MAX_WAITING:
             self._changed[(tenant_id, run_id)] = None
             self._wake.set()
@@ -99,6 +99,7 @@ class Publisher(_End):
     async def _use(self, connection: asyncpg.Connection) -> None:
         while True:
             await self._wake.wait()
+            # Models stream many small pieces: gathered, they need one transaction instead of one each.
             await asyncio.sleep(GATHER_SECONDS)
             self._wake.clear()
             await connection.execute("SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p", CHANNEL, self._take())
@@ -117,10 +118,10 @@ class Publisher(_End):
 
 
 class Listener(_End):
-    """The receiving end of one gateway: a single listening connection, whatever the number of streams.
+    """Receives the notifications of one gateway over a single connection, whatever the number of streams.
 
     Args:
-        url: The database.
+        url: The URL of the database.
     """
 
     def __init__(self, url: str) -> None:
@@ -129,7 +130,7 @@ class Listener(_End):
 
     @contextlib.asynccontextmanager
     async def follow(self, tenant_id: str, run_id: str) -> AsyncIterator["asyncio.Queue[Notice]"]:
-        """A queue of what happens in a run; a slow reader loses notices, not milestones: those are rows."""
+        """Returns a queue of a run's notifications; a slow reader loses notifications, but no milestones (rows)."""
         queue: asyncio.Queue[Notice] = asyncio.Queue(maxsize=1_000)
         streams = self._streams.setdefault((tenant_id, run_id), set())
         streams.add(queue)
@@ -143,6 +144,7 @@ class Listener(_End):
     async def _use(self, connection: asyncpg.Connection) -> None:
         closed = asyncio.Event()
         connection.add_termination_listener(lambda _: closed.set())
+        # What was sent while the connection was lost is gone; streams poll the table as well.
         await connection.add_listener(CHANNEL, self._heard())
         await closed.wait()
 
@@ -150,6 +152,7 @@ class Listener(_End):
         def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             notice = _decode(str(payload))
             for queue in self._streams.get((notice.tenant_id, notice.run_id), ()):
+                # A slow reader must not delay the others; it reads lost milestones from the table.
                 with contextlib.suppress(asyncio.QueueFull):
                     queue.put_nowait(notice)
 
@@ -157,7 +160,7 @@ class Listener(_End):
 
 
 def _encode(notice: Notice, place: int) -> str:
-    # PostgreSQL sends equal payloads of one transaction once; their place keeps equal pieces of a text apart.
+    # PostgreSQL delivers equal payloads of one transaction once, so their positions tell equal pieces of text apart.
     fields = [notice.tenant_id, notice.run_id, notice.step, notice.attempt, notice.text, place]
     # A lone surrogate cannot be sent; JSON has escaped a NUL by now.
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What must be known before a tenant is: the platform's own reads, and the making of a tenant."""
+"""Platform-wide reads across tenants, and the creation of tenants."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ _QUEUED = Query(
     .order_by(DELIVERIES.c.created_at)
     .limit(sa.bindparam("most", type_=sa.Integer()))
 )
-# What is found says whose the rest of the transaction is; the platform's sight ends with it.
+# The key that is found sets the tenant of the rest of the transaction, which sees no other tenant's rows from then on.
 _ENTER = Query(
     sa.select(
         KEYS,
@@ -37,24 +37,24 @@ _ENTER = Query(
 
 
 class PlatformRecords:
-    """Records of the platform door, within one transaction."""
+    """Reads across tenants, within one transaction of the platform's scope."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of runs that were committed before a time and have not begun; fulfils `Unstarted`."""
+        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Unstarted`."""
         late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before, _RUNS.c.cancel_at.is_(None))
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def unstarted_requests(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """(tenant, request) of requests, opened before a time, for which no workflow waits yet; fulfils `Unstarted`."""
+        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Unstarted`."""
         waits = sa.and_(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None))
         late = sa.and_(waits, _REQUESTS.c.opened_at < before)
         return await self._late(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id, late, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """(tenant, run) of open runs that were to be cancelled before a time; fulfils `Unstarted`."""
+        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Unstarted`."""
         late = sa.and_(_RUNS.c.cancel_at < before, STILL_OPEN)
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
@@ -77,7 +77,7 @@ class PlatformRecords:
         return [tenant_of(row) for row in await self._connection.all(later)]
 
     async def enter(self, key_hash: str) -> ApiKey | None:
-        """Finds a key, from which on the transaction is its tenant's and the platform's no more; see `of_key`."""
+        """Finds an API key and limits the transaction to the key's tenant; see `of_key`."""
         row = await self._connection.first(_ENTER, {"hash": key_hash})
         return None if row is None else key_of(row)
 

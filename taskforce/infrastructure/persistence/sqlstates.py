@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean: one table from the classes of SQLSTATE to the product's errors."""
+"""Table from SQLSTATE classes of PostgreSQL to the product's errors."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -13,16 +13,16 @@ _log = structlog.get_logger(__name__)
 
 
 class StatementError(Exception):
-    """PostgreSQL refused a statement, which is a defect of ours; the text names everything but the values."""
+    """Reports a statement that PostgreSQL refused, which is a defect; the text omits all values."""
 
 
 class _Refused(StatementError, DomainError):
-    """PostgreSQL refused what a statement brought along.
+    """Reports values that PostgreSQL refused.
 
     Args:
         code: See `DomainError`.
-        message: For whoever has sent it.
-        detail: For whoever reads the log.
+        message: The message, for the caller who sent the values.
+        detail: The detail, for the log.
     """
 
     def __init__(self, code: str, message: str, detail: str) -> None:
@@ -34,26 +34,26 @@ class _Refused(StatementError, DomainError):
 
 
 class DataError(_Refused, Invalid):
-    """No column takes what was sent; another attempt with the same would end in the same way."""
+    """Reports a value that no column takes; the same attempt would fail in the same way."""
 
 
 class ConstraintError(_Refused, Conflict):
-    """What was sent does not fit the other rows."""
+    """Reports a row that contradicts other rows."""
 
 
 class DuplicateKeyError(ConstraintError, DuplicateKey):
-    """PostgreSQL refused a row whose key it has; a defect of ours, unless somebody expects it."""
+    """Reports a row whose key exists already; a defect, unless the caller expects it."""
 
 
 def told(error: asyncpg.PostgresError) -> Exception:
-    """What an error of PostgreSQL's is in the product's words; what the table does not name is a defect."""
+    """Translates an error of PostgreSQL; a class that the table does not name is a defect."""
     state = error.sqlstate or ""
     meaning = _MEANINGS.get(state[:2])
     return _defect(error) if meaning is None else meaning(error)
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """PostgreSQL does not answer."""
+    """Builds the error that PostgreSQL does not answer."""
     state = getattr(error, "sqlstate", None)
     hint = f" (SQLSTATE {state})" if state else ""
     return Unavailable("database_unavailable", f"PostgreSQL does not answer{hint}; nothing was changed. Try again.")
@@ -80,14 +80,14 @@ def _defect(error: asyncpg.PostgresError) -> StatementError:
 
 
 def _logged(error: asyncpg.PostgresError) -> str:
-    # Told as a refusal, it would else be seen by nobody who can mend what let it through.
+    # Logged, because callers see a refusal, and the missing check that let the value through would go unnoticed.
     detail = _detail(error)
     _log.warning("database.refused", detail=detail)
     return detail
 
 
 def _detail(error: asyncpg.PostgresError) -> str:
-    # In these classes (23 constraint, 42 access and syntax) the message names things; in others it shows values.
+    # In these classes (23 constraint, 42 access and syntax) the message names columns; in others it quotes values.
     state = error.sqlstate or ""
     said = getattr(error, "message", None) if state[:2] in {"23", "42"} else None
     return f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}"

@@ -1,4 +1,4 @@
-"""The records of one tenant, within one transaction."""
+"""Repositories of one tenant, within one transaction."""
 
 from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
@@ -34,7 +34,7 @@ from taskforce.infrastructure.persistence.repositories.webhooks import WebhookRo
 
 
 class TenantRecords:
-    """See `taskforce.core.interfaces.store.Records`."""
+    """Implements `taskforce.core.interfaces.store.Records`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Says what is wrong with a call's arguments, in sentences that a model can act on.
+"""Messages about invalid tool arguments, in sentences that a model can act on.
 
 The arguments may be anything that JSON can carry, written by an attacker: nothing here recurses into them without a
 bound or quotes them at length.
@@ -23,15 +23,15 @@ _LIMITS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
 
 
 class Validator(Protocol):
-    """What is used of a compiled `jsonschema` validator."""
+    """Types the part of a compiled `jsonschema` validator that is used."""
 
     def iter_errors(self, instance: object) -> Iterable[ValidationError]:
-        """Yields what does not fit."""
+        """Yields the violations."""
         ...
 
 
 def complaints(validator: Validator, arguments: object) -> tuple[str, ...]:
-    """Checks arguments.
+    """Validates arguments against a tool's schema.
 
     Args:
         validator: Compiled from the tool's schema.
@@ -51,7 +51,7 @@ def complaints(validator: Validator, arguments: object) -> tuple[str, ...]:
 
 
 def _excess(arguments: object) -> str | None:
-    """Walks without recursion, so that what comes after may recurse and quote."""
+    """Returns a problem of size or depth, found without recursion, so that later checks may recurse and quote."""
     layer, seen = [arguments], 0
     for _ in range(MAX_DEPTH):
         seen += len(layer)
@@ -94,7 +94,7 @@ def _at(place: str, name: str) -> str:
 
 
 def _message(error: ValidationError) -> str:
-    """The validator's words, which begin with the whole value, with no more of that value than helps."""
+    """Shortens the validator's message, which begins with the whole value."""
     quoted = repr(error.instance)
     limit = f" ({error.validator}: {error.validator_value})" if error.validator in _LIMITS else ""
     return error.message.replace(quoted, shortened(quoted, MAX_QUOTED), 1) + limit

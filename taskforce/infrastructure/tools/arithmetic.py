@@ -1,4 +1,4 @@
-"""Evaluates arithmetic without `eval`: parses, then computes only what is on a list.
+"""Evaluator of arithmetic without `eval`: parses, then computes only allow-listed operations.
 
 Exact numbers are fractions; they become floating point only where a function leaves the rationals. Every number that
 comes up has a bounded size and every expression a bounded length, so that no expression takes more than milliseconds.
@@ -41,11 +41,11 @@ _SIGNS = str.maketrans(
 
 
 class ArithmeticRefusedError(Exception):
-    """The expression is not arithmetic, too large, or has no value; the text tells which."""
+    """Reports an expression that is not arithmetic, too large, or has no value; the text says which."""
 
 
 def evaluate(expression: str) -> Number:
-    """Computes an expression.
+    """Evaluates an expression.
 
     Args:
         expression: For example `2 * (3 + 4) ** 2`.
@@ -72,7 +72,7 @@ def evaluate(expression: str) -> Number:
 
 
 def written(number: Number) -> str:
-    """Writes a number the way people do: whole, as an exact decimal, or rounded where it never ends."""
+    """Formats a number as people write it: an integer, an exact decimal, or rounded where it never ends."""
     if isinstance(number, float):
         return format(number, ".15g")
     if number.denominator == 1:
@@ -95,7 +95,7 @@ def _without_trailing_zeros(decimal: Decimal) -> str:
 
 
 class _Evaluation:
-    """One expression on its way to a number."""
+    """Evaluates one expression."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -135,7 +135,7 @@ class _Evaluation:
         return _bounded(Fraction(text.replace("_", "")))
 
     def _binary(self, node: ast.BinOp, depth: int) -> Number:
-        """Goes along a chain such as `1 + 2 + 3` in a loop, for its length is no depth."""
+        """Evaluates a chain such as `1 + 2 + 3` in a loop, for its length must not count as depth."""
         chain = [node]
         while isinstance(first := chain[-1].left, ast.BinOp):
             chain.append(first)

@@ -1,4 +1,4 @@
-"""How a typed Python function with a docstring becomes a tool.
+"""Declaration of tools: a typed Python function with a docstring becomes a tool.
 
 The schema that the model is given follows from the signature and the docstring, so that the three cannot disagree; what
 does not add up fails when the module is imported, not when a model calls.
@@ -25,15 +25,15 @@ _DEFINITION = "#/$defs/"
 
 
 class MisdeclaredToolError(TypeError):
-    """A function cannot become a tool; the text says which one and why. For the author, at import."""
+    """Reports a function that cannot become a tool, at import; the text says which one and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A declared tool.
+    """Describes a declared tool.
 
     Attributes:
-        spec: What the rest of the product sees of it.
+        spec: Its specification, for the rest of the product.
         function: The function as it was written.
         arguments: Coerces a call's arguments to the annotated types.
         fields: The field of `arguments` for each parameter of the function.
@@ -47,7 +47,7 @@ class Tool:
     context_parameter: str | None
 
     def coerced(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """The arguments as the types that the function is annotated with, defaults filled in.
+        """Returns the arguments as the types that the function is annotated with, defaults filled in.
 
         Raises:
             pydantic.ValidationError: They do not fit.
@@ -71,14 +71,14 @@ def tool(
     timeout_seconds: float = 30.0,
     feature: str | None = None,
 ) -> Callable[[ToolFunction], Tool]:
-    """Declares an async function a tool of the same name.
+    """Declares an async function as a tool of the same name.
 
     Each parameter is annotated and described in the `Args:` of a Google docstring; the text before that is what the
     model reads about the tool. A parameter annotated `ToolContext` is filled in by the product and hidden from the
     model. Constraints go into annotations, for example `Annotated[int, Field(ge=0)]`.
 
     Args:
-        idempotent: Running it twice has the effect of running it once. Unless told, this is what `quick` is.
+        idempotent: Running it twice has the effect of running it once. By default the value of `quick`.
         quick: In-process, in milliseconds, nothing outside is touched; implies idempotent.
         needs_approval: A person approves each call.
         asks_person: The run waits for a person's next message before the tool runs.
@@ -141,7 +141,7 @@ def _prose(docstring: Docstring) -> str:
 
 
 def _annotations(name: str, function: ToolFunction) -> tuple[dict[str, object], str | None]:
-    """The annotation of each argument that the model gives, and the name of the context's parameter."""
+    """Returns the annotation of each argument that the model gives, and the name of the context's parameter."""
     hints = typing.get_type_hints(function, include_extras=True)
     visible: dict[str, object] = {}
     contexts: list[str] = []
@@ -173,7 +173,7 @@ def _descriptions(
 def _arguments_model(
     name: str, function: ToolFunction, annotations: Mapping[str, object], descriptions: Mapping[str, str]
 ) -> tuple[type[BaseModel], dict[str, str]]:
-    # Fields carry names of their own: an argument may be called `json` or `model_x`, which pydantic keeps for itself.
+    # Fields are renamed: an argument may be called `json` or `model_x`, names that pydantic reserves.
     parameters = inspect.signature(function).parameters
     fields = {argument: f"argument_{index}" for index, argument in enumerate(annotations)}
     definitions: dict[str, typing.Any] = {
@@ -206,7 +206,7 @@ def _schema(name: str, model: type[BaseModel]) -> dict[str, object]:
 
 
 def _plain(name: str, node: object, definitions: Mapping[str, object], within: tuple[str, ...]) -> object:
-    """Writes definitions out where they are used and drops generated titles.
+    """Inlines schema definitions and drops generated titles.
 
     Models read that better, and some APIs take no references.
     """

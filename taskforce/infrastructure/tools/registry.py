@@ -1,4 +1,4 @@
-"""The tools that a process knows: finds them, checks calls, runs them."""
+"""Registry of the tools that a process has: discovers them, validates arguments, runs calls."""
 
 import asyncio
 import importlib
@@ -27,7 +27,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class ToolRegistry:
-    """Fulfils `ToolRunner` with tools declared by `@tool`.
+    """Implements `ToolRunner` with tools declared by `@tool`.
 
     Args:
         tools: The tools.
@@ -47,10 +47,10 @@ class ToolRegistry:
 
     @classmethod
     def discover(cls, package: ModuleType = builtin, *, secrets: Iterable[str] = ()) -> Self:
-        """Finds every tool declared in a module of the package, in the order of their names.
+        """Discovers every tool declared in a module of the package, in the order of their names.
 
         Args:
-            package: Where the modules are; by default the built-in tools.
+            package: The package of the modules; by default the built-in tools.
             secrets: Values that must not appear in what a failing tool tells the model.
 
         Raises:
@@ -61,15 +61,15 @@ class ToolRegistry:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The tools, to build a larger registry from."""
+        """Returns the tools, to build a larger registry from."""
         return tuple(self._tools.values())
 
     def specs(self) -> Mapping[str, ToolSpec]:
-        """Every tool by its name."""
+        """Returns every tool's specification by its name."""
         return self._specs
 
     def problems(self, name: str, arguments: object) -> tuple[str, ...]:
-        """Checks arguments against the tool's JSON Schema.
+        """Validates arguments against the tool's JSON Schema.
 
         Args:
             name: The tool's name as the model wrote it.
@@ -82,7 +82,7 @@ class ToolRegistry:
         return (self._unknown(name),) if validator is None else complaints(validator, arguments)
 
     async def run(self, name: str, arguments: Mapping[str, object], context: ToolContext) -> object:
-        """Runs a tool, for at most its own time.
+        """Runs a tool, within its own time limit.
 
         Args:
             name: The tool's name.
@@ -107,12 +107,12 @@ class ToolRegistry:
         except ToolFailure as failure:
             raise ToolFailure(self._harmless(str(failure))) from None
         except Unavailable:
-            # Not the tool's failure but ours, for example the database's: retried, never told to the model.
+            # A failure of the product, for example of the database: retried by Temporal, and never shown to the model.
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool's author may raise anything, the run goes on
             text = self._harmless(f"{type(error).__name__}: {error}")
             log.warning("tool_raised", tool=name, run_id=context.run_id, error=text, place=_place(error))
-            # Without a cause: Temporal would carry that one's text, which nobody has looked at, into the history.
+            # `from None`: Temporal would write the cause's text, which was not redacted, into the history.
             raise ToolFailure(text) from None
 
     def _add(self, tool: Tool) -> None:

@@ -1,11 +1,11 @@
-"""Shows long texts to the model in parts."""
+"""Parts of long texts, for the model."""
 
 PART = 7_000
-"""Characters of one part: so many that an observation with one part in it is not cut again."""
+"""Characters of one part: so few that an observation with one part in it is not cut again."""
 
 
 def part(text: str, offset: int, more: bool, read_on: str) -> str:
-    """A part of a text, and how to read on.
+    """Returns a part of a text, with a note on how to read on.
 
     Args:
         text: The part.
@@ -17,5 +17,5 @@ def part(text: str, offset: int, more: bool, read_on: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, its end replaced by an ellipsis where it has more than `limit` characters."""
+    """Truncates a text of more than `limit` characters, with an ellipsis at its end."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

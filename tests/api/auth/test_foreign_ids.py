@@ -1,30 +1,10 @@
 """What belongs to another tenant is answered, byte by byte, as what does not exist."""
 
-import re
-from collections.abc import Mapping
-from uuid import uuid4
-
 import httpx
 
+from tests.api.approvals import ask
+from tests.api.auth.foreign_ids import BODIES, GRANT, filled, seen
 from tests.api.gateway import ClientFor, Gateway, execute
-from tests.api.test_approval_decisions import ask
-
-GRANT = {"role_id": "viewer", "resource_type": "agent", "resource_id": "some-agent"}
-VERSION = {"version_number": "9.0.0", "definition": {}}
-CATALOG = {"clone": {"name": "x"}, "versions": VERSION, "import": {"version": "9.0.0"}, "{alias}": {"version": "0.1.0"}}
-BODIES = {
-    "messages": {"text": "x"},
-    "grants": GRANT,
-    "comments": {"comment": "x"},
-    "reassign": {"people": ["x"]},
-    **CATALOG,
-} | dict.fromkeys(("cancel", "pause", "resume"))
-VARYING = {"date", "x-request-id"}
-
-
-def seen(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
-    headers = {name: value for name, value in answer.headers.items() if name not in VARYING}
-    return answer.status_code, headers, answer.content
 
 
 async def test_a_foreign_id_is_answered_like_a_missing_one(
@@ -57,11 +37,6 @@ async def test_a_foreign_id_is_answered_like_a_missing_one(
             assert seen(await stranger.request(method, malformed, json=body, params=query)) == seen(missing)
             met += 1
     assert met >= 16
-
-
-def filled(path: str, ids: Mapping[str, str]) -> str:
-    rest = {"step": "1", "call": "1", "path": "notes.txt", "alias": "stable", **ids}
-    return re.sub(r"{(\w+)}", lambda name: rest.get(name[1], str(uuid4())), path)
 
 
 async def test_lists_hold_only_the_tenants_own(client_for: ClientFor, operator: httpx.AsyncClient, tenant: str) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.api.auth.test_foreign_ids import BODIES, GRANT, filled, seen
+from tests.api.auth.foreign_ids import BODIES, GRANT, filled, seen
 from tests.api.gateway import ClientFor, Gateway, assert_problem
 
 ME = "/api/v1/me"

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from tests.api.auth.test_policy_effects import saved
 from tests.api.gateway import MODEL, ClientFor, assert_problem, execute
+from tests.api.policies import saved
 
 RUNS, USERS, KEYS, ROLES = "/api/v1/runs", "/api/v1/admin/users", "/api/v1/admin/api-keys", "/api/v1/admin/roles"
 READING = ("", "/steps", "/todo", "/files", "/files/a.txt", "/results/1/1", "/events")

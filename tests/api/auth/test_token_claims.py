@@ -11,9 +11,9 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.interfaces.identity import SYSTEM_ROLES
 from taskforce.infrastructure.auth.jwt_provider import create_test_jwt
 from taskforce.infrastructure.persistence.database import Database
+from tests.api.approval_effects import asked
+from tests.api.approvals import ask
 from tests.api.gateway import MODEL, SECRET, ClientFor, Gateway, assert_problem, execute
-from tests.api.test_approval_decisions import ask
-from tests.api.test_approval_effects import asked
 
 ME, MAY, DELEGATION = "/api/v1/me", "/api/v1/me/permissions", "/api/v1/me/delegation"
 REQUESTS = "/api/v1/admin/requests"

@@ -13,7 +13,7 @@ from taskforce.infrastructure.config.settings import REPOSITORY, Settings
 FILES = """
 import resource
 from api.web.limits import http_limits
-from taskforce.infrastructure.settings import Settings
+from taskforce.infrastructure.config.settings import Settings
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1_024))
 print(http_limits(Settings(TASKFORCE_HTTP_CONNECTIONS=500)).connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 print(http_limits(Settings(TASKFORCE_HTTP_CONNECTIONS=5_000)).connections)

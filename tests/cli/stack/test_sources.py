@@ -39,7 +39,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 def builds(more: str = "") -> str:
     """A stand-in for Go that makes a program, and counts how often."""
     return (
-        f'#!/bin/sh\n{more}\necho "$@" >> "$COUNT"; env > "$COUNT.env"\n'
+        f'#!/bin/sh\n{more}\necho "$@" >> "$GO_COUNT"; env > "$GO_COUNT.env"\n'
         f"printf '%s' '{PROGRAM}' > \"$GOBIN/temporal\"; chmod +x \"$GOBIN/temporal\"\n"
     )
 
@@ -48,7 +48,7 @@ def test_go_builds_the_pinned_version_without_what_only_a_debugger_needs(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs("go", builds())
-    monkeypatch.setenv("COUNT", str(tmp_path / "count"))
+    monkeypatch.setenv("GO_COUNT", str(tmp_path / "count"))
     for name, value in {"GOBIN": "/usr/local/bin", "GOFLAGS": "-mod=vendor -modcacherw", "GOOS": "plan9"}.items():
         monkeypatch.setenv(name, value)
     found = first_of([GoBuild("example.com/temporal@v1", tmp_path / "a b")], silent)
@@ -63,7 +63,7 @@ def test_two_who_need_it_at_once_build_it_once(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs("go", builds(f"until [ -e {tmp_path}/go ]; do sleep 0.01; done"))
-    monkeypatch.setenv("COUNT", str(tmp_path / "count"))
+    monkeypatch.setenv("GO_COUNT", str(tmp_path / "count"))
     heard: list[str] = []
     found: list[Path] = []
 

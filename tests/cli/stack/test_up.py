@@ -106,6 +106,8 @@ def test_it_comes_up_shows_where_everything_is_and_leaves_nothing_behind(up: Up)
     assert state.ready
     assert sorted(state.processes) == ["gateway", "postgres", "temporal", "worker"]
     assert httpx.get(str(state.temporal_ui_url)).is_success
+    # A worker that gets the signal before it can hear it does not drain.
+    assert wait_until(lambda: "waiting" in up.home.log("worker").read_text(), SECONDS)
 
     assert up.end(signal.SIGINT) == 0
     assert not any(process.alive() for process in state.processes.values())

@@ -298,9 +298,7 @@ class Approval:
             raise Conflict("request_closed", f"The request is {status.value}; it takes no more decisions.")
 
     def _standing(self) -> tuple[Decision, ...]:
-        """The decisions that count: rejections, and approvals of the current content by people who have not
-        rejected.
-        """
+        """Returns the decisions that count: rejections, and approvals of the current content without a rejection."""
         against = {person for d in self.decisions if d.verdict is Verdict.REJECT for person in d.people}
         # Who rejected one version and later approves another still objects: the rejection wins.
         return tuple(

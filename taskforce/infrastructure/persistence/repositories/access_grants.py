@@ -1,4 +1,4 @@
-"""Who gave whom an account or a role, in PostgreSQL."""
+"""Repository of who created which account and granted which role, in PostgreSQL."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -15,7 +15,7 @@ _GRANTS = table(AccessGrantRow)
 _ADD = Query(sa.insert(_GRANTS))
 _WHAT = (_GRANTS.c.user_id, _GRANTS.c.given_by, _GRANTS.c.role_id, _GRANTS.c.key_id)
 _WHOSE = _GRANTS.c.user_id == sa.any_(sa.bindparam("whose", type_=TEXTS))
-# Grouped, not cut: whoever gives and takes a role over and over would push the oldest fact out of a limit.
+# Grouped instead of limited: granting and revoking a role over and over could push the oldest fact out of a limit.
 _OF = Query(sa.select(*_WHAT, sa.func.max(_GRANTS.c.at).label("at")).where(where(_GRANTS), _WHOSE).group_by(*_WHAT))
 
 
@@ -23,7 +23,7 @@ class AccessGrantRows(Repository):
     """See `AccessGrants`."""
 
     async def add(self, grants: Iterable[AccessGrant]) -> None:
-        """Keeps what was given."""
+        """Stores a grant."""
         for one in grants:
             values = {
                 "tenant_id": self._tenant_id,
@@ -37,7 +37,7 @@ class AccessGrantRows(Repository):
             await self._connection.change(_ADD, values)
 
     async def of(self, user_ids: Collection[str]) -> Sequence[AccessGrant]:
-        """What these people were given, each thing once, at its latest time."""
+        """Returns what these people were granted, each once, with its latest time."""
         whose = [one for one in sorted(user_ids) if storable(one) == one]
         rows = await self._connection.all(_OF, {**self._of(), "whose": whose})
         return [AccessGrant(row.user_id, row.given_by, row.at, row.role_id, row.key_id) for row in rows]

@@ -1,4 +1,4 @@
-"""Lists of agents, as statements: plain ones, and those that answer a question."""
+"""Statements for lists of agents: plain ones, and full-text search."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ _RANK = "rank"
 
 
 def places_of(about: Description) -> str:
-    """The words by which an agent is found, as a `tsvector`; none holds a quote, so that nothing needs one more."""
+    """Builds the `tsvector` of an agent; its words hold no quote, so that none has to be escaped."""
     return " ".join(f"'{word}':1{weight}" for word, weight in index_of(about))
 
 
 def listing(tenant_id: str, which: AgentFilter, page: Page) -> sa.Select[tuple[object, ...]]:
-    """A page of agents, newest first."""
+    """Builds the statement of a page of agents, newest first."""
     query = sa.select(*_SHOWN).where(*_conditions(tenant_id, which))
     if page.before is not None:
         at, agent_id = page.before
@@ -39,7 +39,7 @@ def listing(tenant_id: str, which: AgentFilter, page: Page) -> sa.Select[tuple[o
 def searching(
     tenant_id: str, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None
 ) -> sa.Select[tuple[object, ...]] | None:
-    """Agents that answer a question, the best first; None when it asks for nothing."""
+    """Builds the statement of agents that match a query, the best first; None for a query without words."""
     asked = asked_words(question)
     if not asked:
         return None
@@ -75,13 +75,13 @@ def _query(text: str) -> sa.ColumnElement[object]:
 
 
 def _beginnings(word: str, weight: str = "") -> str:
-    """Any word that begins so, or as its singular does."""
+    """Builds the `tsquery` term of words that begin with a word, or with its singular."""
     either = dict.fromkeys((word, stem(word)))
     return "(" + " | ".join(f"'{one}':*{weight}" for one in either) + ")"
 
 
 def _ranked(asked: Sequence[str]) -> sa.ColumnElement[float]:
-    """As `taskforce.core.domain.catalog.search.rank`: of each word the weight of where it stands best, together."""
+    """Ranks as `taskforce.core.domain.catalog.search.rank` does: sums each word's weight at its best place."""
     best, next_best, least = WEIGHTS
     total: sa.ColumnElement[float] = sa.literal(0.0, sa.Double)
     for word in asked:

@@ -1,4 +1,4 @@
-"""The catalog's agents in PostgreSQL."""
+"""Repository of the catalog's agents in PostgreSQL."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 _AGENTS, _VERSIONS = table(AgentRow), table(AgentVersionRow)
 _TRANSITIONS = Codec(tuple[Transition, ...])
-# What words find it by is written and searched, never read.
+# The search column is written and searched, never read back.
 _COLUMNS = [column for column in _AGENTS.c if column.name != "search"]
 _NAMES = ("agent_id", "slug")
 _GET = {name: Query(sa.select(*_COLUMNS).where(where(_AGENTS, name))) for name in _NAMES}
@@ -35,7 +35,7 @@ _NUMBERED = Query(sa.select(_VERSIONS).where(where(_VERSIONS, "agent_id", "numbe
 _REMOVE_VERSIONS = Query(sa.delete(_VERSIONS).where(where(_VERSIONS, "agent_id")))
 _REMOVE = Query(sa.delete(_AGENTS).where(where(_AGENTS, "agent_id")))
 _COUNT = Query(sa.select(sa.func.count()).select_from(_AGENTS).where(where(_AGENTS)))
-# Of two who make an agent at once the second waits, and then counts the first's, and finds its slug.
+# Of two concurrent creations the second waits, and then counts the first's agent and finds its slug.
 _ALONE = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('agents:' || :tenant, 0))"))
 _FIXED = ("tenant_id", "agent_id", "created_at")
 _CHANGING = tuple(column.name for column in _AGENTS.c if column.name not in _FIXED)
@@ -58,23 +58,23 @@ class AgentRows(Repository):
     """See `Catalog`."""
 
     async def alone(self) -> int:
-        """Waits for others who make or rename agents, and says how many there are."""
+        """Locks the catalog against other creations and renames, and returns the number of agents."""
         await self._connection.value(_ALONE, {"tenant": self._tenant_id})
         return int(await self._connection.value(_COUNT, self._of()))
 
     async def id_of(self, name: str) -> str | None:
-        """The id of an agent; None when there is none."""
+        """Returns the id of an agent; None when there is none."""
         place = self._place(name)
         query = _IS_THERE if "of_agent_id" in place else _ID
         found: str | None = await self._connection.value(query, place)
         return found
 
     async def get(self, name: str) -> Agent | None:
-        """The agent with its versions."""
+        """Returns the agent with its versions."""
         return await self._agent(_GET, name)
 
     async def locked(self, name: str) -> Agent | None:
-        """The agent, which nobody else changes before this transaction ends."""
+        """Returns the agent, locked until this transaction ends."""
         return await self._agent(_LOCK, name)
 
     async def add(self, agent: Agent) -> None:
@@ -83,7 +83,7 @@ class AgentRows(Repository):
         await self._keep(agent, ())
 
     async def save(self, agent: Agent, was: Agent) -> None:
-        """Keeps what is different."""
+        """Stores what has changed."""
         await self._connection.change(_SAVE, {**self._of(agent_id=agent.agent_id), **self._values(agent)})
         await self._keep(agent, was.versions)
 
@@ -93,26 +93,26 @@ class AgentRows(Repository):
         await self._connection.change(_REMOVE, self._of(agent_id=agent_id))
 
     async def page(self, which: AgentFilter, page: Page) -> Sequence[Listed]:
-        """A page of agents, newest first."""
+        """Returns a page of agents, newest first."""
         return [_listed(row, 0) for row in await self._connection.all(listing(self._tenant_id, which, page))]
 
     async def search(
         self, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None
     ) -> Sequence[Listed]:
-        """Agents that answer a question, the best first."""
+        """Returns agents that match a query, the best first."""
         query = searching(self._tenant_id, which, question, most, after)
         if query is None:
             return []
         return [_listed(row, row.rank) for row in await self._connection.all(query)]
 
     async def tags(self, name: str) -> Collection[str]:
-        """The tags of an agent; none when there is no such agent."""
+        """Returns the tags of an agent; none when there is no such agent."""
         place = self._place(name)
         found: list[str] | None = await self._connection.value(_TAGS[_named_by(place)], place)
         return found or ()
 
     async def led(self, name: str, number: str | None, alias: str | None) -> Led | None:
-        """Where a name leads."""
+        """Resolves a version or an alias."""
         place = self._place(name)
         row = await self._connection.first(_GET[_named_by(place)], place)
         if row is None:
@@ -126,7 +126,7 @@ class AgentRows(Repository):
         return Led(row.agent_id, _about(row), None if found is None else _version(found))
 
     async def held(self, agent_id: str, version_id: str) -> AgentVersion | None:
-        """A version whose status nobody changes before this transaction ends."""
+        """Returns a version whose status is locked until this transaction ends."""
         row = await self._connection.first(_HOLD, self._of(agent_id=agent_id, version_id=version_id))
         return None if row is None else _version(row)
 
@@ -136,7 +136,7 @@ class AgentRows(Repository):
         if row is None:
             return None
         rows = await self._connection.all(_VERSIONS_OF, self._of(agent_id=row.agent_id))
-        # An agent has a version: one without was removed between the two looks.
+        # Every agent has a version: one without was removed between the two queries.
         return _agent(row, tuple(map(_version, rows))) if rows else None
 
     async def _keep(self, agent: Agent, known: Sequence[AgentVersion]) -> None:
@@ -146,7 +146,7 @@ class AgentRows(Repository):
                 await self._connection.change(_KEEP, self._version_values(agent, version, place))
 
     def _place(self, name: str) -> dict[str, object]:
-        # A slug is never an id, so that each name has one meaning.
+        # A slug never has the form of an id, so each name is unambiguous.
         return self._of(agent_id=name.lower()) if is_id(name) else self._of(slug=storable(name))
 
     def _values(self, agent: Agent) -> dict[str, object]:
@@ -251,7 +251,7 @@ def _listed(row: Row, rank: float) -> Listed:
 
 
 def _numbers(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """What `jsonb` keeps of a large float is all of its digits: it comes back as a whole number that none sent."""
+    """Restores floats: `jsonb` expands a large float to all its digits, which would come back as an integer."""
     if isinstance(value, dict):
         return {name: _numbers(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""API keys in PostgreSQL."""
+"""Repository of API keys in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,12 +26,12 @@ class ApiKeyRows(Repository):
         await self._connection.change(_ADD, _values(key))
 
     async def get(self, key_id: str) -> ApiKey | None:
-        """One key."""
+        """Returns one key."""
         row = await self._connection.first(_GET, self._of(key_id=key_id))
         return None if row is None else key_of(row)
 
     async def page(self, before: tuple[datetime, str] | None, most: int) -> Sequence[ApiKey]:
-        """A page of keys, newest first."""
+        """Returns a page of keys, newest first."""
         query = sa.select(KEYS).where(KEYS.c.tenant_id == self._tenant_id)
         if before is not None:
             place = (sa.literal(before[0], KEYS.c.created_at.type), sa.literal(before[1], KEYS.c.key_id.type))
@@ -40,11 +40,11 @@ class ApiKeyRows(Repository):
         return [key_of(row) for row in await self._connection.all(newest)]
 
     async def revoke(self, key_id: str, now: datetime) -> bool:
-        """Revokes a key; False when it was revoked before, or is not there."""
+        """Revokes a key; False when it was revoked before, or does not exist."""
         return await self._connection.change(_REVOKE, {**self._of(key_id=key_id), "revoked_at": now}) > 0
 
     async def used(self, key_id: str, now: datetime) -> None:
-        """Notes that a key was used."""
+        """Stores the time of a key's use."""
         await self._connection.change(_USED, {**self._of(key_id=key_id), "last_used_at": now})
 
 
@@ -68,7 +68,7 @@ def _values(key: ApiKey) -> dict[str, object]:
 
 
 def key_of(row: Row) -> ApiKey:
-    """The key of a row."""
+    """Builds the key of a row."""
     return ApiKey(
         key_id=row.key_id,
         tenant_id=row.tenant_id,

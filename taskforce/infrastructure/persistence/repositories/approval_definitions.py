@@ -1,4 +1,4 @@
-"""Approval definitions of a tenant's own in PostgreSQL."""
+"""Repository of a tenant's approval definitions in PostgreSQL."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ _GET = sa.select(_DEFINITIONS).where(where(_DEFINITIONS, "definition_id"))
 _READ, _LOCK, _EVERY = Query(_GET), Query(_GET.with_for_update()), Query(_ALL)
 _MOST = sa.bindparam("most", type_=sa.Integer())
 _PAGE = Query(_ALL.where(sa.bindparam("after", type_=_BY_ID.type) < _BY_ID).limit(_MOST))
-# Two who add at once: the second waits, and then counts the first's.
+# Of two concurrent additions the second waits, and then counts the first's row.
 _ALONE = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('approval definitions:' || :tenant, 0))"))
 _COUNT = Query(sa.select(sa.func.count()).select_from(_DEFINITIONS).where(where(_DEFINITIONS)))
 _ADD = Query(insert(_DEFINITIONS).on_conflict_do_nothing())
@@ -34,31 +34,31 @@ class DefinitionRows(Repository):
     """See `Definitions`."""
 
     async def get(self, definition_id: str) -> Definition | None:
-        """One definition."""
+        """Returns one definition."""
         return await self._one(_READ, definition_id)
 
     async def locked(self, definition_id: str) -> Definition | None:
-        """The definition, which nobody else changes before this transaction ends."""
+        """Returns the definition, locked until this transaction ends."""
         return await self._one(_LOCK, definition_id)
 
     async def _one(self, query: Query, definition_id: str) -> Definition | None:
-        # What a path names may be any text; one that is no id names nothing.
+        # A path may name any text; one that cannot be an id names no row.
         if not is_definition_id(definition_id):
             return None
         row = await self._connection.first(query, self._of(definition_id=definition_id))
         return None if row is None else _definition(row)
 
     async def all(self) -> Sequence[Definition]:
-        """Every definition, by id."""
+        """Returns every definition, by id."""
         return [_definition(row) for row in await self._connection.all(_EVERY, self._of())]
 
     async def page(self, after: str | None, most: int) -> Sequence[Definition]:
-        """A page of definitions by id."""
+        """Returns a page of definitions by id."""
         rows = await self._connection.all(_PAGE, {**self._of(), "after": after or "", "most": most})
         return [_definition(row) for row in rows]
 
     async def count(self) -> int:
-        """How many there are; nobody adds one before this transaction ends."""
+        """Returns the number of definitions, and blocks additions until this transaction ends."""
         await self._connection.value(_ALONE, {"tenant": self._tenant_id})
         return int(await self._connection.value(_COUNT, self._of()))
 
@@ -86,6 +86,6 @@ class DefinitionRows(Repository):
 
 
 def _definition(row: Row) -> Definition:
-    # It was checked when it was saved; whether signals still count, the deployment says when it is used.
+    # Checked when it was saved; whether the signal channel is on is the deployment's decision at each use.
     found = parse(row.document, lambda _: (), signals=True)
     return replace(found, version=row.version, created_at=row.created_at, updated_at=row.updated_at)

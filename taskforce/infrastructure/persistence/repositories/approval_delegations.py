@@ -1,4 +1,4 @@
-"""Who decides in whose place, in PostgreSQL."""
+"""Repository of approval delegations in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,17 +29,17 @@ class DelegationRows(Repository):
     """See `Delegations`."""
 
     async def of(self, user_id: str) -> Delegation | None:
-        """Who decides in somebody's place, now or later."""
+        """Returns a user's delegation, in force now or later."""
         row = await self._connection.first(_OF, self._of(user_id=user_id))
         return None if row is None else Delegation(row.user_id, row.delegate_id, row.since, row.until)
 
     async def to(self, delegate_id: str, now: datetime) -> Sequence[str]:
-        """Those in whose place somebody decides now."""
+        """Returns the users for whom somebody decides now."""
         rows = await self._connection.all(_TO, {**self._of(delegate_id=delegate_id), "now": now})
         return [row.user_id for row in rows]
 
     async def save(self, delegation: Delegation) -> None:
-        """Names a delegate, in the place of an earlier one."""
+        """Stores a delegation in place of an earlier one."""
         values = {
             "tenant_id": self._tenant_id,
             "user_id": delegation.user_id,

@@ -1,4 +1,4 @@
-"""What came of requests and is kept for a while, in PostgreSQL."""
+"""Repository of results of approved requests, which are kept for a time, in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,7 +35,7 @@ class RequestResultRows(Repository):
     """See `RequestResults`."""
 
     async def begin(self, result: RequestResult) -> bool:
-        """Adds a result without a piece; False when there is one of that request already."""
+        """Adds a result without a piece; False when the request has one already."""
         values = {
             "tenant_id": self._tenant_id,
             "request_id": result.request_id,
@@ -51,11 +51,11 @@ class RequestResultRows(Repository):
         return await self._connection.change(_BEGIN, values) > 0
 
     async def get(self, request_id: str) -> RequestResult | None:
-        """What is kept of a request's result."""
+        """Returns the state of a request's result."""
         return await self._one(_READ, request_id)
 
     async def locked(self, request_id: str) -> RequestResult | None:
-        """As `get`; nobody else adds to it before this transaction ends."""
+        """Returns the state as `get` does, locked until this transaction ends."""
         return await self._one(_LOCK, request_id)
 
     async def _one(self, query: Query, request_id: str) -> RequestResult | None:
@@ -63,7 +63,7 @@ class RequestResultRows(Repository):
         return None if row is None else _result(row)
 
     async def add(self, result: RequestResult, content: bytes, state: Json) -> None:
-        """Adds the next piece to a result that was read `locked`, and keeps how far it has come."""
+        """Adds the next piece to a result that was read `locked`, and stores the progress."""
         number = result.pieces + 1
         piece = {"tenant_id": self._tenant_id, "request_id": result.request_id, "number": number, "content": content}
         await self._connection.change(_ADD, piece)
@@ -71,17 +71,17 @@ class RequestResultRows(Repository):
         await self._connection.change(_ADDED, {**self._of(request_id=result.request_id), **so_far})
 
     async def finish(self, request_id: str, now: datetime, kept_until: datetime) -> None:
-        """Notes that a result is whole, and how long it is kept."""
+        """Marks a result as complete, and stores how long it is kept."""
         values = {"finished_at": now, "kept_until": kept_until}
         await self._connection.change(_FINISH, {**self._of(request_id=request_id), **values})
 
     async def piece(self, request_id: str, number: int) -> bytes | None:
-        """One piece, from 1 on."""
+        """Returns one piece, numbered from 1."""
         found: bytes | None = await self._connection.value(_PIECE, self._of(request_id=request_id, number=number))
         return found
 
     async def erase(self, now: datetime, most: int) -> tuple[int, Sequence[str]]:
-        """Erases results that are kept no longer, some pieces at a time."""
+        """Erases expired results, a bounded number of pieces at a time."""
         pieces = await self._connection.change(_ERASE_PIECES, {**self._of(), "now": now, "most": most})
         gone = await self._connection.all(_ERASE, {**self._of(), "now": now})
         return pieces, [row.request_id for row in gone]

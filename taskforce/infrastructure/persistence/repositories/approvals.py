@@ -1,4 +1,4 @@
-"""Requests for approval in PostgreSQL."""
+"""Repository of approval requests in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -51,7 +51,7 @@ class RequestRows(Repository):
     """See `Requests`."""
 
     async def add(self, request: Request) -> bool:
-        """Adds a request; False when it is there already. That of a run has its workflow from the beginning."""
+        """Adds a request; False when it exists already. A run's request counts as started from the beginning."""
         approval = request.approval
         values = {
             "tenant_id": self._tenant_id,
@@ -80,11 +80,11 @@ class RequestRows(Repository):
         return await self._connection.change(_ADD, values) > 0
 
     async def get(self, request_id: str) -> Request | None:
-        """One request with its decisions."""
+        """Returns one request with its decisions."""
         return await self._one(_READ, request_id)
 
     async def locked(self, request_id: str) -> Request | None:
-        """One request, which nobody else changes before this transaction ends."""
+        """Returns one request, locked until this transaction ends."""
         return await self._one(_LOCK, request_id)
 
     async def _one(self, query: Query, request_id: str) -> Request | None:
@@ -92,7 +92,7 @@ class RequestRows(Repository):
         return None if row is None else _request(row, await self._decisions([request_id]))
 
     async def page(self, which: RequestFilter, page: Page, known_to: Approver | None = None) -> Sequence[Request]:
-        """A page of requests, newest first: all, or those that somebody asked for or may decide."""
+        """Returns a page of requests, newest first: all, or those that a user requested or may decide."""
         query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id)
         for name in ("status", "request_type", "requester_id", "run_id"):
             wanted = getattr(which, name)
@@ -103,7 +103,7 @@ class RequestRows(Repository):
         return await self._newest(query, page)
 
     async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
-        """Open requests, newest first: all, or an approver's own and those that still lack that approver's word."""
+        """Returns open requests, newest first: all, or an approver's own and undecided ones."""
         query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id, _PENDING)
         return await self._newest(query if approver is None else query.where(_concerns(approver)), page)
 
@@ -120,7 +120,7 @@ class RequestRows(Repository):
         return [_request(row, decisions) for row in rows]
 
     async def decided(self, request_id: str, decision: Decision) -> bool:
-        """Records a decision; False when the person's word on this content is there already."""
+        """Stores a decision; False when the person's decision on this content exists already."""
         values = {
             "tenant_id": self._tenant_id,
             "request_id": request_id,
@@ -138,33 +138,33 @@ class RequestRows(Repository):
         return await self._connection.change(_DECIDED, values) > 0
 
     async def save(self, request: Request) -> None:
-        """Keeps who may decide now, what is asked for now, and how many timed actions have happened."""
+        """Stores who may decide now, the requested content, and the number of timed actions that have happened."""
         keyed = self._of(request_id=request.approval.request_id)
         await self._connection.change(_SAVE, {**keyed, **_stands(request)})
 
     async def start(self, request_id: str, now: datetime) -> bool:
-        """Notes that a workflow waits for the decision; False when one did before."""
+        """Marks a request as having a workflow; False when it had one before."""
         return await self._connection.change(_START, {**self._of(request_id=request_id), "started_at": now}) > 0
 
     async def close(self, request_id: str, status: ApprovalStatus, reason: str, now: datetime) -> bool:
-        """Ends an open request; False when it has ended already."""
+        """Closes an open request; False when it is closed already."""
         values = {"status": status.value, "reason": storable(reason), "closed_at": now}
         return await self._connection.change(_CLOSE, {**self._of(request_id=request_id), **values}) > 0
 
     async def propose(self, request_id: str, content_hash: str, payload: Json, author_id: str, now: datetime) -> None:
-        """Keeps what somebody would rather approve; it counts once it is approved."""
+        """Stores the arguments that an approver proposes; they count once they are approved."""
         keyed = {"tenant_id": self._tenant_id, "request_id": request_id, "content_hash": content_hash}
         said = {"author_id": author_id, "payload": storable_json(payload), "at": now}
         await self._connection.change(_PROPOSE, {**keyed, **said})
 
     async def proposal(self, request_id: str, content_hash: str) -> Json | None:
-        """What somebody would rather approve."""
+        """Returns the arguments that an approver proposed."""
         keyed = self._of(request_id=request_id, content_hash=content_hash)
         found: Json | None = await self._connection.value(_PROPOSAL, keyed)
         return found
 
     async def happened(self, request_id: str, happening: HistoryEntry) -> bool:
-        """Adds to the history; False when it is there already."""
+        """Adds an event to the history; False when it is there already."""
         values = {
             "tenant_id": self._tenant_id,
             "request_id": request_id,
@@ -178,17 +178,17 @@ class RequestRows(Repository):
         return await self._connection.change(_HAPPENED, values) > 0
 
     async def happening(self, request_id: str, name: str) -> HistoryEntry | None:
-        """What happened under a name; None when it has not."""
+        """Returns the history's event of a name; None when it has not happened."""
         row = await self._connection.first(_ONE_HAPPENING, self._of(request_id=request_id, happening=name))
         return None if row is None else _happening(row)
 
     async def history(self, request_id: str) -> Sequence[HistoryEntry]:
-        """What has happened, oldest first; of very much the latest 2,000."""
+        """Returns the history, oldest event first; of a very long one the latest 2,000."""
         rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
         return [_happening(row) for row in reversed(rows)]
 
     async def granted_for_run(self, run_id: str) -> frozenset[str]:
-        """The tools that were approved for the rest of a run."""
+        """Returns the tools that were approved for the rest of a run."""
         rows = await self._connection.all(_GRANTED, self._of(run_id=run_id))
         return frozenset(row.resource_id for row in rows)
 
@@ -207,7 +207,7 @@ def _decides(approver: Approver) -> sa.ColumnElement[bool]:
 
 
 def _concerns(approver: Approver) -> sa.ColumnElement[bool]:
-    """Their own requests, and those that they may decide, also in somebody's place, and have not decided yet."""
+    """Selects a user's own requests, and those that they may decide, also as a delegate, and have not decided yet."""
     decided = sa.exists().where(
         _DECISIONS.c.tenant_id == _REQUESTS.c.tenant_id,
         _DECISIONS.c.request_id == _REQUESTS.c.request_id,

@@ -1,4 +1,4 @@
-"""The audit log in PostgreSQL; nothing else inserts into it."""
+"""Repository of the audit log in PostgreSQL; nothing else inserts into its table."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ from taskforce.infrastructure.persistence.connection import Connection, Query, R
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 MAX_DETAILS_BYTES = 65_536
-"""The most that an event's details may have, as canonical JSON in UTF-8; far below what the chain takes."""
+"""Largest details of an event, in bytes of canonical JSON in UTF-8; far below what the chain takes."""
 MAX_DETAILS_DEPTH = 50
 MAX_TEXT = 4_000
-"""Characters of an event's other texts."""
+"""Longest of an event's other texts, in characters."""
 _SMALL_MEMBERS = 20
 _SMALL_TEXT = 200
 _SMALL_NUMBER = 2**53
@@ -58,21 +58,21 @@ _PLACES = Query(
 )
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
-# Two sealers at once: the second waits, and then finds what the first has placed. A plan that was kept from when the
-# chain was short would look through all of it for each event, so plans are made anew until places are kept.
+# Of two concurrent sealers the second waits, then finds what the first has placed. A plan cached while the chain was
+# short would scan all of it for each event, so custom plans are forced until the places are stored.
 _LOCK = Query(
     sa.text(
         "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
         "pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"
     )
 )
-# Foreign keys are checked by plans too, one for each row; those may be kept.
+# Foreign keys are checked by cached plans too, one for each row; those may stay cached.
 _KEEP_PLANS = Query(sa.text("SELECT set_config('plan_cache_mode', 'auto', true)"))
 _DROP = Query(sa.text("SELECT drop_sealed_audit_events(:older_than, :most)"))
 
 
 def _placing() -> Query:
-    """A batch of places as one statement: each column is one parameter, a list."""
+    """Builds one statement that places a batch of events: each column is one parameter, a list."""
     columns = [_CHAIN.c[name] for name in ("seq", "audit_id", "hash")]
     lists = [sa.bindparam(f"{column.name}s", type_=ARRAY(column.type)) for column in columns]
     named = (sa.column(column.name, column.type) for column in columns)
@@ -89,9 +89,9 @@ class AuditRows(Repository):
     """See `Audit`.
 
     Args:
-        connection: The way to the database.
+        connection: The connection, in a transaction.
         tenant_id: The tenant.
-        contents: What is kept of contents.
+        contents: The content rules.
     """
 
     def __init__(self, connection: Connection, tenant_id: str, contents: ContentRules) -> None:
@@ -99,7 +99,7 @@ class AuditRows(Repository):
         self._contents = contents
 
     async def append(self, event: AuditEvent) -> None:
-        """Appends one event, committed with what it tells of."""
+        """Appends one event, committed together with the change that it records."""
         texts = {
             "actor_id": event.actor_id,
             "on_behalf_of": event.on_behalf_of,
@@ -119,7 +119,7 @@ class AuditRows(Repository):
         await self._connection.later(_APPEND, {**values, **ids, "details": details, "at": event.at})
 
     async def page(self, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
-        """A page of events, newest first."""
+        """Returns a page of events, newest first."""
         query = sa.select(_EVENTS).where(_EVENTS.c.tenant_id == self._tenant_id)
         for name in ("actor_id", "action", "resource_type", "resource_id", "outcome"):
             wanted = getattr(which, name)
@@ -135,32 +135,32 @@ class AuditRows(Repository):
         return [_record(row) for row in await self._connection.all(newest)]
 
     async def sealing(self) -> tuple[Anchor, datetime | None]:
-        """Waits for other sealers; returns the end of the chain, and the time of its last event."""
+        """Locks the chain against other sealers; returns its end, and the time of its last event."""
         await self._connection.value(_LOCK, {"tenant": self._tenant_id})
         return await self.end()
 
     async def end(self) -> tuple[Anchor, datetime | None]:
-        """The end of the chain, and the time of its last event; None when the chain holds none."""
+        """Returns the end of the chain and the time of its last event; None when the chain holds none."""
         row = await self._connection.first(_LAST, self._of())
         return (await self.start(), None) if row is None else (self._anchor(row), row.at)
 
     async def start(self) -> Anchor:
-        """Where the chain begins: at its genesis, or after what was dropped."""
+        """Returns the start of the chain: its genesis, or the position after what was dropped."""
         row = await self._connection.first(_DROPPED, self._of())
         return Anchor.genesis(self._tenant_id) if row is None else self._anchor(row)
 
     async def anchor(self, seq: int) -> Anchor | None:
-        """The place after an event that is kept; None when there is no such event."""
+        """Returns the position after an event that is kept; None when there is no such event."""
         row = await self._connection.first(_AT, self._of(seq=seq))
         return None if row is None else self._anchor(row)
 
     async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
-        """Events that have no place yet, the oldest first; of those since a time, or of all."""
+        """Returns events without a place in the chain, the oldest first; since a time, or all."""
         values = {**self._of(), "since": since or datetime.min.replace(tzinfo=UTC), "most": most}
         return [_record(row) for row in await self._connection.all(_UNSEALED, values)]
 
     async def place(self, sealed: Sequence[Sealed]) -> None:
-        """Keeps the places of events, in one statement."""
+        """Stores the places of events, in one statement."""
         await self._connection.value(_KEEP_PLANS)
         columns = {
             "seqs": [one.seq for one in sealed],
@@ -170,19 +170,19 @@ class AuditRows(Repository):
         await self._connection.change(_PLACE, {**self._of(), **columns})
 
     async def sealed(self, after: int, until: int, most: int) -> Sequence[Sealed]:
-        """Events in their places, after a number and up to another one."""
+        """Returns events by their places, after one number and up to another."""
         rows = await self._connection.all(_SEALED, {**self._of(), "after": after, "until": until, "most": most})
         return [Sealed(row.seq, row.hash, _record(row).event()) for row in rows]
 
     async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
-        """The numbers of the first and the last event of a time; None when there is none."""
+        """Returns the numbers of the first and the last event of a period; None when there is none."""
         ever = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
         values = {**self._of(), "since": since or ever[0], "until": until or ever[1]}
         row = await self._connection.one(_PLACES, values)
         return None if row.first is None else (row.first, row.last)
 
     async def drop(self, older_than: datetime, most: int) -> int:
-        """Drops the beginning of the chain, as far as its events are older, and keeps its anchor; says how many."""
+        """Drops the beginning of the chain as far as its events are older, keeps its anchor, and returns the number."""
         return int(await self._connection.value(_DROP, {"older_than": older_than, "most": most}))
 
     def _anchor(self, row: Row) -> Anchor:
@@ -217,7 +217,7 @@ def _short(text: str) -> str:
 
 
 def _capped(details: Mapping[str, object]) -> Mapping[str, object]:
-    """The details, or what is said in place of those that the chain could not take: it must never stop at an event."""
+    """Returns the details, or a note in place of details that the chain could not take, so that it never stops."""
     try:
         stored: dict[str, object] = storable_json(details)
         content = json.dumps(stored, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,4 +1,4 @@
-"""First answers to idempotency keys, in PostgreSQL."""
+"""Repository of the first answers to idempotency keys, in PostgreSQL."""
 
 from datetime import datetime
 
@@ -21,7 +21,7 @@ class AnswerRows(Repository):
     async def claim(
         self, user_id: str, route: str, key: str, answer: StoredAnswer, now: datetime
     ) -> StoredAnswer | None:
-        """Stores the answer unless the key has one; a rival transaction is waited for by the unique index."""
+        """Stores the answer unless the key has one; the unique index makes a concurrent transaction wait."""
         keyed = {"user_id": user_id, "route": route, "idempotency_key": key}
         values = {"body_hash": answer.body_hash, "status": answer.status, "body": dict(answer.body), "at": now}
         if await self._connection.change(_CLAIM, {"tenant_id": self._tenant_id, **keyed, **values}):
@@ -29,7 +29,7 @@ class AnswerRows(Repository):
         return await self.first(user_id, route, key)
 
     async def first(self, user_id: str, route: str, key: str) -> StoredAnswer | None:
-        """The first answer to a key."""
+        """Returns the first answer to a key."""
         keyed = {"user_id": user_id, "route": route, "idempotency_key": key}
         row = await self._connection.first(_FIRST, self._of(**keyed))
         return None if row is None else StoredAnswer(row.body_hash, row.status, row.body)

@@ -1,4 +1,4 @@
-"""Policy documents and token buckets in PostgreSQL."""
+"""Repository of policy documents in PostgreSQL."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ def _latest(*columns: sa.ColumnElement[object] | sa.Table) -> Query:
 
 _CURRENT, _MARK = _latest(_DOCUMENTS), _latest(_DOCUMENTS.c.version, _DOCUMENTS.c.at)
 _ADD = Query(sa.insert(_DOCUMENTS))
-# Two who save at once: the second waits, and then finds the first's version.
+# Of two concurrent saves the second waits, and then finds the first's version.
 _LOCK = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('policy:' || :tenant, 0))"))
 
 
@@ -28,17 +28,17 @@ class PolicyRows(Repository):
     """See `PolicyDocuments`."""
 
     async def current(self) -> PolicyVersion | None:
-        """The latest version; None when there was never one."""
+        """Returns the latest version; None before the first."""
         row = await self._connection.first(_CURRENT, self._of())
         return None if row is None else PolicyVersion(row.version, row.document, row.saved_by, row.at)
 
     async def latest(self) -> tuple[int, datetime] | None:
-        """Number and time of the latest version, without its document."""
+        """Returns number and time of the latest version, without its document."""
         row = await self._connection.first(_MARK, self._of())
         return None if row is None else (row.version, row.at)
 
     async def locked(self) -> PolicyVersion | None:
-        """As `current`, and nobody else adds a version before this transaction ends."""
+        """Returns the latest version, and blocks additions until this transaction ends."""
         await self._connection.value(_LOCK, {"tenant": self._tenant_id})
         return await self.current()
 

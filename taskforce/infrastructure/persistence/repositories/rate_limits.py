@@ -1,4 +1,4 @@
-"""Token buckets in PostgreSQL: one statement decides, so a limit holds across all gateways."""
+"""Repository of token buckets in PostgreSQL: one statement decides, so a limit holds across all gateways."""
 
 from datetime import datetime
 
@@ -25,6 +25,7 @@ def _take() -> sa.ClauseElement:
     full = {"tokens": burst - 1, "at": here, "granted": sa.true()}
     keyed = {name: sa.bindparam(f"of_{name}", type_=_BUCKETS.c[name].type) for name in ("tenant_id", "bucket")}
     left = sa.case((granted, there - 1), else_=there)
+    # Clocks of gateways differ: a bucket's time never goes back, or tokens would be granted twice.
     changed = {"tokens": left, "at": sa.func.greatest(_BUCKETS.c.at, here), "granted": granted}
     taking = insert(_BUCKETS).values({**keyed, **full})
     return taking.on_conflict_do_update(index_elements=list(keyed), set_=changed).returning(

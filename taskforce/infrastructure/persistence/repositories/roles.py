@@ -1,4 +1,4 @@
-"""Roles of a tenant's own, and roles on one resource, in PostgreSQL."""
+"""Repository of a tenant's roles, and of roles on single resources, in PostgreSQL."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ _KEY = ("user_id", "role_id", "resource_type", "resource_id")
 _ALL = Query(sa.select(_ROLES).where(where(_ROLES)).order_by(_ROLES.c.role_id))
 _LOCK = Query(sa.select(_ROLES).where(where(_ROLES, "role_id")).with_for_update())
 _WANTED = _ROLES.c.role_id == sa.any_(sa.bindparam("wanted", type_=TEXTS))
-# In the order of their ids: two who hand on the same roles never wait for each other in a circle.
+# Locked in the order of their ids: two transactions that lock the same roles cannot deadlock.
 _SHARE = Query(sa.select(_ROLES).where(where(_ROLES), _WANTED).order_by(_ROLES.c.role_id).with_for_update(read=True))
 _ADD = Query(insert(_ROLES).on_conflict_do_nothing())
 _CHANGED = ("name", "description", "permissions", "metadata", "updated_at")
@@ -61,29 +61,29 @@ class RoleRows(Repository):
     """See `Roles`."""
 
     async def all(self) -> Sequence[Role]:
-        """Every role of the tenant's own, by id."""
+        """Returns every role of the tenant's own, by id."""
         return [_role(row) for row in await self._connection.all(_ALL, self._of())]
 
     async def locked(self, role_id: str) -> Role | None:
-        """The role, which nobody else changes before this transaction ends."""
-        # What a path names may be any text; one that cannot be stored names nothing.
+        """Returns the role, locked until this transaction ends."""
+        # A path may name any text; one that cannot be stored names no row.
         if storable(role_id) != role_id:
             return None
         row = await self._connection.first(_LOCK, self._of(role_id=role_id))
         return None if row is None else _role(row)
 
     async def shared(self, role_ids: Collection[str]) -> Sequence[Role]:
-        """Those of these roles that are there, which nobody changes or removes before this transaction ends."""
+        """Returns those of these roles that exist, locked against changes until this transaction ends."""
         wanted = [name for name in role_ids if storable(name) == name]
         return [_role(row) for row in await self._connection.all(_SHARE, {**self._of(), "wanted": wanted})]
 
     async def use(self, role_id: str, now: datetime) -> RoleUse:
-        """Who holds this name, whether or not there is such a role."""
+        """Returns the holders of a role name, whether or not such a role exists."""
         row = await self._connection.one(_USE, {**self._of(), "named": [role_id], "lent": role_id, "now": now})
         return RoleUse(row.users, row.api_keys, row.resource_grants, row.claims)
 
     async def add(self, role: Role, maker_id: str, now: datetime) -> bool:
-        """Adds a role; False when there is one of that id."""
+        """Adds a role; False when one of that id exists."""
         made = {"tenant_id": self._tenant_id, "created_by": maker_id, "created_at": now}
         return await self._connection.change(_ADD, {**made, **_values(role, now)}) > 0
 
@@ -96,7 +96,7 @@ class RoleRows(Repository):
         return await self._connection.change(_REMOVE, self._of(role_id=role_id)) > 0
 
     async def grants(self, user_id: str) -> Sequence[ResourceGrant]:
-        """The roles that a user holds on single resources."""
+        """Returns the roles that a user holds on single resources."""
         rows = await self._connection.all(_GRANTS_OF, self._of(user_id=user_id))
         return [_grant(row) for row in rows]
 
@@ -112,7 +112,7 @@ class RoleRows(Repository):
         return await self._connection.change(_GRANT, {**made, **_key(grant)}) > 0
 
     async def withdraw(self, grant: ResourceGrant) -> bool:
-        """Takes such a grant back; False when there was none."""
+        """Revokes a role on one resource; False when there was none."""
         return await self._connection.change(_WITHDRAW, self._of(**_key(grant))) > 0
 
 

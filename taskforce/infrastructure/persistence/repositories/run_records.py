@@ -1,4 +1,4 @@
-"""What hangs on a run in PostgreSQL: words, effects, whole results, files, events."""
+"""Repositories of a run's messages, effects, whole results, files and events, in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,10 +19,10 @@ INT = sa.Integer()
 
 
 def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
-    """Changes a run's row and appends a milestone: with parameters `kind`, `content`, `now` and those that are set.
+    """Builds a change of a run's row with a milestone: parameters `kind`, `content`, `now` and those of `sets`.
 
     Args:
-        of_run: The change; where it finds no row, nothing is told.
+        of_run: The change; where it finds no row, no milestone is appended.
         sets: As of a `Query`.
     """
     key = (_RUNS.c.tenant_id, _RUNS.c.run_id, _RUNS.c.event_seq)
@@ -66,19 +66,19 @@ class WordRows(Repository):
     async def add(
         self, run_id: str, word_id: str, author_id: str, text: str, now: datetime, question: str | None = None
     ) -> None:
-        """Keeps a word until the model hears it, or the tool whose question it answers."""
+        """Stores a message until the model reads it, or the tool whose question it answers."""
         said = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
         await self._connection.change(
             _ADD_WORD, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": word_id, **said}
         )
 
     async def answers(self, run_id: str) -> Mapping[str, str]:
-        """The words that answer a question, by the question's id."""
+        """Returns the messages that answer a question, by the question's id."""
         rows = await self._connection.all(_ANSWERS, self._of(run_id=run_id))
         return {row.question_id: row.word_id for row in rows}
 
     async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """(author, text) in the order asked; ids that are not there are left out."""
+        """Returns (author, text) in the order of the ids; unknown ids are left out."""
         rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
         found = {row.word_id: (row.author_id, row.text) for row in rows}
         return [found[word_id] for word_id in word_ids if word_id in found]
@@ -97,12 +97,12 @@ class ResultRows(Repository):
     """See `WholeResults`."""
 
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
-        """Stores a result as a whole, once."""
+        """Stores a whole result, once."""
         values = {"run_id": run_id, "step": step, "call": call, "content": storable(content)}
         await self._connection.change(_ADD_RESULT, {"tenant_id": self._tenant_id, **values})
 
     async def read(self, run_id: str, step: int, call: int, offset: int, length: int) -> str | None:
-        """A part of a result, by characters; None when there is no such result."""
+        """Returns a part of a result, by characters; None when there is no such result."""
         keyed = self._of(run_id=run_id, step=step, call=call)
         part: str | None = await self._connection.value(_READ_RESULT, {**keyed, "first": offset + 1, "length": length})
         return part
@@ -112,7 +112,7 @@ class FileRows(Repository):
     """See `Files`."""
 
     async def read(self, run_id: str, path: str) -> bytes | None:
-        """A file's content; None when there is none."""
+        """Returns a file's content; None when there is none."""
         content: bytes | None = await self._connection.value(_READ_FILE, self._of(run_id=run_id, path=path))
         return content
 
@@ -123,7 +123,7 @@ class FileRows(Repository):
         await self._connection.change(_WRITE_FILE, {**keyed, **values})
 
     async def list(self, run_id: str) -> Sequence[StoredFile]:
-        """The files without their content, ordered by path."""
+        """Returns the files without their content, ordered by path."""
         rows = await self._connection.all(_LIST_FILES, self._of(run_id=run_id))
         return [StoredFile(row.path, row.size, row.updated_at) for row in rows]
 
@@ -132,11 +132,11 @@ class EventRows(Repository):
     """See `Events`."""
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
-        """Appends a milestone. The run's row stays locked until the commit, so numbers are committed in order."""
+        """Appends a milestone. The run's row is locked until the commit, so numbers are committed in order."""
         values = {"step": step, "kind": kind, "content": storable_json(data), "now": now}
         await self._connection.later(_APPEND, {**self._of(run_id=run_id), **values})
 
     async def after(self, run_id: str, seq: int, most: int) -> Sequence[Event]:
-        """Milestones after a number, in order."""
+        """Returns milestones after a number, in order."""
         rows = await self._connection.all(_AFTER, {**self._of(run_id=run_id), "seq": seq, "most": most})
         return [Event(row.seq, row.type, row.data, row.at) for row in rows]

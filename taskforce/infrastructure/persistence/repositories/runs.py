@@ -1,4 +1,4 @@
-"""Runs in PostgreSQL."""
+"""Repository of runs in PostgreSQL."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,7 +33,7 @@ from taskforce.infrastructure.persistence.repositories.run_records import milest
 from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
 
 ERASED_ROWS = 20_000
-"""A batch of runs to erase ends with the run that brings it there, counted in milestones and pieces of content."""
+"""Size of a batch of runs to erase, in milestones and pieces of content; the run that reaches it is the last."""
 
 _RUNS, _SESSIONS, _USAGE, _WORDS = table(RunRow), table(SessionRow), table(UsageRow), table(RunWordRow)
 _AGENT, _RETRY = Codec(AgentDefinition), Codec(ModelRetry)
@@ -43,7 +43,7 @@ _COUNTERS = ("steps", "tool_calls", "input_tokens", "output_tokens", "cached_tok
 
 
 def _totalled(*conditions: sa.ColumnElement[bool], sets: Sequence[str] = ()) -> sa.ClauseElement:
-    """The run's row with its usage records added up, and with columns that are set by parameters of their names."""
+    """Builds an update of the run's row that adds up its usage records; parameters set columns of their names."""
     model, wasted = _USAGE.c.model.is_not(None), _USAGE.c.error_code.is_not(None)
     both = _USAGE.c.input_tokens + _USAGE.c.output_tokens
     sums = {
@@ -77,7 +77,7 @@ _ADD_SESSION = Query(insert(_SESSIONS).on_conflict_do_nothing())
 _OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id")))
 _ADD = Query(sa.insert(_RUNS))
 _GET = Query(sa.select(_RUNS).where(_OF_RUN))
-# What stands behind an excerpt stays in the database.
+# The text beyond the excerpt is not read from the database.
 _EXCERPT = sa.func.left(_RUNS.c.answer, ANSWER_EXCERPT + 1).label("answer")
 _LISTED = [*(column for column in _RUNS.c if column.name != "answer"), _EXCERPT]
 _EXCHANGES = Query(_exchanges())
@@ -87,7 +87,7 @@ _BEGUN = {"status": RunStatus.RUNNING.value, "started_at": sa.bindparam("now", t
 _BEGIN = milestone(sa.update(_RUNS).where(_OF_RUN, _OPEN, _RUNS.c.started_at.is_(None)).values(_BEGUN))
 _SET_STATUS = Query(sa.update(_RUNS).where(_OF_RUN, _OPEN), sets=("status", *_WAITS))
 _TOTAL = Query(_totalled())
-# Written as the index `runs_open` is.
+# Written exactly as the partial index `runs_open` is, or PostgreSQL does not use it.
 STILL_OPEN = sa.text("status IN ('queued', 'running', 'waiting', 'paused')")
 _OPEN_RUNS = Query(sa.select(sa.func.count()).where(where(_RUNS), STILL_OPEN))
 _OF_AGENT = Query(sa.select(sa.func.count()).where(where(_RUNS, "agent_id"), STILL_OPEN))
@@ -103,7 +103,7 @@ _CANCEL = Query(
     .values(cancel_at=sa.bindparam("now", type_=_RUNS.c.created_at.type))
     .returning(_RUNS.c.run_id)
 )
-# Two who start at once: the second waits, and then counts the first's run.
+# Of two concurrent starts the second waits, and then counts the first's run.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
 _SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
@@ -115,7 +115,7 @@ class RunRows(Repository):
     """See `Runs`."""
 
     async def add(self, brief: RunSpec) -> None:
-        """Commits what was asked for, before anything is started; makes the session if it is new."""
+        """Stores a run before its workflow is started; creates the session if it is new."""
         session = {"session_id": brief.session_id, "user_id": brief.user_id, "created_at": brief.created_at}
         await self._connection.change(_ADD_SESSION, {"tenant_id": self._tenant_id, **session})
         values = {
@@ -141,17 +141,17 @@ class RunRows(Repository):
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
 
     async def get(self, run_id: str) -> Run | None:
-        """The run, if the tenant has it."""
+        """Returns the run, if the tenant has it."""
         row = await self._connection.first(_GET, self._of(run_id=run_id))
         return None if row is None else _run(row)
 
     async def brief(self, run_id: str) -> RunSpec | None:
-        """What the run is about."""
+        """Returns the run's specification."""
         run = await self.get(run_id)
         return None if run is None else run.brief
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
-        """A page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
+        """Returns a page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
         query = sa.select(*_LISTED).where(_RUNS.c.tenant_id == self._tenant_id)
         for name in ("status", "session_id", "agent_id", "user_id"):
             wanted = getattr(which, name)
@@ -165,46 +165,46 @@ class RunRows(Repository):
         return [_run(row) for row in await self._connection.all(newest)]
 
     async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
-        """The latest answered runs of the session before this one, oldest first."""
+        """Returns the latest answered runs of the session before this one, oldest first."""
         of_session = self._of(session_id=brief.session_id)
         rows = await self._connection.all(_EXCHANGES, {**of_session, "before": brief.created_at, "most": most})
         return tuple(Exchange(row.mission, row.answer) for row in reversed(rows))
 
     async def session_owner(self, session_id: str) -> str | None:
-        """Whose session it is."""
+        """Returns the owner of a session."""
         owner: str | None = await self._connection.value(_OWNER, self._of(session_id=session_id))
         return owner
 
     async def open_runs(self) -> int:
-        """How many runs are open; who asks the same waits until this transaction ends."""
+        """Returns the number of open runs; concurrent callers wait until this transaction ends."""
         await self._connection.value(_LOCK_SESSIONS, {"tenant": self._tenant_id})
         return int(await self._connection.value(_OPEN_RUNS, self._of()))
 
     async def open_of_agent(self, agent_id: str) -> int:
-        """How many open runs an agent of the catalog has."""
+        """Returns the number of open runs of a catalog agent."""
         return int(await self._connection.value(_OF_AGENT, self._of(agent_id=agent_id)))
 
     async def open_of_version(self, version_id: str, most: int) -> Sequence[str]:
-        """The ids of open runs that are pinned to a version, oldest first."""
+        """Returns the ids of open runs that are pinned to a version, oldest first."""
         rows = await self._connection.all(_OF_VERSION, {**self._of(version_id=version_id), "most": most})
         return [row.run_id for row in rows]
 
     async def to_cancel(self, version_id: str, now: datetime) -> Sequence[str]:
-        """Notes that the open runs of a version shall be cancelled; returns their ids, oldest first."""
+        """Marks the open runs of a version for cancellation; returns their ids, oldest first."""
         rows = await self._connection.all(_CANCEL, {**self._of(version_id=version_id), "now": now})
         return sorted(row.run_id for row in rows)
 
     async def locked(self, run_id: str) -> Run | None:
-        """The run; its row is locked until the commit."""
+        """Returns the run; its row is locked until the commit."""
         row = await self._connection.first(_LOCKED, self._of(run_id=run_id))
         return None if row is None else _run(row)
 
     async def set_limits(self, run_id: str, limits: Limits) -> None:
-        """Changes what a run may use."""
+        """Changes the limits of a run."""
         await self._update(_SET_LIMITS, run_id, **asdict(limits))
 
     async def begin(self, run_id: str, milestone: str, now: datetime) -> None:
-        """Marks a run that has not begun as running, and tells it."""
+        """Marks a queued run as running, and appends the milestone."""
         values = {"kind": milestone, "content": {}, "now": now}
         await self._connection.later(_BEGIN, {**self._of(run_id=run_id), **values})
 
@@ -222,13 +222,13 @@ class RunRows(Repository):
         return await self._update(_SET_STATUS, run_id, status=status.value, **waits, retry=tries)
 
     async def total(self, run_id: str) -> None:
-        """Adds up the usage records into the run's row; doing it again gives the same."""
+        """Adds up the usage records into the run's row; repeating it gives the same."""
         await self._connection.change(_TOTAL, self._of(run_id=run_id))
 
     async def close(
         self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
     ) -> Totals | None:
-        """Ends an open run and adds up its usage records, if it has so many words."""
+        """Closes an open run and adds up its usage records, if it still has the given number of messages."""
         values: dict[str, object] = {
             "status": ending.status.value,
             "stop_reason": ending.stop_reason,
@@ -245,7 +245,7 @@ class RunRows(Repository):
         return None if row is None else _totals(row)
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:
-        """Erases runs that ended before a time, with all that hangs on them; the owner's function has the last word."""
+        """Erases runs that ended before a time, with all their records; the owner's SQL function checks again."""
         values = {"ended_before": ended_before, "most": most, "most_rows": ERASED_ROWS}
         row = await self._connection.one(_ERASE, values)
         return Erased(row.runs, row.requests, row.sessions)

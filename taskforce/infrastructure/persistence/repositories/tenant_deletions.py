@@ -1,4 +1,4 @@
-"""Deletions of tenants in PostgreSQL: their reports, and what is left of a tenant that is being deleted."""
+"""Repository of tenant deletions in PostgreSQL: their reports, and the remaining rows of a tenant being deleted."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ _DELETED = _DELETIONS.c.deleted_id == sa.bindparam("deleted", type_=sa.Text())
 _LOG_KEPT_UNTIL = (_DELETIONS.c.begun_at + sa.func.tenant_log_grace()).label("log_kept_until")
 _PASSED = sa.and_(_PHASES.c.tenant_id == _DELETIONS.c.tenant_id, _PHASES.c.deleted_id == _DELETIONS.c.deleted_id)
 
-# Whoever keeps a report, and however it came there: the platform's door finds it.
+# Looked up in the platform's scope: the report is found whichever tenant keeps it.
 DELETION = Query(
     sa.select(_DELETIONS, _LOG_KEPT_UNTIL).where(_DELETED).order_by(_DELETIONS.c.begun_at).limit(sa.literal(1))
 )
@@ -44,9 +44,9 @@ UNSTARTED = Query(
     .limit(_MOST)
 )
 _BEGIN = Query(sa.text("SELECT begin_tenant_deletion(:deleted, :by_user, :by_request, :asked, :until)"))
-# Of a tenant to whom most rows belong, plans would read whole tables, again and again, each full of what was erased
-# just now: by the index that leads with the tenant each row is met once. Foreign keys are checked by plans too, one
-# for each row, which are worth keeping.
+# For a tenant that owns most rows the planner prefers sequential scans, each over all the dead rows of the batches
+# before; by the index that begins with the tenant each row is visited once. Foreign keys are checked by plans too, one
+# for each row, so generic plans are worth caching.
 _BY_INDEX = Query(
     sa.text(
         "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), "
@@ -80,7 +80,7 @@ class DeletionRows(Repository):
     """See `Deletions`."""
 
     async def begin(self, order: DeletionOrder) -> Begun:
-        """Writes the tombstone and marks the tenant as being deleted; what is known already stays as it is."""
+        """Writes the tombstone and marks the tenant as being deleted; an earlier tombstone stays as it is."""
         values = {
             "deleted": order.tenant_id,
             "by_user": order.requested_by,
@@ -91,13 +91,13 @@ class DeletionRows(Repository):
         return Begun(await self._connection.value(_BEGIN, values))
 
     async def erase(self, tenant_id: str, most: int) -> tuple[str, int] | None:
-        """Erases rows of one table, and says which and how many; None when none may go now."""
+        """Erases rows of one table, and returns which and how many; None when none may be erased now."""
         await self._connection.value(_BY_INDEX)
         row = await self._connection.first(_ERASE, {"deleted": tenant_id, "most": most})
         return None if row is None else (row.source, row.gone)
 
     async def passed(self, tenant_id: str, phase: Phase, facts: Mapping[str, object], now: datetime) -> bool:
-        """Records that a phase is over; False when that was known, which changes nothing."""
+        """Marks a phase as finished; False when it was, which changes nothing."""
         keyed = {"tenant_id": self._tenant_id, "deleted_id": tenant_id, "phase": phase.value}
         return await self._connection.change(_PASS, {**keyed, "facts": storable_json(facts), "at": now}) > 0
 
@@ -106,19 +106,19 @@ class EstateRows(Repository):
     """See `Estate`."""
 
     async def open_runs(self, most: int) -> Sequence[str]:
-        """Runs that have not ended, the oldest first."""
+        """Returns runs that have not ended, the oldest first."""
         return [row.run_id for row in await self._connection.all(_OPEN_RUNS, {**self._of(), "most": most})]
 
     async def runs_ended(self, since: datetime) -> Mapping[str, int]:
-        """How many runs ended since a time, by status."""
+        """Returns the number of runs that ended since a time, by status."""
         return await self._counted(_RUNS_ENDED, since)
 
     async def requests_closed(self, since: datetime) -> Mapping[str, int]:
-        """How many requests for approval were closed since a time, by status."""
+        """Returns the number of approval requests that were closed since a time, by status."""
         return await self._counted(_REQUESTS_CLOSED, since)
 
     async def tables(self) -> Sequence[str]:
-        """The tables in which it has rows."""
+        """Returns the tables in which the tenant has rows."""
         await self._connection.value(_BY_INDEX)
         return [row.name for row in await self._connection.all(_holding(), self._of())]
 
@@ -128,7 +128,7 @@ class EstateRows(Repository):
 
 
 def deletion_of(row: Row, phases: Sequence[Row]) -> Deletion:
-    """The report of its rows."""
+    """Builds the report of its rows."""
     order = DeletionOrder(row.deleted_id, row.requested_by, row.requested_at, row.request_id, row.runs_until)
     return Deletion(
         order=order,

@@ -1,4 +1,4 @@
-"""The tenant's own row in PostgreSQL."""
+"""Repository of the tenant's own row in PostgreSQL."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -19,16 +19,16 @@ class TenantRows(Repository):
     """See `OwnTenant`."""
 
     async def add(self, tenant: Tenant) -> bool:
-        """Makes the tenant; False when there is one of that id."""
+        """Adds the tenant; False when one of that id exists."""
         return await self._connection.change(_ADD, values_of(tenant)) > 0
 
     async def get(self) -> Tenant | None:
-        """The tenant, unless it has been deleted."""
+        """Returns the tenant, unless it has been deleted."""
         row = await self._connection.first(_READ, self._of())
         return None if row is None else tenant_of(row)
 
     async def locked(self) -> Tenant | None:
-        """The tenant, which nobody else changes before this transaction ends."""
+        """Returns the tenant, locked until this transaction ends."""
         row = await self._connection.first(_LOCK, self._of())
         return None if row is None else tenant_of(row)
 
@@ -38,7 +38,7 @@ class TenantRows(Repository):
 
 
 def values_of(tenant: Tenant) -> dict[str, object]:
-    """The row of a tenant."""
+    """Returns the column values of a tenant."""
     return {
         "tenant_id": tenant.tenant_id,
         "name": storable(tenant.name),
@@ -52,11 +52,11 @@ def values_of(tenant: Tenant) -> dict[str, object]:
 
 
 def tenant_of(row: Row, prefix: str = "") -> Tenant:
-    """The tenant of a row.
+    """Builds the tenant of a row.
 
     Args:
         row: The row.
-        prefix: Of the names of its columns, where another table's columns stand beside them.
+        prefix: The prefix of its columns' names, where the row has another table's columns too.
     """
     return Tenant(
         tenant_id=row[f"{prefix}tenant_id"],

@@ -1,4 +1,4 @@
-"""Transcripts in PostgreSQL."""
+"""Repository of transcripts in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def _latest() -> sa.Select[Any]:
         .limit(sa.bindparam("most", type_=sa.Integer))
         .subquery()
     )
-    # Whole steps: an observation without the reply that asked for it is no conversation.
+    # Cut at whole steps: providers refuse an observation without the reply that called the tool.
     wanted = _ENTRIES.c.step >= sa.select(sa.func.min(newest.c.step)).scalar_subquery()
     mission = sa.and_(_ENTRIES.c.step == 0, from_step == 0)
     return sa.select(_ENTRIES).where(_OF_RUN, sa.or_(wanted, mission)).order_by(*_ORDER)
@@ -61,31 +61,31 @@ class TranscriptRows(Repository):
     """See `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
-        """The latest entries from a step on, in order, the first of them whole; with `from_step` 0 the mission too."""
+        """Returns the latest entries from a step on, in order, from a step's start; from step 0 with the mission."""
         return await self._entries(_LATEST, run_id, from_step=from_step, most=most)
 
     async def range(self, run_id: str, after_step: int, most_steps: int) -> Sequence[Entry]:
-        """The entries of at most `most_steps` steps after one, in order."""
+        """Returns the entries of at most `most_steps` steps after one, in order."""
         return await self._entries(_RANGE, run_id, first=after_step + 1, last=after_step + most_steps)
 
     async def entry(self, run_id: str, step: int, call: int) -> Entry | None:
-        """One entry by its key."""
+        """Returns one entry by its key."""
         return await self._newest(_ENTRY, run_id, of_step=step, of_call=call)
 
     async def last_reply(self, run_id: str) -> Entry | None:
-        """The model's latest reply that says anything."""
+        """Returns the model's latest reply that is not empty."""
         return await self._newest(_LAST_REPLY, run_id)
 
     async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
-        """The latest observation of a tool's call that succeeded."""
+        """Returns the latest observation of a tool's successful call."""
         return await self._newest(_LAST_OF_TOOL, run_id, tool=tool)
 
     async def heard(self, run_id: str, author_id: str, text: str) -> bool:
-        """Whether a person's word is in the transcript."""
+        """Returns whether a person's message is in the transcript."""
         return await self._newest(_HEARD, run_id, said=storable(text), author=author_id) is not None
 
     async def append(self, run_id: str, entry: Entry) -> Entry:
-        """Appends an entry with what waits to be written; returns it as it will be read."""
+        """Appends an entry together with waiting writes; returns it as it will be read."""
         row = _row(entry)
         await self._connection.later(_APPEND, {"tenant_id": self._tenant_id, "run_id": run_id, **row})
         return _entry(row)

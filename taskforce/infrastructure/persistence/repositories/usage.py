@@ -1,4 +1,4 @@
-"""Usage records in PostgreSQL."""
+"""Repository of usage records in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,7 +39,7 @@ class UsageRows(Repository):
     """See `Usage`."""
 
     async def add(self, spending: UsageEntry) -> None:
-        """Records what an effect used; a record that exists already is left as it is."""
+        """Stores the usage of an effect; a record that exists already is left as it is."""
         keyed = {
             "tenant_id": self._tenant_id,
             "run_id": spending.run_id,
@@ -54,7 +54,7 @@ class UsageRows(Repository):
             await self._connection.later(_ADD, {**keyed, "part": part, **row})
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
-        """What the model used in each of the steps."""
+        """Returns the model's usage in each of the steps."""
         values = {**self._of(run_id=run_id), "first": first, "last": last}
         return [
             StepUsage(

@@ -1,4 +1,4 @@
-"""Users in PostgreSQL."""
+"""Repository of users in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -44,22 +44,22 @@ class UserRows(Repository):
     """See `Users`."""
 
     async def get(self, user_id: str) -> UserRecord | None:
-        """The user, if the tenant has one of that id."""
+        """Returns the user, if the tenant has one of that id."""
         return await self._one(_READ, user_id)
 
     async def locked(self, user_id: str) -> UserRecord | None:
-        """The user, whom nobody else changes before this transaction ends."""
+        """Returns the user, locked until this transaction ends."""
         return await self._one(_LOCK, user_id)
 
     async def _one(self, query: Query, user_id: str) -> UserRecord | None:
-        # Who decides by a signal only claims an id; one that cannot be stored names nobody.
+        # A signal claims an unchecked user id; one that cannot be stored names nobody.
         if storable(user_id) != user_id:
             return None
         row = await self._connection.first(query, self._of(user_id=user_id))
         return None if row is None else _user(row)
 
     async def principal(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
-        """The tenant and the user at one look."""
+        """Returns the tenant and the user by one query."""
         known = user_id if storable(user_id) == user_id else ""
         row = await self._connection.first(_STANDING, {**self._of(), "who": known})
         if row is None:
@@ -67,7 +67,7 @@ class UserRows(Repository):
         return tenant_of(row, "tenant_"), None if row.user_id is None else _user(row)
 
     async def page(self, which: UserFilter, after: str | None, most: int) -> Sequence[UserRecord]:
-        """A page of users by id."""
+        """Returns a page of users by id."""
         query = sa.select(_USERS).where(_USERS.c.tenant_id == self._tenant_id).order_by(_USERS.c.user_id).limit(most)
         wanted = {"kind": which.kind, "active": which.active}
         for name, value in wanted.items():
@@ -76,11 +76,11 @@ class UserRows(Repository):
         return [_user(row) for row in await self._connection.all(later)]
 
     async def add(self, user: UserRecord, now: datetime) -> bool:
-        """Inserts the user; False when there is one of that id, who stays as they are."""
+        """Inserts the user; False when one of that id exists, who stays unchanged."""
         return await self._connection.change(_ADD, self._values(user, now)) > 0
 
     async def save(self, user: UserRecord, now: datetime) -> None:
-        """Inserts the user, or replaces what may change; who changes a user reads it `locked` first."""
+        """Inserts the user, or replaces what may change; read the user `locked` before a change."""
         await self._connection.change(_SAVE, self._values(user, now))
 
     def _values(self, user: UserRecord, now: datetime) -> dict[str, object]:

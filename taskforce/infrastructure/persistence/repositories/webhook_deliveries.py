@@ -1,4 +1,4 @@
-"""Deliveries to webhooks, and their attempts, in PostgreSQL."""
+"""Repository of webhook deliveries and their attempts in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,7 +21,7 @@ _UUIDS = ARRAY(DELIVERIES.c.delivery_id.type)
 
 
 def _queueing() -> Query:
-    """One row for each webhook that wants the event; `Webhook.wants` says the same of the deployment's own."""
+    """Builds a row for each webhook that wants the event; `Webhook.wants` decides so for the deployment's own."""
     wanted = sa.or_(WEBHOOKS.c.events.is_(None), _named("event") == sa.any_(WEBHOOKS.c.events))
     bound = sa.or_(
         WEBHOOKS.c.definition_id.is_(None),
@@ -30,14 +30,14 @@ def _queueing() -> Query:
     own = sa.select(WEBHOOKS.c.webhook_id).where(where(WEBHOOKS), WEBHOOKS.c.enabled, wanted, bound)
     fixed = sa.select(sa.func.unnest(sa.bindparam("fixed", type_=_UUIDS)).label("webhook_id"))
     told = own.union_all(fixed).subquery()
-    # Made in SQL, for how many there will be is known there only; no list is ordered by them.
+    # Random ids, made in SQL because only it knows how many there will be; no list is ordered by them.
     made = {"delivery_id": sa.func.gen_random_uuid(), "webhook_id": told.c.webhook_id}
     said = {name: _named(name) for name in ("tenant_id", "event_id", "event", "subject", "at", "created_at", "status")}
     return Query(sa.insert(DELIVERIES).from_select([*made, *said], sa.select(*made.values(), *said.values())))
 
 
 def _tries() -> sa.ColumnElement[object]:
-    """The attempts of a delivery, of the same moment as its row: read apart, they could be ahead of it."""
+    """Selects the attempts of a delivery in the same snapshot as its row: read apart, they could be ahead of it."""
     names = ("number", "at", "http_status", "error", "excerpt", "duration_ms")
     pairs: list[object] = []
     for name in names:
@@ -52,7 +52,7 @@ def _named(name: str) -> "sa.BindParameter[object]":
 
 
 _OF = where(DELIVERIES, "delivery_id")
-_STILL_OPEN = sa.text("status IN ('queued', 'pending')")  # written as the index `webhook_deliveries_open` is
+_STILL_OPEN = sa.text("status IN ('queued', 'pending')")  # as in the partial index `webhook_deliveries_open`
 _QUEUE = Write(announced=_queueing())
 _ADD = Query(sa.insert(DELIVERIES))
 _LOGGED = sa.select(DELIVERIES, _tries())
@@ -75,7 +75,7 @@ class DeliveryRows(Repository):
         fixed: The deployment's own webhooks.
 
     Attributes:
-        queued: Whether something may have been queued that somebody should start once it is committed.
+        queued: Whether a delivery may have been queued that is to be started after the commit.
     """
 
     def __init__(self, connection: Connection, tenant_id: str, fixed: FixedWebhooks) -> None:
@@ -84,7 +84,7 @@ class DeliveryRows(Repository):
         self.queued = False
 
     async def queue(self, what: Happened, definition_id: str | None) -> None:
-        """Queues a delivery to each webhook that wants the event; written when the transaction ends."""
+        """Queues a delivery to each webhook that subscribes to the event; written when the transaction ends."""
         wanting = [one for one, fixed in self._fixed.items() if fixed.webhook.wants(what.event, definition_id)]
         values = {**_happened(what), "created_at": what.at, "status": DeliveryStatus.QUEUED.value}
         chosen = {"of_tenant_id": self._tenant_id, "definition_id": definition_id, "fixed": wanting}
@@ -107,18 +107,18 @@ class DeliveryRows(Repository):
         self.queued = True
 
     async def get(self, delivery_id: str) -> Delivery | None:
-        """One delivery with its attempts."""
+        """Returns one delivery with its attempts."""
         row = await self._connection.first(_GET, self._of(delivery_id=delivery_id))
         return None if row is None else _delivery(row)
 
     async def begin(self, delivery_id: str) -> Delivery | None:
-        """As `get`; one that was only queued is under way from now on."""
+        """Returns a delivery as `get` does, and marks a queued one as in progress."""
         of = self._of(delivery_id=delivery_id)
         await self._connection.change(_BEGIN, {**of, "status": DeliveryStatus.PENDING.value})
         return await self.get(delivery_id)
 
     async def page(self, webhook_id: str, page: Page) -> Sequence[Delivery]:
-        """A page of a webhook's deliveries with their attempts, newest first."""
+        """Returns a page of a webhook's deliveries with their attempts, newest first."""
         of_webhook = sa.and_(DELIVERIES.c.tenant_id == self._tenant_id, DELIVERIES.c.webhook_id == webhook_id)
         query = _LOGGED.where(of_webhook)
         if page.before is not None:
@@ -131,7 +131,7 @@ class DeliveryRows(Repository):
         return [_delivery(row) for row in await self._connection.all(newest)]
 
     async def tried(self, delivery_id: str, attempt: Attempt, state: DeliveryState, now: datetime) -> None:
-        """Keeps an attempt, and where an open delivery stands after it; what is kept already stays as it is."""
+        """Stores an attempt, and the state of an open delivery after it; a stored attempt stays unchanged."""
         values = {
             "tenant_id": self._tenant_id,
             "delivery_id": delivery_id,

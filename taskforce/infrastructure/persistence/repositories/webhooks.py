@@ -1,4 +1,4 @@
-"""Webhooks in PostgreSQL, their secrets sealed."""
+"""Repository of webhooks in PostgreSQL, with encrypted secrets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ _LOCK = Query(sa.select(*_OPENLY).where(_OF).with_for_update())
 _TARGET = Query(sa.select(WEBHOOKS).where(_OF))
 _SEALED = Query(sa.select(*(WEBHOOKS.c[name] for name in _SECRETS)).where(_OF))
 _COUNT = Query(sa.select(sa.func.count()).select_from(WEBHOOKS).where(where(WEBHOOKS)))
-# Two who add at once: the second waits, and then counts the first's.
+# Of two concurrent additions the second waits, and then counts the first's row.
 _LOCK_ALL = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('webhooks:' || :tenant, 0))"))
 _CHANGED = ("url", "events", "enabled", "disabled_by", "description", "updated_at")
 _SAVE = Query(sa.update(WEBHOOKS).where(_OF), sets=_CHANGED)
@@ -36,7 +36,7 @@ class WebhookRows(Repository):
     Args:
         connection: The connection, in a transaction.
         tenant_id: The tenant.
-        sealer: Seals and opens the secrets.
+        sealer: Encrypts and decrypts the secrets.
         fixed: The deployment's own webhooks.
     """
 
@@ -59,22 +59,22 @@ class WebhookRows(Repository):
         await self._connection.change(_ADD, {**made, **_changing(webhook), **sealed})
 
     async def count(self) -> int:
-        """How many there are; nobody else adds one before this transaction ends."""
+        """Returns the number of webhooks, and blocks additions until this transaction ends."""
         await self._connection.value(_LOCK_ALL, {"tenant": self._tenant_id})
         return int(await self._connection.value(_COUNT, self._of()))
 
     async def get(self, webhook_id: str) -> Webhook | None:
-        """One webhook of the tenant's own."""
+        """Returns one webhook of the tenant's own."""
         row = await self._connection.first(_GET, self._of(webhook_id=webhook_id))
         return None if row is None else _webhook(row)
 
     async def locked(self, webhook_id: str) -> Webhook | None:
-        """As `get`, and nobody else changes it before this transaction ends."""
+        """Returns a webhook as `get` does, locked until this transaction ends."""
         row = await self._connection.first(_LOCK, self._of(webhook_id=webhook_id))
         return None if row is None else _webhook(row)
 
     async def page(self, page: Page) -> Sequence[Webhook]:
-        """A page of the tenant's own, newest first."""
+        """Returns a page of the tenant's own webhooks, newest first."""
         query = sa.select(*_OPENLY).where(WEBHOOKS.c.tenant_id == self._tenant_id)
         if page.before is not None:
             at, webhook_id = page.before
@@ -95,7 +95,7 @@ class WebhookRows(Repository):
         return await self._connection.change(_REMOVE, self._of(webhook_id=webhook_id)) > 0
 
     async def secrets(self, webhook_id: str) -> Secrets:
-        """Opens the secrets of one of the tenant's own."""
+        """Decrypts the secrets of one of the tenant's own."""
         return self._opened(webhook_id, await self._connection.one(_SEALED, self._of(webhook_id=webhook_id)))
 
     async def keep_secrets(self, webhook_id: str, secrets: Secrets, now: datetime) -> None:
@@ -104,7 +104,7 @@ class WebhookRows(Repository):
         await self._connection.change(_KEEP, values)
 
     async def target(self, webhook_id: str) -> tuple[Webhook, Secrets] | None:
-        """What a delivery needs; the deployment's own webhooks are found too."""
+        """Returns what a delivery needs; the deployment's own webhooks are found too."""
         fixed = self._fixed.get(webhook_id)
         if fixed is not None:
             return fixed.webhook, fixed.secrets

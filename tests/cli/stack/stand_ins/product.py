@@ -37,6 +37,8 @@ def main() -> None:
         sys.exit(0 if os.environ["MIGRATION_DATABASE_URL"] else 1)
     if sys.argv[1] == "gateway":
         HTTPServer(("127.0.0.1", int(os.environ["TASKFORCE_PORT"])), Gateway).serve_forever()
+    sys.stdout.write("waiting\n")
+    sys.stdout.flush()
     while True:
         signal.pause()
 

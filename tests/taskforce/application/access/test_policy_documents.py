@@ -27,20 +27,11 @@ from taskforce.core.interfaces.identity import Permission, ResourceType, UserCon
 from taskforce.core.interfaces.repositories.access import PolicyVersion
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.locks import somebody_waits_for_a_lock
+from tests.taskforce.application.access.documents import Document, deny, document, spoil
 from tests.taskforce.application.scenario import RULES, Stage
-
-Document = dict[str, Any]
 
 RUN, READ, MANAGE = Permission.AGENT_EXECUTE, Permission.AGENT_READ, Permission.POLICY_MANAGE
 AGENT = ResourceType.AGENT
-
-
-def document(*rules: Document) -> Document:
-    return {"version": 1, "rules": list(rules)}
-
-
-def deny(rule_id: str = "stop", *actions: str, **keys: object) -> Document:
-    return {"id": rule_id, "effect": "deny", "actions": list(actions or ("agent:execute",))} | keys
 
 
 def share(rule_id: str = "share", *actions: str, **keys: object) -> Document:
@@ -63,12 +54,6 @@ async def deputy(stage: Stage, *permissions: Permission) -> Actor:
     role = RoleChange(permissions={MANAGE, *permissions})
     await create_role(stage.database, await actor(stage), "Deputy", role)
     return await actor(stage, "dan", "custom:deputy")
-
-
-async def spoil(stage: Stage) -> None:
-    """A document of a form that this version does not know."""
-    async with stage.database.tenant(stage.tenant_id) as records:
-        await records.policies.add({"version": 2, "rules": []}, "the future", stage.now)
 
 
 # Saved and read

@@ -1,14 +1,11 @@
 """May somebody do something, with a tenant's policy and the tags of what is asked about."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from taskforce.application.access.policy_engine import MAX_CASES, Case, PolicyEngine, dry_run
+from taskforce.application.access.policy_engine import MAX_CASES, Case, dry_run
 from taskforce.core.domain.access.policies import Base, Policy, Resource
-from taskforce.core.domain.access.policy_documents import parse
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.identity import (
     Permission,
@@ -17,9 +14,8 @@ from taskforce.core.interfaces.identity import (
     ResourceType,
     UserContext,
 )
+from tests.taskforce.application.access.policy_shelf import NOW, Shelf
 
-NOW = datetime(2026, 1, 14, 12, tzinfo=UTC)
-"""A Wednesday."""
 RUN = Permission.AGENT_EXECUTE
 ALICE = UserContext("alice", "acme", permissions={RUN, Permission.TENANT_MANAGE, Permission.SESSION_READ})
 
@@ -30,26 +26,6 @@ def deny(rule_id: str, condition: dict[str, object]) -> dict[str, object]:
 
 WEEKEND = deny("no-weekend-runs", {"time": {"days": ["sat", "sun"], "zone": "UTC"}})
 RESTRICTED = deny("restricted", {"resource_tags": {"has_any": ["restricted"]}})
-
-
-@dataclass
-class Shelf:
-    """Policies by tenant, and tags by resource; remembers whose tags were asked for."""
-
-    documents: dict[str, list[dict[str, object]]] = field(default_factory=dict)
-    labels: dict[tuple[str, ResourceType, str], set[str]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    now: datetime = NOW
-
-    async def policy(self, tenant_id: str) -> Policy:
-        return parse({"version": 1, "rules": self.documents.get(tenant_id, [])})
-
-    async def tags(self, tenant_id: str, resource_type: ResourceType, resource_id: str) -> Collection[str]:
-        self.asked.append(resource_id)
-        return self.labels.get((tenant_id, resource_type, resource_id), set())
-
-    def engine(self) -> PolicyEngine:
-        return PolicyEngine(self, self, lambda: self.now)
 
 
 async def test_it_is_the_guides_engine() -> None:

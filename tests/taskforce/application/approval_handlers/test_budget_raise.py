@@ -14,8 +14,8 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid, Missing, Unavailable
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import HARD_LIMITS, Ending, Limits, RunStatus
-from tests.taskforce.application.approval_handlers.test_role_escalation import approved, carried_out
-from tests.taskforce.application.identity.test_users import actor, admin
+from tests.taskforce.application.approval_handlers.requests import approved, carried_out
+from tests.taskforce.application.identity.people import actor, admin
 from tests.taskforce.application.scenario import RULES, Stage
 
 SAYS = Deployment(DefinitionRules(), Terms(), all_handlers(RULES))

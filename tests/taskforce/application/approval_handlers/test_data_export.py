@@ -18,8 +18,8 @@ from taskforce.core.domain.audit.chain import Anchor, Verified, verify
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Missing
 from taskforce.core.domain.ids import new_id
-from tests.taskforce.application.approval_handlers.test_role_escalation import approved, asked, carried_out
-from tests.taskforce.application.identity.test_users import actor, admin, code
+from tests.taskforce.application.approval_handlers.requests import approved, asked, carried_out
+from tests.taskforce.application.identity.people import actor, admin, code
 from tests.taskforce.application.scenario import NOW, Stage
 
 DAY = timedelta(days=1)

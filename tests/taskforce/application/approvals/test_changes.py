@@ -13,8 +13,8 @@ from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.terms import Deciders
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.approvals.test_decisions import opened
-from tests.taskforce.application.approvals.test_definitions import actor, deputy
+from tests.taskforce.application.approvals.deputies import actor, deputy
+from tests.taskforce.application.approvals.requests import opened
 from tests.taskforce.application.scenario import RULES, Stage
 
 

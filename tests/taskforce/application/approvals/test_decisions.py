@@ -11,15 +11,8 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, De
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import DomainError, Missing
 from taskforce.core.domain.ids import new_id
+from tests.taskforce.application.approvals.requests import opened
 from tests.taskforce.application.scenario import AGENT, CLAIMS_AGE, Stage
-
-
-async def opened(stage: Stage, *, signals: bool = False) -> tuple[str, str]:
-    """A run and the request for its call."""
-    agent = replace(AGENT, approval=replace(AGENT.approval, signal_channel=signals))
-    run_id, request_id = await stage.asked(("pay", {"amount": 3}), agent=agent), new_id()
-    await stage.decisions.open_call(stage.ref(run_id), request_id)
-    return run_id, request_id
 
 
 async def refusal(stage: Stage, request_id: str, who: str, channel: Channel = Channel.API) -> str:

@@ -15,14 +15,13 @@ from taskforce.application.approvals.definitions import (
     find_definition,
     list_definitions,
 )
-from taskforce.application.identity.principals import Actor, load_principal
-from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.core.domain.approvals.definitions import MOST_DEFINITIONS, Definition, DefinitionRules, Source, choose
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid
 from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.scenario import RULES, Stage
+from tests.taskforce.application.approvals.deputies import actor, deputy
+from tests.taskforce.application.scenario import Stage
 
 Document = dict[str, Any]
 PUBLISH: Document = {
@@ -34,19 +33,6 @@ PUBLISH: Document = {
 EXPORT = Definition("exports", "Exports", "data_export", Terms(allowed_roles=("legal",)), source=Source.PROFILE)
 NONE, PROFILE = DefinitionRules(), DefinitionRules((EXPORT,))
 OWN_EXPORT = {"workflow_id": "exports", "name": "Our exports", "request_type": "data_export"}
-
-
-async def actor(stage: Stage, user_id: str = "ada", *roles: str) -> Actor:
-    await stage.person(user_id, *(roles or ("admin",)))
-    async with stage.database.tenant(stage.tenant_id) as records:
-        return Actor(await load_principal(records, user_id, RULES, stage.now), RULES, "request-1", stage.now)
-
-
-async def deputy(stage: Stage, *permissions: Permission) -> Actor:
-    """Somebody who may write definitions, and has these permissions besides."""
-    role = RoleChange(permissions={Permission.POLICY_MANAGE, *permissions})
-    await create_role(stage.database, await actor(stage), "Deputy", role)
-    return await actor(stage, "dan", "custom:deputy")
 
 
 async def made(stage: Stage, document: Document = PUBLISH, rules: DefinitionRules = NONE) -> Definition:

@@ -20,8 +20,8 @@ from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.interfaces.identity import ResourceType
 from tests.fixtures.agents import GOOD, NOW, make_acting
-from tests.taskforce.application.access.test_policy_documents import deny, document, spoil
-from tests.taskforce.application.catalog.test_publishing import version
+from tests.taskforce.application.access.documents import deny, document, spoil
+from tests.taskforce.application.catalog.publications import version
 from tests.taskforce.application.scenario import Stage
 
 RULES = AccessRules()

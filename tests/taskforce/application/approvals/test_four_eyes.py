@@ -19,7 +19,7 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.ids import new_id
-from tests.taskforce.application.identity.test_users import actor
+from tests.taskforce.application.identity.people import actor
 from tests.taskforce.application.scenario import AGENT, RULES, Stage
 
 HOUR = timedelta(hours=1)

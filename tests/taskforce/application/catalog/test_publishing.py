@@ -30,13 +30,14 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, De
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import ANYTHING
-from taskforce.core.domain.catalog.version import AgentVersion, VersionStatus
+from taskforce.core.domain.catalog.version import VersionStatus
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import ResourceType
 from tests.fixtures.agents import GOOD, NOW, make_acting
+from tests.taskforce.application.catalog.publications import version
 from tests.taskforce.application.scenario import Stage
 
 HERE = Named("counter")
@@ -48,13 +49,6 @@ async def submitted(stage: Stage) -> Request:
     actor = await make_acting(stage.database, stage.tenant_id, "dora", NOW, "agent_designer")
     await create_agent(stage.database, actor, NewAgent("Counter", GOOD))
     return (await submit_version(stage.database, actor, HERE, Submission("0.1.0", ANYTHING, Terms())))[1]
-
-
-async def version(stage: Stage) -> AgentVersion:
-    async with stage.database.tenant(stage.tenant_id) as records:
-        agent = await records.catalog.get("counter")
-    assert agent is not None
-    return agent.version("0.1.0")
 
 
 async def test_an_approved_request_approves_once_and_says_by_whom(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType
-from tests.taskforce.application.identity.test_users import actor, admin, code, manager, refusal, role
+from tests.taskforce.application.identity.people import actor, admin, code, manager, refusal, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 OPERATOR = frozenset({"operator"})

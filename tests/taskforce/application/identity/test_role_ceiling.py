@@ -14,7 +14,7 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.roles import check_held
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.identity.test_users import actor, admin, found, manager, refusal, role
+from tests.taskforce.application.identity.people import actor, admin, found, manager, refusal, role
 from tests.taskforce.application.scenario import AGENT, Stage
 
 APPROVER = "custom:approver"

@@ -16,7 +16,7 @@ from taskforce.application.identity.users import NewUser, UserChange
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.interfaces.identity import Permission, ResourceType
-from tests.taskforce.application.identity.test_users import actor, admin, code, role
+from tests.taskforce.application.identity.people import actor, admin, code, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 HOUR = timedelta(hours=1)

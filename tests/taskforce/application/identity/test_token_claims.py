@@ -16,7 +16,7 @@ from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.identity.roles import permissions_of
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.access.test_policy_engine import Shelf
+from tests.taskforce.application.access.policy_shelf import Shelf
 from tests.taskforce.application.scenario import NOW, RULES, Stage
 
 VIEWER, OPERATOR = permissions_of({"viewer"}), permissions_of({"operator"})

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -18,30 +16,8 @@ from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, empty, hang, status, text, tool_calls
+from tests.taskforce.application.runs.conversations import last_messages
 from tests.taskforce.application.scenario import TOOLS, Stage
-
-
-@pytest.fixture(scope="session")
-async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
-    """One door for all tests, as a worker has one."""
-    os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
-    door = LiteLLMModel(api_base=scripted.url)
-    # Importing LiteLLM takes seconds that no test shall wait for.
-    await door.prepare()
-    yield door
-    await door.aclose()
-
-
-@pytest.fixture
-def model_step(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> ModelStep:
-    scripted.requests.clear()
-    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
-
-
-def last_messages(scripted: ScriptedLLM) -> list[dict[str, Any]]:
-    messages = scripted.requests[-1]["messages"]
-    assert isinstance(messages, list)
-    return messages
 
 
 async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, model_step: ModelStep, scripted: ScriptedLLM) -> None:

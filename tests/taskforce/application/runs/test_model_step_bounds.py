@@ -18,10 +18,8 @@ from taskforce.core.domain.runs.transcript import CallStatus
 from taskforce.core.interfaces.llm import ChatModel, Finish, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, status, text, tool_calls
-from tests.taskforce.application.runs.test_model_step import last_messages, model, model_step
+from tests.taskforce.application.runs.conversations import last_messages
 from tests.taskforce.application.scenario import AGENT, TOOLS, Stage
-
-__all__ = ["model", "model_step"]
 
 LOOKS = tool_calls([("echo", {"text": "still pending"})])
 

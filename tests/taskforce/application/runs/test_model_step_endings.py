@@ -15,10 +15,7 @@ from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.llm import ChatModel, ModelFailure, ModelReply, ModelRequest
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
-from tests.taskforce.application.runs.test_model_step import model, model_step
 from tests.taskforce.application.scenario import RULES, TOOLS, Stage
-
-__all__ = ["model", "model_step"]
 
 
 async def test_a_run_begins_with_the_first_turn_and_ends_with_the_last(

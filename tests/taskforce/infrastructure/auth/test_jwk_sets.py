@@ -16,7 +16,7 @@ from tests.taskforce.infrastructure.auth.jwks_server import (
     published,
     signed,
 )
-from tests.taskforce.infrastructure.auth.test_roca import weak_modulus
+from tests.taskforce.infrastructure.auth.weak_keys import weak_modulus
 from tests.taskforce.infrastructure.net.http_server import Web
 
 SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)

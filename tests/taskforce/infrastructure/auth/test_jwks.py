@@ -29,8 +29,8 @@ from tests.taskforce.infrastructure.auth.jwks_server import (
     published,
     signed,
 )
+from tests.taskforce.infrastructure.net.hosts import certificate_for
 from tests.taskforce.infrastructure.net.http_server import Web, serving
-from tests.taskforce.infrastructure.net.test_guarded_http import certificate_for
 
 
 async def refused(provider: JWTIdentityProvider, token: str) -> str:

@@ -10,7 +10,7 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.profiles import load_profile
-from tests.taskforce.infrastructure.config.test_profiles import CONFIGS
+from tests.taskforce.infrastructure.config.places import CONFIGS
 
 TWO = """
 approvals: {signal_channel: true}

@@ -5,8 +5,7 @@ import pytest
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.infrastructure.config.profiles import Profile, list_profiles, load_profile
 from taskforce.infrastructure.config.sections import DEFAULT_SYSTEM_PROMPT
-
-CONFIGS = Path(__file__).parents[4] / "configs"
+from tests.taskforce.infrastructure.config.places import CONFIGS
 
 
 def written(directory: Path, content: str, environ: dict[str, str] | None = None) -> Profile:

@@ -138,7 +138,7 @@ async def test_of_a_refusal_without_end_the_beginning_is_read(small: LiteLLMMode
 async def test_the_connection_of_a_reply_that_is_cut_off_is_closed(small: LiteLLMModel, wild: WildLLM) -> None:
     wild.says(Wild(repeat(delta(content="x" * 50))))
     await ask(small)
-    await asyncio.wait_for(wild.hung_up.wait(), 20)
+    await asyncio.wait_for(wild.hung_up.wait(), 60)
     assert wild.sent < 50_000_000
 
 

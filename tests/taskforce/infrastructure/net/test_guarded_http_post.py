@@ -8,8 +8,8 @@ import pytest
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
+from tests.taskforce.infrastructure.net.hosts import PUBLIC, Names, Wire, redirect
 from tests.taskforce.infrastructure.net.http_server import Web
-from tests.taskforce.infrastructure.net.test_guarded_http import PUBLIC, Names, Wire, redirect
 
 URL = "https://hooks.example.com/in?a=b"
 HEADERS = {"content-type": "application/json", "webhook-id": "1"}

@@ -5,62 +5,27 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.approval_handlers import data_export, role_escalation
-from taskforce.application.approval_handlers.registry import all_handlers
-from taskforce.application.approvals.decisions import DecisionAttempt, RecordedDecision
+from taskforce.application.approval_handlers import data_export, permission_escalation
+from taskforce.application.approvals.decisions import DecisionAttempt
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.requests import (
     ApprovalRequestSpec,
-    CreatedRequest,
-    Deployment,
     RequestDraft,
     create_request,
     insert_request,
 )
 from taskforce.application.identity import resource_roles
 from taskforce.application.identity.api_keys import NewKey, issue_key
-from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.definitions import DefinitionRules
-from taskforce.core.domain.approvals.records import HistoryEntry
+from taskforce.core.domain.approvals.approval import Channel
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import Permission
-from tests.taskforce.application.identity.test_users import actor, admin, found, refusal, role
-from tests.taskforce.application.scenario import RULES, Stage
+from tests.taskforce.application.approval_handlers.requests import SAYS, approved, asked, carried_out
+from tests.taskforce.application.identity.people import actor, admin, found, refusal, role
+from tests.taskforce.application.scenario import Stage
 
 HOUR = timedelta(hours=1)
-SAYS = Deployment(DefinitionRules(), Terms(), all_handlers(RULES))
-
-
-async def asked(stage: Stage, request_type: str = "permission_escalation", **payload: object) -> str:
-    """Bob asks for something; returns the request."""
-    await stage.person("bob", "viewer")
-    wish = RequestDraft(request_type, "May I?", "", "none", "", payload)
-    made: CreatedRequest = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, None, {})
-    return made.request_id
-
-
-async def approved(
-    stage: Stage, request_id: str, *approvers: str, on_behalf_of: str | None = None, key_id: str | None = None
-) -> None:
-    """Some approve a request, and it ends so."""
-    for approver in approvers:
-        said = Decision(approver, Verdict.APPROVE, "", Channel.API, stage.now, on_behalf_of, key_id=key_id)
-        await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(said))
-    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "")
-
-
-async def carried_out(stage: Stage, request_id: str) -> HistoryEntry:
-    """Carries a request out twice, as a worker does that is killed after the first time."""
-    first = await stage.execution.carry_out(stage.tenant_id, request_id)
-    stage.now += timedelta(seconds=1)
-    assert await stage.execution.carry_out(stage.tenant_id, request_id) == first
-    async with stage.database.tenant(stage.tenant_id) as records:
-        history = await records.requests.history(request_id)
-    (one,) = [one for one in history if "carried_out" in one.kind]
-    assert one.comment == first
-    return one
 
 
 async def why_not(stage: Stage, request_id: str) -> object:
@@ -72,7 +37,7 @@ async def why_not(stage: Stage, request_id: str) -> object:
     return refused.data["code"]
 
 
-@pytest.mark.parametrize("schema", [role_escalation.SCHEMA, data_export.SCHEMA])
+@pytest.mark.parametrize("schema", [permission_escalation.SCHEMA, data_export.SCHEMA])
 def test_the_schemas_are_such_as_a_tenant_may_write(schema: dict[str, object]) -> None:
     assert schema_problems(schema) == ()
 

@@ -1,9 +1,8 @@
-"""Escalations: somebody asks for a role, everywhere or on one resource, for good or for a while, and is given it.
+"""Handler of role escalations: a requester is given a role, in the tenant or on one resource, with or without an end.
 
-Nobody hands on more than they may do: whoever has approved must hold, at the moment when it is carried out, what the
-role gives and, where it counts everywhere, its name. That is asked of each of them, and of a word that was said in
-somebody's place it is asked of the one who was away, for theirs is the right that was used; an API key's word hands on
-no more than the key holds, and what somebody was lent is not theirs to hand on.
+Approvers hand on only what they hold: at the time of execution, each of them must have the role's permissions and, for
+a role in the tenant, the role itself. For a decision by delegation this is required of the delegator, whose right was
+used; for one by API key, of the key. Temporary roles do not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,13 +42,13 @@ SCHEMA: Final[Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """What somebody asks for.
+    """The payload of a role escalation.
 
     Attributes:
         role: The role's id.
-        on: The kind of the resource and its id; None for everywhere.
-        until: When it shall end; None when `hours` says, or never.
-        hours: How long it shall last, from when it is given.
+        on: The type and id of the resource; None for the whole tenant.
+        until: The end; None for no end, or for one that `hours` gives.
+        hours: The duration in hours from the grant; None where `until` gives the end, or for no end.
     """
 
     role: str
@@ -58,10 +57,13 @@ class Escalation:
     hours: float | None
 
     def ends(self, given_at: datetime) -> datetime | None:
-        """When the role ends; None for never.
+        """Returns the end of the role; None for no end.
+
+        Args:
+            given_at: The time of the grant, UTC.
 
         Raises:
-            Conflict: `escalation_over`: before it could begin.
+            Conflict: `escalation_over`: the end is before the grant.
         """
         until = self.until if self.hours is None else given_at + timedelta(hours=self.hours)
         if until is not None and until <= given_at:
@@ -69,18 +71,22 @@ class Escalation:
         return until
 
 
-class RoleEscalationHandler(DefaultHandler):
-    """What a request for a role is about.
+class PermissionEscalationHandler(DefaultHandler):
+    """Handler of role escalations.
 
     Args:
-        rules: What the deployment says about rights.
+        rules: The deployment's access rules.
     """
 
     def __init__(self, rules: AccessRules) -> None:
         self._rules = rules
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """Lets only a role pass that exists and can still be given; it is named by its id from now on."""
+        """Requires an existing role and an end in the future; returns the payload with the role's id.
+
+        Raises:
+            Invalid: `payload_invalid`.
+        """
         asked = payload.get("role")
         role = None
         if isinstance(asked, str):
@@ -92,21 +98,21 @@ class RoleEscalationHandler(DefaultHandler):
         return {**payload, "role": role}
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """What was asked for, as long as there is such a role."""
+        """Returns the request's hash while the role exists; else None."""
         role = str(request.payload.get("role"))
         return request.content_hash if role in await known_roles(records, {role}, self._rules) else None
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
-        """Gives the requester the role, if those who have approved may hand it on at this moment.
+        """Grants the requester the role, if all approvers may hand it on now.
 
         Raises:
-            Invalid: `payload_invalid`: it was asked for before such payloads were checked.
+            Invalid: `payload_invalid`: a request from before such payloads were validated.
             Conflict: `escalation_over`.
-            Forbidden: As `load_principal_for_key` for who asks; `approver_holds_less`.
+            Forbidden: As `load_principal_for_key` for the requester; `approver_holds_less`.
         """
         wish, requester = escalation_of(request.payload), request.approval.requester_id
         until, approvers = wish.ends(now), approvers_of(request)
-        # In one order for all, as where users are changed: rights that are taken meanwhile are not handed on.
+        # Locked in one order, as in `lock_users`, against deadlocks: rights withdrawn meanwhile are not handed on.
         for user_id in sorted({requester, *approvers}):
             await records.users.locked(user_id)
         await load_principal_for_key(records, requester, request.key_id, self._rules, now)
@@ -136,7 +142,7 @@ class RoleEscalationHandler(DefaultHandler):
 
 
 def escalation_of(payload: Json) -> Escalation:
-    """Reads what was asked for.
+    """Parses the payload of a role escalation.
 
     Raises:
         Invalid: `payload_invalid`.
@@ -175,7 +181,8 @@ async def _lend(records: Records, request: Request, role: str, until: datetime |
     if (changed.granted_roles, changed.lent_now(now)) == (user.granted_roles, user.lent_now(now)):
         return f"{user.user_id} holds {role} for at least as long already."
     await records.users.save(changed, now)
-    # Each of those whose word gave the role is its giver, and so is everybody who counts as one with them.
+    # Every approver counts as a giver of the role, with all members of their party: the check of independence of later
+    # requests uses this.
     words = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
     for giver in sorted({person for word in words for person in word.people} - {user.user_id}):
         await records.access_grants.add(grants_between(user, changed, giver, now))

@@ -4,7 +4,7 @@ from typing import Any
 
 from temporalio import activity
 
-from activities.tools import permits
+from activities.runs.tools import permits
 from models.messages.runs import ModelOutcome, ModelTurn
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
