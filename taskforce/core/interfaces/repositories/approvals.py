@@ -69,6 +69,10 @@ class Requests(Protocol):
         """What happened under a name; None when it has not."""
         ...
 
+    async def happenings(self, request_id: str, kind: str) -> Sequence[HistoryEntry]:
+        """All that has happened of one kind, oldest first."""
+        ...
+
     async def history(self, request_id: str) -> Sequence[HistoryEntry]:
         """What has happened, oldest first."""
         ...
