@@ -178,8 +178,8 @@ async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, dr
 
     Raises:
         Forbidden, Invalid, Conflict: As `ApprovalChanges.check`; `key_may_not`: an API key may only withdraw its user's
-            own request, unless it may manage policies; `claims_narrowed`: the same for a token that claims fewer roles
-            than another of its user.
+            own request, unless it may manage policies; `claims_narrowed`: a token that claims fewer roles than another
+            of its user may do no more than that, whatever it may manage.
         Unavailable: As `decide`.
     """
     request = to_change.request
@@ -275,11 +275,16 @@ def _require_key_enough(actor: Actor, to_decide: FoundRequest) -> None:
 
 
 def _require_key_may_change(actor: Actor, request: Request, draft: ChangeDraft) -> None:
-    own = request.approval.requester_id == actor.principal.user.user_id and draft.kind == "withdraw"
-    if own or Permission.POLICY_MANAGE in actor.principal.permissions:
+    """Requires that an API key may manage policies, and that a token claims no fewer roles than another.
+
+    Checked here because the workflow checks the rights of the key, but of a token those of its user.
+    """
+    principal = actor.principal
+    own = request.approval.requester_id == principal.user.user_id and draft.kind == "withdraw"
+    if own:
         return
-    require_whole(actor.principal)
-    if actor.principal.key_id is not None:
+    require_whole(principal)
+    if principal.key_id is not None and Permission.POLICY_MANAGE not in principal.permissions:
         raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
 
 
