@@ -89,7 +89,10 @@ class ApprovalChanges:
         return replace(request, approval=request.approval.reassign(change.to, change.at))
 
     async def _require_own(self, records: Records, request: Request, change: Change) -> None:
-        if change.actor_id != request.approval.requester_id and not await self._manages(records, change):
+        if change.actor_id == request.approval.requester_id:
+            return
+        # A withdrawal is final, so that only lasting permissions count for the request of another.
+        if Permission.POLICY_MANAGE not in await self._held_lastingly(records, change):
             raise _not_yours()
 
     async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
@@ -97,7 +100,7 @@ class ApprovalChanges:
         named = [await self._known(records, person, change) for person in change.to.people]
         await _require_other_than_requester(records, request, change)
         # What the new approvers approve may outlast a temporary role, so only lasting permissions count here.
-        held = await self._held(records, change, lasting=True)
+        held = await self._held_lastingly(records, change)
         if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
@@ -115,14 +118,9 @@ class ApprovalChanges:
         except Forbidden:
             raise Invalid("deciders_unknown", f"No active user {user_id[:80]!r} is known in this tenant.") from None
 
-    async def _manages(self, records: Records, change: Change) -> bool:
-        return Permission.POLICY_MANAGE in await self._held(records, change)
-
-    async def _held(self, records: Records, change: Change, *, lasting: bool = False) -> frozenset[Permission]:
+    async def _held_lastingly(self, records: Records, change: Change) -> frozenset[Permission]:
         who = await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
-        if lasting:
-            who = await without_temporary_roles(records, who, self._rules, change.at)
-        return who.permissions
+        return (await without_temporary_roles(records, who, self._rules, change.at)).permissions
 
 
 async def _require_other_than_requester(records: Records, request: Request, change: Change) -> None:
