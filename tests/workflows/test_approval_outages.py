@@ -10,9 +10,13 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 import workflows.approval
+from taskforce.application.approvals.decide import DecidedRequest, DecisionDraft, DecisionPorts, decide, find_to_decide
+from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict, workflow_id
 from taskforce.core.domain.approvals.submissions import SubmittedDecision
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs.run import RunStatus
+from taskforce.infrastructure.composition import use_cases
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
@@ -81,6 +85,33 @@ async def test_a_decision_that_cannot_be_recorded_is_given_up_and_can_be_made_ag
         assert nobody.code == "approver_unknown"
     assert (await client.approvals.decide(tenant_id, request_id, BOB)).code is None
     assert (await impatient.closed(request_id)).status is ApprovalStatus.APPROVED
+
+
+async def test_a_decision_that_was_given_up_is_made_again_under_the_same_key(
+    impatient: Missions, parts: WorkerParts, postgres: DatabaseUrls, temporal: Client
+) -> None:
+    """Twice it cannot be recorded; the third call counts, and what comes after it is answered alike."""
+    await impatient.person("bob", "admin")
+    request_id = await impatient.ask()
+    cases = use_cases(parts.foundation)
+    ports = DecisionPorts(impatient.database, impatient.workflow_client.approvals, cases.decisions, cases.changes)
+    async with impatient.database.tenant(impatient.tenant_id) as records:
+        bob = Actor(await load_principal(records, "bob", parts.rules, now()), parts.rules, None, now())
+    draft = DecisionDraft(Verdict.APPROVE, "fine", key="once")
+
+    async def approve() -> DecidedRequest:
+        return await decide(ports, bob, await find_to_decide(ports, bob, request_id), draft)
+
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
+        for _ in range(2):
+            with pytest.raises(Unavailable) as failed:
+                await approve()
+            assert failed.value.code == "decision_failed"
+    assert await approve() == DecidedRequest(ApprovalStatus.APPROVED)
+    assert await approve() == DecidedRequest(ApprovalStatus.APPROVED, replayed=True)
+    history = await temporal.get_workflow_handle(workflow_id(impatient.tenant_id, request_id)).fetch_history()
+    accepted = [one for one in history.events if one.HasField("workflow_execution_update_accepted_event_attributes")]
+    assert len(accepted) == 3
 
 
 async def test_a_decision_that_is_on_record_though_it_did_not_count_counts_when_it_is_made_again(

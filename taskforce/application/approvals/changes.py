@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from taskforce.application.approvals.approvers import approver_of, concerns
 from taskforce.application.approvals.decisions import found, locked
-from taskforce.application.approvals.history import HistoryEvent, record_event
+from taskforce.application.approvals.history import REASSIGNED, HistoryEvent, record_event
+from taskforce.application.approvals.parties import Issuers, asking_party
 from taskforce.application.identity.principals import (
     load_principal,
     load_principal_for_key,
@@ -37,9 +38,10 @@ class ApprovalChanges:
 
         Raises:
             Forbidden: `not_yours_to_change`: the actor is neither its requester nor its approver, and does not manage
-                policies; `beyond_terms`: an approver names others than the terms do.
+                policies, or the requester, or who stands behind them, reassigns it; `beyond_terms`: an approver names
+                others than the terms do.
             Invalid: `deciders_unknown`: a named user does not exist or is deactivated.
-            Conflict: `request_closed`.
+            Conflict: `request_closed`; `not_independent`: more people stand behind the actor's key than are followed.
         """
         async with self._store.tenant(tenant_id) as records:
             await self._changed(records, await locked(records, request_id), change)
@@ -88,19 +90,22 @@ class ApprovalChanges:
         return replace(request, approval=request.approval.reassign(change.to, change.at))
 
     async def _require_own(self, records: Records, request: Request, change: Change) -> None:
-        if change.actor_id != request.approval.requester_id and not await self._manages(records, change):
+        if change.actor_id == request.approval.requester_id:
+            return
+        # A withdrawal is final, so that only lasting permissions count for the request of another.
+        if Permission.POLICY_MANAGE not in await self._held_lastingly(records, change):
             raise _not_yours()
 
     async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
         """Requires that the new approvers are within the terms, or that the actor could have made the definition."""
         named = [await self._known(records, person, change) for person in change.to.people]
+        await _require_other_than_requester(records, request, change)
         # What the new approvers approve may outlast a temporary role, so only lasting permissions count here.
-        held = await self._held(records, change, lasting=True)
+        held = await self._held_lastingly(records, change)
         if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
-        # A requester must not choose the approvers of their own request, even if they may approve others of its type.
-        if not concerns(request, actor) or actor.user_id == request.approval.requester_id:
+        if not concerns(request, actor):
             raise _not_yours()
         terms = request.approval.terms.deciders.widened(request.approval.who)
         within = all(terms.include(user_id, roles) for user_id, roles in named)
@@ -114,19 +119,27 @@ class ApprovalChanges:
         except Forbidden:
             raise Invalid("deciders_unknown", f"No active user {user_id[:80]!r} is known in this tenant.") from None
 
-    async def _manages(self, records: Records, change: Change) -> bool:
-        return Permission.POLICY_MANAGE in await self._held(records, change)
-
-    async def _held(self, records: Records, change: Change, *, lasting: bool = False) -> frozenset[Permission]:
+    async def _held_lastingly(self, records: Records, change: Change) -> frozenset[Permission]:
         who = await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
-        if lasting:
-            who = await without_temporary_roles(records, who, self._rules, change.at)
-        return who.permissions
+        return (await without_temporary_roles(records, who, self._rules, change.at)).permissions
+
+
+async def _require_other_than_requester(records: Records, request: Request, change: Change) -> None:
+    """Requires that neither the requester nor who stands behind them chooses the approvers, whatever they manage."""
+    actor = Issuers(records)
+    await actor.follow(change.actor_id, change.key_id)
+    if not (await asking_party(records, request)).people.isdisjoint(actor.people):
+        raise _not_yours()
 
 
 def _told(change: Change) -> HistoryEvent:
-    kind = "reassigned" if change.kind == "reassign" else "withdrawn_by"
-    data = {"roles": list(change.to.roles), "people": list(change.to.people)} if change.to else {}
+    kind = REASSIGNED if change.kind == "reassign" else "withdrawn_by"
+    data: dict[str, object] = {}
+    if change.to:
+        data = {"roles": list(change.to.roles), "people": list(change.to.people)}
+    if change.kind == "reassign" and change.key_id is not None:
+        # Whoever issued the key stands behind the reassignment.
+        data["key_id"] = change.key_id
     told = HistoryEvent(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
     return replace(told, channel=change.channel.value, request_id=change.http_request, key_id=change.key_id, data=data)
 

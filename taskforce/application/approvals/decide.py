@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -146,12 +146,13 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
     """
     request = to_decide.request
     check_document(draft.arguments, "arguments")
-    first = await _first(ports, actor, request, draft)
-    if first is not None:
-        require_counted(first)
-        return DecidedRequest(ApprovalStatus(first.status), replayed=True)
+    earlier = await _earlier(ports, actor, request, draft)
+    if earlier.result is not None:
+        require_counted(earlier.result)
+        return DecidedRequest(ApprovalStatus(earlier.result.status), replayed=True)
     draft.check()
-    attempt = _attempt(actor, request)
+    # A decision that was given up may be on record by now, without having counted: only the workflow can tell.
+    attempt = replace(_attempt(actor, request), whole=not earlier.failed)
     async with _refusals_audited(ports, attempt):
         _require_open(request)
         _require_key_enough(actor, to_decide)
@@ -160,7 +161,7 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
     await _authorize(ports, attempt)
     edit = None if draft.arguments is None else await propose(ports.store, actor, request, draft.arguments)
     submitted = submitted_decision(actor, request, draft, edit)
-    result = await _carry(ports, actor, request, lambda: _submit(ports, attempt, submitted, _update_id(attempt, draft)))
+    result = await _carry(ports, actor, request, lambda: _submit(ports, attempt, submitted, earlier.next_id))
     return DecidedRequest(ApprovalStatus(result.status))
 
 
@@ -178,8 +179,8 @@ async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, dr
 
     Raises:
         Forbidden, Invalid, Conflict: As `ApprovalChanges.check`; `key_may_not`: an API key may only withdraw its user's
-            own request, unless it may manage policies; `claims_narrowed`: the same for a token that claims fewer roles
-            than another of its user.
+            own request, unless it may manage policies; `claims_narrowed`: a token that claims fewer roles than another
+            of its user may do no more than that, whatever it may manage.
         Unavailable: As `decide`.
     """
     request = to_change.request
@@ -230,15 +231,18 @@ def require_counted(result: DecisionResult) -> None:
     """
     if result.code is None:
         return
-    refusal = _REFUSALS.get(result.kind)
-    if refusal is None:
+    if _has_failed(result):
         _log.warning("decision.failed", code=result.code)
         raise Unavailable(
             "decision_failed",
             "The decision could not be taken. Look at the request before you repeat it.",
             retry_after=5,
         )
-    raise refusal(result.code, result.message or "The decision does not count.")
+    raise _REFUSALS[result.kind](result.code, result.message or "The decision does not count.")
+
+
+def _has_failed(result: DecisionResult) -> bool:
+    return result.code is not None and result.kind not in _REFUSALS
 
 
 def _attempt(actor: Actor, request: Request) -> DecisionAttempt:
@@ -249,12 +253,6 @@ def _attempt(actor: Actor, request: Request) -> DecisionAttempt:
         Channel.API,
         key_id=actor.principal.key_id,
     )
-
-
-def _update_id(attempt: DecisionAttempt, draft: DecisionDraft) -> str | None:
-    if draft.key is None:
-        return None
-    return update_id(attempt.tenant_id, attempt.request_id, attempt.approver_id, draft.key)
 
 
 def _require_open(request: Request) -> None:
@@ -275,25 +273,55 @@ def _require_key_enough(actor: Actor, to_decide: FoundRequest) -> None:
 
 
 def _require_key_may_change(actor: Actor, request: Request, draft: ChangeDraft) -> None:
-    own = request.approval.requester_id == actor.principal.user.user_id and draft.kind == "withdraw"
-    if own or Permission.POLICY_MANAGE in actor.principal.permissions:
+    """Requires that an API key may manage policies, and that a token claims no fewer roles than another.
+
+    Checked here because the workflow checks the rights of the key, but of a token those of its user.
+    """
+    principal = actor.principal
+    own = request.approval.requester_id == principal.user.user_id and draft.kind == "withdraw"
+    if own:
         return
-    require_whole(actor.principal)
-    if actor.principal.key_id is not None:
+    require_whole(principal)
+    if principal.key_id is not None and Permission.POLICY_MANAGE not in principal.permissions:
         raise Forbidden("key_may_not", "This is done by a person, or by a key that may manage policies.")
 
 
-async def _first(ports: DecisionPorts, actor: Actor, request: Request, draft: DecisionDraft) -> DecisionResult | None:
-    """Finds the result of an earlier decision with the same idempotency key; None where there is none."""
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """The earlier decisions with the same idempotency key.
+
+    Attributes:
+        result: The result of the one that was processed; None where there is none.
+        failed: The number of those that could not be processed.
+        next_id: The update id of the next decision; None without a key.
+    """
+
+    result: DecisionResult | None = None
+    failed: int = 0
+    next_id: str | None = None
+
+
+async def _earlier(ports: DecisionPorts, actor: Actor, request: Request, draft: DecisionDraft) -> _Earlier:
+    """Finds the earlier decisions with the same idempotency key."""
+    if draft.key is None:
+        return _Earlier()
     attempt = _attempt(actor, request)
-    named = _update_id(attempt, draft)
-    if named is None:
-        return None
     keyed = IdempotentCall(attempt.approver_id, f"decision:{attempt.request_id}", draft.key, draft.body)
     async with ports.store.tenant(attempt.tenant_id) as records:
         if await claim(records, keyed, {}, actor.now) is None:
-            return None
-    return await ports.workflows.decided(attempt.tenant_id, attempt.request_id, named)
+            return _Earlier(next_id=_update_id(attempt, draft.key, 0))
+    failed, named = 0, _update_id(attempt, draft.key, 0)
+    # Each turn finds one update of the workflow, of which there is a limited number.
+    while (result := await ports.workflows.decided(attempt.tenant_id, attempt.request_id, named)) is not None:
+        if not _has_failed(result):
+            break
+        failed += 1
+        named = _update_id(attempt, draft.key, failed)
+    return _Earlier(result, failed, named)
+
+
+def _update_id(attempt: DecisionAttempt, key: str, failed: int) -> str:
+    return update_id(attempt.tenant_id, attempt.request_id, attempt.approver_id, key, failed)
 
 
 async def _authorize(ports: DecisionPorts, attempt: DecisionAttempt) -> None:

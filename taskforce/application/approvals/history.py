@@ -1,13 +1,15 @@
 """History of approval requests, with run milestones, webhook deliveries and audit events in one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from taskforce.application.events import announce
 from taskforce.core.domain.approvals.approval import Verdict
+from taskforce.core.domain.approvals.parties import Reassignment
 from taskforce.core.domain.approvals.records import HistoryEntry, Request
+from taskforce.core.domain.approvals.terms import Deciders
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.json_limits import Json
@@ -31,6 +33,8 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "downloaded": "approval.download",
     "result_erased": "approval.erase_result",
 }
+REASSIGNED: Final = "reassigned"
+"""The kind of a user's reassignment, with whose name the entry's name begins; a timed action has the same kind."""
 _REFUSED: Final = frozenset({"refused", "reassignment_refused", "withdrawal_refused"})
 _CLOSED: Final = "approval.close"
 _WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}
@@ -105,6 +109,22 @@ async def record_event(records: Records, request: Request, told: HistoryEvent) -
         await _announce(records, request, told)
     await records.audit.append(_audit(request, told, action))
     return True
+
+
+async def reassignments_of(records: Records, request_id: str) -> Sequence[Reassignment]:
+    """Lists the reassignments of a request by users, oldest first; those of timed actions are left out."""
+    entries = await records.requests.happenings(request_id, REASSIGNED)
+    return [_reassignment(one) for one in entries if one.name.startswith(f"{REASSIGNED}:")]
+
+
+def _reassignment(entry: HistoryEntry) -> Reassignment:
+    to = Deciders(_texts(entry.data.get("roles")), _texts(entry.data.get("people")))
+    key_id = entry.data.get("key_id")
+    return Reassignment(entry.actor_id, to, key_id if isinstance(key_id, str) else None)
+
+
+def _texts(listed: object) -> tuple[str, ...]:
+    return tuple(str(one) for one in listed) if isinstance(listed, (list, tuple)) else ()
 
 
 async def _announce(records: Records, request: Request, told: HistoryEvent) -> None:

@@ -7,7 +7,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from taskforce.core.domain.approvals.parties import MOST_PEOPLE, Party, Standing, recent_grants
+from taskforce.application.approvals.history import reassignments_of
+from taskforce.core.domain.approvals.parties import (
+    MOST_PEOPLE,
+    Party,
+    Reassignment,
+    Standing,
+    reassignments_to,
+    recent_grants,
+    standing_of,
+)
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.access_grants import AccessGrant
@@ -95,7 +104,7 @@ async def asking_party(records: Records, request: Request) -> Party:
 async def deciding_party(
     records: Records, request: Request, approver: Approver, on_behalf_of: str | None = None
 ) -> Party:
-    """Loads the party of an approver, with the sponsors who have recently given them accounts or roles.
+    """Loads the party of an approver, with the sponsors who have recently given them accounts or roles, or the request.
 
     Args:
         records: The tenant's records.
@@ -106,7 +115,7 @@ async def deciding_party(
     Raises:
         Conflict: As `Issuers.follow`; also where the issuer of a key or creator of a service account is not known.
     """
-    who, terms = request.approval.who, request.approval.terms
+    terms = request.approval.terms
     behind = Issuers(records)
     await behind.follow(approver.user_id, approver.key_id)
     if on_behalf_of is not None:
@@ -115,22 +124,31 @@ async def deciding_party(
         raise Conflict("not_independent", "Who issued this key, or made this service account, is not known.")
     # A delegate decides by the delegator's right. Where nobody has a right any more, every recent grant counts.
     speaks = next((one for one in approver.stands_for if one.user_id == on_behalf_of), approver)
-    standing = Standing(speaks.roles & frozenset(who.roles), speaks.user_id in who.people)
-    standings = {speaks.user_id: standing} if standing.roles or standing.named else {}
+    standing = standing_of(speaks.user_id, speaks.roles, request.approval.who, terms)
+    standings = {} if standing is None else {speaks.user_id: standing}
+    changes = await reassignments_of(records, request.approval.request_id)
+    let_in = reassignments_to(changes, speaks.user_id, speaks.roles, standing)
     since = request.approval.opened_at - timedelta(seconds=terms.independence_seconds)
-    return Party(frozenset(behind.people), await _sponsors(records, behind.people, standings, since))
+    return Party(frozenset(behind.people), await _sponsors(records, behind.people, standings, since, let_in))
 
 
 async def _sponsors(
-    records: Records, people: Collection[str], standings: Mapping[str, Standing], since: datetime
+    records: Records,
+    people: Collection[str],
+    standings: Mapping[str, Standing],
+    since: datetime,
+    let_in: Collection[Reassignment],
 ) -> frozenset[str]:
-    """Collects who has recently given these people accounts or roles, who gave the givers theirs, and so on."""
-    met, found = set(people), Issuers(records)
-    waiting = set(people)
+    """Collects who has recently given these people accounts, roles or the request, who gave the givers theirs, etc."""
+    found = Issuers(records)
+    for one in let_in:
+        await found.follow(one.actor_id, one.key_id)
+    waiting = {*people, *found.people}
+    met = set(waiting)
     while waiting:
         given: dict[str, list[AccessGrant]] = {}
-        for one in await records.access_grants.of(waiting):
-            given.setdefault(one.user_id, []).append(one)
+        for grant in await records.access_grants.of(waiting):
+            given.setdefault(grant.user_id, []).append(grant)
         for user_id, grants in given.items():
             for grant in recent_grants(grants, since, standings.get(user_id)):
                 await found.follow(grant.given_by, grant.key_id)

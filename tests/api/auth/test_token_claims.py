@@ -101,6 +101,24 @@ async def test_a_token_decides_by_no_role_that_it_does_not_claim(
     assert (await admin.get(path)).json()["can_decide"] is True
 
 
+async def test_a_token_that_manages_policies_hands_a_request_to_nobody_whom_only_all_of_its_user_may_name(
+    bearer: Bearer, operator: httpx.AsyncClient, database: Database, client_for: ClientFor, tenant: str
+) -> None:
+    """The workflow judges a change by the user's rights, of which the token claims a part."""
+    manager = client_for(tenant, "ada", ["admin"])
+    made = await manager.post("/api/v1/admin/roles", json={"name": "Rules", "permissions": ["policy:manage"]})
+    assert made.status_code == 201, made.text
+    narrow, whole = bearer("vic", ["auditor"], ["auditor", "operator"])
+    await whole.get(ME)
+    granted = await manager.put("/api/v1/admin/users/vic", json={"roles": [made.json()["role_id"]]})
+    assert granted.status_code == 200, granted.text
+    assert "policy:manage" in (await narrow.get(MAY)).json()["permissions"]
+    path = f"{REQUESTS}/{await ask(database, tenant, (await execute(operator))['run_id'])}"
+
+    for change, body in (("reassign", {"people": ["vic"]}), ("withdraw", {})):
+        assert_problem(await narrow.post(f"{path}/{change}", json=body), 403, "claims_narrowed")
+
+
 async def test_a_token_hands_on_nothing_that_it_does_not_claim(
     bearer: Bearer, client_for: ClientFor, tenant: str
 ) -> None:

@@ -335,9 +335,17 @@ def workflow_id(tenant_id: str, request_id: str) -> str:
     return f"{tenant_id}:approval:{request_id}"
 
 
-def update_id(tenant_id: str, request_id: str, user_id: str, key: str) -> str:
-    """Derives the Temporal update id of a decision from the user's idempotency key, without disclosing the key."""
-    return canonical_hash([tenant_id, request_id, user_id, key])
+def update_id(tenant_id: str, request_id: str, user_id: str, key: str, failed: int = 0) -> str:
+    """Derives the Temporal update id of a decision from the user's idempotency key, without disclosing the key.
+
+    Args:
+        tenant_id: The tenant.
+        request_id: The request.
+        user_id: The user who decides.
+        key: The idempotency key.
+        failed: The number of earlier updates of this key that could not be processed; each has an id of its own.
+    """
+    return canonical_hash([tenant_id, request_id, user_id, key, *([failed] if failed else [])])
 
 
 def request_of(workflow: str) -> tuple[str, str] | None:

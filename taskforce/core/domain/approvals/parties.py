@@ -3,8 +3,8 @@
 A decision counts for the person behind it. Behind an API key stands its issuer, behind a service account its creator,
 and so on from issuer to issuer: all of them are one person, as long as the key or the account exists. Who has recently
 granted somebody an account, or the role by which they decide, counts as one person with them for a while; two users
-who received grants from the same third person stay two.
-
+who received grants from the same third person stay two. So does, in that request, who has reassigned it to somebody who
+may not decide it by its terms.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from taskforce.core.domain.approvals.terms import Deciders, Terms
 from taskforce.core.domain.identity.access_grants import AccessGrant
 
 MOST_PEOPLE: Final = 64
@@ -24,7 +25,8 @@ class Party:
 
     Attributes:
         people: The user, whom they represent, and the issuers of their credential; they count as one person.
-        sponsors: Users who have recently granted one of them the account, or the role by which they decide.
+        sponsors: Users who have recently granted one of them the account, or the role by which they decide, or who have
+            reassigned the request to one of them beyond its terms.
     """
 
     people: frozenset[str]
@@ -45,11 +47,66 @@ class Standing:
 
     Attributes:
         roles: The user's roles that may decide it.
-        named: Whether the request's terms name the user, so that no role is needed.
+        named: Whether the request's terms name the user, so that no role is needed. A reassignment's naming is none.
+        reassigned: Whether the user may decide by a reassignment only, and not by the terms.
     """
 
     roles: frozenset[str] = frozenset()
     named: bool = False
+    reassigned: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.roles or self.named)
+
+
+@dataclass(frozen=True, slots=True)
+class Reassignment:
+    """A reassignment of a request by a user, as its history tells it.
+
+    Attributes:
+        actor_id: The user who reassigned the request.
+        to: The deciders whom they named.
+        key_id: The API key that authenticated the user; None for a person.
+    """
+
+    actor_id: str
+    to: Deciders
+    key_id: str | None = None
+
+
+def standing_of(user_id: str, roles: frozenset[str], who: Deciders, terms: Terms) -> Standing | None:
+    """Returns the grounds on which a user may decide a request now; None where there are none.
+
+    Args:
+        user_id: The user.
+        roles: The user's roles.
+        who: The current deciders of the request.
+        terms: The terms of the request, whose timed actions count as well.
+    """
+    if not who.include(user_id, roles):
+        return None
+    own = terms.all_deciders
+    by_terms = roles & frozenset(own.roles)
+    now = Standing(by_terms & frozenset(who.roles), user_id in who.people and user_id in own.people)
+    # Somebody whom a reassignment names, and who might decide by the terms anyway, decides by the terms.
+    usual = now or Standing(by_terms, user_id in own.people)
+    return usual or Standing(roles & frozenset(who.roles), reassigned=True)
+
+
+def reassignments_to(
+    changes: Iterable[Reassignment], user_id: str, roles: frozenset[str], standing: Standing | None
+) -> tuple[Reassignment, ...]:
+    """Selects the reassignments by which a user decides, for they tie the user to who made them.
+
+    Args:
+        changes: All reassignments of the request.
+        user_id: The user.
+        roles: The user's roles.
+        standing: The grounds on which the user decides; None where every reassignment counts.
+    """
+    if standing is not None and not standing.reassigned:
+        return ()
+    return tuple(one for one in changes if standing is None or one.to.include(user_id, roles))
 
 
 def recent_grants(grants: Iterable[AccessGrant], since: datetime, standing: Standing | None) -> tuple[AccessGrant, ...]:
@@ -59,10 +116,11 @@ def recent_grants(grants: Iterable[AccessGrant], since: datetime, standing: Stan
         grants: All grants that the user received.
         since: Older grants are left out, UTC.
         standing: The grounds on which the user decides. A role's grant ties only where the user decides by that role
-            alone: with another deciding role that was held longer, it was not needed. None where every role counts.
+            alone: with another deciding role that was held longer, it was not needed. Every role counts where there
+            are none, or where only a reassignment names the user.
     """
     recent = [one for one in grants if one.at >= since]
     roles = {one.role for one in recent if one.role is not None}
-    if standing is not None:
+    if standing:
         roles = set() if standing.named or standing.roles - roles else roles & standing.roles
     return tuple(one for one in recent if one.role is None or one.role in roles)

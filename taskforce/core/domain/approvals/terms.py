@@ -113,6 +113,14 @@ class Terms:
         """Roles and people who may decide when the request is opened."""
         return Deciders(self.allowed_roles, self.allowed_people)
 
+    @property
+    def all_deciders(self) -> Deciders:
+        """Roles and people who may decide by these terms, those of timed actions included."""
+        found = self.deciders
+        for one in self.actions:
+            found = found if one.kind is ActionKind.REMIND else found.widened(one.to)
+        return found
+
     def _problems(self) -> Collection[str]:
         found: list[str] = []
         if min(self.required_approvers, self.rejections_to_close, self.expire_seconds) < 1:

@@ -71,6 +71,10 @@ class Requests(Protocol):
         """Returns an entry of the history by its name; None without one."""
         ...
 
+    async def happenings(self, request_id: str, kind: str) -> Sequence[HistoryEntry]:
+        """All that has happened of one kind, oldest first."""
+        ...
+
     async def history(self, request_id: str) -> Sequence[HistoryEntry]:
         """Returns the history, oldest first."""
         ...

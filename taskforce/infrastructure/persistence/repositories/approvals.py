@@ -43,6 +43,11 @@ _HISTORY = Query(
     .limit(sa.literal(2_000))
 )
 _ONE_HAPPENING = Query(sa.select(_HAPPENINGS).where(where(_HAPPENINGS, "request_id", "happening")))
+_OF_KIND = Query(
+    sa.select(_HAPPENINGS)
+    .where(where(_HAPPENINGS, "request_id", "kind"))
+    .order_by(_HAPPENINGS.c.at, _HAPPENINGS.c.happening)
+)
 _APPROVED_FOR_RUN = sa.and_(_REQUESTS.c.for_run, _REQUESTS.c.status == ApprovalStatus.APPROVED.value)
 _GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
 
@@ -181,6 +186,11 @@ class RequestRows(Repository):
         """Returns the history's event of a name; None when it has not happened."""
         row = await self._connection.first(_ONE_HAPPENING, self._of(request_id=request_id, happening=name))
         return None if row is None else _happening(row)
+
+    async def happenings(self, request_id: str, kind: str) -> Sequence[HistoryEntry]:
+        """Returns the history's events of one kind, oldest first, however many."""
+        rows = await self._connection.all(_OF_KIND, self._of(request_id=request_id, kind=kind))
+        return [_happening(row) for row in rows]
 
     async def history(self, request_id: str) -> Sequence[HistoryEntry]:
         """Returns the history, oldest event first; of a very long one the latest 2,000."""

@@ -86,6 +86,25 @@ async def test_whoever_is_lent_the_right_lets_in_nobody_who_could_not_decide_any
     await changing.check(stage.tenant_id, request_id, replace(friend, to=Deciders(people=("bob",))))
 
 
+async def test_whoever_is_lent_the_right_takes_back_no_request_of_another_but_their_own(stage: Stage) -> None:
+    """A withdrawal is final, and outlasts the loan."""
+    _, request_id = await opened(stage)
+    requester = (await approval_of(stage, request_id)).requester_id
+    await stage.person("sue", "viewer")
+    await stage.person("bob", "admin")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        for name in ("sue", requester):
+            user = await records.users.locked(name)
+            assert user is not None
+            await records.users.save(user.given("admin", stage.now + timedelta(hours=1), stage.now), stage.now)
+    changing = ApprovalChanges(stage.database, RULES)
+    with pytest.raises(Forbidden) as refused:
+        await changing.check(stage.tenant_id, request_id, Change("sue", "withdraw", stage.now))
+    assert refused.value.code == "not_yours_to_change"
+    for name in (requester, "bob"):
+        await changing.check(stage.tenant_id, request_id, Change(name, "withdraw", stage.now))
+
+
 async def test_a_key_that_manages_policies_lets_in_others_only_where_it_could_itself(stage: Stage) -> None:
     """Its user holds what the key was cut from."""
     _, request_id = await opened(stage)

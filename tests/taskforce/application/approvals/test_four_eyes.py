@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import DecisionAttempt, RecordedDecision
 from taskforce.application.approvals.delegations import delegate
 from taskforce.application.approvals.requests import ApprovalRequestSpec, insert_request
@@ -13,9 +14,10 @@ from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.principals import Actor, load_principal_for_key
 from taskforce.application.identity.users import NewUser, UserChange
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.parties import MOST_PEOPLE
 from taskforce.core.domain.approvals.records import HistoryEntry
-from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.ids import new_id
@@ -422,6 +424,109 @@ async def test_of_an_old_gift_the_history_tells_the_auditor(stage: Stage) -> Non
     assert (data["access_from"], "recent_access_from" in data) == (["ada"], False)
     (logged,) = await stage.rows("audit_events WHERE action = 'approval.decide'", "details->'access_from'")
     assert logged == (["ada"],)
+
+
+# Who has been named by a reassignment.
+
+
+async def hand_on(stage: Stage, who: str, request_id: str, to: Deciders, key_id: str | None = None) -> str:
+    """Somebody reassigns a request, by a key perhaps: `done`, or the code of what stands against it."""
+    stage.now += timedelta(seconds=1)
+    try:
+        await ApprovalChanges(stage.database, RULES).record(
+            stage.tenant_id, request_id, Change(who, "reassign", stage.now, "", to, key_id=key_id)
+        )
+    except DomainError as refused:
+        return refused.code
+    return "done"
+
+
+SUE = Deciders(people=("sue",))
+
+
+async def test_the_requester_names_nobody_who_decides_whatever_they_manage(stage: Stage) -> None:
+    await stage.person("sue", "viewer")
+    request_id = await asked(stage, "ada")
+    await give(stage, "ada", "sue", "operator")
+    assert await hand_on(stage, "ada", request_id, SUE) == "not_yours_to_change"
+    assert await word(stage, request_id, "sue") == "not_independent"
+
+
+async def test_nor_does_whoever_stands_behind_the_requester(stage: Stage) -> None:
+    request_id = await asked(stage, "olga", await key(stage, "ada", "olga"))
+    assert await hand_on(stage, "ada", request_id, Deciders(people=("otto",))) == "not_yours_to_change"
+    own = await asked(stage, "ada")
+    in_adams_name = await key(stage, "ada", "adam", roles=WIDE)
+    assert await hand_on(stage, "adam", own, Deciders(people=("otto",)), in_adams_name) == "not_yours_to_change"
+    assert await hand_on(stage, "adam", own, Deciders(people=("otto",))) == "done"
+
+
+async def test_to_be_named_by_a_reassignment_frees_nobody_of_who_has_let_them_in(stage: Stage) -> None:
+    await stage.person("sue", "viewer")
+    await give(stage, "ada", "sue", "operator")
+    request_id = await asked(stage, "ada")
+    assert await hand_on(stage, "adam", request_id, SUE) == "done"
+    assert await word(stage, request_id, "sue") == "not_independent"
+
+
+async def test_who_has_decided_makes_no_quorum_with_whom_they_have_let_in_and_named(stage: Stage) -> None:
+    await stage.person("sue", "viewer")
+    await give(stage, "ada", "sue", "operator")
+    request_id = await asked(stage)
+    assert await word(stage, request_id, "ada") == "counts"
+    assert await hand_on(stage, "ada", request_id, SUE) == "done"
+    assert await word(stage, request_id, "sue") == "not_independent"
+
+
+@pytest.mark.parametrize("to", [Deciders(people=("vera",)), Deciders(roles=("auditor",))])
+async def test_nor_with_whom_they_name_beyond_the_terms_by_name_or_by_role(stage: Stage, to: Deciders) -> None:
+    await stage.person("vera", "auditor")
+    request_id = await asked(stage)
+    assert await word(stage, request_id, "ada") == "counts"
+    assert await hand_on(stage, "ada", request_id, to) == "done"
+    assert await word(stage, request_id, "vera") == "not_independent"
+    # Nor does it help that somebody else names them once more.
+    assert await hand_on(stage, "adam", request_id, to) == "done"
+    assert await word(stage, request_id, "vera") == "not_independent"
+
+
+async def test_whom_somebody_independent_has_named_decides_and_the_history_shows_by_whom(stage: Stage) -> None:
+    await stage.person("vera", "auditor")
+    request_id = await asked(stage)
+    assert await word(stage, request_id, "olga") == "counts"
+    assert await hand_on(stage, "adam", request_id, Deciders(people=("vera",))) == "done"
+    assert await word(stage, request_id, "vera") == "counts"
+    assert (await told(stage, request_id, "vera")).data["recent_access_from"] == ["adam"]
+
+
+async def test_whoever_issued_the_key_that_reassigns_has_named_them(stage: Stage) -> None:
+    await stage.person("vera", "auditor")
+    of_adam = await key(stage, "ada", "adam", roles=WIDE)
+    request_id = await asked(stage)
+    assert await word(stage, request_id, "ada") == "counts"
+    assert await hand_on(stage, "adam", request_id, Deciders(people=("vera",)), of_adam) == "done"
+    assert await word(stage, request_id, "vera") == "not_independent"
+
+
+async def test_whoever_decides_by_the_terms_anyway_stays_free_when_they_are_named(stage: Stage) -> None:
+    request_id = await asked(stage)
+    assert await word(stage, request_id, "olga") == "counts"
+    assert await hand_on(stage, "olga", request_id, Deciders(people=("otto",))) == "done"
+    assert await word(stage, request_id, "otto") == "counts"
+
+
+@pytest.mark.parametrize("kind", ActionKind)
+async def test_whom_the_terms_name_needs_no_role_also_by_a_timed_action(stage: Stage, kind: ActionKind) -> None:
+    """A reminder names who hears of it, not who decides."""
+    await stage.person("sue", "viewer")
+    await give(stage, "ada", "sue", "operator")
+    later = replace(TERMS, actions=(TimedAction(kind, 3_600, SUE),))
+    request_id = await asked(stage, "ada", terms=later)
+    assert await hand_on(stage, "adam", request_id, SUE) == "done"
+    reminded = kind is ActionKind.REMIND
+    assert await word(stage, request_id, "sue") == ("not_independent" if reminded else "counts")
+    named = await asked(stage, "ada", terms=replace(TERMS, allowed_people=("sue",)))
+    assert await word(stage, named, "sue") == "counts"
 
 
 # A role that was lent by an approval.
