@@ -115,7 +115,17 @@ async def test_what_never_becomes_a_reply_is_not_read_for_ever(
         await ask(small)
 
 
-@pytest.mark.parametrize("nothing", [b": a comment\n\n", b"data: {}\n\n", delta(), call(0, "", "")])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        b": a comment\n\n",
+        b"data: {}\n\n",
+        delta(),
+        call(0, "", ""),
+        delta(reasoning_content=[{}]),
+        delta(content=[{"type": "thinking", "thinking": ""}]),
+    ],
+)
 async def test_a_stream_that_says_no_more_is_not_waited_on(wild: WildLLM, nothing: bytes) -> None:
     """What comes between two words is bounded, however long the whole may be."""
     door = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=50_000, idle_chunks=500))
