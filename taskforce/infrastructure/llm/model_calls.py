@@ -23,6 +23,7 @@ from taskforce.core.interfaces.llm import (
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints, require_sound_key
 from taskforce.infrastructure.llm.chat_format import wire_messages, wire_tools
 from taskforce.infrastructure.llm.errors import CONTENT_REFUSED, failure_of, nothing_answered, refusal_code
+from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, ReplyBodies
 from taskforce.infrastructure.llm.litellm_library import Json, LiteLLM, LiteLLMStream
 from taskforce.infrastructure.llm.model_selection import key_variable, known_secrets
 from taskforce.infrastructure.llm.openai_wire import OpenAIWire, WireRequest
@@ -207,21 +208,13 @@ class ModelCalls:
 
     async def _read_litellm(self, model: str, options: Json, reply: ReplyStream) -> None:
         """Reads LiteLLM's stream up to the finish reason: beyond it, LiteLLM builds the reply twice more, for logs."""
-        stream = await self._open(model, options)
+        bodies = ReplyBodies()
+        REPLY_BODIES.set(bodies)
         try:
-            async for chunk in stream:
-                reply.add(chunk)
-                if reply.is_cut or (reply.finish_reason and isinstance(stream.completion_stream, AsyncIterator)):
-                    break
-            if reply.is_cut:
-                return
-            if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
-                raise StreamBrokenError
-            reply.count(stream.chunks)
-            if isinstance(stream.completion_stream, AsyncIterator):
-                await _read_counts(stream.completion_stream, lambda chunk: reply.count((chunk,)))
+            async with aclosing(await self._open(model, options)) as stream:
+                await _read_stream(stream, bodies, reply)
         finally:
-            await stream.aclose()
+            await bodies.aclose()
 
     async def _open(self, model: str, options: Json) -> LiteLLMStream:
         """Opens LiteLLM's stream, without the options that LiteLLM knows a model not to take, such as a temperature.
@@ -320,6 +313,21 @@ def _refused_content(model: str, reply: ReplyStream) -> ModelFailure | None:
         return None
     text = f"The provider of {model} refuses this content."
     return ModelRefused(CONTENT_REFUSED, text, details={"model": model})
+
+
+async def _read_stream(stream: LiteLLMStream, bodies: ReplyBodies, reply: ReplyStream) -> None:
+    async for chunk in stream:
+        bodies.idle = 0
+        reply.add(chunk)
+        if reply.is_cut or (reply.finish_reason and isinstance(stream.completion_stream, AsyncIterator)):
+            break
+    if reply.is_cut:
+        return
+    if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
+        raise StreamBrokenError
+    reply.count(stream.chunks)
+    if isinstance(stream.completion_stream, AsyncIterator):
+        await _read_counts(stream.completion_stream, lambda chunk: reply.count((chunk,)))
 
 
 async def _read_counts(chunks: AsyncIterator[object], take: Callable[[object], None]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
@@ -99,7 +99,7 @@ class OpenAIWire:
         client, content = self._clients(), _content(request.body)
         headers = {"accept": "application/json, text/event-stream", "accept-encoding": "identity", **request.headers}
         async with aclosing(await _send(client, request.url, content, headers)) as response:
-            body = Body(response, self._limits.wire_bytes)
+            body = Body(response.aiter_raw(), response.headers, self._limits.wire_bytes)
             if response.status_code >= _NOT_ANSWERED:
                 raise await self._refusal(response, body)
             head = await body.head()
@@ -145,14 +145,20 @@ class OpenAIWire:
 
 
 class Body:
-    """Reads the bytes of a response as they arrive; unrequested compression is decoded, within the byte limit."""
+    """Reads the bytes of a response as they arrive; unrequested compression is decoded, within the byte limit.
 
-    def __init__(self, response: httpx.Response, most: int) -> None:
-        encoding = response.headers.get("content-encoding", "").strip().lower()
+    Args:
+        raw: The bytes as they come from the connection.
+        headers: Response headers.
+        most: Bytes that are read.
+    """
+
+    def __init__(self, raw: AsyncIterator[bytes], headers: Mapping[str, str], most: int) -> None:
+        encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in (*_ZLIB, "identity", ""):
             raise NotAnApiError(f"it answers in the encoding {encoding!r}, for which it was not asked")
         self._inflate = zlib.decompressobj(_ZLIB[encoding]) if encoding in _ZLIB else None
-        self._raw = response.aiter_raw()
+        self._raw = raw
         self._left = most
         self._packed = b""
         self._since = 0
