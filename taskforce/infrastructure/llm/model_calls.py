@@ -27,7 +27,12 @@ from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, ReplyBodi
 from taskforce.infrastructure.llm.litellm_library import Json, LiteLLM, LiteLLMStream
 from taskforce.infrastructure.llm.model_selection import key_variable, known_secrets
 from taskforce.infrastructure.llm.openai_wire import OpenAIWire, WireRequest
-from taskforce.infrastructure.llm.provider_errors import NotAnApiError, ProviderError, StreamBrokenError
+from taskforce.infrastructure.llm.provider_errors import (
+    NotAnApiError,
+    ProviderError,
+    ReplyTooLongError,
+    StreamBrokenError,
+)
 from taskforce.infrastructure.llm.refused_options import (
     MOST_ASKED,
     REASONING_REQUIRED,
@@ -46,6 +51,9 @@ NUDGE = ChatMessage(
     "[Your last reply was empty, or a tool call in it had no name or was cut off. "
     "Answer in words, or call one of the tools.]",
 )
+_TOLD = (TimeoutError, StreamBrokenError, NotAnApiError, ReplyTooLongError, httpx.HTTPError, ModelFailure)
+"""Failures that say what they are: no key is missing then."""
+
 COUNTS_SECONDS = 2.0
 """Seconds to wait for token counts once the reply is complete."""
 
@@ -256,7 +264,7 @@ class ModelCalls:
         if self._is_too_long(error):
             error = ProviderError(400, {"code": "context_length_exceeded"}, {}, "")
         missing: object = ()
-        told = isinstance(error, TimeoutError | StreamBrokenError | NotAnApiError | httpx.HTTPError | ModelFailure)
+        told = isinstance(error, _TOLD)
         if not told and not reply.begun and nothing_answered(error):
             missing = self.door.litellm.validate_environment(model).get("missing_keys")
         keys = [str(name) for name in missing] if isinstance(missing, list) else []
