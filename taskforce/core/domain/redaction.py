@@ -3,7 +3,8 @@
 Error texts of libraries quote URLs, headers and settings. Known secrets are removed by value, others by shape. A shape
 errs on the side of removing too much, but never an id, by which logs and audit are read. So a vendor's prefix alone
 makes no key (`sk-customers` is a slug), and the name before the colon of one of our own ids (`acme-token:run:<uuid>`)
-makes what follows no secret.
+makes what follows no secret. Where that name is
+nothing but a secret's (`cookie`, `auth_token`), only an id with a UUID is one of ours.
 """
 
 import re
@@ -13,7 +14,10 @@ from urllib.parse import quote
 MASK = "***"
 SHORTEST_SECRET = 4
 
-_VALUE = r"""(?:"[^"\n]*"|'[^'\n]*'|(?:(?:bearer|basic|token|digest)\s+)?[^\s"'&,;]+)"""
+# Within JSON that is a text of other JSON, quotes have backslashes before them, on both sides as many.
+_ESCAPED = r"""(?P<slashes>\\{1,15})(?P<quote>["'])[^\n]*?(?:(?<!\\)(?P=slashes)(?P=quote)|(?=\n|\Z))"""
+_COLON = r"""(?:\\{0,15}["'])?\s{0,4}[:=]\s{0,4}"""
+_VALUE = rf"""(?:{_ESCAPED}|"[^"\n]*"|'[^'\n]*'|(?:(?:bearer|basic|token|digest)\s+)?[^\s"'&,;]+)"""
 _NAMES = (
     r"api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|account[_-]?key|secret|token|password|passwd|pwd|"
     r"passphrase|authorization|credentials?|cookie|signature"
@@ -21,7 +25,14 @@ _NAMES = (
 # `sig` also ends ordinary words and ids, so it counts alone or after an underscore only.
 _SIG = r"(?:[\w-]{0,40}_)?sig"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_OUR_IDS = rf":(?:(?:run|approval|delivery):{_UUID}|deletion\b|session-|[0-9]{{1,18}}:[0-9a-f]{{64}})"
+_QUALIFIERS = (
+    r"access|api|app|auth|bearer|client|csrf|database|db|http|id|login|proxy|refresh|root|secret|session|set|user|"
+    r"webhook|www|x|xsrf"
+)
+_ALONE = rf"(?<![\w.-])(?:(?:{_QUALIFIERS})[_-]?){{0,3}}(?:{_NAMES})"
+_END = r"""(?=[\s"'\\,;)\]}>]|\.?(?:\s|$))"""
+_UUID_IDS = rf":(?:run|approval|delivery):{_UUID}"
+_OUR_IDS = rf"(?:{_UUID_IDS}|:(?:deletion|session-[A-Za-z0-9._-]{{1,100}}|[0-9]{{1,18}}:[0-9a-f]{{64}}){_END})"
 _MIXED = r"(?=[\w-]{0,60}[A-Z])(?=[\w-]{0,60}[a-z])(?=[\w-]{0,60}[0-9])[\w-]{12,}"
 _UNBROKEN = r"(?:[a-z0-9]{1,10}[_-]){0,3}(?=[A-Za-z]{0,60}[0-9])[A-Za-z0-9]{16,}[\w-]*"
 
@@ -33,17 +44,20 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?s)-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:.*?-----END [A-Z ]{0,40}PRIVATE KEY-----|.*)"), MASK),
     (re.compile(r"://[^\s/?#]*@"), f"://{MASK}@"),
     (
-        re.compile(rf"""(?i)(?<![\w-])([\w-]{{0,40}}(?:{_NAMES})(?!{_OUR_IDS})["']?\s{{0,4}}[:=]\s{{0,4}}){_VALUE}"""),
+        re.compile(
+            rf"(?i)(?<![\w-])((?:{_ALONE}(?!{_UUID_IDS})|[\w-]{{0,40}}(?:{_NAMES})(?!{_OUR_IDS})){_COLON}){_VALUE}"
+        ),
         rf"\1{MASK}",
     ),
     (
-        re.compile(rf"""(?i)(?<![\w-])({_SIG}(?:["']\s{{0,4}}[:=]|\s{{0,4}}=)\s{{0,4}}){_VALUE}"""),
+        re.compile(rf"""(?i)(?<![\w-])({_SIG}(?:\\{{0,15}}["']\s{{0,4}}[:=]|\s{{0,4}}=)\s{{0,4}}){_VALUE}"""),
         rf"\1{MASK}",
     ),
     (re.compile(r"(?i)\b(bearer\s{1,4})[a-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(basic\s{1,4})(?=[a-z]{0,200}[0-9+/=])[a-z0-9+/=]{8,}"), rf"\1{MASK}"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*){0,3}"), MASK),
     (re.compile(rf"(?<![\w-])[spr]k[-_](?:{_MIXED}|{_UNBROKEN})"), MASK),
+    (re.compile(rf"(?i)(?<![\w-])[spr]k-[a-z]{{2,4}}-{_UUID}"), MASK),
     (re.compile(r"(?<![\w-])tf_[0-9A-Za-z]{32,}"), MASK),
     (re.compile(r"(?<![\w-])whsec_[0-9A-Za-z+/=]{24,}"), MASK),
     (

@@ -8,7 +8,7 @@ from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.interfaces.llm import ModelFailure, ModelLimited, ModelRefused, ModelUnavailable
 from taskforce.infrastructure.llm.chat_endpoint import key_missing
 from taskforce.infrastructure.llm.model_selection import key_variable
-from taskforce.infrastructure.llm.provider_errors import NotAnApiError, StreamBrokenError
+from taskforce.infrastructure.llm.provider_errors import NotAnApiError, Quoted, ReplyTooLongError, StreamBrokenError
 
 LONGEST_DETAIL = 300
 
@@ -20,9 +20,10 @@ CONTEXT_TOO_LONG = "model_context_too_long"
 CONTENT_REFUSED = "model_content_refused"
 REQUEST_INVALID = "model_request_invalid"
 ENDPOINT_INVALID = "model_endpoint_invalid"
+REPLY_TOO_LONG = "model_reply_too_long"
 
-ANOTHER_MODEL_MAY = frozenset({CONTEXT_TOO_LONG, CONTENT_REFUSED})
-"""Refusals by this model alone: the next fallback may have a larger context window, or another content policy."""
+ANOTHER_MODEL_MAY = frozenset({CONTEXT_TOO_LONG, CONTENT_REFUSED, REPLY_TOO_LONG})
+"""Refusals by this model alone: the next fallback may have a larger context, another content policy, fewer words."""
 
 _TIMEOUT = 408
 _TOO_MANY = 429
@@ -98,6 +99,9 @@ def failure_of(
     address = next((one for one in chain if isinstance(one, NotAnApiError)), None)
     if address is not None or any(type(one).__name__ in _NO_ADDRESS for one in chain):
         return _no_endpoint(address or NotAnApiError("it is no URL"), model, secrets)
+    too_long = next((one for one in chain if isinstance(one, ReplyTooLongError)), None)
+    if too_long is not None:
+        return _too_long(too_long, model)
     return _passing(chain, model) or _refusal(chain, model, secrets) or _failed(chain, model)
 
 
@@ -208,13 +212,19 @@ def _refused(error: BaseException, code: str, model: str, status: int | None, se
 
 def _no_endpoint(error: NotAnApiError, model: str, secrets: Sequence[str]) -> ModelFailure:
     """Builds the refusal of an address that is no API: retrying is of no use; the message names what was seen."""
-    text = f"The base URL of {model} leads to no chat completions API (it often ends in /v1): {error.seen}."
+    seen = error.seen(lambda text: redact(text, secrets))
+    text = f"The base URL of {model} leads to no chat completions API (it often ends in /v1): {seen}."
     return ModelRefused(ENDPOINT_INVALID, redact(text, secrets), details={"model": model})
+
+
+def _too_long(error: ReplyTooLongError, model: str) -> ModelFailure:
+    text = f"The reply of {model} is one JSON document of more than {error.most:,} bytes, which is more than is read."
+    return ModelRefused(REPLY_TOO_LONG, text, details={"model": model, "bytes": error.most})
 
 
 def _detail(error: BaseException, secrets: Sequence[str]) -> str:
     said = getattr(error, "message", None) or str(error)
-    return redact(" ".join(str(said).split()), secrets)[:LONGEST_DETAIL]
+    return Quoted(str(said), LONGEST_DETAIL).shown(lambda text: redact(text, secrets))
 
 
 def _unavailable(code: str, message: str, model: str, chain: Sequence[BaseException]) -> ModelFailure:

@@ -2,14 +2,23 @@
 
 LiteLLM splits streams into lines at U+2028, U+2029 and U+0085 as well, which are ordinary characters of a JSON text: a
 reply with one of them broke. Before it reads, they are put as the escapes that mean the same.
+
+Nor does it bound what it reads: a line without end is kept whole, and events without words are dropped within. So what
+reaches it has the bounds of `ReplyLimits`, in pieces so small that others get their turns between them.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import httpx
+
+from taskforce.infrastructure.llm.openai_wire import Body
+from taskforce.infrastructure.llm.provider_errors import StreamBrokenError
+from taskforce.infrastructure.llm.reply_limits import ReplyLimits
 
 if TYPE_CHECKING:
     from taskforce.infrastructure.llm.litellm_library import LiteLLM
@@ -19,6 +28,32 @@ PROVIDERS = frozenset({"anthropic", "gemini", "vertex_ai"})
 
 _ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 _BEGINNINGS = (b"\xe2\x80", b"\xe2", b"\xc2")
+_NOT_ANSWERED = 300
+
+PIECE_BYTES = 4_096
+"""Bytes that LiteLLM gets at once: it goes through all lines of a piece before the event loop runs other tasks."""
+
+
+@dataclass(slots=True)
+class ReplyBodies:
+    """Holds the bodies of the responses to one call.
+
+    Attributes:
+        idle: Bytes that came since the last chunk of the reply.
+        opened: The bodies.
+    """
+
+    idle: int = 0
+    opened: "list[BoundedBody]" = field(default_factory=list)
+
+    async def aclose(self) -> None:
+        """Closes them: LiteLLM leaves one open whose reading failed."""
+        for body in self.opened:
+            await body.aclose()
+
+
+REPLY_BODIES: ContextVar[ReplyBodies | None] = ContextVar("REPLY_BODIES", default=None)
+"""Those of the call that is made; its reader sets `idle` to 0 with each chunk, of which a body knows nothing."""
 
 
 class LineSafeClients:
@@ -26,10 +61,12 @@ class LineSafeClients:
 
     Args:
         litellm: The library.
+        limits: How much of a reply is read.
     """
 
-    def __init__(self, litellm: "LiteLLM") -> None:
+    def __init__(self, litellm: "LiteLLM", limits: ReplyLimits) -> None:
         self._litellm = litellm
+        self._limits = limits
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, object] = WeakKeyDictionary()
 
     def client_of(self, model: str) -> object:
@@ -46,20 +83,72 @@ class LineSafeClients:
             return None
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            hooks: dict[str, list[Callable[..., object]]] = {"request": [_ask_plain], "response": [_escape]}
+            hooks: dict[str, list[Callable[..., object]]] = {"request": [_ask_plain], "response": [self._bound]}
             handlers = self._litellm.llms.custom_httpx.http_handler
             self._clients[loop] = handlers.AsyncHTTPHandler(event_hooks=hooks)
         return self._clients[loop]
+
+    async def _bound(self, response: httpx.Response) -> None:
+        """Puts bounds on a response, whatever its type says; one that is compressed arrives as what it holds."""
+        response.stream = BoundedBody(response, self._limits, REPLY_BODIES.get() or ReplyBodies())
+        response.headers.pop("content-encoding", None)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.stream = EscapedSeparators(response.stream)
 
 
 async def _ask_plain(request: httpx.Request) -> None:
     request.headers["accept-encoding"] = "identity"
 
 
-async def _escape(response: httpx.Response) -> None:
-    plain = response.headers.get("content-encoding", "identity") == "identity"
-    if plain and response.headers.get("content-type", "").startswith("text/event-stream"):
-        response.stream = EscapedSeparators(response.stream)
+class BoundedBody(httpx.AsyncByteStream):
+    """Wraps the body of a response: bounds it, and hands it on in small pieces, with turns for others in between.
+
+    Of a refusal only the beginning is handed on.
+
+    Args:
+        response: The response.
+        limits: How much of it is read.
+        call: The bodies of the call.
+
+    Raises:
+        NotAnApiError: The body is in an encoding that is not known.
+        StreamBrokenError: While it is read: the body, one line of it, or what brings no chunk is longer than any
+            reply's.
+    """
+
+    def __init__(self, response: httpx.Response, limits: ReplyLimits, call: ReplyBodies) -> None:
+        self._stream = _asynchronous(response.stream)
+        self._body = Body(aiter(self._stream), response.headers, limits.wire_bytes)
+        self._refusal_left = limits.error_bytes if response.status_code >= _NOT_ANSWERED else None
+        self._limits = limits
+        self._call = call
+        call.opened.append(self)
+        self._line = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while whole := await self._body.read():
+            for begin in range(0, len(whole), PIECE_BYTES):
+                piece = whole[begin : begin + PIECE_BYTES]
+                if self._refusal_left is None:
+                    self._require_bounded(piece)
+                else:
+                    piece = piece[: self._refusal_left]
+                    self._refusal_left -= len(piece)
+                yield piece
+                if self._refusal_left == 0:
+                    return
+                await asyncio.sleep(0)
+
+    def _require_bounded(self, piece: bytes) -> None:
+        ended = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        self._line = self._line + len(piece) if ended < 0 else len(piece) - ended - 1
+        self._call.idle += len(piece)
+        if self._line > self._limits.event_bytes or self._call.idle > self._limits.idle_bytes:
+            raise StreamBrokenError
+
+    async def aclose(self) -> None:
+        """Closes the body."""
+        await self._stream.aclose()
 
 
 class EscapedSeparators(httpx.AsyncByteStream):
@@ -70,9 +159,7 @@ class EscapedSeparators(httpx.AsyncByteStream):
     """
 
     def __init__(self, stream: object) -> None:
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("the response of an asynchronous client has an asynchronous stream")
-        self._stream = stream
+        self._stream = _asynchronous(stream)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         held = b""
@@ -89,3 +176,9 @@ class EscapedSeparators(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Closes the body."""
         await self._stream.aclose()
+
+
+def _asynchronous(stream: object) -> httpx.AsyncByteStream:
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("the response of an asynchronous client has an asynchronous stream")
+    return stream

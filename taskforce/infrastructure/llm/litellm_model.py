@@ -111,7 +111,7 @@ class LiteLLMModel:
             tokens=TokenCounter(litellm.encoding.encode_ordinary),
             limits=self._limits,
             api_base=self._api_base,
-            client_of=LineSafeClients(litellm).client_of,
+            client_of=LineSafeClients(litellm, self._limits).client_of,
             too_long=litellm.litellm_core_utils.exception_mapping_utils.ExceptionCheckers.is_error_str_context_window_exceeded,
         )
 

@@ -23,10 +23,16 @@ from taskforce.core.interfaces.llm import (
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints, require_sound_key
 from taskforce.infrastructure.llm.chat_format import wire_messages, wire_tools
 from taskforce.infrastructure.llm.errors import CONTENT_REFUSED, failure_of, nothing_answered, refusal_code
+from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, ReplyBodies
 from taskforce.infrastructure.llm.litellm_library import Json, LiteLLM, LiteLLMStream
 from taskforce.infrastructure.llm.model_selection import key_variable, known_secrets
 from taskforce.infrastructure.llm.openai_wire import OpenAIWire, WireRequest
-from taskforce.infrastructure.llm.provider_errors import NotAnApiError, ProviderError, StreamBrokenError
+from taskforce.infrastructure.llm.provider_errors import (
+    NotAnApiError,
+    ProviderError,
+    ReplyTooLongError,
+    StreamBrokenError,
+)
 from taskforce.infrastructure.llm.refused_options import (
     MOST_ASKED,
     REASONING_REQUIRED,
@@ -45,6 +51,9 @@ NUDGE = ChatMessage(
     "[Your last reply was empty, or a tool call in it had no name or was cut off. "
     "Answer in words, or call one of the tools.]",
 )
+_TOLD = (TimeoutError, StreamBrokenError, NotAnApiError, ReplyTooLongError, httpx.HTTPError, ModelFailure)
+"""Failures that say what they are: no key is missing then."""
+
 COUNTS_SECONDS = 2.0
 """Seconds to wait for token counts once the reply is complete."""
 
@@ -207,21 +216,13 @@ class ModelCalls:
 
     async def _read_litellm(self, model: str, options: Json, reply: ReplyStream) -> None:
         """Reads LiteLLM's stream up to the finish reason: beyond it, LiteLLM builds the reply twice more, for logs."""
-        stream = await self._open(model, options)
+        bodies = ReplyBodies()
+        REPLY_BODIES.set(bodies)
         try:
-            async for chunk in stream:
-                reply.add(chunk)
-                if reply.is_cut or (reply.finish_reason and isinstance(stream.completion_stream, AsyncIterator)):
-                    break
-            if reply.is_cut:
-                return
-            if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
-                raise StreamBrokenError
-            reply.count(stream.chunks)
-            if isinstance(stream.completion_stream, AsyncIterator):
-                await _read_counts(stream.completion_stream, lambda chunk: reply.count((chunk,)))
+            async with aclosing(await self._open(model, options)) as stream:
+                await _read_stream(stream, bodies, reply)
         finally:
-            await stream.aclose()
+            await bodies.aclose()
 
     async def _open(self, model: str, options: Json) -> LiteLLMStream:
         """Opens LiteLLM's stream, without the options that LiteLLM knows a model not to take, such as a temperature.
@@ -263,7 +264,7 @@ class ModelCalls:
         if self._is_too_long(error):
             error = ProviderError(400, {"code": "context_length_exceeded"}, {}, "")
         missing: object = ()
-        told = isinstance(error, TimeoutError | StreamBrokenError | NotAnApiError | httpx.HTTPError | ModelFailure)
+        told = isinstance(error, _TOLD)
         if not told and not reply.begun and nothing_answered(error):
             missing = self.door.litellm.validate_environment(model).get("missing_keys")
         keys = [str(name) for name in missing] if isinstance(missing, list) else []
@@ -320,6 +321,21 @@ def _refused_content(model: str, reply: ReplyStream) -> ModelFailure | None:
         return None
     text = f"The provider of {model} refuses this content."
     return ModelRefused(CONTENT_REFUSED, text, details={"model": model})
+
+
+async def _read_stream(stream: LiteLLMStream, bodies: ReplyBodies, reply: ReplyStream) -> None:
+    async for chunk in stream:
+        bodies.idle = 0
+        reply.add(chunk)
+        if reply.is_cut or (reply.finish_reason and isinstance(stream.completion_stream, AsyncIterator)):
+            break
+    if reply.is_cut:
+        return
+    if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
+        raise StreamBrokenError
+    reply.count(stream.chunks)
+    if isinstance(stream.completion_stream, AsyncIterator):
+        await _read_counts(stream.completion_stream, lambda chunk: reply.count((chunk,)))
 
 
 async def _read_counts(chunks: AsyncIterator[object], take: Callable[[object], None]) -> None:

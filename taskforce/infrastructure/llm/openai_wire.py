@@ -3,7 +3,7 @@
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
@@ -11,15 +11,18 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from taskforce.infrastructure.llm.provider_errors import (
+    MOST_QUOTED,
     NotAnApiError,
     ProviderError,
+    Quoted,
+    ReplyTooLongError,
     StreamBrokenError,
     error_in,
     is_of_api,
     message_of,
+    not_an_api,
     parsed,
     require_address,
-    seen_in,
     shown_url,
     status_of,
 )
@@ -92,6 +95,7 @@ class OpenAIWire:
         Raises:
             ProviderError: The provider refuses or failed.
             NotAnApiError: What answers is no such API.
+            ReplyTooLongError: The reply is one document, and longer than any that is read.
             StreamBrokenError: The stream holds what cannot be read.
             httpx.HTTPError: Nothing answered, or the connection broke.
         """
@@ -100,7 +104,7 @@ class OpenAIWire:
         # A server that compresses may hold back pieces of the stream until its buffer is full.
         headers = {"accept": "application/json, text/event-stream", "accept-encoding": "identity", **request.headers}
         async with aclosing(await _send(client, request.url, content, headers)) as response:
-            body = Body(response, self._limits.wire_bytes)
+            body = Body(response.aiter_raw(), response.headers, self._limits.wire_bytes)
             if response.status_code >= _NOT_ANSWERED:
                 raise await self._refusal(response, body)
             head = await body.head()
@@ -110,7 +114,7 @@ class OpenAIWire:
                     yield chunk
                 yield DONE
             elif head and not head.startswith(_STREAM_BEGINS):
-                raise NotAnApiError(seen_in(response, head))
+                raise not_an_api(response, head)
             stream = _EventChunks(response, self._limits.event_bytes)
             piece = head if head.startswith(_STREAM_BEGINS) else b""
             idle = 0
@@ -136,26 +140,33 @@ class OpenAIWire:
     async def _refusal(self, response: httpx.Response, body: "Body") -> Exception:
         status = response.status_code
         if status < _REFUSED:
-            return NotAnApiError(f"it redirects to {shown_url(response.headers.get('location', ''))}")
-        said = await body.whole(self._limits.error_bytes)
+            return NotAnApiError("it redirects to {}", shown_url(response.headers.get("location", "")))
+        said = await body.beginning(self._limits.error_bytes)
         document = parsed(said)
         error = error_in(document, anything=True)
         if status in _NO_SUCH_PLACE and not is_of_api(document):
-            return NotAnApiError(seen_in(response, said))
+            return not_an_api(response, said)
         if error is None:
-            return ProviderError(status, {}, response.headers, said[:500].decode("utf-8", "replace"))
+            text = " ".join(said.decode("utf-8", "replace").split())[:MOST_QUOTED]
+            return ProviderError(status, {}, response.headers, text)
         return ProviderError(status, error, response.headers, message_of(error))
 
 
 class Body:
-    """Reads the bytes of a response as they arrive; unrequested compression is decoded, within the byte limit."""
+    """Reads the bytes of a response as they arrive; unrequested compression is decoded, within the byte limit.
 
-    def __init__(self, response: httpx.Response, most: int) -> None:
-        encoding = response.headers.get("content-encoding", "").strip().lower()
+    Args:
+        raw: The bytes as they come from the connection.
+        headers: Response headers.
+        most: Bytes that are read.
+    """
+
+    def __init__(self, raw: AsyncIterator[bytes], headers: Mapping[str, str], most: int) -> None:
+        encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in (*_ZLIB, "identity", ""):
-            raise NotAnApiError(f"it answers in the encoding {encoding!r}, for which it was not asked")
+            raise NotAnApiError("it answers in the encoding {!r}, for which it was not asked", Quoted(encoding, 80))
         self._inflate = zlib.decompressobj(_ZLIB[encoding]) if encoding in _ZLIB else None
-        self._raw = response.aiter_raw()
+        self._raw = raw
         self._left = most
         self._packed = b""
         self._since = 0
@@ -198,7 +209,22 @@ class Body:
                 break
         return head
 
-    async def whole(self, most: int, head: bytes = b"") -> bytes:
+    async def whole(self, most: int, head: bytes) -> bytes:
+        """Reads to the end.
+
+        Args:
+            most: Bytes that it may have.
+            head: What was read of it.
+
+        Raises:
+            ReplyTooLongError: It has more.
+        """
+        body = await self.beginning(most + 1, head)
+        if len(body) > most:
+            raise ReplyTooLongError(most)
+        return body
+
+    async def beginning(self, most: int, head: bytes = b"") -> bytes:
         """Reads to the end, or to a bound."""
         body = bytearray(head)
         while len(body) < most and (piece := await self.read()):
@@ -285,5 +311,5 @@ def _chunk(document: object, response: httpx.Response, meant: int) -> Mapping[st
     if not isinstance(document, dict):
         raise StreamBrokenError
     if "choices" not in document and meant == _REFUSED:
-        raise NotAnApiError(seen_in(response, _content(document)))
+        raise not_an_api(response, _content(document))
     return document

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,6 +13,11 @@ from taskforce.infrastructure.llm.call_deltas import get
 MOST_BRACKETS = 200_000
 """Of one document: the words of a reply may hold some, its structure hardly any."""
 
+MOST_QUOTED = 4_000
+"""Characters of what a server said in which secrets are looked for; what is shown is cut after that."""
+
+_SHOWN_TEXT = 80
+_SHOWN_URL = 200
 _DECODER = json.JSONDecoder(strict=False)
 _SERVER_FAILED = 500
 _HTTP_ERRORS = range(400, 600)
@@ -49,16 +55,58 @@ class ProviderError(Exception):
         self.message = message
 
 
+class Quoted(NamedTuple):
+    """Holds what a server said, whole: what is cut before secrets are removed leaves halves of them.
+
+    Attributes:
+        text: The text.
+        most: Characters that are shown.
+    """
+
+    text: str
+    most: int
+
+    def shown(self, hide: Callable[[str], str]) -> str:
+        """Returns the beginning, without secrets.
+
+        Args:
+            hide: Removes them.
+        """
+        return hide(" ".join(self.text.split())[:MOST_QUOTED])[: self.most]
+
+
 class NotAnApiError(Exception):
     """Reports that what answered, or would have to, is no chat completions API.
 
-    Attributes:
-        seen: What was seen instead, for a person.
+    Args:
+        seen: What was seen instead, for a person, with `{}` or `{!r}` for each quotation.
+        quoted: What is quoted.
     """
 
-    def __init__(self, seen: str) -> None:
+    def __init__(self, seen: str, *quoted: Quoted) -> None:
         super().__init__(seen)
-        self.seen = seen
+        self._seen = seen
+        self._quoted = quoted
+
+    def seen(self, hide: Callable[[str], str]) -> str:
+        """Returns what was seen instead, for a person.
+
+        Args:
+            hide: Removes secrets.
+        """
+        return self._seen.format(*(one.shown(hide) for one in self._quoted))
+
+
+class ReplyTooLongError(Exception):
+    """Reports a reply in one document that is longer than any that is read; asked again, it will be as long.
+
+    Attributes:
+        most: Bytes that are read.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
 
 
 class StreamBrokenError(Exception):
@@ -80,7 +128,7 @@ def require_address(url: str) -> None:
     except ValueError:
         sound = False
     if not sound or not url.isprintable() or " " in url:
-        raise NotAnApiError(f"{shown_url(url)!r} is no URL: it begins with http:// or https://")
+        raise NotAnApiError("{!r} is no URL: it begins with http:// or https://", shown_url(url))
 
 
 def error_in(document: object, *, anything: bool = False) -> Mapping[str, object] | None:
@@ -151,20 +199,23 @@ def parsed(text: bytes) -> object:
         return None
 
 
-def seen_in(response: httpx.Response, body: bytes) -> str:
-    """Describes what answered: the media type, and the title of a page or the beginning of the body."""
+def not_an_api(response: httpx.Response, body: bytes) -> NotAnApiError:
+    """Returns the error for an answer: it names the media type, and the title of a page or the body's beginning."""
     kind = response.headers.get("content-type", "no type").partition(";")[0]
-    text = body[:4_000].decode("utf-8", "replace")
-    title = _TITLE.search(text)
-    shown = " ".join((title.group(1) if title else text).split())[:80]
-    address = shown_url(str(response.request.url))
-    return f"{address} answers {response.status_code} with {kind}: {shown!r}"
+    text = body.decode("utf-8", "replace")
+    title = _TITLE.search(text[:MOST_QUOTED])
+    return NotAnApiError(
+        "{} answers " + str(response.status_code) + " with {}: {!r}",
+        shown_url(str(response.request.url)),
+        Quoted(kind, _SHOWN_TEXT),
+        Quoted(title.group(1) if title else text, _SHOWN_TEXT),
+    )
 
 
-def shown_url(url: str) -> str:
+def shown_url(url: str) -> Quoted:
     """Returns a URL without its query and credentials, which may be secret."""
     bare = re.sub(r"//[^/@\s]*@", "//", url)
-    return re.split(r"[?#]", bare, maxsplit=1)[0][:200]
+    return Quoted(re.split(r"[?#]", bare, maxsplit=1)[0], _SHOWN_URL)
 
 
 def option_in_detail(body: Mapping[str, object]) -> str | None:

@@ -117,7 +117,8 @@ class ReplyStream:
             text, self._held = _paired(self._held + text)
         room = self.limits.characters - self._characters
         self._characters += len(text)
-        self._idle = 0
+        if text:
+            self._idle = 0
         if len(text) > room:
             self.too_long, text = True, text[: max(room, 0)]
         if text:
@@ -125,6 +126,8 @@ class ReplyStream:
             self.on_text(text)
 
     def _reason(self, text: str, name: str) -> None:
+        if not text:
+            return
         self._characters += len(text)
         self._idle = 0
         self._reasoning_field = name

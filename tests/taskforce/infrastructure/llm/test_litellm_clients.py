@@ -1,14 +1,20 @@
 """Providers that LiteLLM itself calls: their streams hold any character, and their refusals are understood."""
 
+import asyncio
+import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from itertools import chain, repeat
 
 import httpx
 import pytest
 
-from taskforce.core.interfaces.llm import ChatMessage, ModelFailure, ModelReply, ModelRequest
-from taskforce.infrastructure.llm.litellm_clients import EscapedSeparators
+from taskforce.core.interfaces.llm import ChatMessage, ModelFailure, ModelReply, ModelRequest, ModelUnavailable
+from taskforce.infrastructure.llm.litellm_clients import BoundedBody, EscapedSeparators, ReplyBodies
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from taskforce.infrastructure.llm.provider_errors import StreamBrokenError
+from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits
 from tests.fixtures.wild_llm import EVENTS, Wild, WildLLM, document, refusal
 
 
@@ -23,6 +29,17 @@ async def wild(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WildLLM]:
 
 def event(kind: str, **data: object) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **data}, ensure_ascii=False)}\n\n".encode()
+
+
+SMALL = replace(DEFAULT_LIMITS, event_bytes=200_000, idle_bytes=300_000)
+PING = event("ping") * 50
+
+
+@pytest.fixture
+async def small() -> AsyncIterator[LiteLLMModel]:
+    door = LiteLLMModel(limits=SMALL)
+    yield door
+    await door.aclose()
 
 
 def anthropic(*texts: str, stop: str = "end_turn") -> Wild:
@@ -133,3 +150,100 @@ async def test_separators_are_escaped_wherever_the_bytes_are_cut(size: int) -> N
 
 async def test_half_a_character_at_the_end_is_passed_on() -> None:
     assert [piece async for piece in EscapedSeparators(Pieces([b"a\xe2\x80"]))] == [b"a", b"\xe2\x80"]
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-pro"])
+@pytest.mark.parametrize("kind", ["text/event-stream", "text/plain"])
+@pytest.mark.parametrize(
+    "piece", [b"x" * 10_000, PING, b": nothing but comments\n\n" * 50], ids=["line", "pings", "comments"]
+)
+async def test_what_never_becomes_a_reply_is_not_read_for_ever(
+    wild: WildLLM, monkeypatch: pytest.MonkeyPatch, name: str, kind: str, piece: bytes
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "x")
+    door = LiteLLMModel(api_base=wild.root, limits=SMALL)
+    wild.says(Wild(chain([b"data: "], repeat(piece)), headers={"content-type": kind}))
+    with pytest.raises(ModelUnavailable) as failed:
+        await ask(door, name)
+    assert failed.value.code == "model_stream_broken"
+    await asyncio.wait_for(wild.hung_up.wait(), 60)
+    assert wild.sent < 20_000_000
+    await door.aclose()
+
+
+async def test_words_between_long_silences_are_a_reply(small: LiteLLMModel, wild: WildLLM) -> None:
+    said = anthropic(*"abcd")
+    pings = PING * (80_000 // len(PING))
+    wild.says(Wild([piece + pings for piece in said.pieces]))
+    assert (await ask(small)).text == "abcd"
+
+
+async def test_a_deadline_is_kept_while_pings_arrive(wild: WildLLM) -> None:
+    door = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=10**12, wire_bytes=10**12))
+    wild.says(Wild(repeat(PING)))
+    with pytest.raises(ModelUnavailable) as failed:
+        await ask(door, timeout_seconds=0.5)
+    assert failed.value.code == "model_timeout"
+    await door.aclose()
+
+
+async def test_of_a_refusal_without_end_the_beginning_is_read(small: LiteLLMModel, wild: WildLLM) -> None:
+    wild.says(Wild(repeat(b"<p>no</p>" * 500), 401, {"content-type": "text/html"}))
+    with pytest.raises(ModelFailure) as failed:
+        await ask(small)
+    assert failed.value.code == "model_key_invalid"
+
+
+def bounded(
+    *pieces: bytes, limits: ReplyLimits = DEFAULT_LIMITS, encoding: str = "identity", status: int = 200
+) -> BoundedBody:
+    headers = {"content-encoding": encoding}
+    response = httpx.Response(status, headers=headers, stream=Pieces(list(pieces)))
+    return BoundedBody(response, limits, ReplyBodies())
+
+
+async def test_others_get_their_turns_between_small_pieces() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    body = b"event: ping\n" * 100_000
+    before, read = 0, b""
+    async for piece in bounded(body):
+        assert len(piece) <= 4_096
+        assert turns >= before
+        before, read = turns + 1, read + piece
+    other.cancel()
+    assert read == body
+
+
+@pytest.mark.parametrize(
+    ("limits", "pieces"),
+    [
+        (replace(DEFAULT_LIMITS, wire_bytes=10_000), [b"data: x\n"] * 2_000),
+        (replace(DEFAULT_LIMITS, event_bytes=10_000), [b"\n", b"x" * 6_000, b"x" * 6_000, b"\n"]),
+        (replace(DEFAULT_LIMITS, idle_bytes=10_000), [b": x\n" * 3_000]),
+    ],
+    ids=["body", "line", "idle"],
+)
+async def test_each_bound_of_a_body(limits: ReplyLimits, pieces: Iterable[bytes]) -> None:
+    with pytest.raises(StreamBrokenError):
+        [piece async for piece in bounded(*pieces, limits=limits)]
+
+
+async def test_lines_within_the_bounds_are_no_long_line() -> None:
+    lines = (b"x" * 9_000 + b"\r") * 5
+    limits = replace(DEFAULT_LIMITS, event_bytes=14_000)
+    assert b"".join([piece async for piece in bounded(lines, limits=limits)]) == lines
+
+
+async def test_compression_counts_as_what_it_holds() -> None:
+    limits = replace(DEFAULT_LIMITS, wire_bytes=1_000_000)
+    assert [piece async for piece in bounded(gzip.compress(b"hi\n"), limits=limits, encoding="gzip")] == [b"hi\n"]
+    with pytest.raises(StreamBrokenError):
+        [piece async for piece in bounded(gzip.compress(b"x\n" * 10_000_000), limits=limits, encoding="gzip")]

@@ -9,11 +9,18 @@ from itertools import chain, count, repeat
 
 import pytest
 
-from taskforce.core.interfaces.llm import ChatMessage, ModelReply, ModelReplyInvalid, ModelRequest, ModelUnavailable
+from taskforce.core.interfaces.llm import (
+    ChatMessage,
+    ModelRefused,
+    ModelReply,
+    ModelReplyInvalid,
+    ModelRequest,
+    ModelUnavailable,
+)
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits, calls_note
-from tests.fixtures.wild_llm import Wild, WildLLM, call, delta, document, events, finish
+from tests.fixtures.wild_llm import JSON, Wild, WildLLM, call, delta, document, events, finish
 
 CALCULATOR = ToolSpec("calculator", "Computes.", {"type": "object"})
 SMALL = ReplyLimits(
@@ -88,7 +95,6 @@ async def test_a_reply_without_end_is_cut_off(small: LiteLLMModel, wild: WildLLM
         lambda: Wild(repeat(b": nothing but comments\n\n")),
         lambda: Wild(repeat(b"\n" * 500)),
         lambda: Wild(repeat(b'data: {"choices": []}\n\n')),
-        lambda: Wild(chain([b"{"], repeat(b" " * 1_000))),
         lambda: events(b"data: " + b"[" * 15_000 + b"\n\n"),
         lambda: Wild([json.dumps({"choices": []}).encode() + b"[" * 15_000]),
         lambda: document({"choices": [{"message": {"content": "x"}}], "more": [[]] * 3_000}),
@@ -99,7 +105,6 @@ async def test_a_reply_without_end_is_cut_off(small: LiteLLMModel, wild: WildLLM
         "comments",
         "blank lines",
         "empty chunks",
-        "document",
         "nested event",
         "nested document",
         "brackets",
@@ -115,7 +120,17 @@ async def test_what_never_becomes_a_reply_is_not_read_for_ever(
         await ask(small)
 
 
-@pytest.mark.parametrize("nothing", [b": a comment\n\n", b"data: {}\n\n", delta(), call(0, "", "")])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        b": a comment\n\n",
+        b"data: {}\n\n",
+        delta(),
+        call(0, "", ""),
+        delta(reasoning_content=[{}]),
+        delta(content=[{"type": "thinking", "thinking": ""}]),
+    ],
+)
 async def test_a_stream_that_says_no_more_is_not_waited_on(wild: WildLLM, nothing: bytes) -> None:
     """What comes between two words is bounded, however long the whole may be."""
     door = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=50_000, idle_chunks=500))
@@ -127,6 +142,23 @@ async def test_a_stream_that_says_no_more_is_not_waited_on(wild: WildLLM, nothin
     else:
         assert (reply.text, reply.finish) == ("Hel", "length")
     await door.aclose()
+
+
+@pytest.mark.parametrize("piece", [b" " * 1_000, b"x" * SMALL.document_bytes + b'"}'])
+async def test_a_document_that_is_too_long_is_refused_at_once(small: LiteLLMModel, wild: WildLLM, piece: bytes) -> None:
+    """Asked again, it would be as long."""
+    wild.answer = lambda _: Wild(chain([b'{"more": "'], repeat(piece)), headers=JSON)
+    with pytest.raises(ModelRefused) as failed:
+        await ask(small)
+    assert failed.value.code == "model_reply_too_long"
+    assert "20,000 bytes" in failed.value.message
+    assert len(wild.requests) == 1
+
+
+async def test_a_document_as_long_as_is_read_is_a_reply(small: LiteLLMModel, wild: WildLLM) -> None:
+    reply = json.dumps({"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}]}).encode()
+    wild.says(Wild([reply.ljust(SMALL.document_bytes)], headers=JSON))
+    assert (await ask(small)).text == "fine"
 
 
 async def test_of_a_refusal_without_end_the_beginning_is_read(small: LiteLLMModel, wild: WildLLM) -> None:
