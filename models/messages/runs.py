@@ -21,6 +21,7 @@ class Carried(Message):
         words: Ids of words that the model has not heard yet.
         paused: Whether a person has paused the run.
         told: Words of which the run has been told so far.
+        told_of: Ids of the latest of them; none in histories from before 2026-12.
     """
 
     step: int = 0
@@ -31,6 +32,7 @@ class Carried(Message):
     words: tuple[str, ...] = ()
     paused: bool = False
     told: int = 0
+    told_of: tuple[str, ...] = ()
 
 
 class RunPlan(Message):
@@ -133,6 +135,7 @@ class ModelOutcome(Message):
         permits: Those of the calls that may go on; None from before `call_model` checked them.
         ended: The reply has ended the run, whose row says so.
         stop_reason: Why the run ends with this reply although it has not completed its mission.
+        unknown: How many of the turn's words have no row: nobody has said them.
     """
 
     calls: int = 0
@@ -140,6 +143,7 @@ class ModelOutcome(Message):
     permits: tuple[Permit, ...] | None = None
     ended: bool = False
     stop_reason: str | None = None
+    unknown: int = 0
 
 
 class StepRef(RunRef):
@@ -162,19 +166,31 @@ class ToolTurn(RunRef):
         call: The call within it.
         words: Ids of what a person answered, for a tool that asks.
         request_id: The approval that the call waited for.
+        by_row: The answer is the word whose row names the question; where words were sent and none does, the outcome
+            is `unanswered`. Runs from before 2026-12 do not ask for that.
     """
 
     step: int
     call: int
     words: tuple[str, ...] = ()
     request_id: str | None = None
+    by_row: bool = False
 
 
 class ToolOutcome(Message):
-    """How a tool call went; its result is a row. A written plan comes along, for the workflow keeps it."""
+    """How a tool call went; its result is a row. A written plan comes along, for the workflow keeps it.
+
+    Attributes:
+        status: How it ended.
+        todo: The plan that it wrote.
+        unanswered: The tool was not run, and nothing stored: no row answers its question, which is still open.
+        answered_by: Id of the word whose row answers the question, for a turn that asks `by_row`.
+    """
 
     status: str = "succeeded"
     todo: Todo | None = None
+    unanswered: bool = False
+    answered_by: str | None = None
 
 
 class RetryNote(Message):

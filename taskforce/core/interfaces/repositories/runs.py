@@ -170,6 +170,10 @@ class Words(Protocol):
         """(author, text) in the order asked."""
         ...
 
+    async def unnamed(self, run_id: str, word_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
+        """Those of the words that name no question and were not said before a time, in the order asked."""
+        ...
+
 
 class Effects(Protocol):
     """Marks of effects that must not happen twice."""
