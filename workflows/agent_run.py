@@ -10,7 +10,8 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureE
 
 from workflows.approval import ApprovalWorkflow
 from workflows.model_retries import ModelRetries
-from workflows.run_waits import PAUSE, RunWaits
+from workflows.run_waits import ANSWER, PAUSE, RunWaits
+from workflows.run_words import RunWords
 from workflows.runtime.activity_calls import (
     MARGIN,
     MODEL_PATIENCE,
@@ -44,17 +45,16 @@ with workflow.unsafe.imports_passed_through():
         ToolTurn,
     )
     from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
-    from taskforce.core.domain.ids import effect_id, is_id
+    from taskforce.core.domain.ids import effect_id
     from taskforce.core.domain.runs.questions import question_id
     from taskforce.core.domain.runs.run import TIME_USED_UP, TOKENS_USED_UP, Limits, StopReason
     from taskforce.core.domain.runs.todo import TodoList
     from workflows.runtime.payload_converter import is_readable
 
-ANSWER = "an answer from a person"
-MOST_WORDS = 1_000
-LATE_WORD = timedelta(seconds=10)
 # 2026-12: older histories take any message as the answer, also one that was sent before the question.
 ANSWERED_BY_ID = "questions-answered-by-id"
+# 2026-12: older histories close a question with the first id that is sent for it, whether it has a row or not.
+ANSWERED_BY_ROW = "questions-answered-by-row"
 
 _Final = Literal["completed", "incomplete", "failed", "cancelled"]
 
@@ -76,15 +76,12 @@ class AgentRun:
         self._tokens = carried.tokens
         self._worked_before = carried.worked_seconds
         self._todo = carried.todo
-        self._words = list(carried.words)
-        # A signal may be delivered twice, the second time after the model has read the message: each id counts once.
-        self._told_before = carried.told - len(carried.words)
-        self._told_of = set(carried.words)
         self._paused = carried.paused
         self._has_new_limits = False
         self._stop_reason: StopReason | None = None
         self._waits = RunWaits(self._ref(), self._describe)
         self._questions = self._waits.questions
+        self._words = RunWords(carried, self._waits)
         self._row_ended = False
         self._asking = asyncio.Lock()
 
@@ -127,15 +124,7 @@ class AgentRun:
 
         A message without a question, as gateways before 2026-12 sent them, answers the oldest open question.
         """
-        word, question = said if len(said) == 2 else (*said, None) if len(said) == 1 else (None, None)  # noqa: PLR2004
-        if not (isinstance(word, str) and is_id(word) and (question is None or isinstance(question, str))):
-            return
-        known = word in self._told_of
-        if not known and self._questions.take(word, question):
-            self._told_of.add(word)
-        elif word not in self._words and len(self._words) < MOST_WORDS and not (known and question):
-            self._words.append(word)
-            self._told_of.add(word)
+        self._words.receive(said)
 
     @workflow.query
     def progress(self) -> RunProgress:
@@ -196,13 +185,14 @@ class AgentRun:
         self._step += 1
         self._describe()
         # Taken before the call: a message that arrives during it belongs to the next step.
-        words, self._words = tuple(self._words), []
+        words = self._words.take()
         turn: dict[str, Any] = {"words": words} if words else {}
         if closing:
             turn["closing"] = True
         if self._given is not None:
-            turn["told"] = self._told()
+            turn["told"] = self._words.told
         outcome = await self._ask(turn)
+        self._words.forget(outcome.unknown)
         self._tokens += outcome.tokens
         self._row_ended = outcome.ended
         self._stop_reason = None if outcome.stop_reason is None else StopReason(outcome.stop_reason)
@@ -226,12 +216,8 @@ class AgentRun:
     async def _has_words(self) -> bool:
         if self._given is not None and not self._words:
             # The reply did not end the row, so a message is committed whose signal has not arrived yet.
-            with suppress(asyncio.TimeoutError):
-                await workflow.wait_condition(lambda: bool(self._words), timeout=LATE_WORD)
+            await self._words.late()
         return bool(self._words)
-
-    def _told(self) -> int:
-        return self._told_before + len(self._told_of)
 
     async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:
         if outcome.permits is not None:
@@ -258,9 +244,12 @@ class AgentRun:
             if not await self._approved(permit, request_id):
                 await run_local("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
                 return
-        words = await self._answer(permit) if permit.asks else ()
-        await self._while_paused()
-        outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
+        if permit.asks and workflow.patched(ANSWERED_BY_ROW):
+            outcome = await self._ask_person(permit, request_id)
+        else:
+            words = await self._answer(permit) if permit.asks else ()
+            await self._while_paused()
+            outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
         if outcome.todo is not None:
             self._todo = outcome.todo
             self._describe()
@@ -300,6 +289,15 @@ class AgentRun:
             await run_local("close_request", self._withdrawn(request_id))
             return False
 
+    async def _ask_person(self, permit: Permit, request_id: str | None) -> ToolOutcome:
+        async def run(words: tuple[str, ...]) -> ToolOutcome:
+            # A quick tool only reads the answer; otherwise a paused run would show an answered question as open.
+            if not permit.quick:
+                await self._while_paused()
+            return await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words, by_row=True))
+
+        return await self._words.answered(question_id(self._step, permit.call), self._plan.answer_seconds, run)
+
     async def _answer(self, permit: Permit) -> tuple[str, ...]:
         if not workflow.patched(ANSWERED_BY_ID):
             return await self._any_words()
@@ -308,11 +306,11 @@ class AgentRun:
         await self._waits.hold(ANSWER)
         with suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._questions.answer(question) is not None, timeout=self._plan.answer_seconds
+                lambda: bool(self._questions.sent(question)), timeout=self._plan.answer_seconds
             )
         answer = self._questions.close(question)
         await self._waits.release(ANSWER)
-        return () if answer is None else (answer,)
+        return answer
 
     async def _any_words(self) -> tuple[str, ...]:
         async with self._asking:
@@ -320,8 +318,7 @@ class AgentRun:
             with suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(lambda: bool(self._words), timeout=self._plan.answer_seconds)
             await self._waits.release(ANSWER)
-            words, self._words = tuple(self._words), []
-            return words
+            return self._words.take()
 
     async def _while_paused(self) -> None:
         while self._paused:
@@ -342,9 +339,8 @@ class AgentRun:
             worked_seconds=self._worked(),
             part=self._part + 1,
             todo=self._todo,
-            words=tuple(self._words),
             paused=self._paused,
-            told=self._told(),
+            **self._words.carried(),
         )
         given: dict[str, Any] = {} if self._given is None else {"plan": self._given}
         workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried, **given))
@@ -378,8 +374,12 @@ class AgentRun:
     def _ref(self) -> RunRef:
         return RunRef(tenant_id=self._tenant_id, run_id=self._run_id)
 
-    def _turn(self, permit: Permit, *, request_id: str | None, words: tuple[str, ...] = ()) -> ToolTurn:
+    def _turn(
+        self, permit: Permit, *, request_id: str | None, words: tuple[str, ...] = (), by_row: bool = False
+    ) -> ToolTurn:
         more: dict[str, Any] = {"words": words} if words else {}
+        if by_row:
+            more["by_row"] = True
         if request_id is not None:
             more["request_id"] = request_id
         return ToolTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, call=permit.call, **more)

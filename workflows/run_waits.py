@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from taskforce.core.domain.runs.questions import OpenQuestions
 
 PAUSE = "pause"
+ANSWER = "an answer from a person"
 MODEL = "the model"
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})

@@ -43,4 +43,6 @@ def _outcome(thought: ModelStepResult) -> ModelOutcome:
         more["permits"] = permits(thought.allowed)
     if thought.stop_reason is not None:
         more["stop_reason"] = thought.stop_reason.value
+    if thought.unknown:
+        more["unknown"] = thought.unknown
     return ModelOutcome(calls=thought.calls, tokens=thought.tokens, **more)

@@ -1,6 +1,7 @@
 """Activities of tool calls."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from temporalio import activity
 
@@ -30,7 +31,8 @@ class ToolActivities:
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
         """Runs one tool call; the result is stored as a row."""
-        observed = await self._tool_step.run(_ref(turn), activity.info().attempt, turn.words, turn.request_id)
+        attempt = activity.info().attempt
+        observed = await self._tool_step.run(_ref(turn), attempt, turn.words, turn.request_id, by_row=turn.by_row)
         return _outcome(observed)
 
     @activity.defn(name="record_denial")
@@ -56,7 +58,10 @@ def _permit(one: PermittedCall) -> Permit:
 
 
 def _outcome(observed: ToolStepResult) -> ToolOutcome:
-    if observed.todo is None:
-        return ToolOutcome(status=observed.status.value)
-    items = tuple((item.text, item.status.value) for item in observed.todo.items)
-    return ToolOutcome(status=observed.status.value, todo=items)
+    # Unset fields are not serialized: defaults stay out of the history.
+    more: dict[str, Any] = {"unanswered": True} if observed.unanswered else {}
+    if observed.answered_by is not None:
+        more["answered_by"] = observed.answered_by
+    if observed.todo is not None:
+        more["todo"] = tuple((item.text, item.status.value) for item in observed.todo.items)
+    return ToolOutcome(status=observed.status.value, **more)

@@ -21,6 +21,7 @@ class Carried(Message):
         words: Ids of people's messages that the model has not received yet.
         paused: Whether a person has paused the run.
         told: Number of people's messages whose signal has arrived so far.
+        told_of: Ids of the latest of them; none in histories from before 2026-12.
     """
 
     step: int = 0
@@ -31,6 +32,7 @@ class Carried(Message):
     words: tuple[str, ...] = ()
     paused: bool = False
     told: int = 0
+    told_of: tuple[str, ...] = ()
 
 
 class RunPlan(Message):
@@ -133,6 +135,7 @@ class ModelOutcome(Message):
         permits: The permits of authorized calls; None when `call_model` has not authorized them.
         ended: Whether the reply has ended the run, and its row is closed.
         stop_reason: Why the run ends as incomplete with this reply; None otherwise.
+        unknown: Number of the turn's messages that have no row: nobody has sent them.
     """
 
     calls: int = 0
@@ -140,6 +143,7 @@ class ModelOutcome(Message):
     permits: tuple[Permit, ...] | None = None
     ended: bool = False
     stop_reason: str | None = None
+    unknown: int = 0
 
 
 class StepRef(RunRef):
@@ -162,19 +166,31 @@ class ToolTurn(RunRef):
         call: The call within it.
         words: Ids of a person's answers, for a tool that asks.
         request_id: The approved request; None without one.
+        by_row: Whether only the message counts whose row names the question; where messages were sent and none does, the
+            outcome is `unanswered`. Runs from before 2026-12 do not ask for it.
     """
 
     step: int
     call: int
     words: tuple[str, ...] = ()
     request_id: str | None = None
+    by_row: bool = False
 
 
 class ToolOutcome(Message):
-    """The result of `run_tool`: status and a written todo list; the tool's result is a row."""
+    """The result of `run_tool`: status and a written todo list; the tool's result is a row.
+
+    Attributes:
+        status: How the call ended.
+        todo: The todo list that it wrote.
+        unanswered: Whether the tool was not run, and nothing stored: no row answers its question, which is still open.
+        answered_by: Id of the message whose row answers the question, for a turn that asks `by_row`.
+    """
 
     status: str = "succeeded"
     todo: Todo | None = None
+    unanswered: bool = False
+    answered_by: str | None = None
 
 
 class RetryNote(Message):

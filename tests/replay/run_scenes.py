@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
+from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import Limits
 from tests.fixtures.scripted_llm import hang, status, text, tool_calls
 from tests.replay.scene_runner import Stage, echoes, scene
@@ -111,6 +112,20 @@ async def asked_a_person_twice(stage: Stage) -> str:
     run_id = await missions.start()
     await missions.event(run_id, "question.asked", 2)
     await missions.say(run_id, "Large.", "1.2")
+    await missions.say(run_id, "Blue.")
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="answered_past_the_gateway")
+async def answered_past_the_gateway(stage: Stage) -> str:
+    missions, runs = stage.missions, stage.missions.workflow_client.runs
+    stage.llm.script([tool_calls([("ask_user", {"question": "Which colour?"})]), text("Blue it is.")])
+    run_id = await missions.start()
+    await missions.event(run_id, "question.asked")
+    await runs.signal(missions.tenant_id, run_id, "add_word", new_id(), "1.1")
+    await runs.signal(missions.tenant_id, run_id, "add_word", new_id(), "")
+    await stage.says_in_its_history(run_id, b"unanswered")
     await missions.say(run_id, "Blue.")
     await missions.ended(run_id)
     return run_id

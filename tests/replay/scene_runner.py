@@ -88,6 +88,15 @@ class Stage:
         """Waits until a local activity has given up and runs as a regular one."""
         await self.begins(run_workflow_id(self.missions.tenant_id, run_id), activity)
 
+    async def says_in_its_history(self, run_id: str, said: bytes) -> None:
+        """Waits until an event of a run's history holds a text."""
+        handle = self.temporal.get_workflow_handle(run_workflow_id(self.missions.tenant_id, run_id))
+        async with asyncio.timeout(60):
+            while True:
+                if any(said in event.SerializeToString() for event in (await handle.fetch_history()).events):
+                    return
+                await asyncio.sleep(0.05)
+
     async def begins(self, workflow_id: str, activity: str) -> None:
         """Waits until a workflow has scheduled an activity."""
         handle = self.temporal.get_workflow_handle(workflow_id)

@@ -104,7 +104,8 @@ class ModelStep:
         turn = seen.turn
         if seen.known is not None:
             async with self._store.tenant(turn.tenant_id) as records:
-                return await self._known(records, brief, policy, turn, seen.known)
+                result = await self._known(records, brief, policy, turn, seen.known)
+            return replace(result, unknown=seen.unknown)
         if turn.begins and turn.attempt == 1:
             begun(self._live, brief)
         try:
@@ -116,7 +117,7 @@ class ModelStep:
             await self._spend(brief, turn, gone.calls)
             raise
         # A reply that was paid for is stored also when the activity is cancelled at this moment.
-        return await shielded(self._keep(brief, turn, seen.heard, reply))
+        return replace(await shielded(self._keep(brief, turn, seen.heard, reply)), unknown=seen.unknown)
 
     async def _ask(self, brief: RunSpec, seen: "_Seen") -> ModelReply:
         request, stream = self._request(brief, seen), self._stream(seen.turn)
@@ -132,9 +133,13 @@ class ModelStep:
             repeated = 0 if turn.words else repeated_steps(window.before(turn.step))
             if repeated >= brief.agent.loop.max_repeated_steps and not turn.closing:
                 turn = replace(turn, closing=True, stop=StopReason.REPEATED_CALLS)
+            heard = await self._heard(records, turn)
+            unknown = len(turn.words) - len(heard)
+            # An id that nobody has stored is no message: the run ends once the stored ones are heard.
+            turn = replace(turn, told=None if turn.told is None else turn.told - unknown)
             known = window.reply(turn.step)
             if known is not None:
-                return _Seen(turn, window, known=known)
+                return _Seen(turn, window, known=known, unknown=unknown)
             if turn.begins:
                 await begin(records, brief, self._clock())
             who = await self._tool_call_policy.user(records, brief)
@@ -146,7 +151,8 @@ class ModelStep:
                 window,
                 offered=self._offered(brief, turn, who),
                 repeated=repeated,
-                heard=await self._heard(records, turn),
+                heard=heard,
+                unknown=unknown,
             )
 
     def _offered(self, brief: RunSpec, turn: ModelStepInput, who: Principal) -> tuple[ToolSpec, ...]:
@@ -337,6 +343,7 @@ class _Seen:
     offered: tuple[ToolSpec, ...] = ()
     repeated: int = 0
     known: Entry | None = None
+    unknown: int = 0
 
 
 def _entry(turn: ModelStepInput, reply: ModelReply, calls: KeptCalls, text: Shown, now: datetime) -> Entry:

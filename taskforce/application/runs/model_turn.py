@@ -72,6 +72,7 @@ class ModelStepResult:
         allowed: The permitted calls; None where they could not be checked, and `authorize` is to be called.
         ended: Whether the run has ended with it.
         stop_reason: Why the run, if it ends with it, is incomplete.
+        unknown: How many of the turn's messages are not stored, so that nobody has sent them.
     """
 
     calls: int
@@ -79,3 +80,4 @@ class ModelStepResult:
     allowed: tuple[PermittedCall, ...] | None = ()
     ended: bool = False
     stop_reason: StopReason | None = None
+    unknown: int = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from taskforce.application.runs.answers import answer_to
 from taskforce.application.runs.log_context import TOOL_EXECUTED, log_context
 from taskforce.application.runs.observations import observation, store_observations
 from taskforce.application.runs.run_cache import RunCache
@@ -35,10 +36,14 @@ class ToolStepResult:
     Attributes:
         status: How it ended.
         todo: The plan, if the call wrote one.
+        unanswered: Whether the tool was not run because no stored message answers its question.
+        answered_by: Id of the stored message that answers its question.
     """
 
     status: CallStatus
     todo: TodoList | None = None
+    unanswered: bool = False
+    answered_by: str | None = None
 
 
 class ToolStep:
@@ -91,7 +96,9 @@ class ToolStep:
         self._live.changed(tenant_id, run_id)
         return checked.allowed
 
-    async def run(self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None) -> ToolStepResult:
+    async def run(
+        self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None, *, by_row: bool = False
+    ) -> ToolStepResult:
         """Runs a tool call and stores its observation, usage and milestone in one transaction.
 
         A retry returns the earlier observation's outcome. A tool that is not idempotent is not run a second time: if an
@@ -100,37 +107,50 @@ class ToolStep:
         Args:
             ref: The call.
             attempt: Temporal's attempt of the activity, from 1.
-            words: The ids of the messages that answer the call's question.
+            words: The ids of the messages that were sent as the answer of the call's question.
             request_id: The approval request that it waited for, if any.
+            by_row: Whether the question stays open where messages were sent and none answers it.
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
         """
         brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
-        call = await self._call(ref)
+        reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
+        call = reply.tool_calls[ref.call - 1]
         if self._tool_call_policy.just_cleared(brief, ref, call):
             return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
         policy = await self._tool_call_policy.policy(brief)
         async with self._looking(ref, call) as records:
+            answer = await answer_to(records, ref, words, reply.at, by_row=by_row) if self._asks(call) else ()
+            answered_by = answer[0] if by_row and answer else None
             known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
-                return _observed_before(call, known)
+                return replace(_observed_before(call, known), answered_by=answered_by)
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
             objection = await self._tool_call_policy.objection_now(records, brief, policy, ref, call, request)
+            if objection is None and by_row and words and not answer:
+                return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, ref, call)
-            said = tuple(text for _, text in await records.words.get(ref.run_id, words)) if words else ()
+            said = tuple(text for _, text in await records.words.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            return await self._tell(brief, ref, call, CallStatus.REFUSED, objection)
-        if not fresh:
-            return await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
-        edited = request is not None and request.edited is not None
-        return await self._perform(brief, ref, call, self._tools.specs()[call.name], said, attempt, edited=edited)
+            result = await self._tell(brief, ref, call, CallStatus.REFUSED, objection)
+        elif not fresh:
+            result = await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
+        else:
+            edited = request is not None and request.edited is not None
+            spec = self._tools.specs()[call.name]
+            result = await self._perform(brief, ref, call, spec, said, attempt, edited=edited)
+        return replace(result, answered_by=answered_by)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         return reply.tool_calls[ref.call - 1]
+
+    def _asks(self, call: RequestedCall) -> bool:
+        spec = self._tools.specs().get(call.name)
+        return spec is not None and spec.asks_person
 
     def _looking(self, ref: CallRef, call: RequestedCall) -> AbstractAsyncContextManager[Records]:
         # A tool that is not idempotent needs a committed record that it began; for the others reading is enough.

@@ -3,8 +3,8 @@
 Error texts of libraries quote URLs, headers and settings. Known secrets are removed by value, others by shape. A shape
 errs on the side of removing too much, but never an id, by which logs and audit are read. So a vendor's prefix alone
 makes no key (`sk-customers` is a slug), and the name before the colon of one of our own ids (`acme-token:run:<uuid>`)
-makes what follows no secret. Where that name is
-nothing but a secret's (`cookie`, `auth_token`), only an id with a UUID is one of ours.
+makes what follows no secret. Where that name is nothing but a secret's (`cookie`, `auth_token`), only an id with a UUID
+is one of ours.
 """
 
 import re

@@ -170,6 +170,10 @@ class Words(Protocol):
         """Returns (author id, text) of messages, in the order of their ids given."""
         ...
 
+    async def unnamed(self, run_id: str, word_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
+        """Those of the words that name no question and were not said before a time, in the order asked."""
+        ...
+
 
 class Effects(Protocol):
     """The repository of marks of effects that must not happen twice."""

@@ -83,6 +83,12 @@ class WordRows(Repository):
         found = {row.word_id: (row.author_id, row.text) for row in rows}
         return [found[word_id] for word_id in word_ids if word_id in found]
 
+    async def unnamed(self, run_id: str, word_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
+        """Returns the ids, in their order, of messages without a question that were not stored before a time."""
+        rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
+        found = {row.word_id for row in rows if row.question_id is None and (since is None or row.at >= since)}
+        return [word_id for word_id in word_ids if word_id in found]
+
 
 class EffectRows(Repository):
     """See `Effects`."""

@@ -1,6 +1,7 @@
 """Words, effects, whole results, files and milestones."""
 
 import asyncio
+from datetime import timedelta
 
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.tools import StoredFile
@@ -17,6 +18,11 @@ async def test_words_come_in_the_order_asked_and_are_kept_once(database: Databas
         await records.words.add(run.run_id, first, "mallory", "forged", NOW)
         assert await records.words.get(run.run_id, [second, new_id(), first]) == [("bob", ""), ("alice", STORED)]
         assert await records.words.get(run.run_id, []) == []
+        await records.words.add(run.run_id, answer := new_id(), "alice", "Blue.", NOW, "1.1")
+        said = [answer, second, new_id(), first]
+        assert await records.words.unnamed(run.run_id, said, None) == [second, first]
+        assert await records.words.unnamed(run.run_id, said, NOW) == [second, first]
+        assert await records.words.unnamed(run.run_id, said, NOW + timedelta(microseconds=1)) == []
 
 
 async def test_an_effect_begins_once_whoever_tries(database: Database, tenant: str) -> None:

@@ -1,0 +1,142 @@
+"""The messages of people of which a run has been told: those that wait for its model, and those sent as answers."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+from temporalio import workflow
+
+from workflows.run_waits import ANSWER, RunWaits
+
+with workflow.unsafe.imports_passed_through():
+    from models.messages.runs import Carried, ToolOutcome
+    from taskforce.core.domain.ids import is_id
+
+LATE_WORD = timedelta(seconds=10)
+MOST_WORDS = 1_000
+"""Messages at most that wait for the model, and ids at most that one part of a run hands to the next."""
+
+
+class CarriedWords(TypedDict, total=False):
+    """The fields of `Carried` about messages."""
+
+    words: tuple[str, ...]
+    told: int
+    told_of: tuple[str, ...]
+
+
+class RunWords:
+    """The ids of a run's messages. Anybody who reaches Temporal can send one, so the messages' rows decide.
+
+    Args:
+        carried: What the part before hands over.
+        waits: The run's waits, with its open questions.
+    """
+
+    def __init__(self, carried: Carried, waits: RunWaits) -> None:
+        self._waits = waits
+        self._questions = waits.questions
+        self._waiting = list(carried.words)
+        # A signal may be delivered twice, the second time after the model has read the message: each id counts once.
+        self._told_of = dict.fromkeys((*carried.told_of, *carried.words))
+        self._told_before = carried.told - len(self._told_of)
+        self._unnamed: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def told(self) -> int:
+        """The number of stored messages of which the run has been told."""
+        return self._told_before + len(self._told_of)
+
+    def receive(self, said: tuple[object, ...]) -> None:
+        """Receives a message; what cannot be read is ignored.
+
+        Args:
+            said: Its id, and the id of the question that it answers, `""` for none. Where there is no second one, the
+                message answers the oldest open question.
+        """
+        word, question = said if len(said) == 2 else (*said, None) if len(said) == 1 else (None, None)  # noqa: PLR2004
+        if isinstance(word, str) and is_id(word) and (question is None or isinstance(question, str)):
+            self._add(word, question)
+
+    def take(self) -> tuple[str, ...]:
+        """Returns the messages that wait for the model, which wait no longer."""
+        words, self._waiting = tuple(self._waiting), []
+        return words
+
+    def forget(self, count: int) -> None:
+        """Counts no longer a number of messages that turned out to have no row."""
+        self._told_before -= count
+
+    async def late(self) -> None:
+        """Waits for a message that is stored and whose signal has not arrived."""
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: bool(self._waiting), timeout=LATE_WORD)
+
+    async def answered(
+        self, question: str, seconds: int, run: Callable[[tuple[str, ...]], Awaitable[ToolOutcome]]
+    ) -> ToolOutcome:
+        """Puts a question to people until a message answers it whose row says so, or its time is over.
+
+        Args:
+            question: Its id.
+            seconds: How long it waits.
+            run: Runs the tool with the ids that were sent as the answer, none when the time is over. An outcome that is
+                `unanswered` leaves the question open.
+
+        Returns:
+            The outcome of the tool.
+        """
+        until = workflow.now() + timedelta(seconds=seconds)
+        self._questions.put(question, by_row=True)
+        await self._waits.hold(ANSWER)
+        while (outcome := await run(words := await self._sent(question, until))).unanswered:
+            self._questions.refuse(question, words)
+            self._hear(word for word in words if word in self._unnamed)
+        self._close(question, outcome.answered_by)
+        await self._waits.release(ANSWER)
+        return outcome
+
+    def carried(self) -> CarriedWords:
+        """Returns what the next part of the run must know."""
+        words = CarriedWords(words=tuple(self._waiting), told=self.told)
+        heard = [word for word in self._told_of if word not in self._waiting]
+        if heard:
+            words["told_of"] = tuple(heard[-MOST_WORDS:])
+        return words
+
+    def _add(self, word: str, question: str | None) -> None:
+        if question and self._questions.suggest(word, question):
+            return
+        known = word in self._told_of
+        if not known and self._questions.take(word, question):
+            self._told_of[word] = None
+            if question is None:
+                self._unnamed.add(word)
+        elif not (known and question):
+            self._hear((word,))
+
+    async def _sent(self, question: str, until: datetime) -> tuple[str, ...]:
+        left = (until - workflow.now()).total_seconds()
+        if left > 0 and not self._questions.sent(question):
+            with suppress(TimeoutError):
+                await workflow.wait_condition(lambda: bool(self._questions.sent(question)), timeout=left)
+        return self._questions.sent(question)
+
+    def _close(self, question: str, answer: str | None) -> None:
+        sent = self._questions.close(question)
+        if answer is not None:
+            self._told_of[answer] = None
+        # What came while the tool ran is heard as a message: it may be one that was stored too late to answer.
+        missed = (word for word in sent if word in self._unnamed or word not in self._told_of)
+        self._hear(word for word in missed if word != answer)
+
+    def _hear(self, words: Iterable[str]) -> None:
+        for word in words:
+            self._unnamed.discard(word)
+            if word not in self._waiting and len(self._waiting) < MOST_WORDS:
+                self._waiting.append(word)
+                self._told_of[word] = None
