@@ -166,8 +166,8 @@ class ToolTurn(RunRef):
         call: The call within it.
         words: Ids of a person's answers, for a tool that asks.
         request_id: The approved request; None without one.
-        by_row: Whether only the message counts whose row names the question; where messages were sent and none does, the
-            outcome is `unanswered`. Runs from before 2026-12 do not ask for it.
+        by_row: Whether only the message counts whose row names the question; where messages were sent and none does,
+            the outcome is `unanswered`. Runs from before 2026-12 do not ask for it.
     """
 
     step: int

@@ -12,7 +12,7 @@ from taskforce.core.domain.runs.transcript import CallStatus
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from tests.time_skipping.conftest import Skipping
-from workflows.agent_run import LATE_WORD
+from workflows.run_words import LATE_WORD
 
 pytestmark = pytest.mark.time_skipping
 
