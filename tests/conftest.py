@@ -36,7 +36,14 @@ settings.load_profile("house")
 
 _STACK = pytest.StashKey[Stack]()
 # `make test-fast` chooses it: hypothesis then looks at less, and the same at each run.
-hypothesis.settings.register_profile("fast", max_examples=10, deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "fast",
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    # Of so few examples the share that is left out says little.
+    suppress_health_check=[hypothesis.HealthCheck.filter_too_much],
+)
 
 _ADDRESS = pytest.StashKey[StackAddress]()
 _SERVER_FIXTURES = frozenset({"stack", "temporal", "server_program"})

@@ -62,9 +62,9 @@ def rights(
 
 
 def test_a_key_has_256_random_bits_behind_its_prefix() -> None:
-    keys = {new_key() for _ in range(500)}
+    keys = {new_key() for _ in range(3_000)}
 
-    assert len(keys) == 500
+    assert len(keys) == 3_000
     assert all(re.fullmatch(r"tf_[0-9A-Za-z]{43}", one) for one in keys)
     # 43 digits of base 62 hold a little more than 256 bits, so the last one takes every value.
     assert {one[-1] for one in keys} > set("09AZaz")
