@@ -22,8 +22,11 @@ doctor: ## say what is here and what `make run` and `make test` would fetch; nee
 test: venv-test ## all tests, on a real Temporal and a real PostgreSQL
 	$(PYTHON_M) pytest -n 2 --durations=15 $(ARGS)
 
-test-fast: venv-check ## the tests that need no server and start no process, in less than a minute
-	$(PYTHON_M) pytest -n 2 -m "not server and not process" --hypothesis-profile=fast $(ARGS)
+# What loads LiteLLM, builds the whole gateway, reads the whole tree or replays histories takes a minute by itself.
+FAST := $(addprefix tests/,taskforce/core taskforce/application cli activities workflows models \
+	$(addprefix taskforce/infrastructure/,auth net persistence tools))
+test-fast: venv-check ## tests of rules, use cases, adapters and commands without a server or process: under a minute
+	$(PYTHON_M) pytest -n 2 -m "not server and not process" --hypothesis-profile=fast $(FAST) $(ARGS)
 
 cov: venv-test ## all tests, and which lines they reach; fails below the floor in pyproject.toml
 	$(PYTHON_M) pytest -n 2 --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
