@@ -7,10 +7,9 @@ from types import FunctionType
 from typing import Any
 from uuid import uuid4
 
-import hypothesis
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -36,13 +35,13 @@ settings.load_profile("house")
 
 _STACK = pytest.StashKey[Stack]()
 # `make test-fast` chooses it: hypothesis then looks at less, and the same at each run.
-hypothesis.settings.register_profile(
+settings.register_profile(
     "fast",
     max_examples=10,
     deadline=None,
     derandomize=True,
     # Of so few examples the share that is left out says little.
-    suppress_health_check=[hypothesis.HealthCheck.filter_too_much],
+    suppress_health_check=[HealthCheck.filter_too_much],
 )
 
 _ADDRESS = pytest.StashKey[StackAddress]()

@@ -36,8 +36,6 @@ ALLOWED: Mapping[VersionStatus, tuple[VersionStatus, ...]] = {
     VersionStatus.ARCHIVED: (),
 }
 """The transitions of the guide's diagram (4.2); the one from draft to draft is a revision."""
-RUNNABLE = frozenset({VersionStatus.PUBLISHED, VersionStatus.DEPRECATED})
-"""Statuses in which a version can be started; a deprecated one only by its own number."""
 
 
 @dataclass(frozen=True, slots=True)
