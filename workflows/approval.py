@@ -96,11 +96,17 @@ class ApprovalWorkflow:
     async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
         """Opens the request, waits for decisions, closes it, and executes it when approved."""
         try:
-            return await self._lived(asked)
-        finally:
-            if self._hears_late:
-                # A decision that arrived after the end still gets its refusal; a closed workflow would drop it.
-                await workflow.wait_condition(workflow.all_handlers_finished)
+            outcome = await self._lived(asked)
+        except (asyncio.CancelledError, FailureError):
+            await self._handlers_end()
+            raise
+        await self._handlers_end()
+        return outcome
+
+    async def _handlers_end(self) -> None:
+        if self._hears_late:
+            # A decision that arrived after the end still gets its refusal; a closed workflow would drop it.
+            await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _lived(self, asked: ApprovalInput) -> ApprovalOutcome:
         try:

@@ -123,6 +123,29 @@ def functions(one: Source) -> Iterator[tuple[str, int]]:
             yield f"{one.path}:{node.lineno} {node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+def awaits_when_dropped(tree: ast.AST) -> Iterator[int]:
+    """Awaits that run when a coroutine is closed: in `finally`, or where everything is caught."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Try):
+            continue
+        caught = [h for h in node.handlers if h.type is None or "BaseException" in ast.unparse(h.type)]
+        for statement in (*node.finalbody, *(inner for handler in caught for inner in handler.body)):
+            yield from (inner.lineno for inner in ast.walk(statement) if isinstance(inner, ast.Await))
+
+
+def test_workflows_await_nothing_when_they_are_dropped() -> None:
+    # A worker that shuts down drops its workflows; Python closes their coroutines in whatever thread collects them.
+    planted = ast.parse("async def run():\n    try:\n        pass\n    finally:\n        await end()")
+    assert list(awaits_when_dropped(planted)) == [5]
+    found = [
+        f"{one.path}:{line}"
+        for one in sources()
+        if one.path.startswith("workflows/") and not one.path.startswith("workflows/client/")
+        for line in awaits_when_dropped(one.tree)
+    ]
+    assert not found
+
+
 def test_functions_are_short() -> None:
     lengths = dict(found for one in sources() for found in functions(one))
     long = sorted(name for name, length in lengths.items() if length > LONG_FUNCTION)
