@@ -56,12 +56,12 @@ class ApprovalActivities:
         self._updates = updates
 
     @activity.defn(name="open_request")
-    async def open_request(self, asked: ApprovalInput) -> OpenedRequest:
+    async def open_request(self, start: ApprovalInput) -> OpenedRequest:
         """Commits the request of a tool call, or loads a request that is a row; returns its terms."""
-        if not asked.run_id:
-            return _opened(await self._decisions.open(asked.tenant_id, asked.request_id))
-        ref = CallRef(asked.tenant_id, asked.run_id, asked.step, asked.call)
-        return _opened(await self._decisions.open_call(ref, asked.request_id))
+        if not start.run_id:
+            return _opened(await self._decisions.open(start.tenant_id, start.request_id))
+        ref = CallRef(start.tenant_id, start.run_id, start.step, start.call)
+        return _opened(await self._decisions.open_call(ref, start.request_id))
 
     @activity.defn(name="authorize_decision")
     async def authorize_decision(self, check: DecisionCheck) -> DecisionGround:
@@ -104,43 +104,43 @@ class ApprovalActivities:
         await self._decisions.refuse(attempt, refused.code)
 
     @activity.defn(name="record_decision")
-    async def record_decision(self, made: DecisionRecord) -> None:
+    async def record_decision(self, record: DecisionRecord) -> None:
         """Records a decision that counts.
 
         Raises:
             ApplicationError: `proof_invalid` when it claims the API channel without a valid proof.
         """
         # The proof is verified again: the workflow's input is no evidence of the channel.
-        verdict, channel = Verdict(made.verdict), Channel(made.channel)
-        if channel is Channel.API and self._updates.channel(_received(made, made.said)) is not Channel.API:
+        verdict, channel = Verdict(record.verdict), Channel(record.channel)
+        if channel is Channel.API and self._updates.channel(_received(record, record.said)) is not Channel.API:
             raise Conflict("proof_invalid", "The gateway does not vouch for this decision.")
         decision = Decision(
-            made.approver_id,
+            record.approver_id,
             verdict,
-            made.comment,
+            record.comment,
             channel,
-            made.at,
-            made.on_behalf_of,
-            made.content or made.edit,
-            made.key_id,
+            record.at,
+            record.on_behalf_of,
+            record.content or record.edit,
+            record.key_id,
         )
-        await self._decisions.record(made.tenant_id, made.request_id, RecordedDecision(decision, made.for_run))
+        await self._decisions.record(record.tenant_id, record.request_id, RecordedDecision(decision, record.for_run))
 
     @activity.defn(name="record_change")
-    async def record_change(self, made: ChangeRecord) -> None:
+    async def record_change(self, record: ChangeRecord) -> None:
         """Records a withdrawal or reassignment after checking the user's right to it."""
-        said = made.change
+        said = record.change
         to = Deciders(said.roles, said.people)
         # The channel is decided below; until the proof is verified the author is only claimed.
         claimed = Change(
-            said.actor_id, said.kind, made.at, said.comment, to, said.http_request, said.key_id, Channel.SIGNAL
+            said.actor_id, said.kind, record.at, said.comment, to, said.http_request, said.key_id, Channel.SIGNAL
         )
         try:
-            channel = await self._updates.accept(_received(made, said, made.update_id))
+            channel = await self._updates.accept(_received(record, said, record.update_id))
         except Conflict as refused:
-            await self._changes.refuse(made.tenant_id, made.request_id, claimed, refused.code)
+            await self._changes.refuse(record.tenant_id, record.request_id, claimed, refused.code)
             raise
-        await self._changes.record(made.tenant_id, made.request_id, replace(claimed, channel=channel))
+        await self._changes.record(record.tenant_id, record.request_id, replace(claimed, channel=channel))
 
     @activity.defn(name="act_on_request")
     async def act_on_request(self, due: TimedRecord) -> None:
@@ -158,10 +158,10 @@ class ApprovalActivities:
         return CarriedOut(done=await self._execution.carry_out(ref.tenant_id, ref.request_id))
 
 
-def _received(ref: RequestRef, said: DecisionInput | ChangeInput | None, update_id: str = "") -> ReceivedUpdate:
+def _received(ref: RequestRef, update: DecisionInput | ChangeInput | None, update_id: str = "") -> ReceivedUpdate:
     """Builds the received update; one from an older worker, which passed no proof on, has none."""
-    proven = {} if said is None else said.proven(ref.tenant_id, ref.request_id)
-    sent = None if said is None else said.proof
+    proven = {} if update is None else update.proven(ref.tenant_id, ref.request_id)
+    sent = None if update is None else update.proof
     proof = None if sent is None else UpdateProof(sent.made_at, sent.nonce, sent.code)
     # An update id is unique within one execution of a workflow only, so the execution's run id is part of the key.
     arrival = f"{activity.info().workflow_run_id}/{update_id}"

@@ -17,9 +17,9 @@ class WebhookActivities:
         self._delivering = delivering
 
     @activity.defn(name="attempt_delivery")
-    async def attempt_delivery(self, asked: DeliveryTry) -> DeliveryOutcome:
+    async def attempt_delivery(self, attempt: DeliveryTry) -> DeliveryOutcome:
         """Makes one attempt of a delivery, and returns the wait before the next one."""
-        made = await self._delivering.attempt(asked.tenant_id, asked.delivery_id, asked.number)
+        made = await self._delivering.attempt(attempt.tenant_id, attempt.delivery_id, attempt.number)
         waits = {} if made.wait is None else {"wait_seconds": made.wait.total_seconds()}
         return DeliveryOutcome(status=made.status.value, summary=made.summary, **waits)
 

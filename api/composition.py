@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
-from taskforce.application.approvals.decide import DecisionPorts
 from taskforce.application.approvals.payload_schemas import schema_problems
+from taskforce.application.approvals.submissions import DecisionPorts
 from taskforce.application.catalog.agents import CatalogTags
 from taskforce.application.runs.control import ControlPorts
 from taskforce.application.runs.start import RunPorts

@@ -60,7 +60,7 @@ class RunStream:
         self._context = context
         self._caller = caller
         self._run = run
-        self._run_id, self._session_id = run.brief.run_id, run.brief.session_id
+        self._run_id, self._session_id = run.spec.run_id, run.spec.session_id
         self._seq = after
         self._replied = 0
         self._now = asyncio.get_running_loop().time

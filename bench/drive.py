@@ -68,7 +68,7 @@ class Product:
         self._stack = stack
         self._workflow_client = stack.workflow_client(task_queue)
 
-    async def recognise(self) -> None:
+    async def authenticate(self) -> None:
         """Stores tenant and user."""
         await know_user(self._stack)
 
@@ -77,7 +77,7 @@ class Product:
         mission = _mission(tool, calls, limits or Limits())
         run_id = (await create_run(self._stack.database, mission, datetime.now(UTC))).run_id
         run = await require_run(self._stack.database, TENANT, run_id)
-        await self._workflow_client.runs.start(run.brief)
+        await self._workflow_client.runs.start(run.spec)
         return run_id
 
     async def ended(self, run_id: str) -> str:

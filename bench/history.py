@@ -60,7 +60,7 @@ class LongRun:
 async def measure_history(stack: BenchStack, say: Say) -> list[HistoryRow]:
     """Measures the histories of runs with a local tool and with a regular one."""
     product = Product(stack)
-    await product.recognise()
+    await product.authenticate()
     rows = []
     for name, shape in (("quick", QUICK), ("regular", REGULAR)):
         say(f"weighing histories: {name} tool")
@@ -74,7 +74,7 @@ async def measure_history(stack: BenchStack, say: Say) -> list[HistoryRow]:
 async def measure_long_run(stack: BenchStack, steps: int, say: Say) -> LongRun:
     """Measures one run of many steps with a local tool."""
     product = Product(stack)
-    await product.recognise()
+    await product.authenticate()
     began = asyncio.get_running_loop().time()
     run_id = await product.start(QUICK.tool, steps + 1, Limits(max_steps=steps, max_seconds=36_000))
     ending = asyncio.create_task(product.ended(run_id))

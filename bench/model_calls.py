@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from taskforce.core.interfaces.llm import ChatMessage, ModelRequest
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelDoor
+from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelTransport
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, text, tool_calls
 
 ROUNDS = 12
@@ -56,7 +56,7 @@ class Measured:
     litellm: float
 
 
-async def _cpu(workflow_client: ModelDoor) -> float:
+async def _cpu(workflow_client: ModelTransport) -> float:
     before = time.process_time()
     for _ in range(CALLS):
         await ModelCalls(workflow_client, _REQUEST, lambda _: None).ask("openai/bench")

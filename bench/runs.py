@@ -74,7 +74,7 @@ async def measure_runs(stack: BenchStack, plan: Plan, say: Say) -> list[Row]:
 
 
 async def _take_turns(stack: BenchStack, kinds: Mapping[tuple[str, str], Once], plan: Plan, say: Say) -> list[Row]:
-    await Product(stack).recognise()
+    await Product(stack).authenticate()
     meter = CpuMeter(stack.pids)
     for (kind, tool), once in kinds.items():
         say(f"warming up: {kind}, {tool} tool")

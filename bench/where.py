@@ -49,7 +49,7 @@ async def measure_where(stack: BenchStack, runs: int, at_a_time: int, say: Say) 
     say("starting a worker that is sampled")
     async with stack.worker("sampled", SAMPLED, "-m", "bench.worker", str(path)):
         product = Product(stack, SAMPLED)
-        await product.recognise()
+        await product.authenticate()
         once, meter = product.once(QUICK), CpuMeter(stack.pids)
         await measure(once, at_a_time, at_a_time, meter, Measured())
         say(f"sampling the worker, {at_a_time} at a time")

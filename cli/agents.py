@@ -38,8 +38,8 @@ def list_agents(
     """Lists agents, the newest first; with --query the best first."""
     from cli.reporting import reported
 
-    asked = {"q": query, "category": category, "tag": tag, "status": status}
-    reported(_list)(asked=asked, limit=limit, as_json=as_json, url=url, token=token)
+    filters = {"q": query, "category": category, "tag": tag, "status": status}
+    reported(_list)(filters=filters, limit=limit, as_json=as_json, url=url, token=token)
 
 
 @app.command()
@@ -56,11 +56,11 @@ def show(
     reported(_show)(agent=agent, as_json=as_json, url=url, token=token)
 
 
-def _list(*, asked: dict[str, str | None], limit: int, as_json: bool, url: str | None, token: str | None) -> None:
+def _list(*, filters: dict[str, str | None], limit: int, as_json: bool, url: str | None, token: str | None) -> None:
     from cli.gateway import open_gateway
     from cli.render import agents_table
 
-    found = open_gateway(url, token).get("/admin/agents", limit=limit, **asked)
+    found = open_gateway(url, token).get("/admin/agents", limit=limit, **filters)
     if as_json:
         write_json(found.raw)
         return

@@ -71,10 +71,10 @@ def reject(
     _decide(gateway, f"/admin/requests/{gateway.request_id(request)}/reject", comment, {}, as_json=as_json)
 
 
-def _decide(gateway: "Gateway", path: str, comment: str | None, said: Mapping[str, object], *, as_json: bool) -> None:
+def _decide(gateway: "Gateway", path: str, comment: str | None, body: Mapping[str, object], *, as_json: bool) -> None:
     from cli.render import print_request
 
-    answer = gateway.post(path, {**said, **({"comment": comment} if comment else {})})
+    answer = gateway.post(path, {**body, **({"comment": comment} if comment else {})})
     if as_json:
         write_json(answer.raw)
     else:

@@ -177,13 +177,13 @@ class Follower:
             named = {"question_id": asked.question_id} if asked.question_id else {}
             self._gateway.post(f"/runs/{self._run_id}/messages", {"text": text, **named})
 
-    def _read_line(self, console: Console, prompt: str, asked: ToolView | None = None) -> str | None:
+    def _read_line(self, console: Console, prompt: str, tool: ToolView | None = None) -> str | None:
         """Reads a line while the run may go on without it.
 
         Args:
             console: A terminal's.
             prompt: What is asked for.
-            asked: The call that waits for the line; without it is not wanted any more.
+            tool: The call that waits for the line; without it is not wanted any more.
 
         Returns:
             The line; None at the end of the input; empty when it is not wanted any more.
@@ -193,17 +193,17 @@ class Follower:
             console.print(prompt, end="", style="bold")
             sys.stdout.flush()
             while not stdin_ready(_TICK_SECONDS):
-                if asked is not None and not self._still_asked(console, asked):
+                if tool is not None and not self._still_asked(console, tool):
                     console.print("\n  answered elsewhere, or no longer needed", style="dim")
                     return ""
             line = sys.stdin.readline()
             if not line:
                 console.print()
                 return None
-            if line.strip() or asked is None:
+            if line.strip() or tool is None:
                 return line.strip()
 
-    def _still_asked(self, console: Console, asked: ToolView) -> bool:
+    def _still_asked(self, console: Console, tool: ToolView) -> bool:
         event = None if self._reader.caught_up() else self._reader.next(0)
         if event:
             data = document_of(event)
@@ -214,7 +214,7 @@ class Follower:
                 for line in decisions(self._progress):
                     console.print(line, soft_wrap=True)
                 console.print("answer (Ctrl-D: later): ", end="", style="bold")
-        return any(one is asked for one in self._progress.asked()) and not self._progress.finished
+        return any(one is tool for one in self._progress.asked()) and not self._progress.finished
 
     def _interrupted(self) -> None:
         try:

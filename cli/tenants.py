@@ -106,23 +106,23 @@ def _confirm(tenant: str) -> None:
         raise Trouble(Exit.USAGE, "not_confirmed", "That is another id; nothing was deleted.")
 
 
-def _followed(gateway: "Gateway", tenant: str, seen: "Document", *, quiet: bool) -> "Document":
+def _followed(gateway: "Gateway", tenant: str, deletion: "Document", *, quiet: bool) -> "Document":
     from cli.terminal import complain
 
     told = ""
     while True:
-        status = seen.text("status")
+        status = deletion.text("status")
         if status != told and not quiet:
-            complain(f"{tenant}: {_SAID.get(status, status)}{_until(seen, status)}", "dim")
+            complain(f"{tenant}: {_SAID.get(status, status)}{_until(deletion, status)}", "dim")
         told = status
         if status in _OVER:
-            return seen
+            return deletion
         time.sleep(_EVERY_SECONDS)
-        seen = gateway.get(f"{_path(tenant)}/deletion")
+        deletion = gateway.get(f"{_path(tenant)}/deletion")
 
 
-def _until(seen: "Document", status: str) -> str:
-    until = seen.text("runs_until")
+def _until(deletion: "Document", status: str) -> str:
+    until = deletion.text("runs_until")
     return f", which have time until {until}" if status == "ending_runs" and until else ""
 
 

@@ -287,14 +287,14 @@ def wants(progress: Progress) -> list[Text]:
     return lines
 
 
-def answering(run_id: str, asked: ToolView) -> str:
+def answering(run_id: str, tool: ToolView) -> str:
     """The command that answers a question.
 
     Args:
         run_id: The run that asks.
-        asked: The call that waits for the answer.
+        tool: The call that waits for the answer.
     """
-    named = f"--question {one_line(asked.question_id)} " if asked.question_id else ""
+    named = f"--question {one_line(tool.question_id)} " if tool.question_id else ""
     return f'taskforce say {run_id} {named}"your answer"'
 
 

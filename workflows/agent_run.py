@@ -10,8 +10,8 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureE
 
 from workflows.approval import ApprovalWorkflow
 from workflows.model_retries import ModelRetries
+from workflows.run_messages import RunMessages
 from workflows.run_waits import ANSWER, PAUSE, RunWaits
-from workflows.run_words import RunWords
 from workflows.runtime.activity_calls import (
     MARGIN,
     MODEL_PATIENCE,
@@ -81,7 +81,7 @@ class AgentRun:
         self._stop_reason: StopReason | None = None
         self._waits = RunWaits(self._ref(), self._describe)
         self._questions = self._waits.questions
-        self._words = RunWords(carried, self._waits)
+        self._messages = RunMessages(carried, self._waits)
         self._row_ended = False
         self._asking = asyncio.Lock()
 
@@ -119,12 +119,12 @@ class AgentRun:
         self._has_new_limits |= is_readable(payload)
 
     @workflow.signal
-    def add_word(self, *said: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
+    def add_word(self, *message: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
         """Receives the id of a person's message and of the question that it answers; the message itself is a row.
 
         A message without a question, as gateways before 2026-12 sent them, answers the oldest open question.
         """
-        self._words.receive(said)
+        self._messages.receive(message)
 
     @workflow.query
     def progress(self) -> RunProgress:
@@ -185,14 +185,14 @@ class AgentRun:
         self._step += 1
         self._describe()
         # Taken before the call: a message that arrives during it belongs to the next step.
-        words = self._words.take()
+        words = self._messages.take()
         turn: dict[str, Any] = {"words": words} if words else {}
         if closing:
             turn["closing"] = True
         if self._given is not None:
-            turn["told"] = self._words.told
+            turn["told"] = self._messages.told
         outcome = await self._ask(turn)
-        self._words.forget(outcome.unknown)
+        self._messages.forget(outcome.unknown)
         self._tokens += outcome.tokens
         self._row_ended = outcome.ended
         self._stop_reason = None if outcome.stop_reason is None else StopReason(outcome.stop_reason)
@@ -214,10 +214,10 @@ class AgentRun:
                 return outcome
 
     async def _has_words(self) -> bool:
-        if self._given is not None and not self._words:
+        if self._given is not None and not self._messages:
             # The reply did not end the row, so a message is committed whose signal has not arrived yet.
-            await self._words.late()
-        return bool(self._words)
+            await self._messages.late()
+        return bool(self._messages)
 
     async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:
         if outcome.permits is not None:
@@ -296,7 +296,7 @@ class AgentRun:
                 await self._while_paused()
             return await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words, by_row=True))
 
-        return await self._words.answered(question_id(self._step, permit.call), self._plan.answer_seconds, run)
+        return await self._messages.answered(question_id(self._step, permit.call), self._plan.answer_seconds, run)
 
     async def _answer(self, permit: Permit) -> tuple[str, ...]:
         if not workflow.patched(ANSWERED_BY_ID):
@@ -316,9 +316,9 @@ class AgentRun:
         async with self._asking:
             await self._waits.hold(ANSWER)
             with suppress(asyncio.TimeoutError):
-                await workflow.wait_condition(lambda: bool(self._words), timeout=self._plan.answer_seconds)
+                await workflow.wait_condition(lambda: bool(self._messages), timeout=self._plan.answer_seconds)
             await self._waits.release(ANSWER)
-            return self._words.take()
+            return self._messages.take()
 
     async def _while_paused(self) -> None:
         while self._paused:
@@ -340,7 +340,7 @@ class AgentRun:
             part=self._part + 1,
             todo=self._todo,
             paused=self._paused,
-            **self._words.carried(),
+            **self._messages.carried(),
         )
         given: dict[str, Any] = {} if self._given is None else {"plan": self._given}
         workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried, **given))

@@ -80,8 +80,8 @@ class ApprovalWorkflow:
     """A request for approval: waits for decisions until it is closed, and executes it when approved."""
 
     @workflow.init
-    def __init__(self, asked: ApprovalInput) -> None:
-        self._asked = asked
+    def __init__(self, start: ApprovalInput) -> None:
+        self._start = start
         self._title = ""
         self._carries_out = False
         self._lasting = False
@@ -90,13 +90,13 @@ class ApprovalWorkflow:
         self._over = False
         self._deciding = asyncio.Lock()
         self._handling: list[asyncio.Task[Any]] = []
-        self._unsure = set(asked.carried.unsure if asked.carried is not None else ())
+        self._unsure = set(start.carried.unsure if start.carried is not None else ())
 
     @workflow.run
-    async def run(self, asked: ApprovalInput) -> ApprovalOutcome:
+    async def run(self, start: ApprovalInput) -> ApprovalOutcome:
         """Opens the request, waits for decisions, closes it, and executes it when approved."""
         try:
-            outcome = await self._lived(asked)
+            outcome = await self._lifecycle(start)
         except (asyncio.CancelledError, FailureError):
             await self._handlers_end()
             raise
@@ -108,15 +108,15 @@ class ApprovalWorkflow:
             # A decision that arrived after the end still gets its refusal; a closed workflow would drop it.
             await workflow.wait_condition(workflow.all_handlers_finished)
 
-    async def _lived(self, asked: ApprovalInput) -> ApprovalOutcome:
+    async def _lifecycle(self, start: ApprovalInput) -> ApprovalOutcome:
         try:
-            self._open(await run_local("open_request", asked, OpenedRequest))
+            self._open(await run_local("open_request", start, OpenedRequest))
             await self._wait()
             status = await self._settled()
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
-            why = "the run was cancelled" if asked.run_id else "the request was withdrawn"
+            why = "the run was cancelled" if start.run_id else "the request was withdrawn"
             self._interrupt()
             await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
@@ -178,7 +178,7 @@ class ApprovalWorkflow:
             try:
                 changed = self._changed(wish, now)
                 with self._interruptible():
-                    await self._keep("record_change", change_record(self._asked, wish, now))
+                    await self._keep("record_change", change_record(self._start, wish, now))
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -194,19 +194,19 @@ class ApprovalWorkflow:
         except DomainError as refused:
             raise rejection(refused) from None
 
-    def _changed(self, wish: ChangeInput, now: datetime) -> Approval:
-        if wish.kind == "withdraw":
+    def _changed(self, change: ChangeInput, now: datetime) -> Approval:
+        if change.kind == "withdraw":
             return self._current().withdraw(now)
-        return self._current().reassign(Deciders(wish.roles, wish.people), now)
+        return self._current().reassign(Deciders(change.roles, change.people), now)
 
     def _open(self, opened: OpenedRequest) -> None:
         self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
         self._hears_late = opened.hears_late
         self._approval = Approval(
-            self._asked.request_id, opened.requester_id, terms_of(opened), opened.opened_at, content=opened.content
+            self._start.request_id, opened.requester_id, terms_of(opened), opened.opened_at, content=opened.content
         )
-        if self._asked.carried is not None:
-            self._approval = restored(self._approval, self._asked.carried)
+        if self._start.carried is not None:
+            self._approval = restored(self._approval, self._start.carried)
         workflow.upsert_search_attributes(
             [
                 APPROVAL_TYPE.value_set(opened.request_type),
@@ -253,7 +253,7 @@ class ApprovalWorkflow:
             handed = carried(self._current())
             if self._unsure:
                 handed = handed.model_copy(update={"unsure": tuple(sorted(self._unsure))})
-            workflow.continue_as_new(self._asked.model_copy(update={"carried": handed}))
+            workflow.continue_as_new(self._start.model_copy(update={"carried": handed}))
 
     async def _act(self) -> bool:
         """Performs the due action; False when its activity failed, so that decisions are possible before the retry."""
@@ -261,8 +261,8 @@ class ApprovalWorkflow:
         if approval.next_action is None or approval.status(now) is not ApprovalStatus.PENDING:
             return True
         due = TimedRecord(
-            tenant_id=self._asked.tenant_id,
-            request_id=self._asked.request_id,
+            tenant_id=self._start.tenant_id,
+            request_id=self._start.request_id,
             number=approval.acted,
             at=approval.next_at(),
         )
@@ -286,7 +286,7 @@ class ApprovalWorkflow:
                 with self._interruptible():
                     self._current().check(decision.approver_id, Channel(channel), workflow.now())
                     lasting = self._lasting and decision.approver_id not in self._unsure
-                    check = decision_check(self._asked, decision, channel, lasting=lasting)
+                    check = decision_check(self._start, decision, channel, lasting=lasting)
                     ground = await run_local("authorize_decision", check, DecisionGround, patience=DECISION_PATIENCE)
                     await self._count(decision, way_of(channel, ground), represented(ground))
             except Conflict as conflict:
@@ -302,7 +302,7 @@ class ApprovalWorkflow:
         decision = Decision(said.approver_id, verdict, comment, Channel(channel), now, behalf, said.edit)
         decided = self._current().decide(decision, said.seen)
         try:
-            await self._keep("record_decision", decision_record(self._asked, said, decision, decided.content))
+            await self._keep("record_decision", decision_record(self._start, said, decision, decided.content))
         except FailureError as error:
             if refusal(error) is None:
                 # The write may have been committed nevertheless. It does not count here, so the approver may decide
@@ -376,7 +376,7 @@ class ApprovalWorkflow:
         return _ENDED
 
     async def _refuse(self, decision: DecisionInput, channel: Ways, code: str) -> None:
-        refused = refused_decision(self._asked, decision, channel, code)
+        refused = refused_decision(self._start, decision, channel, code)
         try:
             with self._interruptible():
                 await run_local("refuse_decision", refused, patience=DECISION_PATIENCE)
@@ -387,7 +387,7 @@ class ApprovalWorkflow:
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
         self._over = True
         await workflow.wait_condition(workflow.all_handlers_finished)
-        asked, now = self._asked, workflow.now()
+        asked, now = self._start, workflow.now()
         reason = why or (self._approval.reason(now) if self._approval is not None else "")
         end = CloseRequest.model_validate(
             {"tenant_id": asked.tenant_id, "request_id": asked.request_id, "status": status.value, "reason": reason}
@@ -400,7 +400,7 @@ class ApprovalWorkflow:
     async def _carry_out(self, outcome: ApprovalOutcome) -> None:
         if not self._carries_out or outcome.status != "approved":
             return
-        ref = RequestRef(tenant_id=self._asked.tenant_id, request_id=self._asked.request_id)
+        ref = RequestRef(tenant_id=self._start.tenant_id, request_id=self._start.request_id)
         carried = await run_regular("carry_out_request", ref, CarriedOut, time=CARRY_TIME, summary="what was approved")
         if carried.done:
             workflow.set_current_details(f"**{escaped(self._title)}** was approved. {escaped(carried.done)}")

@@ -65,7 +65,7 @@ def carried(approval: Approval) -> CarriedApproval:
     )
 
 
-def restored(approval: Approval, said: CarriedApproval) -> Approval:
+def restored(approval: Approval, carried: CarriedApproval) -> Approval:
     """Restores a request from the state of its earlier execution."""
     return replace(
         approval,
@@ -79,9 +79,9 @@ def restored(approval: Approval, said: CarriedApproval) -> Approval:
                 one.on_behalf_of,
                 one.content,
             )
-            for one in said.decisions
+            for one in carried.decisions
         ),
-        deciders=Deciders(said.roles, said.people) if said.reassigned else None,
-        acted=said.acted,
-        content=said.content,
+        deciders=Deciders(carried.roles, carried.people) if carried.reassigned else None,
+        acted=carried.acted,
+        content=carried.content,
     )

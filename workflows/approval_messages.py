@@ -36,14 +36,14 @@ def require_decision(decision: DecisionInput) -> None:
     require_hashes(decision.seen, decision.edit)
 
 
-def require_change(wish: ChangeInput) -> None:
+def require_change(change: ChangeInput) -> None:
     """Requires a well-formed withdrawal or reassignment.
 
     Raises:
         Invalid: `update_malformed`.
     """
-    require_author(wish.actor_id, wish.comment, wish.key_id)
-    require_deciders(wish.roles, wish.people, wish.http_request)
+    require_author(change.actor_id, change.comment, change.key_id)
+    require_deciders(change.roles, change.people, change.http_request)
 
 
 def rejection(refused: DomainError) -> ApplicationError:
@@ -69,9 +69,9 @@ def terms_of(opened: OpenedRequest) -> Terms:
     )
 
 
-def decision_check(asked: ApprovalInput, decision: DecisionInput, channel: Ways, *, lasting: bool) -> DecisionCheck:
+def decision_check(start: ApprovalInput, decision: DecisionInput, channel: Ways, *, lasting: bool) -> DecisionCheck:
     """Builds the input of `authorize_decision`; call it within the decision's handler."""
-    made: dict[str, Any] = {**_of(asked), "approver_id": decision.approver_id, "channel": channel}
+    made: dict[str, Any] = {**_of(start), "approver_id": decision.approver_id, "channel": channel}
     # Set only where given: unset fields stay out of the history, as in recorded ones.
     if decision.edit is not None:
         made["edit"] = decision.edit
@@ -84,17 +84,17 @@ def decision_check(asked: ApprovalInput, decision: DecisionInput, channel: Ways,
     return DecisionCheck.model_validate(made)
 
 
-def decision_record(asked: ApprovalInput, said: DecisionInput, decision: Decision, content: str) -> DecisionRecord:
+def decision_record(start: ApprovalInput, said: DecisionInput, decision: Decision, content: str) -> DecisionRecord:
     """Builds the input of `record_decision`.
 
     Args:
-        asked: The request.
+        start: The request.
         said: The decision as sent.
         decision: The decision as counted.
         content: SHA-256 of the content that is requested after it.
     """
     made: dict[str, Any] = {
-        **_of(asked),
+        **_of(start),
         "approver_id": decision.approver_id,
         "channel": decision.channel.value,
         "verdict": decision.verdict.value,
@@ -111,17 +111,17 @@ def decision_record(asked: ApprovalInput, said: DecisionInput, decision: Decisio
     return DecisionRecord.model_validate(made | {name: value for name, value in more.items() if value})
 
 
-def refused_decision(asked: ApprovalInput, decision: DecisionInput, channel: Ways, code: str) -> RefusedDecision:
+def refused_decision(start: ApprovalInput, decision: DecisionInput, channel: Ways, code: str) -> RefusedDecision:
     """Builds the input of `refuse_decision`."""
-    made: dict[str, Any] = {**_of(asked), "approver_id": decision.approver_id, "channel": channel, "code": code}
+    made: dict[str, Any] = {**_of(start), "approver_id": decision.approver_id, "channel": channel, "code": code}
     if channel == "api":
         made["said"] = decision
     return RefusedDecision.model_validate(made)
 
 
-def change_record(asked: ApprovalInput, wish: ChangeInput, now: datetime) -> ChangeRecord:
+def change_record(start: ApprovalInput, change: ChangeInput, now: datetime) -> ChangeRecord:
     """Builds the input of `record_change`; call it within the change's handler."""
-    return ChangeRecord.model_validate({**_of(asked), "change": wish, "at": now, "update_id": _update_id()})
+    return ChangeRecord.model_validate({**_of(start), "change": change, "at": now, "update_id": _update_id()})
 
 
 def way_of(channel: Ways, ground: DecisionGround | None) -> Ways:
@@ -134,8 +134,8 @@ def represented(ground: DecisionGround | None) -> str | None:
     return None if ground is None else ground.on_behalf_of
 
 
-def _of(asked: ApprovalInput) -> dict[str, str]:
-    return {"tenant_id": asked.tenant_id, "request_id": asked.request_id}
+def _of(start: ApprovalInput) -> dict[str, str]:
+    return {"tenant_id": start.tenant_id, "request_id": start.request_id}
 
 
 def _update_id() -> str:

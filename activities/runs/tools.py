@@ -51,7 +51,7 @@ def permits(allowed: Sequence[PermittedCall]) -> tuple[Permit, ...]:
 
 
 def _permit(one: PermittedCall) -> Permit:
-    spec = one.spec
+    spec = one.tool_spec
     wanted: dict[str, bool] = {"quick": spec.quick, "approval": one.approval, "asks": spec.asks_person}
     # Unset fields are not serialized: defaults stay out of the history.
     return Permit(call=one.call, tool=spec.name, seconds=spec.timeout_seconds, **{k: v for k, v in wanted.items() if v})

@@ -13,7 +13,7 @@ from fastapi import Depends, Request, params
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.auth.caller import Caller, Context, actor_of
-from api.auth.resource import thing_of
+from api.auth.resource import resource_of
 from api.composition import GatewayContext
 from api.web.client_address import client_address
 from api.web.denials import Claimed
@@ -21,8 +21,8 @@ from api.web.problems import request_id_of
 from taskforce.application.access import authorization
 from taskforce.application.access.rate_limits import count_request
 from taskforce.application.identity.principals import (
+    authenticate_key,
     cut_to_lasting,
-    recognise_key,
     refresh_principal,
     resolve_principal,
 )
@@ -72,7 +72,7 @@ async def _admission(request: Request, context: GatewayContext, token: Credentia
     """Resolves the caller once per request, because each resolution counts against the caller's rate."""
     found = getattr(request.state, "admission", None)
     if not isinstance(found, Admission):
-        found = await _Entrance(request, context).recognise(token.credentials if token else None, key)
+        found = await _Entrance(request, context).authenticate(token.credentials if token else None, key)
         request.state.admission = found
     return found
 
@@ -116,7 +116,7 @@ class Guard:
             request.scope["route"].name,
         )
         if self.permission is not None:
-            thing = await thing_of(request, context, caller.principal, self.permission, self.of)
+            thing = await resource_of(request, context, caller.principal, self.permission, self.of)
             try:
                 await require_on(context, caller, self.permission, thing)
             except Forbidden as refused:
@@ -179,7 +179,7 @@ class _Entrance:
     request: Request
     context: GatewayContext
 
-    async def recognise(self, token: str | None, key: str | None) -> Admission:
+    async def authenticate(self, token: str | None, key: str | None) -> Admission:
         self.request.state.client = client_address(self.request, self.context.trusted_proxies)
         self._check_single(token, key)
         plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
@@ -194,7 +194,7 @@ class _Entrance:
 
     async def _by_key(self, plaintext: str) -> tuple[Principal, datetime]:
         database, now = self.context.database, self.context.clock()
-        principal, key = await recognise_key(database, plaintext, self.context.rules, now, self._admit, self._met)
+        principal, key = await authenticate_key(database, plaintext, self.context.rules, now, self._admit, self._met)
         return principal, key.expires_at
 
     async def _by_token(self, token: str | None) -> tuple[Principal, datetime]:

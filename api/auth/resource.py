@@ -20,7 +20,7 @@ from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import Permission, ResourceType
 
 
-async def thing_of(
+async def resource_of(
     request: Request, context: GatewayContext, principal: Principal, permission: Permission, of: str | None
 ) -> str | None:
     """Determines the id of the resource that a request is about, where roles or policy rules depend on it.
@@ -88,8 +88,8 @@ async def _behind(
     tenant_id = principal.tenant.tenant_id
     if run_id is not None:
         with suppress(Missing):
-            brief = (await require_run(context.database, tenant_id, run_id)).brief
-            return brief.session_id if kind is ResourceType.SESSION else brief.agent.agent_id
+            spec = (await require_run(context.database, tenant_id, run_id)).spec
+            return spec.session_id if kind is ResourceType.SESSION else spec.agent.agent_id
     if key_id is not None and kind is ResourceType.USER:
         return await owner_of(context.database, tenant_id, key_id)
     return None

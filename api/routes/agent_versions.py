@@ -12,11 +12,11 @@ from api.auth.guard import Allowed
 from api.composition import GatewayContext
 from api.routes.agents import PREFIX, etag
 from api.schemas.catalog import (
-    CommentIn,
     RetiredOut,
     RetirementIn,
     VerdictIn,
     VersionChangeIn,
+    VersionCommentIn,
     VersionIn,
     VersionListedOut,
     VersionOut,
@@ -25,8 +25,8 @@ from api.schemas.catalog import (
 )
 from api.schemas.pages import ListOut
 from api.web.headers import IdempotencyKey, Seen, mark_replayed
-from taskforce.application.approvals.decide import DecisionDraft, decide
 from taskforce.application.approvals.requests import concerning
+from taskforce.application.approvals.submissions import DecisionDraft, decide
 from taskforce.application.catalog import agents, publishing, versions
 from taskforce.application.catalog.agents import Named
 from taskforce.application.catalog.publishing import Read, Submission
@@ -59,20 +59,20 @@ async def list_versions(agent_id: str, caller: Reader, context: Context) -> List
 
 @router.post("", status_code=201, name="create_version")
 async def create_version(
-    agent_id: str, asked: VersionIn, caller: Editor, context: Context, response: Response, seen: Seen
+    agent_id: str, body: VersionIn, caller: Editor, context: Context, response: Response, if_match: Seen
 ) -> VersionOut:
     """Creates a version as a draft; its `problems` say what keeps it from being submitted."""
-    new = NewVersion(asked.version_number, asked.definition, asked.changelog)
-    return await _drafted(context, caller, Named(agent_id, seen), new, response)
+    new = NewVersion(body.version_number, body.definition, body.changelog)
+    return await _drafted(context, caller, Named(agent_id, if_match), new, response)
 
 
 @router.post("/import", status_code=201, name="import_version", openapi_extra=YAML_BODY)
 async def import_version(
-    agent_id: str, request: Request, caller: Editor, context: Context, response: Response, seen: Seen
+    agent_id: str, request: Request, caller: Editor, context: Context, response: Response, if_match: Seen
 ) -> VersionOut:
     """Creates a version from YAML (or JSON) as `.../export` writes it: `version`, `definition` and `changelog`."""
     new = imported_version(await read_body(request))
-    return await _drafted(context, caller, Named(agent_id, seen), new, response)
+    return await _drafted(context, caller, Named(agent_id, if_match), new, response)
 
 
 @router.get("/{version_id}", name="read_version")
@@ -98,15 +98,15 @@ async def export_version(agent_id: str, version_id: str, caller: Reader, context
 async def change_version(
     agent_id: str,
     version_id: str,
-    asked: VersionChangeIn,
+    body: VersionChangeIn,
     caller: Editor,
     context: Context,
     response: Response,
-    seen: Seen,
+    if_match: Seen,
 ) -> VersionOut:
     """Changes a draft; a version that was submitted is immutable."""
-    new = Revision(asked.version_number, asked.definition, asked.changelog)
-    actor, named = actor_of(context, caller), Named(agent_id, seen)
+    new = Revision(body.version_number, body.definition, body.changelog)
+    actor, named = actor_of(context, caller), Named(agent_id, if_match)
     # The path may name the version by its number, which this very change may replace; the id stays.
     known_id = (await agents.find_agent(context.database, actor, agent_id)).version(version_id).version_id
     agent = await versions.revise_version(context.database, actor, named, known_id, new)
@@ -120,14 +120,14 @@ async def submit_version(
     caller: Editor,
     context: Context,
     response: Response,
-    seen: Seen,
-    said: CommentIn | None = None,
+    if_match: Seen,
+    body: VersionCommentIn | None = None,
 ) -> VersionOut:
     """Submits a draft for publication: opens an approval request and freezes the version; 409 with its problems."""
-    terms, comment = context.agents.terms(), said.comment if said else ""
+    terms, comment = context.agents.terms(), body.comment if body else ""
     asked = Submission(version_id, context.offered(), terms, comment, context.definitions)
     agent, request = await publishing.submit_version(
-        context.database, actor_of(context, caller), Named(agent_id, seen), asked
+        context.database, actor_of(context, caller), Named(agent_id, if_match), asked
     )
     await start_or_leave(lambda: context.workflow_client.approvals.start(caller.tenant_id, request))
     return _out(context, response, agent, agent.version(version_id))
@@ -141,16 +141,16 @@ async def approve_version(
     context: Context,
     response: Response,
     key: IdempotencyKey,
-    seen: Seen,
-    said: VerdictIn | None = None,
+    if_match: Seen,
+    body: VerdictIn | None = None,
 ) -> VersionOut:
     """Approves the publication request of a version, as `/admin/requests/{request_id}/approve` does.
 
     It can be published then. Send the `ETag` or the `config_hash` that you were shown: without either, what is
     requested at this moment is approved.
     """
-    named = Named(agent_id, seen)
-    return await _decided(context, caller, response, named, version_id, Verdict.APPROVE, said or VerdictIn(), key)
+    named = Named(agent_id, if_match)
+    return await _decided(context, caller, response, named, version_id, Verdict.APPROVE, body or VerdictIn(), key)
 
 
 @router.post("/{version_id}/reject", name="reject_version")
@@ -161,12 +161,12 @@ async def reject_version(
     context: Context,
     response: Response,
     key: IdempotencyKey,
-    seen: Seen,
-    said: VerdictIn | None = None,
+    if_match: Seen,
+    body: VerdictIn | None = None,
 ) -> VersionOut:
     """Rejects the publication request of a version, which becomes a draft again."""
-    named = Named(agent_id, seen)
-    return await _decided(context, caller, response, named, version_id, Verdict.REJECT, said or VerdictIn(), key)
+    named = Named(agent_id, if_match)
+    return await _decided(context, caller, response, named, version_id, Verdict.REJECT, body or VerdictIn(), key)
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -176,12 +176,12 @@ async def publish_version(
     caller: Editor,
     context: Context,
     response: Response,
-    seen: Seen,
-    said: CommentIn | None = None,
+    if_match: Seen,
+    body: VersionCommentIn | None = None,
 ) -> VersionOut:
     """Publishes an approved version and makes it the current one; it deprecates no other version."""
-    actor, named = actor_of(context, caller), Named(agent_id, seen)
-    comment = said.comment if said else ""
+    actor, named = actor_of(context, caller), Named(agent_id, if_match)
+    comment = body.comment if body else ""
     agent = await versions.publish_version(context.database, actor, named, version_id, comment)
     return _out(context, response, agent, agent.version(version_id))
 
@@ -193,12 +193,12 @@ async def deprecate_version(
     caller: Editor,
     context: Context,
     response: Response,
-    seen: Seen,
-    asked: RetirementIn | None = None,
+    if_match: Seen,
+    body: RetirementIn | None = None,
 ) -> RetiredOut:
     """Deprecates a published version; the answer says what happens to runs in flight."""
-    named = Named(agent_id, seen)
-    return await _retired(context, caller, response, versions.deprecate_version, named, version_id, asked)
+    named = Named(agent_id, if_match)
+    return await _retired(context, caller, response, versions.deprecate_version, named, version_id, body)
 
 
 @router.post("/{version_id}/archive", name="archive_version")
@@ -208,12 +208,12 @@ async def archive_version(
     caller: Editor,
     context: Context,
     response: Response,
-    seen: Seen,
-    asked: RetirementIn | None = None,
+    if_match: Seen,
+    body: RetirementIn | None = None,
 ) -> RetiredOut:
     """Archives a deprecated version, which never runs again; the answer says what happens to runs in flight."""
-    named = Named(agent_id, seen)
-    return await _retired(context, caller, response, versions.archive_version, named, version_id, asked)
+    named = Named(agent_id, if_match)
+    return await _retired(context, caller, response, versions.archive_version, named, version_id, body)
 
 
 async def _drafted(
@@ -259,9 +259,9 @@ async def _retired(
     retire: Callable[[Store, Actor, Named, str, Retirement], Awaitable[Retired]],
     named: Named,
     version_id: str,
-    asked: RetirementIn | None,
+    body: RetirementIn | None,
 ) -> RetiredOut:
-    said = asked or RetirementIn()
+    said = body or RetirementIn()
     how = Retirement(said.in_flight, said.release, said.comment)
     retired = await retire(context.database, actor_of(context, caller), named, version_id, how)
     cancels = how.in_flight is InFlight.CANCEL

@@ -89,9 +89,9 @@ async def list_agents(
 
 
 @router.post("", status_code=201, name="create_agent")
-async def create_agent(asked: AgentIn, caller: Creator, context: Context, response: Response) -> AgentOut:
+async def create_agent(body: AgentIn, caller: Creator, context: Context, response: Response) -> AgentOut:
     """Creates an agent with a first draft, 0.1.0; the tenant's `max_agents` bounds how many agents it has."""
-    new = _new(asked, asked.defined)
+    new = _new(body, body.defined)
     return _made(
         response, await agents.create_agent(context.database, actor_of(context, caller), new, context.agents.ids())
     )
@@ -114,27 +114,27 @@ async def read_agent(agent_id: str, caller: Reader, context: Context, response: 
 
 @router.put("/{agent_id}", name="change_agent")
 async def change_agent(
-    agent_id: str, asked: AgentChangeIn, caller: Editor, context: Context, response: Response, seen: Seen
+    agent_id: str, body: AgentChangeIn, caller: Editor, context: Context, response: Response, if_match: Seen
 ) -> AgentOut:
     """Changes an agent's name, description, category and tags, and its slug."""
-    wanted = AgentChange(**asked.model_dump(exclude={"tags"}), tags=None if asked.tags is None else labels(asked.tags))
-    named = Named(agent_id, seen)
+    wanted = AgentChange(**body.model_dump(exclude={"tags"}), tags=None if body.tags is None else labels(body.tags))
+    named = Named(agent_id, if_match)
     actor, reserved = actor_of(context, caller), context.agents.ids()
     return _seen(response, await agents.change_agent(context.database, actor, named, wanted, reserved))
 
 
 @router.delete("/{agent_id}", status_code=204, name="remove_agent")
-async def remove_agent(agent_id: str, caller: Remover, context: Context, seen: Seen) -> None:
+async def remove_agent(agent_id: str, caller: Remover, context: Context, if_match: Seen) -> None:
     """Removes an agent whose versions are drafts or archived, and of which no run is open."""
-    await agents.remove_agent(context.database, actor_of(context, caller), Named(agent_id, seen))
+    await agents.remove_agent(context.database, actor_of(context, caller), Named(agent_id, if_match))
 
 
 @router.post("/{agent_id}/clone", status_code=201, name="clone_agent")
-async def clone_agent(agent_id: str, asked: CloneIn, caller: Creator, context: Context, response: Response) -> AgentOut:
+async def clone_agent(agent_id: str, body: CloneIn, caller: Creator, context: Context, response: Response) -> AgentOut:
     """Clones an agent; the first draft is its current version, or its highest where none is published."""
     source = await _read_also(context, caller, agent_id)
     actor = actor_of(context, caller)
-    made = await agents.clone_agent(context.database, actor, source.agent_id, _new(asked, {}), context.agents.ids())
+    made = await agents.clone_agent(context.database, actor, source.agent_id, _new(body, {}), context.agents.ids())
     return _made(response, made)
 
 
@@ -158,28 +158,28 @@ async def diff_versions(
 
 @router.put("/{agent_id}/aliases/{alias}", name="point_alias")
 async def point_alias(
-    agent_id: str, alias: str, asked: AliasIn, caller: Editor, context: Context, response: Response, seen: Seen
+    agent_id: str, alias: str, body: AliasIn, caller: Editor, context: Context, response: Response, if_match: Seen
 ) -> AgentOut:
     """Points an alias such as `stable` to a published version, wherever it pointed before."""
-    named = Named(agent_id, seen)
+    named = Named(agent_id, if_match)
     return _seen(
-        response, await agents.point_alias(context.database, actor_of(context, caller), named, alias, asked.version)
+        response, await agents.point_alias(context.database, actor_of(context, caller), named, alias, body.version)
     )
 
 
 @router.delete("/{agent_id}/aliases/{alias}", status_code=204, name="remove_alias")
-async def remove_alias(agent_id: str, alias: str, caller: Editor, context: Context, seen: Seen) -> None:
+async def remove_alias(agent_id: str, alias: str, caller: Editor, context: Context, if_match: Seen) -> None:
     """Removes an alias."""
-    await agents.remove_alias(context.database, actor_of(context, caller), Named(agent_id, seen), alias)
+    await agents.remove_alias(context.database, actor_of(context, caller), Named(agent_id, if_match), alias)
 
 
 @router.post("/{agent_id}/rollback", name="roll_back_agent")
 async def roll_back(
-    agent_id: str, caller: Editor, context: Context, response: Response, seen: Seen, asked: RollbackIn | None = None
+    agent_id: str, caller: Editor, context: Context, response: Response, if_match: Seen, body: RollbackIn | None = None
 ) -> AgentOut:
     """Makes an earlier published version the current one again."""
-    back = asked or RollbackIn()
-    actor, named = actor_of(context, caller), Named(agent_id, seen)
+    back = body or RollbackIn()
+    actor, named = actor_of(context, caller), Named(agent_id, if_match)
     agent = await versions.roll_back(context.database, actor, named, back.version, back.comment)
     return _seen(response, agent)
 
@@ -199,15 +199,15 @@ def _made(response: Response, agent: Agent) -> AgentOut:
     return _seen(response, agent)
 
 
-def _new(asked: CloneIn, definition: dict[str, Any]) -> NewAgent:
+def _new(body: CloneIn, definition: dict[str, Any]) -> NewAgent:
     return NewAgent(
-        name=asked.name,
+        name=body.name,
         definition=definition,
-        slug=asked.slug,
-        description=asked.description,
-        category=asked.category,
-        tags=None if asked.tags is None else labels(asked.tags),
-        owner_id=asked.owner_id,
+        slug=body.slug,
+        description=body.description,
+        category=body.category,
+        tags=None if body.tags is None else labels(body.tags),
+        owner_id=body.owner_id,
     )
 
 

@@ -49,10 +49,10 @@ async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor
 
 
 @router.post("", status_code=201, name="issue_api_key")
-async def issue_key(asked: ApiKeyIn, caller: Issuer, context: Context, response: Response) -> IssuedKeyOut:
+async def issue_key(body: ApiKeyIn, caller: Issuer, context: Context, response: Response) -> IssuedKeyOut:
     """Issues an API key. `api_key` is in this answer only; the same request sent once more does not return it again."""
     actor = actor_of(context, caller)
-    wanted = NewKey(asked.user_id, asked.name, frozenset(asked.roles), asked.expires_at, asked.metadata)
+    wanted = NewKey(body.user_id, body.name, frozenset(body.roles), body.expires_at, body.metadata)
     issued = await api_keys.issue_key(context.database, actor, wanted)
     response.headers["location"] = f"/api/v1{PREFIX}/{issued.key.key_id}"
     response.headers["cache-control"] = "no-store"

@@ -23,12 +23,12 @@ async def read(caller: Anybody, context: Context) -> DelegationOut:
 
 
 @router.put("", name="delegate")
-async def put(caller: Anybody, context: Context, asked: DelegationIn) -> DelegationOut:
+async def put(caller: Anybody, context: Context, body: DelegationIn) -> DelegationOut:
     """Delegates the caller's decisions to another user; replaces an earlier delegation."""
     require_whole(caller.principal)
     actor = actor_of(context, _person(caller))
     return delegation_out(
-        await delegate(context.database, actor, asked.delegate_id, asked.since or actor.now, asked.until)
+        await delegate(context.database, actor, body.delegate_id, body.since or actor.now, body.until)
     )
 
 

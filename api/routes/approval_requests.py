@@ -27,11 +27,11 @@ from api.schemas.pages import PageOut
 from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
-from taskforce.application.approvals import decide, requests
+from taskforce.application.approvals import requests, submissions
 from taskforce.application.approvals.approvers import may_decide
-from taskforce.application.approvals.decide import ChangeDraft, DecisionDraft
 from taskforce.application.approvals.requests import Deployment, ListedRequests, RequestDraft
 from taskforce.application.approvals.results import begin_download, pieces
+from taskforce.application.approvals.submissions import ChangeDraft, DecisionDraft
 from taskforce.application.late_start import start_or_leave
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.definitions import PERMISSION_ESCALATION
@@ -84,18 +84,18 @@ async def list_requests(
 
 @router.post("", name="create_request", status_code=201)
 async def create(
-    asked: RequestIn, caller: Anybody, context: Context, http: HttpRequest, response: Response, key: IdempotencyKey
+    body: RequestIn, caller: Anybody, context: Context, http: HttpRequest, response: Response, key: IdempotencyKey
 ) -> RequestOut:
     """Creates an approval request under the tenant's definition of its type; its workflow waits for decisions."""
     says = Deployment(context.definitions, context.agents.terms(), context.use_cases.handlers)
     wish = RequestDraft(
-        asked.request_type,
-        asked.title,
-        asked.description,
-        asked.resource_type,
-        asked.resource_id,
-        await _meant(context, caller, asked),
-        asked.workflow_id,
+        body.request_type,
+        body.title,
+        body.description,
+        body.resource_type,
+        body.resource_id,
+        await _meant(context, caller, body),
+        body.workflow_id,
     )
     made = await requests.create_request(
         context.database, actor_of(context, caller), wish, says, key, await http.json()
@@ -148,10 +148,10 @@ async def approve(
     context: Context,
     response: Response,
     key: IdempotencyKey,
-    said: DecisionIn | None = None,
+    body: DecisionIn | None = None,
 ) -> RequestOut:
     """Approves the request, or, with `arguments`, the same tool call with other arguments."""
-    sent = said or DecisionIn()
+    sent = body or DecisionIn()
     draft = DecisionDraft(
         Verdict.APPROVE,
         sent.comment,
@@ -181,50 +181,50 @@ async def reject(
 
 
 @router.post("/{request_id}/withdraw", name="withdraw_request")
-async def withdraw(request_id: str, caller: Anybody, context: Context, said: WithdrawalIn | None = None) -> RequestOut:
+async def withdraw(request_id: str, caller: Anybody, context: Context, body: WithdrawalIn | None = None) -> RequestOut:
     """Withdraws a request; a run that waits for it goes on with the withdrawal as the outcome."""
-    comment = (said or WithdrawalIn()).comment
+    comment = (body or WithdrawalIn()).comment
     return await _changed(context, caller, request_id, ChangeDraft("withdraw", comment))
 
 
 @router.post("/{request_id}/reassign", name="reassign_request")
-async def reassign(request_id: str, caller: Anybody, context: Context, said: ReassignmentIn) -> RequestOut:
+async def reassign(request_id: str, caller: Anybody, context: Context, body: ReassignmentIn) -> RequestOut:
     """Reassigns a request: within the definition's people and roles, or to anybody for who manages policies."""
-    to = Deciders(tuple(said.roles or ()), tuple(said.people or ()))
-    return await _changed(context, caller, request_id, ChangeDraft("reassign", said.comment, to))
+    to = Deciders(tuple(body.roles or ()), tuple(body.people or ()))
+    return await _changed(context, caller, request_id, ChangeDraft("reassign", body.comment, to))
 
 
 @router.post("/{request_id}/comments", name="comment_on_request", status_code=201)
-async def add_comment(request_id: str, caller: Anybody, context: Context, said: CommentIn) -> HistoryOut:
+async def add_comment(request_id: str, caller: Anybody, context: Context, body: CommentIn) -> HistoryOut:
     """Adds a comment to a request; answers with its history."""
     actor = actor_of(context, caller)
     found = await requests.find_request(context.database, actor, request_id)
-    await requests.comment(context.database, actor, found.request.approval.request_id, said.comment)
+    await requests.comment(context.database, actor, found.request.approval.request_id, body.comment)
     return await read_history(request_id, caller, context)
 
 
-async def _meant(context: GatewayContext, caller: Caller, asked: RequestIn) -> Mapping[str, object]:
+async def _meant(context: GatewayContext, caller: Caller, body: RequestIn) -> Mapping[str, object]:
     """Returns the payload with an agent named by its id: whoever takes over a slug must not inherit the approval."""
-    named = asked.payload.get("resource_id")
-    of_agent = asked.request_type == PERMISSION_ESCALATION and asked.payload.get("resource_type") == "agent"
+    named = body.payload.get("resource_id")
+    of_agent = body.request_type == PERMISSION_ESCALATION and body.payload.get("resource_type") == "agent"
     if not of_agent or not isinstance(named, str):
-        return asked.payload
-    return {**asked.payload, "resource_id": await agent_named(context, caller.tenant_id, named)}
+        return body.payload
+    return {**body.payload, "resource_id": await agent_named(context, caller.tenant_id, named)}
 
 
 async def _decided(
     context: GatewayContext, caller: Caller, response: Response, request_id: str, draft: DecisionDraft
 ) -> RequestOut:
     ports, actor = context.decision_ports, actor_of(context, caller)
-    found = await decide.find_to_decide(ports, actor, request_id)
-    mark_replayed(response, replayed=(await decide.decide(ports, actor, found, draft)).replayed)
+    found = await submissions.find_to_decide(ports, actor, request_id)
+    mark_replayed(response, replayed=(await submissions.decide(ports, actor, found, draft)).replayed)
     return await read_request(request_id, caller, context)
 
 
 async def _changed(context: GatewayContext, caller: Caller, request_id: str, draft: ChangeDraft) -> RequestOut:
     actor = actor_of(context, caller)
     found = await requests.find_request(context.database, actor, request_id)
-    changed = await decide.change(context.decision_ports, actor, found, draft)
+    changed = await submissions.change(context.decision_ports, actor, found, draft)
     return _out(context, found.approver, changed)
 
 

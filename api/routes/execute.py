@@ -24,7 +24,7 @@ _ENDED_IN_TIME: dict[int | str, dict[str, Any]] = {
 
 @router.post("/agents/execute", status_code=202, response_model=AcceptedOut, responses=_ENDED_IN_TIME, name="execute")
 async def execute(
-    asked: ExecuteIn,
+    body: ExecuteIn,
     caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, of="agent_id", transient=True)],
     context: Context,
     request: Request,
@@ -33,7 +33,7 @@ async def execute(
     patience: Patience,
 ) -> AcceptedOut | Response:
     """Stores a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
-    wanted = _wanted(asked, await request.json(), key, caller)
+    wanted = _run_request(body, await request.json(), key, caller)
     started = await start_run(context.run_ports, actor_of(context, caller), wanted)
     bind(run_id=started.run_id, session_id=started.session_id, agent_id=started.agent_id)
     response.headers["location"] = f"{PREFIX}/{started.run_id}"
@@ -54,7 +54,7 @@ async def execute(
     )
 
 
-def _wanted(asked: ExecuteIn, body: object, key: str | None, caller: Caller) -> RunRequest:
+def _run_request(asked: ExecuteIn, body: object, key: str | None, caller: Caller) -> RunRequest:
     return RunRequest(
         asked.mission,
         AgentSelector(

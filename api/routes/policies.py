@@ -36,14 +36,14 @@ async def save_policy(document: Document, caller: Manager, context: Context) -> 
 
 
 @router.post("/dry-run", name="try_policy", response_model=ListOut[TriedOut])
-async def try_policy(asked: DryRunIn, caller: Trier, context: Context) -> Response:
+async def try_policy(body: DryRunIn, caller: Trier, context: Context) -> Response:
     """Explains, rule by rule, how cases are decided now and how a proposed document would decide; saves nothing.
 
     Without a document it explains the present decisions only.
     """
-    cases = [case.asked() for case in asked.cases]
+    cases = [case.asked() for case in body.cases]
     tried = await try_document(
-        context.database, actor_of(context, caller), CatalogTags(context.database), asked.document, cases
+        context.database, actor_of(context, caller), CatalogTags(context.database), body.document, cases
     )
     return Response(await asyncio.to_thread(_written, tried), media_type="application/json")
 

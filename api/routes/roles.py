@@ -42,12 +42,12 @@ async def list_roles(caller: Manager, context: Context, limit: Limit = 20, curso
 
 
 @router.post("", status_code=201, name="create_role")
-async def create_role(asked: RoleIn, caller: Manager, context: Context, response: Response) -> RoleOut:
+async def create_role(body: RoleIn, caller: Manager, context: Context, response: Response) -> RoleOut:
     """Creates a role out of permissions that the caller holds."""
     change = RoleChange(
-        description=asked.description, permissions=permissions_named(asked.permissions), metadata=asked.metadata
+        description=body.description, permissions=permissions_named(body.permissions), metadata=body.metadata
     )
-    made = await roles.create_role(context.database, actor_of(context, caller), asked.name, change)
+    made = await roles.create_role(context.database, actor_of(context, caller), body.name, change)
     response.headers["location"] = f"/api/v1{PREFIX}/{quote(made.role_id, safe=':')}"
     return role_out(made)
 
@@ -59,13 +59,13 @@ async def read_role(role_id: str, caller: Manager, context: Context) -> RoleOut:
 
 
 @router.put("/{role_id}", name="update_role")
-async def update_role(role_id: str, asked: RoleChangeIn, caller: Manager, context: Context) -> RoleOut:
+async def update_role(role_id: str, body: RoleChangeIn, caller: Manager, context: Context) -> RoleOut:
     """Changes a role of the tenant's own; it applies from the next request of everybody who holds it."""
     change = RoleChange(
-        name=asked.name,
-        description=asked.description,
-        permissions=None if asked.permissions is None else permissions_named(asked.permissions),
-        metadata=asked.metadata,
+        name=body.name,
+        description=body.description,
+        permissions=None if body.permissions is None else permissions_named(body.permissions),
+        metadata=body.metadata,
     )
     return role_out(await roles.update_role(context.database, actor_of(context, caller), role_id, change))
 

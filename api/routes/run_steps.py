@@ -32,7 +32,7 @@ async def list_steps(
     after = parse_step(cursor)
     run = await find_run(context, caller, run_id)
     found = await history.read_steps(context.database, run, after, limit + 1)
-    shown = (step_out(run.brief.run_id, step) for step in found[:limit])
+    shown = (step_out(run.spec.run_id, step) for step in found[:limit])
     return page(PageOut[StepOut], shown, found=found, limit=limit, cursor_of=lambda last: step_cursor(last.step))
 
 

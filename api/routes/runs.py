@@ -14,7 +14,7 @@ from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.runs import control, history
-from taskforce.application.runs.control import Saying, mark, say
+from taskforce.application.runs.control import MessageDraft, mark, send_message
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.paging import Page
@@ -37,7 +37,7 @@ async def find_run(context: GatewayContext, caller: Caller, run_id: str) -> Run:
         Missing: `run_not_found`.
     """
     run = await require_run(context.database, caller.tenant_id, parse_id(run_id, "run"))
-    bind(run_id=run.brief.run_id, session_id=run.brief.session_id, agent_id=run.brief.agent.agent_id)
+    bind(run_id=run.spec.run_id, session_id=run.spec.session_id, agent_id=run.spec.agent.agent_id)
     return run
 
 
@@ -74,7 +74,7 @@ async def list_runs(
         caller.principal,
         Permission.SESSION_READ,
         found[:limit],
-        lambda run: run.brief.session_id,
+        lambda run: run.spec.session_id,
         caller.facts,
     )
     shown = (run_out(run, context.temporal_ui, listed=True) for run in known)
@@ -124,7 +124,7 @@ async def message_run(
     are answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
-    saying = Saying(
+    draft = MessageDraft(
         author_id=caller.user_id,
         text=message.text,
         key=key,
@@ -134,25 +134,25 @@ async def message_run(
         is_narrowed=caller.principal.is_narrowed,
         question=message.question_id,
     )
-    said = await say(context.database, run, saying, context.rules, context.clock())
-    if said.tell:
-        await control.signal(context.control_ports, run, "add_word", said.word_id, said.question or "")
-    mark_replayed(response, replayed=said.replayed)
-    context.live.changed(run.brief.tenant_id, run.brief.run_id)
-    return WordOut(word_id=said.word_id, question_id=said.question)
+    stored = await send_message(context.database, run, draft, context.rules, context.clock())
+    if stored.is_unsignalled:
+        await control.signal(context.control_ports, run, "add_word", stored.message_id, stored.question or "")
+    mark_replayed(response, replayed=stored.replayed)
+    context.live.changed(run.spec.tenant_id, run.spec.run_id)
+    return WordOut(word_id=stored.message_id, question_id=stored.question)
 
 
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:
     """Returns the run if it is the caller's own or one that the caller may read: the answer of the route shows it."""
     run = await find_run(context, caller, run_id)
-    own = run.brief.user_id == caller.user_id
-    if own or await may(context, caller, Permission.SESSION_READ, run.brief.session_id):
+    own = run.spec.user_id == caller.user_id
+    if own or await may(context, caller, Permission.SESSION_READ, run.spec.session_id):
         return run
     raise missing("run")
 
 
 def _place(run: Run) -> str:
-    return place_cursor(run.brief.created_at, run.brief.run_id)
+    return place_cursor(run.spec.created_at, run.spec.run_id)
 
 
 async def _signal(context: GatewayContext, caller: Caller, run_id: str, signal: str) -> RunOut:

@@ -37,10 +37,10 @@ async def list_tenants(
 
 
 @router.post("", status_code=201, name="create_tenant")
-async def create_tenant(asked: TenantIn, caller: Manager, context: Context, response: Response) -> TenantOut:
+async def create_tenant(body: TenantIn, caller: Manager, context: Context, response: Response) -> TenantOut:
     """Creates a tenant; only the platform's operator may."""
     made = await settings.create_tenant(
-        context.database, context.database, actor_of(context, caller), asked.tenant_id, _change(asked)
+        context.database, context.database, actor_of(context, caller), body.tenant_id, _change(body)
     )
     response.headers["location"] = f"/api/v1{PREFIX}/{made.tenant_id}"
     return tenant_out(made)
@@ -53,9 +53,9 @@ async def read_tenant(tenant_id: str, caller: Manager, context: Context) -> Tena
 
 
 @router.put("/{tenant_id}", name="change_tenant")
-async def change_tenant(tenant_id: str, asked: TenantChangeIn, caller: Manager, context: Context) -> TenantOut:
+async def change_tenant(tenant_id: str, body: TenantChangeIn, caller: Manager, context: Context) -> TenantOut:
     """Changes a tenant; limits and `active` are the operator's, name, metadata and `ip_allow_list` also its own."""
-    changed = await settings.change_tenant(context.database, actor_of(context, caller), tenant_id, _change(asked))
+    changed = await settings.change_tenant(context.database, actor_of(context, caller), tenant_id, _change(body))
     return tenant_out(changed)
 
 
@@ -94,5 +94,5 @@ async def read_tenant_deletion(tenant_id: str, caller: Manager, context: Context
     return deletion_out(await deletion_requests.find_deletion(context.database, actor_of(context, caller), tenant_id))
 
 
-def _change(asked: TenantChangeIn) -> TenantChange:
-    return TenantChange(name=asked.name, settings=asked.settings, metadata=asked.metadata, active=asked.active)
+def _change(body: TenantChangeIn) -> TenantChange:
+    return TenantChange(name=body.name, settings=body.settings, metadata=body.metadata, active=body.active)

@@ -60,9 +60,9 @@ async def list_users(
 
 
 @router.post("", status_code=201, name="create_user")
-async def create_user(asked: UserIn, caller: Manager, context: Context, response: Response) -> UserOut:
+async def create_user(body: UserIn, caller: Manager, context: Context, response: Response) -> UserOut:
     """Creates a person ahead of their first token, or a service account."""
-    wanted = NewUser(asked.kind, asked.user_id, asked.username, asked.email, frozenset(asked.roles), asked.attributes)
+    wanted = NewUser(body.kind, body.user_id, body.username, body.email, frozenset(body.roles), body.attributes)
     made = await users.create_user(context.database, actor_of(context, caller), wanted)
     response.headers["location"] = _path(made.user_id)
     return user_out(made, context.clock())
@@ -77,10 +77,10 @@ async def list_grants(user_id: str, caller: Manager, context: Context) -> ListOu
 
 
 @router.post("/{user_id:path}/grants", status_code=201, name="grant_role")
-async def grant_role(user_id: str, asked: GrantIn, caller: Manager, context: Context, response: Response) -> GrantOut:
+async def grant_role(user_id: str, body: GrantIn, caller: Manager, context: Context, response: Response) -> GrantOut:
     """Grants a user a role on one resource; a catalog agent may be named by its slug, and is stored by its id."""
-    resource_id = await _named(context, caller, asked.resource_type, asked.resource_id)
-    grant = ResourceGrant(user_id, asked.role_id, asked.resource_type, resource_id)
+    resource_id = await _named(context, caller, body.resource_type, body.resource_id)
+    grant = ResourceGrant(user_id, body.role_id, body.resource_type, resource_id)
     await resource_roles.grant_role(context.database, actor_of(context, caller), grant)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)
@@ -108,11 +108,11 @@ async def read_user(user_id: str, caller: Manager, context: Context) -> UserOut:
 
 
 @router.put("/{user_id:path}", name="change_user")
-async def change_user(user_id: str, asked: UserChangeIn, caller: Manager, context: Context) -> UserOut:
+async def change_user(user_id: str, body: UserChangeIn, caller: Manager, context: Context) -> UserOut:
     """Changes a user; what is left out stays as it is."""
-    roles = None if asked.roles is None else frozenset(asked.roles)
-    lent = None if asked.lent_roles is None else frozenset(asked.lent_roles)
-    change = UserChange(asked.username, asked.email, roles, asked.active, asked.attributes, lent)
+    roles = None if body.roles is None else frozenset(body.roles)
+    lent = None if body.lent_roles is None else frozenset(body.lent_roles)
+    change = UserChange(body.username, body.email, roles, body.active, body.attributes, lent)
     return user_out(
         await users.change_user(context.database, actor_of(context, caller), user_id, change), context.clock()
     )

@@ -51,9 +51,9 @@ async def list_webhooks(
 
 
 @router.post("", status_code=201, name="create_webhook")
-async def create_webhook(asked: WebhookIn, caller: Manager, context: Context, response: Response) -> ShownWebhookOut:
+async def create_webhook(body: WebhookIn, caller: Manager, context: Context, response: Response) -> ShownWebhookOut:
     """Creates a webhook. `secret` is in this answer only."""
-    actor, wanted = actor_of(context, caller), asked.wanted()
+    actor, wanted = actor_of(context, caller), body.wanted()
     shown = await endpoints.create_webhook(context.database, actor, context.webhook_urls, wanted, context.definitions)
     response.headers["location"] = _path(shown.webhook.webhook_id)
     return shown_out(shown)
@@ -66,11 +66,11 @@ async def read_webhook(webhook_id: str, caller: Manager, context: Context) -> We
 
 
 @router.put("/{webhook_id}", name="change_webhook")
-async def change_webhook(webhook_id: str, asked: WebhookChangeIn, caller: Manager, context: Context) -> WebhookOut:
+async def change_webhook(webhook_id: str, body: WebhookChangeIn, caller: Manager, context: Context) -> WebhookOut:
     """Changes a webhook; what is left out stays as it is."""
     actor = actor_of(context, caller)
     changed = await endpoints.change_webhook(
-        context.database, actor, context.webhook_urls, _id(webhook_id), asked.change()
+        context.database, actor, context.webhook_urls, _id(webhook_id), body.change()
     )
     return webhook_out(changed)
 
@@ -82,10 +82,10 @@ async def delete_webhook(webhook_id: str, caller: Manager, context: Context) -> 
 
 
 @router.post("/{webhook_id}/rotate", name="rotate_webhook_secret")
-async def rotate_secret(webhook_id: str, asked: RotationIn, caller: Manager, context: Context) -> ShownWebhookOut:
+async def rotate_secret(webhook_id: str, body: RotationIn, caller: Manager, context: Context) -> ShownWebhookOut:
     """Replaces the webhook's secret, which is in this answer only; the old one stays valid for the overlap."""
     actor = actor_of(context, caller)
-    shown = await endpoints.rotate_secret(context.database, actor, _id(webhook_id), asked.secret, asked.overlap)
+    shown = await endpoints.rotate_secret(context.database, actor, _id(webhook_id), body.secret, body.overlap)
     return shown_out(shown)
 
 

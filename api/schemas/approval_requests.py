@@ -13,11 +13,11 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Name], Field(max_length=100)]
 
 
-class _Said(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class DecisionIn(_Said):
+class DecisionIn(_Body):
     """An approval, with what the approver adds to it.
 
     Attributes:
@@ -33,26 +33,26 @@ class DecisionIn(_Said):
     for_run: bool = False
 
 
-class RejectionIn(_Said):
+class RejectionIn(_Body):
     """A rejection; the agent receives the comment."""
 
     comment: Comment = ""
     content_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class CommentIn(_Said):
+class CommentIn(_Body):
     """A comment on a request."""
 
     comment: Annotated[str, Field(min_length=1, max_length=MAX_COMMENT)]
 
 
-class WithdrawalIn(_Said):
+class WithdrawalIn(_Body):
     """A withdrawal of a request, with its reason."""
 
     comment: Comment = ""
 
 
-class ReassignmentIn(_Said):
+class ReassignmentIn(_Body):
     """A reassignment of a request to other approvers.
 
     Attributes:
@@ -72,7 +72,7 @@ class ReassignmentIn(_Said):
         return self
 
 
-class RequestIn(_Said):
+class RequestIn(_Body):
     """A new approval request.
 
     Attributes:

@@ -30,11 +30,11 @@ Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
 _DEFINED = frozenset({"definition", "initial_definition"})
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class CloneIn(_Asked):
+class CloneIn(_Body):
     """A clone of an agent; what is left out is taken from the original, except that the caller is the owner.
 
     Attributes:
@@ -80,7 +80,7 @@ class AgentIn(CloneIn):
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
 
-class AgentChangeIn(_Asked):
+class AgentChangeIn(_Body):
     """Changes of an agent; what is left out stays as it is, and an empty category removes it."""
 
     name: Name | None = None
@@ -91,7 +91,7 @@ class AgentChangeIn(_Asked):
     owner_id: UserId | None = None
 
 
-class VersionIn(_Asked):
+class VersionIn(_Body):
     """A new version, as a draft.
 
     Attributes:
@@ -103,7 +103,7 @@ class VersionIn(_Asked):
     changelog: Changelog = ""
 
 
-class VersionChangeIn(_Asked):
+class VersionChangeIn(_Body):
     """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
@@ -111,13 +111,13 @@ class VersionChangeIn(_Asked):
     changelog: Changelog | None = None
 
 
-class CommentIn(_Asked):
+class VersionCommentIn(_Body):
     """A comment on a transition of a version."""
 
     comment: Comment = ""
 
 
-class VerdictIn(CommentIn):
+class VerdictIn(VersionCommentIn):
     """A decision on a version.
 
     Attributes:
@@ -127,7 +127,7 @@ class VerdictIn(CommentIn):
     config_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class RollbackIn(CommentIn):
+class RollbackIn(VersionCommentIn):
     """A rollback to an earlier version.
 
     Attributes:
@@ -137,7 +137,7 @@ class RollbackIn(CommentIn):
     version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
-class RetirementIn(_Asked):
+class RetirementIn(_Body):
     """A deprecation or archival of a version.
 
     Attributes:
@@ -153,7 +153,7 @@ class RetirementIn(_Asked):
     comment: Comment = ""
 
 
-class AliasIn(_Asked):
+class AliasIn(_Body):
     """The target of an alias: id or number of a published version."""
 
     version: Annotated[str, Field(min_length=1, max_length=64)]

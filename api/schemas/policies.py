@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from taskforce.application.access.policy_documents import Asked, Tried
+from taskforce.application.access.policy_documents import AccessCase, Tried
 from taskforce.application.access.policy_engine import MAX_CASES
 from taskforce.core.domain.access.policies import Base, Effect, Explained
 from taskforce.core.domain.access.policy_documents import VERSION
@@ -90,9 +90,9 @@ class CaseIn(_AskedFor):
             raise ValueError("attributes belong to roles; a user has its own")
         return self
 
-    def asked(self) -> Asked:
+    def asked(self) -> AccessCase:
         """Returns the case as the policy engine takes it."""
-        return Asked(
+        return AccessCase(
             action=self.action,
             resource_type=self.resource.type,
             resource_id=self.resource.id,

@@ -27,11 +27,11 @@ PermissionNames = Annotated[list[Annotated[str, Field(max_length=100)]], Field(m
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class RoleIn(_Asked):
+class RoleIn(_Body):
     """A new role.
 
     Attributes:
@@ -47,7 +47,7 @@ class RoleIn(_Asked):
     metadata: Metadata = Field(default_factory=dict)
 
 
-class RoleChangeIn(_Asked):
+class RoleChangeIn(_Body):
     """Changes of a role; what is left out stays as it is, and the role's id never changes.
 
     Attributes:

@@ -78,35 +78,35 @@ def todo_out(todo: TodoList) -> list[TodoOut]:
     return [TodoOut(text=item.text, status=item.status) for item in todo.items]
 
 
-def step_out(run_id: str, seen: StepSeen) -> StepOut:
+def step_out(run_id: str, step: StepSeen) -> StepOut:
     """Renders a step."""
     return StepOut(
-        step=seen.step,
-        thought=seen.thought,
-        thought_result=f"{PREFIX}/{run_id}/results/{seen.step}/0" if seen.thought_cut else None,
-        tool_calls=[_call(run_id, seen.step, call) for call in seen.calls],
-        calls_dropped=seen.dropped,
-        words=[SaidOut(author_id=word.author_id, text=word.text, at=word.at) for word in seen.words],
-        duration_ms=seen.duration_ms,
-        tokens=_tokens(seen.usage),
-        models=list(seen.usage.models),
-        todo=None if seen.todo is None else todo_out(seen.todo),
-        at=seen.at,
+        step=step.step,
+        thought=step.thought,
+        thought_result=f"{PREFIX}/{run_id}/results/{step.step}/0" if step.thought_cut else None,
+        tool_calls=[_call(run_id, step.step, call) for call in step.calls],
+        calls_dropped=step.dropped,
+        words=[SaidOut(author_id=word.author_id, text=word.text, at=word.at) for word in step.words],
+        duration_ms=step.duration_ms,
+        tokens=_tokens(step.usage),
+        models=list(step.usage.models),
+        todo=None if step.todo is None else todo_out(step.todo),
+        at=step.at,
     )
 
 
-def _call(run_id: str, step: int, seen: CallSeen) -> CallOut:
-    observed = seen.observed
+def _call(run_id: str, step: int, call: CallSeen) -> CallOut:
+    observed = call.observed
     cut = observed is not None and observed.whole_size is not None
     return CallOut(
-        call=seen.number,
-        tool=seen.asked.name,
-        arguments=_arguments(seen.asked.arguments),
+        call=call.number,
+        tool=call.asked.name,
+        arguments=_arguments(call.asked.arguments),
         status=observed.status if observed else None,
         observation=observed.text if observed else None,
         duration_ms=(observed.duration_ms or 0) if observed else None,
-        result=f"{PREFIX}/{run_id}/results/{step}/{seen.number}" if cut else None,
-        question_id=question_id(step, seen.number) if seen.asked.name == ASKING_TOOL else None,
+        result=f"{PREFIX}/{run_id}/results/{step}/{call.number}" if cut else None,
+        question_id=question_id(step, call.number) if call.asked.name == ASKING_TOOL else None,
     )
 
 

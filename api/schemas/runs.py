@@ -21,17 +21,17 @@ from taskforce.core.domain.runs.run import (
 PREFIX = "/api/v1/runs"
 MAX_WORDS = 20_000
 
-Words = Annotated[str, Field(min_length=1, max_length=MAX_WORDS, pattern=r"\S")]
+MessageText = Annotated[str, Field(min_length=1, max_length=MAX_WORDS, pattern=r"\S")]
 ModelNames = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]+( *, *[!-~]+)*$")]
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     """Bodies of requests: unknown fields are refused, no type is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class ExecuteIn(_Asked):
+class ExecuteIn(_Body):
     """A mission for an agent.
 
     Attributes:
@@ -48,7 +48,7 @@ class ExecuteIn(_Asked):
         model: A LiteLLM name that the deployment offers; several, separated by commas, are a fallback list.
     """
 
-    mission: Words
+    mission: MessageText
     agent_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     alias: Annotated[str, Field(min_length=1, max_length=64)] | None = None
@@ -71,7 +71,7 @@ class ExecuteIn(_Asked):
         return self
 
 
-class MessageIn(_Asked):
+class MessageIn(_Body):
     """A message for a run in progress.
 
     Attributes:
@@ -79,7 +79,7 @@ class MessageIn(_Asked):
         question_id: The question that it answers; left out, the open one that has waited longest, if there is one.
     """
 
-    text: Words
+    text: MessageText
     question_id: Annotated[str, Field(pattern=r"^[ -~]{1,40}$")] | None = None
 
 
@@ -266,22 +266,22 @@ def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_an
         listed: Whether to show an excerpt of the answer only.
         whole_answer: The step whose result 0 is the whole answer, where the run's row holds only a part of it.
     """
-    brief, limits, pinned = run.brief, run.brief.limits, run.brief.agent.pinned
+    spec, limits, pinned = run.spec, run.spec.limits, run.spec.agent.pinned
     failed = run.error_code is not None
     cut = listed and run.answer is not None and len(run.answer) > ANSWER_EXCERPT
     return RunOut.model_construct(
-        run_id=brief.run_id,
-        session_id=brief.session_id,
+        run_id=spec.run_id,
+        session_id=spec.session_id,
         status=run.status,
-        agent_id=brief.agent.agent_id,
+        agent_id=spec.agent.agent_id,
         agent_version=None if pinned is None else PinnedOut.model_construct(**asdict(pinned)),
-        profile=brief.profile,
-        user_id=brief.user_id,
-        mission=brief.mission,
-        context=dict(brief.context),
+        profile=spec.profile,
+        user_id=spec.user_id,
+        mission=spec.mission,
+        context=dict(spec.context),
         answer=run.answer[:ANSWER_EXCERPT] if cut and run.answer else run.answer,
         answer_truncated=cut or whole_answer is not None,
-        answer_result=None if whole_answer is None else f"{PREFIX}/{brief.run_id}/results/{whole_answer}/0",
+        answer_result=None if whole_answer is None else f"{PREFIX}/{spec.run_id}/results/{whole_answer}/0",
         stop_reason=run.stop_reason,
         error=RunErrorOut(code=run.error_code or "", message=run.error_message or "") if failed else None,
         waiting_for=run.waiting_for,
@@ -291,11 +291,11 @@ def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_an
         tool_calls=run.totals.tool_calls,
         tokens=tokens_out(run.totals),
         limits=LimitsOut(max_steps=limits.max_steps, max_tokens=limits.max_tokens, max_seconds=limits.max_seconds),
-        models=list(brief.agent.models),
-        created_at=brief.created_at,
+        models=list(spec.agent.models),
+        created_at=spec.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
-        links=run_links(brief.tenant_id, brief.run_id, temporal_ui),
+        links=run_links(spec.tenant_id, spec.run_id, temporal_ui),
     )
 
 

@@ -29,11 +29,11 @@ Secret = Annotated[str, Field(min_length=1, max_length=200)]
 DefinitionId = Annotated[str, Field(min_length=1, max_length=MAX_DEFINITION_ID, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
-class WebhookIn(_Asked):
+class WebhookIn(_Body):
     """A new webhook.
 
     Attributes:
@@ -69,7 +69,7 @@ class WebhookIn(_Asked):
         )
 
 
-class WebhookChangeIn(_Asked):
+class WebhookChangeIn(_Body):
     """Changes of a webhook; what is left out, or null, stays as it is.
 
     Attributes:
@@ -96,7 +96,7 @@ class WebhookChangeIn(_Asked):
         )
 
 
-class RotationIn(_Asked):
+class RotationIn(_Body):
     """A rotation of a webhook's secret.
 
     Attributes:

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _carry_out(verb: str, words: Sequence[str], environment: VirtualEnvironment) -> int:
+def _carry_out(verb: str, arguments: Sequence[str], environment: VirtualEnvironment) -> int:
     if verb == "doctor":
         return _doctor(environment)
     if verb == "ready":
@@ -67,7 +67,7 @@ def _carry_out(verb: str, words: Sequence[str], environment: VirtualEnvironment)
     if verb == "clean":
         environment.remove()
     elif verb == "job":
-        _job(words, environment)
+        _job(arguments, environment)
     else:
         needs = needs_of("test" if verb == "programs" else verb, environment)
         return _fetch([need for need in needs if verb != "programs" or need.job[0] != "packages"])
@@ -95,8 +95,8 @@ def _command(need: Need) -> list[str]:
     return [sys.executable, "-I", "-S", str(script), "job", *need.job]
 
 
-def _job(words: Sequence[str], environment: VirtualEnvironment) -> None:
-    match list(words):
+def _job(arguments: Sequence[str], environment: VirtualEnvironment) -> None:
+    match list(arguments):
         case ["packages", kind]:
             with exclusive(_ROOT / ".cache" / "setup.lock", seconds=_LOCK_SECONDS, waiting=_say):
                 _say(install(environment, kind, _say))
@@ -105,7 +105,7 @@ def _job(words: Sequence[str], environment: VirtualEnvironment) -> None:
         case ["test-server"]:
             _say(str(time_skipping_server(_say, sdk=_sdk(environment))))
         case _:
-            raise SetupFailed(f"There is no job {' '.join(words)}.")
+            raise SetupFailed(f"There is no job {' '.join(arguments)}.")
 
 
 def _sdk(environment: VirtualEnvironment) -> Sdk:

@@ -87,5 +87,5 @@ def named_by(profiles: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def _without_owner(seen: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in seen.items() if name != "MIGRATION_DATABASE_URL"}
+def _without_owner(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name != "MIGRATION_DATABASE_URL"}

@@ -74,9 +74,9 @@ def _listening_inodes(port: int) -> set[str]:
     return inodes
 
 
-def _holds(directory: Path, wanted: set[str]) -> bool:
+def _holds(directory: Path, inodes: set[str]) -> bool:
     try:
-        return any(_target(entry) in wanted for entry in directory.iterdir())
+        return any(_target(entry) in inodes for entry in directory.iterdir())
     except OSError:
         return False
 

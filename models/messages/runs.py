@@ -59,15 +59,15 @@ class RunPlan(Message):
     model_pause_seconds: int = 60
 
     @classmethod
-    def of(cls, brief: RunSpec) -> Self:
+    def of(cls, spec: RunSpec) -> Self:
         """Builds the plan of a run."""
-        loop = brief.agent.loop
+        loop = spec.agent.loop
         return cls(
-            agent_id=brief.agent.agent_id,
-            user_id=brief.user_id,
-            max_steps=brief.limits.max_steps,
-            max_tokens=brief.limits.max_tokens,
-            max_seconds=brief.limits.max_seconds,
+            agent_id=spec.agent.agent_id,
+            user_id=spec.user_id,
+            max_steps=spec.limits.max_steps,
+            max_tokens=spec.limits.max_tokens,
+            max_seconds=spec.limits.max_seconds,
             answer_seconds=ANSWER_SECONDS,
             model_patience_seconds=loop.model_patience_seconds,
             model_pause_seconds=loop.model_pause_seconds,

@@ -16,8 +16,8 @@ class BoundedCache(Generic[Key, Value]):
         room: The largest sum of the sizes.
     """
 
-    def __init__(self, room: int = ROOM) -> None:
-        self._room = room
+    def __init__(self, capacity: int = ROOM) -> None:
+        self._room = capacity
         self._values: dict[Key, tuple[Value, int]] = {}
 
     def get(self, key: Key) -> Value | None:

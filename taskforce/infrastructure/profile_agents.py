@@ -42,17 +42,19 @@ class ProfileAgents(AgentSource):
         self._offered = None if offered is None and development else frozenset((default, *(offered or ())))
         self._kept: dict[str, tuple[int, Profile]] = {}
 
-    def choose(self, asked: AgentSelector) -> SelectedAgent:
+    def choose(self, selector: AgentSelector) -> SelectedAgent:
         """Resolves the agent of a request and pins its definition.
 
         Raises:
             Missing: `agent_not_found` or `profile_not_found`.
             Invalid: `limit_exceeds_agent`, `profile_invalid`, `model_name_invalid` or `model_not_offered`.
         """
-        profile = self._by_agent(asked.agent_id) if asked.agent_id else self._load(asked.profile or self._default)
-        models = profile.models(self._environ, asked.model)
+        profile = (
+            self._by_agent(selector.agent_id) if selector.agent_id else self._load(selector.profile or self._default)
+        )
+        models = profile.models(self._environ, selector.model)
         agent = replace(profile.definition(models), approval=self._terms(profile))
-        return SelectedAgent(profile.profile, agent, _limits(profile.limits(), asked))
+        return SelectedAgent(profile.profile, agent, _limits(profile.limits(), selector))
 
     def agent_id(self, agent_id: str | None, profile: str | None) -> str | None:
         """Returns the id of the agent that a request names by its id, by its profile, or not at all.
@@ -69,7 +71,7 @@ class ProfileAgents(AgentSource):
         except (Missing, Invalid):
             return None
 
-    def pinned(self, asked: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
+    def pinned(self, selector: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
         """Returns a catalog version as a run stores it; the deployment's own profile completes what it leaves open.
 
         Raises:
@@ -77,11 +79,11 @@ class ProfileAgents(AgentSource):
                 `profile_invalid`, `model_name_invalid` or `model_not_offered`.
         """
         own, says = self._load(self._default), found.instructions
-        if asked.model is not None and says.models and asked.model != ",".join(says.models):
+        if selector.model is not None and says.models and selector.model != ",".join(says.models):
             raise Invalid("model_pinned", "This version of the agent names its model; it runs with no other.")
-        models = says.models or own.models(self._environ, asked.model)
+        models = says.models or own.models(self._environ, selector.model)
         agent = found.definition(models, self._terms(own), own.loop_limits())
-        return SelectedAgent(own.profile, agent, _limits(says.limits, asked), found.deprecated_at)
+        return SelectedAgent(own.profile, agent, _limits(says.limits, selector), found.deprecated_at)
 
     def knows(self, agent_id: str) -> bool:
         """Returns whether a profile's agent has this id; it takes precedence over a catalog agent of the same name."""
@@ -169,9 +171,11 @@ class ProfileAgents(AgentSource):
             return None
 
 
-def _limits(most: Limits, asked: AgentSelector) -> Limits:
+def _limits(most: Limits, selector: AgentSelector) -> Limits:
     chosen = Limits(
-        asked.max_steps or most.max_steps, asked.max_tokens or most.max_tokens, asked.max_seconds or most.max_seconds
+        selector.max_steps or most.max_steps,
+        selector.max_tokens or most.max_tokens,
+        selector.max_seconds or most.max_seconds,
     )
     for name in ("max_steps", "max_tokens", "max_seconds"):
         if getattr(chosen, name) > getattr(most, name):

@@ -145,7 +145,7 @@ async def test_whoever_waits_too_short_gets_202(operator: httpx.AsyncClient) -> 
 
 
 class _NoAnswer(RunClient):
-    async def start(self, brief: RunSpec) -> bool:
+    async def start(self, spec: RunSpec) -> bool:
         raise Unavailable("temporal_unavailable", "Temporal does not answer.")
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx
 
 from taskforce.application.runs.lifecycle import close
-from taskforce.core.domain.runs.reply import TEXT_KEPT, kept_text
+from taskforce.core.domain.runs.reply import TEXT_KEPT, capped_text
 from taskforce.core.domain.runs.run import ANSWER_EXCERPT, Ending, RunStatus
 from taskforce.core.domain.runs.transcript import Entry, EntryKind
 from taskforce.infrastructure.persistence.database import Database
@@ -72,15 +72,15 @@ async def test_a_run_whose_model_fails_says_when_it_is_asked_again(
 
 async def ended_with(database: Database, tenant: str, run_id: str, answer: str) -> None:
     """Ends a run with an answer, as its model's last turn does."""
-    kept, now = kept_text(answer, 1), datetime.now(UTC)
+    kept, now = capped_text(answer, 1), datetime.now(UTC)
     async with database.tenant(tenant) as records:
         whole = None if kept.whole is None else len(kept.whole)
         await records.transcripts.append(run_id, Entry(1, 0, EntryKind.REPLY, kept.text, now, whole_size=whole))
         if kept.whole is not None:
             await records.results.add(run_id, 1, 0, kept.whole)
-        brief = await records.runs.brief(run_id)
-        assert brief is not None
-        await close(records, brief, Ending(RunStatus.COMPLETED), kept.text, now)
+        spec = await records.runs.spec(run_id)
+        assert spec is not None
+        await close(records, spec, Ending(RunStatus.COMPLETED), kept.text, now)
 
 
 async def test_a_list_shows_the_beginning_of_an_answer(

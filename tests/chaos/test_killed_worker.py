@@ -72,7 +72,7 @@ async def test_runs_whose_worker_is_killed_end_as_if_nothing_had_happened(
     runs = await survivors(crew, endangered, llm)
     for run in runs.values():
         assert (run.status, run.answer, run.totals.steps) == (RunStatus.COMPLETED, "Done.", 2)
-        await assert_sound(endangered, admin_url, run.brief.run_id)
+        await assert_sound(endangered, admin_url, run.spec.run_id)
     await check_that_the_model_was_asked_again(runs["think"], endangered, crew)
     await check_that_the_idempotent_tool_ran_again_under_the_same_key(runs["file"], endangered, crew)
     await check_that_the_other_tool_did_not_run_again_and_the_model_was_told(runs["wire"], endangered, crew)
@@ -80,29 +80,29 @@ async def test_runs_whose_worker_is_killed_end_as_if_nothing_had_happened(
 
 
 async def check_that_the_model_was_asked_again(run: Run, missions: Missions, crew: Crew) -> None:
-    assert [entry.text for entry in await missions.observations(run.brief.run_id)] == ["b"]
-    assert crew.effects.count("tally", run.brief.run_id, "done") == [1]
+    assert [entry.text for entry in await missions.observations(run.spec.run_id)] == ["b"]
+    assert crew.effects.count("tally", run.spec.run_id, "done") == [1]
 
 
 async def check_that_the_idempotent_tool_ran_again_under_the_same_key(run: Run, missions: Missions, crew: Crew) -> None:
-    [observation] = await missions.observations(run.brief.run_id)
+    [observation] = await missions.observations(run.spec.run_id)
     assert (observation.status, observation.text) == (CallStatus.SUCCEEDED, "filed a")
-    assert crew.effects.count("file_away", run.brief.run_id, "begun") == [2]
-    assert crew.effects.count("file_away", run.brief.run_id, "done") == [1]
+    assert crew.effects.count("file_away", run.spec.run_id, "begun") == [2]
+    assert crew.effects.count("file_away", run.spec.run_id, "done") == [1]
 
 
 async def check_that_the_other_tool_did_not_run_again_and_the_model_was_told(
     run: Run, missions: Missions, crew: Crew
 ) -> None:
-    [observation] = await missions.observations(run.brief.run_id)
+    [observation] = await missions.observations(run.spec.run_id)
     assert observation.status is CallStatus.UNKNOWN
     assert "It may or may not have had its effect" in observation.text
-    assert crew.effects.count("wire", run.brief.run_id, "begun") == [1]
+    assert crew.effects.count("wire", run.spec.run_id, "begun") == [1]
 
 
 async def check_that_the_approved_call_ran_once(run: Run, missions: Missions, crew: Crew) -> None:
-    assert [entry.text for entry in await missions.observations(run.brief.run_id)] == ["paid 7"]
-    assert crew.effects.count("pay", run.brief.run_id, "done") == [1]
+    assert [entry.text for entry in await missions.observations(run.spec.run_id)] == ["paid 7"]
+    assert crew.effects.count("pay", run.spec.run_id, "done") == [1]
 
 
 async def test_a_decision_can_wait_for_two_dead_workers_in_turn(temporal: Client, parts: WorkerParts) -> None:

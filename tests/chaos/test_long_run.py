@@ -49,6 +49,6 @@ async def test_a_step_costs_few_bytes_of_history(
     finally:
         scripted.keep_requests = True
     assert (run.status, run.totals.steps, run.totals.tool_calls) == (RunStatus.COMPLETED, steps + 1, steps)
-    sizes = await bytes_of(temporal, run_workflow_id(missions.tenant_id, run.brief.run_id))
+    sizes = await bytes_of(temporal, run_workflow_id(missions.tenant_id, run.spec.run_id))
     assert len(sizes) > 1
     assert sum(sizes) / steps < most

@@ -12,7 +12,7 @@ from tests.replay.scene_runner import Stage, echoes, scene
 @scene(run="completed")
 async def completed(stage: Stage) -> str:
     stage.llm.script([tool_calls([("calculator", {"expression": "6*7"})]), text("42.")])
-    return (await stage.missions.finish("What is six times seven?")).brief.run_id
+    return (await stage.missions.finish("What is six times seven?")).spec.run_id
 
 
 @scene(run="tools_in_parallel")
@@ -25,37 +25,37 @@ async def tools_in_parallel(stage: Stage) -> str:
         ("todo_write", plan),
     ]
     stage.llm.script([tool_calls(calls), tool_calls([("echo_slowly", {"text": "three"})] * 3), text("Done.")])
-    return (await stage.missions.finish()).brief.run_id
+    return (await stage.missions.finish()).spec.run_id
 
 
 @scene(run="incomplete_by_steps")
 async def incomplete_by_steps(stage: Stage) -> str:
     stage.llm.script([echoes("a"), echoes("b"), text("As far as I got.")])
-    return (await stage.missions.finish(limits=Limits(max_steps=2))).brief.run_id
+    return (await stage.missions.finish(limits=Limits(max_steps=2))).spec.run_id
 
 
 @scene(run="incomplete_by_tokens")
 async def incomplete_by_tokens(stage: Stage) -> str:
     stage.llm.script([echoes("a")])
-    return (await stage.missions.finish(limits=Limits(max_tokens=25))).brief.run_id
+    return (await stage.missions.finish(limits=Limits(max_tokens=25))).spec.run_id
 
 
 @scene(run="incomplete_by_time")
 async def incomplete_by_time(stage: Stage) -> str:
     stage.llm.reply = lambda _: status(503)
-    return (await stage.missions.finish(limits=Limits(max_seconds=2))).brief.run_id
+    return (await stage.missions.finish(limits=Limits(max_seconds=2))).spec.run_id
 
 
 @scene(run="model_retried")
 async def model_retried(stage: Stage) -> str:
     stage.llm.script([status(500), text("Back again.")])
-    return (await stage.missions.finish()).brief.run_id
+    return (await stage.missions.finish()).spec.run_id
 
 
 @scene(run="failed")
 async def failed(stage: Stage) -> str:
     stage.llm.script([echoes("a"), status(401)])
-    return (await stage.missions.finish()).brief.run_id
+    return (await stage.missions.finish()).spec.run_id
 
 
 @scene(run="cancelled")
@@ -65,7 +65,7 @@ async def cancelled(stage: Stage) -> str:
     run_id = await stage.missions.start()
     await stage.llm.until(lambda llm: len(llm.requests) > 0)
     await stage.missions.workflow_client.runs.cancel(stage.missions.tenant_id, run_id)
-    return (await stage.missions.ended(run_id)).brief.run_id
+    return (await stage.missions.ended(run_id)).spec.run_id
 
 
 @scene(run="paused_and_resumed")
@@ -134,13 +134,13 @@ async def answered_past_the_gateway(stage: Stage) -> str:
 @scene(run="incomplete_by_repetition")
 async def incomplete_by_repetition(stage: Stage) -> str:
     stage.llm.script([echoes("a"), echoes("a"), text("It stays the same.")])
-    return (await stage.missions.within(max_repeated_steps=2).finish()).brief.run_id
+    return (await stage.missions.within(max_repeated_steps=2).finish()).spec.run_id
 
 
 @scene(run="model_given_up")
 async def model_given_up(stage: Stage) -> str:
     stage.llm.reply = lambda _: status(503)
-    return (await stage.missions.within(model_patience_seconds=2).finish()).brief.run_id
+    return (await stage.missions.within(model_patience_seconds=2).finish()).spec.run_id
 
 
 @scene(run="continued_as_new")
@@ -148,7 +148,7 @@ async def continued_as_new(stage: Stage) -> str:
     plan = {"items": [{"text": "go on", "status": "in_progress"}]}
     steps = [echoes(str(number)) for number in range(18)]
     stage.llm.script([tool_calls([("todo_write", plan)]), *steps, text("There.")])
-    return (await stage.missions.finish(limits=Limits(max_steps=30))).brief.run_id
+    return (await stage.missions.finish(limits=Limits(max_steps=30))).spec.run_id
 
 
 @scene(run="database_away")

@@ -24,7 +24,7 @@ NINETY_DAYS = timedelta(days=90)
 
 def has_just_been_decided(request: ApprovalWorkflow) -> bool:
     """In the place of the length of its history, of which this server does not tell."""
-    return request._asked.carried is None and bool(request._current().decisions)
+    return request._start.carried is None and bool(request._current().decisions)
 
 
 async def test_ninety_days_go_on_over_the_parts_of_a_request(

@@ -12,7 +12,7 @@ from taskforce.core.domain.runs.transcript import CallStatus
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
 from tests.time_skipping.conftest import Skipping
-from workflows.run_words import LATE_WORD
+from workflows.run_messages import LATE_MESSAGE
 
 pytestmark = pytest.mark.time_skipping
 
@@ -100,7 +100,7 @@ async def test_sixty_days_of_pause_do_not_count_as_work(
 ) -> None:
     scripted.script([tool_calls([("todo_write", {"items": []})]), text("Rested.")])
     run_id = await missions.accepted(limits=Limits(max_seconds=600))
-    await missions.workflow_client.runs.start(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.spec(run_id))
     await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
     await missions.event(run_id, "run.paused")
     await skipping.env.sleep(timedelta(days=60))
@@ -131,9 +131,9 @@ async def test_a_word_of_which_a_run_is_never_told_does_not_keep_it_open(
     scripted.script([text("Done.")])
     run_id = await missions.accepted()
     await missions.word(run_id, "Lost.")
-    await missions.workflow_client.runs.start(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.spec(run_id))
     await missions.event(run_id, "step.replied")
     assert not (await missions.run(run_id)).status.is_final
-    await skipping.env.sleep(LATE_WORD + A_SECOND)
+    await skipping.env.sleep(LATE_MESSAGE + A_SECOND)
     run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")

@@ -40,7 +40,7 @@ async def test_several_tools_run_in_one_step_and_the_model_sees_each_result(
     scripted.requests.clear()
     scripted.script([tool_calls(calls, says="Let me see."), text("Done.")])
     run = await missions.finish()
-    assert [entry.text for entry in await missions.observations(run.brief.run_id)] == ["one", "two", "42"]
+    assert [entry.text for entry in await missions.observations(run.spec.run_id)] == ["one", "two", "42"]
     shown = scripted.requests[-1]["messages"]
     assert isinstance(shown, list)
     assert [message["content"] for message in shown if message["role"] == "tool"] == ["one", "two", "42"]
@@ -53,7 +53,7 @@ async def test_the_plan_that_the_agent_writes_is_kept_by_the_workflow(
     plan = {"items": [{"text": "count", "status": "done"}, {"text": "tell", "status": "pending"}]}
     scripted.script([tool_calls([("todo_write", plan)]), text("Done.")])
     run = await missions.finish()
-    progress = await missions.workflow_client.runs.progress(missions.tenant_id, run.brief.run_id)
+    progress = await missions.workflow_client.runs.progress(missions.tenant_id, run.spec.run_id)
     assert progress.todo == (("count", "done"), ("tell", "pending"))
 
 
@@ -73,7 +73,7 @@ async def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
 ) -> None:
     scripted.script([tool_calls([call]), text("I see.")])
     run = await missions.finish()
-    [observation] = await missions.observations(run.brief.run_id)
+    [observation] = await missions.observations(run.spec.run_id)
     assert observation.text.startswith(says)
     assert observation.status is outcome
     assert run.answer == "I see."
@@ -85,7 +85,7 @@ async def test_a_large_result_is_stored_whole_and_shown_cut_with_a_reference(
     reads = ("read_result", {"step": 1, "call": 1, "offset": 2_999_990})
     scripted.script([tool_calls([("recite", {"size": 3_000_000})]), tool_calls([reads]), text("Read.")])
     run = await missions.finish()
-    shown, part = await missions.observations(run.brief.run_id)
+    shown, part = await missions.observations(run.spec.run_id)
     assert shown.whole_size == 3_000_000
     assert len(shown.text) < 9_000
     assert "read_result(step=1, call=1" in shown.text
@@ -122,7 +122,7 @@ async def test_an_outage_of_the_provider_is_retried(missions: Missions, scripted
     scripted.script([status(500), status(429, {"retry-after": "1"}), text("Back again.")])
     run = await missions.finish()
     assert run.answer == "Back again."
-    failed = [event.data["code"] for event in await missions.events(run.brief.run_id) if event.type == "model.failed"]
+    failed = [event.data["code"] for event in await missions.events(run.spec.run_id) if event.type == "model.failed"]
     assert len(failed) == 2
     assert len(scripted.requests) == 3
 
@@ -155,8 +155,8 @@ async def test_a_paused_run_waits_and_a_word_is_heard_before_it_goes_on(
 ) -> None:
     scripted.script([tool_calls([("echo", {"text": "a"})]), text("Heard.")])
     run_id = await missions.accepted()
-    brief = await missions.brief(run_id)
-    await missions.workflow_client.runs.start(brief)
+    spec = await missions.spec(run_id)
+    await missions.workflow_client.runs.start(spec)
     await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
     await missions.event(run_id, "run.paused")
     await missions.say(run_id, "Mind the gap.")
@@ -196,16 +196,16 @@ async def test_a_long_run_continues_as_new_and_keeps_its_plan(missions: Missions
     scripted.script([tool_calls([("todo_write", plan)]), *steps, text("There.")])
     run = await missions.finish(limits=Limits(max_steps=60))
     assert (run.status, run.totals.steps, run.totals.tool_calls) == (RunStatus.COMPLETED, 42, 41)
-    progress = await missions.workflow_client.runs.progress(missions.tenant_id, run.brief.run_id)
+    progress = await missions.workflow_client.runs.progress(missions.tenant_id, run.spec.run_id)
     assert progress.todo == (("go on", "in_progress"),)
 
 
 async def test_starting_a_run_twice_starts_one(missions: Missions, scripted: ScriptedLLM) -> None:
     scripted.script([text("Once.")])
     run_id = await missions.start()
-    await missions.workflow_client.runs.start(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.spec(run_id))
     run = await missions.ended(run_id)
-    await missions.workflow_client.runs.start(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.spec(run_id))
     assert run.answer == "Once."
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
 
@@ -239,7 +239,7 @@ async def test_a_word_of_which_the_run_is_told_late_is_heard_before_it_ends(
     scripted.script([text("Done."), text("Both done.")])
     run_id = await missions.accepted()
     word_id = await missions.word(run_id, "Both?")
-    await missions.workflow_client.runs.start(await missions.brief(run_id))
+    await missions.workflow_client.runs.start(await missions.spec(run_id))
     await missions.event(run_id, "step.replied")
     await missions.tell(run_id, word_id)
     assert (await missions.ended(run_id)).answer == "Both done."
@@ -248,8 +248,8 @@ async def test_a_word_of_which_the_run_is_told_late_is_heard_before_it_ends(
 async def start_paused(missions: Missions, temporal: Client) -> tuple[str, WorkflowHandle[Any, Any]]:
     """A run whose first task finds it paused."""
     run_id = await missions.accepted()
-    brief = await missions.brief(run_id)
-    start = RunInput(tenant_id=missions.tenant_id, run_id=run_id, plan=RunPlan.of(brief))
+    spec = await missions.spec(run_id)
+    start = RunInput(tenant_id=missions.tenant_id, run_id=run_id, plan=RunPlan.of(spec))
     known = workflow_id(missions.tenant_id, run_id)
     queue = missions.workflow_client.task_queue
     handle = await temporal.start_workflow("AgentRun", start, id=known, task_queue=queue, start_signal="pause")
@@ -285,8 +285,8 @@ async def test_a_run_that_is_reset_after_its_row_was_closed_says_and_pays_nothin
     scripted.requests.clear()
     scripted.script([tool_calls([("echo_slowly", {"text": "a"})]), text("Done.")])
     run = await missions.finish()
-    before = await missions.events(run.brief.run_id)
-    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run.brief.run_id))
+    before = await missions.events(run.spec.run_id)
+    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run.spec.run_id))
     assert await handle.result() == "completed"
     again = ResetWorkflowExecutionRequest(
         namespace=temporal.namespace,
@@ -297,7 +297,7 @@ async def test_a_run_that_is_reset_after_its_row_was_closed_says_and_pays_nothin
     )
     await temporal.workflow_service.reset_workflow_execution(again)
     assert await temporal.get_workflow_handle(handle.id).result() == "completed"
-    assert (await missions.run(run.brief.run_id), await missions.events(run.brief.run_id)) == (run, before)
+    assert (await missions.run(run.spec.run_id), await missions.events(run.spec.run_id)) == (run, before)
     assert len(scripted.requests) == 2
 
 
@@ -369,7 +369,7 @@ async def test_a_run_that_is_cancelled_while_it_ends_has_ended_in_its_row_too(
     async with blocker.transaction():
         # The end of a run is audited; what comes before it is not.
         await blocker.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")
-        await missions.workflow_client.runs.start(await missions.brief(run_id))
+        await missions.workflow_client.runs.start(await missions.spec(run_id))
         await until_blocked(blocker)
         await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
         # The last turn of the model waits for the table, or what follows the local attempt to end the run.

@@ -15,7 +15,7 @@ from tests.fixtures.scripted_llm import ScriptedLLM, held, text, tool_calls
 from tests.replay.scene_runner import echoes
 from workflows.agent_run import AgentRun
 from workflows.client.connection import TemporalAddress
-from workflows.run_words import LATE_WORD
+from workflows.run_messages import LATE_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -42,13 +42,13 @@ async def refused(temporal: Client, missions: Missions, run_id: str) -> None:
 
 async def waited_for_late_words(temporal: Client, missions: Missions, run_id: str) -> bool:
     timers = [event.timer_started_event_attributes for event in await history(temporal, missions, run_id)]
-    return any(timer.start_to_fire_timeout.ToTimedelta() == LATE_WORD for timer in timers)
+    return any(timer.start_to_fire_timeout.ToTimedelta() == LATE_MESSAGE for timer in timers)
 
 
 async def continued(temporal: Client, address: TemporalAddress, missions: Missions, run_id: str, heard: str) -> None:
     """Starts a run as one that continues as new after its model has heard a message."""
     carried = Carried(part=2, told=1, told_of=(heard,))
-    plan = RunPlan.of(await missions.brief(run_id))
+    plan = RunPlan.of(await missions.spec(run_id))
     start = RunInput(tenant_id=missions.tenant_id, run_id=run_id, carried=carried, plan=plan)
     name = workflow_id(missions.tenant_id, run_id)
     await temporal.start_workflow(AgentRun.run, start, id=name, task_queue=address.task_queue)
@@ -79,7 +79,7 @@ async def test_the_answer_of_another_question_answers_its_own_only(
     run_id = await missions.start()
     await missions.event(run_id, "question.asked", 2)
     blue = await missions.say(run_id, "Blue.", "1.2")
-    await forge(missions, run_id, blue.word_id, "1.1")
+    await forge(missions, run_id, blue.message_id, "1.1")
     await refused(temporal, missions, run_id)
     await missions.say(run_id, "No.")
     await missions.ended(run_id)
@@ -95,7 +95,7 @@ async def test_an_answer_that_is_stored_counts_whatever_is_signalled_for_it(
     await missions.event(run_id, "question.asked")
     answer = new_id()
     async with missions.database.tenant(missions.tenant_id) as records:
-        await records.words.add(run_id, answer, "alice", "No.", (await missions.brief(run_id)).created_at, "1.1")
+        await records.messages.add(run_id, answer, "alice", "No.", (await missions.spec(run_id)).created_at, "1.1")
     await forge(missions, run_id, new_id(), "1.1")
     await missions.ended(run_id)
     assert [one.text for one in await missions.observations(run_id)] == ["No."]

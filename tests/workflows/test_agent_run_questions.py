@@ -84,9 +84,9 @@ async def test_a_message_answers_one_question_however_often_the_run_is_told(
     await missions.event(run_id, "question.asked")
     blue = await missions.say(run_id, "Blue.")
     await missions.event(run_id, "question.asked", 2)
-    again = (blue.word_id, "1.1")
+    again = (blue.message_id, "1.1")
     await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "add_word", *again)
-    await missions.tell(run_id, blue.word_id)
+    await missions.tell(run_id, blue.message_id)
     await missions.say(run_id, "Large.")
     await missions.ended(run_id)
     assert [entry.text for entry in await missions.observations(run_id)] == ["Blue.", "Large."]

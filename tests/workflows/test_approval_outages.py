@@ -10,7 +10,13 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 import workflows.approval
-from taskforce.application.approvals.decide import DecidedRequest, DecisionDraft, DecisionPorts, decide, find_to_decide
+from taskforce.application.approvals.submissions import (
+    DecidedRequest,
+    DecisionDraft,
+    DecisionPorts,
+    decide,
+    find_to_decide,
+)
 from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict, workflow_id
 from taskforce.core.domain.approvals.submissions import SubmittedDecision

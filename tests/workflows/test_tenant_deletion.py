@@ -205,8 +205,8 @@ async def test_the_log_is_kept_for_its_time_and_then_goes(
 
 
 class NoRuns(RunClient):
-    async def start(self, brief: RunSpec) -> bool:
-        del brief
+    async def start(self, spec: RunSpec) -> bool:
+        del spec
         return False
 
 

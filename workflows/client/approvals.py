@@ -29,7 +29,7 @@ from workflows.client.errors import carried, mapped
 from workflows.client.executions import WorkflowExecutions
 from workflows.runtime import search_attributes
 
-Said = TypeVar("Said", DecisionInput, ChangeInput)
+Update = TypeVar("Update", DecisionInput, ChangeInput)
 
 DECISION_TIME = timedelta(seconds=20)
 CONCLUSION_TIME = timedelta(seconds=5)
@@ -109,12 +109,12 @@ class ApprovalClient(ApprovalWorkflows):
         """See `ApprovalWorkflows.ended_from_outside`."""
         return [one for one in map(request_of, await self._executions.ended("Approval", since)) if one is not None]
 
-    def _vouched(self, tenant_id: str, request_id: str, said: Said) -> Said:
+    def _vouched(self, tenant_id: str, request_id: str, update: Update) -> Update:
         """Returns the update with a proof of the gateway."""
         if self._proof_key is None:
-            return said
-        made = self._proof_key.prove(said.proven(tenant_id, request_id), self._clock())
-        return said.model_copy(update={"proof": Proof(made_at=made.made_at, nonce=made.nonce, code=made.code)})
+            return update
+        made = self._proof_key.prove(update.proven(tenant_id, request_id), self._clock())
+        return update.model_copy(update={"proof": Proof(made_at=made.made_at, nonce=made.nonce, code=made.code)})
 
     def _handle(self, tenant_id: str, request_id: str) -> WorkflowHandle[ApprovalWorkflow, ApprovalOutcome]:
         return self._executions.handle(ApprovalWorkflow.run, workflow_id(tenant_id, request_id))

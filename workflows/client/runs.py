@@ -24,15 +24,15 @@ class RunClient(RunWorkflows):
     def __init__(self, executions: WorkflowExecutions) -> None:
         self._executions = executions
 
-    async def start(self, brief: RunSpec) -> bool:
+    async def start(self, spec: RunSpec) -> bool:
         """See `RunWorkflows.start`."""
-        about = {search_attributes.AGENT: brief.agent.agent_id, search_attributes.USER: brief.user_id}
+        about = {search_attributes.AGENT: spec.agent.agent_id, search_attributes.USER: spec.user_id}
         return await self._executions.start(
             AgentRun.run,
-            RunInput(tenant_id=brief.tenant_id, run_id=brief.run_id, plan=RunPlan.of(brief)),
-            workflow_id=workflow_id(brief.tenant_id, brief.run_id),
-            attributes={search_attributes.TENANT: brief.tenant_id, **about},
-            summary=f"{brief.agent.label} for {brief.user_id}",
+            RunInput(tenant_id=spec.tenant_id, run_id=spec.run_id, plan=RunPlan.of(spec)),
+            workflow_id=workflow_id(spec.tenant_id, spec.run_id),
+            attributes={search_attributes.TENANT: spec.tenant_id, **about},
+            summary=f"{spec.agent.label} for {spec.user_id}",
             noun="run",
         )
 

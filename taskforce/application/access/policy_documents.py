@@ -190,7 +190,7 @@ def _audit_snapshot(version: PolicyVersion) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AccessCase:
     """A case of a dry run: an access request of a user, or of a made-up user with these roles.
 
     Attributes:
@@ -230,7 +230,7 @@ class Tried:
 
 
 async def try_document(
-    store: Store, actor: Actor, tags: Tags, document: object, asked: Sequence[Asked]
+    store: Store, actor: Actor, tags: Tags, document: object, requests: Sequence[AccessCase]
 ) -> tuple[Tried, ...]:
     """Dry-runs a document: evaluates cases by the policy in force and by the document; saves nothing.
 
@@ -239,7 +239,7 @@ async def try_document(
         actor: The caller.
         tags: The source of tags that a case does not state.
         document: The document, as parsed JSON; None evaluates the policy in force only.
-        asked: Up to 100 cases.
+        requests: Up to 100 cases.
 
     Returns:
         The answers in the order of the cases.
@@ -249,12 +249,12 @@ async def try_document(
             each named in `details["problems"]`.
         Unavailable: `policy_unreadable`: the policy in force cannot be evaluated.
     """
-    if len(asked) > MAX_CASES:
+    if len(requests) > MAX_CASES:
         raise Invalid("policy_cases_invalid", f"A dry run takes up to {MAX_CASES} cases.")
     tenant_id, policies = actor.principal.tenant.tenant_id, StoredPolicies(store)
     async with store.tenant(tenant_id) as records:
-        users = await _users(records, actor, asked)
-    cases = [await _case(user, one, tags) for user, one in zip(users, asked, strict=True)]
+        users = await _users(records, actor, requests)
+    cases = [await _case(user, one, tags) for user, one in zip(users, requests, strict=True)]
     if document is not None:
         compared = await dry_run(policies, tenant_id, document, cases, actor.now)
         return tuple(Tried(one.current, one.proposed) for one in compared)
@@ -267,12 +267,12 @@ def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[Tri
     return tuple(Tried(answer, None) for answer in answers)
 
 
-async def _users(records: Records, actor: Actor, asked: Sequence[Asked]) -> Sequence[UserContext]:
-    known = await known_roles(records, {role for one in asked for role in one.roles}, actor.rules)
-    named = sorted({one.user_id for one in asked if one.user_id is not None})
+async def _users(records: Records, actor: Actor, requests: Sequence[AccessCase]) -> Sequence[UserContext]:
+    known = await known_roles(records, {role for one in requests for role in one.roles}, actor.rules)
+    named = sorted({one.user_id for one in requests if one.user_id is not None})
     people = {user_id: await _person(records, actor, user_id) for user_id in named}
     tenant_id = actor.principal.tenant.tenant_id
-    found = [_nobody(one, tenant_id, known) if one.user_id is None else people[one.user_id] for one in asked]
+    found = [_nobody(one, tenant_id, known) if one.user_id is None else people[one.user_id] for one in requests]
     strangers = [place for place, user in enumerate(found) if user is None]
     if strangers:
         text = f"{len(strangers)} cases name users who are not there or deactivated; `problems` says which."
@@ -281,7 +281,7 @@ async def _users(records: Records, actor: Actor, asked: Sequence[Asked]) -> Sequ
     return [user for user in found if user is not None]
 
 
-def _nobody(one: Asked, tenant_id: str, known: Mapping[str, Role]) -> UserContext:
+def _nobody(one: AccessCase, tenant_id: str, known: Mapping[str, Role]) -> UserContext:
     held = permissions_of(one.roles, known)
     return UserContext("", tenant_id, roles=frozenset(one.roles), permissions=held, attributes=one.attributes)
 
@@ -293,7 +293,7 @@ async def _person(records: Records, actor: Actor, user_id: str) -> UserContext |
         return None
 
 
-async def _case(user: UserContext, one: Asked, tags: Tags) -> Case:
+async def _case(user: UserContext, one: AccessCase, tags: Tags) -> Case:
     """Builds a case with the tags that the engine would look up."""
     kind, known_id = one.resource_type, one.resource_id
     tenant_id, labels = tenant_of(user, kind, known_id, one.context), one.tags

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from taskforce.core.domain.access.rate_limits import Rate, Taken, rate_headers
+from taskforce.core.domain.access.rate_limits import Rate, RateDecision, rate_headers
 from taskforce.core.domain.errors import Limited
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.interfaces.store import Records
@@ -46,9 +46,9 @@ async def count_request(records: Records, rules: RateRules, principal: Principal
         RateLimited: `rate_limited`, with the seconds to wait and the headers.
     """
     # The key first: the refused requests of one key must not use up its tenant's limit.
-    of_key = rules.default if principal.is_cut else None
-    wanted = {f"key:{principal.key_id}": of_key, "tenant": rules.of_tenant(principal)}
-    found: list[tuple[str, Rate, Taken]] = []
+    with_key = rules.default if principal.is_cut else None
+    wanted = {f"key:{principal.key_id}": with_key, "tenant": rules.of_tenant(principal)}
+    found: list[tuple[str, Rate, RateDecision]] = []
     for bucket, rate in wanted.items():
         if rate is not None:
             found.append((bucket, rate, await records.rates.take(bucket, rate, now)))
@@ -58,13 +58,13 @@ async def count_request(records: Records, rules: RateRules, principal: Principal
     return _answer(*min(found, key=lambda one: (one[2].allowed, one[2].remaining))) if found else {}
 
 
-def _answer(bucket: str, rate: Rate, taken: Taken) -> Mapping[str, str]:
+def _answer(bucket: str, rate: Rate, counted: RateDecision) -> Mapping[str, str]:
     name = bucket.partition(":")[0]
-    headers = rate_headers(taken, rate, name)
-    if not taken.allowed:
+    headers = rate_headers(counted, rate, name)
+    if not counted.allowed:
         whose = "Your tenant" if name == "tenant" else "This API key"
         text = f"{whose} may make {rate.limit} requests in {rate.per_seconds:g} seconds. Wait, then go on."
-        raise RateLimited(text, retry_after=taken.retry_after_seconds, headers=headers)
+        raise RateLimited(text, retry_after=counted.retry_after_seconds, headers=headers)
     return headers
 
 

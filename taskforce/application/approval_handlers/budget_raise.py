@@ -65,11 +65,11 @@ class BudgetRaiseHandler(DefaultHandler):
         if run is None or run.status.is_final:
             refuse_payload(["run_id: there is no such run under way."])
         assert run is not None
-        has = asdict(run.brief.limits)
+        has = asdict(run.spec.limits)
         refuse_payload(
             [f"{name}: the run has {has[name]} already." for name in wish.limits if wish.limits[name] <= has[name]]
         )
-        return {"run_id": run.brief.run_id, **wish.limits}
+        return {"run_id": run.spec.run_id, **wish.limits}
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
         """Returns the request's hash while the run is open; else None."""
@@ -91,7 +91,7 @@ class BudgetRaiseHandler(DefaultHandler):
         if run is None:
             raise missing("run")
         run.require_open()
-        before = run.brief.limits
+        before = run.spec.limits
         limits = before.raised(wish.limits)
         if limits == before:
             raise Conflict("not_a_raise", "The run may use as much already.")
@@ -99,7 +99,7 @@ class BudgetRaiseHandler(DefaultHandler):
         said = {name: value for name, value in asdict(limits).items() if value != asdict(before)[name]}
         told = {"request_id": request.approval.request_id, **said}
         await records.events.append(wish.run_id, "run.limits_raised", told, now)
-        about = ("run", run.brief.run_id)
+        about = ("run", run.spec.run_id)
         await records.audit.append(followed(request, "run.raise_limits", about, asdict(before), asdict(limits), now))
         return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
 

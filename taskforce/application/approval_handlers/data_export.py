@@ -41,7 +41,7 @@ SCHEMA: Final[Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _ExportOrder:
     """The exported period; None is no bound."""
 
     since: datetime | None
@@ -75,10 +75,10 @@ class DataExportHandler(DefaultHandler):
             Forbidden: As `load_principal_for_key` for the requester.
             Conflict: `audit_dropped`: retention has dropped events that were still to be exported.
         """
-        wish, now = _wish(request.payload), clock()
+        order, now = _order(request.payload), clock()
         if await self._begin(store, tenant_id, request, now):
             await seal_tenant(store, tenant_id, now, full=True)
-        while await _write(store, tenant_id, request, wish):
+        while await _write(store, tenant_id, request, order):
             continue
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
@@ -115,7 +115,7 @@ class DataExportHandler(DefaultHandler):
             return result is not None and result.pieces == 0
 
 
-async def _write(store: Store, tenant_id: str, request: Request, wish: _Wish) -> bool:
+async def _write(store: Store, tenant_id: str, request: Request, order: _ExportOrder) -> bool:
     """Writes the next piece; returns False where all are written."""
     async with store.tenant(tenant_id) as records:
         result = await records.request_results.locked(request.approval.request_id)
@@ -124,7 +124,7 @@ async def _write(store: Store, tenant_id: str, request: Request, wish: _Wish) ->
         if result.state.get("whole"):
             return False
         if result.pieces == 0:
-            export = await _place(records, wish)
+            export = await _place(records, order)
             state: Json = {"begin": str(export.begin), "end": str(export.end), "after": export.begin.seq}
             header, _ = chain.export(export.begin, (), export.end)
             await records.request_results.add(result, header.encode(), state)
@@ -143,21 +143,21 @@ async def _write_page(records: Records, result: RequestResult) -> None:
         await records.request_results.add(result, closing.encode(), {**result.state, "whole": True})
 
 
-async def _place(records: Records, wish: _Wish) -> Export:
+async def _place(records: Records, order: _ExportOrder) -> Export:
     """Finds the section of the chain with all events of the period; without gaps, it may have others between them."""
     start, (end, _) = await records.audit.start(), await records.audit.end()
-    if wish.since is None and wish.until is None:
+    if order.since is None and order.until is None:
         return Export(start, end)
-    found = await records.audit.places(wish.since, wish.until)
+    found = await records.audit.places(order.since, order.until)
     if found is None:
         return Export(end, end)
     first, last = found
     return Export(await records.audit.anchor(first - 1) or start, await records.audit.anchor(last) or end)
 
 
-def _wish(payload: Json) -> _Wish:
+def _order(payload: Json) -> _ExportOrder:
     refuse_payload(_problems(payload))
-    return _Wish(moment(payload.get("from")), moment(payload.get("to")))
+    return _ExportOrder(moment(payload.get("from")), moment(payload.get("to")))
 
 
 def _problems(payload: Json) -> Sequence[str]:

@@ -127,17 +127,17 @@ class PermissionEscalationHandler(DefaultHandler):
         return await _grant(records, request, grant, approvers[-1], now)
 
     async def _check_approver(
-        self, records: Records, word: Decision, wish: Escalation, known: Mapping[str, Role], now: datetime
+        self, records: Records, decision: Decision, escalation: Escalation, known: Mapping[str, Role], now: datetime
     ) -> None:
-        approver = word.on_behalf_of or word.approver_id
+        approver = decision.on_behalf_of or decision.approver_id
         try:
-            speaks = await load_principal_for_key(records, approver, word.key_id, self._rules, now)
+            speaks = await load_principal_for_key(records, approver, decision.key_id, self._rules, now)
             who = await without_temporary_roles(records, speaks, self._rules, now)
-            check_no_wider((wish.role,), who.permissions, known)
-            if wish.on is None:
-                check_held((wish.role,), who.roles, who.permissions)
+            check_no_wider((escalation.role,), who.permissions, known)
+            if escalation.on is None:
+                check_held((escalation.role,), who.roles, who.permissions)
         except DomainError as error:
-            text = f"{approver} has approved it, but may not hand on {wish.role}: {error.message}"
+            text = f"{approver} has approved it, but may not hand on {escalation.role}: {error.message}"
             raise Forbidden("approver_holds_less", text, details={"approver": approver, "code": error.code}) from None
 
 

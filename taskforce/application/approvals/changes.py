@@ -60,7 +60,7 @@ class ApprovalChanges:
             before = await locked(records, request_id)
             # The history entry first: after a lost attempt the request is reassigned already, and the check of the
             # actor's rights would refuse the retry.
-            if not await record_event(records, before, _told(change)):
+            if not await record_event(records, before, _event(change)):
                 return
             changed = await self._changed(records, before, change)
             if change.kind == "reassign":
@@ -80,7 +80,7 @@ class ApprovalChanges:
     async def refuse(self, tenant_id: str, request_id: str, change: Change, code: str) -> None:
         """Records the audit event of a change that was refused."""
         async with self._store.tenant(tenant_id) as records:
-            await record_event(records, await found(records, request_id), _told_refused(change, code))
+            await record_event(records, await found(records, request_id), _refused_event(change, code))
 
     async def _changed(self, records: Records, request: Request, change: Change) -> Request:
         if change.kind == "withdraw":
@@ -132,7 +132,7 @@ async def _require_other_than_requester(records: Records, request: Request, chan
         raise _not_yours()
 
 
-def _told(change: Change) -> HistoryEvent:
+def _event(change: Change) -> HistoryEvent:
     kind = REASSIGNED if change.kind == "reassign" else "withdrawn_by"
     data: dict[str, object] = {}
     if change.to:
@@ -144,7 +144,7 @@ def _told(change: Change) -> HistoryEvent:
     return replace(told, channel=change.channel.value, request_id=change.http_request, key_id=change.key_id, data=data)
 
 
-def _told_refused(change: Change, code: str) -> HistoryEvent:
+def _refused_event(change: Change, code: str) -> HistoryEvent:
     kind = "reassignment_refused" if change.kind == "reassign" else "withdrawal_refused"
     told = HistoryEvent(kind, change.actor_id, change.at, outcome="denied", reason=code)
     return replace(told, channel=change.channel.value, key_id=change.key_id)

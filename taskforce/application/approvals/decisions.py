@@ -107,29 +107,29 @@ class ApprovalDecisions:
         Raises:
             Missing: `run_not_found` or `step_not_found`.
         """
-        brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
+        spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
         now = self._clock()
         async with self._store.tenant(ref.tenant_id) as records:
             reply = await records.transcripts.entry(ref.run_id, ref.step, 0)
             if reply is None:
                 raise missing("step")
             call = reply.tool_calls[ref.call - 1]
-            terms, definition_id = await self._terms(records, brief, call.name)
-            approval = Approval(request_id, brief.user_id, terms, now)
-            request = _of_call(approval, ref, call, brief.agent.name, reply.text, definition_id)
+            terms, definition_id = await self._terms(records, spec, call.name)
+            approval = Approval(request_id, spec.user_id, terms, now)
+            request = _of_call(approval, ref, call, spec.agent.name, reply.text, definition_id)
             # A retry: an earlier attempt has committed the request, which may be decided already.
             if not await records.requests.add(request):
                 return await found(records, request_id)
-            await record_event(records, request, HistoryEvent("created", brief.user_id, now, outcome="pending"))
+            await record_event(records, request, HistoryEvent("created", spec.user_id, now, outcome="pending"))
         self._tell_run(ref.tenant_id, request)
         return request
 
-    async def _terms(self, records: Records, brief: RunSpec, tool: str) -> tuple[Terms, str | None]:
+    async def _terms(self, records: Records, spec: RunSpec, tool: str) -> tuple[Terms, str | None]:
         """Returns the terms of the tenant's definition for the tool, else those of the agent."""
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
-        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=brief.agent.names)
-        agent = brief.agent
+        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=spec.agent.names)
+        agent = spec.agent
         says = {"approval_roles": list(agent.approval_roles) or None}
         return agent_terms(says, chosen, agent.approval), None if chosen is None else chosen.definition_id
 
@@ -206,14 +206,14 @@ class ApprovalDecisions:
             told = HistoryEvent("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
             await record_event(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
 
-    async def record(self, tenant_id: str, request_id: str, made: RecordedDecision) -> None:
+    async def record(self, tenant_id: str, request_id: str, recorded: RecordedDecision) -> None:
         """Records a decision with history, audit event and webhook deliveries; a second call changes nothing.
 
         Raises:
             Missing: `request_not_found`.
             Conflict: `channel_refused`; `already_decided`: the approver's recorded verdict on this content is another.
         """
-        decision = made.decision
+        decision = recorded.decision
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
             before.approval.require_channel(decision.channel)
@@ -223,7 +223,7 @@ class ApprovalDecisions:
             if not await records.requests.decided(request_id, decision):
                 _require_same(before, decision)
                 return
-            request = await _after(records, before, decision, for_run=made.for_run)
+            request = await _after(records, before, decision, for_run=recorded.for_run)
             await records.requests.save(request)
             edited = request.approval.content != before.approval.content
             word = _word(decision, await _access_facts(records, before, decision), edited=edited)

@@ -88,26 +88,30 @@ class HistoryEvent:
     data: Json = field(default_factory=dict)
 
 
-async def record_event(records: Records, request: Request, told: HistoryEvent) -> bool:
+async def record_event(records: Records, request: Request, event: HistoryEvent) -> bool:
     """Records an event: history, milestone, webhook deliveries and audit; of a refusal, the audit event only.
 
     Args:
         records: The tenant's records.
         request: The request; for the event of a decision, without that decision.
-        told: The event.
+        event: The event.
 
     Returns:
         False where an event of this name was recorded before, and nothing is added.
     """
-    action = _ACTIONS.get(told.kind, _CLOSED)
-    if told.kind not in _REFUSED:
-        happening = HistoryEntry(told.name or new_id(), told.kind, told.actor_id, told.at, told.comment, told.data)
+    action = _ACTIONS.get(event.kind, _CLOSED)
+    if event.kind not in _REFUSED:
+        happening = HistoryEntry(
+            event.name or new_id(), event.kind, event.actor_id, event.at, event.comment, event.data
+        )
         if not await records.requests.happened(request.approval.request_id, happening):
             return False
         if request.run_id is not None and action in _MILESTONES:
-            await records.events.append(request.run_id, _MILESTONES[action], _milestone(request, told, action), told.at)
-        await _announce(records, request, told)
-    await records.audit.append(_audit(request, told, action))
+            await records.events.append(
+                request.run_id, _MILESTONES[action], _milestone(request, event, action), event.at
+            )
+        await _announce(records, request, event)
+    await records.audit.append(_audit(request, event, action))
     return True
 
 
@@ -136,12 +140,12 @@ async def _announce(records: Records, request: Request, told: HistoryEvent) -> N
         await announce(records, event.value, about, told.at, definition_id=request.definition_id)
 
 
-def _handler(request: Request, told: HistoryEvent) -> Json:
+def _handler(request: Request, event: HistoryEvent) -> Json:
     said = request.approval.decisions
     spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
     # The request is passed without the decision that this event is about.
-    if told.kind in _WORDS:
-        spoken[_WORDS[told.kind]].append(told.actor_id)
+    if event.kind in _WORDS:
+        spoken[_WORDS[event.kind]].append(event.actor_id)
     return {
         "request_id": request.approval.request_id,
         "request_type": request.request_type,
@@ -149,44 +153,44 @@ def _handler(request: Request, told: HistoryEvent) -> Json:
         "resource_id": request.resource_id[:200],
         "requester_id": request.approval.requester_id,
         "title": request.title[:200],
-        "action": told.kind,
-        "actor_id": told.actor_id,
+        "action": event.kind,
+        "actor_id": event.actor_id,
         "approved_by": spoken[Verdict.APPROVE],
         "rejected_by": spoken[Verdict.REJECT],
     }
 
 
-def _milestone(request: Request, told: HistoryEvent, action: str) -> Json:
+def _milestone(request: Request, event: HistoryEvent, action: str) -> Json:
     common: dict[str, object] = {"request_id": request.approval.request_id}
     if action == "approval.request":
         return {**common, "step": request.step, "call": request.call, "tool": request.resource_id}
     if action == "approval.decide":
-        return {**common, "approver_id": told.actor_id, "verdict": told.outcome}
+        return {**common, "approver_id": event.actor_id, "verdict": event.outcome}
     if action == _CLOSED:
-        return {**common, "status": told.kind, "reason": told.comment}
-    return {**common, "kind": told.kind, **told.data}
+        return {**common, "status": event.kind, "reason": event.comment}
+    return {**common, "kind": event.kind, **event.data}
 
 
-def _audit(request: Request, told: HistoryEvent, action: str) -> AuditEvent:
+def _audit(request: Request, event: HistoryEvent, action: str) -> AuditEvent:
     about: dict[str, object] = {"type": request.request_type, "content_hash": request.approval.content}
     if request.run_id is not None:
         about |= {"run_id": request.run_id, "tool": request.resource_id}
     return AuditEvent(
-        actor_id=told.actor_id,
-        on_behalf_of=_represented(told),
+        actor_id=event.actor_id,
+        on_behalf_of=_represented(event),
         action=action,
         resource_type="approval",
         resource_id=request.approval.request_id,
-        outcome=told.outcome,
-        reason=told.reason or (told.comment or None if action == _CLOSED else None),
-        channel=told.channel,
-        request_id=told.request_id,
-        key_id=told.key_id,
-        at=told.at,
-        details={**about, **told.data},
+        outcome=event.outcome,
+        reason=event.reason or (event.comment or None if action == _CLOSED else None),
+        channel=event.channel,
+        request_id=event.request_id,
+        key_id=event.key_id,
+        at=event.at,
+        details={**about, **event.data},
     )
 
 
-def _represented(told: HistoryEvent) -> str | None:
-    behalf = told.data.get("on_behalf_of")
+def _represented(event: HistoryEvent) -> str | None:
+    behalf = event.data.get("on_behalf_of")
     return behalf if isinstance(behalf, str) else None

@@ -95,7 +95,7 @@ async def asking_party(records: Records, request: Request) -> Party:
     key_id = request.key_id
     if key_id is None and request.run_id is not None:
         run = await records.runs.get(request.run_id)
-        key_id = None if run is None else run.brief.key_id
+        key_id = None if run is None else run.spec.key_id
     behind = Issuers(records)
     await behind.follow(request.approval.requester_id, key_id)
     return Party(frozenset(behind.people))

@@ -212,15 +212,15 @@ async def read_history(store: Store, actor: Actor, request_id: str) -> Sequence[
 
 
 async def create_request(
-    store: Store, actor: Actor, wish: RequestDraft, says: Deployment, key: str | None, body: Mapping[str, object]
+    store: Store, actor: Actor, draft: RequestDraft, deployment: Deployment, key: str | None, body: Mapping[str, object]
 ) -> CreatedRequest:
     """Creates a request; the caller starts its workflow after the commit.
 
     Args:
         store: The tenants' data.
         actor: The requester.
-        wish: The request.
-        says: The deployment's configuration of requests.
+        draft: The request.
+        deployment: The deployment's configuration of requests.
         key: The idempotency key of the HTTP request, if any.
         body: The body of the HTTP request, to tell a repeated request from another one.
 
@@ -230,12 +230,12 @@ async def create_request(
         Invalid: `request_type_unknown`, `payload_invalid`, `payload_too_large`, `idempotency_key_reused`, or what
             `check_document` refuses.
     """
-    if wish.request_type in _MADE_ELSEWHERE:
+    if draft.request_type in _MADE_ELSEWHERE:
         raise Conflict(
-            "request_type_reserved", f"A request of this type is made by {_MADE_ELSEWHERE[wish.request_type]}."
+            "request_type_reserved", f"A request of this type is made by {_MADE_ELSEWHERE[draft.request_type]}."
         )
-    check_document(wish.payload, "payload")
-    if len(json.dumps(wish.payload)) > MAX_PAYLOAD:
+    check_document(draft.payload, "payload")
+    if len(json.dumps(draft.payload)) > MAX_PAYLOAD:
         raise Invalid("payload_too_large", f"`payload` may hold at most {MAX_PAYLOAD} characters of JSON.")
     tenant_id, user_id = actor.principal.tenant.tenant_id, actor.principal.user.user_id
     keyed = IdempotentCall(user_id, ROUTE, key, body)
@@ -243,9 +243,9 @@ async def create_request(
         first = await earlier(records, keyed)
         if first is not None:
             return CreatedRequest(str(first["request_id"]), replayed=True)
-        chosen = await _definition(records, wish, says.rules)
-        handler = says.handlers.get(wish.request_type) or DefaultHandler()
-        asked = await handler.validate(records, wish.payload, actor.now)
+        chosen = await _definition(records, draft, deployment.rules)
+        handler = deployment.handlers.get(draft.request_type) or DefaultHandler()
+        asked = await handler.validate(records, draft.payload, actor.now)
     if chosen is not None:
         # Between two transactions: it may take a second, in which none should be open.
         await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
@@ -258,59 +258,59 @@ async def create_request(
         return CreatedRequest(
             request_id,
             request=await insert_request(
-                records, actor, _wanted(replace(wish, payload=asked), chosen, says.usual), request_id
+                records, actor, _request_spec(replace(draft, payload=asked), chosen, deployment.usual), request_id
             ),
         )
 
 
-async def _definition(records: Records, wish: RequestDraft, rules: DefinitionRules) -> Definition | None:
+async def _definition(records: Records, draft: RequestDraft, rules: DefinitionRules) -> Definition | None:
     definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
-    if wish.definition_id is None:
-        chosen = choose(definitions, wish.request_type)
+    if draft.definition_id is None:
+        chosen = choose(definitions, draft.request_type)
     else:
-        named = [one for one in definitions if one.definition_id == wish.definition_id]
-        chosen = choose(named, wish.request_type)
+        named = [one for one in definitions if one.definition_id == draft.definition_id]
+        chosen = choose(named, draft.request_type)
         if chosen is None:
             raise missing("workflow")
-    check_known(wish.request_type, chosen)
+    check_known(draft.request_type, chosen)
     return chosen
 
 
-def _wanted(wish: RequestDraft, chosen: Definition | None, usual: Terms) -> ApprovalRequestSpec:
+def _request_spec(draft: RequestDraft, chosen: Definition | None, usual: Terms) -> ApprovalRequestSpec:
     terms, definition_id = (usual, None) if chosen is None else (chosen.own_terms, chosen.definition_id)
     return ApprovalRequestSpec(
-        wish.request_type,
-        wish.title,
-        wish.description,
-        wish.resource_type,
-        wish.resource_id,
-        wish.payload,
+        draft.request_type,
+        draft.title,
+        draft.description,
+        draft.resource_type,
+        draft.resource_id,
+        draft.payload,
         terms,
         definition_id,
     )
 
 
-async def insert_request(records: Records, actor: Actor, wanted: ApprovalRequestSpec, request_id: str) -> Request:
+async def insert_request(records: Records, actor: Actor, spec: ApprovalRequestSpec, request_id: str) -> Request:
     """Creates a request within the caller's transaction, which for example also marks a version as submitted."""
     user_id = actor.principal.user.user_id
-    bound = approved_hash(wanted.payload, wanted.request_type)
+    bound = approved_hash(spec.payload, spec.request_type)
     request = Request(
-        approval=Approval(request_id, user_id, wanted.terms, actor.now, content=bound),
+        approval=Approval(request_id, user_id, spec.terms, actor.now, content=bound),
         run_id=None,
         step=0,
         call=0,
-        request_type=wanted.request_type,
-        resource_type=wanted.resource_type,
-        resource_id=wanted.resource_id,
-        title=wanted.title,
-        payload=wanted.payload,
+        request_type=spec.request_type,
+        resource_type=spec.resource_type,
+        resource_id=spec.resource_id,
+        title=spec.title,
+        payload=spec.payload,
         content_hash=bound,
-        definition_id=wanted.definition_id,
-        description=wanted.description,
+        definition_id=spec.definition_id,
+        description=spec.description,
         key_id=actor.principal.key_id,
     )
     await records.requests.add(request)
-    told = HistoryEvent("created", user_id, actor.now, name="created", comment=wanted.description, outcome="pending")
+    told = HistoryEvent("created", user_id, actor.now, name="created", comment=spec.description, outcome="pending")
     await record_event(records, request, _by(actor, told))
     return request
 
@@ -354,5 +354,5 @@ async def propose(store: Store, actor: Actor, request: Request, arguments: Mappi
     return changed
 
 
-def _by(actor: Actor, told: HistoryEvent) -> HistoryEvent:
-    return replace(told, channel="api", request_id=actor.request_id, key_id=actor.principal.key_id)
+def _by(actor: Actor, event: HistoryEvent) -> HistoryEvent:
+    return replace(event, channel="api", request_id=actor.request_id, key_id=actor.principal.key_id)

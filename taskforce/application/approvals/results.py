@@ -135,5 +135,5 @@ async def _result(records: Records, request: Request, now: datetime) -> RequestR
     return result
 
 
-def _by(actor: Actor, told: HistoryEvent) -> HistoryEvent:
-    return replace(told, request_id=actor.request_id, key_id=actor.principal.key_id)
+def _by(actor: Actor, event: HistoryEvent) -> HistoryEvent:
+    return replace(event, request_id=actor.request_id, key_id=actor.principal.key_id)

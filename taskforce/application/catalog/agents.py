@@ -179,7 +179,7 @@ async def search_agents(
 
 
 async def change_agent(
-    store: Store, actor: Actor, named: Named, wanted: AgentChange, reserved: Collection[str] = ()
+    store: Store, actor: Actor, named: Named, change: AgentChange, reserved: Collection[str] = ()
 ) -> Agent:
     """Changes the description of an agent.
 
@@ -190,11 +190,11 @@ async def change_agent(
         Conflict: `slug_taken`.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
-        if wanted.slug is not None:
+        if change.slug is not None:
             # Locked before the agent, in the order of `create_agent`: of two who take one slug, the second sees it.
             await records.catalog.alone()
         agent = await locked(records, named)
-        about = _described(agent.about, wanted)
+        about = _described(agent.about, change)
         if about.slug != agent.about.slug:
             await _require_free(records, about.slug, reserved)
         changed = agent.described(about, actor.now)
@@ -304,13 +304,13 @@ async def locked(records: Records, named: Named) -> Agent:
     return agent
 
 
-def require_seen(agent: Agent, seen: frozenset[int] | None) -> None:
+def require_seen(agent: Agent, revisions: frozenset[int] | None) -> None:
     """Requires that `If-Match` names the agent's current revision (RFC 9110, 13.1.1).
 
     Raises:
         Stale: `revision_changed`; its details have the current revision.
     """
-    if seen is not None and agent.revision not in seen:
+    if revisions is not None and agent.revision not in revisions:
         text = "The agent has been changed since you looked at it. Read it again, and repeat your change if it holds."
         raise Stale("revision_changed", text, details={"revision": agent.revision})
 
@@ -360,14 +360,14 @@ async def _require_free(records: Records, slug: str, reserved: Collection[str]) 
         raise Conflict("slug_taken", f"There is an agent {slug} already; state another `slug`.")
 
 
-def _described(about: Description, wanted: AgentChange) -> Description:
-    category = about.category if wanted.category is None else wanted.category or None
+def _described(about: Description, change: AgentChange) -> Description:
+    category = about.category if change.category is None else change.category or None
     return replace(
         about,
-        name=about.name if wanted.name is None else wanted.name,
-        slug=about.slug if wanted.slug is None else wanted.slug,
-        description=about.description if wanted.description is None else wanted.description,
+        name=about.name if change.name is None else change.name,
+        slug=about.slug if change.slug is None else change.slug,
+        description=about.description if change.description is None else change.description,
         category=category,
-        tags=about.tags if wanted.tags is None else wanted.tags,
-        owner_id=about.owner_id if wanted.owner_id is None else wanted.owner_id,
+        tags=about.tags if change.tags is None else change.tags,
+        owner_id=about.owner_id if change.owner_id is None else change.owner_id,
     )

@@ -47,7 +47,7 @@ class Submission:
     rules: DefinitionRules = field(default_factory=DefinitionRules)
 
 
-async def submit_version(store: Store, actor: Actor, named: Named, asked: Submission) -> tuple[Agent, Request]:
+async def submit_version(store: Store, actor: Actor, named: Named, submission: Submission) -> tuple[Agent, Request]:
     """Submits a version for publication: the version is frozen, and an approval request is opened.
 
     The caller starts the request's workflow after the commit; a sweeper starts what a crash leaves unstarted.
@@ -56,7 +56,7 @@ async def submit_version(store: Store, actor: Actor, named: Named, asked: Submis
         store: The tenants' data.
         actor: The caller.
         named: The agent.
-        asked: The submission.
+        submission: The submission.
 
     Returns:
         The agent afterwards, and the request.
@@ -66,15 +66,17 @@ async def submit_version(store: Store, actor: Actor, named: Named, asked: Submis
         Stale: `revision_changed`.
         Conflict: `transition_not_allowed` or `definition_has_problems`.
     """
-    act, request_id = act_of(actor, asked.comment), new_id()
+    act, request_id = act_of(actor, submission.comment), new_id()
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
-        changed = agent.submitted(asked.version, act, asked.offered, request_id)
-        version = changed.version(asked.version)
-        terms, definition_id = await _terms(records, changed, asked)
-        request = await insert_request(records, actor, _wanted(changed, version, act, terms, definition_id), request_id)
+        changed = agent.submitted(submission.version, act, submission.offered, request_id)
+        version = changed.version(submission.version)
+        terms, definition_id = await _terms(records, changed, submission)
+        request = await insert_request(
+            records, actor, _request_spec(changed, version, act, terms, definition_id), request_id
+        )
         await records.catalog.save(changed, agent)
-        said = {"comment": asked.comment, "request_id": request_id, "version": told_version(version)}
+        said = {"comment": submission.comment, "request_id": request_id, "version": told_version(version)}
         audited = event(
             actor, "agent.version.submit", changed, **said, before=audit_snapshot(agent), after=audit_snapshot(changed)
         )
@@ -82,13 +84,13 @@ async def submit_version(store: Store, actor: Actor, named: Named, asked: Submis
     return changed, request
 
 
-async def _terms(records: Records, agent: Agent, asked: Submission) -> tuple[Terms, str | None]:
+async def _terms(records: Records, agent: Agent, submission: Submission) -> tuple[Terms, str | None]:
     """Returns the terms of the tenant's definition; else the usual ones, which leave the publication to a user."""
-    rules = asked.rules
+    rules = submission.rules
     definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
     chosen = choose(definitions, AGENT_PUBLISH, agent=(agent.agent_id, agent.about.slug))
     if chosen is None:
-        return replace(asked.terms, carries_out=False), None
+        return replace(submission.terms, carries_out=False), None
     return chosen.own_terms, chosen.definition_id
 
 
@@ -135,7 +137,7 @@ def require_waiting(actor: Actor, agent: Agent, version_id: str, verdict: Verdic
     (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(actor))
 
 
-def _wanted(
+def _request_spec(
     agent: Agent, version: AgentVersion, act: Act, terms: Terms, definition_id: str | None
 ) -> ApprovalRequestSpec:
     payload = {

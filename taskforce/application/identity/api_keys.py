@@ -44,7 +44,7 @@ class Issued:
     plaintext: str = field(repr=False)
 
 
-async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
+async def issue_key(store: Store, actor: Actor, new: NewKey) -> Issued:
     """Issues an API key.
 
     A key for oneself is limited to one's current lasting rights; if an API key issues it, to those of that key.
@@ -56,24 +56,24 @@ async def issue_key(store: Store, actor: Actor, wanted: NewKey) -> Issued:
         Conflict: `user_inactive`.
     """
     tenant_id, own_id = actor.principal.tenant.tenant_id, actor.principal.user.user_id
-    user_id = own_id if wanted.user_id is None else wanted.user_id
+    user_id = own_id if new.user_id is None else new.user_id
     async with store.tenant(tenant_id) as records:
-        dealing = await lock_users(records, actor, user_id, wanted.roles)
+        dealing = await lock_users(records, actor, user_id, new.roles)
         _check_may_have_a_key(dealing)
         if not dealing.with_oneself:
             # The issuer sees the secret and may use the key: it must not give them a role that only its user holds.
-            dealing.check_handing_on(wanted.roles)
+            dealing.check_handing_on(new.roles)
         plaintext, key = issue(
             tenant_id=tenant_id,
             user_id=user_id,
-            name=wanted.name,
-            roles=wanted.roles,
+            name=new.name,
+            roles=new.roles,
             created_by=own_id,
             maker_permissions=dealing.held,
             now=actor.now,
-            expires_at=wanted.expires_at,
+            expires_at=new.expires_at,
             known_roles=dealing.known,
-            metadata=wanted.metadata,
+            metadata=new.metadata,
             created_by_key=actor.principal.key_id,
         )
         await records.keys.add(key)

@@ -124,7 +124,7 @@ async def resolve_principal(
     raise refused
 
 
-async def recognise_key(
+async def authenticate_key(
     platform: Platform,
     plaintext: str,
     rules: AccessRules,
@@ -150,7 +150,7 @@ async def recognise_key(
     # Saves the database a look-up for texts that cannot be keys.
     if not looks_like_key(plaintext):
         raise _no_key()
-    async with platform.of_key(key_hash(plaintext)) as found:
+    async with platform.with_key(key_hash(plaintext)) as found:
         if found is None or not found[0].is_active(now):
             raise _no_key()
         key, records = found

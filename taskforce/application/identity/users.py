@@ -199,7 +199,7 @@ async def find_user(store: Store, actor: Actor, user_id: str) -> UserRecord:
     return user
 
 
-async def create_user(store: Store, actor: Actor, wanted: NewUser) -> UserRecord:
+async def create_user(store: Store, actor: Actor, new: NewUser) -> UserRecord:
     """Creates a person, before their first sign-in, or a service account.
 
     Raises:
@@ -209,7 +209,7 @@ async def create_user(store: Store, actor: Actor, wanted: NewUser) -> UserRecord
         Conflict: `user_exists`.
     """
     tenant_id = actor.principal.tenant.tenant_id
-    user = _new_user(tenant_id, wanted)
+    user = _new_user(tenant_id, new)
     async with store.tenant(tenant_id) as records:
         dealing = await lock_users(records, actor, user.user_id, user.granted_roles)
         dealing.check_handing_on(user.granted_roles)
@@ -273,11 +273,11 @@ def _reach(
     return frozenset(found).union(*(allowed_by(grant, known, actor.now) for grant in grants))
 
 
-def _new_user(tenant_id: str, wanted: NewUser) -> UserRecord:
-    made_up = wanted.kind == "service" and wanted.user_id is None
-    user_id = checked_user_id(new_id() if made_up else wanted.user_id)
-    user = UserRecord(tenant_id, user_id, username=user_id, kind=wanted.kind)
-    return _changed(user, UserChange(wanted.username, wanted.email, wanted.roles, None, wanted.attributes))
+def _new_user(tenant_id: str, new: NewUser) -> UserRecord:
+    made_up = new.kind == "service" and new.user_id is None
+    user_id = checked_user_id(new_id() if made_up else new.user_id)
+    user = UserRecord(tenant_id, user_id, username=user_id, kind=new.kind)
+    return _changed(user, UserChange(new.username, new.email, new.roles, None, new.attributes))
 
 
 def _changed(user: UserRecord, change: UserChange) -> UserRecord:

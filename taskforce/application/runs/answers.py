@@ -25,10 +25,10 @@ async def answer_to(
         by_row: Whether the row alone decides. Otherwise, for runs from before 2026-12, all of `sent` count that answer
             no other question, whenever they were stored.
     """
-    named = (await records.words.answers(ref.run_id)).get(question_id(ref.step, ref.call))
+    named = (await records.messages.answers(ref.run_id)).get(question_id(ref.step, ref.call))
     if named is not None and (by_row or named in sent):
         return (named,)
     if not sent:
         return ()
-    unnamed = await records.words.unnamed(ref.run_id, sent, asked_at if by_row else None)
+    unnamed = await records.messages.unnamed(ref.run_id, sent, asked_at if by_row else None)
     return tuple(unnamed[:1] if by_row else unnamed)

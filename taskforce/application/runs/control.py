@@ -44,7 +44,7 @@ class ControlPorts:
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
+class MessageDraft:
     """A person's message to a run.
 
     Attributes:
@@ -69,7 +69,7 @@ class Saying:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StoredMessage:
     """A message that is stored.
 
     Attributes:
@@ -79,13 +79,13 @@ class Said:
         question: The id of the question that it answers, if it answers one.
     """
 
-    word_id: str
+    message_id: str
     replayed: bool = False
-    tell: bool = True
+    is_unsignalled: bool = True
     question: str | None = None
 
 
-async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> Said:
+async def send_message(store: Store, run: Run, draft: MessageDraft, rules: AccessRules, now: datetime) -> StoredMessage:
     """Stores a message for a run's next model step; the caller signals the workflow after the commit.
 
     Messages steer a run, which acts with its owner's rights, so only its owner may send them: otherwise an approver
@@ -98,7 +98,7 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
     Args:
         store: The tenants' data.
         run: The run.
-        saying: The message.
+        draft: The message.
         rules: The deployment's access rules.
         now: The time, UTC.
 
@@ -108,15 +108,15 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         Conflict: `run_finished`; `question_answered`.
         Invalid: `idempotency_key_reused`.
     """
-    run_id, word_id = run.brief.run_id, new_id()
-    if saying.author_id != run.brief.user_id:
+    run_id, message_id = run.spec.run_id, new_id()
+    if draft.author_id != run.spec.user_id:
         raise Forbidden("not_your_run", "Only whoever started a run may add words to it.")
-    async with store.tenant(run.brief.tenant_id) as records:
-        by_another_key = saying.key_id is not None and saying.key_id != run.brief.key_id
-        if by_another_key or saying.is_narrowed:
-            await _require_as_much(records, run, saying, rules, now)
+    async with store.tenant(run.spec.tenant_id) as records:
+        by_another_key = draft.key_id is not None and draft.key_id != run.spec.key_id
+        if by_another_key or draft.is_narrowed:
+            await _require_as_much(records, run, draft, rules, now)
         # Before the run is required to be open: a repeated request gets its first answer also after the run's end.
-        earlier = await _earlier(records, run, saying, word_id, now)
+        earlier = await _earlier(records, run, draft, message_id, now)
         if earlier is not None:
             return earlier
         # A run ends only if its model has seen all messages; its last reply counts them under the same lock.
@@ -124,23 +124,23 @@ async def say(store: Store, run: Run, saying: Saying, rules: AccessRules, now: d
         if current is None:
             raise missing("run")
         current.require_open()
-        question = await _answered(records, current, saying.question)
-        await records.words.add(run_id, word_id, saying.author_id, saying.text, now, question)
+        question = await _answered(records, current, draft.question)
+        await records.messages.add(run_id, message_id, draft.author_id, draft.text, now, question)
         named = {} if question is None else {"question_id": question}
-        data = {"author_id": saying.author_id, "text": saying.text[:500], **named}
+        data = {"author_id": draft.author_id, "text": draft.text[:500], **named}
         await records.events.append(run_id, "word.added", data, now)
         told = user_event(
             "run.message",
             "run",
             run_id,
             now,
-            user_id=saying.author_id,
-            request_id=saying.request_id,
-            key_id=saying.key_id,
+            user_id=draft.author_id,
+            request_id=draft.request_id,
+            key_id=draft.key_id,
         )
         # As content, which the deployment may keep out of the audit log.
-        await records.audit.append(replace(told, content={"text": saying.text, **named}))
-    return Said(word_id, question=question)
+        await records.audit.append(replace(told, content={"text": draft.text, **named}))
+    return StoredMessage(message_id, question=question)
 
 
 async def _answered(records: Records, run: Run, named: str | None) -> str | None:
@@ -148,7 +148,7 @@ async def _answered(records: Records, run: Run, named: str | None) -> str | None
     put = [question.question_id for question in run.questions]
     if named is None and not put:
         return None
-    answers = await records.words.answers(run.brief.run_id)
+    answers = await records.messages.answers(run.spec.run_id)
     if named is None:
         return next((question for question in put if question not in answers), None)
     if named in answers or (named not in put and await _was_put(records, run, named)):
@@ -161,34 +161,36 @@ async def _answered(records: Records, run: Run, named: str | None) -> str | None
 async def _was_put(records: Records, run: Run, named: str) -> bool:
     # Closed questions leave the run's row; the transcript tells them from ids that never existed.
     place = call_of(named)
-    observed = None if place is None else await records.transcripts.entry(run.brief.run_id, *place)
+    observed = None if place is None else await records.transcripts.entry(run.spec.run_id, *place)
     return observed is not None and observed.tool == ASKING_TOOL
 
 
-async def _require_as_much(records: Records, run: Run, saying: Saying, rules: AccessRules, now: datetime) -> None:
-    brief = run.brief
+async def _require_as_much(records: Records, run: Run, draft: MessageDraft, rules: AccessRules, now: datetime) -> None:
+    spec = run.spec
     # The rights that the run has now, not those it was started with: its next step is authorized by these.
-    acts = await load_principal_for_key(records, brief.user_id, brief.key_id, rules, now, claims=brief.claimed_roles)
-    lacking = sorted(one.value for one in acts.permissions - saying.held)
+    acts = await load_principal_for_key(records, spec.user_id, spec.key_id, rules, now, claims=spec.claimed_roles)
+    lacking = sorted(one.value for one in acts.permissions - draft.held)
     if lacking:
-        what = "this token" if saying.key_id is None else "this API key"
+        what = "this token" if draft.key_id is None else "this API key"
         text = f"This run may do more than {what}, which so does not steer it; lacking: {', '.join(lacking)}."
         raise Forbidden("run_may_more", text, details={"permissions": lacking})
 
 
-async def _earlier(records: Records, run: Run, saying: Saying, word_id: str, now: datetime) -> Said | None:
+async def _earlier(
+    records: Records, run: Run, draft: MessageDraft, message_id: str, now: datetime
+) -> StoredMessage | None:
     """Finds the message that an earlier request with the same idempotency key stored; None where there was none."""
-    run_id = run.brief.run_id
-    body = {"text": saying.text} | ({} if saying.question is None else {"question_id": saying.question})
-    keyed = IdempotentCall(saying.author_id, f"messages:{run_id}", saying.key, body)
-    first = await claim(records, keyed, {"word_id": word_id}, now)
+    run_id = run.spec.run_id
+    body = {"text": draft.text} | ({} if draft.question is None else {"question_id": draft.question})
+    keyed = IdempotentCall(draft.author_id, f"messages:{run_id}", draft.key, body)
+    first = await claim(records, keyed, {"word_id": message_id}, now)
     if first is None:
         return None
     # The first request may have died between its commit and the signal, so a repeated one may have to signal.
-    heard = await records.transcripts.heard(run_id, saying.author_id, saying.text)
+    heard = await records.transcripts.heard(run_id, draft.author_id, draft.text)
     word = str(first["word_id"])
-    question = next((one for one, answer in (await records.words.answers(run_id)).items() if answer == word), None)
-    return Said(word, replayed=True, tell=not heard and not run.status.is_final, question=question)
+    question = next((one for one, answer in (await records.messages.answers(run_id)).items() if answer == word), None)
+    return StoredMessage(word, replayed=True, is_unsignalled=not heard and not run.status.is_final, question=question)
 
 
 async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
@@ -204,8 +206,8 @@ async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
         Conflict: `run_finished`.
     """
     run.require_open()
-    async with store.tenant(run.brief.tenant_id) as records:
-        await records.audit.append(actor.event(action, "run", run.brief.run_id))
+    async with store.tenant(run.spec.tenant_id) as records:
+        await records.audit.append(actor.event(action, "run", run.spec.run_id))
 
 
 async def steer(ports: ControlPorts, run: Run, act: Callable[[], Awaitable[None]]) -> None:
@@ -223,9 +225,9 @@ async def steer(ports: ControlPorts, run: Run, act: Callable[[], Awaitable[None]
     """
 
     async def begin() -> None:
-        current = await require_run(ports.store, run.brief.tenant_id, run.brief.run_id)
+        current = await require_run(ports.store, run.spec.tenant_id, run.spec.run_id)
         current.require_open()
-        await ports.workflows.start(run.brief)
+        await ports.workflows.start(run.spec)
 
     await reach(act, begin)
 
@@ -242,7 +244,7 @@ async def signal(ports: ControlPorts, run: Run, name: str, *arguments: str) -> N
     Raises:
         DomainError: As `steer`.
     """
-    tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
+    tenant_id, run_id = run.spec.tenant_id, run.spec.run_id
     await steer(ports, run, lambda: ports.workflows.signal(tenant_id, run_id, name, *arguments))
 
 
@@ -253,7 +255,7 @@ async def cancel(ports: ControlPorts, run: Run) -> None:
         Conflict: `run_finished`.
         Unavailable: Temporal does not answer.
     """
-    tenant_id, run_id = run.brief.tenant_id, run.brief.run_id
+    tenant_id, run_id = run.spec.tenant_id, run.spec.run_id
     try:
         await steer(ports, run, lambda: ports.workflows.cancel(tenant_id, run_id))
     except Missing:

@@ -51,22 +51,22 @@ class ConversationWindows:
         self._conversations = conversations
         self._kept: BoundedCache[tuple[str, str], Window] = BoundedCache()
 
-    async def read(self, records: Records, brief: RunSpec, step: int, attempt: int) -> Window:
+    async def read(self, records: Records, spec: RunSpec, step: int, attempt: int) -> Window:
         """Reads the window of a step, with the entries that a dead attempt of this step has stored.
 
         Args:
             records: The tenant's records.
-            brief: The run's specification.
+            spec: The run's specification.
             step: The step, from 1.
             attempt: The number of the attempt, from 1.
         """
-        key = (brief.tenant_id, brief.run_id)
+        key = (spec.tenant_id, spec.run_id)
         past = self._kept.get(key)
         new = self._just_said(past, key, step, attempt)
         if past is None:
-            past = Window(await records.runs.exchanges(brief, EXCHANGES_SHOWN), (), -1)
+            past = Window(await records.runs.exchanges(spec, EXCHANGES_SHOWN), (), -1)
         if new is None:
-            new = await records.transcripts.latest(brief.run_id, past.through + 1, ENTRIES_SHOWN)
+            new = await records.transcripts.latest(spec.run_id, past.through + 1, ENTRIES_SHOWN)
         window = Window(past.earlier, _shown([*past.entries, *new]), step)
         # Without the step itself: its entries may still grow when an attempt dies.
         kept = Window(past.earlier, window.before(step), step - 1)

@@ -69,13 +69,13 @@ class AcceptedRun:
         run_id: The run.
         session_id: Its session.
         replayed: Whether an earlier request with the same idempotency key created it; nothing is to be started then.
-        brief: The run's specification, to start its workflow with; None for a replayed request.
+        spec: The run's specification, to start its workflow with; None for a replayed request.
     """
 
     run_id: str
     session_id: str
     replayed: bool = False
-    brief: RunSpec | None = None
+    spec: RunSpec | None = None
 
 
 async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRun:
@@ -99,23 +99,23 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
     async with store.tenant(mission.tenant_id) as records:
-        brief = _brief(mission, now)
+        spec = _spec(mission, now)
         # Before the limits: a repeated request must not be refused because its own first run counts.
-        earlier = await _claim(records, mission, brief, now)
+        earlier = await _claim(records, mission, spec, now)
         if earlier is not None:
             return earlier
-        await hold_startable(records, brief.agent)
+        await hold_startable(records, spec.agent)
         await _require_room(records, mission)
-        await records.runs.add(brief)
+        await records.runs.add(spec)
         if mission.session_id is not None:
             # After the insert: of two callers who open one session at once, the second has waited for the first commit.
             await _require_session(records, mission)
-        text = mission_text(brief.mission, brief.context)
-        mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=brief.user_id)
-        await records.transcripts.append(brief.run_id, mission_said)
-        await records.events.append(brief.run_id, "run.queued", {"agent_id": brief.agent.agent_id}, now)
-        await records.audit.append(_started(mission, brief))
-        return AcceptedRun(brief.run_id, brief.session_id, brief=brief)
+        text = mission_text(spec.mission, spec.context)
+        mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=spec.user_id)
+        await records.transcripts.append(spec.run_id, mission_said)
+        await records.events.append(spec.run_id, "run.queued", {"agent_id": spec.agent.agent_id}, now)
+        await records.audit.append(_started(mission, spec))
+        return AcceptedRun(spec.run_id, spec.session_id, spec=spec)
 
 
 async def _require_room(records: Records, mission: NewRun) -> None:
@@ -126,7 +126,7 @@ async def _require_room(records: Records, mission: NewRun) -> None:
         raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
 
 
-def _brief(mission: NewRun, now: datetime) -> RunSpec:
+def _spec(mission: NewRun, now: datetime) -> RunSpec:
     return RunSpec(
         tenant_id=mission.tenant_id,
         run_id=new_id(),
@@ -143,9 +143,9 @@ def _brief(mission: NewRun, now: datetime) -> RunSpec:
     )
 
 
-async def _claim(records: Records, mission: NewRun, brief: RunSpec, now: datetime) -> AcceptedRun | None:
+async def _claim(records: Records, mission: NewRun, spec: RunSpec, now: datetime) -> AcceptedRun | None:
     keyed = IdempotentCall(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
-    first = await claim(records, keyed, {"run_id": brief.run_id, "session_id": brief.session_id}, now)
+    first = await claim(records, keyed, {"run_id": spec.run_id, "session_id": spec.session_id}, now)
     return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
 
 
@@ -162,22 +162,22 @@ async def _require_session(records: Records, mission: NewRun) -> None:
         raise missing("session")
 
 
-def _started(mission: NewRun, brief: RunSpec) -> AuditEvent:
+def _started(mission: NewRun, spec: RunSpec) -> AuditEvent:
     told = user_event(
         "run.start",
         "run",
-        brief.run_id,
-        brief.created_at,
+        spec.run_id,
+        spec.created_at,
         user_id=mission.user_id,
         request_id=mission.request_id,
         key_id=mission.key_id,
-        agent_id=brief.agent.agent_id,
-        session_id=brief.session_id,
-        **_pinned(brief),
+        agent_id=spec.agent.agent_id,
+        session_id=spec.session_id,
+        **_pinned(spec),
     )
-    return replace(told, content={"mission": brief.mission, "context": brief.context})
+    return replace(told, content={"mission": spec.mission, "context": spec.context})
 
 
-def _pinned(brief: RunSpec) -> dict[str, object]:
-    pinned = brief.agent.pinned
+def _pinned(spec: RunSpec) -> dict[str, object]:
+    pinned = spec.agent.pinned
     return {} if pinned is None else {"version": pinned.version_number, "config_hash": pinned.config_hash}

@@ -83,8 +83,8 @@ async def read_steps(store: Store, run: Run, after: int, most: int) -> Sequence[
         after: The step before the first one; 0 for the start.
         most: Steps at most.
     """
-    run_id = run.brief.run_id
-    async with store.tenant(run.brief.tenant_id) as records:
+    run_id = run.spec.run_id
+    async with store.tenant(run.spec.tenant_id) as records:
         entries = await records.transcripts.range(run_id, after, most)
         spent = await records.usage.of_steps(run_id, after + 1, after + most)
     usage = {one.step: one for one in spent}
@@ -94,8 +94,8 @@ async def read_steps(store: Store, run: Run, after: int, most: int) -> Sequence[
 
 async def read_todo(store: Store, run: Run) -> TodoList:
     """Reads the plan that the agent wrote last; an empty one where it wrote none."""
-    run_id = run.brief.run_id
-    async with store.tenant(run.brief.tenant_id) as records:
+    run_id = run.spec.run_id
+    async with store.tenant(run.spec.tenant_id) as records:
         written = await records.transcripts.last_of_tool(run_id, TODO_TOOL)
         reply = await records.transcripts.entry(run_id, written.step, 0) if written else None
     if written is None or reply is None:
@@ -107,8 +107,8 @@ async def read_answer_step(store: Store, run: Run) -> int | None:
     """Finds the step whose result 0 is the whole answer; None where the run's row holds all of it."""
     if run.answer is None or len(run.answer) <= TEXT_KEPT:
         return None
-    async with store.tenant(run.brief.tenant_id) as records:
-        reply = await records.transcripts.last_reply(run.brief.run_id)
+    async with store.tenant(run.spec.tenant_id) as records:
+        reply = await records.transcripts.last_reply(run.spec.run_id)
     return reply.step if reply is not None and reply.whole_size is not None else None
 
 
@@ -124,8 +124,8 @@ async def read_result(store: Store, run: Run, step: int, call: int) -> str:
     Raises:
         Missing: `result_not_found`.
     """
-    run_id = run.brief.run_id
-    async with store.tenant(run.brief.tenant_id) as records:
+    run_id = run.spec.run_id
+    async with store.tenant(run.spec.tenant_id) as records:
         # Only results that were cut are stored whole; of the others the transcript has all.
         whole = await records.results.read(run_id, step, call, 0, WHOLE)
         if whole is not None:
@@ -138,8 +138,8 @@ async def read_result(store: Store, run: Run, step: int, call: int) -> str:
 
 async def list_files(store: Store, run: Run) -> Sequence[StoredFile]:
     """Lists the files of the run's workspace."""
-    async with store.tenant(run.brief.tenant_id) as records:
-        return await records.files.list(run.brief.run_id)
+    async with store.tenant(run.spec.tenant_id) as records:
+        return await records.files.list(run.spec.run_id)
 
 
 async def read_file(store: Store, run: Run, path: str) -> tuple[str, bytes]:
@@ -155,8 +155,8 @@ async def read_file(store: Store, run: Run, path: str) -> tuple[str, bytes]:
         known = checked_path(path)
     except ToolFailure:
         raise missing("file") from None
-    async with store.tenant(run.brief.tenant_id) as records:
-        content = await records.files.read(run.brief.run_id, known)
+    async with store.tenant(run.spec.tenant_id) as records:
+        content = await records.files.read(run.spec.run_id, known)
     if content is None:
         raise missing("file")
     return known, content
@@ -174,8 +174,8 @@ async def read_events(store: Store, run: Run, after: int, most: int) -> tuple[Se
     Returns:
         The milestones, and whether they are the last ones: the run has ended or was erased.
     """
-    run_id = run.brief.run_id
-    async with store.tenant(run.brief.tenant_id) as records:
+    run_id = run.spec.run_id
+    async with store.tenant(run.spec.tenant_id) as records:
         events = await records.events.after(run_id, after, most)
         if events:
             return events, False

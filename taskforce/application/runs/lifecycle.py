@@ -67,10 +67,10 @@ class RunLifecycle:
             Missing: `run_not_found`.
         """
         async with self._store.tenant(tenant_id) as records:
-            brief = await self._run_cache.reread(records, tenant_id, run_id)
-            await begin(records, brief, self._clock())
-        begun(self._live, brief)
-        return brief
+            spec = await self._run_cache.reread(records, tenant_id, run_id)
+            await begin(records, spec, self._clock())
+        begun(self._live, spec)
+        return spec
 
     async def reread(self, tenant_id: str, run_id: str) -> RunSpec:
         """Reads the specification of a run whose limits were raised, past the cache.
@@ -112,20 +112,20 @@ class RunLifecycle:
         """
         async with self._store.tenant(tenant_id) as records:
             try:
-                brief = await self._run_cache.read(records, tenant_id, run_id)
+                spec = await self._run_cache.read(records, tenant_id, run_id)
             except Missing:
                 return
             answer = await _answer(records, run_id, ending)
-            ended = await close(records, brief, ending, answer, self._clock())
+            ended = await close(records, spec, ending, answer, self._clock())
         self._live.changed(tenant_id, run_id)
         if ended is not None:
             ended.log()
 
 
-async def _questions(records: Records, run: Run, asked: Sequence[str]) -> tuple[Question, ...]:
+async def _questions(records: Records, run: Run, calls: Sequence[str]) -> tuple[Question, ...]:
     """Reads the open questions of a run; their texts are in the arguments of its tool calls."""
     known = {question.question_id: question for question in run.questions}
-    return tuple([known.get(one) or await _question(records, run.brief.run_id, one) for one in asked])
+    return tuple([known.get(one) or await _question(records, run.spec.run_id, one) for one in calls])
 
 
 async def _question(records: Records, run_id: str, question: str) -> Question:
@@ -154,15 +154,15 @@ def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tup
             yield "question.asked", {**asdict(question), "step": step, "call": call}
 
 
-async def begin(records: Records, brief: RunSpec, now: datetime) -> None:
+async def begin(records: Records, spec: RunSpec, now: datetime) -> None:
     """Marks a run as running within the caller's transaction; a second call changes nothing."""
-    await records.runs.begin(brief.run_id, "run.started", now)
+    await records.runs.begin(spec.run_id, "run.started", now)
 
 
-def begun(live: Live, brief: RunSpec) -> None:
+def begun(live: Live, spec: RunSpec) -> None:
     """Notifies watchers and logs that a run has begun; to be called after the commit."""
-    live.changed(brief.tenant_id, brief.run_id)
-    _log.info(STARTED, **log_context(brief))
+    live.changed(spec.tenant_id, spec.run_id)
+    _log.info(STARTED, **log_context(spec))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +170,13 @@ class Ended:
     """A run that has just ended.
 
     Attributes:
-        brief: The run's specification.
+        spec: The run's specification.
         ending: The final status and its reason.
         totals: Steps, tokens and cost.
         at: The time of the end, UTC.
     """
 
-    brief: RunSpec
+    spec: RunSpec
     ending: Ending
     totals: Totals
     at: datetime
@@ -191,37 +191,37 @@ class Ended:
         _log.info(
             COMPLETED,
             success=self.ending.status is RunStatus.COMPLETED,
-            **log_context(self.brief),
+            **log_context(self.spec),
             total_steps=self.totals.steps,
             tokens_used=self.tokens,
             status=self.ending.status.value,
-            duration_seconds=round((self.at - self.brief.created_at).total_seconds(), 3),
+            duration_seconds=round((self.at - self.spec.created_at).total_seconds(), 3),
         )
 
 
 async def close(
-    records: Records, brief: RunSpec, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+    records: Records, spec: RunSpec, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
 ) -> Ended | None:
     """Ends a run within the caller's transaction: totals, answer, milestone and audit event.
 
     Args:
         records: The tenant's records.
-        brief: The run's specification.
+        spec: The run's specification.
         ending: The final status and its reason.
         answer: The answer; None where there is none.
         now: The time, UTC.
-        words: Ends it only if it has exactly so many messages of people; None ends it in any case.
+        messages: Ends it only if it has exactly so many messages of people; None ends it in any case.
 
     Returns:
         The ended run; None where it had ended before or has another number of messages, and nothing was changed.
     """
-    totals = await records.runs.close(brief.run_id, ending, answer, now, words=words)
+    totals = await records.runs.close(spec.run_id, ending, answer, now, messages=messages)
     if totals is None:
         return None
-    ended = Ended(brief, ending, totals, now)
+    ended = Ended(spec, ending, totals, now)
     data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": ended.tokens}
-    await records.events.append(brief.run_id, "run.finished", data, now)
-    await records.audit.append(_audited(brief, ending, now))
+    await records.events.append(spec.run_id, "run.finished", data, now)
+    await records.audit.append(_audited(spec, ending, now))
     return ended
 
 
@@ -233,17 +233,17 @@ async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
     return reply.text if reply is not None else ""
 
 
-def _audited(brief: RunSpec, ending: Ending, now: datetime) -> AuditEvent:
+def _audited(spec: RunSpec, ending: Ending, now: datetime) -> AuditEvent:
     return system_event(
         "run.end",
         "run",
-        brief.run_id,
+        spec.run_id,
         now,
-        actor_id=f"agent:{brief.agent.agent_id}",
-        on_behalf_of=brief.user_id,
+        actor_id=f"agent:{spec.agent.agent_id}",
+        on_behalf_of=spec.user_id,
         outcome=ending.status.value,
         reason=ending.error_code or ending.stop_reason,
-        key_id=brief.key_id,
+        key_id=spec.key_id,
     )
 
 

@@ -7,12 +7,12 @@ COMPLETED = "agent.execution.completed"
 TOOL_EXECUTED = "tool.executed"
 
 
-def log_context(brief: RunSpec) -> dict[str, str]:
+def log_context(spec: RunSpec) -> dict[str, str]:
     """Returns the fields that every log line of a run has."""
     return {
-        "tenant_id": brief.tenant_id,
-        "user_id": brief.user_id,
-        "session_id": brief.session_id,
-        "agent_id": brief.agent.agent_id,
-        "run_id": brief.run_id,
+        "tenant_id": spec.tenant_id,
+        "user_id": spec.user_id,
+        "session_id": spec.session_id,
+        "agent_id": spec.agent.agent_id,
+        "run_id": spec.run_id,
     }

@@ -21,9 +21,9 @@ from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.repetition import must_be_told, repeated_steps
-from taskforce.core.domain.runs.reply import KeptCalls, kept_calls, kept_text
+from taskforce.core.domain.runs.reply import CappedCalls, capped_calls, capped_text
 from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
-from taskforce.core.domain.runs.transcript import Entry, EntryKind, Shown, conversation
+from taskforce.core.domain.runs.transcript import Entry, EntryKind, ShownText, conversation
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import (
     ChatMessage,
@@ -98,40 +98,40 @@ class ModelStep:
             Forbidden: As `ToolCallPolicy.user`: the run's user or credential has lost its rights.
             Conflict: `tokens_used_up`: failed attempts have used up the run's limit of tokens.
         """
-        brief = await self._run_cache.get(turn.tenant_id, turn.run_id)
-        policy = await self._tool_call_policy.policy(brief)
-        seen = await self._look(brief, turn)
+        spec = await self._run_cache.get(turn.tenant_id, turn.run_id)
+        policy = await self._tool_call_policy.policy(spec)
+        seen = await self._look(spec, turn)
         turn = seen.turn
         if seen.known is not None:
             async with self._store.tenant(turn.tenant_id) as records:
-                result = await self._known(records, brief, policy, turn, seen.known)
+                result = await self._known(records, spec, policy, turn, seen.known)
             return replace(result, unknown=seen.unknown)
         if turn.begins and turn.attempt == 1:
-            begun(self._live, brief)
+            begun(self._live, spec)
         try:
-            reply = await self._ask(brief, seen)
+            reply = await self._ask(spec, seen)
         except ModelFailure as error:
-            await self._spend(brief, turn, error.calls, error)
+            await self._spend(spec, turn, error.calls, error)
             raise
         except ModelInterrupted as gone:
-            await self._spend(brief, turn, gone.calls)
+            await self._spend(spec, turn, gone.calls)
             raise
         # A reply that was paid for is stored also when the activity is cancelled at this moment.
-        return replace(await shielded(self._keep(brief, turn, seen.heard, reply)), unknown=seen.unknown)
+        return replace(await shielded(self._keep(spec, turn, seen.heard, reply)), unknown=seen.unknown)
 
-    async def _ask(self, brief: RunSpec, seen: "_Seen") -> ModelReply:
-        request, stream = self._request(brief, seen), self._stream(seen.turn)
-        if seen.turn.closing:
-            return await answer_in_words(self._model, request, stream, seen.turn.closed_by)
+    async def _ask(self, spec: RunSpec, context: "_StepContext") -> ModelReply:
+        request, stream = self._request(spec, context), self._stream(context.turn)
+        if context.turn.closing:
+            return await answer_in_words(self._model, request, stream, context.turn.closed_by)
         return await self._model.complete(request, stream)
 
-    async def _look(self, brief: RunSpec, turn: ModelStepInput) -> "_Seen":
+    async def _look(self, spec: RunSpec, turn: ModelStepInput) -> "_StepContext":
         """Reads window, messages and current rights of a step; only the reply, if an earlier attempt has stored one."""
         async with self._looking(turn) as records:
-            window = await self._windows.read(records, brief, turn.step, turn.attempt)
+            window = await self._windows.read(records, spec, turn.step, turn.attempt)
             # A message of a person may be the reason to repeat a call, so the count starts again.
             repeated = 0 if turn.words else repeated_steps(window.before(turn.step))
-            if repeated >= brief.agent.loop.max_repeated_steps and not turn.closing:
+            if repeated >= spec.agent.loop.max_repeated_steps and not turn.closing:
                 turn = replace(turn, closing=True, stop=StopReason.REPEATED_CALLS)
             heard = await self._heard(records, turn)
             unknown = len(turn.words) - len(heard)
@@ -139,24 +139,24 @@ class ModelStep:
             turn = replace(turn, told=None if turn.told is None else turn.told - unknown)
             known = window.reply(turn.step)
             if known is not None:
-                return _Seen(turn, window, known=known, unknown=unknown)
+                return _StepContext(turn, window, known=known, unknown=unknown)
             if turn.begins:
-                await begin(records, brief, self._clock())
-            who = await self._tool_call_policy.user(records, brief)
+                await begin(records, spec, self._clock())
+            who = await self._tool_call_policy.user(records, spec)
             # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
-            return _Seen(
+            return _StepContext(
                 turn,
                 window,
-                offered=self._offered(brief, turn, who),
+                offered=self._offered(spec, turn, who),
                 repeated=repeated,
                 heard=heard,
                 unknown=unknown,
             )
 
-    def _offered(self, brief: RunSpec, turn: ModelStepInput, who: Principal) -> tuple[ToolSpec, ...]:
-        return () if turn.closing else offered(self._tools.specs(), brief, who.tenant.settings)
+    def _offered(self, spec: RunSpec, turn: ModelStepInput, who: Principal) -> tuple[ToolSpec, ...]:
+        return () if turn.closing else offered(self._tools.specs(), spec, who.tenant.settings)
 
     async def _require_tokens(self, records: Records, turn: ModelStepInput) -> None:
         used = await records.usage.of_steps(turn.run_id, 1, turn.step)
@@ -168,7 +168,7 @@ class ModelStep:
         return self._store.tenant(turn.tenant_id) if turn.begins else self._store.reading(turn.tenant_id)
 
     async def _known(
-        self, records: Records, brief: RunSpec, policy: Policy, turn: ModelStepInput, reply: Entry
+        self, records: Records, spec: RunSpec, policy: Policy, turn: ModelStepInput, reply: Entry
     ) -> ModelStepResult:
         """Returns the result of a reply that an earlier attempt has stored."""
         tokens = await _used(records, turn)
@@ -177,21 +177,21 @@ class ModelStep:
             ended = run is not None and run.status.is_final
             return ModelStepResult(0, tokens, ended=ended, stop_reason=turn.stop_reason(reply))
         told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
-        return _thought(turn, reply, tokens, await self._checked(records, brief, policy, turn, reply, told))
+        return _thought(turn, reply, tokens, await self._checked(records, spec, policy, turn, reply, told))
 
     async def _checked(
         self,
         records: Records,
-        brief: RunSpec,
+        spec: RunSpec,
         policy: Policy,
         turn: ModelStepInput,
         reply: Entry,
-        told: Collection[int] = (),
+        observed: Collection[int] = (),
     ) -> ToolCallVerdicts | None:
         if turn.closing:
             return ToolCallVerdicts()
         try:
-            return await self._tool_call_policy.step(records, brief, policy, reply, told)
+            return await self._tool_call_policy.step(records, spec, policy, reply, observed)
         except (DomainError, DuplicateKey):
             raise
         except Exception:  # noqa: BLE001 - the paid reply is stored in any case; the workflow then calls `authorize`
@@ -201,7 +201,7 @@ class ModelStep:
     async def _heard(self, records: Records, turn: ModelStepInput) -> list[Entry]:
         if not turn.words:
             return []
-        words = await records.words.get(turn.run_id, turn.words)
+        words = await records.messages.get(turn.run_id, turn.words)
         now = self._clock()
         return [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
@@ -209,12 +209,12 @@ class ModelStep:
             for place, (author, text) in enumerate(words)
         ]
 
-    def _request(self, brief: RunSpec, seen: "_Seen") -> ModelRequest:
-        agent = brief.agent
+    def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:
+        agent = spec.agent
         return ModelRequest(
             models=agent.models,
-            messages=_messages(brief, seen),
-            tools=seen.offered,
+            messages=_messages(spec, context),
+            tools=context.offered,
             temperature=agent.temperature,
             max_tokens=agent.max_reply_tokens,
         )
@@ -223,51 +223,51 @@ class ModelStep:
         return _Stream(self._live, turn)
 
     async def _keep(
-        self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+        self, spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
     ) -> ModelStepResult:
         try:
-            return await self._store_reply(brief, turn, heard, reply)
+            return await self._store_reply(spec, turn, heard, reply)
         except Exception:
             # The reply is lost but was paid for: the run's limit of tokens must hold for attempts that fail here.
-            await self._spend(brief, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
+            await self._spend(spec, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
             raise
 
     async def _store_reply(
-        self, brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+        self, spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
     ) -> ModelStepResult:
-        text = kept_text(reply.text, turn.step)
+        text = capped_text(reply.text, turn.step)
         # In a thread: arguments may be megabytes, and parsing them would block the event loop for other tenants' runs.
         asked = () if turn.closing else reply.tool_calls
-        calls = await asyncio.to_thread(kept_calls, asked, brief.agent.loop.max_calls_per_reply)
+        calls = await asyncio.to_thread(capped_calls, asked, spec.agent.loop.max_calls_per_reply)
         entry = _entry(turn, reply, calls, text, self._clock())
-        policy = await self._tool_call_policy.policy(brief)
+        policy = await self._tool_call_policy.policy(spec)
         try:
-            return await self._store_first(brief, policy, turn, [*heard, entry], reply.calls, text.whole)
+            return await self._store_first(spec, policy, turn, [*heard, entry], reply.calls, text.whole)
         except DuplicateKey:
-            return await self._store_late(brief, policy, turn, reply.calls)
+            return await self._store_late(spec, policy, turn, reply.calls)
         finally:
             self._live.changed(turn.tenant_id, turn.run_id)
 
     async def _store_first(
         self,
-        brief: RunSpec,
+        spec: RunSpec,
         policy: Policy,
         turn: ModelStepInput,
-        said: Sequence[Entry],
+        messages: Sequence[Entry],
         calls: tuple[ModelCall, ...],
         whole: str | None,
     ) -> ModelStepResult:
         async with self._store.tenant(turn.tenant_id) as records:
-            *words, reply = [await records.transcripts.append(turn.run_id, one) for one in said]
+            *words, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
             if whole is not None:
                 await records.results.add(turn.run_id, turn.step, 0, whole)
-            await records.usage.add(self._spending(brief, turn, calls))
+            await records.usage.add(self._spending(spec, turn, calls))
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
-            checked = await self._checked(records, brief, policy, turn, reply)
+            checked = await self._checked(records, spec, policy, turn, reply)
             # The usage of failed attempts counts as well; a first attempt has none before it and saves the query.
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
-            ended = await self._ended(records, brief, turn, reply) if turn.ends(reply) else None
+            ended = await self._ended(records, spec, turn, reply) if turn.ends(reply) else None
         if ended is not None:
             ended.log()
             return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
@@ -277,42 +277,42 @@ class ModelStep:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
         return _thought(turn, reply, tokens, checked)
 
-    async def _ended(self, records: Records, brief: RunSpec, turn: ModelStepInput, reply: Entry) -> Ended | None:
+    async def _ended(self, records: Records, spec: RunSpec, turn: ModelStepInput, reply: Entry) -> Ended | None:
         """Ends the run with the reply, unless it is an answer and a message has come that the model has not seen."""
         reason = turn.incomplete(reply)
         ending = Ending(RunStatus.COMPLETED if reason is None else RunStatus.INCOMPLETE, reason)
         # A closing turn ends the run in any case: it has no steps left for new messages.
-        words = None if turn.closing else turn.told
-        return await close(records, brief, ending, reply.text, self._clock(), words=words)
+        seen = None if turn.closing else turn.told
+        return await close(records, spec, ending, reply.text, self._clock(), messages=seen)
 
     async def _store_late(
-        self, brief: RunSpec, policy: Policy, turn: ModelStepInput, calls: tuple[ModelCall, ...]
+        self, spec: RunSpec, policy: Policy, turn: ModelStepInput, calls: tuple[ModelCall, ...]
     ) -> ModelStepResult:
         """Returns the reply of another attempt that was taken for dead but has stored its reply first."""
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.usage.add(self._spending(brief, turn, calls))
+            await records.usage.add(self._spending(spec, turn, calls))
             reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
             if reply is None:
                 raise DuplicateKey(f"Something of step {turn.step} is stored already, but no reply.")
             if turn.ends(reply):
                 # The other attempt has ended the run with totals that lack the usage of this one.
                 await records.runs.total(turn.run_id)
-            return await self._known(records, brief, policy, turn, reply)
+            return await self._known(records, spec, policy, turn, reply)
 
     async def _spend(
-        self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None = None
+        self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None = None
     ) -> None:
         """Records the usage of an attempt without a reply; an error here must not hide the attempt's own."""
         try:
-            await shielded(self._record_waste(brief, turn, calls, error))
+            await shielded(self._record_waste(spec, turn, calls, error))
         except Exception:  # noqa: BLE001 - the caller raises the attempt's own failure, which matters more
             _log.exception("usage.not_recorded", run_id=turn.run_id, step=turn.step)
 
     async def _record_waste(
-        self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None
+        self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None
     ) -> None:
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.usage.add(self._spending(brief, turn, calls))
+            await records.usage.add(self._spending(spec, turn, calls))
             if error is not None:
                 told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
                 await records.events.append(turn.run_id, "model.failed", told, self._clock())
@@ -320,21 +320,21 @@ class ModelStep:
             await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
 
-    def _spending(self, brief: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...]) -> UsageEntry:
+    def _spending(self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...]) -> UsageEntry:
         return UsageEntry(
             run_id=turn.run_id,
             step=turn.step,
             call=0,
             attempt=turn.attempt,
-            user_id=brief.user_id,
-            agent_id=brief.agent.agent_id,
+            user_id=spec.user_id,
+            agent_id=spec.agent.agent_id,
             at=self._clock(),
             calls=calls,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _StepContext:
     """What a step reads before it calls the model, or the reply that is stored already."""
 
     turn: ModelStepInput
@@ -346,7 +346,7 @@ class _Seen:
     unknown: int = 0
 
 
-def _entry(turn: ModelStepInput, reply: ModelReply, calls: KeptCalls, text: Shown, now: datetime) -> Entry:
+def _entry(turn: ModelStepInput, reply: ModelReply, calls: CappedCalls, text: ShownText, now: datetime) -> Entry:
     return Entry(
         step=turn.step,
         call=0,
@@ -368,13 +368,13 @@ async def _used(records: Records, turn: ModelStepInput) -> int:
     return sum(one.input_tokens + one.output_tokens for one in used)
 
 
-def _messages(brief: RunSpec, seen: _Seen) -> tuple[ChatMessage, ...]:
-    window, most = seen.window, brief.agent.loop.max_repeated_steps
-    messages = conversation(brief.agent.system_prompt, window.earlier, [*window.entries, *seen.heard])
-    if seen.turn.closing:
-        return (*messages, ChatMessage("user", CLOSING[seen.turn.closed_by]))
-    if must_be_told(seen.repeated, most):
-        return (*messages, ChatMessage("user", REPEATED.format(count=seen.repeated, most=most)))
+def _messages(spec: RunSpec, context: _StepContext) -> tuple[ChatMessage, ...]:
+    window, most = context.window, spec.agent.loop.max_repeated_steps
+    messages = conversation(spec.agent.system_prompt, window.earlier, [*window.entries, *context.heard])
+    if context.turn.closing:
+        return (*messages, ChatMessage("user", CLOSING[context.turn.closed_by]))
+    if must_be_told(context.repeated, most):
+        return (*messages, ChatMessage("user", REPEATED.format(count=context.repeated, most=most)))
     return messages
 
 

@@ -8,7 +8,7 @@ from taskforce.application.audit.events import system_event
 from taskforce.application.runs.tool_calls import content_of
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.run import RunSpec
-from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, Shown
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, ShownText
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.store import Records
 
@@ -17,7 +17,13 @@ MISFIT = "The arguments do not fit"
 
 
 def observation(
-    step: int, number: int, call: RequestedCall, status: CallStatus, seen: Shown, at: datetime, duration_ms: int = 0
+    step: int,
+    number: int,
+    call: RequestedCall,
+    status: CallStatus,
+    result: ShownText,
+    at: datetime,
+    duration_ms: int = 0,
 ) -> Entry:
     """Builds the observation of a tool call.
 
@@ -26,7 +32,7 @@ def observation(
         number: The call within the step, from 1.
         call: The call.
         status: Its outcome.
-        seen: Its result, cut to what the model receives.
+        result: Its result, cut to what the model receives.
         at: The time, UTC.
         duration_ms: Milliseconds that the tool took.
     """
@@ -34,25 +40,25 @@ def observation(
         step=step,
         call=number,
         kind=EntryKind.OBSERVATION,
-        text=seen.text,
+        text=result.text,
         at=at,
         # The model may write a name of any length.
         tool=call.name[:80],
         tool_call_id=call.id,
         status=status,
         duration_ms=duration_ms,
-        whole_size=len(seen.whole) if seen.whole is not None else None,
+        whole_size=len(result.whole) if result.whole is not None else None,
     )
 
 
 async def store_observations(
-    records: Records, brief: RunSpec, observed: Sequence[tuple[RequestedCall, Entry]]
+    records: Records, spec: RunSpec, observed: Sequence[tuple[RequestedCall, Entry]]
 ) -> tuple[Entry, ...]:
     """Stores observations with their milestones and audit events, in the caller's transaction.
 
     Args:
         records: The tenant's records.
-        brief: The run's specification.
+        spec: The run's specification.
         observed: The calls, each with its observation.
 
     Returns:
@@ -61,30 +67,30 @@ async def store_observations(
     Raises:
         DuplicateKey: One was stored before; raised here or at the end of the transaction, which adds nothing then.
     """
-    return tuple([await _tell(records, brief, call, entry) for call, entry in observed])
+    return tuple([await _tell(records, spec, call, entry) for call, entry in observed])
 
 
-async def _tell(records: Records, brief: RunSpec, call: RequestedCall, entry: Entry) -> Entry:
-    stored = await records.transcripts.append(brief.run_id, entry)
+async def _tell(records: Records, spec: RunSpec, call: RequestedCall, entry: Entry) -> Entry:
+    stored = await records.transcripts.append(spec.run_id, entry)
     data = {"step": entry.step, "call": entry.call, "tool": entry.tool, "status": entry.status}
-    await records.events.append(brief.run_id, "tool.finished", data, entry.at)
-    await records.audit.append(_audit(brief, call, entry))
+    await records.events.append(spec.run_id, "tool.finished", data, entry.at)
+    await records.audit.append(_audit(spec, call, entry))
     return stored
 
 
-def _audit(brief: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
+def _audit(spec: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
     told = system_event(
         "tool.call",
         "tool",
         entry.tool or "",
         entry.at,
-        actor_id=f"agent:{brief.agent.agent_id}",
-        on_behalf_of=brief.user_id,
+        actor_id=f"agent:{spec.agent.agent_id}",
+        on_behalf_of=spec.user_id,
         outcome="denied" if refused else "allowed",
         reason=_reason(entry.text) if refused else None,
-        key_id=brief.key_id,
-        run_id=brief.run_id,
+        key_id=spec.key_id,
+        run_id=spec.run_id,
         step=entry.step,
         call=entry.call,
         status=entry.status,

@@ -12,29 +12,31 @@ MOVED_ON = frozenset({"version_not_found", "version_not_published", "version_dra
 """Codes of `hold_startable` after which the version is resolved again, unless the caller named it by its number."""
 
 
-async def find_startable(store: Store, tenant_id: str, wanted: VersionSelector) -> ResolvedVersion:
+async def find_startable(store: Store, tenant_id: str, selector: VersionSelector) -> ResolvedVersion:
     """Resolves an agent, with a version number, an alias or neither, to a version that may be started.
 
     Args:
         store: The tenants' data.
         tenant_id: The tenant.
-        wanted: The agent, and the version or alias.
+        selector: The agent, and the version or alias.
 
     Raises:
         Missing: `agent_not_found`, `version_not_found` or `alias_not_found`.
         Conflict: `agent_not_published`, `version_not_published` or `version_draining`.
     """
     async with store.tenant(tenant_id) as records:
-        led = await records.catalog.led(wanted.name, wanted.number, wanted.alias)
-    if led is None:
+        resolve = await records.catalog.resolve(selector.name, selector.number, selector.alias)
+    if resolve is None:
         raise missing("agent")
-    if led.version is None:
-        raise missing("version") if wanted.number is not None else no_current(wanted.alias)
-    require_startable(led.version, by_number=wanted.number is not None)
-    version = led.version
-    pinned = Pinned(version.version_id, version.version_number, version.config_hash, led.about.slug)
+    if resolve.version is None:
+        raise missing("version") if selector.number is not None else no_current(selector.alias)
+    require_startable(resolve.version, by_number=selector.number is not None)
+    version = resolve.version
+    pinned = Pinned(version.version_id, version.version_number, version.config_hash, resolve.about.slug)
     says = instructions_of(version.definition)
-    return ResolvedVersion(led.agent_id, led.about.name, pinned, says, version.has_been(VersionStatus.DEPRECATED))
+    return ResolvedVersion(
+        resolve.agent_id, resolve.about.name, pinned, says, version.has_been(VersionStatus.DEPRECATED)
+    )
 
 
 async def hold_startable(records: Records, agent: AgentDefinition) -> None:

@@ -43,8 +43,8 @@ class RunCache:
         Raises:
             Missing: `run_not_found`.
         """
-        brief = await records.runs.brief(run_id)
-        if brief is None:
+        spec = await records.runs.spec(run_id)
+        if spec is None:
             raise missing("run")
-        self._kept.keep((tenant_id, run_id), brief, brief.size())
-        return brief
+        self._kept.keep((tenant_id, run_id), spec, spec.size())
+        return spec

@@ -106,10 +106,10 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
     return await _start(ports, actor, request, agent_id)
 
 
-async def _agent_id(ports: RunPorts, actor: Actor, asked: AgentSelector) -> str | None:
+async def _agent_id(ports: RunPorts, actor: Actor, selector: AgentSelector) -> str | None:
     """Resolves the agent's name to its id; an unknown name is returned as it is, and refused later."""
-    name = ports.agents.agent_id(asked.agent_id, asked.profile)
-    if name is None or asked.agent_id is None or ports.agents.knows(name):
+    name = ports.agents.agent_id(selector.agent_id, selector.profile)
+    if name is None or selector.agent_id is None or ports.agents.knows(name):
         return name
     if is_id(name):
         # In the catalog's spelling: grants and policies name agents by it, and compare texts.
@@ -121,22 +121,22 @@ async def _agent_id(ports: RunPorts, actor: Actor, asked: AgentSelector) -> str 
 async def _start(ports: RunPorts, actor: Actor, request: RunRequest, agent_id: str | None) -> StartedRun:
     chosen = await _choose(ports, actor, request.agent, agent_id)
     created = await create_run(ports.store, _new(actor, request, chosen), actor.now)
-    brief = created.brief
-    if brief is not None:
-        await start_or_leave(lambda: ports.workflows.start(brief))
+    spec = created.spec
+    if spec is not None:
+        await start_or_leave(lambda: ports.workflows.start(spec))
     return _started(created, chosen)
 
 
-async def _choose(ports: RunPorts, actor: Actor, asked: AgentSelector, agent_id: str | None) -> SelectedAgent:
-    if asked.agent_id is None or ports.agents.knows(asked.agent_id):
-        if asked.version is not None or asked.alias is not None:
+async def _choose(ports: RunPorts, actor: Actor, selector: AgentSelector, agent_id: str | None) -> SelectedAgent:
+    if selector.agent_id is None or ports.agents.knows(selector.agent_id):
+        if selector.version is not None or selector.alias is not None:
             raise Invalid("agent_has_no_versions", "The agent of a profile has no versions; leave them out.")
-        return ports.agents.choose(asked)
+        return ports.agents.choose(selector)
     # By the id that was authorized, not by the name: the name may lead to another agent meanwhile.
     if agent_id is None or not is_id(agent_id):
         raise missing("agent")
-    wanted = VersionSelector(agent_id, asked.version, asked.alias)
-    return ports.agents.pinned(asked, await find_startable(ports.store, actor.principal.tenant.tenant_id, wanted))
+    wanted = VersionSelector(agent_id, selector.version, selector.alias)
+    return ports.agents.pinned(selector, await find_startable(ports.store, actor.principal.tenant.tenant_id, wanted))
 
 
 def _new(actor: Actor, request: RunRequest, chosen: SelectedAgent) -> NewRun:

@@ -32,9 +32,9 @@ class Conversations:
         self._store = store
         self._steps: BoundedCache[tuple[str, str, int], _Step] = BoundedCache()
 
-    def opened(self, tenant_id: str, run_id: str, words: Sequence[Entry], reply: Entry) -> None:
+    def opened(self, tenant_id: str, run_id: str, messages: Sequence[Entry], reply: Entry) -> None:
         """Caches a committed reply with all messages that the model received in its step."""
-        self._keep(tenant_id, run_id, _Step(reply, tuple(words)))
+        self._keep(tenant_id, run_id, _Step(reply, tuple(messages)))
 
     def observed(self, tenant_id: str, run_id: str, observations: Sequence[Entry]) -> None:
         """Caches committed observations, if the reply of their step is cached."""

@@ -19,7 +19,7 @@ from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.runs.reply import MAX_ARGUMENT_VALUES, MAX_ARGUMENTS, beyond_bound, is_too_large
 from taskforce.core.domain.runs.run import RunSpec
-from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, ShownText
 from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.identity import Permission, ResourceType
@@ -46,7 +46,7 @@ class PermittedCall:
     """
 
     call: int
-    spec: ToolSpec
+    tool_spec: ToolSpec
     approval: bool
 
 
@@ -80,32 +80,32 @@ class ToolCallPolicy:
         self._rules = rules
         self._cleared: BoundedCache[CallRef, datetime] = BoundedCache(CLEARED_KEPT)
 
-    async def user(self, records: Records, brief: RunSpec) -> Principal:
+    async def user(self, records: Records, spec: RunSpec) -> Principal:
         """Loads the principal of the run's owner with current rights, cut to the key or token that started the run.
 
         Raises:
             Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`.
         """
-        claims = brief.claimed_roles
+        claims = spec.claimed_roles
         return await load_principal_for_key(
-            records, brief.user_id, brief.key_id, self._rules, self._clock(), claims=claims, under_way=True
+            records, spec.user_id, spec.key_id, self._rules, self._clock(), claims=claims, under_way=True
         )
 
-    async def policy(self, brief: RunSpec) -> Policy:
+    async def policy(self, spec: RunSpec) -> Policy:
         """Returns the policy of the run's tenant; call it outside a transaction, for it may open one of its own."""
-        return await self._policies.policy(brief.tenant_id)
+        return await self._policies.policy(spec.tenant_id)
 
     async def step(
-        self, records: Records, brief: RunSpec, policy: Policy, reply: Entry, told: Collection[int] = ()
+        self, records: Records, spec: RunSpec, policy: Policy, reply: Entry, observed: Collection[int] = ()
     ) -> ToolCallVerdicts:
         """Authorizes all calls of a reply, and stores the observations of the refused ones.
 
         Args:
             records: The tenant's records.
-            brief: The run's specification.
+            spec: The run's specification.
             policy: The tenant's policy.
             reply: The reply.
-            told: Calls that have an observation from an attempt whose result was lost; they are skipped.
+            observed: Calls that have an observation from an attempt whose result was lost; they are skipped.
 
         Raises:
             DuplicateKey: As `store_observations`.
@@ -114,27 +114,27 @@ class ToolCallPolicy:
             return ToolCallVerdicts()
         allowed: list[PermittedCall] = []
         refused: list[tuple[RequestedCall, Entry]] = []
-        who = await self._standing(records, brief)
-        granted = await self._granted(records, brief, [call.name for call in reply.tool_calls])
+        who = await self._standing(records, spec)
+        granted = await self._granted(records, spec, [call.name for call in reply.tool_calls])
         for number, call in enumerate(reply.tool_calls, start=1):
-            if number in told:
+            if number in observed:
                 continue
             # Yields to the event loop, so that a reply with many calls does not delay other runs.
             await asyncio.sleep(0)
-            objection = _beyond(brief, reply, number) or self._against(brief, who, policy, call)
+            objection = _beyond(spec, reply, number) or self._against(spec, who, policy, call)
             if objection is None:
-                allowed.append(self._allowed(brief, number, call.name, granted))
-                self._cleared.keep(CallRef(brief.tenant_id, brief.run_id, reply.step, number), self._clock(), 1)
+                allowed.append(self._allowed(spec, number, call.name, granted))
+                self._cleared.keep(CallRef(spec.tenant_id, spec.run_id, reply.step, number), self._clock(), 1)
             else:
-                seen = Shown(objection)
+                seen = ShownText(objection)
                 entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
                 refused.append((call, entry))
-        return ToolCallVerdicts(tuple(allowed), await store_observations(records, brief, refused))
+        return ToolCallVerdicts(tuple(allowed), await store_observations(records, spec, refused))
 
     async def objection_now(
         self,
         records: Records,
-        brief: RunSpec,
+        spec: RunSpec,
         policy: Policy,
         ref: CallRef,
         call: RequestedCall,
@@ -144,7 +144,7 @@ class ToolCallPolicy:
 
         Args:
             records: The tenant's records.
-            brief: The run's specification.
+            spec: The run's specification.
             policy: The tenant's policy.
             ref: The call's reference.
             call: The call, with the arguments that were approved.
@@ -153,16 +153,16 @@ class ToolCallPolicy:
         Returns:
             The reason of the refusal, for the model; None where the call may run.
         """
-        who = await self._standing(records, brief)
-        objection = self._against(brief, who, policy, call)
-        if objection is not None or not self._needs_approval(brief, call.name):
+        who = await self._standing(records, spec)
+        objection = self._against(spec, who, policy, call)
+        if objection is not None or not self._needs_approval(spec, call.name):
             return objection
-        if request is None and call.name in await records.requests.granted_for_run(brief.run_id):
+        if request is None and call.name in await records.requests.granted_for_run(spec.run_id):
             return None
         approved = request is not None and _approves(request, ref, call)
         return None if approved else "Refused: this call has no approval for exactly these arguments."
 
-    def just_cleared(self, brief: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
+    def just_cleared(self, spec: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
         """Tells, once, whether this process has authorized a quick call within the last `CLEARED_FOR`.
 
         Then neither rights nor an earlier observation are read again: quick tools are idempotent, and the primary key
@@ -171,34 +171,34 @@ class ToolCallPolicy:
         at = self._cleared.take(ref)
         if at is None or self._clock() - at > CLEARED_FOR:
             return False
-        spec = self._tools.specs()[call.name]
-        return spec.quick and not spec.asks_person and not self._needs_approval(brief, call.name)
+        tool_spec = self._tools.specs()[call.name]
+        return tool_spec.quick and not tool_spec.asks_person and not self._needs_approval(spec, call.name)
 
-    async def _standing(self, records: Records, brief: RunSpec) -> Principal | Forbidden:
+    async def _standing(self, records: Records, spec: RunSpec) -> Principal | Forbidden:
         try:
-            return await self.user(records, brief)
+            return await self.user(records, spec)
         except Forbidden as error:
             # As a value: each call of the reply gets an observation of the refusal.
             return error
 
-    def _against(self, brief: RunSpec, who: Principal | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
+    def _against(self, spec: RunSpec, who: Principal | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
         if isinstance(who, Forbidden):
             return f"Refused: {who.message}"
-        return self._forbidden(brief, who, policy, call) or self._objection(brief, who.tenant.settings, call)
+        return self._forbidden(spec, who, policy, call) or self._objection(spec, who.tenant.settings, call)
 
-    def _forbidden(self, brief: RunSpec, who: Principal, policy: Policy, call: RequestedCall) -> str | None:
+    def _forbidden(self, spec: RunSpec, who: Principal, policy: Policy, call: RequestedCall) -> str | None:
         try:
-            tool = Resource(ResourceType.TOOL, call.name, brief.tenant_id)
-            facts = {"channel": "run", "agent_id": brief.agent.agent_id}
+            tool = Resource(ResourceType.TOOL, call.name, spec.tenant_id)
+            facts = {"channel": "run", "agent_id": spec.agent.agent_id}
             raise_if_denied(evaluate(policy, context_of(who), Permission.TOOL_EXECUTE, tool, facts, self._clock()), who)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None
 
-    def _objection(self, brief: RunSpec, settings: TenantSettings, call: RequestedCall) -> str | None:
+    def _objection(self, spec: RunSpec, settings: TenantSettings, call: RequestedCall) -> str | None:
         specs = self._tools.specs()
-        if call.name not in specs or not brief.agent.may_use(call.name):
-            names = ", ".join(spec.name for spec in offered(specs, brief, settings))
+        if call.name not in specs or not spec.agent.may_use(call.name):
+            names = ", ".join(tool_spec.name for tool_spec in offered(specs, spec, settings))
             return f"There is no tool named {call.name[:80]!r}. Tools: {names}."
         if not _has_feature(settings, specs[call.name]):
             return f"Refused: {call.name} needs the feature {specs[call.name].feature}, which your tenant lacks."
@@ -211,41 +211,41 @@ class ToolCallPolicy:
         problems = self._tools.problems(call.name, arguments)
         return f"{MISFIT}: {'; '.join(problems)}" if problems else None
 
-    def _allowed(self, brief: RunSpec, number: int, name: str, granted: Collection[str]) -> PermittedCall:
-        approval = self._needs_approval(brief, name) and name not in granted
+    def _allowed(self, spec: RunSpec, number: int, name: str, granted: Collection[str]) -> PermittedCall:
+        approval = self._needs_approval(spec, name) and name not in granted
         return PermittedCall(number, self._tools.specs()[name], approval)
 
-    def _needs_approval(self, brief: RunSpec, name: str) -> bool:
-        return self._tools.specs()[name].needs_approval or name in brief.agent.require_approval
+    def _needs_approval(self, spec: RunSpec, name: str) -> bool:
+        return self._tools.specs()[name].needs_approval or name in spec.agent.require_approval
 
-    async def _granted(self, records: Records, brief: RunSpec, names: Collection[str]) -> frozenset[str]:
+    async def _granted(self, records: Records, spec: RunSpec, names: Collection[str]) -> frozenset[str]:
         """Reads the tools that are approved for the rest of the run, if any of the calls needs an approval."""
         known = [name for name in names if name in self._tools.specs()]
-        if any(self._needs_approval(brief, name) for name in known):
-            return await records.requests.granted_for_run(brief.run_id)
+        if any(self._needs_approval(spec, name) for name in known):
+            return await records.requests.granted_for_run(spec.run_id)
         return frozenset()
 
 
-def _beyond(brief: RunSpec, reply: Entry, number: int) -> str | None:
+def _beyond(spec: RunSpec, reply: Entry, number: int) -> str | None:
     """Returns the refusal of a call beyond the limit; the first one also counts the calls that were not stored."""
-    most = brief.agent.loop.max_calls_per_reply
+    most = spec.agent.loop.max_calls_per_reply
     return beyond_bound(len(reply.tool_calls) + reply.dropped, most) if number > most else None
 
 
-def offered(specs: Mapping[str, ToolSpec], brief: RunSpec, settings: TenantSettings) -> tuple[ToolSpec, ...]:
+def offered(specs: Mapping[str, ToolSpec], spec: RunSpec, settings: TenantSettings) -> tuple[ToolSpec, ...]:
     """Returns the tools that the agent may use for its tenant, in a stable order, so that providers can cache prompts.
 
     Args:
         specs: The deployment's tools by name.
-        brief: The run's specification, which names the agent.
+        spec: The run's specification, which names the agent.
         settings: The tenant's current settings.
     """
-    own = (specs[name] for name in sorted(specs) if brief.agent.may_use(name))
-    return tuple(spec for spec in own if _has_feature(settings, spec))
+    own = (specs[name] for name in sorted(specs) if spec.agent.may_use(name))
+    return tuple(tool_spec for tool_spec in own if _has_feature(settings, tool_spec))
 
 
-def _has_feature(settings: TenantSettings, spec: ToolSpec) -> bool:
-    return spec.feature is None or settings.allows(spec.feature)
+def _has_feature(settings: TenantSettings, tool_spec: ToolSpec) -> bool:
+    return tool_spec.feature is None or settings.allows(tool_spec.feature)
 
 
 def _approves(request: Request, ref: CallRef, call: RequestedCall) -> bool:

@@ -18,7 +18,7 @@ from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
-from taskforce.core.domain.runs.transcript import CallStatus, Entry, Shown, shown
+from taskforce.core.domain.runs.transcript import CallStatus, Entry, ShownText, shown
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.notifications import Live
@@ -86,18 +86,18 @@ class ToolStep:
         Raises:
             Missing: `run_not_found` or `step_not_found`.
         """
-        brief = await self._run_cache.get(tenant_id, run_id)
+        spec = await self._run_cache.get(tenant_id, run_id)
         reply = await self._conversations.reply(tenant_id, run_id, step)
-        policy = await self._tool_call_policy.policy(brief)
+        policy = await self._tool_call_policy.policy(spec)
         async with self._store.tenant(tenant_id) as records:
             told = await records.transcripts.range(run_id, step - 1, 1)
-            checked = await self._tool_call_policy.step(records, brief, policy, reply, {entry.call for entry in told})
+            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in told})
         self._conversations.observed(tenant_id, run_id, checked.refused)
         self._live.changed(tenant_id, run_id)
         return checked.allowed
 
     async def run(
-        self, ref: CallRef, attempt: int, words: tuple[str, ...], request_id: str | None, *, by_row: bool = False
+        self, ref: CallRef, attempt: int, messages: tuple[str, ...], request_id: str | None, *, by_row: bool = False
     ) -> ToolStepResult:
         """Runs a tool call and stores its observation, usage and milestone in one transaction.
 
@@ -107,41 +107,41 @@ class ToolStep:
         Args:
             ref: The call.
             attempt: Temporal's attempt of the activity, from 1.
-            words: The ids of the messages that were sent as the answer of the call's question.
+            messages: The ids of the messages that were sent as the answer of the call's question.
             request_id: The approval request that it waited for, if any.
             by_row: Whether the question stays open where messages were sent and none answers it.
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
         """
-        brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
+        spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
-        if self._tool_call_policy.just_cleared(brief, ref, call):
-            return await self._perform(brief, ref, call, self._tools.specs()[call.name], (), attempt)
-        policy = await self._tool_call_policy.policy(brief)
+        if self._tool_call_policy.just_cleared(spec, ref, call):
+            return await self._perform(spec, ref, call, self._tools.specs()[call.name], (), attempt)
+        policy = await self._tool_call_policy.policy(spec)
         async with self._looking(ref, call) as records:
-            answer = await answer_to(records, ref, words, reply.at, by_row=by_row) if self._asks(call) else ()
+            answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if self._asks(call) else ()
             answered_by = answer[0] if by_row and answer else None
             known = await self._observation_before(records, ref, call, attempt)
             if known is not None:
                 return replace(_observed_before(call, known), answered_by=answered_by)
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
-            objection = await self._tool_call_policy.objection_now(records, brief, policy, ref, call, request)
-            if objection is None and by_row and words and not answer:
+            objection = await self._tool_call_policy.objection_now(records, spec, policy, ref, call, request)
+            if objection is None and by_row and messages and not answer:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, ref, call)
-            said = tuple(text for _, text in await records.words.get(ref.run_id, answer)) if answer else ()
+            said = tuple(text for _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            result = await self._tell(brief, ref, call, CallStatus.REFUSED, objection)
+            result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection)
         elif not fresh:
-            result = await self._store_outcome(brief, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
+            result = await self._store_outcome(spec, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
         else:
             edited = request is not None and request.edited is not None
-            spec = self._tools.specs()[call.name]
-            result = await self._perform(brief, ref, call, spec, said, attempt, edited=edited)
+            tool_spec = self._tools.specs()[call.name]
+            result = await self._perform(spec, ref, call, tool_spec, said, attempt, edited=edited)
         return replace(result, answered_by=answered_by)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
@@ -149,25 +149,27 @@ class ToolStep:
         return reply.tool_calls[ref.call - 1]
 
     def _asks(self, call: RequestedCall) -> bool:
-        spec = self._tools.specs().get(call.name)
-        return spec is not None and spec.asks_person
+        tool_spec = self._tools.specs().get(call.name)
+        return tool_spec is not None and tool_spec.asks_person
 
     def _looking(self, ref: CallRef, call: RequestedCall) -> AbstractAsyncContextManager[Records]:
         # A tool that is not idempotent needs a committed record that it began; for the others reading is enough.
-        spec = self._tools.specs().get(call.name)
-        once = spec is not None and not spec.idempotent
+        tool_spec = self._tools.specs().get(call.name)
+        once = tool_spec is not None and not tool_spec.idempotent
         return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
 
     async def _begin(self, records: Records, ref: CallRef, call: RequestedCall) -> bool:
-        spec = self._tools.specs()[call.name]
-        return spec.idempotent or await records.effects.begin(ref.run_id, ref.step, ref.call, spec.name, self._clock())
+        tool_spec = self._tools.specs()[call.name]
+        return tool_spec.idempotent or await records.effects.begin(
+            ref.run_id, ref.step, ref.call, tool_spec.name, self._clock()
+        )
 
     async def _observation_before(
         self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
     ) -> Entry | None:
         # An idempotent tool may run again: the primary key keeps the first observation, and mostly there is none.
-        spec = self._tools.specs().get(call.name)
-        if attempt == 1 and spec is not None and spec.idempotent:
+        tool_spec = self._tools.specs().get(call.name)
+        if attempt == 1 and tool_spec is not None and tool_spec.idempotent:
             return None
         return await records.transcripts.entry(ref.run_id, ref.step, ref.call)
 
@@ -178,39 +180,39 @@ class ToolStep:
             ref: The call.
             request_id: The approval request.
         """
-        brief = await self._run_cache.get(ref.tenant_id, ref.run_id)
+        spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
         call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
-        return await self._tell(brief, ref, call, CallStatus.DENIED, _denial(call.name, request))
+        return await self._tell(spec, ref, call, CallStatus.DENIED, _denial(call.name, request))
 
     async def _perform(
         self,
-        brief: RunSpec,
+        spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
-        spec: ToolSpec,
-        said: tuple[str, ...],
+        tool_spec: ToolSpec,
+        messages: tuple[str, ...],
         attempt: int,
         *,
         edited: bool = False,
     ) -> ToolStepResult:
         began = self._clock()
         try:
-            async with asyncio.timeout(spec.timeout_seconds):
-                result = await self._tools.run(spec.name, arguments_of(call), self._context(brief, ref, said))
+            async with asyncio.timeout(tool_spec.timeout_seconds):
+                result = await self._tools.run(tool_spec.name, arguments_of(call), self._context(spec, ref, messages))
             status = CallStatus.SUCCEEDED
         except ToolFailure as failure:
             status, result = CallStatus.FAILED, f"The tool failed: {failure}"
         except TimeoutError:
-            status, result = CallStatus.FAILED, f"The tool did not finish within {spec.timeout_seconds:g} s."
+            status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
         spent = int((self._clock() - began).total_seconds() * 1_000)
         note = _EDITED.format(call.arguments) if edited else ""
-        return await self._store_outcome(brief, ref, call, status, result, attempt, spent, note)
+        return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note)
 
     async def _store_outcome(
         self,
-        brief: RunSpec,
+        spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
         status: CallStatus,
@@ -228,57 +230,57 @@ class ToolStep:
             step=ref.step,
             call=ref.call,
             attempt=attempt,
-            user_id=brief.user_id,
-            agent_id=brief.agent.agent_id,
+            user_id=spec.user_id,
+            agent_id=spec.agent.agent_id,
             at=self._clock(),
             tool=call.name,
             duration_ms=spent,
         )
-        await self._store_observation(brief, call, entry, spending, seen.whole)
-        _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **log_context(brief))
+        await self._store_observation(spec, call, entry, spending, seen.whole)
+        _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **log_context(spec))
         return ToolStepResult(status, result if isinstance(result, TodoList) else None)
 
     async def _tell(
-        self, brief: RunSpec, ref: CallRef, call: RequestedCall, status: CallStatus, text: str
+        self, spec: RunSpec, ref: CallRef, call: RequestedCall, status: CallStatus, text: str
     ) -> ToolStepResult:
-        entry = observation(ref.step, ref.call, call, status, Shown(text), self._clock())
-        await self._store_observation(brief, call, entry)
+        entry = observation(ref.step, ref.call, call, status, ShownText(text), self._clock())
+        await self._store_observation(spec, call, entry)
         return ToolStepResult(status)
 
     async def _store_observation(
         self,
-        brief: RunSpec,
+        spec: RunSpec,
         call: RequestedCall,
         entry: Entry,
         spending: UsageEntry | None = None,
         whole: str | None = None,
     ) -> None:
         try:
-            async with self._store.tenant(brief.tenant_id) as records:
-                told = await store_observations(records, brief, [(call, entry)])
+            async with self._store.tenant(spec.tenant_id) as records:
+                told = await store_observations(records, spec, [(call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
                 if whole is not None:
-                    await records.results.add(brief.run_id, entry.step, entry.call, whole)
+                    await records.results.add(spec.run_id, entry.step, entry.call, whole)
         except DuplicateKey:
             # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
-            _log.info("observation.kept", run_id=brief.run_id, step=entry.step, call=entry.call)
+            _log.info("observation.kept", run_id=spec.run_id, step=entry.step, call=entry.call)
         else:
-            self._conversations.observed(brief.tenant_id, brief.run_id, told)
-        self._live.changed(brief.tenant_id, brief.run_id)
+            self._conversations.observed(spec.tenant_id, spec.run_id, told)
+        self._live.changed(spec.tenant_id, spec.run_id)
 
-    def _context(self, brief: RunSpec, ref: CallRef, said: tuple[str, ...]) -> ToolContext:
+    def _context(self, spec: RunSpec, ref: CallRef, messages: tuple[str, ...]) -> ToolContext:
         return ToolContext(
-            tenant_id=brief.tenant_id,
-            user_id=brief.user_id,
-            run_id=brief.run_id,
+            tenant_id=spec.tenant_id,
+            user_id=spec.user_id,
+            run_id=spec.run_id,
             # The same in every attempt, so that an external service can recognise a repeated effect.
             effect_key=f"{ref.run_id}/{ref.step}/{ref.call}",
             now=self._clock(),
-            workspace=RunWorkspace(self._store, brief.tenant_id, brief.run_id, self._clock),
-            results=RunResults(self._store, brief.tenant_id, brief.run_id),
+            workspace=RunWorkspace(self._store, spec.tenant_id, spec.run_id, self._clock),
+            results=RunResults(self._store, spec.tenant_id, spec.run_id),
             http=self._http,
-            words=said,
+            words=messages,
         )
 
 

@@ -100,8 +100,8 @@ class Erasing:
                 await self._cancel(tenant_id, open_runs, told, now)
             await asyncio.sleep(LOOK_SECONDS)
         async with self._store.tenant(tenant_id) as records:
-            runs = await records.estate.runs_ended(order.requested_at)
-            requests = await records.estate.requests_closed(order.requested_at)
+            runs = await records.tenant_data.runs_ended(order.requested_at)
+            requests = await records.tenant_data.requests_closed(order.requested_at)
         await self._passed(deletion, Phase.RUNS_ENDED, {"runs": runs, "requests": requests})
         return sum(runs.values())
 
@@ -139,7 +139,7 @@ class Erasing:
         """
         deletion = await self._deletion(tenant_id)
         async with self._store.tenant(tenant_id) as records:
-            left = await records.estate.tables()
+            left = await records.tenant_data.tables()
         if left:
             await self.erase(tenant_id)
             raise Unavailable("rows_left", f"There were still rows in {', '.join(left)}.", retry_after=LEFT_SECONDS)
@@ -162,13 +162,15 @@ class Erasing:
 
     async def _open_runs(self, tenant_id: str) -> Sequence[str]:
         async with self._store.tenant(tenant_id) as records:
-            return await records.estate.open_runs(RUNS)
+            return await records.tenant_data.open_runs(RUNS)
 
-    async def _cancel(self, tenant_id: str, run_ids: Sequence[str], told: dict[str, datetime], now: datetime) -> None:
+    async def _cancel(
+        self, tenant_id: str, run_ids: Sequence[str], cancelled: dict[str, datetime], now: datetime
+    ) -> None:
         for run_id in run_ids:
-            if run_id in told and now - told[run_id] < AGAIN:
+            if run_id in cancelled and now - cancelled[run_id] < AGAIN:
                 continue
-            told[run_id] = now
+            cancelled[run_id] = now
             try:
                 await self._runs.cancel(tenant_id, run_id)
             except Missing:

@@ -30,7 +30,7 @@ class DeletionWish:
     drain_seconds: int | None = None
 
 
-async def request_deletion(store: Store, platform: Platform, actor: Actor, wish: DeletionWish) -> Deletion:
+async def request_deletion(store: Store, platform: Platform, actor: Actor, request: DeletionWish) -> Deletion:
     """Commits the deletion of a tenant; the caller starts its workflow afterwards.
 
     From the commit on all requests of the tenant's users are refused. A second request returns the first deletion. It
@@ -40,7 +40,7 @@ async def request_deletion(store: Store, platform: Platform, actor: Actor, wish:
         store: The tenants' data.
         platform: Finds the report of a deletion.
         actor: The caller.
-        wish: The deletion.
+        request: The deletion.
 
     Raises:
         Missing: `tenant_not_found`.
@@ -49,16 +49,16 @@ async def request_deletion(store: Store, platform: Platform, actor: Actor, wish:
         Invalid: `drain_invalid`.
     """
     own_id = actor.principal.tenant.tenant_id
-    _require_operator(actor, wish.tenant_id)
-    parse_tenant_id(wish.tenant_id)
-    require_deletable(wish.tenant_id, own_id, actor.rules.platform_tenant)
-    until = drains_until(wish.drain_seconds, actor.now)
-    order = DeletionOrder(wish.tenant_id, actor.principal.user.user_id, actor.now, actor.request_id, until)
-    known = await platform.deletion(wish.tenant_id)
+    _require_operator(actor, request.tenant_id)
+    parse_tenant_id(request.tenant_id)
+    require_deletable(request.tenant_id, own_id, actor.rules.platform_tenant)
+    until = drains_until(request.drain_seconds, actor.now)
+    order = DeletionOrder(request.tenant_id, actor.principal.user.user_id, actor.now, actor.request_id, until)
+    known = await platform.deletion(request.tenant_id)
     if known is None:
         async with store.tenant(own_id) as records:
             await _begin(records, actor, order)
-        known = await platform.deletion(wish.tenant_id)
+        known = await platform.deletion(request.tenant_id)
     if known is None:
         raise missing("tenant")
     return known

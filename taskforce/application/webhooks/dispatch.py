@@ -84,22 +84,22 @@ class DeliveryDispatcher:
             raise refused
         return started
 
-    async def go_on(self, told: asyncio.Event) -> None:
+    async def go_on(self, notified: asyncio.Event) -> None:
         """Sweeps after each commit that may have queued deliveries, and every `SWEEP_SECONDS`, until it is cancelled.
 
         Args:
-            told: The event that is set after such a commit of this process.
+            notified: The event that is set after such a commit of this process.
         """
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS):
-                    await told.wait()
+                    await notified.wait()
             # After a commit of this process: everything, with room for the clocks of other machines. Otherwise only
             # what another process should have started by now.
-            before = self._clock() + LATE if told.is_set() else self._clock() - LATE
+            before = self._clock() + LATE if notified.is_set() else self._clock() - LATE
             # Waits briefly, so that one query finds the deliveries of several concurrent commits.
             await asyncio.sleep(GATHER_SECONDS)
-            told.clear()
+            notified.clear()
             try:
                 await self.sweep(before)
             except Exception as error:  # noqa: BLE001 - an error of one sweep must not end the sweeper
@@ -112,10 +112,10 @@ class DeliveryDispatcher:
 
 @asynccontextmanager
 async def starting(
-    queued: QueuedDeliveries, told: asyncio.Event, start: StartDelivery, clock: Clock
+    queued: QueuedDeliveries, notified: asyncio.Event, start: StartDelivery, clock: Clock
 ) -> AsyncIterator[None]:
     """Runs a `DeliveryDispatcher` in the background until the block ends."""
-    task = asyncio.create_task(DeliveryDispatcher(queued, start, clock).go_on(told))
+    task = asyncio.create_task(DeliveryDispatcher(queued, start, clock).go_on(notified))
     try:
         yield
     finally:

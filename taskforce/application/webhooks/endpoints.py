@@ -82,7 +82,7 @@ class WebhookWithSecret:
 
 
 async def create_webhook(
-    store: Store, actor: Actor, urls: WebhookUrls, wanted: NewWebhook, rules: DefinitionRules
+    store: Store, actor: Actor, urls: WebhookUrls, new: NewWebhook, rules: DefinitionRules
 ) -> WebhookWithSecret:
     """Creates a webhook.
 
@@ -90,7 +90,7 @@ async def create_webhook(
         store: The tenants' data.
         actor: The caller.
         urls: The deployment's rules for receivers' URLs.
-        wanted: The webhook.
+        new: The webhook.
         rules: The deployment's approval definitions.
 
     Raises:
@@ -101,17 +101,17 @@ async def create_webhook(
         Unavailable: `encryption_key_missing`.
         Forbidden: As `require_current`.
     """
-    urls.check(wanted.url)
-    secret = new_secret() if wanted.secret is None else checked_secret(wanted.secret, wanted.format)
+    urls.check(new.url)
+    secret = new_secret() if new.secret is None else checked_secret(new.secret, new.format)
     made = Webhook(
         webhook_id=new_id(),
-        url=wanted.url,
-        format=wanted.format,
-        events=wanted.events,
-        definition_id=wanted.definition_id,
-        enabled=wanted.enabled,
-        disabled_by=None if wanted.enabled else "person",
-        description=wanted.description,
+        url=new.url,
+        format=new.format,
+        events=new.events,
+        definition_id=new.definition_id,
+        enabled=new.enabled,
+        disabled_by=None if new.enabled else "person",
+        description=new.description,
         created_by=actor.principal.user.user_id,
         created_at=actor.now,
         updated_at=actor.now,

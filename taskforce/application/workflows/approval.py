@@ -118,7 +118,7 @@ class ApprovalAction:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRequest:
     """The stored state of a request: the approval as the rules see it, its resource and its payload."""
 
     tenant_id: str
@@ -133,15 +133,15 @@ class Kept:
     notify_on_action: bool
     actions: tuple[ApprovalAction, ...] = ()
 
-    def after(self, approval: Approval, action: ApprovalAction) -> "Kept":
+    def after(self, approval: Approval, action: ApprovalAction) -> "StoredRequest":
         """Returns the state after an action."""
         return replace(self, approval=approval, actions=(*self.actions, action))
 
 
-class Book(Protocol):
+class RequestStorage(Protocol):
     """The storage that request views read from."""
 
-    def kept(self, request_id: str) -> Kept:
+    def stored(self, request_id: str) -> StoredRequest:
         """Returns the current state of a request."""
         ...
 
@@ -159,12 +159,12 @@ class ApprovalRequest:
     """
 
     request_id: str
-    _book: Book = field(repr=False, compare=False)
+    _storage: RequestStorage = field(repr=False, compare=False)
 
     @property
     def status(self) -> ApprovalStatus:
         """The current status; a request whose time is over is expired, also before `tick` closes it."""
-        return self._kept.approval.status(self._book.now())
+        return self._kept.approval.status(self._storage.now())
 
     @property
     def tenant_id(self) -> str:
@@ -248,5 +248,5 @@ class ApprovalRequest:
         return self._kept.actions
 
     @property
-    def _kept(self) -> Kept:
-        return self._book.kept(self.request_id)
+    def _kept(self) -> StoredRequest:
+        return self._storage.stored(self.request_id)

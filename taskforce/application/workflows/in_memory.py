@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import structlog
 
 from taskforce.application.approvals.payload_schemas import check_payload
-from taskforce.application.workflows.approval import ApprovalAction, ApprovalRequest, ApprovalWorkflow, Kept
+from taskforce.application.workflows.approval import ApprovalAction, ApprovalRequest, ApprovalWorkflow, StoredRequest
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.definitions import Definition, check_known, choose, merged, type_of
 from taskforce.core.domain.approvals.terms import ActionKind, Terms
@@ -66,7 +66,7 @@ class WorkflowManager:
         self._latest = datetime.min.replace(tzinfo=UTC)
         self._lock = Lock()
         self._workflows: dict[str, dict[str, Definition]] = {}
-        self._requests: dict[str, Kept] = {}
+        self._requests: dict[str, StoredRequest] = {}
         self._open: dict[str, dict[str, None]] = {}
         self._callbacks: dict[str, list[Callback]] = {}
 
@@ -136,7 +136,7 @@ class WorkflowManager:
         with self._lock:
             approval = self._opened(requester_id, definition, content, now)
             request_id = approval.request_id
-            self._requests[request_id] = Kept(
+            self._requests[request_id] = StoredRequest(
                 tenant_id=tenant_id,
                 request_type=meant,
                 resource_type=resource_type,
@@ -249,9 +249,9 @@ class WorkflowManager:
             Forbidden: `requester_only`.
             Conflict: `request_closed`.
         """
-        at, kept = self._met(request_id, tenant_id, now)
+        at, stored = self._met(request_id, tenant_id, now)
         with self._lock:
-            if user_id != kept.approval.requester_id:
+            if user_id != stored.approval.requester_id:
                 raise Forbidden("requester_only", "Only whoever asked takes a request back.")
             withdrawn = self._requests[request_id].approval.withdraw(at)
             self._keep(request_id, withdrawn, ApprovalAction("withdraw", user_id, "", at))
@@ -262,7 +262,7 @@ class WorkflowManager:
         for tenant_id in list(self._open):
             self._arrive(now, tenant_id)
 
-    def kept(self, request_id: str) -> Kept:
+    def stored(self, request_id: str) -> StoredRequest:
         """Returns the current state of a request; see `Book`."""
         return self._requests[request_id]
 
@@ -280,31 +280,31 @@ class WorkflowManager:
         tenant_id: str | None,
         now: datetime | None,
     ) -> bool:
-        at, kept = self._met(request_id, tenant_id, now)
+        at, stored = self._met(request_id, tenant_id, now)
         with self._lock:
             approval = self._requests[request_id].approval
             approval.check(user_id, Channel.API, at)
-            self._check_role(kept.tenant_id, approval, user_id, user_roles)
+            self._check_role(stored.tenant_id, approval, user_id, user_roles)
             decided = approval.decide(Decision(user_id, verdict, comment, Channel.API, at))
             self._keep(request_id, decided, ApprovalAction(verdict.value, user_id, comment, at))
         # After the lock is released: callbacks may call the manager, and the lock is not reentrant.
-        if kept.notify_on_action:
+        if stored.notify_on_action:
             self._tell(request_id, "request_action")
         if (end := _ENDS.get(decided.status(at))) is not None:
             self._tell(request_id, end)
         return True
 
-    def _met(self, request_id: str, tenant_id: str | None, now: datetime | None) -> tuple[datetime, Kept]:
+    def _met(self, request_id: str, tenant_id: str | None, now: datetime | None) -> tuple[datetime, StoredRequest]:
         """Performs the due actions of a request, and returns the time and the state from before them."""
-        kept = self._find(request_id, tenant_id)
-        return self._arrive(now, kept.tenant_id, request_id), kept
+        stored = self._find(request_id, tenant_id)
+        return self._arrive(now, stored.tenant_id, request_id), stored
 
-    def _find(self, request_id: str, tenant_id: str | None) -> Kept:
-        kept = self._requests.get(request_id)
+    def _find(self, request_id: str, tenant_id: str | None) -> StoredRequest:
+        stored = self._requests.get(request_id)
         # A request of another tenant gets the same answer as one that does not exist.
-        if kept is None or tenant_id not in {None, kept.tenant_id}:
+        if stored is None or tenant_id not in {None, stored.tenant_id}:
             raise missing("request")
-        return kept
+        return stored
 
     def _arrive(self, now: datetime | None, tenant_id: str, only: str | None = None) -> datetime:
         """Performs the due actions of a tenant's open requests, or of one of them, and returns the time."""
@@ -319,23 +319,25 @@ class WorkflowManager:
     def _next_due(self, request_id: str, at: datetime) -> list[EventName] | None:
         """Performs the next due action of a request, and returns its events; None where none is due."""
         with self._lock:
-            kept = self._requests[request_id]
-            due, action = kept.approval.next_at(), kept.approval.next_action
-            if due > at or request_id not in self._open.get(kept.tenant_id, ()):
+            stored = self._requests[request_id]
+            due, action = stored.approval.next_at(), stored.approval.next_action
+            if due > at or request_id not in self._open.get(stored.tenant_id, ()):
                 return None
             if action is None:
-                self._keep(request_id, kept.approval, ApprovalAction("expire", None, kept.approval.reason(due), due))
+                self._keep(
+                    request_id, stored.approval, ApprovalAction("expire", None, stored.approval.reason(due), due)
+                )
                 return ["request_expired"]
             done = ApprovalAction(action.kind.value, None, str(action.to), due)
-            self._keep(request_id, kept.approval.act(due), done)
+            self._keep(request_id, stored.approval.act(due), done)
         if action.kind is ActionKind.REMIND:
-            return ["request_action"] if kept.notify_on_action else []
+            return ["request_action"] if stored.notify_on_action else []
         return ["request_escalated"]
 
     def _keep(self, request_id: str, approval: Approval, action: ApprovalAction) -> Approval:
-        kept = self._requests[request_id] = self._requests[request_id].after(approval, action)
+        stored = self._requests[request_id] = self._requests[request_id].after(approval, action)
         if approval.status(action.at) is not ApprovalStatus.PENDING:
-            self._open[kept.tenant_id].pop(request_id, None)
+            self._open[stored.tenant_id].pop(request_id, None)
         return approval
 
     def _could(self, request_id: str, user_id: str, roles: Collection[str], at: datetime) -> bool:

@@ -50,12 +50,12 @@ class Problems:
         if length > most:
             self.add("", f"must have at most {most} characters, not {length}.")
 
-    def hint(self, word: str, known: Iterable[str]) -> str:
+    def hint(self, name: str, known: Iterable[str]) -> str:
         """Returns a suggestion for a misspelt name as a sentence, or an empty text."""
         # Each search for close matches is costly, so a hostile document gets a bounded number of hints.
         if len(self.found) >= _MAX_HINTS:
             return ""
-        close = difflib.get_close_matches(word[:_SHOWN], list(known), n=1)
+        close = difflib.get_close_matches(name[:_SHOWN], list(known), n=1)
         return f" Did you mean '{close[0]}'?" if close else ""
 
     def refuse(self) -> None:

@@ -8,7 +8,7 @@ from taskforce.core.domain.runs.selection import AgentSelector, ResolvedVersion,
 class AgentSource(Protocol):
     """The agents of the deployment's profiles."""
 
-    def choose(self, asked: AgentSelector) -> SelectedAgent:
+    def choose(self, selector: AgentSelector) -> SelectedAgent:
         """Resolves an agent of the deployment and pins its definition for a run.
 
         Raises:
@@ -17,7 +17,7 @@ class AgentSource(Protocol):
         """
         ...
 
-    def pinned(self, asked: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
+    def pinned(self, selector: AgentSelector, found: ResolvedVersion) -> SelectedAgent:
         """Completes a catalog version with the deployment's defaults and pins it for a run.
 
         Raises:

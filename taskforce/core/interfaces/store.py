@@ -22,11 +22,11 @@ from taskforce.core.interfaces.repositories.runs import (
     Effects,
     Events,
     Files,
+    Messages,
     Runs,
     Transcripts,
     Usage,
     WholeResults,
-    Words,
 )
 from taskforce.core.interfaces.repositories.tenants import Deletions, OwnTenant, TenantData
 from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
@@ -91,7 +91,7 @@ class Records(Protocol):
         ...
 
     @property
-    def words(self) -> Words:
+    def messages(self) -> Messages:
         """See `Words`."""
         ...
 
@@ -156,7 +156,7 @@ class Records(Protocol):
         ...
 
     @property
-    def estate(self) -> TenantData:
+    def tenant_data(self) -> TenantData:
         """See `TenantData`."""
         ...
 
@@ -222,7 +222,7 @@ class Platform(Tenants, Protocol):
         """Adds the tenant's row if it does not exist."""
         ...
 
-    def of_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
+    def with_key(self, key_hash: str) -> AbstractAsyncContextManager[tuple[ApiKey, Records] | None]:
         """Finds an API key of any tenant by its hash, and opens its tenant's repositories as `counting` does.
 
         Both happen in one transaction. Yields None when there is no such key.

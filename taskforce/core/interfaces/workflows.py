@@ -47,7 +47,7 @@ class RunControl(RunSignals, RunCancellation, Protocol):
 class RunWorkflows(RunControl, Protocol):
     """The workflows of runs."""
 
-    async def start(self, brief: RunSpec) -> bool:
+    async def start(self, spec: RunSpec) -> bool:
         """Starts the workflow of a committed run; idempotent.
 
         Returns:

@@ -46,11 +46,11 @@ def fixed_webhooks(profile: Profile, urls: WebhookUrls, *, development: bool) ->
     return {one.webhook.webhook_id: one for one in found}
 
 
-def _fixed(profile: Profile, key: str, said: object, urls: WebhookUrls, development: bool) -> FixedWebhook:
+def _fixed(profile: Profile, key: str, section: object, urls: WebhookUrls, development: bool) -> FixedWebhook:
     event = key.removeprefix("on_")
     if not key.startswith("on_") or event not in EVENTS:
         raise _invalid(profile, key, f"there is no such event; they are {', '.join(f'on_{one}' for one in EVENTS)}")
-    url, secret, style = _read(profile, key, said)
+    url, secret, style = _read(profile, key, section)
     try:
         urls.check(url)
         if style is WebhookFormat.STANDARD or not development:
@@ -69,8 +69,8 @@ def _fixed(profile: Profile, key: str, said: object, urls: WebhookUrls, developm
     return FixedWebhook(webhook, Secrets(secret))
 
 
-def _read(profile: Profile, key: str, said: object) -> tuple[str, str, WebhookFormat]:
-    fields = said if isinstance(said, Mapping) else {}
+def _read(profile: Profile, key: str, section: object) -> tuple[str, str, WebhookFormat]:
+    fields = section if isinstance(section, Mapping) else {}
     url, secret, style = fields.get("url"), fields.get("secret"), fields.get("format", WebhookFormat.GUIDE)
     if not (isinstance(url, str) and isinstance(secret, str) and secret.isascii() and secret.strip()):
         raise _invalid(profile, key, "it needs a url and a secret in ASCII")

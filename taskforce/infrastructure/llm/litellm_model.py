@@ -22,7 +22,7 @@ from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints
 from taskforce.infrastructure.llm.errors import ANOTHER_MODEL_MAY
 from taskforce.infrastructure.llm.litellm_clients import LineSafeClients
 from taskforce.infrastructure.llm.litellm_library import LiteLLM
-from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelDoor, given_up
+from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelTransport, given_up
 from taskforce.infrastructure.llm.model_selection import OFFLINE_MODEL, litellm_variables
 from taskforce.infrastructure.llm.openai_wire import CONNECT_SECONDS, OpenAIWire
 from taskforce.infrastructure.llm.refused_options import RefusedOptions
@@ -52,7 +52,7 @@ class LiteLLMModel:
     def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
         self._api_base = api_base
         self._limits = limits
-        self._door: ModelDoor | None = None
+        self._transport: ModelTransport | None = None
 
     async def prepare(self) -> None:
         """Imports LiteLLM ahead of the first call: the import takes seconds."""
@@ -60,17 +60,17 @@ class LiteLLMModel:
         request = ModelRequest((OFFLINE_MODEL,), (ChatMessage("user", "Hello"),), (tool,))
         await self.complete(request, lambda _: None)
 
-    async def open(self) -> ModelDoor:
+    async def open(self) -> ModelTransport:
         """Imports LiteLLM if necessary, and returns what calls are made with."""
-        if self._door is None:
-            self._door = await asyncio.to_thread(self._open)
-        return self._door
+        if self._transport is None:
+            self._transport = await asyncio.to_thread(self._open)
+        return self._transport
 
     async def aclose(self) -> None:
         """Closes idle connections."""
-        if self._door is not None:
-            await self._door.wire.aclose()
-            await self._door.litellm.close_litellm_async_clients()
+        if self._transport is not None:
+            await self._transport.wire.aclose()
+            await self._transport.litellm.close_litellm_async_clients()
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         """Calls the first model that is available; see `ChatModel.complete`.
@@ -101,9 +101,9 @@ class LiteLLMModel:
                     break
         raise given_up(failures, calls.calls)
 
-    def _open(self) -> ModelDoor:
+    def _open(self) -> ModelTransport:
         litellm = _load()
-        return ModelDoor(
+        return ModelTransport(
             litellm=litellm,
             endpoints=ChatEndpoints(litellm, self._api_base),
             wire=OpenAIWire(lambda: _open_client(litellm), self._limits),

@@ -59,7 +59,7 @@ COUNTS_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class ModelDoor:
+class ModelTransport:
     """Holds what calls are made with; one for a process.
 
     Attributes:
@@ -96,7 +96,7 @@ class ModelCalls:
         calls: The calls that were made, for the usage records.
     """
 
-    door: ModelDoor
+    transport: ModelTransport
     asked: ModelRequest
     on_text: Callable[[str], None]
     calls: list[ModelCall] = field(default_factory=list)
@@ -141,11 +141,11 @@ class ModelCalls:
         until = asyncio.get_running_loop().time() + self.asked.timeout_seconds
         offered = tuple(tool.name for tool in self.asked.tools)
         for left in reversed(range(MOST_ASKED)):
-            reply = ReplyStream(self.on_text, offered, self.door.limits)
+            reply = ReplyStream(self.on_text, offered, self.transport.limits)
             option = await self._try(model, messages, reply, until, adapts=left > 0)
             if option is None:
                 return reply
-            self.door.refused.add(model, option)
+            self.transport.refused.add(model, option)
         raise AssertionError("the last one does not adapt")
 
     async def _try(
@@ -175,7 +175,7 @@ class ModelCalls:
 
     async def _read(self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, body: Json) -> None:
         """Sends the request, keeps its members in `body`, and reads the reply."""
-        refused = self.door.refused.of(model)
+        refused = self.transport.refused.of(model)
         rendered = wire_messages(
             messages,
             offered=reply.offered,
@@ -184,7 +184,7 @@ class ModelCalls:
             fill_reasoning=REASONING_REQUIRED in refused,
         )
         options = self._options(refused)
-        request = self.door.endpoints.request(model, rendered, options, refused)
+        request = self.transport.endpoints.request(model, rendered, options, refused)
         if request is not None:
             body |= request.body
             await self._read_wire(request, reply)
@@ -202,7 +202,7 @@ class ModelCalls:
         return without({name: value for name, value in optional.items() if value is not None}, refused)
 
     async def _read_wire(self, request: WireRequest, reply: ReplyStream) -> None:
-        async with aclosing(self.door.wire.chunks(request)) as chunks:
+        async with aclosing(self.transport.wire.chunks(request)) as chunks:
             async for chunk in chunks:
                 reply.add(chunk)
                 if reply.finish_reason or reply.is_cut:
@@ -231,9 +231,9 @@ class ModelCalls:
         """
         call = {**options, **self._settings(model)}
         try:
-            stream = await self.door.litellm.acompletion(**call)
-        except self.door.litellm.UnsupportedParamsError:
-            stream = await self.door.litellm.acompletion(**call, drop_params=True)
+            stream = await self.transport.litellm.acompletion(**call)
+        except self.transport.litellm.UnsupportedParamsError:
+            stream = await self.transport.litellm.acompletion(**call, drop_params=True)
         if stream is None:
             raise StreamBrokenError
         return stream
@@ -245,7 +245,7 @@ class ModelCalls:
         require_sound_key(model, key.strip())
         if key != key.strip():
             settings["api_key"] = key.strip()
-        optional = {"api_base": self.door.api_base, "client": self.door.client_of(model)}
+        optional = {"api_base": self.transport.api_base, "client": self.transport.client_of(model)}
         return settings | {name: value for name, value in optional.items() if value is not None}
 
     def _refused_option(self, error: Exception, body: Mapping[str, object]) -> str | None:
@@ -257,7 +257,7 @@ class ModelCalls:
         return (
             isinstance(error, ProviderError)
             and error.status_code in (400, 413, 422)
-            and self.door.too_long(error.message)
+            and self.transport.too_long(error.message)
         )
 
     def _failure(self, error: Exception, model: str, reply: ReplyStream) -> ModelFailure:
@@ -266,7 +266,7 @@ class ModelCalls:
         missing: object = ()
         told = isinstance(error, _TOLD)
         if not told and not reply.begun and nothing_answered(error):
-            missing = self.door.litellm.validate_environment(model).get("missing_keys")
+            missing = self.transport.litellm.validate_environment(model).get("missing_keys")
         keys = [str(name) for name in missing] if isinstance(missing, list) else []
         keys = [name for name in keys if not name.endswith("_API_VERSION")]
         return failure_of(error, model, missing_keys=keys, secrets=known_secrets(os.environ))
@@ -281,7 +281,7 @@ class ModelCalls:
         *,
         charged: bool,
     ) -> None:
-        believed = self.door.tokens.believed
+        believed = self.transport.tokens.believed
         call = ModelCall(
             model=model,
             input_tokens=believed(reply.input_tokens, *request_texts(messages, self.asked.tools)) if charged else 0,

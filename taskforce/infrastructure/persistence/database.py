@@ -185,10 +185,10 @@ class Database:
             return await records.tenants(after, most)
 
     @asynccontextmanager
-    async def of_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
+    async def with_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
         """See `Platform`."""
         async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
-            key = await PlatformRecords(connection).enter(key_hash)
+            key = await PlatformRecords(connection).find_key(key_hash)
             yield None if key is None else (key, self._records(connection, key.tenant_id))
 
     async def deletion(self, tenant_id: str) -> Deletion | None:

@@ -76,7 +76,7 @@ class PlatformRecords:
         later = query if after is None else query.where(TENANTS.c.tenant_id > after)
         return [tenant_of(row) for row in await self._connection.all(later)]
 
-    async def enter(self, key_hash: str) -> ApiKey | None:
+    async def find_key(self, key_hash: str) -> ApiKey | None:
         """Finds an API key and limits the transaction to the key's tenant; see `of_key`."""
         row = await self._connection.first(_ENTER, {"hash": key_hash})
         return None if row is None else key_of(row)

@@ -4,33 +4,33 @@ from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection
-from taskforce.infrastructure.persistence.repositories.access_grants import AccessGrantRows
-from taskforce.infrastructure.persistence.repositories.agents import AgentRows
-from taskforce.infrastructure.persistence.repositories.api_keys import ApiKeyRows
-from taskforce.infrastructure.persistence.repositories.approval_definitions import DefinitionRows
-from taskforce.infrastructure.persistence.repositories.approval_delegations import DelegationRows
-from taskforce.infrastructure.persistence.repositories.approval_results import RequestResultRows
-from taskforce.infrastructure.persistence.repositories.approvals import RequestRows
-from taskforce.infrastructure.persistence.repositories.audit import AuditRows
-from taskforce.infrastructure.persistence.repositories.idempotency import AnswerRows
-from taskforce.infrastructure.persistence.repositories.policies import PolicyRows
-from taskforce.infrastructure.persistence.repositories.rate_limits import RateRows
-from taskforce.infrastructure.persistence.repositories.roles import RoleRows
+from taskforce.infrastructure.persistence.repositories.access_grants import AccessGrantRepository
+from taskforce.infrastructure.persistence.repositories.agents import AgentRepository
+from taskforce.infrastructure.persistence.repositories.api_keys import ApiKeyRepository
+from taskforce.infrastructure.persistence.repositories.approval_definitions import DefinitionRepository
+from taskforce.infrastructure.persistence.repositories.approval_delegations import DelegationRepository
+from taskforce.infrastructure.persistence.repositories.approval_results import RequestResultRepository
+from taskforce.infrastructure.persistence.repositories.approvals import RequestRepository
+from taskforce.infrastructure.persistence.repositories.audit import AuditRepository
+from taskforce.infrastructure.persistence.repositories.idempotency import AnswerRepository
+from taskforce.infrastructure.persistence.repositories.policies import PolicyRepository
+from taskforce.infrastructure.persistence.repositories.rate_limits import RateRepository
+from taskforce.infrastructure.persistence.repositories.roles import RoleRepository
 from taskforce.infrastructure.persistence.repositories.run_records import (
-    EffectRows,
-    EventRows,
-    FileRows,
-    ResultRows,
-    WordRows,
+    EffectRepository,
+    EventRepository,
+    FileRepository,
+    MessageRepository,
+    ResultRepository,
 )
-from taskforce.infrastructure.persistence.repositories.runs import RunRows
-from taskforce.infrastructure.persistence.repositories.tenant_deletions import DeletionRows, EstateRows
-from taskforce.infrastructure.persistence.repositories.tenants import TenantRows
-from taskforce.infrastructure.persistence.repositories.transcripts import TranscriptRows
-from taskforce.infrastructure.persistence.repositories.usage import UsageRows
-from taskforce.infrastructure.persistence.repositories.users import UserRows
-from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DeliveryRows
-from taskforce.infrastructure.persistence.repositories.webhooks import WebhookRows
+from taskforce.infrastructure.persistence.repositories.runs import RunRepository
+from taskforce.infrastructure.persistence.repositories.tenant_deletions import DeletionRepository, TenantDataRepository
+from taskforce.infrastructure.persistence.repositories.tenants import TenantRepository
+from taskforce.infrastructure.persistence.repositories.transcripts import TranscriptRepository
+from taskforce.infrastructure.persistence.repositories.usage import UsageRepository
+from taskforce.infrastructure.persistence.repositories.users import UserRepository
+from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DeliveryRepository
+from taskforce.infrastructure.persistence.repositories.webhooks import WebhookRepository
 
 
 class TenantRecords:
@@ -45,29 +45,29 @@ class TenantRecords:
         fixed: FixedWebhooks,
     ) -> None:
         self.tenant_id = tenant_id
-        self.tenant = TenantRows(connection, tenant_id)
-        self.roles = RoleRows(connection, tenant_id)
-        self.keys = ApiKeyRows(connection, tenant_id)
-        self.access_grants = AccessGrantRows(connection, tenant_id)
-        self.policies = PolicyRows(connection, tenant_id)
-        self.rates = RateRows(connection, tenant_id)
-        self.users = UserRows(connection, tenant_id)
-        self.catalog = AgentRows(connection, tenant_id)
-        self.runs = RunRows(connection, tenant_id)
-        self.transcripts = TranscriptRows(connection, tenant_id)
-        self.words = WordRows(connection, tenant_id)
-        self.effects = EffectRows(connection, tenant_id)
-        self.results = ResultRows(connection, tenant_id)
-        self.files = FileRows(connection, tenant_id)
-        self.events = EventRows(connection, tenant_id)
-        self.usage = UsageRows(connection, tenant_id)
-        self.requests = RequestRows(connection, tenant_id)
-        self.request_results = RequestResultRows(connection, tenant_id)
-        self.definitions = DefinitionRows(connection, tenant_id)
-        self.delegations = DelegationRows(connection, tenant_id)
-        self.answers = AnswerRows(connection, tenant_id)
-        self.audit = AuditRows(connection, tenant_id, contents)
-        self.deletions = DeletionRows(connection, tenant_id)
-        self.estate = EstateRows(connection, tenant_id)
-        self.webhooks = WebhookRows(connection, tenant_id, sealer, fixed)
-        self.deliveries = DeliveryRows(connection, tenant_id, fixed)
+        self.tenant = TenantRepository(connection, tenant_id)
+        self.roles = RoleRepository(connection, tenant_id)
+        self.keys = ApiKeyRepository(connection, tenant_id)
+        self.access_grants = AccessGrantRepository(connection, tenant_id)
+        self.policies = PolicyRepository(connection, tenant_id)
+        self.rates = RateRepository(connection, tenant_id)
+        self.users = UserRepository(connection, tenant_id)
+        self.catalog = AgentRepository(connection, tenant_id)
+        self.runs = RunRepository(connection, tenant_id)
+        self.transcripts = TranscriptRepository(connection, tenant_id)
+        self.messages = MessageRepository(connection, tenant_id)
+        self.effects = EffectRepository(connection, tenant_id)
+        self.results = ResultRepository(connection, tenant_id)
+        self.files = FileRepository(connection, tenant_id)
+        self.events = EventRepository(connection, tenant_id)
+        self.usage = UsageRepository(connection, tenant_id)
+        self.requests = RequestRepository(connection, tenant_id)
+        self.request_results = RequestResultRepository(connection, tenant_id)
+        self.definitions = DefinitionRepository(connection, tenant_id)
+        self.delegations = DelegationRepository(connection, tenant_id)
+        self.answers = AnswerRepository(connection, tenant_id)
+        self.audit = AuditRepository(connection, tenant_id, contents)
+        self.deletions = DeletionRepository(connection, tenant_id)
+        self.tenant_data = TenantDataRepository(connection, tenant_id)
+        self.webhooks = WebhookRepository(connection, tenant_id, sealer, fixed)
+        self.deliveries = DeliveryRepository(connection, tenant_id, fixed)

@@ -120,8 +120,8 @@ async def test_a_lent_role_opens_reading_and_what_ends_by_itself_and_nothing_tha
             body = {"mission": "x", "text": "x"} if method in {"post", "put"} else None
             answer = await borrower.request(method, concrete(path), json=body)
             mark = specified(path, method)
-            brief = method.upper() in READING_METHODS or path.removeprefix("/api").removeprefix("/v1") in TRANSIENT
-            if brief or not isinstance(mark, Guard) or mark.permission is None:
+            spec = method.upper() in READING_METHODS or path.removeprefix("/api").removeprefix("/v1") in TRANSIENT
+            if spec or not isinstance(mark, Guard) or mark.permission is None:
                 assert answer.status_code not in {401, 403}, (path, answer.text)
             else:
                 problem = assert_problem(answer, 403, "permission_denied")

@@ -77,7 +77,7 @@ async def test_a_run_keeps_the_claims_of_the_token_that_asked_for_it(
     narrow, wide = (await execute(operator))["run_id"], (await execute(admin))["run_id"]
     async with database.tenant(tenant) as records:
         claimed = [(await records.runs.get(run_id)) for run_id in (narrow, wide)]
-    assert [sorted(run.brief.claimed_roles or ()) for run in claimed if run] == [["operator"], ["admin", "operator"]]
+    assert [sorted(run.spec.claimed_roles or ()) for run in claimed if run] == [["operator"], ["admin", "operator"]]
 
     words = {"text": "Pay."}
     assert (await operator.post(f"/api/v1/runs/{narrow}/messages", json=words)).status_code == 202

@@ -74,7 +74,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RateDecision:
     """The result of taking tokens.
 
     Attributes:
@@ -92,7 +92,7 @@ class Taken:
     reset_after_seconds: float
 
 
-def take(bucket: Bucket | None, rate: Rate, now: datetime, cost: int = 1) -> Taken:
+def take(bucket: Bucket | None, rate: Rate, now: datetime, cost: int = 1) -> RateDecision:
     """Takes tokens if enough are available, else none.
 
     Args:
@@ -122,7 +122,7 @@ def refilled(bucket: Bucket | None, rate: Rate, now: datetime) -> Bucket:
     return Bucket(tokens, max(bucket.at, now))
 
 
-def outcome(left: Bucket, rate: Rate, now: datetime, *, allowed: bool, cost: int = 1) -> Taken:
+def outcome(left: Bucket, rate: Rate, now: datetime, *, allowed: bool, cost: int = 1) -> RateDecision:
     """Computes the result of a decision, of `take` or of the same arithmetic in SQL.
 
     Args:
@@ -134,7 +134,7 @@ def outcome(left: Bucket, rate: Rate, now: datetime, *, allowed: bool, cost: int
     """
     behind = max(0.0, (left.at - now).total_seconds())
     missing = 0.0 if allowed else max(0.0, cost - left.tokens)
-    return Taken(
+    return RateDecision(
         allowed,
         left,
         remaining=max(0, floor(left.tokens + SLACK)),
@@ -148,11 +148,11 @@ def _up(seconds: float) -> float:
     return ceil(seconds * 1_000_000) / 1_000_000
 
 
-def rate_headers(taken: Taken, rate: Rate, name: str = "default") -> Mapping[str, str]:
+def rate_headers(counted: RateDecision, rate: Rate, name: str = "default") -> Mapping[str, str]:
     """Formats a result as HTTP headers, after draft-ietf-httpapi-ratelimit-headers and RFC 9110 (section 10.2.3).
 
     Args:
-        taken: The result.
+        counted: The result.
         rate: The limit.
         name: The policy's name: letters, digits, underscores and hyphens.
 
@@ -162,9 +162,9 @@ def rate_headers(taken: Taken, rate: Rate, name: str = "default") -> Mapping[str
         no more than the quota remains, and a refusal names one time in both fields.
     """
     window = f";w={rate.per_seconds:.0f}" if float(rate.per_seconds).is_integer() else ""
-    until = ceil(taken.reset_after_seconds if taken.allowed else max(1.0, taken.retry_after_seconds))
+    until = ceil(counted.reset_after_seconds if counted.allowed else max(1.0, counted.retry_after_seconds))
     headers = {
         "RateLimit-Policy": f'"{name}";q={rate.limit}{window}',
-        "RateLimit": f'"{name}";r={min(taken.remaining, rate.limit)};t={until}',
+        "RateLimit": f'"{name}";r={min(counted.remaining, rate.limit)};t={until}',
     }
-    return headers if taken.allowed else {**headers, "Retry-After": str(until)}
+    return headers if counted.allowed else {**headers, "Retry-After": str(until)}

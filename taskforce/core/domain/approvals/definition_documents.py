@@ -254,8 +254,8 @@ def _schema(
     return schema
 
 
-def _meant(part: Part, word: str) -> str:
-    return part.problems.hint(word, BUILT_IN)
+def _meant(part: Part, name: str) -> str:
+    return part.problems.hint(name, BUILT_IN)
 
 
 def _only_for_calls(parts: Mapping[str, Part], name: str, decides: str) -> tuple[str, ...]:

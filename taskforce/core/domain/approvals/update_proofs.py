@@ -49,42 +49,42 @@ class ProofKey:
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key
 
-    def prove(self, said: Json, now: datetime) -> UpdateProof:
+    def prove(self, content: Json, now: datetime) -> UpdateProof:
         """Makes a proof for an update.
 
         Args:
-            said: The whole update with the id of its request, JSON-compatible.
+            content: The whole update with the id of its request, JSON-compatible.
             now: Current time, UTC.
 
         Raises:
             Unavailable: `encryption_key_missing`.
         """
         nonce = secrets.token_hex(_NONCE_BYTES)
-        return UpdateProof(now, nonce, self._code(said, now, nonce))
+        return UpdateProof(now, nonce, self._code(content, now, nonce))
 
-    def fits(self, said: Json, proof: UpdateProof) -> bool:
+    def fits(self, content: Json, proof: UpdateProof) -> bool:
         """Tells whether a proof was made for exactly this update, at whatever time.
 
         Raises:
             Unavailable: `encryption_key_missing`.
         """
-        code = self._code(said, proof.made_at, proof.nonce)
+        code = self._code(content, proof.made_at, proof.nonce)
         # Bytes, not texts: `compare_digest` raises for text outside ASCII, which an attacker may send.
         return hmac.compare_digest(code.encode(), proof.code.encode("utf-8", "surrogatepass"))
 
-    def check(self, said: Json, proof: UpdateProof, now: datetime) -> None:
+    def check(self, content: Json, proof: UpdateProof, now: datetime) -> None:
         """Requires that a proof was made for exactly this update, and not too long ago.
 
         Raises:
             Conflict: `proof_invalid` or `proof_expired`.
             Unavailable: `encryption_key_missing`.
         """
-        if not self.fits(said, proof):
+        if not self.fits(content, proof):
             raise Conflict("proof_invalid", "The proof that the gateway has sent this does not fit what it says.")
         if not -CLOCK_SKEW <= now - proof.made_at <= LONGEST_WAIT:
             raise Conflict("proof_expired", "This has waited too long to count. Look at the request, and say it again.")
 
-    def _code(self, said: Json, made_at: datetime, nonce: str) -> str:
+    def _code(self, content: Json, made_at: datetime, nonce: str) -> str:
         if self._key is None:
             text = (
                 "The gateway vouches for decisions with a key, and TASKFORCE_ENCRYPTION_KEY is not set. Set it to 32 "
@@ -93,5 +93,5 @@ class ProofKey:
             )
             raise Unavailable("encryption_key_missing", text)
         # The purpose keeps a code of another use of the key from counting here.
-        proven = canonical_json([_PURPOSE, made_at.isoformat(), nonce, said])
+        proven = canonical_json([_PURPOSE, made_at.isoformat(), nonce, content])
         return hmac.digest(self._key, proven.encode("utf-8", "surrogatepass"), "sha256").hex()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from taskforce.core.domain.catalog.agent import Description
 
-MOST_WORDS = 10
+MAX_MESSAGES = 10
 SEARCHED = 3_000
 """Characters of a description that are searched: the cost of a search grows with the tokens of each agent."""
 LONGEST_WORD = 60
@@ -48,7 +48,7 @@ def index_of(about: Description) -> tuple[tuple[str, str], ...]:
 
 def asked_words(question: str) -> tuple[str, ...]:
     """Returns the distinct tokens of a query in their order, `MOST_WORDS` at most; the others are ignored."""
-    return tuple(dict.fromkeys(words(question)))[:MOST_WORDS]
+    return tuple(dict.fromkeys(words(question)))[:MAX_MESSAGES]
 
 
 def rank(about: Description, question: str) -> float:
@@ -58,6 +58,6 @@ def rank(about: Description, question: str) -> float:
     return sum(best) if best and all(best) else 0.0
 
 
-def _matches(index: tuple[tuple[str, str], ...], asked: str) -> Iterator[float]:
-    beginnings = (asked, stem(asked))
+def _matches(index: tuple[tuple[str, str], ...], term: str) -> Iterator[float]:
+    beginnings = (term, stem(term))
     return (WEIGHTS[weight] for word, weight in index if word.startswith(beginnings))

@@ -238,12 +238,12 @@ def checked_user_id(value: object) -> str:
     raise Invalid("user_id_invalid", f"A user's id is 1 to {LONGEST_USER_ID} printable characters.")
 
 
-def _expiry(wanted: datetime | None, now: datetime, longest_life: timedelta) -> datetime:
-    if wanted is None:
+def _expiry(expires_at: datetime | None, now: datetime, longest_life: timedelta) -> datetime:
+    if expires_at is None:
         return now + longest_life
     # A time without its zone would be compared as another moment.
-    if wanted.utcoffset() is None or not now < wanted <= now + longest_life:
+    if expires_at.utcoffset() is None or not now < expires_at <= now + longest_life:
         days = longest_life / timedelta(days=1)
         text = f"A key expires in the future, at most {days:g} days away; the time needs a time zone."
         raise Invalid("expiry_invalid", text)
-    return wanted.astimezone(UTC)
+    return expires_at.astimezone(UTC)

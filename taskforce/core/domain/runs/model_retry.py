@@ -25,18 +25,18 @@ class ModelRetry:
     message: str
 
 
-def pause_before(attempt: int, longest: float, asked: float | None, spread: float) -> timedelta:
+def pause_before(attempt: int, longest: float, retry_after: float | None, spread: float) -> timedelta:
     """Returns the pause before an attempt: exponential up to the longest, or the provider's `Retry-After` if longer.
 
     Args:
         attempt: Number of the attempt, from 2.
         longest: Longest exponential pause, in seconds.
-        asked: Seconds that the provider asks to wait; None when it does not.
+        retry_after: Seconds that the provider asks to wait; None when it does not.
         spread: Jitter from 0 to 1; it adds up to a tenth, so that runs that failed together do not retry together.
     """
     # The exponent is capped, or attempts without end would overflow the float.
     doubled = min(longest, _FIRST_PAUSE * 2 ** min(attempt - 2, _MOST_DOUBLINGS))
-    return timedelta(seconds=max(doubled, asked or 0.0) * (1 + spread / 10))
+    return timedelta(seconds=max(doubled, retry_after or 0.0) * (1 + spread / 10))
 
 
 def gives_up(waited: timedelta, pause: timedelta, patience: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from taskforce.core.domain.json_limits import walk
-from taskforce.core.domain.runs.transcript import Shown
+from taskforce.core.domain.runs.transcript import ShownText
 from taskforce.core.interfaces.llm import RequestedCall
 
 MAX_ARGUMENTS = 1_000_000
@@ -23,14 +23,14 @@ _TOO_LARGE = '{"arguments_too_large": '
 
 
 @dataclass(frozen=True, slots=True)
-class KeptCalls:
+class CappedCalls:
     """The calls of a reply that are kept, and the number that are dropped."""
 
     calls: tuple[RequestedCall, ...]
     dropped: int = 0
 
 
-def kept_calls(calls: Sequence[RequestedCall], most: int) -> KeptCalls:
+def capped_calls(calls: Sequence[RequestedCall], most: int) -> CappedCalls:
     """Cuts the calls of a reply to the caps of a step.
 
     The first call beyond the cap is kept too: its observation tells the model of all that were not executed.
@@ -55,7 +55,7 @@ def kept_calls(calls: Sequence[RequestedCall], most: int) -> KeptCalls:
             room, values = room - size, values - held
         name_of_call = call.id if len(call.id) <= MAX_CALL_ID else f"call_{number}"
         kept.append(RequestedCall(name_of_call, call.name[:MAX_NAME], arguments))
-    return KeptCalls(tuple(kept), max(0, len(calls) - most - 1))
+    return CappedCalls(tuple(kept), max(0, len(calls) - most - 1))
 
 
 def _values(arguments: str, most: int) -> int:
@@ -73,20 +73,20 @@ def is_too_large(call: RequestedCall) -> bool:
     return call.arguments.startswith(_TOO_LARGE)
 
 
-def beyond_bound(asked: int, most: int) -> str:
+def beyond_bound(calls: int, most: int) -> str:
     """Returns the observation that tells the model of the calls beyond the cap.
 
     Args:
-        asked: Number of calls that the reply requested.
+        calls: Number of calls that the reply requested.
         most: Number of calls that may be executed.
     """
     return (
-        f"Refused: you asked for {asked} tool calls at once, of which at most {most} run. "
-        f"The last {asked - most} were not run; ask for them in the next steps, as far as they are still needed."
+        f"Refused: you asked for {calls} tool calls at once, of which at most {most} run. "
+        f"The last {calls - most} were not run; ask for them in the next steps, as far as they are still needed."
     )
 
 
-def kept_text(text: str, step: int) -> Shown:
+def capped_text(text: str, step: int) -> ShownText:
     """Cuts a reply's text to what the transcript keeps, with the whole text where it is longer.
 
     Args:
@@ -94,7 +94,7 @@ def kept_text(text: str, step: int) -> Shown:
         step: The step; the whole text is stored as its result 0.
     """
     if len(text) <= TEXT_KEPT:
-        return Shown(text)
+        return ShownText(text)
     # A single reply may be larger than a row should be.
     whole = text[:WHOLE_KEPT]
     beyond = len(text) - len(whole)
@@ -103,4 +103,4 @@ def kept_text(text: str, step: int) -> Shown:
         f"read on with read_result(step={step}, call=0, offset={TEXT_KEPT}) ...]"
     )
     lost = f"\n[... {beyond} characters more were not kept ...]" if beyond else ""
-    return Shown(text[:TEXT_KEPT] + note, whole + lost)
+    return ShownText(text[:TEXT_KEPT] + note, whole + lost)

@@ -246,7 +246,7 @@ class Run:
         retry: The next retry of a failed model call, while the run waits for it.
     """
 
-    brief: RunSpec
+    spec: RunSpec
     status: RunStatus
     totals: Totals
     waiting_for: str | None = None

@@ -174,14 +174,14 @@ def _size(message: ChatMessage) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownText:
     """A text as shown to the model, with the whole text where it was cut."""
 
     text: str
     whole: str | None = None
 
 
-def shown(result: object, step: int, call: int) -> Shown:
+def shown(result: object, step: int, call: int) -> ShownText:
     """Renders a tool's result for the model; a long one is cut, with a reference to the whole.
 
     Args:
@@ -194,13 +194,13 @@ def shown(result: object, step: int, call: int) -> Shown:
     """
     text = _as_text(result)
     if len(text) <= SHOWN_LIMIT:
-        return Shown(text)
+        return ShownText(text)
     head = SHOWN_LIMIT - SHOWN_TAIL
     note = (
         f"\n[... cut: {SHOWN_LIMIT} of {len(text)} characters are shown. The whole is stored; "
         f"read on with read_result(step={step}, call={call}, offset={head}) ...]\n"
     )
-    return Shown(text[:head] + note + text[-SHOWN_TAIL:], text)
+    return ShownText(text[:head] + note + text[-SHOWN_TAIL:], text)
 
 
 def _as_text(result: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.access.rate_limits import Rate, Taken
+from taskforce.core.domain.access.rate_limits import Rate, RateDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,6 @@ class PolicyDocuments(Protocol):
 class RateBuckets(Protocol):
     """The repository of token buckets, shared by all gateways."""
 
-    async def take(self, bucket: str, rate: Rate, now: datetime) -> Taken:
+    async def take(self, bucket: str, rate: Rate, now: datetime) -> RateDecision:
         """Takes one token if there is one, in one statement, by the rules of `rate_limits.take`."""
         ...

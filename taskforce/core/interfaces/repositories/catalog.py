@@ -55,7 +55,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Led:
+class ResolvedAgent:
     """The agent and version that a name, with a number or alias, resolves to.
 
     Attributes:
@@ -122,7 +122,7 @@ class Catalog(Protocol):
         """Returns the tags of an agent; empty without such an agent."""
         ...
 
-    async def led(self, name: str, number: str | None, alias: str | None) -> Led | None:
+    async def resolve(self, name: str, number: str | None, alias: str | None) -> ResolvedAgent | None:
         """Resolves a name to the version of a number, of an alias, or to the current one.
 
         Returns:

@@ -18,7 +18,7 @@ from taskforce.core.interfaces.tools import StoredFile
 class Runs(Protocol):
     """The repository of runs and their totals."""
 
-    async def add(self, brief: RunSpec) -> None:
+    async def add(self, spec: RunSpec) -> None:
         """Adds a run; adds its session if it is new."""
         ...
 
@@ -26,7 +26,7 @@ class Runs(Protocol):
         """Returns a run; None without one."""
         ...
 
-    async def brief(self, run_id: str) -> RunSpec | None:
+    async def spec(self, run_id: str) -> RunSpec | None:
         """Returns the specification of a run; None without one."""
         ...
 
@@ -34,7 +34,7 @@ class Runs(Protocol):
         """Returns a page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
         ...
 
-    async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
+    async def exchanges(self, spec: RunSpec, most: int) -> tuple[Exchange, ...]:
         """Returns the latest finished runs of the session before this run, oldest first."""
         ...
 
@@ -86,7 +86,7 @@ class Runs(Protocol):
         ...
 
     async def close(
-        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
     ) -> Totals | None:
         """Closes an open run and adds up its usage records.
 
@@ -95,7 +95,7 @@ class Runs(Protocol):
             ending: Final status with reason or error.
             answer: The answer; None without one.
             now: Time of the end, UTC.
-            words: Closes it only if the number of people's messages is this; None does not check.
+            messages: Closes it only if the number of people's messages is this; None does not check.
 
         Returns:
             The totals; None when it is closed already, or has another number of messages.
@@ -153,11 +153,11 @@ class Transcripts(Protocol):
         ...
 
 
-class Words(Protocol):
+class Messages(Protocol):
     """The repository of people's messages to a run, before they enter the transcript."""
 
     async def add(
-        self, run_id: str, word_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
     ) -> None:
         """Adds a message, with the id of the question that it answers, if any."""
         ...
@@ -166,11 +166,11 @@ class Words(Protocol):
         """Returns the ids of messages that answer a question, by the question's id."""
         ...
 
-    async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Returns (author id, text) of messages, in the order of their ids given."""
         ...
 
-    async def unnamed(self, run_id: str, word_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
+    async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
         """Those of the words that name no question and were not said before a time, in the order asked."""
         ...
 

@@ -19,7 +19,7 @@ _WHOSE = _GRANTS.c.user_id == sa.any_(sa.bindparam("whose", type_=TEXTS))
 _OF = Query(sa.select(*_WHAT, sa.func.max(_GRANTS.c.at).label("at")).where(where(_GRANTS), _WHOSE).group_by(*_WHAT))
 
 
-class AccessGrantRows(Repository):
+class AccessGrantRepository(Repository):
     """See `AccessGrants`."""
 
     async def add(self, grants: Iterable[AccessGrant]) -> None:

@@ -80,11 +80,11 @@ def _beginnings(word: str, weight: str = "") -> str:
     return "(" + " | ".join(f"'{one}':*{weight}" for one in either) + ")"
 
 
-def _ranked(asked: Sequence[str]) -> sa.ColumnElement[float]:
+def _ranked(terms: Sequence[str]) -> sa.ColumnElement[float]:
     """Ranks as `taskforce.core.domain.catalog.search.rank` does: sums each word's weight at its best place."""
     best, next_best, least = WEIGHTS
     total: sa.ColumnElement[float] = sa.literal(0.0, sa.Double)
-    for word in asked:
+    for word in terms:
         in_name = (_AGENTS.c.search.op("@@")(_query(_beginnings(word, best))), WEIGHTS[best])
         in_tag = (_AGENTS.c.search.op("@@")(_query(_beginnings(word, next_best))), WEIGHTS[next_best])
         total = total + sa.cast(sa.case(in_name, in_tag, else_=WEIGHTS[least]), sa.Double)

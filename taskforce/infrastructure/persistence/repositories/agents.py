@@ -11,7 +11,7 @@ from taskforce.core.domain.catalog.agent import Agent, Description
 from taskforce.core.domain.catalog.version import AgentVersion, Transition, VersionStatus
 from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.paging import Page
-from taskforce.core.interfaces.repositories.catalog import AgentFilter, Led, Listed
+from taskforce.core.interfaces.repositories.catalog import AgentFilter, Listed, ResolvedAgent
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.agent_search import listing, places_of, searching
 from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
@@ -54,7 +54,7 @@ def _keep() -> sa.ClauseElement:
 _KEEP = Query(_keep())
 
 
-class AgentRows(Repository):
+class AgentRepository(Repository):
     """See `Catalog`."""
 
     async def alone(self) -> int:
@@ -111,7 +111,7 @@ class AgentRows(Repository):
         found: list[str] | None = await self._connection.value(_TAGS[_named_by(place)], place)
         return found or ()
 
-    async def led(self, name: str, number: str | None, alias: str | None) -> Led | None:
+    async def resolve(self, name: str, number: str | None, alias: str | None) -> ResolvedAgent | None:
         """Resolves a version or an alias."""
         place = self._place(name)
         row = await self._connection.first(_GET[_named_by(place)], place)
@@ -123,7 +123,7 @@ class AgentRows(Repository):
             version_id = row.current_id if alias is None else row.aliases.get(alias)
             of_version = self._of(agent_id=row.agent_id, version_id=version_id)
             found = None if version_id is None else await self._connection.first(_READ, of_version)
-        return Led(row.agent_id, _about(row), None if found is None else _version(found))
+        return ResolvedAgent(row.agent_id, _about(row), None if found is None else _version(found))
 
     async def held(self, agent_id: str, version_id: str) -> AgentVersion | None:
         """Returns a version whose status is locked until this transaction ends."""

@@ -18,7 +18,7 @@ _REVOKE = Query(sa.update(KEYS).where(_OPEN), sets=("revoked_at",))
 _USED = Query(sa.update(KEYS).where(where(KEYS, "key_id")), sets=("last_used_at",))
 
 
-class ApiKeyRows(Repository):
+class ApiKeyRepository(Repository):
     """See `ApiKeys`."""
 
     async def add(self, key: ApiKey) -> None:

@@ -30,7 +30,7 @@ _SAVE = Query(sa.update(_DEFINITIONS).where(_SAME), sets=_CHANGED)
 _REMOVE = Query(sa.delete(_DEFINITIONS).where(where(_DEFINITIONS, "definition_id")))
 
 
-class DefinitionRows(Repository):
+class DefinitionRepository(Repository):
     """See `Definitions`."""
 
     async def get(self, definition_id: str) -> Definition | None:

@@ -25,7 +25,7 @@ _SAVE = Query(_ADDING.on_conflict_do_update(index_elements=["tenant_id", "user_i
 _REMOVE = Query(sa.delete(_DELEGATIONS).where(where(_DELEGATIONS, "user_id")))
 
 
-class DelegationRows(Repository):
+class DelegationRepository(Repository):
     """See `Delegations`."""
 
     async def of(self, user_id: str) -> Delegation | None:

@@ -31,7 +31,7 @@ _EMPTY = ~sa.exists().where(_OF_RESULT)
 _ERASE = Query(sa.delete(_RESULTS).where(where(_RESULTS), _OVER, _EMPTY).returning(_RESULTS.c.request_id))
 
 
-class RequestResultRows(Repository):
+class RequestResultRepository(Repository):
     """See `RequestResults`."""
 
     async def begin(self, result: RequestResult) -> bool:

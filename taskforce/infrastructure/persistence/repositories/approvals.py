@@ -52,7 +52,7 @@ _APPROVED_FOR_RUN = sa.and_(_REQUESTS.c.for_run, _REQUESTS.c.status == ApprovalS
 _GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
 
 
-class RequestRows(Repository):
+class RequestRepository(Repository):
     """See `Requests`."""
 
     async def add(self, request: Request) -> bool:

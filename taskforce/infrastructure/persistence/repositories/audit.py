@@ -85,7 +85,7 @@ def _placing() -> Query:
 _PLACE = _placing()
 
 
-class AuditRows(Repository):
+class AuditRepository(Repository):
     """See `Audit`.
 
     Args:

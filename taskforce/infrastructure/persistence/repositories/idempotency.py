@@ -15,7 +15,7 @@ _CLAIM = Query(insert(_ANSWERS).on_conflict_do_nothing())
 _FIRST = Query(sa.select(_ANSWERS).where(where(_ANSWERS, "user_id", "route", "idempotency_key")))
 
 
-class AnswerRows(Repository):
+class AnswerRepository(Repository):
     """See `Answers`."""
 
     async def claim(

@@ -24,7 +24,7 @@ _ADD = Query(sa.insert(_DOCUMENTS))
 _LOCK = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('policy:' || :tenant, 0))"))
 
 
-class PolicyRows(Repository):
+class PolicyRepository(Repository):
     """See `PolicyDocuments`."""
 
     async def current(self) -> PolicyVersion | None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.access import RateBucketRow
-from taskforce.core.domain.access.rate_limits import SLACK, Bucket, Rate, Taken, outcome
+from taskforce.core.domain.access.rate_limits import SLACK, Bucket, Rate, RateDecision, outcome
 from taskforce.infrastructure.persistence.connection import Query
 from taskforce.infrastructure.persistence.repository import Repository, table
 
@@ -36,10 +36,10 @@ def _take() -> sa.ClauseElement:
 _TAKE = Query(_take())
 
 
-class RateRows(Repository):
+class RateRepository(Repository):
     """See `RateBuckets`."""
 
-    async def take(self, bucket: str, rate: Rate, now: datetime) -> Taken:
+    async def take(self, bucket: str, rate: Rate, now: datetime) -> RateDecision:
         """Takes one token, if there is one."""
         numbers = {"limit": float(rate.limit), "per": rate.per_seconds, "burst": float(rate.burst), "now": now}
         row = await self._connection.one(_TAKE, {**self._of(bucket=bucket), **numbers})

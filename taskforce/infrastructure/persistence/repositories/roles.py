@@ -57,7 +57,7 @@ _GRANT = Query(insert(_GRANTS).on_conflict_do_nothing())
 _WITHDRAW = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY)))
 
 
-class RoleRows(Repository):
+class RoleRepository(Repository):
     """See `Roles`."""
 
     async def all(self) -> Sequence[Role]:

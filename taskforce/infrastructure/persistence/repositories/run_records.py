@@ -45,9 +45,11 @@ def _write() -> sa.ClauseElement:
     return adding.on_conflict_do_update(index_elements=["tenant_id", "run_id", "path"], set_=changed)
 
 
-_ADD_WORD, _BEGIN, _ADD_RESULT = (Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS))
-_SAID = _WORDS.c.word_id == sa.any_(sa.bindparam("words", type_=ARRAY(_WORDS.c.word_id.type)))
-_GET_WORDS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _SAID))
+_ADD_MESSAGE, _BEGIN, _ADD_RESULT = (
+    Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS)
+)
+_NAMED = _WORDS.c.word_id == sa.any_(sa.bindparam("ids", type_=ARRAY(_WORDS.c.word_id.type)))
+_GET_MESSAGES = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _NAMED))
 _ANSWERS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _WORDS.c.question_id.is_not(None)))
 _PART = sa.func.substr(_RESULTS.c.content, sa.bindparam("first", type_=INT), sa.bindparam("length", type_=INT))
 _READ_RESULT = Query(sa.select(_PART).where(where(_RESULTS, "run_id", "step", "call")))
@@ -60,16 +62,16 @@ _LATER = sa.select(_EVENTS).where(where(_EVENTS, "run_id"), _EVENTS.c.seq > sa.b
 _AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=INT)))
 
 
-class WordRows(Repository):
-    """See `Words`."""
+class MessageRepository(Repository):
+    """See `Messages`."""
 
     async def add(
-        self, run_id: str, word_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
     ) -> None:
         """Stores a message until the model reads it, or the tool whose question it answers."""
-        said = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
+        message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
         await self._connection.change(
-            _ADD_WORD, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": word_id, **said}
+            _ADD_MESSAGE, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": message_id, **message}
         )
 
     async def answers(self, run_id: str) -> Mapping[str, str]:
@@ -77,20 +79,20 @@ class WordRows(Repository):
         rows = await self._connection.all(_ANSWERS, self._of(run_id=run_id))
         return {row.question_id: row.word_id for row in rows}
 
-    async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Returns (author, text) in the order of the ids; unknown ids are left out."""
-        rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
+        rows = await self._connection.all(_GET_MESSAGES, {**self._of(run_id=run_id), "ids": list(message_ids)})
         found = {row.word_id: (row.author_id, row.text) for row in rows}
-        return [found[word_id] for word_id in word_ids if word_id in found]
+        return [found[message_id] for message_id in message_ids if message_id in found]
 
-    async def unnamed(self, run_id: str, word_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
+    async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
         """Returns the ids, in their order, of messages without a question that were not stored before a time."""
-        rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
+        rows = await self._connection.all(_GET_MESSAGES, {**self._of(run_id=run_id), "ids": list(message_ids)})
         found = {row.word_id for row in rows if row.question_id is None and (since is None or row.at >= since)}
-        return [word_id for word_id in word_ids if word_id in found]
+        return [message_id for message_id in message_ids if message_id in found]
 
 
-class EffectRows(Repository):
+class EffectRepository(Repository):
     """See `Effects`."""
 
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
@@ -99,7 +101,7 @@ class EffectRows(Repository):
         return await self._connection.change(_BEGIN, {"tenant_id": self._tenant_id, **values}) > 0
 
 
-class ResultRows(Repository):
+class ResultRepository(Repository):
     """See `WholeResults`."""
 
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
@@ -114,7 +116,7 @@ class ResultRows(Repository):
         return part
 
 
-class FileRows(Repository):
+class FileRepository(Repository):
     """See `Files`."""
 
     async def read(self, run_id: str, path: str) -> bytes | None:
@@ -134,7 +136,7 @@ class FileRows(Repository):
         return [StoredFile(row.path, row.size, row.updated_at) for row in rows]
 
 
-class EventRows(Repository):
+class EventRepository(Repository):
     """See `Events`."""
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:

@@ -107,35 +107,35 @@ _CANCEL = Query(
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
 _SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
-_CLOSE_HEARD = Query(_totalled(_OPEN, sa.bindparam("words", type_=sa.Integer) == _SAID, sets=_ENDING))
+_CLOSE_HEARD = Query(_totalled(_OPEN, sa.bindparam("messages", type_=sa.Integer) == _SAID, sets=_ENDING))
 _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
 
-class RunRows(Repository):
+class RunRepository(Repository):
     """See `Runs`."""
 
-    async def add(self, brief: RunSpec) -> None:
+    async def add(self, spec: RunSpec) -> None:
         """Stores a run before its workflow is started; creates the session if it is new."""
-        session = {"session_id": brief.session_id, "user_id": brief.user_id, "created_at": brief.created_at}
+        session = {"session_id": spec.session_id, "user_id": spec.user_id, "created_at": spec.created_at}
         await self._connection.change(_ADD_SESSION, {"tenant_id": self._tenant_id, **session})
         values = {
             "tenant_id": self._tenant_id,
-            "run_id": brief.run_id,
-            "session_id": brief.session_id,
-            "user_id": brief.user_id,
-            "profile": brief.profile,
-            "agent_id": brief.agent.agent_id,
-            "version_id": None if brief.agent.pinned is None else brief.agent.pinned.version_id,
-            "agent": storable_json(_AGENT.dump(brief.agent)),
-            "mission": storable(brief.mission),
-            "context": storable_json(brief.context),
-            "max_steps": brief.limits.max_steps,
-            "max_tokens": brief.limits.max_tokens,
-            "max_seconds": brief.limits.max_seconds,
+            "run_id": spec.run_id,
+            "session_id": spec.session_id,
+            "user_id": spec.user_id,
+            "profile": spec.profile,
+            "agent_id": spec.agent.agent_id,
+            "version_id": None if spec.agent.pinned is None else spec.agent.pinned.version_id,
+            "agent": storable_json(_AGENT.dump(spec.agent)),
+            "mission": storable(spec.mission),
+            "context": storable_json(spec.context),
+            "max_steps": spec.limits.max_steps,
+            "max_tokens": spec.limits.max_tokens,
+            "max_seconds": spec.limits.max_seconds,
             "status": RunStatus.QUEUED.value,
-            "created_at": brief.created_at,
-            "key_id": brief.key_id,
-            "claimed_roles": None if brief.claimed_roles is None else sorted(brief.claimed_roles),
+            "created_at": spec.created_at,
+            "key_id": spec.key_id,
+            "claimed_roles": None if spec.claimed_roles is None else sorted(spec.claimed_roles),
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
@@ -145,10 +145,10 @@ class RunRows(Repository):
         row = await self._connection.first(_GET, self._of(run_id=run_id))
         return None if row is None else _run(row)
 
-    async def brief(self, run_id: str) -> RunSpec | None:
+    async def spec(self, run_id: str) -> RunSpec | None:
         """Returns the run's specification."""
         run = await self.get(run_id)
-        return None if run is None else run.brief
+        return None if run is None else run.spec
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
         """Returns a page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
@@ -164,10 +164,10 @@ class RunRows(Repository):
         newest = query.order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc()).limit(page.limit)
         return [_run(row) for row in await self._connection.all(newest)]
 
-    async def exchanges(self, brief: RunSpec, most: int) -> tuple[Exchange, ...]:
+    async def exchanges(self, spec: RunSpec, most: int) -> tuple[Exchange, ...]:
         """Returns the latest answered runs of the session before this one, oldest first."""
-        of_session = self._of(session_id=brief.session_id)
-        rows = await self._connection.all(_EXCHANGES, {**of_session, "before": brief.created_at, "most": most})
+        of_session = self._of(session_id=spec.session_id)
+        rows = await self._connection.all(_EXCHANGES, {**of_session, "before": spec.created_at, "most": most})
         return tuple(Exchange(row.mission, row.answer) for row in reversed(rows))
 
     async def session_owner(self, session_id: str) -> str | None:
@@ -226,7 +226,7 @@ class RunRows(Repository):
         await self._connection.change(_TOTAL, self._of(run_id=run_id))
 
     async def close(
-        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, words: int | None = None
+        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
     ) -> Totals | None:
         """Closes an open run and adds up its usage records, if it still has the given number of messages."""
         values: dict[str, object] = {
@@ -240,8 +240,8 @@ class RunRows(Repository):
             "retry": None,
             "finished_at": now,
         }
-        closing = _CLOSE if words is None else _CLOSE_HEARD
-        row = await self._connection.first(closing, {**self._of(run_id=run_id), **values, "words": words})
+        closing = _CLOSE if messages is None else _CLOSE_HEARD
+        row = await self._connection.first(closing, {**self._of(run_id=run_id), **values, "messages": messages})
         return None if row is None else _totals(row)
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:
@@ -256,7 +256,7 @@ class RunRows(Repository):
 
 def _run(row: Row) -> Run:
     return Run(
-        brief=RunSpec(
+        spec=RunSpec(
             tenant_id=row.tenant_id,
             run_id=row.run_id,
             session_id=row.session_id,

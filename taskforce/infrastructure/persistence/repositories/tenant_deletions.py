@@ -76,7 +76,7 @@ def _holding() -> sa.ClauseElement:
     return sa.union_all(*each)
 
 
-class DeletionRows(Repository):
+class DeletionRepository(Repository):
     """See `Deletions`."""
 
     async def begin(self, order: DeletionOrder) -> Begun:
@@ -102,7 +102,7 @@ class DeletionRows(Repository):
         return await self._connection.change(_PASS, {**keyed, "facts": storable_json(facts), "at": now}) > 0
 
 
-class EstateRows(Repository):
+class TenantDataRepository(Repository):
     """See `Estate`."""
 
     async def open_runs(self, most: int) -> Sequence[str]:

@@ -15,7 +15,7 @@ _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", "settings", "metadata", "updated_at"))
 
 
-class TenantRows(Repository):
+class TenantRepository(Repository):
     """See `OwnTenant`."""
 
     async def add(self, tenant: Tenant) -> bool:

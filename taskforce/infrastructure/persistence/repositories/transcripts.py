@@ -57,7 +57,7 @@ _HEARD = _newest(
 _APPEND = Write(said=Query(sa.insert(_ENTRIES)))
 
 
-class TranscriptRows(Repository):
+class TranscriptRepository(Repository):
     """See `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:

@@ -35,7 +35,7 @@ _ADD = Write(used=Query(insert(_USAGE).on_conflict_do_nothing()))
 _OF_STEPS = Query(_of_steps())
 
 
-class UsageRows(Repository):
+class UsageRepository(Repository):
     """See `Usage`."""
 
     async def add(self, spending: UsageEntry) -> None:

@@ -40,7 +40,7 @@ def _save() -> sa.ClauseElement:
 _SAVE = Query(_save())
 
 
-class UserRows(Repository):
+class UserRepository(Repository):
     """See `Users`."""
 
     async def get(self, user_id: str) -> UserRecord | None:

@@ -66,7 +66,7 @@ _STOP_ALL = Query(
 _TRIED = Query(insert(_ATTEMPTS).on_conflict_do_nothing())
 
 
-class DeliveryRows(Repository):
+class DeliveryRepository(Repository):
     """See `Deliveries`.
 
     Args:

@@ -30,7 +30,7 @@ _KEEP = Query(sa.update(WEBHOOKS).where(_OF), sets=(*_SECRETS, "updated_at"))
 _REMOVE = Query(sa.delete(WEBHOOKS).where(_OF))
 
 
-class WebhookRows(Repository):
+class WebhookRepository(Repository):
     """See `Webhooks`.
 
     Args:

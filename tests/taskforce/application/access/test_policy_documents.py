@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskforce.application.access.policy_documents import (
-    Asked,
+    AccessCase,
     NoTags,
     StoredPolicies,
     current_document,
@@ -280,7 +280,7 @@ async def test_without_the_database_nothing_older_is_taken(stage: Stage) -> None
 # Tried out
 
 
-async def tried(stage: Stage, proposed: Document | None, *asked: Asked) -> Sequence[tuple[bool, bool | None]]:
+async def tried(stage: Stage, proposed: Document | None, *asked: AccessCase) -> Sequence[tuple[bool, bool | None]]:
     found = await try_document(stage.database, await actor(stage), NoTags(), proposed, asked)
     return [(one.current.decision.allowed, one.proposed.decision.allowed if one.proposed else None) for one in found]
 
@@ -288,7 +288,7 @@ async def tried(stage: Stage, proposed: Document | None, *asked: Asked) -> Seque
 async def test_a_dry_run_shows_both_answers_and_saves_nothing(stage: Stage) -> None:
     before = await saved(stage, deny())
     await stage.person("olga", "operator")
-    olga = Asked(RUN, AGENT, "payroll", user_id="olga")
+    olga = AccessCase(RUN, AGENT, "payroll", user_id="olga")
     (found,) = await try_document(
         stage.database, await actor(stage), NoTags(), document(deny("rest", users=["bob"])), [olga]
     )
@@ -301,7 +301,9 @@ async def test_a_dry_run_shows_both_answers_and_saves_nothing(stage: Stage) -> N
 
 async def test_without_a_document_the_answers_of_now_are_explained(stage: Stage) -> None:
     await saved(stage, deny(roles=["operator"]))
-    by_role = [Asked(RUN, AGENT, "payroll", roles=[role]) for role in ("operator", "viewer", "admin", "unheard-of")]
+    by_role = [
+        AccessCase(RUN, AGENT, "payroll", roles=[role]) for role in ("operator", "viewer", "admin", "unheard-of")
+    ]
     assert await tried(stage, None, *by_role) == [(False, None), (False, None), (True, None), (False, None)]
 
 
@@ -315,7 +317,7 @@ async def test_users_are_asked_about_with_the_rights_and_attributes_of_now(stage
         assert rita is not None
         await records.users.save(replace(rita, attributes=identity.attributes), stage.now)
     by_department = document(deny(when=[{"attribute": "user.department", "equals": "hr"}]))
-    somebody = Asked(RUN, AGENT, "payroll", roles=["custom:runner"])
+    somebody = AccessCase(RUN, AGENT, "payroll", roles=["custom:runner"])
     asked = [replace(somebody, roles=(), user_id="rita"), somebody, replace(somebody, attributes={"department": "hr"})]
     assert await tried(stage, by_department, *asked) == [(True, False), (True, True), (True, False)]
 
@@ -326,7 +328,7 @@ async def test_time_context_and_tags_are_those_of_the_case(stage: Stage) -> None
         deny("signal", when=[{"attribute": "context.channel", "equals": "signal"}]),
         deny("secret", when=[{"resource_tags": {"has_any": ["secret"]}}]),
     )
-    plain = Asked(RUN, AGENT, "payroll", roles=["operator"])
+    plain = AccessCase(RUN, AGENT, "payroll", roles=["operator"])
     others = [
         replace(plain, at=stage.now + timedelta(days=2)),
         replace(plain, context={"channel": "signal"}),
@@ -342,7 +344,7 @@ async def test_tags_that_a_case_does_not_state_are_those_of_the_catalog(stage: S
             return {"secret"} if (tenant_id, resource_id) == (stage.tenant_id, "payroll") else ()
 
     rules = document(deny(when=[{"resource_tags": {"has_any": ["secret"]}}]))
-    plain = Asked(RUN, AGENT, "payroll", roles=["operator"])
+    plain = AccessCase(RUN, AGENT, "payroll", roles=["operator"])
     asked = [plain, replace(plain, tags=()), replace(plain, resource_id="other"), replace(plain, resource_id=None)]
     found = await try_document(stage.database, await actor(stage), Catalog(), rules, asked)
     assert [one.proposed is not None and one.proposed.decision.allowed for one in found] == [False, True, True, True]
@@ -350,9 +352,9 @@ async def test_tags_that_a_case_does_not_state_are_those_of_the_catalog(stage: S
 
 async def test_it_answers_as_the_engine_does_about_what_is_elsewhere(stage: Stage) -> None:
     elsewhere = [
-        Asked(Permission.SESSION_READ, ResourceType.SESSION, "other:session-1", roles=["admin"]),
-        Asked(Permission.TENANT_MANAGE, ResourceType.TENANT, "other", roles=["admin"]),
-        Asked(RUN, AGENT, "payroll", roles=["admin"], context={"tenant_id": "other"}),
+        AccessCase(Permission.SESSION_READ, ResourceType.SESSION, "other:session-1", roles=["admin"]),
+        AccessCase(Permission.TENANT_MANAGE, ResourceType.TENANT, "other", roles=["admin"]),
+        AccessCase(RUN, AGENT, "payroll", roles=["admin"], context={"tenant_id": "other"}),
     ]
     found = await try_document(stage.database, await actor(stage), NoTags(), document(), elsewhere)
     assert {one.current.base for one in found} == {Base.OTHER_TENANT}
@@ -365,7 +367,7 @@ async def test_cases_about_people_who_are_not_there_are_named(stage: Stage) -> N
     await other.person("foreign", "operator")
     names = ["ada", "gone", "foreign", "absent", "\x00"]
     with pytest.raises(Invalid) as refused:
-        await tried(stage, None, *(Asked(RUN, AGENT, user_id=name) for name in names))
+        await tried(stage, None, *(AccessCase(RUN, AGENT, user_id=name) for name in names))
     problems = [{"path": f"cases[{place}].user_id", "problem": "names no active user."} for place in range(1, 5)]
     assert (refused.value.code, refused.value.details) == ("policy_cases_invalid", {"problems": problems})
 
@@ -376,5 +378,5 @@ async def test_cases_about_people_who_are_not_there_are_named(stage: Stage) -> N
 )
 async def test_a_dry_run_that_makes_no_sense(stage: Stage, proposed: Document | None, cases: int, code: str) -> None:
     with pytest.raises(DomainError) as refused:
-        await tried(stage, proposed, *[Asked(RUN, AGENT, roles=["operator"])] * cases)
+        await tried(stage, proposed, *[AccessCase(RUN, AGENT, roles=["operator"])] * cases)
     assert refused.value.code == code

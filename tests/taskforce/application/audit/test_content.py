@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.audit.events import AuditEvent, AuditFilter
 from taskforce.core.domain.canonical_json import canonical_hash
@@ -31,7 +31,9 @@ async def keeping(postgres: DatabaseUrls, tenant: str) -> AsyncIterator[Stage]:
 async def told(stage: Stage) -> dict[str, Mapping[str, Any]]:
     """What the log says of a run's start, a word, two calls that are refused and one that runs, by hashes."""
     accepted = await stage.accepted(mission=MISSION, context={"größe": 1})
-    await say(stage.database, await stage.run(accepted.run_id), Saying("alice", "Hurry.", None, None), RULES, stage.now)
+    await send_message(
+        stage.database, await stage.run(accepted.run_id), MessageDraft("alice", "Hurry.", None, None), RULES, stage.now
+    )
     await stage.reply(accepted.run_id, 1, *CALLS)
     await stage.tool_step.authorize(stage.tenant_id, accepted.run_id, 1)
     await stage.tool_step.run(stage.ref(accepted.run_id, 3), 1, (), None)

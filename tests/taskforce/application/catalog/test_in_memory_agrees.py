@@ -67,11 +67,11 @@ class Catalogs(RuleBasedStateMachine):
 
     @initialize()
     def somebody(self) -> None:
-        async def enter() -> Actor:
+        async def find_key() -> Actor:
             await self.database.register_tenant(self.tenant, NOW)
             return await make_acting(self.database, self.tenant, "alice", NOW, "admin")
 
-        self.tool_step = self.runner.run(enter())
+        self.tool_step = self.runner.run(find_key())
 
     def teardown(self) -> None:
         self.runner.run(self.database.close())

@@ -7,9 +7,9 @@ import pytest
 
 from taskforce.application.identity import resource_roles, users
 from taskforce.application.identity.api_keys import Issued, NewKey, find_key, issue_key, list_keys, revoke_key
-from taskforce.application.identity.principals import Actor, recognise_key
+from taskforce.application.identity.principals import Actor, authenticate_key
 from taskforce.application.identity.users import NewUser, UserChange
-from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, NOTED_EVERY
@@ -29,7 +29,7 @@ async def service(stage: Stage, ada: Actor, *roles: str) -> None:
 
 
 async def used(stage: Stage, issued: Issued) -> Principal:
-    found, key = await recognise_key(stage.database, issued.plaintext, RULES, stage.now)
+    found, key = await authenticate_key(stage.database, issued.plaintext, RULES, stage.now)
     assert key.key_id == issued.key.key_id
     return found
 
@@ -256,7 +256,7 @@ async def test_a_run_stops_with_the_key_that_asked_for_it(stage: Stage) -> None:
     assert "revoked" in await answered(stage, run_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         with pytest.raises(Forbidden) as ended:
-            await stage.tool_call_policy.user(records, (await stage.run(run_id)).brief)
+            await stage.tool_call_policy.user(records, (await stage.run(run_id)).spec)
     assert ended.value.code == "api_key_ended"
 
 
@@ -266,13 +266,13 @@ async def test_a_key_steers_no_run_that_may_more_than_it(stage: Stage) -> None:
     await role(stage, "starter", Permission.AGENT_EXECUTE)
     issued, own = await started(stage, ada, "custom:starter")
     held = frozenset({Permission.AGENT_EXECUTE})
-    words = Saying("ada", "Pay.", None, None, issued.key.key_id, held)
+    words = MessageDraft("ada", "Pay.", None, None, issued.key.key_id, held)
     by_hand = (await create_run(stage.database, stage.mission(user_id="ada"), stage.now)).run_id
     _, wider = await started(stage, ada, "operator")
     for run_id in (by_hand, wider):
-        error = await refusal(say(stage.database, await stage.run(run_id), words, RULES, stage.now))
+        error = await refusal(send_message(stage.database, await stage.run(run_id), words, RULES, stage.now))
         assert error.code == "run_may_more"
-    await say(stage.database, await stage.run(own), words, RULES, stage.now)
+    await send_message(stage.database, await stage.run(own), words, RULES, stage.now)
     for run_id in (by_hand, wider, own):
         as_much = replace(words, held=frozenset(Permission))
-        await say(stage.database, await stage.run(run_id), as_much, RULES, stage.now)
+        await send_message(stage.database, await stage.run(run_id), as_much, RULES, stage.now)

@@ -127,7 +127,7 @@ async def test_the_door_of_a_key_leads_to_its_tenant_and_no_further(stage: Stage
     async with stage.database.tenant(stage.tenant_id) as records:
         actor = Actor(await load_principal(records, "ada", RULES, stage.now), RULES, None, stage.now)
     issued = await issue_key(stage.database, actor, NewKey(None, "k", frozenset({"viewer"})))
-    async with stage.database.of_key(issued.key.hash) as found:
+    async with stage.database.with_key(issued.key.hash) as found:
         assert found is not None
         key, records = found
         assert (key, records.tenant_id) == (issued.key, stage.tenant_id)
@@ -137,7 +137,7 @@ async def test_the_door_of_a_key_leads_to_its_tenant_and_no_further(stage: Stage
         assert await records.users._connection.value(setting) == stage.tenant_id
 
     async def write_elsewhere() -> None:
-        async with stage.database.of_key(issued.key.hash) as found:
+        async with stage.database.with_key(issued.key.hash) as found:
             assert found is not None
             foreign = sa.text("INSERT INTO sessions VALUES (:other, 's', 'ada', now())")
             await found[1].users._connection.change(foreign, {"other": other})

@@ -10,7 +10,7 @@ from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.principals import Actor, load_principal, refresh_principal, resolve_principal
 from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.application.identity.users import NewUser, create_user
-from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules, Principal
@@ -44,7 +44,7 @@ async def run_by(stage: Stage, who: Principal) -> str:
 
 async def rights_of(stage: Stage, run_id: str) -> frozenset[Permission]:
     async with stage.database.tenant(stage.tenant_id) as records:
-        return (await stage.tool_call_policy.user(records, (await stage.run(run_id)).brief)).permissions
+        return (await stage.tool_call_policy.user(records, (await stage.run(run_id)).spec)).permissions
 
 
 @pytest.mark.parametrize("minutes", [1, 0], ids=["a newer token", "one of the same second"])
@@ -130,7 +130,7 @@ async def test_a_run_of_before_this_was_kept_acts_for_its_user(stage: Stage) -> 
     run_id = (await create_run(stage.database, stage.mission(), stage.now)).run_id
     await signs_in(stage, "admin", minutes=1)
 
-    assert (await stage.run(run_id)).brief.claimed_roles is None
+    assert (await stage.run(run_id)).spec.claimed_roles is None
     assert await rights_of(stage, run_id) == frozenset(Permission)
 
 
@@ -138,11 +138,11 @@ async def test_a_token_steers_no_run_that_may_more_than_it(stage: Stage) -> None
     narrow = await run_by(stage, await signs_in(stage, "operator"))
     wide = await run_by(stage, await signs_in(stage, "admin", minutes=1))
     who = await signs_in(stage, "operator")
-    words = Saying("alice", "Pay.", None, None, None, who.permissions, who.is_narrowed)
+    words = MessageDraft("alice", "Pay.", None, None, None, who.permissions, who.is_narrowed)
 
-    await say(stage.database, await stage.run(narrow), words, RULES, stage.now)
+    await send_message(stage.database, await stage.run(narrow), words, RULES, stage.now)
     with pytest.raises(Forbidden) as refused:
-        await say(stage.database, await stage.run(wide), words, RULES, stage.now)
+        await send_message(stage.database, await stage.run(wide), words, RULES, stage.now)
     assert refused.value.code == "run_may_more"
     assert "token" in refused.value.message
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from tests.taskforce.application.scenario import NOW, RULES, Stage
@@ -12,40 +12,48 @@ async def test_words_are_their_runs_owners_alone(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
     await stage.person("bob", "admin")
     with pytest.raises(Forbidden) as refused:
-        await say(stage.database, run, Saying("bob", "Pay me.", "k", None), RULES, NOW)
+        await send_message(stage.database, run, MessageDraft("bob", "Pay me.", "k", None), RULES, NOW)
     assert refused.value.code == "not_your_run"
     assert await stage.audited("run.message") == []
-    assert (await say(stage.database, run, Saying("alice", "Go on.", "k", None), RULES, NOW)).tell
+    assert (
+        await send_message(stage.database, run, MessageDraft("alice", "Go on.", "k", None), RULES, NOW)
+    ).is_unsignalled
 
 
 async def test_a_word_with_a_key_is_kept_once(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
-    first = await say(stage.database, run, Saying("alice", "Go on.", "k", None), RULES, NOW)
-    again = await say(stage.database, run, Saying("alice", "Go on.", "k", None), RULES, NOW)
-    assert (again.word_id, again.replayed, again.tell) == (first.word_id, True, True)
+    first = await send_message(stage.database, run, MessageDraft("alice", "Go on.", "k", None), RULES, NOW)
+    again = await send_message(stage.database, run, MessageDraft("alice", "Go on.", "k", None), RULES, NOW)
+    assert (again.message_id, again.replayed, again.is_unsignalled) == (first.message_id, True, True)
     assert len(await stage.audited("run.message")) == 1
     with pytest.raises(Invalid) as reused:
-        await say(stage.database, run, Saying("alice", "Stop.", "k", None), RULES, NOW)
+        await send_message(stage.database, run, MessageDraft("alice", "Stop.", "k", None), RULES, NOW)
     assert reused.value.code == "idempotency_key_reused"
 
 
 async def test_a_key_belongs_to_what_it_was_used_for(stage: Stage) -> None:
     run = await stage.run((await stage.accepted(idempotency_key="k")).run_id)
     other = await stage.run((await stage.accepted()).run_id)
-    words = [await say(stage.database, one, Saying("alice", "Go on.", "k", None), RULES, NOW) for one in (run, other)]
+    words = [
+        await send_message(stage.database, one, MessageDraft("alice", "Go on.", "k", None), RULES, NOW)
+        for one in (run, other)
+    ]
     assert [word.replayed for word in words] == [False, False]
 
 
 async def test_words_without_a_key_are_all_kept(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
-    words = [await say(stage.database, run, Saying("alice", "Go on.", None, None), RULES, NOW) for _ in range(2)]
-    assert words[0].word_id != words[1].word_id
+    words = [
+        await send_message(stage.database, run, MessageDraft("alice", "Go on.", None, None), RULES, NOW)
+        for _ in range(2)
+    ]
+    assert words[0].message_id != words[1].message_id
 
 
 async def test_a_run_that_has_ended_since_it_was_looked_at_takes_no_word(stage: Stage) -> None:
     run = await stage.run((await stage.accepted()).run_id)
-    await stage.lifecycle.end(stage.tenant_id, run.brief.run_id, Ending(RunStatus.COMPLETED))
+    await stage.lifecycle.end(stage.tenant_id, run.spec.run_id, Ending(RunStatus.COMPLETED))
     with pytest.raises(Conflict) as refused:
-        await say(stage.database, run, Saying("alice", "Wait.", None, None), RULES, NOW)
+        await send_message(stage.database, run, MessageDraft("alice", "Wait.", None, None), RULES, NOW)
     assert refused.value.code == "run_finished"
     assert await stage.rows("run_words", "text") == []

@@ -25,8 +25,8 @@ async def refusal(stage: Stage, **changes: object) -> DomainError:
 async def test_everything_is_committed_before_anything_starts(stage: Stage) -> None:
     accepted = await stage.accepted(mission="Count.", context={"größe": 3})
     run = await stage.run(accepted.run_id)
-    assert (run.status, run.brief.mission, run.brief.context) == (RunStatus.QUEUED, "Count.", {"größe": 3})
-    assert run.brief.session_id.startswith(f"{stage.tenant_id}:session-")
+    assert (run.status, run.spec.mission, run.spec.context) == (RunStatus.QUEUED, "Count.", {"größe": 3})
+    assert run.spec.session_id.startswith(f"{stage.tenant_id}:session-")
     assert (await stage.told(accepted.run_id, 0, 0)).startswith("Count.\n\nContext:")
     assert [event.type for event in await stage.events(accepted.run_id)] == ["run.queued"]
     assert await stage.audited("run.start") == [("alice", "allowed", None)]

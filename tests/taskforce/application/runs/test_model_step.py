@@ -40,7 +40,7 @@ async def test_words_are_heard_in_order_before_the_reply(
     ids = [new_id(), new_id()]
     async with stage.database.tenant(stage.tenant_id) as records:
         for word_id, said in zip(ids, ["Hurry.", "Please."], strict=True):
-            await records.words.add(run_id, word_id, "alice", said, stage.now)
+            await records.messages.add(run_id, word_id, "alice", said, stage.now)
     scripted.script([text("Yes.")])
     await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, words=tuple(ids)))
     assert [message["content"] for message in last_messages(scripted)][1:] == ["Count.", "Hurry.", "Please."]
@@ -85,7 +85,7 @@ async def test_tokens_of_a_failed_attempt_are_wasted_and_recorded(
 async def test_failed_attempts_may_use_what_the_runs_row_says_by_now(
     stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
-    """The brief that this process has kept is from before somebody was allowed more."""
+    """The specification that this process has cached is from before somebody was allowed more."""
     run_id = (await stage.accepted(limits=Limits(max_tokens=20))).run_id
     scripted.script([empty(), empty(), text("At last.")])
     with pytest.raises(ModelFailure):
@@ -218,10 +218,10 @@ async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkey
     store = model_step._store_reply
 
     async def cancelled_meanwhile(
-        brief: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+        spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
     ) -> ModelStepResult:
         call.cancel()
-        return await store(brief, turn, heard, reply)
+        return await store(spec, turn, heard, reply)
 
     monkeypatch.setattr(model_step, "_store_reply", cancelled_meanwhile)
     call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))

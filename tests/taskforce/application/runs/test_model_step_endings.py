@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import structlog
 
-from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.log_context import COMPLETED, STARTED
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
@@ -54,14 +54,18 @@ async def test_a_word_that_comes_while_the_model_answers_keeps_the_run_open(
     await scripted.until(lambda it: len(it.requests) == 1)
     call.cancel()
     await asyncio.wait([call])
-    word = await say(stage.database, await stage.run(run_id), Saying("alice", "Both?", None, None), RULES, stage.now)
+    word = await send_message(
+        stage.database, await stage.run(run_id), MessageDraft("alice", "Both?", None, None), RULES, stage.now
+    )
     again = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2, told=0))
     assert (again.ended, (await stage.run(run_id)).status) == (False, RunStatus.RUNNING)
-    heard = ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, words=(word.word_id,), told=1)
+    heard = ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, words=(word.message_id,), told=1)
     assert (await model_step.run(heard)).ended
     assert (await stage.run(run_id)).answer == "Yes, both."
     with pytest.raises(Conflict) as refused:
-        await say(stage.database, await stage.run(run_id), Saying("alice", "And?", None, None), RULES, stage.now)
+        await send_message(
+            stage.database, await stage.run(run_id), MessageDraft("alice", "And?", None, None), RULES, stage.now
+        )
     assert refused.value.code == "run_finished"
 
 

@@ -40,15 +40,15 @@ async def retire(stage: Stage, how: Retirement) -> Retired:
 
 async def test_a_run_keeps_the_definition_that_it_began_with(stage: Stage, counter: ResolvedVersion) -> None:
     run = await stage.run((await start(stage, counter)).run_id)
-    assert run.brief.agent.pinned == counter.pinned
-    assert (run.brief.agent.agent_id, run.brief.agent.label) == (counter.agent_id, "counter@0.1.0")
-    assert (run.brief.agent.tools, run.brief.agent.system_prompt) == (("calculator",), "You count.")
+    assert run.spec.agent.pinned == counter.pinned
+    assert (run.spec.agent.agent_id, run.spec.agent.label) == (counter.agent_id, "counter@0.1.0")
+    assert (run.spec.agent.tools, run.spec.agent.system_prompt) == (("calculator",), "You count.")
     rows = await stage.rows("runs", "version_id::text")
     assert rows == [(counter.pinned.version_id,)]
     details = await stage.rows("audit_events WHERE action = 'run.start'", "details - 'content_sha256'")
     assert details[0][0] == {
         "agent_id": counter.agent_id,
-        "session_id": run.brief.session_id,
+        "session_id": run.spec.session_id,
         "version": "0.1.0",
         "config_hash": counter.pinned.config_hash,
     }

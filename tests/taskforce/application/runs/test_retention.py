@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from taskforce.application.runs import retention
-from taskforce.application.runs.control import Saying, say
+from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
 from taskforce.application.runs.retention import erase_all_expired, erase_expired
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
@@ -30,7 +30,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.repositories import runs as run_rows
 from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.application.scenario import NOW, RULES, Stage
-from tests.taskforce.infrastructure.persistence.factories import brief, request, spending
+from tests.taskforce.infrastructure.persistence.factories import request, spec, spending
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -99,7 +99,9 @@ async def full(stage: Stage, at: datetime) -> str:
     """A run that ended at a time, with everything that may hang on one."""
     stage.now = at - SECOND
     run_id = (await stage.accepted(idempotency_key="key", session_id=f"{stage.tenant_id}:session-full")).run_id
-    await say(stage.database, await stage.run(run_id), Saying("alice", "Go on.", "word", None), RULES, stage.now)
+    await send_message(
+        stage.database, await stage.run(run_id), MessageDraft("alice", "Go on.", "word", None), RULES, stage.now
+    )
     asked = request(run_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.effects.begin(run_id, 1, 1, "pay", stage.now)
@@ -224,9 +226,9 @@ async def test_a_session_goes_on_without_what_was_erased(stage: Stage) -> None:
         await ended(stage, at, mission=f"Mission of {at:%d}", **session)
     assert await sweep(stage) == Erased(1, 0, 0)
     accepted = await stage.accepted(**session)
-    assert accepted.brief is not None
+    assert accepted.spec is not None
     async with stage.database.tenant(stage.tenant_id) as records:
-        (shown,) = await records.runs.exchanges(accepted.brief, 10)
+        (shown,) = await records.runs.exchanges(accepted.spec, 10)
         assert await records.runs.session_owner(session["session_id"]) == "alice"
     assert shown.mission == f"Mission of {NOW - 20 * DAY:%d}"
 
@@ -236,7 +238,7 @@ async def test_a_session_in_which_a_run_begins_at_this_moment_stays(stage: Stage
     session = f"{stage.tenant_id}:session-1"
     await ended(stage, NOW - 40 * DAY, session_id=session)
     async with stage.database.tenant(stage.tenant_id) as records:
-        await records.runs.add(brief(stage.tenant_id, session_id=session))
+        await records.runs.add(spec(stage.tenant_id, session_id=session))
         assert await sweep(stage) == Erased(1, 0, 0)
     assert await stage.rows("sessions", "session_id") == [(session,)]
 

@@ -30,7 +30,7 @@ async def actor(stage: Stage, *roles: str) -> Actor:
 async def test_a_run_whose_workflow_cannot_be_started_now_is_left_to_the_sweeper(stage: Stage) -> None:
     started = await start_run(ports(stage), await actor(stage, "operator"), RunRequest("Count."))
     run = await stage.run(started.run_id)
-    assert (run.status, run.brief.user_id, run.brief.mission) == (RunStatus.QUEUED, "alice", "Count.")
+    assert (run.status, run.spec.user_id, run.spec.mission) == (RunStatus.QUEUED, "alice", "Count.")
     late = await stage.database.unstarted_runs(stage.clock().replace(year=2999), 100_000)
     assert (stage.tenant_id, started.run_id) in late
 

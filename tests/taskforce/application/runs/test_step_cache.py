@@ -13,7 +13,7 @@ from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ChatMessage, ModelCall, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.repositories.transcripts import TranscriptRows
+from taskforce.infrastructure.persistence.repositories.transcripts import TranscriptRepository
 from tests.taskforce.application.scenario import NOW, TOOLS, Stage
 from tests.taskforce.infrastructure.persistence.factories import NASTY
 
@@ -62,7 +62,7 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
 ) -> None:
     run_id, word_id = (await stage.accepted()).run_id, new_id()
     async with stage.database.tenant(stage.tenant_id) as records:
-        await records.words.add(run_id, word_id, "alice", NASTY, stage.now)
+        await records.messages.add(run_id, word_id, "alice", NASTY, stage.now)
     said = Watched(stage.database)
     kept = Asked(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", NASTY, "{}"))
     here = model_step(stage, kept, said)
@@ -70,7 +70,7 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
     await tool_step(stage, said).run(stage.ref(run_id), 1, (), None)
 
     with monkeypatch.context() as patched:
-        patched.delattr(TranscriptRows, "latest")
+        patched.delattr(TranscriptRepository, "latest")
         await here.run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1))
 
     fresh = Asked()

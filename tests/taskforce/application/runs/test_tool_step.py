@@ -39,7 +39,7 @@ async def test_sound_calls_go_on_each_in_its_own_way(stage: Stage) -> None:
         ("echo", {"text": "x"}), ("echo_slowly", {"text": "x"}), PAY, agent=replace(AGENT, require_approval=("echo",))
     )
     permits = await stage.tool_step.authorize(stage.tenant_id, run_id, 1)
-    assert [(one.call, one.spec.quick, one.approval) for one in permits] == [
+    assert [(one.call, one.tool_spec.quick, one.approval) for one in permits] == [
         (1, True, True),
         (2, False, False),
         (3, False, True),

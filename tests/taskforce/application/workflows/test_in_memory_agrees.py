@@ -179,7 +179,7 @@ class Agreement(RuleBasedStateMachine):
         assert self.told == self.expected
         for request_id, model in self.models.items():
             request = self.manager.get_request(request_id, tenant_id=model.tenant_id)
-            assert self.manager.kept(request_id).approval == model.approval
+            assert self.manager.stored(request_id).approval == model.approval
             assert request.status is model.approval.status(self.now)
 
     @invariant()

@@ -17,11 +17,11 @@ KEY = "planted-key-0123456789"
 
 @pytest.fixture(scope="session")
 async def model() -> AsyncIterator[LiteLLMModel]:
-    """One door for all tests, as a worker has one."""
-    door = LiteLLMModel()
-    await door.prepare()
-    yield door
-    await door.aclose()
+    """One transport for all tests, as a worker has one."""
+    transport = LiteLLMModel()
+    await transport.prepare()
+    yield transport
+    await transport.aclose()
 
 
 @pytest.fixture

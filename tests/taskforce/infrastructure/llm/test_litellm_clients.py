@@ -37,9 +37,9 @@ PING = event("ping") * 50
 
 @pytest.fixture
 async def small() -> AsyncIterator[LiteLLMModel]:
-    door = LiteLLMModel(limits=SMALL)
-    yield door
-    await door.aclose()
+    transport = LiteLLMModel(limits=SMALL)
+    yield transport
+    await transport.aclose()
 
 
 def anthropic(*texts: str, stop: str = "end_turn") -> Wild:
@@ -161,14 +161,14 @@ async def test_what_never_becomes_a_reply_is_not_read_for_ever(
     wild: WildLLM, monkeypatch: pytest.MonkeyPatch, name: str, kind: str, piece: bytes
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "x")
-    door = LiteLLMModel(api_base=wild.root, limits=SMALL)
+    transport = LiteLLMModel(api_base=wild.root, limits=SMALL)
     wild.says(Wild(chain([b"data: "], repeat(piece)), headers={"content-type": kind}))
     with pytest.raises(ModelUnavailable) as failed:
-        await ask(door, name)
+        await ask(transport, name)
     assert failed.value.code == "model_stream_broken"
     await asyncio.wait_for(wild.hung_up.wait(), 60)
     assert wild.sent < 20_000_000
-    await door.aclose()
+    await transport.aclose()
 
 
 async def test_words_between_long_silences_are_a_reply(small: LiteLLMModel, wild: WildLLM) -> None:
@@ -179,12 +179,12 @@ async def test_words_between_long_silences_are_a_reply(small: LiteLLMModel, wild
 
 
 async def test_a_deadline_is_kept_while_pings_arrive(wild: WildLLM) -> None:
-    door = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=10**12, wire_bytes=10**12))
+    transport = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=10**12, wire_bytes=10**12))
     wild.says(Wild(repeat(PING)))
     with pytest.raises(ModelUnavailable) as failed:
-        await ask(door, timeout_seconds=0.5)
+        await ask(transport, timeout_seconds=0.5)
     assert failed.value.code == "model_timeout"
-    await door.aclose()
+    await transport.aclose()
 
 
 async def test_of_a_refusal_without_end_the_beginning_is_read(small: LiteLLMModel, wild: WildLLM) -> None:

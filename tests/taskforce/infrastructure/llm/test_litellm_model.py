@@ -368,8 +368,8 @@ async def test_calls_run_side_by_side(model: LiteLLMModel, llm: ScriptedLLM) -> 
 async def test_an_explicit_base_url_goes_before_the_environment(llm: ScriptedLLM) -> None:
     async with ScriptedLLM() as other:
         other.script([text("From the other")])
-        door = LiteLLMModel(api_base=other.url)
-        reply = await door.complete(asking(), ignore)
-        await door.aclose()
+        transport = LiteLLMModel(api_base=other.url)
+        reply = await transport.complete(asking(), ignore)
+        await transport.aclose()
     assert reply.text == "From the other"
     assert llm.requests == []

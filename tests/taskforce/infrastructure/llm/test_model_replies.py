@@ -1,4 +1,4 @@
-"""Replies of model servers as people have met them, through the door and over a real connection."""
+"""Replies of model servers as people have met them, through the transport and over a real connection."""
 
 import gzip
 import json
@@ -55,23 +55,23 @@ async def wild(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WildLLM]:
 
 @pytest.fixture
 async def fresh() -> AsyncIterator[LiteLLMModel]:
-    """A door that has learned nothing of any model yet."""
-    door = LiteLLMModel()
-    yield door
-    await door.aclose()
+    """A transport that has learned nothing of any model yet."""
+    transport = LiteLLMModel()
+    yield transport
+    await transport.aclose()
 
 
 async def ask(
-    door: LiteLLMModel, *models: str, messages: tuple[ChatMessage, ...] = (GO,), **more: object
+    transport: LiteLLMModel, *models: str, messages: tuple[ChatMessage, ...] = (GO,), **more: object
 ) -> ModelReply:
     settings = {"timeout_seconds": 20.0, **more}
     request = ModelRequest(models or ("openai/stub",), messages, (CALCULATOR,), **settings)  # type: ignore[arg-type]
-    return await door.complete(request, lambda _: None)
+    return await transport.complete(request, lambda _: None)
 
 
-async def failing(door: LiteLLMModel, *models: str, **more: object) -> ModelFailure:
+async def failing(transport: LiteLLMModel, *models: str, **more: object) -> ModelFailure:
     with pytest.raises(ModelFailure) as caught:
-        await ask(door, *models, **more)  # type: ignore[arg-type]
+        await ask(transport, *models, **more)  # type: ignore[arg-type]
     return caught.value
 
 

@@ -1,4 +1,4 @@
-"""The offline model through the same door as any other, with the built-in tools' names and stand-ins for their work."""
+"""The offline model through the transport of any other, with the built-in tools' names and stand-ins for their work."""
 
 import json
 from collections.abc import Callable

@@ -38,14 +38,14 @@ async def wild(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WildLLM]:
 
 @pytest.fixture
 async def small() -> AsyncIterator[LiteLLMModel]:
-    door = LiteLLMModel(limits=SMALL)
-    yield door
-    await door.aclose()
+    transport = LiteLLMModel(limits=SMALL)
+    yield transport
+    await transport.aclose()
 
 
-async def ask(door: LiteLLMModel, seen: list[str] | None = None) -> ModelReply:
+async def ask(transport: LiteLLMModel, seen: list[str] | None = None) -> ModelReply:
     request = ModelRequest(("openai/stub",), (ChatMessage("user", "Go."),), (CALCULATOR,))
-    return await door.complete(request, (seen if seen is not None else []).append)
+    return await transport.complete(request, (seen if seen is not None else []).append)
 
 
 async def test_calls_beyond_the_limit_are_left_out_and_the_model_is_told(model: LiteLLMModel, wild: WildLLM) -> None:
@@ -133,15 +133,15 @@ async def test_what_never_becomes_a_reply_is_not_read_for_ever(
 )
 async def test_a_stream_that_says_no_more_is_not_waited_on(wild: WildLLM, nothing: bytes) -> None:
     """What comes between two words is bounded, however long the whole may be."""
-    door = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=50_000, idle_chunks=500))
+    transport = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=50_000, idle_chunks=500))
     wild.answer = lambda _: Wild(chain([delta(content="Hel")], repeat(nothing * 50)))
     try:
-        reply = await ask(door)
+        reply = await ask(transport)
     except ModelUnavailable:
         assert nothing.startswith(b":")
     else:
         assert (reply.text, reply.finish) == ("Hel", "length")
-    await door.aclose()
+    await transport.aclose()
 
 
 @pytest.mark.parametrize("piece", [b" " * 1_000, b"x" * SMALL.document_bytes + b'"}'])

@@ -33,7 +33,7 @@ AGENT = AgentDefinition(
 )
 
 
-def brief(tenant_id: str, **changes: Any) -> RunSpec:
+def spec(tenant_id: str, **changes: Any) -> RunSpec:
     """A run that is asked for."""
     asked = RunSpec(
         tenant_id=tenant_id,
@@ -60,7 +60,7 @@ async def settled(database: Database, tenant_id: str, *user_ids: str) -> None:
 
 async def queued(database: Database, tenant_id: str, **changes: Any) -> RunSpec:
     """Makes the tenant, its people and a run."""
-    asked = brief(tenant_id, **changes)
+    asked = spec(tenant_id, **changes)
     await settled(database, tenant_id, asked.user_id)
     async with database.tenant(tenant_id) as records:
         await records.runs.add(asked)

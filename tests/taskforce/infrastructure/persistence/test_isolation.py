@@ -20,7 +20,7 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.sqlstates import StatementError
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures import stack as stacks
-from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, brief, queued, request, settled
+from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, queued, request, settled, spec
 
 TABLES = sorted(METADATA.tables)
 SETTING = sa.text(
@@ -73,7 +73,7 @@ class Crowd:
             assert await records.runs.get(self.asked[other].run_id) is None
             run = await records.runs.get(self.asked[mine].run_id)
             assert run is not None
-            assert (run.brief.tenant_id, run.brief.run_id) == (mine, self.asked[mine].run_id)
+            assert (run.spec.tenant_id, run.spec.run_id) == (mine, self.asked[mine].run_id)
 
     async def stumble(self, records: TenantRecords) -> None:
         if self.chance.random() < 0.05:
@@ -147,7 +147,7 @@ async def test_nobody_writes_as_another_tenant(database: Database, tenant: str) 
     async def ask_as_another() -> None:
         async with database.tenant(mine) as records:
             records.runs._tenant_id = other
-            await records.runs.add(brief(other))
+            await records.runs.add(spec(other))
 
     with pytest.raises(StatementError, match="row-level security"):
         await ask_as_another()
@@ -203,7 +203,7 @@ async def test_the_tenant_ends_with_its_commit(single: Database, tenant: str) ->
 
 async def test_the_tenant_ends_with_a_rollback_and_nothing_is_kept(single: Database, tenant: str) -> None:
     await settled(single, tenant)
-    asked = brief(tenant)
+    asked = spec(tenant)
 
     async def fail() -> None:
         async with single.tenant(tenant) as records:
@@ -333,7 +333,7 @@ async def test_a_look_reads_its_own_tenants_rows_and_leaves_no_tenant_behind(dat
         found = await records.runs.get(asked.run_id)
         left = await records.runs._connection._driver.fetchval(str(SETTING))
     assert found is not None
-    assert (found.brief.run_id, left) == (asked.run_id, "")
+    assert (found.spec.run_id, left) == (asked.run_id, "")
     async with database.reading(f"{tenant}-b") as records:
         assert await records.runs.get(asked.run_id) is None
 

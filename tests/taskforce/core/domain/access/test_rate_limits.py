@@ -7,7 +7,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from taskforce.core.domain.access.rate_limits import SLACK, Bucket, Rate, Taken, outcome, rate_headers, refilled, take
+from taskforce.core.domain.access.rate_limits import (
+    SLACK,
+    Bucket,
+    Rate,
+    RateDecision,
+    outcome,
+    rate_headers,
+    refilled,
+    take,
+)
 from taskforce.core.domain.errors import Invalid
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -26,8 +35,8 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def spend(rate: Rate, times: list[datetime], bucket: Bucket | None = None) -> list[Taken]:
-    answers: list[Taken] = []
+def spend(rate: Rate, times: list[datetime], bucket: Bucket | None = None) -> list[RateDecision]:
+    answers: list[RateDecision] = []
     for time in times:
         answers.append(take(bucket, rate, time))
         bucket = answers[-1].bucket

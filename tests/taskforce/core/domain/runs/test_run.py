@@ -61,8 +61,8 @@ def test_an_agent_has_the_tools_of_its_list_or_all() -> None:
 
 @pytest.mark.parametrize("status", list(RunStatus))
 def test_nothing_happens_to_a_run_after_its_end(status: RunStatus) -> None:
-    brief = RunSpec("acme", "1", "acme:session-1", "alice", "dev", AGENT, "mission", {}, Limits(), NOW)
-    run = Run(brief, status, Totals())
+    spec = RunSpec("acme", "1", "acme:session-1", "alice", "dev", AGENT, "mission", {}, Limits(), NOW)
+    run = Run(spec, status, Totals())
     assert status.is_final is (status in FINAL)
     if not status.is_final:
         run.require_open()

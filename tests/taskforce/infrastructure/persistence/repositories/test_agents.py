@@ -102,9 +102,9 @@ async def test_where_names_lead(database: Database, tenant: str) -> None:
 
     async def number(*asked: str | None) -> str | None:
         async with database.tenant(tenant) as records:
-            led = await records.catalog.led(agent.agent_id, asked[0], asked[1])
-        assert led is not None
-        return led.version.version_number if led.version else None
+            resolve = await records.catalog.resolve(agent.agent_id, asked[0], asked[1])
+        assert resolve is not None
+        return resolve.version.version_number if resolve.version else None
 
     assert await number(None, None) == "0.1.0"
     assert await number("1.0.0", None) == "1.0.0"
@@ -112,14 +112,14 @@ async def test_where_names_lead(database: Database, tenant: str) -> None:
     assert await number(None, "canary") is None
     assert await number("2.0.0", None) is None
     async with database.tenant(tenant) as records:
-        assert await records.catalog.led("absent", None, None) is None
+        assert await records.catalog.resolve("absent", None, None) is None
         assert await records.catalog.tags("counter") == ["nlp"]
         assert await records.catalog.tags("absent") == ()
         assert await records.catalog.id_of("counter") == agent.agent_id
         assert await records.catalog.id_of(new_id()) is None
     async with database.tenant(f"{tenant}-other") as records:
         assert await records.catalog.get(agent.agent_id) is None
-        assert await records.catalog.led("counter", None, None) is None
+        assert await records.catalog.resolve("counter", None, None) is None
         assert await records.catalog.tags(agent.agent_id) == ()
         assert await records.catalog.search(ANY, "counter", 10, None) == []
 

@@ -13,16 +13,16 @@ async def test_words_come_in_the_order_asked_and_are_kept_once(database: Databas
     run = await queued(database, tenant)
     first, second = new_id(), new_id()
     async with database.tenant(tenant) as records:
-        await records.words.add(run.run_id, first, "alice", NASTY, NOW)
-        await records.words.add(run.run_id, second, "bob", "", NOW)
-        await records.words.add(run.run_id, first, "mallory", "forged", NOW)
-        assert await records.words.get(run.run_id, [second, new_id(), first]) == [("bob", ""), ("alice", STORED)]
-        assert await records.words.get(run.run_id, []) == []
-        await records.words.add(run.run_id, answer := new_id(), "alice", "Blue.", NOW, "1.1")
+        await records.messages.add(run.run_id, first, "alice", NASTY, NOW)
+        await records.messages.add(run.run_id, second, "bob", "", NOW)
+        await records.messages.add(run.run_id, first, "mallory", "forged", NOW)
+        assert await records.messages.get(run.run_id, [second, new_id(), first]) == [("bob", ""), ("alice", STORED)]
+        assert await records.messages.get(run.run_id, []) == []
+        await records.messages.add(run.run_id, answer := new_id(), "alice", "Blue.", NOW, "1.1")
         said = [answer, second, new_id(), first]
-        assert await records.words.unnamed(run.run_id, said, None) == [second, first]
-        assert await records.words.unnamed(run.run_id, said, NOW) == [second, first]
-        assert await records.words.unnamed(run.run_id, said, NOW + timedelta(microseconds=1)) == []
+        assert await records.messages.unnamed(run.run_id, said, None) == [second, first]
+        assert await records.messages.unnamed(run.run_id, said, NOW) == [second, first]
+        assert await records.messages.unnamed(run.run_id, said, NOW + timedelta(microseconds=1)) == []
 
 
 async def test_an_effect_begins_once_whoever_tries(database: Database, tenant: str) -> None:

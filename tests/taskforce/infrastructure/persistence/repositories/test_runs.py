@@ -20,9 +20,9 @@ from tests.taskforce.infrastructure.persistence.factories import (
     NOW,
     SECOND,
     STORED,
-    brief,
     queued,
     settled,
+    spec,
     spending,
 )
 
@@ -38,7 +38,7 @@ async def test_what_was_asked_for_comes_back_as_it_was(database: Database, tenan
     async with database.tenant(tenant) as records:
         run = await records.runs.get(asked.run_id)
         assert run is not None
-        assert await records.runs.brief(asked.run_id) == run.brief == asked
+        assert await records.runs.spec(asked.run_id) == run.spec == asked
         assert (run.status, run.totals, run.answer) == (RunStatus.QUEUED, Totals(), None)
         assert await records.runs.session_owner(asked.session_id) == "alice"
         assert await records.runs.session_owner(f"{tenant}:session-2") is None
@@ -48,7 +48,7 @@ async def test_whatever_people_write_can_be_kept(database: Database, tenant: str
     agent = replace(AGENT, system_prompt=NASTY)
     asked = await queued(database, tenant, mission=NASTY, context={NASTY: [NASTY, {"a": NASTY}]}, agent=agent)
     async with database.tenant(tenant) as records:
-        kept = await records.runs.brief(asked.run_id)
+        kept = await records.runs.spec(asked.run_id)
         assert kept is not None
         assert (kept.mission, kept.agent.system_prompt) == (STORED, STORED)
         assert kept.context == {STORED: [STORED, {"a": STORED}]}
@@ -61,15 +61,15 @@ async def test_whatever_people_write_can_be_kept(database: Database, tenant: str
 async def test_a_huge_mission_is_kept_whole(database: Database, tenant: str) -> None:
     asked = await queued(database, tenant, mission="ü😀" * 1_500_000)
     async with database.tenant(tenant) as records:
-        kept = await records.runs.brief(asked.run_id)
+        kept = await records.runs.spec(asked.run_id)
     assert kept is not None
     assert kept.mission == asked.mission
 
 
 async def test_a_run_that_is_not_there_is_none(database: Database, tenant: str) -> None:
     async with database.tenant(tenant) as records:
-        assert await records.runs.get(brief(tenant).run_id) is None
-        assert await records.runs.brief(brief(tenant).run_id) is None
+        assert await records.runs.get(spec(tenant).run_id) is None
+        assert await records.runs.spec(spec(tenant).run_id) is None
 
 
 async def test_a_run_begins_once_and_ends_once(database: Database, tenant: str) -> None:
@@ -110,20 +110,20 @@ async def test_what_a_run_may_use_can_be_changed(database: Database, tenant: str
     more = Limits(max_steps=77, max_tokens=10**11, max_seconds=99)
     async with database.tenant(tenant) as records:
         await records.runs.set_limits(asked.run_id, more)
-        brief = await records.runs.brief(asked.run_id)
-    assert brief == replace(asked, limits=more)
+        spec = await records.runs.spec(asked.run_id)
+    assert spec == replace(asked, limits=more)
 
 
 async def test_a_run_ends_only_with_the_words_that_it_has_heard(database: Database, tenant: str) -> None:
     asked = await queued(database, tenant)
     done = Ending(RunStatus.COMPLETED)
     async with database.tenant(tenant) as records:
-        await records.words.add(asked.run_id, new_id(), "alice", "Wait.", NOW)
-        assert await records.runs.close(asked.run_id, done, "", NOW, words=0) is None
+        await records.messages.add(asked.run_id, new_id(), "alice", "Wait.", NOW)
+        assert await records.runs.close(asked.run_id, done, "", NOW, messages=0) is None
         current = await records.runs.locked(asked.run_id)
         assert current is not None
         assert current.status is RunStatus.QUEUED
-        assert await records.runs.close(asked.run_id, done, "", NOW, words=1) is not None
+        assert await records.runs.close(asked.run_id, done, "", NOW, messages=1) is not None
 
 
 async def test_changes_of_a_runs_row_are_all_made_in_one_transaction(database: Database, tenant: str) -> None:
@@ -202,7 +202,7 @@ async def test_earlier_exchanges_are_the_answered_runs_of_the_session(database: 
             async with database.tenant(tenant) as records:
                 await records.runs.close(asked.run_id, Ending(RunStatus.COMPLETED), f"answer {number}", NOW)
     await queued(database, tenant, session_id=f"{tenant}:session-2")
-    now = brief(tenant, created_at=NOW + 4 * SECOND)
+    now = spec(tenant, created_at=NOW + 4 * SECOND)
     async with database.tenant(tenant) as records:
         found = await records.runs.exchanges(now, 2)
         assert found == (Exchange("mission 1", "answer 1"), Exchange("mission 3", "answer 3"))
@@ -219,16 +219,16 @@ async def pages(database: Database, tenant: str, which: RunFilter, limit: int) -
             found = await records.runs.page(which, page)
         if page.before is None:
             found = found[1:]
-        seen += [run.brief.run_id for run in found]
+        seen += [run.spec.run_id for run in found]
         if not found:
             return seen
-        page = Page(limit, before=(found[-1].brief.created_at, found[-1].brief.run_id))
+        page = Page(limit, before=(found[-1].spec.created_at, found[-1].spec.run_id))
 
 
 async def test_pages_are_complete_and_stable_while_runs_are_added(database: Database, tenant: str) -> None:
     await settled(database, tenant)
     # Many of one instant: the id decides.
-    asked = [brief(tenant, created_at=NOW + (number // 4) * SECOND) for number in range(23)]
+    asked = [spec(tenant, created_at=NOW + (number // 4) * SECOND) for number in range(23)]
     async with database.tenant(tenant) as records:
         for one in asked:
             await records.runs.add(one)
@@ -257,8 +257,8 @@ async def test_a_page_shows_what_was_asked_for(database: Database, tenant: str, 
         }
         found = await records.runs.page(RunFilter(**{name: wanted[name]}), Page(10))  # type: ignore[arg-type]
         everything = await records.runs.page(RunFilter(), Page(10))
-    assert [run.brief.run_id for run in found] == [other.run_id]
-    assert {run.brief.run_id for run in everything} == {usual.run_id, other.run_id}
+    assert [run.spec.run_id for run in found] == [other.run_id]
+    assert {run.spec.run_id for run in everything} == {usual.run_id, other.run_id}
 
 
 def test_final_statuses_are_those_that_close_a_run() -> None:

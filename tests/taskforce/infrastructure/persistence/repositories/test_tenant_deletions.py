@@ -97,13 +97,13 @@ async def test_every_row_of_the_tenant_goes_and_every_row_of_another_stays(delet
     assert report.erased_at is not None
     assert report.log_end == Anchor(deleting.gone, ROWS, f"{ROWS:064x}")
     async with deleting.database.tenant(deleting.gone) as records:
-        assert await records.estate.tables() == []
+        assert await records.tenant_data.tables() == []
 
 
 async def test_what_the_code_looks_into_at_the_end_is_every_table(deleting: Deleting) -> None:
     known = set(await tables(deleting.catalog)) - KEPT_BY_PLATFORM
     async with deleting.database.tenant(deleting.gone) as records:
-        assert set(await records.estate.tables()) == known
+        assert set(await records.tenant_data.tables()) == known
 
 
 async def test_a_deletion_is_begun_once_and_remembered(deleting: Deleting) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskforce.application.approvals.decide import require_counted
+from taskforce.application.approvals.submissions import require_counted
 from taskforce.core.domain.approvals.submissions import DecisionResult
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Kind, Unavailable
 

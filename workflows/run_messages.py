@@ -13,12 +13,12 @@ with workflow.unsafe.imports_passed_through():
     from models.messages.runs import Carried, ToolOutcome
     from taskforce.core.domain.ids import is_id
 
-LATE_WORD = timedelta(seconds=10)
-MOST_WORDS = 1_000
+LATE_MESSAGE = timedelta(seconds=10)
+MAX_MESSAGES = 1_000
 """Messages at most that wait for the model, and ids at most that one part of a run hands to the next."""
 
 
-class CarriedWords(TypedDict, total=False):
+class CarriedMessages(TypedDict, total=False):
     """The fields of `Carried` about messages."""
 
     words: tuple[str, ...]
@@ -26,7 +26,7 @@ class CarriedWords(TypedDict, total=False):
     told_of: tuple[str, ...]
 
 
-class RunWords:
+class RunMessages:
     """The ids of a run's messages. Anybody who reaches Temporal can send one, so the messages' rows decide.
 
     Args:
@@ -39,8 +39,8 @@ class RunWords:
         self._questions = waits.questions
         self._waiting = list(carried.words)
         # A signal may be delivered twice, the second time after the model has read the message: each id counts once.
-        self._told_of = dict.fromkeys((*carried.told_of, *carried.words))
-        self._told_before = carried.told - len(self._told_of)
+        self._received = dict.fromkeys((*carried.told_of, *carried.words))
+        self._received_before = carried.told - len(self._received)
         self._unnamed: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -49,18 +49,18 @@ class RunWords:
     @property
     def told(self) -> int:
         """The number of stored messages of which the run has been told."""
-        return self._told_before + len(self._told_of)
+        return self._received_before + len(self._received)
 
-    def receive(self, said: tuple[object, ...]) -> None:
+    def receive(self, payload: tuple[object, ...]) -> None:
         """Receives a message; what cannot be read is ignored.
 
         Args:
-            said: Its id, and the id of the question that it answers, `""` for none. Where there is no second one, the
-                message answers the oldest open question.
+            payload: Its id, and the id of the question that it answers, `""` for none. Without a second one the message
+                answers the oldest open question.
         """
-        word, question = said if len(said) == 2 else (*said, None) if len(said) == 1 else (None, None)  # noqa: PLR2004
-        if isinstance(word, str) and is_id(word) and (question is None or isinstance(question, str)):
-            self._add(word, question)
+        message, question = payload if len(payload) == 2 else (*payload, None) if len(payload) == 1 else (None, None)  # noqa: PLR2004
+        if isinstance(message, str) and is_id(message) and (question is None or isinstance(question, str)):
+            self._add(message, question)
 
     def take(self) -> tuple[str, ...]:
         """Returns the messages that wait for the model, which wait no longer."""
@@ -69,12 +69,12 @@ class RunWords:
 
     def forget(self, count: int) -> None:
         """Counts no longer a number of messages that turned out to have no row."""
-        self._told_before -= count
+        self._received_before -= count
 
     async def late(self) -> None:
         """Waits for a message that is stored and whose signal has not arrived."""
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: bool(self._waiting), timeout=LATE_WORD)
+            await workflow.wait_condition(lambda: bool(self._waiting), timeout=LATE_MESSAGE)
 
     async def answered(
         self, question: str, seconds: int, run: Callable[[tuple[str, ...]], Awaitable[ToolOutcome]]
@@ -95,29 +95,29 @@ class RunWords:
         await self._waits.hold(ANSWER)
         while (outcome := await run(words := await self._sent(question, until))).unanswered:
             self._questions.refuse(question, words)
-            self._hear(word for word in words if word in self._unnamed)
+            self._enqueue(message for message in words if message in self._unnamed)
         self._close(question, outcome.answered_by)
         await self._waits.release(ANSWER)
         return outcome
 
-    def carried(self) -> CarriedWords:
+    def carried(self) -> CarriedMessages:
         """Returns what the next part of the run must know."""
-        words = CarriedWords(words=tuple(self._waiting), told=self.told)
-        heard = [word for word in self._told_of if word not in self._waiting]
+        words = CarriedMessages(words=tuple(self._waiting), told=self.told)
+        heard = [message for message in self._received if message not in self._waiting]
         if heard:
-            words["told_of"] = tuple(heard[-MOST_WORDS:])
+            words["told_of"] = tuple(heard[-MAX_MESSAGES:])
         return words
 
-    def _add(self, word: str, question: str | None) -> None:
-        if question and self._questions.suggest(word, question):
+    def _add(self, message: str, question: str | None) -> None:
+        if question and self._questions.suggest(message, question):
             return
-        known = word in self._told_of
-        if not known and self._questions.take(word, question):
-            self._told_of[word] = None
+        known = message in self._received
+        if not known and self._questions.take(message, question):
+            self._received[message] = None
             if question is None:
-                self._unnamed.add(word)
+                self._unnamed.add(message)
         elif not (known and question):
-            self._hear((word,))
+            self._enqueue((message,))
 
     async def _sent(self, question: str, until: datetime) -> tuple[str, ...]:
         left = (until - workflow.now()).total_seconds()
@@ -129,14 +129,14 @@ class RunWords:
     def _close(self, question: str, answer: str | None) -> None:
         sent = self._questions.close(question)
         if answer is not None:
-            self._told_of[answer] = None
+            self._received[answer] = None
         # What came while the tool ran is heard as a message: it may be one that was stored too late to answer.
-        missed = (word for word in sent if word in self._unnamed or word not in self._told_of)
-        self._hear(word for word in missed if word != answer)
+        missed = (message for message in sent if message in self._unnamed or message not in self._received)
+        self._enqueue(message for message in missed if message != answer)
 
-    def _hear(self, words: Iterable[str]) -> None:
-        for word in words:
-            self._unnamed.discard(word)
-            if word not in self._waiting and len(self._waiting) < MOST_WORDS:
-                self._waiting.append(word)
-                self._told_of[word] = None
+    def _enqueue(self, messages: Iterable[str]) -> None:
+        for message in messages:
+            self._unnamed.discard(message)
+            if message not in self._waiting and len(self._waiting) < MAX_MESSAGES:
+                self._waiting.append(message)
+                self._received[message] = None
