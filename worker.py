@@ -120,7 +120,7 @@ def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> lis
             own.execution,
             UpdateVerification(parts.database, parts.proof_key, parts.clock),
         ),
-        DeletionActivities(own.erasing),
+        DeletionActivities(own.erasure),
         WebhookActivities(own.deliveries),
     )
 

@@ -10,7 +10,7 @@ from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
 from bench.history import HistoryRow, LongRun
 from bench.runs import Row
-from bench.where import Where
+from bench.cpu_shares import Where
 
 
 @dataclass(slots=True)

@@ -1,8 +1,7 @@
 """Authentication and authorization of routes, as dependencies in their signatures.
 
 A route declares its permission by one of these markers: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A
-test
-fails for a route without one.
+test fails for a route without one.
 """
 
 from dataclasses import dataclass, replace
@@ -104,34 +103,34 @@ class Guard:
             Limited: `rate_limited`.
         """
         admission = await _admission(request, context, credentials, key)
-        who = admission.principal
+        principal = admission.principal
         # Roles that were lent for a time do not count here, or what they create would keep their rights after the loan.
         if not self.transient and request.method not in _READING:
-            who = await cut_to_lasting(context.database, who, context.rules, context.clock())
+            principal = await cut_to_lasting(context.database, principal, context.rules, context.clock())
         caller = Caller(
-            who,
+            principal,
             admission.expires_at,
             request_id_of(request),
             request.state.client,
             request.scope["route"].name,
         )
         if self.permission is not None:
-            thing = await resource_of(request, context, caller.principal, self.permission, self.of)
+            resource_id = await resource_of(request, context, caller.principal, self.permission, self.of)
             try:
-                await require_on(context, caller, self.permission, thing)
+                await require_on(context, caller, self.permission, resource_id)
             except Forbidden as refused:
-                raise _explained(refused, admission.principal, who) from None
+                raise _explained(refused, admission.principal, principal) from None
         return caller
 
 
-def _explained(refused: Forbidden, came: Principal, lasting: Principal) -> Forbidden:
-    if refused.code != "permission_denied" or came.permissions == lasting.permissions:
+def _explained(refused: Forbidden, principal: Principal, lasting: Principal) -> Forbidden:
+    if refused.code != "permission_denied" or principal.permissions == lasting.permissions:
         return refused
     text = f"{refused.message} What you were lent for a time does not count for what outlasts it."
     return Forbidden(refused.code, text, details=refused.details)
 
 
-async def require_on(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> None:
+async def require_on(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> None:
     """Requires that the caller holds a permission on a resource; None stands for all resources of the kind.
 
     Raises:
@@ -139,37 +138,37 @@ async def require_on(context: GatewayContext, caller: Caller, permission: Permis
         Unavailable: `policy_unreadable`.
     """
     actor = actor_of(context, caller)
-    await authorization.require_on(context.database, context.policies, actor, permission, thing, caller.facts)
+    await authorization.require_on(context.database, context.policies, actor, permission, resource_id, caller.facts)
 
 
-async def may(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
+async def may(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> bool:
     """Returns whether the caller holds a permission on a resource; see `require_on`."""
     try:
-        await require_on(context, caller, permission, thing)
+        await require_on(context, caller, permission, resource_id)
     except Forbidden:
         return False
     return True
 
 
-async def may_still(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
+async def may_still(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> bool:
     """Returns whether the caller may continue, with credential, address, permissions and policy evaluated anew."""
-    who = await _anew(context, caller)
-    return who is not None and await may(context, replace(caller, principal=who), permission, thing)
+    principal = await _refreshed(context, caller)
+    return principal is not None and await may(context, replace(caller, principal=principal), permission, resource_id)
 
 
 async def is_still_known(context: GatewayContext, caller: Caller) -> bool:
     """Returns whether a caller who needs no permission may continue: credential and address are evaluated anew."""
-    return await _anew(context, caller) is not None
+    return await _refreshed(context, caller) is not None
 
 
-async def _anew(context: GatewayContext, caller: Caller) -> Principal | None:
+async def _refreshed(context: GatewayContext, caller: Caller) -> Principal | None:
     now = context.clock()
     try:
-        who = await refresh_principal(context.database, caller.principal, context.rules, now)
-        _check_address(who, caller.client)
+        principal = await refresh_principal(context.database, caller.principal, context.rules, now)
+        _check_address(principal, caller.client)
     except (Forbidden, Unauthenticated):
         return None
-    return who if now < caller.expires_at else None
+    return principal if now < caller.expires_at else None
 
 
 @dataclass(frozen=True, slots=True)

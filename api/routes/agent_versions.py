@@ -29,7 +29,7 @@ from taskforce.application.approvals.requests import concerning
 from taskforce.application.approvals.submissions import DecisionDraft, decide
 from taskforce.application.catalog import agents, publishing, versions
 from taskforce.application.catalog.agents import Named
-from taskforce.application.catalog.publishing import Read, Submission
+from taskforce.application.catalog.publishing import Submission, VerdictPreconditions
 from taskforce.application.catalog.versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.identity.principals import Actor
 from taskforce.application.late_start import start_or_leave
@@ -236,8 +236,8 @@ async def _decided(
 ) -> VersionOut:
     actor = actor_of(context, caller)
     agent, request = await publishing.request_for(context.database, actor, named.name, version_id)
-    seen = Read(named.seen, sent.config_hash)
-    check = partial(publishing.require_waiting, actor, agent, version_id, verdict, seen)
+    preconditions = VerdictPreconditions(named.seen, sent.config_hash)
+    check = partial(publishing.require_waiting, actor, agent, version_id, verdict, preconditions)
     if request is None:
         check()
         raise missing("request")

@@ -18,8 +18,8 @@ from api.schemas.catalog import (
     DiffOut,
     Label,
     RollbackIn,
-    agent_listed,
     agent_out,
+    agent_summary_out,
     change_out,
     version_listed,
 )
@@ -34,7 +34,7 @@ from taskforce.core.domain.catalog.definition_diff import differences
 from taskforce.core.domain.catalog.version import VersionStatus
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.repositories.catalog import AgentFilter, Listed
+from taskforce.core.interfaces.repositories.catalog import AgentFilter, AgentSummary
 
 PREFIX = "/admin/agents"
 router = APIRouter(prefix=PREFIX, tags=["catalog"])
@@ -81,7 +81,7 @@ async def list_agents(
         lambda agent: agent.agent_id,
         caller.facts,
     )
-    shown = map(agent_listed, known)
+    shown = map(agent_summary_out, known)
     ranked = q is not None
     return page(
         PageOut[AgentListedOut], shown, found=found, limit=limit, cursor_of=lambda last: _place(last, ranked=ranked)
@@ -217,5 +217,5 @@ async def _read_also(context: GatewayContext, caller: Caller, name: str) -> Agen
     return agent
 
 
-def _place(last: Listed, *, ranked: bool) -> str:
+def _place(last: AgentSummary, *, ranked: bool) -> str:
     return rank_cursor(last.rank, last.agent_id) if ranked else place_cursor(last.created_at, last.agent_id)

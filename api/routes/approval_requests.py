@@ -88,7 +88,7 @@ async def create(
 ) -> RequestOut:
     """Creates an approval request under the tenant's definition of its type; its workflow waits for decisions."""
     says = Deployment(context.definitions, context.agents.terms(), context.use_cases.handlers)
-    wish = RequestDraft(
+    draft = RequestDraft(
         body.request_type,
         body.title,
         body.description,
@@ -98,7 +98,7 @@ async def create(
         body.workflow_id,
     )
     made = await requests.create_request(
-        context.database, actor_of(context, caller), wish, says, key, await http.json()
+        context.database, actor_of(context, caller), draft, says, key, await http.json()
     )
     filed = made.request
     if filed is not None:

@@ -127,8 +127,12 @@ async def deactivate_user(user_id: str, caller: Manager, context: Context) -> No
     await users.deactivate_user(context.database, actor_of(context, caller), user_id)
 
 
-async def _named(context: GatewayContext, caller: Caller, kind: ResourceType, resource_id: str) -> str:
-    return await agent_named(context, caller.tenant_id, resource_id) if kind is ResourceType.AGENT else resource_id
+async def _named(context: GatewayContext, caller: Caller, resource_type: ResourceType, resource_id: str) -> str:
+    return (
+        await agent_named(context, caller.tenant_id, resource_id)
+        if resource_type is ResourceType.AGENT
+        else resource_id
+    )
 
 
 def _path(user_id: str) -> str:

@@ -13,7 +13,7 @@ from taskforce.core.domain.catalog.definition import Offered, problems_of
 from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
 from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
-from taskforce.core.interfaces.repositories.catalog import Listed
+from taskforce.core.interfaces.repositories.catalog import AgentSummary
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
@@ -310,7 +310,7 @@ def agent_out(agent: Agent) -> AgentOut:
     )
 
 
-def agent_listed(found: Listed) -> AgentListedOut:
+def agent_summary_out(found: AgentSummary) -> AgentListedOut:
     """Renders an agent for a list."""
     about = found.about
     return AgentListedOut.model_construct(

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from taskforce.application.access.policy_documents import AccessCase, Tried
+from taskforce.application.access.policy_documents import AccessCase, DryRunAnswer
 from taskforce.application.access.policy_engine import MAX_CASES
 from taskforce.core.domain.access.policies import Base, Effect, Explained
 from taskforce.core.domain.access.policy_documents import VERSION
@@ -182,12 +182,12 @@ def policy_out(found: PolicyVersion | None) -> PolicyOut:
     )
 
 
-def tried_out(tried: Tried) -> TriedOut:
+def dry_run_out(answer: DryRunAnswer) -> TriedOut:
     """Renders the decisions of a dry run."""
-    proposed = tried.proposed
-    changes = proposed is not None and proposed.decision.allowed is not tried.current.decision.allowed
+    proposed = answer.proposed
+    changes = proposed is not None and proposed.decision.allowed is not answer.current.decision.allowed
     return TriedOut.model_construct(
-        current=_explained(tried.current),
+        current=_explained(answer.current),
         proposed=None if proposed is None else _explained(proposed),
         changes=changes,
     )

@@ -16,7 +16,7 @@ from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_checks import ToolCallPolicy
 from taskforce.application.runs.tool_step import ToolStep
-from taskforce.application.tenants.deletion import Erasing
+from taskforce.application.tenants.deletion import TenantErasure
 from taskforce.application.webhooks.delivery import DeliveryAttempts
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.update_proofs import ProofKey
@@ -137,7 +137,7 @@ class WorkerUseCases:
     model_step: ModelStep
     tool_step: ToolStep
     execution: ApprovalExecution
-    erasing: Erasing
+    erasure: TenantErasure
     deliveries: DeliveryAttempts
 
 
@@ -184,6 +184,8 @@ def worker_use_cases(
         model_step=ModelStep(database, run_cache, policy, model, tools, on.live, on.clock, said),
         tool_step=ToolStep(database, run_cache, policy, tools, http, on.live, on.clock, conversations=said),
         execution=ApprovalExecution(database, on.clock, cases.handlers, runs, on.live),
-        erasing=Erasing(database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock),
+        erasure=TenantErasure(
+            database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock
+        ),
         deliveries=DeliveryAttempts(database, http, on.clock),
     )

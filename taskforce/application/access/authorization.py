@@ -14,7 +14,7 @@ from taskforce.core.domain.identity.roles import permissions_on
 from taskforce.core.interfaces.identity import Permission, ResourceType, UserContext
 from taskforce.core.interfaces.store import Records, Store
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
 def context_of(principal: Principal) -> UserContext:
@@ -52,20 +52,27 @@ async def with_resource_roles(
     """
     if resource_id is None or principal.is_cut or permission in principal.permissions:
         return principal
-    kind = ResourceType(permission.value.partition(":")[0])
+    resource_type = ResourceType(permission.value.partition(":")[0])
     async with store.tenant(principal.tenant.tenant_id) as records:
-        return await add_resource_roles(records, principal, kind, resource_id, rules, now)
+        return await add_resource_roles(records, principal, resource_type, resource_id, rules, now)
 
 
 async def add_resource_roles(
-    records: Records, principal: Principal, kind: ResourceType, resource_id: str, rules: AccessRules, now: datetime
+    records: Records,
+    principal: Principal,
+    resource_type: ResourceType,
+    resource_id: str,
+    rules: AccessRules,
+    now: datetime,
 ) -> Principal:
     """Returns a principal with the permissions that roles on one resource add there; never call it for an API key."""
     grants = await records.roles.grants(principal.user.user_id)
     if principal.lasting:
         grants = [grant for grant in grants if grant.expires_at is None]
     known = await known_roles(records, {grant.role_id for grant in grants}, rules)
-    return replace(principal, permissions=permissions_on(kind, resource_id, principal.permissions, grants, now, known))
+    return replace(
+        principal, permissions=permissions_on(resource_type, resource_id, principal.permissions, grants, now, known)
+    )
 
 
 async def require_right(
@@ -88,9 +95,11 @@ async def require_right(
         Forbidden: `permission_denied` names the missing permission; `policy_denied` the rules that deny it.
         Unavailable: `policy_unreadable`.
     """
-    kind = ResourceType(permission.value.partition(":")[0])
+    resource_type = ResourceType(permission.value.partition(":")[0])
     raise_if_denied(
-        await engine.explain(context_of(principal), permission, kind, resource_id, facts), principal, permission
+        await engine.explain(context_of(principal), permission, resource_type, resource_id, facts),
+        principal,
+        permission,
     )
 
 
@@ -134,26 +143,26 @@ async def filter_allowed(
     engine: PolicyEngine,
     principal: Principal,
     permission: Permission,
-    things: Sequence[Thing],
-    named: Callable[[Thing], str],
+    items: Sequence[Item],
+    named: Callable[[Item], str],
     facts: Mapping[str, object] | None = None,
-) -> Sequence[Thing]:
+) -> Sequence[Item]:
     """Filters a list by the policy rules that name single resources; the permission for the list was required before.
 
     Args:
         engine: The policy engine.
         principal: The caller, with current rights.
         permission: The permission to read one of them.
-        things: The list.
+        items: The list.
         named: Returns the id of one.
         facts: As in `require_right`.
     """
     user = context_of(principal)
     if not await engine.tells_apart(user, permission):
-        return things
-    kind = ResourceType(permission.value.partition(":")[0])
-    answers = [await engine.evaluate(user, permission, kind, named(one), facts) for one in things]
-    return [one for one, answer in zip(things, answers, strict=True) if answer.allowed]
+        return items
+    resource_type = ResourceType(permission.value.partition(":")[0])
+    answers = [await engine.evaluate(user, permission, resource_type, named(one), facts) for one in items]
+    return [one for one, answer in zip(items, answers, strict=True) if answer.allowed]
 
 
 def raise_if_denied(

@@ -103,7 +103,7 @@ class PolicyEngine:
             Unavailable: As `evaluate`.
         """
         rules = (await self._policy(user, action)).rules
-        return any(_names_things(rule) for rule in rules if action in rule.permissions)
+        return any(_names_resources(rule) for rule in rules if action in rule.permissions)
 
     async def _policy(self, user: UserContext, action: Permission) -> Policy:
         try:
@@ -116,17 +116,19 @@ class PolicyEngine:
             raise
 
 
-def _names_things(rule: Rule) -> bool:
+def _names_resources(rule: Rule) -> bool:
     by_id = any(one.ids is not None for one in rule.resources or ())
     return by_id or any(isinstance(one, TagCondition) for one in rule.when)
 
 
-def tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, facts: Mapping[str, object]) -> str:
+def tenant_of(
+    user: UserContext, resource_type: ResourceType, resource_id: str | None, facts: Mapping[str, object]
+) -> str:
     """Returns the tenant of a resource: the user's, unless the context or the resource's id names another."""
     named = [facts["tenant_id"]] if "tenant_id" in facts else []
-    if resource_id is not None and kind is ResourceType.TENANT:
+    if resource_id is not None and resource_type is ResourceType.TENANT:
         named.append(resource_id)
-    if resource_id is not None and kind is ResourceType.SESSION and ":" in resource_id:
+    if resource_id is not None and resource_type is ResourceType.SESSION and ":" in resource_id:
         named.append(resource_id.partition(":")[0])
     return user.tenant_id if all(name == user.tenant_id for name in named) else _ELSEWHERE
 

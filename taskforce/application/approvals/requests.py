@@ -310,8 +310,8 @@ async def insert_request(records: Records, actor: Actor, spec: ApprovalRequestSp
         key_id=actor.principal.key_id,
     )
     await records.requests.add(request)
-    told = HistoryEvent("created", user_id, actor.now, name="created", comment=spec.description, outcome="pending")
-    await record_event(records, request, _by(actor, told))
+    event = HistoryEvent("created", user_id, actor.now, name="created", comment=spec.description, outcome="pending")
+    await record_event(records, request, _by(actor, event))
     return request
 
 

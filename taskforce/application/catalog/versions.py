@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from taskforce.application.catalog.agents import Named, act_of, audit_snapshot, changing, event, locked, told_version
+from taskforce.application.catalog.agents import Named, act_of, audit_snapshot, changing, event, locked, version_facts
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.catalog.agent import Agent
 from taskforce.core.domain.catalog.definition import Definition
@@ -92,7 +92,7 @@ async def draft_version(store: Store, actor: Actor, named: Named, new: NewVersio
         return agent.drafted(version_id, new.number, new.definition, new.changelog, act)
 
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
-        return {"version": told_version(after.version(version_id))}
+        return {"version": version_facts(after.version(version_id))}
 
     agent = await changing(store, actor, named, "agent.version.create", drafted, details)
     return agent, agent.version(version_id)
@@ -114,7 +114,7 @@ async def revise_version(store: Store, actor: Actor, named: Named, version_id: s
     def details(before: Agent, after: Agent) -> Mapping[str, object]:
         # By id: `version_id` may be a number, which the revision may have changed.
         was = before.version(version_id)
-        return {"version": told_version(after.version(was.version_id)), "version_before": told_version(was)}
+        return {"version": version_facts(after.version(was.version_id)), "version_before": version_facts(was)}
 
     return await changing(store, actor, named, "agent.version.change", revised, details)
 
@@ -130,7 +130,7 @@ async def publish_version(store: Store, actor: Actor, named: Named, version_id: 
     act = act_of(actor, comment)
 
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
-        return {"version": told_version(after.version(version_id)), "comment": comment}
+        return {"version": version_facts(after.version(version_id)), "comment": comment}
 
     return await changing(
         store, actor, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
@@ -214,7 +214,7 @@ async def _keep(
         in_flight=how.in_flight.value,
         release=how.release,
         comment=how.comment,
-        version=told_version(changed.version(version_id)),
+        version=version_facts(changed.version(version_id)),
         before=audit_snapshot(agent),
         after=audit_snapshot(changed),
     )

@@ -25,7 +25,7 @@ class RoleChange:
     metadata: Mapping[str, object] | None = None
 
 
-async def require_current(records: Records, actor: Actor, needed: Permission) -> frozenset[Permission]:
+async def require_current(records: Records, actor: Actor, permission: Permission) -> frozenset[Permission]:
     """Requires that the actor holds a permission now, and locks their row so that it holds until the transaction ends.
 
     A concurrent change of the actor's rights waits for this transaction, or this one for it: rights that were withdrawn
@@ -34,7 +34,7 @@ async def require_current(records: Records, actor: Actor, needed: Permission) ->
     Args:
         records: The tenant's records.
         actor: The caller, cut to their credential.
-        needed: The permission.
+        permission: The permission.
 
     Returns:
         The actor's lasting permissions.
@@ -45,7 +45,7 @@ async def require_current(records: Records, actor: Actor, needed: Permission) ->
     own_id = actor.principal.user.user_id
     await records.users.locked(own_id)
     lasting = await load_lasting_principal(records, actor)
-    require(lasting.permissions, needed)
+    require(lasting.permissions, permission)
     return lasting.permissions
 
 

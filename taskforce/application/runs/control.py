@@ -129,7 +129,7 @@ async def send_message(store: Store, run: Run, draft: MessageDraft, rules: Acces
         named = {} if question is None else {"question_id": question}
         data = {"author_id": draft.author_id, "text": draft.text[:500], **named}
         await records.events.append(run_id, "word.added", data, now)
-        told = user_event(
+        event = user_event(
             "run.message",
             "run",
             run_id,
@@ -139,7 +139,7 @@ async def send_message(store: Store, run: Run, draft: MessageDraft, rules: Acces
             key_id=draft.key_id,
         )
         # As content, which the deployment may keep out of the audit log.
-        await records.audit.append(replace(told, content={"text": draft.text, **named}))
+        await records.audit.append(replace(event, content={"text": draft.text, **named}))
     return StoredMessage(message_id, question=question)
 
 

@@ -163,7 +163,7 @@ async def _require_session(records: Records, mission: NewRun) -> None:
 
 
 def _started(mission: NewRun, spec: RunSpec) -> AuditEvent:
-    told = user_event(
+    event = user_event(
         "run.start",
         "run",
         spec.run_id,
@@ -175,7 +175,7 @@ def _started(mission: NewRun, spec: RunSpec) -> AuditEvent:
         session_id=spec.session_id,
         **_pinned(spec),
     )
-    return replace(told, content={"mission": spec.mission, "context": spec.context})
+    return replace(event, content={"mission": spec.mission, "context": spec.context})
 
 
 def _pinned(spec: RunSpec) -> dict[str, object]:

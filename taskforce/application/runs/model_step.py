@@ -20,7 +20,7 @@ from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.metering.usage import UsageEntry
-from taskforce.core.domain.runs.repetition import must_be_told, repeated_steps
+from taskforce.core.domain.runs.repetition import needs_hint, repeated_steps
 from taskforce.core.domain.runs.reply import CappedCalls, capped_calls, capped_text
 from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, ShownText, conversation
@@ -142,21 +142,21 @@ class ModelStep:
                 return _StepContext(turn, window, known=known, unknown=unknown)
             if turn.begins:
                 await begin(records, spec, self._clock())
-            who = await self._tool_call_policy.user(records, spec)
+            principal = await self._tool_call_policy.user(records, spec)
             # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
             return _StepContext(
                 turn,
                 window,
-                offered=self._offered(spec, turn, who),
+                offered=self._offered(spec, turn, principal),
                 repeated=repeated,
                 heard=heard,
                 unknown=unknown,
             )
 
-    def _offered(self, spec: RunSpec, turn: ModelStepInput, who: Principal) -> tuple[ToolSpec, ...]:
-        return () if turn.closing else offered(self._tools.specs(), spec, who.tenant.settings)
+    def _offered(self, spec: RunSpec, turn: ModelStepInput, principal: Principal) -> tuple[ToolSpec, ...]:
+        return () if turn.closing else offered(self._tools.specs(), spec, principal.tenant.settings)
 
     async def _require_tokens(self, records: Records, turn: ModelStepInput) -> None:
         used = await records.usage.of_steps(turn.run_id, 1, turn.step)
@@ -176,8 +176,8 @@ class ModelStep:
             run = await records.runs.get(turn.run_id)
             ended = run is not None and run.status.is_final
             return ModelStepResult(0, tokens, ended=ended, stop_reason=turn.stop_reason(reply))
-        told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
-        return _thought(turn, reply, tokens, await self._checked(records, spec, policy, turn, reply, told))
+        observed = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
+        return _thought(turn, reply, tokens, await self._checked(records, spec, policy, turn, reply, observed))
 
     async def _checked(
         self,
@@ -314,8 +314,13 @@ class ModelStep:
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(spec, turn, calls))
             if error is not None:
-                told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
-                await records.events.append(turn.run_id, "model.failed", told, self._clock())
+                details = {
+                    "step": turn.step,
+                    "attempt": turn.attempt,
+                    "code": error.code,
+                    "message": error.message[:500],
+                }
+                await records.events.append(turn.run_id, "model.failed", details, self._clock())
             # The run may have ended, with its totals closed, before this model call was given up.
             await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
@@ -373,7 +378,7 @@ def _messages(spec: RunSpec, context: _StepContext) -> tuple[ChatMessage, ...]:
     messages = conversation(spec.agent.system_prompt, window.earlier, [*window.entries, *context.heard])
     if context.turn.closing:
         return (*messages, ChatMessage("user", CLOSING[context.turn.closed_by]))
-    if must_be_told(context.repeated, most):
+    if needs_hint(context.repeated, most):
         return (*messages, ChatMessage("user", REPEATED.format(count=context.repeated, most=most)))
     return messages
 

@@ -20,8 +20,8 @@ from taskforce.infrastructure.auth.jwt_guard import (
     TokenGuard,
     TokenRules,
     VerifiedToken,
-    glance,
     sign,
+    unverified_origin,
 )
 from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
 
@@ -166,7 +166,7 @@ class JWTIdentityProvider:
     async def _verified(self, token: str | None) -> VerifiedToken:
         if self._jwks is None:
             return self._guarded(self._records, token)
-        seen = glance(token)
+        seen = unverified_origin(token)
         if seen.issuer != self.issuer:
             raise Unauthenticated("token_invalid", "The token is from another issuer.")
         records = await self._jwks.records(seen.kid)

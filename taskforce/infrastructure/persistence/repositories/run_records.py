@@ -10,7 +10,7 @@ from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultR
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.interfaces.tools import StoredFile
-from taskforce.infrastructure.persistence.connection import Query, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
@@ -18,7 +18,7 @@ _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
 INT = sa.Integer()
 
 
-def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
+def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> DeferredWrite:
     """Builds a change of a run's row with a milestone: parameters `kind`, `content`, `now` and those of `sets`.
 
     Args:
@@ -31,10 +31,10 @@ def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
     content = {"type": "kind", "data": "content", "at": "now"}
     said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
     told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
-    return Write(updates="run", counted=Query(counted, sets), told=Query(told))
+    return DeferredWrite(updates="run", counted=Query(counted, sets), told=Query(told))
 
 
-def _append() -> Write:
+def _append() -> DeferredWrite:
     step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
     return milestone(sa.update(_RUNS).where(where(_RUNS, "run_id")).values(steps=step))
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import Reasoning, RequestedCall
-from taskforce.infrastructure.persistence.connection import Query, Row, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _ENTRIES = table(TranscriptRow)
@@ -54,7 +54,7 @@ _HEARD = _newest(
     _ENTRIES.c.text == sa.bindparam("said"),
     _DATA["author_id"].astext == sa.bindparam("author"),
 )
-_APPEND = Write(said=Query(sa.insert(_ENTRIES)))
+_APPEND = DeferredWrite(said=Query(sa.insert(_ENTRIES)))
 
 
 class TranscriptRepository(Repository):

@@ -127,7 +127,7 @@ class Catalogs(RuleBasedStateMachine):
 
         async def close(actor: Actor) -> None:
             agent, request = await publishing.request_for(self.database, actor, slug, which)
-            publishing.require_waiting(actor, agent, which, verdict, publishing.Read())
+            publishing.require_waiting(actor, agent, which, verdict, publishing.VerdictPreconditions())
             assert request is not None
             request_id = request.approval.request_id
             said = Decision("bob", verdict, "as I say", Channel.API, actor.now)
