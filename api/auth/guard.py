@@ -15,7 +15,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.resource import resource_of
 from api.composition import GatewayContext
 from api.web.client_address import client_address
-from api.web.denials import Claimed
+from api.web.denials import READING, Claimed
 from api.web.problems import request_id_of
 from taskforce.application.access import authorization
 from taskforce.application.access.rate_limits import count_request
@@ -36,7 +36,6 @@ _bearer = HTTPBearer(auto_error=False, description="A signed token that names us
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 KeyHeader = Annotated[str | None, Depends(_key_header)]
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ class Guard:
         admission = await _admission(request, context, credentials, key)
         principal = admission.principal
         # Roles that were lent for a time do not count here, or what they create would keep their rights after the loan.
-        if not self.transient and request.method not in _READING:
+        if not self.transient and request.method not in READING:
             principal = await cut_to_lasting(context.database, principal, context.rules, context.clock())
         caller = Caller(
             principal,

@@ -38,7 +38,7 @@ async def resource_of(
     Raises:
         Unavailable: `policy_unreadable`, or the database does not answer.
     """
-    resource_type = ResourceType(permission.value.partition(":")[0])
+    resource_type = permission.resource_type
     # Only the platform's operator names another tenant, and no tenant's policy binds the operator.
     if resource_type is ResourceType.TENANT or not await depends_on_resource(context.policies, principal, permission):
         return None

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Response
 
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
+from api.schemas.fields import Document
 from api.schemas.pages import ListOut
-from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, dry_run_out, policy_out
+from api.schemas.policies import DryRunIn, PolicyOut, TriedOut, dry_run_out, policy_out
 from taskforce.application.access.policy_documents import DryRunAnswer, current_document, save_document, try_document
 from taskforce.application.catalog.agents import CatalogTags
 from taskforce.core.interfaces.identity import Permission

@@ -11,10 +11,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     model_validator,
 )
 
+from api.schemas.fields import Document
 from taskforce.application.access.policy_documents import AccessCase, DryRunAnswer
 from taskforce.application.access.policy_engine import MAX_CASES
 from taskforce.core.domain.access.policies import Base, Effect, Explained
@@ -39,7 +39,6 @@ def _near(at: datetime) -> datetime:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=256)]
-Document = dict[str, JsonValue]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
 
 

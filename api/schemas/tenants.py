@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.fields import Document
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
-Document = dict[str, JsonValue]
 
 
 class TenantChangeIn(BaseModel):

@@ -15,7 +15,8 @@ from taskforce.core.domain.redaction import redact
 
 NOBODY = "anonymous"
 _NO_TENANT = frozenset({"tenant_unknown", "tenant_deleted"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ async def note_refusal(request: Request, error: DomainError) -> None:
 
 async def _note_denial(request: Request, context: GatewayContext, principal: Principal, error: DomainError) -> None:
     _log.warning("access.denied", code=error.code, **error.details)
-    if request.method in _READING:
+    if request.method in READING:
         return
     event = _event(request, context, principal.user.user_id, "access.denied", error)
     await record_denial(context.database, principal.tenant.tenant_id, event)

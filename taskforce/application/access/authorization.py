@@ -52,7 +52,7 @@ async def with_resource_roles(
     """
     if resource_id is None or principal.is_cut or permission in principal.permissions:
         return principal
-    resource_type = ResourceType(permission.value.partition(":")[0])
+    resource_type = permission.resource_type
     async with store.tenant(principal.tenant.tenant_id) as records:
         return await add_resource_roles(records, principal, resource_type, resource_id, rules, now)
 
@@ -95,7 +95,7 @@ async def require_right(
         Forbidden: `permission_denied` names the missing permission; `policy_denied` the rules that deny it.
         Unavailable: `policy_unreadable`.
     """
-    resource_type = ResourceType(permission.value.partition(":")[0])
+    resource_type = permission.resource_type
     raise_if_denied(
         await engine.explain(context_of(principal), permission, resource_type, resource_id, facts),
         principal,
@@ -160,7 +160,7 @@ async def filter_allowed(
     user = context_of(principal)
     if not await engine.tells_apart(user, permission):
         return items
-    resource_type = ResourceType(permission.value.partition(":")[0])
+    resource_type = permission.resource_type
     answers = [await engine.evaluate(user, permission, resource_type, named(one), facts) for one in items]
     return [one for one, answer in zip(items, answers, strict=True) if answer.allowed]
 

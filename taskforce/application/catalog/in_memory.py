@@ -16,8 +16,6 @@ from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.identity import checked_tenant_id
 
-__all__ = ["AgentCatalog", "CatalogEntry", "CatalogVersion", "VersionStatus"]
-
 SYSTEM = "system"
 """The author of changes where a program names none."""
 

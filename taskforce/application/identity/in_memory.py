@@ -2,8 +2,8 @@
 
 Each class keeps its aggregates in memory and applies the rules of the core; a program creates the instances that it
 needs: `role_manager = RoleManager()`, `user_manager = UserManager(role_manager)`, and for each tenant
-`state_manager = StateManager(tenant)`. Where a `grantor` is given, that user's rights limit what can be granted; without
-one the program itself acts, without limits.
+`state_manager = StateManager(tenant)`. Where a `grantor` is given, that user's rights limit what can be granted;
+without one the program itself acts, without limits.
 """
 
 import json
