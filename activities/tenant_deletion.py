@@ -10,7 +10,7 @@ class DeletionActivities:
     """The activities of a deletion, one for each phase; idempotent, and resumed by a retry when a worker dies.
 
     Args:
-        erasing: The use cases of a deletion.
+        erasure: The use cases of a deletion.
     """
 
     def __init__(self, erasure: TenantErasure) -> None:

@@ -129,7 +129,7 @@ class WorkerUseCases:
         model_step: Calls models.
         tool_step: Calls tools.
         execution: Executes what was approved.
-        erasing: Deletes tenants.
+        erasure: Deletes tenants.
         deliveries: Attempts deliveries to webhooks.
     """
 
