@@ -137,7 +137,9 @@ async def require_on(context: GatewayContext, caller: Caller, permission: Permis
         Unavailable: `policy_unreadable`.
     """
     actor = actor_of(context, caller)
-    await authorization.require_on(context.database, context.policies, actor, permission, resource_id, caller.facts)
+    await authorization.require_on(
+        context.database, context.policies, actor, permission, resource_id, facts=caller.facts
+    )
 
 
 async def may(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> bool:
@@ -192,14 +194,16 @@ class _Entrance:
 
     async def _by_key(self, plaintext: str) -> tuple[Principal, datetime]:
         database, now = self.context.database, self.context.clock()
-        principal, key = await authenticate_key(database, plaintext, self.context.rules, now, self._admit, self._met)
+        principal, key = await authenticate_key(
+            database, plaintext, self.context.rules, now, admit=self._admit, met=self._met
+        )
         return principal, key.expires_at
 
     async def _by_token(self, token: str | None) -> tuple[Principal, datetime]:
         identity = await self.context.identities.authenticate(token)
         self._named(Claimed(identity.tenant_id, identity.user_id))
         database, now = self.context.database, self.context.clock()
-        principal = await resolve_principal(database, database, identity, self.context.rules, now, self._admit)
+        principal = await resolve_principal(database, database, identity, self.context.rules, now, admit=self._admit)
         return principal, identity.expires_at
 
     def _met(self, key: ApiKey) -> None:

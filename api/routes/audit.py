@@ -43,6 +43,7 @@ def audit_filter(
     actor_id: Exactly = None,
     action: Exactly = None,
     resource_type: Exactly = None,
+    *,
     resource_id: Exactly = None,
     outcome: Exactly = None,
     since: Annotated[AwareDatetime | None, Query(description="From when on, with its zone")] = None,

@@ -27,6 +27,7 @@ async def execute(
     body: ExecuteIn,
     caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, of="agent_id", transient=True)],
     context: Context,
+    *,
     request: Request,
     response: Response,
     key: IdempotencyKey,

@@ -64,6 +64,7 @@ async def delete_tenant(
     tenant_id: str,
     caller: Manager,
     context: Context,
+    *,
     response: Response,
     runs: RunsFate = "cancel",
     drain_seconds: DrainSeconds = None,

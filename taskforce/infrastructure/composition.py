@@ -150,7 +150,13 @@ def use_cases(on: Foundation) -> UseCases:
         run_cache=run_cache,
         lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock),
         decisions=ApprovalDecisions(
-            on.database, run_cache, on.live, on.clock, on.rules, handlers, definitions=on.definitions
+            on.database,
+            run_cache,
+            on.live,
+            clock=on.clock,
+            rules=on.rules,
+            handlers=handlers,
+            definitions=on.definitions,
         ),
         changes=ApprovalChanges(on.database, on.rules),
     )
@@ -181,8 +187,12 @@ def worker_use_cases(
     policy = ToolCallPolicy(tools, on.clock, on.rules, StoredPolicies(database))
     return WorkerUseCases(
         tool_call_policy=policy,
-        model_step=ModelStep(database, run_cache, policy, model, tools, on.live, on.clock, said),
-        tool_step=ToolStep(database, run_cache, policy, tools, http, on.live, on.clock, conversations=said),
+        model_step=ModelStep(
+            database, run_cache, policy, model=model, tools=tools, live=on.live, clock=on.clock, conversations=said
+        ),
+        tool_step=ToolStep(
+            database, run_cache, policy, tools=tools, http=http, live=on.live, clock=on.clock, conversations=said
+        ),
         execution=ApprovalExecution(database, on.clock, cases.handlers, runs, on.live),
         erasure=TenantErasure(
             database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock

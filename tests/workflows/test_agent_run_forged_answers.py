@@ -95,7 +95,9 @@ async def test_an_answer_that_is_stored_counts_whatever_is_signalled_for_it(
     await missions.event(run_id, "question.asked")
     answer = new_id()
     async with missions.database.tenant(missions.tenant_id) as records:
-        await records.messages.add(run_id, answer, "alice", "No.", (await missions.spec(run_id)).created_at, "1.1")
+        await records.messages.add(
+            run_id, answer, "alice", "No.", (await missions.spec(run_id)).created_at, question="1.1"
+        )
     await forge(missions, run_id, new_id(), "1.1")
     await missions.ended(run_id)
     assert [one.text for one in await missions.observations(run_id)] == ["No."]

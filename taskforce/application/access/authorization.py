@@ -37,6 +37,7 @@ async def with_resource_roles(
     principal: Principal,
     permission: Permission,
     resource_id: str | None,
+    *,
     rules: AccessRules,
     now: datetime,
 ) -> Principal:
@@ -54,7 +55,7 @@ async def with_resource_roles(
         return principal
     resource_type = permission.resource_type
     async with store.tenant(principal.tenant.tenant_id) as records:
-        return await add_resource_roles(records, principal, resource_type, resource_id, rules, now)
+        return await add_resource_roles(records, principal, resource_type, resource_id, rules=rules, now=now)
 
 
 async def add_resource_roles(
@@ -62,6 +63,7 @@ async def add_resource_roles(
     principal: Principal,
     resource_type: ResourceType,
     resource_id: str,
+    *,
     rules: AccessRules,
     now: datetime,
 ) -> Principal:
@@ -71,7 +73,10 @@ async def add_resource_roles(
         grants = [grant for grant in grants if grant.expires_at is None]
     known = await known_roles(records, {grant.role_id for grant in grants}, rules)
     return replace(
-        principal, permissions=permissions_on(resource_type, resource_id, principal.permissions, grants, now, known)
+        principal,
+        permissions=permissions_on(
+            resource_type, resource_id, principal.permissions, grants, now=now, known_roles=known
+        ),
     )
 
 
@@ -109,6 +114,7 @@ async def require_on(
     actor: Actor,
     permission: Permission,
     resource_id: str | None,
+    *,
     facts: Mapping[str, object],
 ) -> None:
     """Requires that an actor has a permission on a resource, also by roles on that resource alone.
@@ -125,7 +131,7 @@ async def require_on(
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await with_resource_roles(store, actor.principal, permission, resource_id, actor.rules, actor.now)
+    here = await with_resource_roles(store, actor.principal, permission, resource_id, rules=actor.rules, now=actor.now)
     await require_right(engine, here, permission, resource_id, facts)
 
 
@@ -144,6 +150,7 @@ async def filter_allowed(
     principal: Principal,
     permission: Permission,
     items: Sequence[Item],
+    *,
     named: Callable[[Item], str],
     facts: Mapping[str, object] | None = None,
 ) -> Sequence[Item]:

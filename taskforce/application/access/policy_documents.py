@@ -263,7 +263,9 @@ async def try_document(
 
 
 def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[DryRunAnswer, ...]:
-    answers = (evaluate(policy, one.user, one.action, one.resource, one.context, one.at or now) for one in cases)
+    answers = (
+        evaluate(policy, one.user, one.action, one.resource, context=one.context, now=one.at or now) for one in cases
+    )
     return tuple(DryRunAnswer(answer, None) for answer in answers)
 
 

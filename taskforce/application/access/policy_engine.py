@@ -94,7 +94,7 @@ class PolicyEngine:
         if resource_id is not None and tenant_id == user.tenant_id and policy.asks_for_tags(action, resource_type):
             tags = await self._tags.tags(tenant_id, resource_type, resource_id)
         resource = Resource(resource_type, resource_id, tenant_id, frozenset(tags))
-        return evaluate(policy, user, action, resource, facts, self._clock())
+        return evaluate(policy, user, action, resource, context=facts, now=self._clock())
 
     async def tells_apart(self, user: UserContext, action: Permission) -> bool:
         """Tells whether a decision can depend on the resource; if not, callers need not look the resource up.
@@ -198,4 +198,4 @@ def _compared(current: Policy, proposed: Policy, cases: Sequence[Case], now: dat
 
 
 def _answer(policy: Policy, case: Case, now: datetime) -> Explained:
-    return evaluate(policy, case.user, case.action, case.resource, case.context, case.at or now)
+    return evaluate(policy, case.user, case.action, case.resource, context=case.context, now=case.at or now)

@@ -92,11 +92,13 @@ class AgentPublicationHandler(DefaultHandler):
         principal = await without_temporary_roles(records, asks, self._rules, now)
         if not principal.is_cut:
             principal = await add_resource_roles(
-                records, principal, ResourceType.AGENT, agent.agent_id, self._rules, now
+                records, principal, ResourceType.AGENT, agent.agent_id, rules=self._rules, now=now
             )
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
-        raise_if_denied(evaluate(policy, context_of(principal), needed, what, _FACTS, now), principal, needed)
+        raise_if_denied(
+            evaluate(policy, context_of(principal), needed, what, context=_FACTS, now=now), principal, needed
+        )
 
 
 def _named(agent: Agent, request: Request) -> AgentVersion | None:

@@ -100,7 +100,9 @@ class BudgetRaiseHandler(DefaultHandler):
         milestone = {"request_id": request.approval.request_id, **said}
         await records.events.append(raise_.run_id, "run.limits_raised", milestone, now)
         about = ("run", run.spec.run_id)
-        await records.audit.append(followed(request, "run.raise_limits", about, asdict(before), asdict(limits), now))
+        await records.audit.append(
+            followed(request, "run.raise_limits", about, before=asdict(before), after=asdict(limits), now=now)
+        )
         return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
 
     async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:

@@ -192,7 +192,14 @@ async def _lend(records: Records, request: Request, role: str, until: datetime |
     for giver in sorted({person for approval in approvals for person in approval.people} - {user.user_id}):
         await records.access_grants.add(grants_between(user, changed, giver, now))
     await records.audit.append(
-        followed(request, "user.change", ("user", user.user_id), audit_snapshot(user), audit_snapshot(changed), now)
+        followed(
+            request,
+            "user.change",
+            ("user", user.user_id),
+            before=audit_snapshot(user),
+            after=audit_snapshot(changed),
+            now=now,
+        )
     )
     return _outcome(user.user_id, role, "", until)
 
@@ -201,7 +208,9 @@ async def _grant(records: Records, request: Request, grant: ResourceGrant, given
     where = f" on {grant.resource_type.value} {grant.resource_id}"
     if not await records.roles.grant(grant, given_by, now):
         return f"{grant.user_id} holds {grant.role_id}{where} for at least as long already."
-    await records.audit.append(followed(request, "user.grant", ("user", grant.user_id), None, grant_facts(grant), now))
+    await records.audit.append(
+        followed(request, "user.grant", ("user", grant.user_id), before=None, after=grant_facts(grant), now=now)
+    )
     return _outcome(grant.user_id, grant.role_id, where, grant.expires_at)
 
 

@@ -84,6 +84,7 @@ class ApprovalDecisions:
         store: Store,
         run_cache: RunCache,
         live: Live,
+        *,
         clock: Clock,
         rules: AccessRules,
         handlers: Mapping[str, RequestHandler] | None = None,
@@ -116,7 +117,9 @@ class ApprovalDecisions:
             call = reply.tool_calls[ref.call - 1]
             terms, definition_id = await self._terms(records, spec, call.name)
             approval = Approval(request_id, spec.user_id, terms, now)
-            request = _of_call(approval, ref, call, spec.agent.name, reply.text, definition_id)
+            request = _of_call(
+                approval, ref, call, agent=spec.agent.name, reason=reply.text, definition_id=definition_id
+            )
             # A retry: an earlier attempt has committed the request, which may be decided already.
             if not await records.requests.add(request):
                 return await found(records, request_id)
@@ -335,7 +338,7 @@ async def locked(records: Records, request_id: str) -> Request:
 
 
 def _of_call(
-    approval: Approval, ref: CallRef, call: RequestedCall, agent: str, reason: str, definition_id: str | None
+    approval: Approval, ref: CallRef, call: RequestedCall, *, agent: str, reason: str, definition_id: str | None
 ) -> Request:
     payload = call_payload(call)
     bound = approved_hash(payload, TOOL_CALL)

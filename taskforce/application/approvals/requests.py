@@ -212,7 +212,13 @@ async def read_history(store: Store, actor: Actor, request_id: str) -> Sequence[
 
 
 async def create_request(
-    store: Store, actor: Actor, draft: RequestDraft, deployment: Deployment, key: str | None, body: Mapping[str, object]
+    store: Store,
+    actor: Actor,
+    draft: RequestDraft,
+    deployment: Deployment,
+    *,
+    key: str | None,
+    body: Mapping[str, object],
 ) -> CreatedRequest:
     """Creates a request; the caller starts its workflow after the commit.
 

@@ -109,7 +109,7 @@ async def create_agent(store: Store, actor: Actor, new: NewAgent, reserved: Coll
     about = Description(new.name, slug, new.description or "", new.category or None, new.tags or frozenset(), owner)
     tenant_id = actor.principal.tenant.tenant_id
     act = act_of(actor)
-    agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act, changelog=new.changelog)
+    agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act=act, changelog=new.changelog)
     async with store.tenant(tenant_id) as records:
         await _require_room(records)
         await _require_free(records, slug, reserved)
@@ -171,7 +171,7 @@ async def list_agents(store: Store, actor: Actor, which: AgentFilter, page: Page
 
 
 async def search_agents(
-    store: Store, actor: Actor, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None = None
+    store: Store, actor: Actor, which: AgentFilter, question: str, *, most: int, after: tuple[float, str] | None = None
 ) -> Sequence[AgentSummary]:
     """Searches agents by words, the best match first; see `taskforce.core.domain.catalog.search`."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
@@ -232,7 +232,12 @@ async def point_alias(store: Store, actor: Actor, named: Named, alias: str, vers
         return {"alias": alias, "version": version_facts(agent.version(version_id))}
 
     return await changing(
-        store, actor, named, "agent.alias.point", lambda agent: agent.pointed(alias, version_id, actor.now), details
+        store,
+        actor,
+        named,
+        "agent.alias.point",
+        lambda agent: agent.pointed(alias, version_id, actor.now),
+        details=details,
     )
 
 
@@ -249,7 +254,7 @@ async def remove_alias(store: Store, actor: Actor, named: Named, alias: str) -> 
         named,
         "agent.alias.remove",
         lambda agent: agent.unpointed(alias, actor.now),
-        lambda *_: {"alias": alias},
+        details=lambda *_: {"alias": alias},
     )
 
 
@@ -259,6 +264,7 @@ async def changing(
     named: Named,
     action: str,
     change: Callable[[Agent], Agent],
+    *,
     details: Callable[[Agent, Agent], Mapping[str, object]],
 ) -> Agent:
     """Locks an agent, applies a change, and saves and audits the result if it differs.

@@ -47,9 +47,9 @@ class AgentCatalog:
         description: str = "",
         category: str | None = None,
         tags: Iterable[str] = (),
+        *,
         owner_id: str = SYSTEM,
         initial_definition: Mapping[str, object] | None = None,
-        *,
         slug: str | None = None,
     ) -> CatalogEntry:
         """Creates an agent with a draft as its first version, 0.1.0.
@@ -75,7 +75,7 @@ class AgentCatalog:
             about,
             new_id(),
             deepcopy(dict(initial_definition or {})),
-            self._act(owner_id),
+            act=self._act(owner_id),
         )
         if self._max_agents is not None and len(self._of(tenant_id)) >= self._max_agents:
             raise Conflict("agents_limit_reached", f"A tenant may have {self._max_agents} agents.")
@@ -114,6 +114,7 @@ class AgentCatalog:
         agent_id: str,
         version_id: str,
         definition: Mapping[str, object] | None = None,
+        *,
         changelog: str | None = None,
         version_number: str | None = None,
         revised_by: str = SYSTEM,

@@ -94,7 +94,7 @@ async def draft_version(store: Store, actor: Actor, named: Named, new: NewVersio
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
         return {"version": version_facts(after.version(version_id))}
 
-    agent = await changing(store, actor, named, "agent.version.create", drafted, details)
+    agent = await changing(store, actor, named, "agent.version.create", drafted, details=details)
     return agent, agent.version(version_id)
 
 
@@ -116,7 +116,7 @@ async def revise_version(store: Store, actor: Actor, named: Named, version_id: s
         was = before.version(version_id)
         return {"version": version_facts(after.version(was.version_id)), "version_before": version_facts(was)}
 
-    return await changing(store, actor, named, "agent.version.change", revised, details)
+    return await changing(store, actor, named, "agent.version.change", revised, details=details)
 
 
 async def publish_version(store: Store, actor: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
@@ -133,7 +133,7 @@ async def publish_version(store: Store, actor: Actor, named: Named, version_id: 
         return {"version": version_facts(after.version(version_id)), "comment": comment}
 
     return await changing(
-        store, actor, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
+        store, actor, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details=details
     )
 
 
@@ -153,7 +153,7 @@ async def roll_back(
         named,
         "agent.rollback",
         lambda agent: agent.rolled_back(act, version_id),
-        lambda *_: {"comment": comment},
+        details=lambda *_: {"comment": comment},
     )
 
 
@@ -168,7 +168,7 @@ async def deprecate_version(store: Store, actor: Actor, named: Named, version_id
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.deprecated(version_id, act, draining=draining, release=how.release)
-        await _keep(records, actor, "agent.version.deprecate", agent, changed, version_id, how)
+        await _keep(records, actor, "agent.version.deprecate", agent, changed, version_id=version_id, how=how)
         return Retired(changed, await _open_runs(records, actor, changed, version_id, how))
 
 
@@ -184,7 +184,7 @@ async def archive_version(store: Store, actor: Actor, named: Named, version_id: 
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.archived(version_id, act)
-        await _keep(records, actor, "agent.version.archive", agent, changed, version_id, how)
+        await _keep(records, actor, "agent.version.archive", agent, changed, version_id=version_id, how=how)
         # After the save: the start of a run locks the version until its commit, so no run is missed here.
         found = await _open_runs(records, actor, changed, version_id, how)
         if found and how.in_flight is InFlight.DRAIN:
@@ -204,7 +204,7 @@ async def _open_runs(records: Records, actor: Actor, agent: Agent, version_id: s
 
 
 async def _keep(
-    records: Records, actor: Actor, action: str, agent: Agent, changed: Agent, version_id: str, how: Retirement
+    records: Records, actor: Actor, action: str, agent: Agent, changed: Agent, *, version_id: str, how: Retirement
 ) -> None:
     await records.catalog.save(changed, agent)
     audited = event(

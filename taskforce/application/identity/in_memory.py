@@ -84,7 +84,9 @@ class RoleManager:
         """
         tenant = checked_tenant_id(tenant_id)
         held = _rights(grantor, tenant)
-        role = make_role(name, description, permissions, tenant, held, self.known_roles(tenant), metadata)
+        role = make_role(
+            name, description, permissions, tenant, held, known_roles=self.known_roles(tenant), metadata=metadata
+        )
         self._own.setdefault(tenant, {})[role.role_id] = role
         return role
 

@@ -69,7 +69,7 @@ class Actor:
 
 
 async def resolve_principal(
-    store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, admit: Admit = admit_all
+    store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, *, admit: Admit = admit_all
 ) -> Principal:
     """Loads the principal of a verified token; creates the user at their first sign-in and stores the latest claims.
 
@@ -94,7 +94,7 @@ async def resolve_principal(
         tenant, known = await records.users.principal(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
             tenant.require_active()
-            principal = await _standing(records, tenant, known, rules, now, claimed.roles)
+            principal = await _standing(records, tenant, known, rules, now, claims=claimed.roles)
             await admit(records, principal)
             return principal
     if tenant is None:
@@ -129,6 +129,7 @@ async def authenticate_key(
     plaintext: str,
     rules: AccessRules,
     now: datetime,
+    *,
     admit: Admit = admit_all,
     met: Callable[[ApiKey], None] = lambda _: None,
 ) -> tuple[Principal, ApiKey]:
@@ -257,7 +258,7 @@ async def load_principal(
         tenant.require_working(now)
     else:
         tenant.require_active()
-    return await _standing(records, tenant, user, rules, now, claims)
+    return await _standing(records, tenant, user, rules, now, claims=claims)
 
 
 async def without_temporary_roles(
@@ -324,6 +325,7 @@ async def _standing(
     user: UserRecord,
     rules: AccessRules,
     now: datetime,
+    *,
     claims: frozenset[str] | None = None,
 ) -> Principal:
     if not user.active:

@@ -125,7 +125,7 @@ async def send_message(store: Store, run: Run, draft: MessageDraft, rules: Acces
             raise missing("run")
         current.require_open()
         question = await _answered(records, current, draft.question)
-        await records.messages.add(run_id, message_id, draft.author_id, draft.text, now, question)
+        await records.messages.add(run_id, message_id, draft.author_id, draft.text, now, question=question)
         named = {} if question is None else {"question_id": question}
         data = {"author_id": draft.author_id, "text": draft.text[:500], **named}
         await records.events.append(run_id, "word.added", data, now)

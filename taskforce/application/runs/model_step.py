@@ -66,6 +66,7 @@ class ModelStep:
         store: Store,
         run_cache: RunCache,
         tool_call_policy: ToolCallPolicy,
+        *,
         model: ChatModel,
         tools: ToolRunner,
         live: Live,
@@ -177,13 +178,16 @@ class ModelStep:
             ended = run is not None and run.status.is_final
             return ModelStepResult(0, tokens, ended=ended, stop_reason=turn.stop_reason(reply))
         observed = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
-        return _thought(turn, reply, tokens, await self._checked(records, spec, policy, turn, reply, observed))
+        return _thought(
+            turn, reply, tokens, await self._checked(records, spec, policy, turn=turn, reply=reply, observed=observed)
+        )
 
     async def _checked(
         self,
         records: Records,
         spec: RunSpec,
         policy: Policy,
+        *,
         turn: ModelStepInput,
         reply: Entry,
         observed: Collection[int] = (),
@@ -242,7 +246,9 @@ class ModelStep:
         entry = _entry(turn, reply, calls, text, self._clock())
         policy = await self._tool_call_policy.policy(spec)
         try:
-            return await self._store_first(spec, policy, turn, [*heard, entry], reply.calls, text.whole)
+            return await self._store_first(
+                spec, policy, turn, messages=[*heard, entry], calls=reply.calls, whole=text.whole
+            )
         except DuplicateKey:
             return await self._store_late(spec, policy, turn, reply.calls)
         finally:
@@ -253,6 +259,7 @@ class ModelStep:
         spec: RunSpec,
         policy: Policy,
         turn: ModelStepInput,
+        *,
         messages: Sequence[Entry],
         calls: tuple[ModelCall, ...],
         whole: str | None,
@@ -264,7 +271,7 @@ class ModelStep:
             await records.usage.add(self._spending(spec, turn, calls))
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
-            checked = await self._checked(records, spec, policy, turn, reply)
+            checked = await self._checked(records, spec, policy, turn=turn, reply=reply)
             # The usage of failed attempts counts as well; a first attempt has none before it and saves the query.
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
             ended = await self._ended(records, spec, turn, reply) if turn.ends(reply) else None

@@ -20,6 +20,7 @@ def observation(
     step: int,
     number: int,
     call: RequestedCall,
+    *,
     status: CallStatus,
     result: ShownText,
     at: datetime,

@@ -96,7 +96,7 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
         Unavailable: The database does not answer, or the tenant's policy cannot be read.
     """
     agent_id = await _agent_id(ports, actor, request.agent)
-    await require_on(ports.store, ports.policies, actor, Permission.AGENT_EXECUTE, agent_id, request.facts)
+    await require_on(ports.store, ports.policies, actor, Permission.AGENT_EXECUTE, agent_id, facts=request.facts)
     try:
         return await _start(ports, actor, request, agent_id)
     except DomainError as error:

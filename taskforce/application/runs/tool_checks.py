@@ -127,7 +127,7 @@ class ToolCallPolicy:
                 self._cleared.keep(CallRef(spec.tenant_id, spec.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = ShownText(objection)
-                entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
+                entry = observation(reply.step, number, call, status=CallStatus.REFUSED, result=seen, at=self._clock())
                 refused.append((call, entry))
         return ToolCallVerdicts(tuple(allowed), await store_observations(records, spec, refused))
 
@@ -136,6 +136,7 @@ class ToolCallPolicy:
         records: Records,
         spec: RunSpec,
         policy: Policy,
+        *,
         ref: CallRef,
         call: RequestedCall,
         request: Request | None,
@@ -193,7 +194,10 @@ class ToolCallPolicy:
             tool = Resource(ResourceType.TOOL, call.name, spec.tenant_id)
             facts = {"channel": "run", "agent_id": spec.agent.agent_id}
             raise_if_denied(
-                evaluate(policy, context_of(principal), Permission.TOOL_EXECUTE, tool, facts, self._clock()), principal
+                evaluate(
+                    policy, context_of(principal), Permission.TOOL_EXECUTE, tool, context=facts, now=self._clock()
+                ),
+                principal,
             )
         except Forbidden as error:
             return f"Refused: {error.message}"

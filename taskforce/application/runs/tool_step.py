@@ -65,6 +65,7 @@ class ToolStep:
         store: Store,
         run_cache: RunCache,
         tool_call_policy: ToolCallPolicy,
+        *,
         tools: ToolRunner,
         http: OutboundHttp,
         live: Live,
@@ -118,7 +119,9 @@ class ToolStep:
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
         if self._tool_call_policy.just_cleared(spec, ref, call):
-            return await self._perform(spec, ref, call, self._tools.specs()[call.name], (), attempt)
+            return await self._perform(
+                spec, ref, call, tool_spec=self._tools.specs()[call.name], messages=(), attempt=attempt
+            )
         policy = await self._tool_call_policy.policy(spec)
         async with self._looking(ref, call) as records:
             answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if self._asks(call) else ()
@@ -128,7 +131,9 @@ class ToolStep:
                 return replace(_observed_before(call, known), answered_by=answered_by)
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
-            objection = await self._tool_call_policy.objection_now(records, spec, policy, ref, call, request)
+            objection = await self._tool_call_policy.objection_now(
+                records, spec, policy, ref=ref, call=call, request=request
+            )
             if objection is None and by_row and messages and not answer:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
@@ -137,11 +142,15 @@ class ToolStep:
         if objection is not None:
             result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection)
         elif not fresh:
-            result = await self._store_outcome(spec, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
+            result = await self._store_outcome(
+                spec, ref, call, status=CallStatus.UNKNOWN, result=_UNKNOWN, attempt=attempt, spent=0
+            )
         else:
             edited = request is not None and request.edited is not None
             tool_spec = self._tools.specs()[call.name]
-            result = await self._perform(spec, ref, call, tool_spec, said, attempt, edited=edited)
+            result = await self._perform(
+                spec, ref, call, tool_spec=tool_spec, messages=said, attempt=attempt, edited=edited
+            )
         return replace(result, answered_by=answered_by)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
@@ -191,10 +200,10 @@ class ToolStep:
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         tool_spec: ToolSpec,
         messages: tuple[str, ...],
         attempt: int,
-        *,
         edited: bool = False,
     ) -> ToolStepResult:
         began = self._clock()
@@ -208,13 +217,16 @@ class ToolStep:
             status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
         spent = int((self._clock() - began).total_seconds() * 1_000)
         note = _EDITED.format(call.arguments) if edited else ""
-        return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note)
+        return await self._store_outcome(
+            spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note
+        )
 
     async def _store_outcome(
         self,
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         status: CallStatus,
         result: object,
         attempt: int,
@@ -224,7 +236,7 @@ class ToolStep:
         seen = shown(result, ref.step, ref.call)
         # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
-        entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
+        entry = observation(ref.step, ref.call, call, status=status, result=seen, at=self._clock(), duration_ms=spent)
         spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
@@ -243,7 +255,7 @@ class ToolStep:
     async def _tell(
         self, spec: RunSpec, ref: CallRef, call: RequestedCall, status: CallStatus, text: str
     ) -> ToolStepResult:
-        entry = observation(ref.step, ref.call, call, status, ShownText(text), self._clock())
+        entry = observation(ref.step, ref.call, call, status=status, result=ShownText(text), at=self._clock())
         await self._store_observation(spec, call, entry)
         return ToolStepResult(status)
 

@@ -130,8 +130,8 @@ class APIKeyProvider:
         name: str,
         roles: Iterable[str],
         expires_at: datetime | None = None,
-        metadata: Mapping[str, object] | None = None,
         *,
+        metadata: Mapping[str, object] | None = None,
         grantor: UserContext | None = None,
     ) -> tuple[str, APIKeyRecord]:
         """Issues a key.

@@ -337,6 +337,7 @@ def evaluate(
     user: UserContext,
     action: Permission,
     resource: Resource,
+    *,
     context: Mapping[str, object],
     now: datetime,
 ) -> Explained:

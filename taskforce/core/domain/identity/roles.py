@@ -108,6 +108,7 @@ def make_role(
     permissions: Iterable[Permission],
     tenant_id: str | None,
     maker_permissions: Collection[Permission],
+    *,
     known_roles: Mapping[str, Role] = SYSTEM_ROLES,
     metadata: Mapping[str, object] | None = None,
 ) -> Role:
@@ -308,7 +309,7 @@ def _profile_role(definition: Mapping[str, object], known_roles: Mapping[str, Ro
         held,
         None,
         held,
-        known_roles,
+        known_roles=known_roles,
     )
 
 
@@ -344,6 +345,7 @@ def permissions_on(
     resource_id: str,
     user_permissions: Collection[Permission],
     grants: Iterable[ResourceGrant],
+    *,
     now: datetime,
     known_roles: Mapping[str, Role] = SYSTEM_ROLES,
 ) -> frozenset[Permission]:
@@ -376,7 +378,7 @@ def permissions_on(
 
 def allowed_by(grant: ResourceGrant, known_roles: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
     """Returns the permissions of one grant on its resource at a time."""
-    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now, known_roles)
+    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now=now, known_roles=known_roles)
 
 
 def permissions_of(roles: Iterable[str], known_roles: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:

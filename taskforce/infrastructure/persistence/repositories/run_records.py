@@ -66,7 +66,7 @@ class MessageRepository(Repository):
     """See `Messages`."""
 
     async def add(
-        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Stores a message until the model reads it, or the tool whose question it answers."""
         message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}

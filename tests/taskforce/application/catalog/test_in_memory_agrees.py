@@ -61,7 +61,9 @@ class Catalogs(RuleBasedStateMachine):
         self.catalog = AgentCatalog(OFFERED, max_agents=None, clock=lambda: NOW)
         rules, run_cache = AccessRules(), RunCache(self.database)
         handlers = {AGENT_PUBLISH: AgentPublicationHandler(rules)}
-        self.decisions = ApprovalDecisions(self.database, run_cache, Watchers(), lambda: NOW, rules, handlers)
+        self.decisions = ApprovalDecisions(
+            self.database, run_cache, Watchers(), clock=lambda: NOW, rules=rules, handlers=handlers
+        )
         self.tool_step: Actor | None = None
         self.hashes: dict[tuple[str, str], str] = {}
 

@@ -102,7 +102,13 @@ async def test_what_a_second_attempt_cost_while_another_ended_the_run_is_in_the_
     scripted.script([text("Done.")] * 2)
     together = Meeting(model, 2)
     model_step = ModelStep(
-        stage.database, stage.run_cache, stage.tool_call_policy, together, TOOLS, stage.live, stage.clock
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=together,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
     )
     turns = [ModelStepInput(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
     thoughts = await asyncio.gather(*(model_step.run(turn) for turn in turns))
