@@ -125,17 +125,8 @@ async def message_run(
     are answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
-    draft = MessageDraft(
-        author_id=caller.user_id,
-        text=message.text,
-        key=key,
-        request_id=caller.request_id,
-        key_id=caller.key_id,
-        held=caller.permissions,
-        is_narrowed=caller.principal.is_narrowed,
-        question=message.question_id,
-    )
-    stored = await send_message(context.database, run, draft, context.rules, context.clock())
+    draft = MessageDraft(message.text, key, message.question_id)
+    stored = await send_message(context.database, actor_of(context, caller), run, draft)
     if stored.is_unsignalled:
         await control.signal(context.control_ports, run, "add_word", stored.message_id, stored.question or "")
     mark_replayed(response, replayed=stored.replayed)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from api.composition import GatewayContext
 from taskforce.application.access.denials import record_denial, record_failed_sign_in
+from taskforce.application.audit.events import denied_event
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
 from taskforce.core.domain.identity.principals import Principal
@@ -82,14 +83,13 @@ async def _note_failed_sign_in(request: Request, context: GatewayContext, error:
 
 def _event(request: Request, context: GatewayContext, actor_id: str, action: str, error: DomainError) -> AuditEvent:
     route = request.scope.get("route")
-    return AuditEvent(
+    return denied_event(
+        action,
+        "route",
+        redact(f"{request.method} {getattr(route, 'path', request.url.path)}")[:500],
+        context.clock(),
         actor_id=actor_id,
-        action=action,
-        resource_type="route",
-        resource_id=redact(f"{request.method} {getattr(route, 'path', request.url.path)}")[:500],
-        outcome="denied",
         reason=error.code,
-        at=context.clock(),
         request_id=getattr(request.state, "request_id", None),
         key_id=getattr(getattr(request.state, "claimed", None), "key_id", None),
         details={

@@ -18,9 +18,8 @@ MEDIAN_FUNCTION = 15
 
 BUILDS_AUDIT_EVENTS = {
     "taskforce/application/identity/principals.py": "what an actor does",
-    "taskforce/application/audit/events.py": "what the product does by itself, or somebody whom only ids name",
+    "taskforce/application/audit/events.py": "what the product does by itself, and what it refuses",
     "taskforce/application/approvals/history.py": "what happened to a request, translated",
-    "api/web/denials.py": "what was refused at the door",
 }
 """Who makes audit events, and of what."""
 ROUTES_REQUIRE = {
