@@ -205,12 +205,12 @@ class ModelStep:
     async def _heard(self, records: Records, turn: ModelStepInput) -> list[Entry]:
         if not turn.words:
             return []
-        words = await records.messages.get(turn.run_id, turn.words)
+        heard = await records.messages.get(turn.run_id, turn.words)
         now = self._clock()
         return [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
-            Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author)
-            for place, (author, text) in enumerate(words)
+            Entry(turn.step, place - len(heard), EntryKind.WORD, text, now, author_id=author)
+            for place, (author, text) in enumerate(heard)
         ]
 
     def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:
@@ -265,7 +265,7 @@ class ModelStep:
         whole: str | None,
     ) -> ModelStepResult:
         async with self._store.tenant(turn.tenant_id) as records:
-            *words, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
+            *heard, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
             if whole is not None:
                 await records.results.add(turn.run_id, turn.step, 0, whole)
             await records.usage.add(self._spending(spec, turn, calls))
@@ -279,7 +279,7 @@ class ModelStep:
             ended.log()
             return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
         # After the commit: only entries that never change may be cached.
-        self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
+        self._conversations.opened(turn.tenant_id, turn.run_id, heard, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
         return _thought(turn, reply, tokens, checked)

@@ -91,8 +91,8 @@ class ToolStep:
         reply = await self._conversations.reply(tenant_id, run_id, step)
         policy = await self._tool_call_policy.policy(spec)
         async with self._store.tenant(tenant_id) as records:
-            told = await records.transcripts.range(run_id, step - 1, 1)
-            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in told})
+            entries = await records.transcripts.range(run_id, step - 1, 1)
+            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in entries})
         self._conversations.observed(tenant_id, run_id, checked.refused)
         self._live.changed(tenant_id, run_id)
         return checked.allowed
@@ -269,7 +269,7 @@ class ToolStep:
     ) -> None:
         try:
             async with self._store.tenant(spec.tenant_id) as records:
-                told = await store_observations(records, spec, [(call, entry)])
+                entries = await store_observations(records, spec, [(call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
                 if whole is not None:
@@ -278,7 +278,7 @@ class ToolStep:
             # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
             _log.info("observation.kept", run_id=spec.run_id, step=entry.step, call=entry.call)
         else:
-            self._conversations.observed(spec.tenant_id, spec.run_id, told)
+            self._conversations.observed(spec.tenant_id, spec.run_id, entries)
         self._live.changed(spec.tenant_id, spec.run_id)
 
     def _context(self, spec: RunSpec, ref: CallRef, messages: tuple[str, ...]) -> ToolContext:

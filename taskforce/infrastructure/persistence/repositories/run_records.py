@@ -30,8 +30,8 @@ def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> DeferredWrite:
     found = sa.table("counted", *(sa.column(column.name, column.type) for column in key))
     content = {"type": "kind", "data": "content", "at": "now"}
     said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
-    told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
-    return DeferredWrite(updates="run", counted=Query(counted, sets), told=Query(told))
+    appended = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
+    return DeferredWrite(updates="run", counted=Query(counted, sets), appended=Query(appended))
 
 
 def _append() -> DeferredWrite:
