@@ -82,7 +82,7 @@ def test_nobody_decides_behind_whom_another_stands_who_has_decided(decides: Part
 
 
 @pytest.mark.parametrize(
-    ("standing", "roles"),
+    ("grounds", "roles"),
     [
         (DecisionGrounds(frozenset({"new"})), {None, "new"}),
         (DecisionGrounds(frozenset({"new", "old"})), {None}),
