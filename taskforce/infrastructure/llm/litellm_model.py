@@ -103,6 +103,8 @@ class LiteLLMModel:
 
     def _open(self) -> ModelDoor:
         litellm = _load()
+        # Makes httpx import its transport here, in a thread, and not within the first call.
+        _open_client(litellm)
         return ModelDoor(
             litellm=litellm,
             endpoints=ChatEndpoints(litellm, self._api_base),
