@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
 from taskforce.core.domain.catalog.definition import Offered, problems_of
@@ -30,11 +31,7 @@ Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
 _DEFINED = frozenset({"definition", "initial_definition"})
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class CloneIn(_Asked):
+class CloneIn(RequestBody):
     """A clone of an agent; what is left out is taken from the original, except that the caller is the owner.
 
     Attributes:
@@ -80,7 +77,7 @@ class AgentIn(CloneIn):
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
 
-class AgentChangeIn(_Asked):
+class AgentChangeIn(RequestBody):
     """Changes of an agent; what is left out stays as it is, and an empty category removes it."""
 
     name: Name | None = None
@@ -91,7 +88,7 @@ class AgentChangeIn(_Asked):
     owner_id: UserId | None = None
 
 
-class VersionIn(_Asked):
+class VersionIn(RequestBody):
     """A new version, as a draft.
 
     Attributes:
@@ -103,7 +100,7 @@ class VersionIn(_Asked):
     changelog: Changelog = ""
 
 
-class VersionChangeIn(_Asked):
+class VersionChangeIn(RequestBody):
     """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
@@ -111,7 +108,7 @@ class VersionChangeIn(_Asked):
     changelog: Changelog | None = None
 
 
-class CommentIn(_Asked):
+class CommentIn(RequestBody):
     """A comment on a transition of a version."""
 
     comment: Comment = ""
@@ -137,7 +134,7 @@ class RollbackIn(CommentIn):
     version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
-class RetirementIn(_Asked):
+class RetirementIn(RequestBody):
     """A deprecation or archival of a version.
 
     Attributes:
@@ -153,7 +150,7 @@ class RetirementIn(_Asked):
     comment: Comment = ""
 
 
-class AliasIn(_Asked):
+class AliasIn(RequestBody):
     """The target of an alias: id or number of a published version."""
 
     version: Annotated[str, Field(min_length=1, max_length=64)]
