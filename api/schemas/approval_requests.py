@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from api.schemas.request_body import RequestBody
 from taskforce.core.domain.approvals.approval import MAX_COMMENT, ApprovalStatus, Channel, Verdict
 from taskforce.core.domain.approvals.records import HistoryEntry, Request
 
@@ -13,11 +14,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Name], Field(max_length=100)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class DecisionIn(_Body):
+class DecisionIn(RequestBody):
     """An approval, with what the approver adds to it.
 
     Attributes:
@@ -33,26 +30,26 @@ class DecisionIn(_Body):
     for_run: bool = False
 
 
-class RejectionIn(_Body):
+class RejectionIn(RequestBody):
     """A rejection; the agent receives the comment."""
 
     comment: Comment = ""
     content_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class CommentIn(_Body):
+class CommentIn(RequestBody):
     """A comment on a request."""
 
     comment: Annotated[str, Field(min_length=1, max_length=MAX_COMMENT)]
 
 
-class WithdrawalIn(_Body):
+class WithdrawalIn(RequestBody):
     """A withdrawal of a request, with its reason."""
 
     comment: Comment = ""
 
 
-class ReassignmentIn(_Body):
+class ReassignmentIn(RequestBody):
     """A reassignment of a request to other approvers.
 
     Attributes:
@@ -72,7 +69,7 @@ class ReassignmentIn(_Body):
         return self
 
 
-class RequestIn(_Body):
+class RequestIn(RequestBody):
     """A new approval request.
 
     Attributes:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
 from taskforce.core.domain.catalog.definition import Offered, problems_of
@@ -30,11 +31,7 @@ Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
 _DEFINED = frozenset({"definition", "initial_definition"})
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class CloneIn(_Body):
+class CloneIn(RequestBody):
     """A clone of an agent; what is left out is taken from the original, except that the caller is the owner.
 
     Attributes:
@@ -80,7 +77,7 @@ class AgentIn(CloneIn):
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
 
-class AgentChangeIn(_Body):
+class AgentChangeIn(RequestBody):
     """Changes of an agent; what is left out stays as it is, and an empty category removes it."""
 
     name: Name | None = None
@@ -91,7 +88,7 @@ class AgentChangeIn(_Body):
     owner_id: UserId | None = None
 
 
-class VersionIn(_Body):
+class VersionIn(RequestBody):
     """A new version, as a draft.
 
     Attributes:
@@ -103,7 +100,7 @@ class VersionIn(_Body):
     changelog: Changelog = ""
 
 
-class VersionChangeIn(_Body):
+class VersionChangeIn(RequestBody):
     """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
@@ -111,7 +108,7 @@ class VersionChangeIn(_Body):
     changelog: Changelog | None = None
 
 
-class VersionCommentIn(_Body):
+class VersionCommentIn(RequestBody):
     """A comment on a transition of a version."""
 
     comment: Comment = ""
@@ -137,7 +134,7 @@ class RollbackIn(VersionCommentIn):
     version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
-class RetirementIn(_Body):
+class RetirementIn(RequestBody):
     """A deprecation or archival of a version.
 
     Attributes:
@@ -153,7 +150,7 @@ class RetirementIn(_Body):
     comment: Comment = ""
 
 
-class AliasIn(_Body):
+class AliasIn(RequestBody):
     """The target of an alias: id or number of a published version."""
 
     version: Annotated[str, Field(min_length=1, max_length=64)]

@@ -9,12 +9,12 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     model_validator,
 )
 
+from api.schemas.request_body import RequestBody
 from taskforce.application.access.policy_documents import AccessCase, Tried
 from taskforce.application.access.policy_engine import MAX_CASES
 from taskforce.core.domain.access.policies import Base, Effect, Explained
@@ -43,11 +43,7 @@ Document = dict[str, JsonValue]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
 
 
-class _AskedFor(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ResourceIn(_AskedFor):
+class ResourceIn(RequestBody):
     """The resource of a case.
 
     Attributes:
@@ -61,7 +57,7 @@ class ResourceIn(_AskedFor):
     tags: Annotated[list[Text], Field(max_length=100)] | None = None
 
 
-class CaseIn(_AskedFor):
+class CaseIn(RequestBody):
     """A case to decide: may this user, or somebody with these roles, do this action on that resource?
 
     Attributes:
@@ -105,7 +101,7 @@ class CaseIn(_AskedFor):
         )
 
 
-class DryRunIn(_AskedFor):
+class DryRunIn(RequestBody):
     """Cases, and the document to try with them.
 
     Attributes:

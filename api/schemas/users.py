@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
+from api.schemas.request_body import RequestBody
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.application.identity.users import LONGEST_EMAIL
 from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
@@ -21,7 +22,7 @@ RoleNames = Annotated[list[RoleName], Field(max_length=100)]
 Document = Annotated[dict[str, JsonValue], Field(max_length=100)]
 
 
-class UserIn(BaseModel):
+class UserIn(RequestBody):
     """A new user.
 
     Attributes:
@@ -33,8 +34,6 @@ class UserIn(BaseModel):
         attributes: Attributes for policy conditions, for service accounts only: a person's come with their tokens.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     kind: UserKind
     user_id: UserId | None = None
     username: Name | None = None
@@ -43,7 +42,7 @@ class UserIn(BaseModel):
     attributes: Document | None = None
 
 
-class UserChangeIn(BaseModel):
+class UserChangeIn(RequestBody):
     """Changes of a user; what is left out, or null, stays as it is.
 
     Attributes:
@@ -54,8 +53,6 @@ class UserChangeIn(BaseModel):
         attributes: All of a service account's attributes for policy conditions.
         lent_roles: The user's `lent_roles` that stay; the others end at once.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     username: Name | None = None
     email: Email | None = None
@@ -87,10 +84,8 @@ class UserOut(BaseModel):
     lent_roles: Mapping[str, datetime]
 
 
-class GrantIn(BaseModel):
+class GrantIn(RequestBody):
     """A role on one resource, to be granted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     role_id: RoleName
     resource_type: Annotated[ResourceType, Field(strict=False)]

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from taskforce.infrastructure.llm.provider_errors import is_bounded
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -122,6 +124,8 @@ def _is_whole(data: bytes) -> bool:
     """Returns whether a data line is an event by itself."""
     if data.strip() == b"[DONE]":
         return True
+    if not is_bounded(data):
+        return False
     try:
         json.loads(data)
     except (ValueError, RecursionError):
