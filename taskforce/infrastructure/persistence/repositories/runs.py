@@ -136,6 +136,7 @@ class RunRows(Repository):
             "created_at": brief.created_at,
             "key_id": brief.key_id,
             "claimed_roles": None if brief.claimed_roles is None else sorted(brief.claimed_roles),
+            "claimed_attributes": None if brief.claimed_attributes is None else storable_json(brief.claimed_attributes),
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
@@ -269,6 +270,7 @@ def _run(row: Row) -> Run:
             created_at=row.created_at,
             key_id=row.key_id,
             claimed_roles=None if row.claimed_roles is None else frozenset(row.claimed_roles),
+            claimed_attributes=row.claimed_attributes,
         ),
         status=RunStatus(row.status),
         totals=_totals(row),
