@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
     from models.messages.runs import Carried, ToolOutcome
     from taskforce.core.domain.ids import is_id
 
+HEARD_ONCE = "messages-heard-once"
+"""2026-12: an id that is sent again is not heard again; before, it was where it named no question."""
 LATE_WORD = timedelta(seconds=10)
 MOST_WORDS = 1_000
 """Messages at most that wait for the model, and ids at most that one part of a run hands to the next."""
@@ -40,6 +42,8 @@ class RunWords:
         self._waiting = list(carried.words)
         # A signal may be delivered twice, the second time after the model has read the message: each id counts once.
         self._told_of = dict.fromkeys((*carried.told_of, *carried.words))
+        # Of these, the ones that the model has read, or a question has taken as its answer.
+        self._heard = set(self._told_of) - set(carried.words)
         self._told_before = carried.told - len(self._told_of)
         self._unnamed: set[str] = set()
 
@@ -65,6 +69,7 @@ class RunWords:
     def take(self) -> tuple[str, ...]:
         """Returns the messages that wait for the model, which wait no longer."""
         words, self._waiting = tuple(self._waiting), []
+        self._heard.update(words)
         return words
 
     def forget(self, count: int) -> None:
@@ -130,6 +135,10 @@ class RunWords:
         sent = self._questions.close(question)
         if answer is not None:
             self._told_of[answer] = None
+            self._heard.add(answer)
+            # It may have been sent as a message, too.
+            if answer in self._waiting and workflow.patched(HEARD_ONCE):
+                self._waiting.remove(answer)
         # What came while the tool ran is heard as a message: it may be one that was stored too late to answer.
         missed = (word for word in sent if word in self._unnamed or word not in self._told_of)
         self._hear(word for word in missed if word != answer)
@@ -137,6 +146,8 @@ class RunWords:
     def _hear(self, words: Iterable[str]) -> None:
         for word in words:
             self._unnamed.discard(word)
+            if word in self._heard and workflow.patched(HEARD_ONCE):
+                continue
             if word not in self._waiting and len(self._waiting) < MOST_WORDS:
                 self._waiting.append(word)
                 self._told_of[word] = None

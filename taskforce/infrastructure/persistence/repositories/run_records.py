@@ -77,10 +77,10 @@ class WordRows(Repository):
         rows = await self._connection.all(_ANSWERS, self._of(run_id=run_id))
         return {row.question_id: row.word_id for row in rows}
 
-    async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """Returns (author, text) in the order of the ids; unknown ids are left out."""
+    async def get(self, run_id: str, word_ids: Sequence[str]) -> Sequence[tuple[str, str, str]]:
+        """Returns (id, author, text) in the order of the ids; unknown ids are left out."""
         rows = await self._connection.all(_GET_WORDS, {**self._of(run_id=run_id), "words": list(word_ids)})
-        found = {row.word_id: (row.author_id, row.text) for row in rows}
+        found = {row.word_id: (row.word_id, row.author_id, row.text) for row in rows}
         return [found[word_id] for word_id in word_ids if word_id in found]
 
     async def unnamed(self, run_id: str, word_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
