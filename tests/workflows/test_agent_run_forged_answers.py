@@ -187,6 +187,10 @@ async def test_an_id_that_nobody_has_stored_does_not_delay_the_end(
     assert not await waited_for_late_words(temporal, missions, run_id)
 
 
+async def asked(scripted: ScriptedLLM, times: int) -> None:
+    await scripted.until(lambda llm: len(llm.requests) == times, timeout=60)
+
+
 def times_heard(scripted: ScriptedLLM, said: str) -> int:
     return json.dumps(scripted.requests[-1]["messages"]).count(said)
 
@@ -202,7 +206,7 @@ async def test_a_message_that_is_sent_again_is_heard_once(
     said = await missions.say(run_id, "Hurry up.")
     held_up[0].set()
     for step in (2, 3):
-        await scripted.until(lambda llm, step=step: len(llm.requests) == step, timeout=60)
+        await asked(scripted, step)
         for named in ("", "1.1"):
             await forge(missions, run_id, said.word_id, named)
         held_up[step - 1].set()

@@ -19,7 +19,7 @@ LONGEST_WAIT: Final = timedelta(hours=24)
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """Tolerated lead of the gateway's clock over the worker's."""
 
-PROOF_EXPIRED: Final = "proof_expired"
+PROOF_EXPIRED = "proof_expired"
 """The code of the refusal of an update that has waited too long: it was not made, and may be made anew."""
 
 _PURPOSE: Final = "taskforce/update-proof/1"
