@@ -12,7 +12,7 @@ from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
 from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
-from taskforce.application.access.authorization import filter_allowed
+from taskforce.application.access.authorization import differing_attributes, filter_allowed
 from taskforce.application.runs import control, history
 from taskforce.application.runs.control import MessageDraft, mark, send_message
 from taskforce.application.runs.lifecycle import require_run
@@ -133,6 +133,7 @@ async def message_run(
         held=caller.permissions,
         is_narrowed=caller.principal.is_narrowed,
         question=message.question_id,
+        attributes=await differing_attributes(context.policies, caller.principal),
     )
     stored = await send_message(context.database, run, draft, context.rules, context.clock())
     if stored.is_unsignalled:

@@ -195,9 +195,9 @@ class Desk:
             self._decided({200, 409}, State.PENDING, "bob", "carol"),
             self._decided({200, 409}, State.CALLING, "bob", "carol"),
             self._decided({200, 409}, State.WIDENING, "dora", "bob"),
-            # Who has spoken before the kill has spoken.
-            self._decided({409}, State.HALF, "bob"),
-            self._decided({409}, State.DECIDING, "carol"),
+            # Who has spoken before the kill has spoken, and is answered as then.
+            self._decided({200}, State.HALF, "bob"),
+            self._decided({200}, State.DECIDING, "carol"),
         )
         await self._decided({200, 409}, State.HALF, "carol")
         await asyncio.gather(*(self._has(state, EXPECTED[state][-1]) for state in State))

@@ -1,6 +1,7 @@
 """The Temporal client of requests for approval."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -26,7 +27,7 @@ from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.workflows import ApprovalWorkflows, Ended
 from workflows.approval import ApprovalWorkflow
 from workflows.client.errors import carried, mapped
-from workflows.client.executions import WorkflowExecutions
+from workflows.client.executions import RPC_TIME, WorkflowExecutions
 from workflows.runtime import search_attributes
 
 Update = TypeVar("Update", DecisionInput, ChangeInput)
@@ -86,6 +87,14 @@ class ApprovalClient(ApprovalWorkflows):
         with suppress(Missing):
             return _result(await carried(update.result(rpc_timeout=DECISION_TIME)))
         return None
+
+    async def decided_by(self, tenant_id: str, request_id: str) -> Sequence[str]:
+        """See `ApprovalWorkflows.decided_by`."""
+        try:
+            state = await self._handle(tenant_id, request_id).query(ApprovalWorkflow.state, rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise mapped(error, "request") from error
+        return state.decided_by
 
     async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
         """See `ApprovalWorkflows.change`."""

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from taskforce.application.access.authorization import add_resource_roles, context_of, raise_if_denied
+from taskforce.application.access.authorization import add_resource_roles, evaluate_principal, raise_if_denied
 from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.audit.events import system_event
 from taskforce.application.catalog.agents import told_version
 from taskforce.application.identity.principals import load_principal_for_key, without_temporary_roles
-from taskforce.core.domain.access.policies import Resource, evaluate
+from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.audit.events import AuditEvent
@@ -94,7 +94,7 @@ class AgentPublicationHandler(DefaultHandler):
             who = await add_resource_roles(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
-        raise_if_denied(evaluate(policy, context_of(who), needed, what, _FACTS, now), who, needed)
+        raise_if_denied(evaluate_principal(policy, who, needed, what, _FACTS, now), who, needed)
 
 
 def _named(agent: Agent, request: Request) -> AgentVersion | None:

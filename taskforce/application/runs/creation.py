@@ -12,6 +12,7 @@ from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.application.runs.pinning import hold_startable
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Invalid, Limited
+from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.json_limits import check_document
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
@@ -42,7 +43,7 @@ class NewRun:
         request_id: The id of the HTTP request, for the audit log.
         key_id: The id of the API key that authenticated the request; None for a token.
         most_sessions: Runs of the tenant that may be open at a time, each in a session; None is no limit.
-        claimed_roles: The roles that the caller's token claims; None for an API key.
+        claims: The claims of the caller's token; None for an API key.
     """
 
     tenant_id: str
@@ -58,7 +59,7 @@ class NewRun:
     request_id: str | None
     most_sessions: int | None = None
     key_id: str | None = None
-    claimed_roles: frozenset[str] | None = None
+    claims: TokenClaims | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ def _spec(mission: NewRun, now: datetime) -> RunSpec:
         limits=mission.limits,
         created_at=now,
         key_id=mission.key_id,
-        claimed_roles=mission.claimed_roles,
+        claimed_roles=None if mission.claims is None else mission.claims.roles,
+        claimed_attributes=None if mission.claims is None else mission.claims.attributes,
     )
 
 

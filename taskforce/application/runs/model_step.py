@@ -201,12 +201,14 @@ class ModelStep:
     async def _heard(self, records: Records, turn: ModelStepInput) -> list[Entry]:
         if not turn.words:
             return []
-        words = await records.messages.get(turn.run_id, turn.words)
+        # Whoever reaches Temporal may send an id again: each message is heard once, and an answer not as a message too.
+        before = await records.transcripts.words_before(turn.run_id, turn.step, turn.words)
+        words = await records.messages.get(turn.run_id, [word for word in turn.words if word not in before])
         now = self._clock()
         return [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
-            Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author)
-            for place, (author, text) in enumerate(words)
+            Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author, word_id=word_id)
+            for place, (word_id, author, text) in enumerate(words)
         ]
 
     def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:

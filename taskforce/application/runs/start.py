@@ -154,7 +154,7 @@ def _new(actor: Actor, request: RunRequest, chosen: SelectedAgent) -> NewRun:
         body=request.body,
         request_id=actor.request_id,
         key_id=principal.key_id,
-        claimed_roles=principal.claims,
+        claims=principal.claims,
         most_sessions=principal.tenant.settings.max_concurrent_sessions,
     )
 

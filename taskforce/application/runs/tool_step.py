@@ -133,15 +133,17 @@ class ToolStep:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, ref, call)
-            said = tuple(text for _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
+            said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection)
+            result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection, answered_by)
         elif not fresh:
-            result = await self._store_outcome(spec, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0)
+            result = await self._store_outcome(
+                spec, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0, word_id=answered_by
+            )
         else:
             edited = request is not None and request.edited is not None
             tool_spec = self._tools.specs()[call.name]
-            result = await self._perform(spec, ref, call, tool_spec, said, attempt, edited=edited)
+            result = await self._perform(spec, ref, call, tool_spec, said, attempt, edited=edited, word_id=answered_by)
         return replace(result, answered_by=answered_by)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
@@ -196,6 +198,7 @@ class ToolStep:
         attempt: int,
         *,
         edited: bool = False,
+        word_id: str | None = None,
     ) -> ToolStepResult:
         began = self._clock()
         try:
@@ -208,7 +211,7 @@ class ToolStep:
             status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
         spent = int((self._clock() - began).total_seconds() * 1_000)
         note = _EDITED.format(call.arguments) if edited else ""
-        return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note)
+        return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note, word_id=word_id)
 
     async def _store_outcome(
         self,
@@ -220,11 +223,13 @@ class ToolStep:
         attempt: int,
         spent: int,
         note: str = "",
+        *,
+        word_id: str | None = None,
     ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
         # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
-        entry = observation(ref.step, ref.call, call, status, seen, self._clock(), spent)
+        entry = replace(observation(ref.step, ref.call, call, status, seen, self._clock(), spent), word_id=word_id)
         spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
@@ -241,9 +246,15 @@ class ToolStep:
         return ToolStepResult(status, result if isinstance(result, TodoList) else None)
 
     async def _tell(
-        self, spec: RunSpec, ref: CallRef, call: RequestedCall, status: CallStatus, text: str
+        self,
+        spec: RunSpec,
+        ref: CallRef,
+        call: RequestedCall,
+        status: CallStatus,
+        text: str,
+        word_id: str | None = None,
     ) -> ToolStepResult:
-        entry = observation(ref.step, ref.call, call, status, ShownText(text), self._clock())
+        entry = replace(observation(ref.step, ref.call, call, status, ShownText(text), self._clock()), word_id=word_id)
         await self._store_observation(spec, call, entry)
         return ToolStepResult(status)
 

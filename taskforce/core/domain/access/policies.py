@@ -291,6 +291,12 @@ class Policy:
 
     rules: tuple[Rule, ...] = ()
 
+    @property
+    def attributes(self) -> frozenset[str]:
+        """Names of the users' attributes that its conditions read."""
+        read = (one for rule in self.rules for one in rule.when if isinstance(one, AttributeCondition))
+        return frozenset(one.name for one in read if one.source == "user" and one.name not in _OWN_FACTS)
+
     def asks_for_tags(self, action: Permission, kind: ResourceType) -> bool:
         """Tells whether a decision can depend on the resource's tags, so that they must be loaded."""
         about = (rule for rule in self.rules if action in rule.permissions)

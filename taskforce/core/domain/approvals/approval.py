@@ -343,7 +343,7 @@ def update_id(tenant_id: str, request_id: str, user_id: str, key: str, failed: i
         request_id: The request.
         user_id: The user who decides.
         key: The idempotency key.
-        failed: The number of earlier updates of this key that could not be processed; each has an id of its own.
+        failed: The number of earlier updates of this key that made no decision; each has an id of its own.
     """
     return canonical_hash([tenant_id, request_id, user_id, key, *([failed] if failed else [])])
 

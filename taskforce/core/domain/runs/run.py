@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.model_retry import ModelRetry
@@ -206,6 +207,7 @@ class RunSpec:
         key_id: The API key that started it, to which its rights are cut; None when the user did.
         claimed_roles: Roles claimed by the token that started it; roles that other tokens of the user claim give the
             run no rights. None for an API key, and for runs stored before the field.
+        claimed_attributes: Facts for policies that this token claimed; None as for `claimed_roles`.
     """
 
     tenant_id: str
@@ -220,10 +222,17 @@ class RunSpec:
     created_at: datetime
     key_id: str | None = None
     claimed_roles: frozenset[str] | None = None
+    claimed_attributes: Mapping[str, object] | None = None
+
+    @property
+    def claims(self) -> TokenClaims | None:
+        """Claims of the token that started it, to which its rights are cut; None as for `claimed_roles`."""
+        return None if self.claimed_roles is None else TokenClaims(self.claimed_roles, self.claimed_attributes)
 
     def size(self) -> int:
         """Returns the approximate size in characters."""
-        return len(self.mission) + len(str(self.context)) + len(self.agent.system_prompt) + 500
+        facts = len(str(self.context)) + len(str(self.claimed_attributes))
+        return len(self.mission) + facts + len(self.agent.system_prompt) + 500
 
 
 @dataclass(frozen=True, slots=True)

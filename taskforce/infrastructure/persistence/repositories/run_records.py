@@ -79,11 +79,11 @@ class MessageRepository(Repository):
         rows = await self._connection.all(_ANSWERS, self._of(run_id=run_id))
         return {row.question_id: row.word_id for row in rows}
 
-    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """Returns (author, text) in the order of the ids; unknown ids are left out."""
+    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str, str]]:
+        """Returns (id, author, text) in the order of the ids; unknown ids are left out."""
         rows = await self._connection.all(_GET_MESSAGES, {**self._of(run_id=run_id), "ids": list(message_ids)})
-        found = {row.word_id: (row.author_id, row.text) for row in rows}
-        return [found[message_id] for message_id in message_ids if message_id in found]
+        found = {row.word_id: (row.word_id, row.author_id, row.text) for row in rows}
+        return [found[word_id] for word_id in message_ids if word_id in found]
 
     async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
         """Returns the ids, in their order, of messages without a question that were not stored before a time."""

@@ -38,7 +38,7 @@ async def grant(stage: Stage, *roles: str, until: timedelta | None = None) -> No
 
 
 async def run_by(stage: Stage, who: Principal) -> str:
-    mission = stage.mission(claimed_roles=who.claims, key_id=who.key_id)
+    mission = stage.mission(claims=who.claims, key_id=who.key_id)
     return (await create_run(stage.database, mission, stage.now)).run_id
 
 
