@@ -8,6 +8,8 @@ UV = $(or $(shell command -v uv),$(wildcard .venv/tools/bin/uv))
 export PYTHON
 # What a person's shell has set for another Python would make ours load its modules.
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONEXECUTABLE PYTHONOPTIMIZE PYTHONINSPECT
+# Or, where images for containers set it, makes each process compile LiteLLM anew: ten seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
