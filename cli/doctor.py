@@ -40,7 +40,7 @@ _MODEL_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: What it is.

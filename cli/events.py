@@ -22,7 +22,7 @@ _PATIENCE_SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event.
+    """A server-sent event.
 
     Attributes:
         type: Its name, `message` if it has none.
@@ -108,7 +108,7 @@ class EventStream:
         self._delay = _FIRST_DELAY_SECONDS
 
     def __iter__(self) -> Iterator[ServerEvent]:
-        """Gives the events, and `LOST` where the connection broke.
+        """Yields the events, and `LOST` where the connection broke.
 
         Raises:
             Trouble: The stream was refused, or the gateway was away for too long.
@@ -150,7 +150,7 @@ class EventStream:
         return True
 
     def _over(self) -> bool:
-        """A stream that ended by itself may belong to a run whose milestones are no longer kept."""
+        """Asks for the run's status: a stream ends without `run.finished` where milestones are no longer kept."""
         return self._gateway.get(f"/runs/{self._run_id}").text("status") in FINAL
 
 
@@ -167,7 +167,7 @@ class EventReader(threading.Thread):
         self._queue: queue.Queue[ServerEvent | Trouble] = queue.Queue()
 
     def run(self) -> None:
-        """See `threading.Thread`."""
+        """Reads the stream into the queue until it ends; the thread's main function."""
         try:
             for event in self._stream:
                 self._queue.put(event)
@@ -177,7 +177,7 @@ class EventReader(threading.Thread):
             self._queue.put(Trouble(Exit.ERROR, "events_failed", f"{type(error).__name__} while reading events."))
 
     def next(self, seconds: float) -> ServerEvent | None:
-        """The next event, or None if none came in time.
+        """Returns the next event, or None if none came in time.
 
         Raises:
             Trouble: What ended the stream.
@@ -191,14 +191,14 @@ class EventReader(threading.Thread):
         return found
 
     def caught_up(self) -> bool:
-        """Whether all that came has been taken."""
+        """Returns whether every event that came has been taken."""
         return self._queue.empty()
 
     def stop(self) -> None:
-        """Lets the thread end at its next chance."""
+        """Stops the reading; the thread ends at its next chance."""
         self._stream.stopped.set()
 
 
 def document_of(event: ServerEvent) -> Document:
-    """The event's data; empty when it is no JSON object."""
+    """Parses the event's data; empty when it is no JSON object."""
     return Document.parse(event.data) or Document()

@@ -38,7 +38,7 @@ _HINTS: Final = {
 
 
 class Gateway:
-    """One caller's view of one gateway.
+    """A client of one gateway, with one caller's credential.
 
     Args:
         url: Base URL, without `/api/v1`.
@@ -63,7 +63,7 @@ class Gateway:
             raise Trouble(Exit.USAGE, "url_invalid", "The gateway's URL has impossible characters.") from None
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         self._client.close()
 
     def get(self, path: str, **query: str | int | None) -> Document:
@@ -146,11 +146,11 @@ class Gateway:
         return found[0]
 
     def run_id(self, text: str) -> str:
-        """A run's whole id; see `resolve`."""
+        """Resolves the beginning of a run's id to the whole id; see `resolve`."""
         return self.resolve(text, "/runs", "run_id")
 
     def request_id(self, text: str) -> str:
-        """An approval request's whole id; see `resolve`."""
+        """Resolves the beginning of an approval request's id to the whole id; see `resolve`."""
         return self.resolve(text, "/admin/requests/pending", "request_id")
 
     @contextmanager
@@ -260,7 +260,7 @@ def open_gateway(url: str | None, token: str | None) -> Gateway:
 
 
 def local_state() -> Document:
-    """What a local `taskforce up` says of itself, if there is one. Read as plain JSON: it is on every command's way."""
+    """Reads what a local `taskforce up` says of itself, or None. Plain JSON: it is on every command's way."""
     try:
         found = Document.parse((Path(os.environ.get("TASKFORCE_HOME") or ".taskforce") / "state.json").read_bytes())
     except OSError:
@@ -269,7 +269,7 @@ def local_state() -> Document:
 
 
 def checked_url(url: str) -> str:
-    """A base URL without a slash at its end.
+    """Validates a base URL; returns it without a slash at its end.
 
     Raises:
         Trouble: It is not an http or https URL.
@@ -285,7 +285,7 @@ def checked_url(url: str) -> str:
 
 
 def checked_token(token: str | None) -> str | None:
-    """A token as it goes into a header: without the newline that files and shells leave at its end.
+    """Validates a token for a header; removes the newline that files and shells leave at its end.
 
     Raises:
         Trouble: It holds something that no token has.
@@ -298,7 +298,7 @@ def checked_token(token: str | None) -> str | None:
 
 
 def is_local(url: str) -> bool:
-    """Whether the URL's host is this machine's loopback."""
+    """Returns whether the URL's host is this machine's loopback."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

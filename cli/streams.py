@@ -18,7 +18,7 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class OutputLost(Exception):
-    """Standard output takes nothing more.
+    """Raised when standard output takes nothing more.
 
     Not an OSError: those of files that a command reads or writes mean something else.
 
@@ -55,7 +55,7 @@ def prepare() -> None:
 
 
 def abandon_output() -> None:
-    """Lets what is still in the buffer of standard output go nowhere, after it was lost."""
+    """Discards what is still in the buffer of standard output, after it was lost."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
@@ -80,7 +80,7 @@ def require_text(arguments: Sequence[str]) -> None:
 
 
 def read_input() -> str:
-    """All of standard input, which is UTF-8.
+    """Reads all of standard input, which is UTF-8.
 
     Raises:
         Trouble: It is closed, cannot be read, or is not UTF-8.
@@ -99,12 +99,12 @@ def read_input() -> str:
 
 
 def is_interactive() -> bool:
-    """Whether a person can be asked on standard input."""
+    """Returns whether a person can be asked on standard input."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _occupy() -> None:
-    """Gives the numbers 0 to 2 to something: else a socket may get one, and what is printed goes there.
+    """Opens file descriptors 0 to 2 where they are closed: else a socket may get one, and with it what is printed.
 
     What is opened for reading only cannot be written, so that a closed standard output is told like a full one.
     """

@@ -1,8 +1,7 @@
 """Authentication and authorization of routes, as dependencies in their signatures.
 
 A route declares its permission by one of these markers: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A
-test
-fails for a route without one.
+test fails for a route without one.
 """
 
 from dataclasses import dataclass, replace

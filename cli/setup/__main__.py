@@ -25,7 +25,7 @@ _LOCK_SECONDS = 1800.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Does what the arguments say.
+    """Runs the command that the arguments name.
 
     Args:
         arguments: See `--help`.

@@ -39,23 +39,23 @@ class Sdk:
 
     @classmethod
     def here(cls) -> "Sdk | None":
-        """This very interpreter, if it has the SDK."""
+        """Returns this very interpreter, if it has the SDK."""
         return cls(Path(sys.executable)) if importlib.util.find_spec("temporalio") else None
 
 
 def silent(_: str) -> None:
-    """A progress that nobody watches."""
+    """Ignores progress, where nobody watches."""
 
 
 def cache_dir() -> Path:
-    """Where programs are kept for all checkouts: TASKFORCE_CACHE, else the user's cache directory."""
+    """Returns the directory of programs for all checkouts: TASKFORCE_CACHE, else the user's cache directory."""
     if chosen := os.environ.get("TASKFORCE_CACHE"):
         return Path(chosen).expanduser().resolve()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskforce"
 
 
 def find_temporal(cache: Path | None = None) -> Path | None:
-    """The `temporal` program if it is here already: on PATH, or in the cache."""
+    """Finds the `temporal` program if it is here already: on PATH, or in the cache."""
     on_path = shutil.which("temporal")
     for candidate in (Path(on_path) if on_path else None, _cached_temporal(cache)):
         if candidate and candidate.exists() and _runs(candidate):
@@ -64,13 +64,13 @@ def find_temporal(cache: Path | None = None) -> Path | None:
 
 
 def find_test_server(cache: Path | None = None) -> Path | None:
-    """The time-skipping server if it is in the cache."""
+    """Finds the time-skipping server if it is in the cache."""
     launcher = _cached_test_server(cache) / "run"
     return launcher if launcher.exists() else None
 
 
 def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk: Sdk | None = None) -> Path:
-    """The `temporal` program: from PATH, the cache, the SDK's download or Go, whichever of the two is first.
+    """Provides the `temporal` program: from PATH, the cache, the SDK's download or Go, whichever of the two is first.
 
     Args:
         progress: Told what takes time.
@@ -97,7 +97,7 @@ def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk:
 
 
 def time_skipping_server(progress: Progress = silent, cache: Path | None = None, sdk: Sdk | None = None) -> Path:
-    """The time-skipping server, for `WorkflowEnvironment.start_time_skipping(test_server_existing_path=...)`.
+    """Provides the server for `WorkflowEnvironment.start_time_skipping(test_server_existing_path=...)`.
 
     Args:
         progress: Told what takes time.
@@ -166,7 +166,7 @@ def _runs(program: Path) -> bool:
 
 @contextmanager
 def _draft(parent: Path) -> Iterator[Path]:
-    """A directory to build in, on the same file system, gone afterwards. The caller holds the parent's lock."""
+    """Makes a directory to build in, on the same file system, gone afterwards. The caller holds the parent's lock."""
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(".new-*"):  # of a build that was killed
         shutil.rmtree(leftover, ignore_errors=True)

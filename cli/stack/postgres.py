@@ -58,7 +58,7 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrls:
-    """One database as its three users reach it, with their passwords: never printed, never an argument.
+    """The URLs of one database for its three users, with their passwords: never printed, never an argument.
 
     Attributes:
         app: The application: owns nothing, bypasses nothing.
@@ -72,7 +72,7 @@ class PostgresUrls:
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server over a Unix socket; `opened` names directories that its start made passable for others.
+    """A PostgreSQL server over a Unix socket; `opened` names directories that its start made passable for others.
 
     Several processes may call `start` for the same directory: the first starts the server, the others adopt it. It goes
     on when its starter dies, however that happens; whoever owns it calls `stop`.
@@ -130,12 +130,12 @@ class EmbeddedPostgres:
                 directory.rmdir()
 
     def is_running(self) -> bool:
-        """Whether a server of this directory is alive, ready or not."""
+        """Returns whether a server of this directory is alive, ready or not."""
         pid = self.pid()
         return pid is not None and command_name(pid) == "postgres"
 
     def pid(self) -> int | None:
-        """The number that the server left in its directory; it may be stale."""
+        """Reads the process id that the server left in its directory; it may be stale."""
         try:
             return int((self.data_dir / "postmaster.pid").read_text().split()[0])
         except (FileNotFoundError, IndexError, ValueError):
@@ -158,13 +158,13 @@ class EmbeddedPostgres:
         self._sql(f"DROP DATABASE IF EXISTS {_checked(name)} WITH (FORCE);")
 
     def schema_revisions(self, database: str = DATABASE) -> frozenset[str]:
-        """The migrations that a running server's database says it stands at; none where it knows of no migrations."""
+        """Reads the migrations that a running server's database stands at; none where it knows of no migrations."""
         options = ["-X", "-q", "-A", "-t", "-h", str(self._socket_dir()), "-U", OWNER, "-d", database]
         result = self._run("psql", *options, script="SELECT version_num FROM alembic_version;")
         return frozenset(result.stdout.split())
 
     def urls(self, database: str = DATABASE) -> PostgresUrls:
-        """Where a database is reached; says nothing about whether it is there."""
+        """Returns the URLs of a database, whether or not it is there."""
         place = f"/{database}?host={quote(str(self._socket_dir()))}"
         passwords = self._passwords.read()
         users = [f"{role}:{passwords[role]}" if role in passwords else role for role in (APP, OWNER, _ADMIN)]
@@ -213,7 +213,7 @@ class EmbeddedPostgres:
         return draft, account
 
     def _secured(self) -> bool:
-        """Whether the data is the account's alone and the server asks everybody for a password that is known here."""
+        """Returns whether the data is the account's alone and the server asks everybody for a known password."""
         access = self.data_dir / "pg_hba.conf"
         asks = access.exists() and access.read_text() == _ACCESS
         return asks and self._passwords.complete() and self._account.owns(self.data_dir)
@@ -316,7 +316,7 @@ class EmbeddedPostgres:
         return self._owner().private_directory(self._short_name())
 
     def _owner(self) -> Account:
-        """Whose the data is: of the account, or of the one that an older release chose."""
+        """Returns whose the data is: of the account, or of the one that an older release chose."""
         return self._account.owning(self.data_dir)
 
     def _short_name(self) -> Path:
@@ -363,7 +363,7 @@ class EmbeddedPostgres:
 
 
 def programs() -> Path:
-    """The directory of the wheel's newest PostgreSQL programs.
+    """Finds the directory of the wheel's newest PostgreSQL programs.
 
     Raises:
         Unavailable: The wheel is not installed, or has none for this platform.
@@ -378,7 +378,7 @@ def programs() -> Path:
 
 
 def _copied(found: Path) -> Path:
-    """A copy of the programs in the cache: `initdb` names its neighbours to a shell, in nothing but double quotes.
+    """Copies the programs to the cache: `initdb` names its neighbours to a shell, in nothing but double quotes.
 
     Raises:
         Unavailable: The cache's own path holds what a shell would take for something else.
@@ -402,7 +402,7 @@ def _copied(found: Path) -> Path:
 
 
 def major_version() -> str:
-    """The major version of the embedded PostgreSQL, as its data directories name it."""
+    """Returns the major version of the embedded PostgreSQL, as its data directories name it."""
     command = [str(programs() / "postgres"), "--version"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env={})  # noqa: S603
     return answer.stdout.split()[-1].partition(".")[0]

@@ -51,16 +51,16 @@ class Programs:
 
 
 class Part(Protocol):
-    """Something that runs, and can be started again after it stopped by itself."""
+    """The protocol of what the supervisor runs, and starts again after it stopped by itself."""
 
     def start(self) -> object:
         """Starts it, or starts it again."""
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Returns whether the part runs."""
 
     def identity(self) -> ProcessId | None:
-        """Who it is, while it runs."""
+        """Returns the part's process, while it runs."""
 
     def stop(self, grace_seconds: float) -> None:
         """Ends it within the grace, then hard."""
@@ -171,7 +171,7 @@ class Stack:
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """A stretch that a signal must not cut in two: what has been started must be known."""
+        """Defers signals while a block runs that they must not cut in two: what has been started must be known."""
         self.interruptible = False
         try:
             yield
@@ -313,7 +313,7 @@ class Stack:
         self._write_state()
 
     def _paths(self) -> dict[str, str]:
-        """Paths that were relative to where the person stands; the children run elsewhere."""
+        """Resolves paths that were relative to where the person stands; the children run elsewhere."""
         settings = self.settings
         paths = {
             "TASKFORCE_HOME": self._home.path,

@@ -74,12 +74,12 @@ class TemporalDevServer:
 
     @property
     def address(self) -> str:
-        """host:port for clients."""
+        """Returns `host:port` for clients."""
         return f"{_HOST}:{self.port}"
 
     @property
     def ui_url(self) -> str | None:
-        """Where people see it, or None without a UI."""
+        """Returns the URL of the web UI, or None without one."""
         return f"http://{_HOST}:{self.ui_port}" if self.ui_port else None
 
     def start(self) -> None:
@@ -117,11 +117,11 @@ class TemporalDevServer:
         self._add_missing_attributes()
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Returns whether the server runs."""
         return self._child is not None and self._child.alive()
 
     def identity(self) -> ProcessId | None:
-        """Who it is, or None when it does not run."""
+        """Returns the server's process, or None when it does not run."""
         return self._child.identity() if self._child else None
 
     def stop(self, grace_seconds: float = _STOP_SECONDS) -> None:

@@ -308,7 +308,7 @@ class Base(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """Whether a rule applies, with the reason for people; a deny rule overrides an allow rule that applies."""
+    """The outcome of a rule, with the reason for people; a deny rule overrides an allow rule that applies."""
 
     rule_id: str
     effect: Effect
@@ -326,7 +326,7 @@ class Explained:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """Ids of the rules that apply."""
+        """Returns the ids of the rules that apply."""
         return tuple(one.rule_id for one in self.rules if one.applies)
 
 

@@ -110,12 +110,12 @@ class Terms:
 
     @property
     def deciders(self) -> Deciders:
-        """Roles and people who may decide when the request is opened."""
+        """Returns the roles and people who may decide when the request is opened."""
         return Deciders(self.allowed_roles, self.allowed_people)
 
     @property
     def all_deciders(self) -> Deciders:
-        """Roles and people who may decide by these terms, those of timed actions included."""
+        """Returns the roles and people who may decide by these terms, those of timed actions included."""
         found = self.deciders
         for one in self.actions:
             found = found if one.kind is ActionKind.REMIND else found.widened(one.to)

@@ -80,7 +80,7 @@ class Principal:
 
     @property
     def is_cut(self) -> bool:
-        """Whether an API key authenticated the user; nothing widens a key's rights."""
+        """Returns whether an API key authenticated the user; nothing widens a key's rights."""
         return self.key_id is not None
 
     def runs_platform(self, rules: AccessRules) -> bool:
