@@ -139,4 +139,6 @@ def _decoded(cursor: str) -> str:
 
 
 def _invalid() -> Invalid:
-    return Invalid("cursor_invalid", "This cursor is none; take `next_cursor` as it came, or start without one.")
+    return Invalid(
+        "cursor_invalid", "No page has this cursor. Send `next_cursor` as it came, or leave it out for the first page."
+    )

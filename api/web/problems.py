@@ -33,7 +33,7 @@ MOST_FIELDS = 50
 TOO_LARGE = 413
 _TITLES = {TOO_LARGE: "Content Too Large", 422: "Unprocessable Content"}
 ROUTING = {
-    400: ("body_invalid", "The body cannot be read."),
+    400: ("body_invalid", "The body cannot be read. Send it whole, as JSON in UTF-8."),
     404: ("route_not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "This path does not take this method."),
 }
@@ -147,5 +147,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 async def _on_routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, detail = ROUTING.get(error.status_code, ("request_refused", "The request was refused."))
+    code, detail = ROUTING.get(
+        error.status_code, ("request_refused", "This is not served here. /openapi.json says which requests are.")
+    )
     return problem(error.status_code, code, detail, request_id=request_id_of(request), headers=error.headers)

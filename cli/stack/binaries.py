@@ -23,6 +23,11 @@ TEMPORAL_MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
 TEST_SERVER = ("io.temporal", "temporal-test-server", "1.32.0")
 
 _BUILD_SECONDS = 1800
+_TEMPORAL_ADVICE = (
+    "Put the Temporal CLI (`temporal`) on PATH, install Go so that it can be built, or set TEMPORAL_ADDRESS to a "
+    "Temporal that runs already."
+)
+_TEST_SERVER_ADVICE = "Install a JDK and Maven, or connect to the internet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,9 @@ def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk:
                     sources.append(GoBuild(TEMPORAL_MODULE, draft / "go"))
                 made = first_of(sources, progress)
                 if made is None:
-                    raise Unavailable("temporal_missing", _temporal_advice(sources))
+                    raise Unavailable(
+                        "temporal_missing", f"The Temporal dev server is not here: {_why(sources)}\n{_TEMPORAL_ADVICE}"
+                    )
                 made.replace(target)
     return target
 
@@ -117,7 +124,10 @@ def time_skipping_server(progress: Progress = silent, cache: Path | None = None,
                     sources.append(MavenServer(TEST_SERVER, draft / "maven"))
                 made = first_of(sources, progress)
                 if made is None:
-                    raise Unavailable("test_server_missing", _test_server_advice(sources))
+                    raise Unavailable(
+                        "test_server_missing",
+                        f"The time-skipping server is not here: {_why(sources)}\n{_TEST_SERVER_ADVICE}",
+                    )
                 if made.name != "run":
                     made.rename(made.with_name("run"))
                 made.parent.rename(target)
@@ -128,22 +138,8 @@ def _downloads(kind: Literal["dev", "test"], draft: Path, sdk: Sdk | None) -> li
     return [SdkDownload(kind, draft / "sdk", sdk.python, sdk.ready)] if sdk else []
 
 
-def _temporal_advice(sources: Sequence[Source]) -> str:
-    return _why(
-        "The Temporal dev server",
-        sources,
-        "Put the Temporal CLI (`temporal`) on PATH, install Go so that it can be built, or set TEMPORAL_ADDRESS to a "
-        "Temporal that runs already.",
-    )
-
-
-def _test_server_advice(sources: Sequence[Source]) -> str:
-    return _why("The time-skipping server", sources, "Install a JDK and Maven, or connect to the internet.")
-
-
-def _why(what: str, sources: Sequence[Source], advice: str) -> str:
-    reasons = "; ".join(source.failure() for source in sources) or "nothing here can fetch it"
-    return f"{what} is not here: {reasons}\n{advice}"
+def _why(sources: Sequence[Source]) -> str:
+    return "; ".join(source.failure() for source in sources) or "nothing here can fetch it"
 
 
 def _cached_temporal(cache: Path | None) -> Path:

@@ -39,6 +39,27 @@ def test_an_error_of_a_derived_class_is_found_with_its_kind_and_its_words() -> N
     ]
 
 
+def test_every_code_has_its_words() -> None:
+    assert [row for row in DOCUMENT.read_text().splitlines() if re.search(r"\|\s*\|$", row)] == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "def f():\n    text = f'At most {most}.'\n    raise Conflict('too_many', text)",
+        "def f():\n    text = f'At most {most}.'\n    raise Conflict('too_many', text[:9])",
+        "def f():\n    text = f'At most {most}.'\n    raise Conflict('too_many', redact(text, secrets))",
+        "def f(message):\n    return Conflict('too_many', message)\ndef g():\n    raise f(f'At most {most}.')",
+        "TEXTS = {'too_many': 'At most {most}.'}\ndef f(code):\n    raise Conflict(code, TEXTS[code].format(most=1))",
+        "class Full(Conflict):\n    def f(self, m):\n        super().__init__('too_many', m)\nFull(f'At most {most}.')",
+    ],
+    ids=["variable", "cut", "redacted", "builder", "table", "class"],
+)
+def test_words_are_found_where_a_variable_holds_them(planted: str) -> None:
+    tree = ast.parse(planted)
+    assert list(found_in(tree, error_kinds([tree]), {})) == [Found("too_many", Kind.CONFLICT, "At most ….")]
+
+
 @every_document
 def test_every_relative_link_leads_to_a_file_and_to_its_heading(document: Document) -> None:
     assert document.broken_links() == []

@@ -104,7 +104,8 @@ class Terms:
     def __post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
-            raise Invalid("terms_invalid", " ".join(problems), details={"problems": problems})
+            text = f"The terms cannot be taken: {' '.join(problems)}"
+            raise Invalid("terms_invalid", text, details={"problems": problems})
         # `Approval.acted` counts actions by position, so they must be in the order of time.
         object.__setattr__(self, "actions", tuple(sorted(self.actions, key=lambda one: one.after_seconds)))
 
