@@ -126,6 +126,7 @@ def _export(*, output: Path, after: str | None, as_json: bool, url: str | None, 
     from cli.gateway import open_gateway
 
     beside = Path(f"{output}.anchor")
+    # An earlier export is evidence.
     for path in (output, beside):
         if path.exists():
             raise Trouble(Exit.USAGE, "file_exists", f"{path} is there already, and is not written over.")
@@ -134,6 +135,7 @@ def _export(*, output: Path, after: str | None, as_json: bool, url: str | None, 
         with gateway.download("/admin/audit/export", after=after) as (headers, pieces):
             anchor = _announced(headers)
             size = _write(output, pieces)
+        # Last: an export that broke off has no anchor to be checked against.
         _write(beside, [f"{anchor}\n".encode()])
     except OSError as error:
         raise Trouble(Exit.ERROR, "file_unwritable", f"{output} cannot be written: {error.strerror}.") from None
@@ -160,6 +162,7 @@ def _write(path: Path, pieces: Iterable[bytes]) -> int:
                 stream.write(piece)
                 show(stream.tell())
             stream.flush()
+            # The log may be cut at the gateway because this copy is there.
             os.fsync(stream.fileno())
             size = stream.tell()
         partial.replace(path)

@@ -34,6 +34,7 @@ class Document:
     def maybe_number(self, key: str) -> int | None:
         """Returns a whole number, or None."""
         value = self.raw.get(key)
+        # JSON's true is an int in Python.
         return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def number(self, key: str) -> int:

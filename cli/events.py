@@ -59,6 +59,7 @@ class EventParser:
         held = "\r" if text.endswith("\r") else ""
         *lines, rest = _LINE_END.split(text[: len(text) - len(held)])
         self._rest = rest + held
+        # A line without an end would fill the memory.
         if len(self._rest) > _LONGEST:
             raise Trouble(Exit.ERROR, "answer_not_understood", "The event stream does not look like one.")
         for line in lines:
@@ -123,6 +124,7 @@ class EventStream:
                     yield ServerEvent("run.finished", "{}")
                     return
             except Trouble as trouble:
+                # A restart of the gateway passes; a run goes on meanwhile, and its events wait.
                 if trouble.exit_code != Exit.UNAVAILABLE or time.monotonic() - self._heard > self._patience:
                     raise
                 yield LOST
@@ -133,6 +135,7 @@ class EventStream:
         parser = EventParser()
         with self._gateway.events(self._run_id, self._last) as chunks:
             for chunk in chunks:
+                # Anything counts as heard, comments too.
                 self._heard, self._delay = time.monotonic(), _FIRST_DELAY_SECONDS
                 yield from (event for event in parser.feed(chunk) if self._is_new(event))
 
@@ -162,6 +165,7 @@ class EventReader(threading.Thread):
     """
 
     def __init__(self, stream: EventStream) -> None:
+        # A thread that waits for bytes cannot be woken; it must not keep the program from ending.
         super().__init__(name="events", daemon=True)
         self._stream = stream
         self._queue: queue.Queue[ServerEvent | Trouble] = queue.Queue()

@@ -57,7 +57,11 @@ class Gateway:
         timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
         try:
             self._client = httpx.Client(
-                base_url=f"{self.url}/api/v1", headers=headers, timeout=timeout, trust_env=not is_local(self.url)
+                # A proxy that the person has set is not asked for their own machine.
+                base_url=f"{self.url}/api/v1",
+                headers=headers,
+                timeout=timeout,
+                trust_env=not is_local(self.url),
             )
         except (UnicodeEncodeError, httpx.InvalidURL):
             raise Trouble(Exit.USAGE, "url_invalid", "The gateway's URL has impossible characters.") from None
@@ -111,6 +115,7 @@ class Gateway:
         Raises:
             Trouble: It was refused, or the gateway does not answer.
         """
+        # The second try, after an answer that was lost, must not start a second run.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         try:
             return self._ask("POST", "/agents/execute", body=order, headers=headers)
@@ -134,6 +139,7 @@ class Gateway:
         if not _ID.fullmatch(wanted):
             message = f"An id, or its first {_PREFIX} characters or more, is needed."
             raise Trouble(Exit.USAGE, "id_invalid", message, hint=_HINTS[404])
+        # A whole id also names what is not among the latest.
         if len(wanted) == _WHOLE:
             return wanted
         listed = (item.text(key) for item in self.get(path, limit=100).items("items"))
@@ -167,6 +173,7 @@ class Gateway:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
+        # Keep-alive comments come more often than this, so that silence means a dead connection.
         with self._stream(f"/runs/{run_id}/events", {}, headers, _SILENCE_SECONDS) as response:
             yield response.iter_bytes()
 
@@ -314,6 +321,7 @@ def _problem(response: "httpx.Response") -> Trouble:
     fields = [f"{item.text('field')}: {item.text('message')}" for item in document.items("errors")]
     hint = _HINTS.get(status, "")
     wait = response.headers.get("Retry-After", "")
+    # The header may also be a date, which says less to a person than the status's own hint.
     if wait.isdigit():
         hint = f"Try again in {wait} s."
     return Trouble(

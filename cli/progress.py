@@ -187,6 +187,7 @@ class Progress:
 
     def _token(self, data: Document) -> None:
         step, attempt = self.step(data.number("step")), data.number("attempt")
+        # Text of an attempt that failed may arrive after the next one has begun.
         if step.replied or attempt < step.attempt:
             return
         if attempt > step.attempt:
@@ -212,6 +213,7 @@ class Progress:
 
     def _finished(self, data: Document) -> None:
         step = self.step(data.number("step"))
+        # It may be the first that is heard of the call, after a connection that was lost.
         tool = step.tools.setdefault(data.number("call"), ToolView(data.text("tool")))
         tool.status = data.text("status") or "unknown"
         ended = data.time("at")

@@ -57,6 +57,7 @@ def prepare() -> None:
 def abandon_output() -> None:
     """Discards what is still in the buffer of standard output, after it was lost."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    # Python flushes at its end, and would complain of the lost output once more.
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
@@ -95,6 +96,7 @@ def read_input() -> str:
     except UnicodeDecodeError as error:
         found = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
         raise Trouble(Exit.USAGE, "input_not_text", f"Standard input is not UTF-8 text: {found}.") from None
+    # What editors on Windows add is not part of a mission.
     return text.removeprefix(_BYTE_ORDER_MARK).replace("\r\n", "\n")
 
 
@@ -116,7 +118,11 @@ def _occupy() -> None:
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
     encoding = getattr(before, "encoding", None) or "utf-8"
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, errors="replace", line_buffering=raw.isatty() or raw.fileno() == _ERRORS
+        # Replaced rather than refused: an agent's emoji must not end the command in an old locale.
+        io.BufferedWriter(raw),
+        encoding,
+        errors="replace",
+        line_buffering=raw.isatty() or raw.fileno() == _ERRORS,
     )
 
 

@@ -55,6 +55,7 @@ def console() -> Console:
     """Builds the console on stdout. Plain ones neither style nor cut anything."""
     if not is_plain():
         return Console(markup=False, highlight=False, emoji=False)
+    # Rich would cut tables to 80 columns in a pipe, where programs read whole values.
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return Console(
         markup=False,

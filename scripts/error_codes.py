@@ -96,6 +96,7 @@ def found_in(tree: ast.Module, kinds: Mapping[str, Kind], constants: Mapping[str
             else:
                 yield Found(code, kind, message)
     for place in _places(tree, constants):
+        # In a second pass, for a builder may stand below its callers.
         if place.name in builders and place.call.args:
             yield Found(*builders[place.name], _text(place.call.args[0], place.texts))
 
@@ -127,6 +128,7 @@ def _variables(around: ast.AST, line: int, constants: Mapping[str, str]) -> dict
         before = [node for node in ast.walk(around) if isinstance(node, ast.Assign) and node.lineno < line]
         for node in sorted(before, key=lambda one: one.lineno):
             text = _text(node.value, found)
+            # A value that is computed says nothing, and must not hide what was said before.
             if isinstance(node.targets[0], ast.Name) and text.strip("… "):
                 found[node.targets[0].id] = text
     return found

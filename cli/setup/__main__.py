@@ -92,6 +92,7 @@ def _fetch(needs: Sequence[Need]) -> int:
 
 def _command(need: Need) -> list[str]:
     script = _ROOT / "scripts" / "setup.py"
+    # A process of its own, by the base interpreter: `.venv` is made while it runs.
     return [sys.executable, "-I", "-S", str(script), "job", *need.job]
 
 

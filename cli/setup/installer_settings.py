@@ -112,6 +112,7 @@ def _uv_name(variable: str) -> str:
 
 def _places(settings: Mapping[str, str]) -> dict[str, str]:
     """Translates pip's package indexes into uv's variables."""
+    # pip passes over a directory that is not there; uv fails.
     links = [link for link in settings.get("find-links", "").split() if "://" in link or Path(link).is_dir()]
     found = {
         "UV_DEFAULT_INDEX": settings.get("index-url", ""),
@@ -132,6 +133,7 @@ def _connection(settings: Mapping[str, str], given: Mapping[str, str]) -> dict[s
         "SSL_CERT_FILE": settings.get("cert", ""),
         "SSL_CLIENT_CERT": settings.get("client-cert", ""),
         "UV_INSECURE_HOST": " ".join(settings.get("trusted-host", "").split()),
+        # uv takes whole seconds only.
         "UV_HTTP_TIMEOUT": settings.get("timeout", settings.get("default-timeout", "")).partition(".")[0],
         "ALL_PROXY": proxy if "://" in proxy else f"http://{proxy}" if proxy else "",
     }

@@ -46,6 +46,7 @@ class Job:
 
     def start(self) -> IO[bytes]:
         """Starts it; it ends when this process does. Returns where it says its state."""
+        # A file, not a pipe: nobody reads it before the end, and a full pipe would stop the job.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  `stop` closes it
         self._process = subprocess.Popen(  # noqa: S603
             bound(self.command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors
@@ -188,6 +189,7 @@ def _ending_with_us(jobs: Sequence[Job]) -> Iterator[None]:
         for number in before:  # nothing interrupts the tidying up
             signal.signal(number, signal.SIG_IGN)
         for job in jobs:
+            # All are asked before any is waited for, so that they end side by side.
             job.ask_to_end()
         for job in jobs:
             job.stop()

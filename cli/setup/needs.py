@@ -82,6 +82,7 @@ def _test_server() -> Need:
         str(found or ""),
         f"downloaded by the Temporal SDK, or by Maven ({':'.join(TEST_SERVER)}), about 40 MB, into {cache_dir()}",
         "10 to 60 s",
+        # Only a few tests need it, and they are skipped without it.
         required=False,
     )
 

@@ -37,6 +37,7 @@ def install(environment: VirtualEnvironment, kind: str, progress: Progress) -> s
     if not environment.usable():
         progress("making .venv")
         environment.make()
+    # What is half installed must not be taken for whole after a crash.
     environment.forget()
     lock = environment.root / LOCKS[kind]
     installer = _install(environment, lock, progress)
@@ -149,6 +150,7 @@ def _run(
                 kept.flush()
                 if line.strip():
                     heard(line.strip())
+        # Also Ctrl-C: an installer that goes on would write beside the next one.
         except BaseException:
             process.terminate()
             raise

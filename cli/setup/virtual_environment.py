@@ -140,6 +140,7 @@ class VirtualEnvironment:
         return f"{digest} {found.version} {found.prefix}" if found else ""
 
     def _interpreter(self) -> _Interpreter | None:
+        # Asked, not derived from its path: a link or a moved directory may lead to another interpreter.
         command = [str(self.python), "-I", "-c", _PROBE]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603

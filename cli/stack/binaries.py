@@ -89,6 +89,7 @@ def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk:
         return found
     target = _cached_temporal(cache)
     with exclusive(target.parent / ".temporal.lock", seconds=_BUILD_SECONDS, waiting=progress):
+        # Another process may have made it while this one waited for the lock.
         if not (target.exists() and _runs(target)):
             with _draft(target.parent) as draft:
                 sources = _downloads("dev", draft, sdk or Sdk.here())
@@ -130,6 +131,7 @@ def time_skipping_server(progress: Progress = silent, cache: Path | None = None,
                     )
                 if made.name != "run":
                     made.rename(made.with_name("run"))
+                # As a whole, and last: what is there is complete.
                 made.parent.rename(target)
     return target / "run"
 
@@ -168,6 +170,7 @@ def _draft(parent: Path) -> Iterator[Path]:
         shutil.rmtree(leftover, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
+        # `mkdtemp` shuts everybody else out, and a cache may serve several users.
         draft.chmod(0o755)
         yield draft
     finally:

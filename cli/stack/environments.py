@@ -61,6 +61,7 @@ def for_gateway(environ: Mapping[str, str], profiles: Path) -> dict[str, str]:
         environ: What the person who starts the stack has set.
         profiles: The directory of the profiles; variables that they name are needed.
     """
+    # The gateway asks only which providers have a key; it calls none of them.
     keys = {name: _SET for name, value in chosen(environ, _KEYS).items() if value}
     return _without_owner({**keys, **chosen(environ, (*_PRODUCT, *_GATEWAY, *named_by(profiles)))})
 

@@ -134,11 +134,13 @@ class StackHome:
 
 def _close(path: Path) -> None:
     mode = path.lstat().st_mode
+    # Not through links: what they lead to is not ours to change.
     if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def _write_private(path: Path, text: str) -> None:
+    # Replaced as a whole: other commands read the state while it is written.
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -21,6 +21,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Returns whether a server could listen there."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: connections of the one before, which the kernel still remembers, do not take the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -186,8 +186,11 @@ class EmbeddedPostgres:
         prefix = f".{self.data_dir.name}-new-"
         for leftover in self.data_dir.parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover)
+        # Made elsewhere and renamed: an interrupted `initdb` leaves nothing that looks like a cluster.
         fence = Path(tempfile.mkdtemp(prefix=prefix, dir=self.data_dir.parent))
         draft, account = self._draft_in(fence)
+        # Rejected until `_write_access`: nobody gets in between. The collation is PostgreSQL's own, so that an upgrade
+        # of the C library leaves indexes whole.
         options = ["--auth=reject", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
         options += ["--builtin-locale=C.UTF-8", f"--username={_ADMIN}", f"--pgdata={draft}"]
         result = self._run("initdb", *options, *([] if self._durable else ["--no-sync"]), account=account)
@@ -238,6 +241,7 @@ class EmbeddedPostgres:
         self._sql(_ROLES + "".join(f"ALTER ROLE {name} PASSWORD '{each}';\n" for name, each in known.items()))
         self._write_access(_ACCESS)
         self._run("pg_ctl", "-s", "reload", account=self._account)
+        # `pg_ctl reload` returns before the server has read the file.
         if not wait_until(self._asks_for_passwords, _RELOAD_SECONDS):
             raise Unavailable("postgres_setup", "PostgreSQL goes on to let everybody in without a password.")
 
@@ -247,6 +251,7 @@ class EmbeddedPostgres:
 
     def _write_access(self, rules: str) -> None:
         draft = self.data_dir / "pg_hba.conf.new"
+        # Not written through: it may be another account's, or a link.
         draft.unlink(missing_ok=True)
         draft.write_text(rules)
         draft.chmod(0o600)
@@ -279,6 +284,7 @@ class EmbeddedPostgres:
             lock.unlink(missing_ok=True)
 
     def _launch(self) -> None:
+        # No TCP: whoever is on the machine could try passwords there.
         settings = {**self._settings, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir())}
         options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
         # Neither -D nor -l: pg_ctl puts both into a shell's line, in double quotes alone.
@@ -320,6 +326,7 @@ class EmbeddedPostgres:
         return self._account.owning(self.data_dir)
 
     def _short_name(self) -> Path:
+        # With the inode: a directory that was removed and made anew does not meet the old one's socket.
         identity = f"{self.data_dir}-{self.data_dir.stat().st_ino}"
         name = f"taskforce-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         system = Path(tempfile.gettempdir())
@@ -352,6 +359,7 @@ class EmbeddedPostgres:
                     "PGDATA": str(self.data_dir),
                     "PGPASSFILE": str(self._passwords.path),
                 },
+                # The account may not be allowed to pass where the person stands.
                 cwd="/",
                 check=False,
                 start_new_session=True,

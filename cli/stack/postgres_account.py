@@ -39,6 +39,7 @@ class Account:
     @classmethod
     def for_server(cls) -> "Account":
         """Returns the account that a server started by this process gets."""
+        # PostgreSQL refuses to run as root; nobody else could give it another account.
         if os.geteuid():
             return cls(os.geteuid(), os.getegid(), borrowed=False)
         number = next(number for number in _OWN if _unnamed(number))
@@ -68,6 +69,7 @@ class Account:
         """Makes the account the owner of a whole tree, except of what is root's."""
         if self.borrowed:
             for path in (root, *root.rglob("*")):
+                # What root owns there was put there by root, and is not given away.
                 if path.lstat().st_uid not in {0, self.uid}:
                     os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
@@ -119,6 +121,7 @@ class Account:
             self.give(path)
         except FileExistsError:
             found = path.lstat()
+            # Its name can be guessed, and everybody may write to the directory above.
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.uid or found.st_mode & 0o077:
                 raise Conflict("socket_directory", f"{path} belongs to somebody else; remove it.") from None
         return path

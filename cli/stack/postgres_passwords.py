@@ -64,10 +64,12 @@ class PasswordFile:
 
     def _write(self, passwords: dict[str, str]) -> None:
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        # Not through a link: root may write in a directory of another account.
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.writelines(f"{_ANYWHERE}{role}:{password}\n" for role, password in passwords.items())
             file.flush()
+            # The server has their verifiers next: passwords that a crash takes from here would lock everybody out.
             os.fsync(file.fileno())
         draft.replace(self.path)
 

@@ -91,6 +91,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 cwd=self._directory,
+                # Ctrl-C goes to the whole session of the terminal; the supervisor ends its children in order.
                 start_new_session=True,
             )
 
@@ -131,6 +132,7 @@ def bound(command: Sequence[str], *, private: bool = False) -> list[str]:
         private: What it writes (databases, files of runs) is for this user only.
     """
     umask = "077" if private else "-"
+    # Isolated and without site-packages: it starts in milliseconds, and nothing of the person's Python has a say.
     return [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), umask, *command]
 
 
@@ -153,6 +155,7 @@ def tail(path: Path, lines: int) -> str:
     """Reads the last lines of a text file; empty when there is none."""
     try:
         with path.open("rb") as file:
+            # A log may have grown large; its end is asked for.
             file.seek(max(0, path.stat().st_size - 64_000))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
@@ -198,10 +201,12 @@ def _started(pid: int) -> str:
     if not LINUX:
         return _ask_ps(pid, "lstart=")
     try:
+        # After the last bracket: the second field is the program's name, which may hold blanks and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
     state, ticks = fields[0], fields[19]
+    # A zombie keeps its number and its start, and does nothing any more.
     return "" if state in {"Z", "X"} else ticks
 
 

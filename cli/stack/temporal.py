@@ -28,6 +28,7 @@ _STOP_SECONDS = 10
 # The dev server polls its one shard 20 times a second unless told otherwise; without eager execution some activities
 # wait for two seconds.
 _DYNAMIC_CONFIG = {"history.transferProcessorMaxPollRPS": "2000", "system.enableActivityEagerExecution": "true"}
+# A crash of the machine may lose the last moments of a development server, but the file stays whole.
 _PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 
 
@@ -182,6 +183,7 @@ class TemporalDevServer:
     def _get(self, path: str) -> bytes | None:
         url = f"http://{_HOST}:{self._http_port}/api/v1/namespaces/{self.namespace}{path}"
         try:
+            # A proxy that the person has set would be asked for this machine.
             answer = httpx.get(url, timeout=2, trust_env=False)
         except httpx.HTTPError:
             return None

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.error_codes import DOCUMENT, Found, error_kinds, found_in, rendered
 from taskforce.core.domain.errors import Kind
+from taskforce.infrastructure.config.settings import Settings
 from tests.architecture.conftest import REPOSITORY
 from tests.architecture.markdown import Document, documents, missing_imports
 
@@ -58,6 +59,12 @@ def test_every_code_has_its_words() -> None:
 def test_words_are_found_where_a_variable_holds_them(planted: str) -> None:
     tree = ast.parse(planted)
     assert list(found_in(tree, error_kinds([tree]), {})) == [Found("too_many", Kind.CONFLICT, "At most ….")]
+
+
+def test_every_setting_is_in_the_table_of_settings() -> None:
+    text = (REPOSITORY / "docs" / "operating.md").read_text()
+    aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
+    assert sorted(alias for alias in aliases if f"`{alias}`" not in text) == []
 
 
 @every_document

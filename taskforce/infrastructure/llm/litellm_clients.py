@@ -67,6 +67,7 @@ class LineSafeClients:
     def __init__(self, litellm: "LiteLLM", limits: ReplyLimits) -> None:
         self._litellm = litellm
         self._limits = limits
+        # Connections belong to the event loop that opened them.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, object] = WeakKeyDictionary()
 
     def client_of(self, model: str) -> object:
@@ -91,6 +92,7 @@ class LineSafeClients:
     async def _bound(self, response: httpx.Response) -> None:
         """Puts bounds on a response, whatever its type says; one that is compressed arrives as what it holds."""
         response.stream = BoundedBody(response, self._limits, REPLY_BODIES.get() or ReplyBodies())
+        # `Body` decompresses; httpx would do it once more.
         response.headers.pop("content-encoding", None)
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = EscapedSeparators(response.stream)
@@ -165,6 +167,7 @@ class EscapedSeparators(httpx.AsyncByteStream):
         held = b""
         async for piece in self._stream:
             whole = held + piece
+            # A separator may come in two pieces.
             held = next((begun for begun in _BEGINNINGS if whole.endswith(begun)), b"")
             whole = whole[: len(whole) - len(held)]
             for separator, escape in _ESCAPES:
