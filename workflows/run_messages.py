@@ -52,7 +52,7 @@ class RunMessages:
 
     @property
     def told(self) -> int:
-        """The number of stored messages of which the run has been told."""
+        """Returns the number of stored messages of which the run has been told."""
         return self._received_before + len(self._received)
 
     def receive(self, payload: tuple[object, ...]) -> None:

@@ -1,8 +1,7 @@
 """Authentication and authorization of routes, as dependencies in their signatures.
 
 A route declares its permission by one of these markers: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A
-test
-fails for a route without one.
+test fails for a route without one.
 """
 
 from dataclasses import dataclass, replace
@@ -70,6 +69,7 @@ async def admit(request: Request, context: GatewayContext) -> None:
 
 async def _admission(request: Request, context: GatewayContext, token: Credentials, key: KeyHeader) -> Admission:
     """Resolves the caller once per request, because each resolution counts against the caller's rate."""
+    # A request with a body was admitted before the body was read; a second time would count against its rate twice.
     found = getattr(request.state, "admission", None)
     if not isinstance(found, Admission):
         found = await _Entrance(request, context).authenticate(token.credentials if token else None, key)
@@ -127,6 +127,7 @@ class Guard:
 def _explained(refused: Forbidden, came: Principal, lasting: Principal) -> Forbidden:
     if refused.code != "permission_denied" or came.permissions == lasting.permissions:
         return refused
+    # Else somebody would see the permission in `/me` and be refused without a reason.
     text = f"{refused.message} What you were lent for a time does not count for what outlasts it."
     return Forbidden(refused.code, text, details=refused.details)
 
@@ -169,6 +170,7 @@ async def _anew(context: GatewayContext, caller: Caller) -> Principal | None:
         _check_address(who, caller.client)
     except (Forbidden, Unauthenticated):
         return None
+    # Streams outlive the request: a token counts only as long as it says.
     return who if now < caller.expires_at else None
 
 

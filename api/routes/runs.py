@@ -146,9 +146,11 @@ async def message_run(
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:
     """Returns the run if it is the caller's own or one that the caller may read: the answer of the route shows it."""
     run = await find_run(context, caller, run_id)
+    # Who may start agents need not see other people's runs, and steers none that they do not see.
     own = run.spec.user_id == caller.user_id
     if own or await may(context, caller, Permission.SESSION_READ, run.spec.session_id):
         return run
+    # As for an id that is not there: a refusal would say that it is.
     raise missing("run")
 
 

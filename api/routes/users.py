@@ -132,4 +132,5 @@ async def _named(context: GatewayContext, caller: Caller, kind: ResourceType, re
 
 
 def _path(user_id: str) -> str:
+    # Identity providers put slashes and bars into ids.
     return f"/api/v1{PREFIX}/{quote(user_id, safe='')}"

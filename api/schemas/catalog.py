@@ -66,6 +66,7 @@ class AgentIn(CloneIn):
 
     @model_validator(mode="after")
     def _one_definition(self) -> Self:
+        # Compared as JSON: for Python 1 and true are equal.
         given = [json.dumps(getattr(self, name), sort_keys=True) for name in _DEFINED & self.model_fields_set]
         if len(set(given)) > 1:
             raise ValueError("`definition` and `initial_definition` are the same; give one of them")
@@ -353,6 +354,7 @@ def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> Versio
         offered: The tools, models and handlers that its definition may name.
     """
     is_draft = version.status is VersionStatus.DRAFT
+    # What was submitted cannot be mended any more.
     problems = problems_of(version.definition, offered) if is_draft else ()
     return VersionOut.model_construct(
         **version_listed(version).__dict__,

@@ -130,7 +130,7 @@ class PolicyOut(BaseModel):
 
 
 class RuleOutcomeOut(BaseModel):
-    """Whether one rule of the document matches a case, and why."""
+    """The outcome of one rule of the document for a case, and why."""
 
     rule_id: str
     effect: Effect

@@ -129,7 +129,7 @@ class LimitsOut(BaseModel):
 
 
 class RunErrorOut(BaseModel):
-    """Why a run failed."""
+    """The reason why a run failed."""
 
     code: str
     message: str

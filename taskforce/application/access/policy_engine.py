@@ -168,7 +168,7 @@ class Compared:
 
     @property
     def changes(self) -> bool:
-        """Whether the proposed document changes the decision."""
+        """Returns whether the proposed document changes the decision."""
         return self.current.decision.allowed is not self.proposed.decision.allowed
 
 

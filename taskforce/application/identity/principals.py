@@ -64,7 +64,7 @@ class Actor:
 
     @property
     def runs_platform(self) -> bool:
-        """Whether the actor is the platform's operator."""
+        """Returns whether the actor is the platform's operator."""
         return self.principal.runs_platform(self.rules)
 
 
@@ -279,7 +279,7 @@ async def without_temporary_roles(records: Records, who: Principal, rules: Acces
 
 
 async def cut_to_lasting(store: Store, who: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """As `without_temporary_roles`, outside a transaction; opens one only for a user with temporary roles."""
+    """Removes temporary roles outside a transaction; opens one only for a user who has any."""
     if not who.user.lent_now(now):
         return replace(who, lasting=True)
     async with store.reading(who.tenant.tenant_id) as records:

@@ -337,7 +337,7 @@ class ModelStep:
 
 @dataclass(frozen=True, slots=True)
 class _StepContext:
-    """What a step reads before it calls the model, or the reply that is stored already."""
+    """Holds what a step reads before it calls the model, or the reply that is stored already."""
 
     turn: ModelStepInput
     window: Window

@@ -314,7 +314,7 @@ class Base(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """Whether a rule applies, with the reason for people; a deny rule overrides an allow rule that applies."""
+    """The outcome of a rule, with the reason for people; a deny rule overrides an allow rule that applies."""
 
     rule_id: str
     effect: Effect
@@ -332,7 +332,7 @@ class Explained:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """Ids of the rules that apply."""
+        """Returns the ids of the rules that apply."""
         return tuple(one.rule_id for one in self.rules if one.applies)
 
 

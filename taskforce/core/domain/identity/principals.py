@@ -93,7 +93,7 @@ class Principal:
 
     @property
     def is_cut(self) -> bool:
-        """Whether an API key authenticated the user; nothing widens a key's rights."""
+        """Returns whether an API key authenticated the user; nothing widens a key's rights."""
         return self.key_id is not None
 
     @property

@@ -175,7 +175,7 @@ class Messages(Protocol):
         ...
 
     async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
-        """Those of the words that name no question and were not said before a time, in the order asked."""
+        """Lists those of the messages that name no question and were sent after a time, in the order given."""
         ...
 
 

@@ -63,7 +63,7 @@ _AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=I
 
 
 class MessageRepository(Repository):
-    """See `Messages`."""
+    """Stores people's messages to a run, before they enter the transcript; fulfils `Messages`."""
 
     async def add(
         self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
@@ -93,7 +93,7 @@ class MessageRepository(Repository):
 
 
 class EffectRepository(Repository):
-    """See `Effects`."""
+    """Stores marks of effects that must not happen twice; fulfils `Effects`."""
 
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
         """Marks the start of an effect; False when it was marked before."""
@@ -102,7 +102,7 @@ class EffectRepository(Repository):
 
 
 class ResultRepository(Repository):
-    """See `WholeResults`."""
+    """Stores results that are too large for the transcript; fulfils `WholeResults`."""
 
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
         """Stores a whole result, once."""
@@ -117,7 +117,7 @@ class ResultRepository(Repository):
 
 
 class FileRepository(Repository):
-    """See `Files`."""
+    """Stores files of runs' workspaces; fulfils `Files`."""
 
     async def read(self, run_id: str, path: str) -> bytes | None:
         """Returns a file's content; None when there is none."""
@@ -137,7 +137,7 @@ class FileRepository(Repository):
 
 
 class EventRepository(Repository):
-    """See `Events`."""
+    """Stores durable milestones; fulfils `Events`."""
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
         """Appends a milestone. The run's row is locked until the commit, so numbers are committed in order."""

@@ -66,7 +66,7 @@ _APPEND = Write(said=Query(sa.insert(_ENTRIES)))
 
 
 class TranscriptRepository(Repository):
-    """See `Transcripts`."""
+    """Stores the append-only transcript; fulfils `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
         """Returns the latest entries from a step on, in order, from a step's start; from step 0 with the mission."""
