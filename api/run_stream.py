@@ -91,6 +91,7 @@ class RunStream:
             # A run that is over may have milestones beyond this page, so only an empty page ends the stream.
             if over and not events:
                 return
+            # After a full page there is more already: a wait for a notice would hold it up.
             if len(events) == PAGE:
                 continue
             async with aclosing(self._until_changed(watch)) as pieces:

@@ -13,6 +13,8 @@ with workflow.unsafe.imports_passed_through():
     from models.messages.runs import Carried, ToolOutcome
     from taskforce.core.domain.ids import is_id
 
+HEARD_ONCE = "messages-heard-once"
+"""2026-12: an id that is sent again is not heard again; before, it was where it named no question."""
 LATE_MESSAGE = timedelta(seconds=10)
 MAX_MESSAGES = 1_000
 """Messages at most that wait for the model, and ids at most that one part of a run hands to the next."""
@@ -40,6 +42,8 @@ class RunMessages:
         self._waiting = list(carried.words)
         # A signal may be delivered twice, the second time after the model has read the message: each id counts once.
         self._received = dict.fromkeys((*carried.told_of, *carried.words))
+        # Of these, the ones that the model has read, or a question has taken as its answer.
+        self._heard = set(self._received) - set(carried.words)
         self._received_before = carried.told - len(self._received)
         self._unnamed: set[str] = set()
 
@@ -48,7 +52,7 @@ class RunMessages:
 
     @property
     def told(self) -> int:
-        """The number of stored messages of which the run has been told."""
+        """Returns the number of stored messages of which the run has been told."""
         return self._received_before + len(self._received)
 
     def receive(self, payload: tuple[object, ...]) -> None:
@@ -65,6 +69,7 @@ class RunMessages:
     def take(self) -> tuple[str, ...]:
         """Returns the messages that wait for the model, which wait no longer."""
         messages, self._waiting = tuple(self._waiting), []
+        self._heard.update(messages)
         return messages
 
     def forget(self, count: int) -> None:
@@ -130,6 +135,10 @@ class RunMessages:
         sent = self._questions.close(question)
         if answer is not None:
             self._received[answer] = None
+            self._heard.add(answer)
+            # It may have been sent as a message, too.
+            if answer in self._waiting and workflow.patched(HEARD_ONCE):
+                self._waiting.remove(answer)
         # What came while the tool ran is heard as a message: it may be one that was stored too late to answer.
         missed = (message for message in sent if message in self._unnamed or message not in self._received)
         self._enqueue(message for message in missed if message != answer)
@@ -137,6 +146,8 @@ class RunMessages:
     def _enqueue(self, messages: Iterable[str]) -> None:
         for message in messages:
             self._unnamed.discard(message)
+            if message in self._heard and workflow.patched(HEARD_ONCE):
+                continue
             if message not in self._waiting and len(self._waiting) < MAX_MESSAGES:
                 self._waiting.append(message)
                 self._received[message] = None

@@ -68,6 +68,7 @@ async def admit(request: Request, context: GatewayContext) -> None:
 
 async def _admission(request: Request, context: GatewayContext, token: Credentials, key: KeyHeader) -> Admission:
     """Resolves the caller once per request, because each resolution counts against the caller's rate."""
+    # A request with a body was admitted before the body was read; a second time would count against its rate twice.
     found = getattr(request.state, "admission", None)
     if not isinstance(found, Admission):
         found = await _Entrance(request, context).authenticate(token.credentials if token else None, key)
@@ -125,6 +126,7 @@ class Guard:
 def _explained(refused: Forbidden, principal: Principal, lasting: Principal) -> Forbidden:
     if refused.code != "permission_denied" or principal.permissions == lasting.permissions:
         return refused
+    # Else somebody would see the permission in `/me` and be refused without a reason.
     text = f"{refused.message} What you were lent for a time does not count for what outlasts it."
     return Forbidden(refused.code, text, details=refused.details)
 
@@ -169,6 +171,7 @@ async def _refreshed(context: GatewayContext, caller: Caller) -> Principal | Non
         _check_address(principal, caller.client)
     except (Forbidden, Unauthenticated):
         return None
+    # Streams outlive the request: a token counts only as long as it says.
     return principal if now < caller.expires_at else None
 
 

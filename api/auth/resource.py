@@ -69,6 +69,7 @@ async def agent_named(context: GatewayContext, tenant_id: str, name: str) -> str
     """
     if context.agents.knows(name):
         return name
+    # Rules name agents by id: by its slug an agent would get around them.
     return name.lower() if is_id(name) else await agent_id_of(context.database, tenant_id, name) or name
 
 
@@ -91,6 +92,7 @@ async def _behind(
         return None
     tenant_id = principal.tenant.tenant_id
     if run_id is not None:
+        # What is not there is judged as no resource; the route then says that it is missing.
         with suppress(Missing):
             spec = (await require_run(context.database, tenant_id, run_id)).spec
             return spec.session_id if resource_type is ResourceType.SESSION else spec.agent.agent_id

@@ -34,6 +34,7 @@ async def execute(
     wait: WaitSeconds,
 ) -> AcceptedOut | Response:
     """Stores a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
+    # An idempotency key goes with the body as it was sent, before defaults: that is what a client repeats.
     run_request = _run_request(body, await request.json(), key, caller)
     started = await start_run(context.run_ports, actor_of(context, caller), run_request)
     bind(run_id=started.run_id, session_id=started.session_id, agent_id=started.agent_id)

@@ -13,6 +13,7 @@ from taskforce.core.domain.errors import DomainError
 
 router = APIRouter(tags=["signs of life"], dependencies=[Open])
 
+# Less than probes wait: a part that hangs is told as such, and not as a gateway that does not answer.
 SECONDS = 2.0
 
 
@@ -42,6 +43,7 @@ async def _workflows(context: GatewayContext) -> tuple[PartOut, PartOut]:
 
     temporal = await _asked(count)
     if not temporal.ok:
+        # Temporal alone knows who polls.
         return temporal, PartOut(ok=False, detail="unknown while Temporal does not answer")
     if polling == 0:
         return temporal, PartOut(ok=False, detail="no worker polls the task queue")

@@ -12,7 +12,7 @@ from api.schemas.pages import PageOut
 from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
 from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
-from taskforce.application.access.authorization import filter_allowed
+from taskforce.application.access.authorization import differing_attributes, filter_allowed
 from taskforce.application.runs import control, history
 from taskforce.application.runs.control import MessageDraft, mark, send_message
 from taskforce.application.runs.lifecycle import require_run
@@ -125,7 +125,8 @@ async def message_run(
     are answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
-    draft = MessageDraft(message.text, key, message.question_id)
+    attributes = await differing_attributes(context.policies, caller.principal)
+    draft = MessageDraft(message.text, key, message.question_id, attributes)
     stored = await send_message(context.database, actor_of(context, caller), run, draft)
     if stored.is_unsignalled:
         await control.signal(context.control_ports, run, "add_word", stored.message_id, stored.question or "")
@@ -137,9 +138,11 @@ async def message_run(
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:
     """Returns the run if it is the caller's own or one that the caller may read: the answer of the route shows it."""
     run = await find_run(context, caller, run_id)
+    # Who may start agents need not see other people's runs, and steers none that they do not see.
     own = run.spec.user_id == caller.user_id
     if own or await may(context, caller, Permission.SESSION_READ, run.spec.session_id):
         return run
+    # As for an id that is not there: a refusal would say that it is.
     raise missing("run")
 
 

@@ -138,4 +138,5 @@ async def _named(context: GatewayContext, caller: Caller, resource_type: Resourc
 
 
 def _path(user_id: str) -> str:
+    # Identity providers put slashes and bars into ids.
     return f"/api/v1{PREFIX}/{quote(user_id, safe='')}"

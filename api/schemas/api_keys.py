@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from api.schemas.fields import SmallDocument, UserId
+from api.schemas.request_body import RequestBody
 from api.schemas.users import Name, RoleName
 from taskforce.core.domain.identity.api_keys import ApiKey, KeyState
 
@@ -24,7 +25,7 @@ def _rfc_3339(value: object) -> object:
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc_3339)]
 
 
-class ApiKeyIn(BaseModel):
+class ApiKeyIn(RequestBody):
     """An API key to be issued.
 
     Attributes:
@@ -35,8 +36,6 @@ class ApiKeyIn(BaseModel):
         expires_at: From when it is no longer accepted, RFC 3339; at most, and when left out, 366 days away.
         metadata: Data that the product stores and does not interpret.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Name
     roles: Annotated[list[RoleName], Field(min_length=1, max_length=100)]

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.schemas.request_body import RequestBody
 from taskforce.core.domain.approvals.records import Delegation
 
 
-class DelegationIn(BaseModel):
+class DelegationIn(RequestBody):
     """A delegation of the caller's decisions to another user, for a time.
 
     Attributes:
@@ -17,7 +18,7 @@ class DelegationIn(BaseModel):
         until: The end.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=False)
 
     delegate_id: Annotated[str, Field(min_length=1, max_length=200)]
     since: AwareDatetime | None = None

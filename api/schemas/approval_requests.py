@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from api.schemas.request_body import RequestBody
 from taskforce.core.domain.approvals.approval import MAX_COMMENT, ApprovalStatus, Channel, Verdict
 from taskforce.core.domain.approvals.records import HistoryEntry, Request
 
@@ -13,11 +14,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = Annotated[list[Name], Field(max_length=100)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class DecisionIn(_Body):
+class DecisionIn(RequestBody):
     """An approval, with what the approver adds to it.
 
     Attributes:
@@ -33,26 +30,26 @@ class DecisionIn(_Body):
     for_run: bool = False
 
 
-class RejectionIn(_Body):
+class RejectionIn(RequestBody):
     """A rejection; the agent receives the comment."""
 
     comment: Comment = ""
     content_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class CommentIn(_Body):
+class CommentIn(RequestBody):
     """A comment on a request."""
 
     comment: Annotated[str, Field(min_length=1, max_length=MAX_COMMENT)]
 
 
-class WithdrawalIn(_Body):
+class WithdrawalIn(RequestBody):
     """A withdrawal of a request, with its reason."""
 
     comment: Comment = ""
 
 
-class ReassignmentIn(_Body):
+class ReassignmentIn(RequestBody):
     """A reassignment of a request to other approvers.
 
     Attributes:
@@ -72,7 +69,7 @@ class ReassignmentIn(_Body):
         return self
 
 
-class RequestIn(_Body):
+class RequestIn(RequestBody):
     """A new approval request.
 
     Attributes:
@@ -190,6 +187,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
         request_type=request.request_type,
         title=request.title,
         description=request.description,
+        # Past its time a request is over, also before its workflow has closed the row.
         status=request.status if request.closed_at is not None else approval.status(now),
         requester_id=approval.requester_id,
         resource_type=request.resource_type,
@@ -198,6 +196,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
         edited=None if request.edited is None else dict(request.edited),
         content_hash=approval.content,
         run_id=request.run_id,
+        # Rows without a run hold 0, which would read as a step.
         step=None if request.run_id is None else request.step,
         call=None if request.run_id is None else request.call,
         workflow_id=request.definition_id,

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from api.schemas.fields import Document, UserId
+from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
 from taskforce.core.domain.catalog.definition import Offered, problems_of
@@ -28,11 +29,7 @@ Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
 _DEFINED = frozenset({"definition", "initial_definition"})
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class CloneIn(_Body):
+class CloneIn(RequestBody):
     """A clone of an agent; what is left out is taken from the original, except that the caller is the owner.
 
     Attributes:
@@ -67,6 +64,7 @@ class AgentIn(CloneIn):
 
     @model_validator(mode="after")
     def _one_definition(self) -> Self:
+        # Compared as JSON: for Python 1 and true are equal.
         given = [json.dumps(getattr(self, name), sort_keys=True) for name in _DEFINED & self.model_fields_set]
         if len(set(given)) > 1:
             raise ValueError("`definition` and `initial_definition` are the same; give one of them")
@@ -78,7 +76,7 @@ class AgentIn(CloneIn):
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
 
-class AgentChangeIn(_Body):
+class AgentChangeIn(RequestBody):
     """Changes of an agent; what is left out stays as it is, and an empty category removes it."""
 
     name: Name | None = None
@@ -89,7 +87,7 @@ class AgentChangeIn(_Body):
     owner_id: UserId | None = None
 
 
-class VersionIn(_Body):
+class VersionIn(RequestBody):
     """A new version, as a draft.
 
     Attributes:
@@ -101,7 +99,7 @@ class VersionIn(_Body):
     changelog: Changelog = ""
 
 
-class VersionChangeIn(_Body):
+class VersionChangeIn(RequestBody):
     """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
@@ -109,7 +107,7 @@ class VersionChangeIn(_Body):
     changelog: Changelog | None = None
 
 
-class VersionCommentIn(_Body):
+class VersionCommentIn(RequestBody):
     """A comment on a transition of a version."""
 
     comment: Comment = ""
@@ -135,7 +133,7 @@ class RollbackIn(VersionCommentIn):
     version: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
-class RetirementIn(_Body):
+class RetirementIn(RequestBody):
     """A deprecation or archival of a version.
 
     Attributes:
@@ -151,7 +149,7 @@ class RetirementIn(_Body):
     comment: Comment = ""
 
 
-class AliasIn(_Body):
+class AliasIn(RequestBody):
     """The target of an alias: id or number of a published version."""
 
     version: Annotated[str, Field(min_length=1, max_length=64)]
@@ -354,6 +352,7 @@ def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> Versio
         offered: The tools, models and handlers that its definition may name.
     """
     is_draft = version.status is VersionStatus.DRAFT
+    # What was submitted cannot be mended any more.
     problems = problems_of(version.definition, offered) if is_draft else ()
     return VersionOut.model_construct(
         **version_listed(version).__dict__,

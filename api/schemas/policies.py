@@ -9,12 +9,12 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     model_validator,
 )
 
 from api.schemas.fields import Document
+from api.schemas.request_body import RequestBody
 from taskforce.application.access.policy_documents import AccessCase, DryRunAnswer
 from taskforce.application.access.policy_engine import MAX_CASES
 from taskforce.core.domain.access.policies import Base, Effect, Explained
@@ -42,11 +42,7 @@ Text = Annotated[str, Field(min_length=1, max_length=256)]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
 
 
-class _AskedFor(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ResourceIn(_AskedFor):
+class ResourceIn(RequestBody):
     """The resource of a case.
 
     Attributes:
@@ -60,7 +56,7 @@ class ResourceIn(_AskedFor):
     tags: Annotated[list[Text], Field(max_length=100)] | None = None
 
 
-class CaseIn(_AskedFor):
+class CaseIn(RequestBody):
     """A case to decide: may this user, or somebody with these roles, do this action on that resource?
 
     Attributes:
@@ -104,7 +100,7 @@ class CaseIn(_AskedFor):
         )
 
 
-class DryRunIn(_AskedFor):
+class DryRunIn(RequestBody):
     """Cases, and the document to try with them.
 
     Attributes:
@@ -133,7 +129,7 @@ class PolicyOut(BaseModel):
 
 
 class RuleOutcomeOut(BaseModel):
-    """Whether one rule of the document matches a case, and why."""
+    """The outcome of one rule of the document for a case, and why."""
 
     rule_id: str
     effect: Effect

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
+from api.schemas.request_body import RequestBody
 from taskforce.core.domain.identity.roles import MAX_DESCRIPTION, MAX_NAME
 from taskforce.core.interfaces.identity import Role
 
@@ -27,11 +28,7 @@ PermissionNames = Annotated[list[Annotated[str, Field(max_length=100)]], Field(m
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class RoleIn(_Body):
+class RoleIn(RequestBody):
     """A new role.
 
     Attributes:
@@ -47,7 +44,7 @@ class RoleIn(_Body):
     metadata: Metadata = Field(default_factory=dict)
 
 
-class RoleChangeIn(_Body):
+class RoleChangeIn(RequestBody):
     """Changes of a role; what is left out stays as it is, and the role's id never changes.
 
     Attributes:

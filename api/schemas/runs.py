@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Annotated, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from api.schemas.request_body import RequestBody
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.run import (
     ANSWER_EXCERPT,
@@ -25,13 +26,7 @@ MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_LENGTH, 
 ModelNames = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]+( *, *[!-~]+)*$")]
 
 
-class _Body(BaseModel):
-    """Bodies of requests: unknown fields are refused, no type is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ExecuteIn(_Body):
+class ExecuteIn(RequestBody):
     """A mission for an agent.
 
     Attributes:
@@ -71,7 +66,7 @@ class ExecuteIn(_Body):
         return self
 
 
-class MessageIn(_Body):
+class MessageIn(RequestBody):
     """A message for a run in progress.
 
     Attributes:
@@ -134,7 +129,7 @@ class LimitsOut(BaseModel):
 
 
 class RunErrorOut(BaseModel):
-    """Why a run failed."""
+    """The reason why a run failed."""
 
     code: str
     message: str

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.schemas.fields import Document
+from api.schemas.request_body import RequestBody
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
-class TenantChangeIn(BaseModel):
+class TenantChangeIn(RequestBody):
     """Changes of a tenant; what is left out stays as it is.
 
     Attributes:
@@ -22,8 +23,6 @@ class TenantChangeIn(BaseModel):
         metadata: Data that the product stores and does not interpret.
         active: Whether the tenant is enabled; if not, its users are refused and its runs do nothing more.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Name | None = None
     settings: Document | None = None

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.schemas.fields import SmallDocument, UserId
+from api.schemas.request_body import RequestBody
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.application.identity.users import LONGEST_EMAIL
 from taskforce.core.domain.identity.roles import MAX_NAME, ResourceGrant
@@ -19,7 +20,7 @@ RoleName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 RoleNames = Annotated[list[RoleName], Field(max_length=100)]
 
 
-class UserIn(BaseModel):
+class UserIn(RequestBody):
     """A new user.
 
     Attributes:
@@ -31,8 +32,6 @@ class UserIn(BaseModel):
         attributes: Attributes for policy conditions, for service accounts only: a person's come with their tokens.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     kind: UserKind
     user_id: UserId | None = None
     username: Name | None = None
@@ -41,7 +40,7 @@ class UserIn(BaseModel):
     attributes: SmallDocument | None = None
 
 
-class UserChangeIn(BaseModel):
+class UserChangeIn(RequestBody):
     """Changes of a user; what is left out, or null, stays as it is.
 
     Attributes:
@@ -52,8 +51,6 @@ class UserChangeIn(BaseModel):
         attributes: All of a service account's attributes for policy conditions.
         lent_roles: The user's `lent_roles` that stay; the others end at once.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     username: Name | None = None
     email: Email | None = None
@@ -85,10 +82,8 @@ class UserOut(BaseModel):
     lent_roles: Mapping[str, datetime]
 
 
-class GrantIn(BaseModel):
+class GrantIn(RequestBody):
     """A role on one resource, to be granted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     role_id: RoleName
     resource_type: Annotated[ResourceType, Field(strict=False)]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from api.schemas.request_body import RequestBody
 from taskforce.application.webhooks.endpoints import NewWebhook, WebhookChange, WebhookWithSecret
 from taskforce.core.domain.webhooks.delivery import Attempt, Delivery, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import (
@@ -29,8 +30,8 @@ Secret = Annotated[str, Field(min_length=1, max_length=200)]
 DefinitionId = Annotated[str, Field(min_length=1, max_length=MAX_DEFINITION_ID, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+class _Body(RequestBody):
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class WebhookIn(_Body):

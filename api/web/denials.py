@@ -62,6 +62,7 @@ async def note_refusal(request: Request, error: DomainError) -> None:
 
 async def _note_denial(request: Request, context: GatewayContext, principal: Principal, error: DomainError) -> None:
     _log.warning("access.denied", code=error.code, **error.details)
+    # A refused look changes nothing, and may be repeated any number of times.
     if request.method in READING:
         return
     event = _event(request, context, principal.user.user_id, "access.denied", error)

@@ -47,6 +47,7 @@ class RunRow(SQLModel, table=True):
     key_id: str | None = maybe(UUID)
     cancel_at: datetime | None = maybe(TIME)
     claimed_roles: list[str] | None = maybe(TEXTS)
+    claimed_attributes: dict[str, Any] | None = maybe(JSONB)
     questions: list[dict[str, Any]] = column(JSONB)
     retry: dict[str, Any] | None = maybe(JSONB)
 

@@ -40,14 +40,14 @@ async def test_a_decision_that_counted_is_answered_alike_also_after_the_end(
     first = await ada.post(path, json=body, headers=KEY)
     assert (first.status_code, "idempotency-replayed" in first.headers) == (200, False)
     closed = {**first.json(), "closed_at": None}
-    for _ in range(2):
-        again = await ada.post(path, json=body, headers=KEY)
+    for headers in (KEY, KEY, {}):
+        again = await ada.post(path, json=body, headers=headers)
         assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
         assert {**again.json(), "closed_at": None} | {"reason": closed["reason"]} == closed
     assert (await events(temporal, tenant, asked))["workflow_execution_update_accepted_event_attributes"] == 1
-    assert_problem(await ada.post(path, json=body), 409, "request_closed")
+    assert_problem(await ada.post(path, json={"comment": "as I do not say"}), 409, "request_closed")
     log = (await ada.get("/api/v1/admin/audit", params={"action": "approval.decide"})).json()["items"]
-    # The refusal is of the call without the key.
+    # The refusal is of the other comment.
     assert [one["outcome"] for one in log].count("denied") == 1
 
 

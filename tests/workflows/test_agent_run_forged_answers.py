@@ -10,6 +10,7 @@ from temporalio.client import Client
 from models.messages.runs import Carried, RunInput, RunPlan
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import RunStatus, workflow_id
+from taskforce.core.domain.runs.transcript import Entry, EntryKind
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, held, text, tool_calls
 from tests.replay.scene_runner import echoes
@@ -45,9 +46,17 @@ async def waited_for_late_words(temporal: Client, missions: Missions, run_id: st
     return any(timer.start_to_fire_timeout.ToTimedelta() == LATE_MESSAGE for timer in timers)
 
 
-async def continued(temporal: Client, address: TemporalAddress, missions: Missions, run_id: str, heard: str) -> None:
-    """Starts a run as one that continues as new after its model has heard a message."""
-    carried = Carried(part=2, told=1, told_of=(heard,))
+async def continued(
+    temporal: Client,
+    address: TemporalAddress,
+    missions: Missions,
+    run_id: str,
+    *heard: str,
+    step: int = 0,
+    told: int = 1,
+) -> None:
+    """Starts a run as one that continues as new after its model has heard messages, and taken so many steps."""
+    carried = Carried(part=2, step=step, told=told, told_of=heard)
     plan = RunPlan.of(await missions.spec(run_id))
     start = RunInput(tenant_id=missions.tenant_id, run_id=run_id, carried=carried, plan=plan)
     name = workflow_id(missions.tenant_id, run_id)
@@ -177,4 +186,81 @@ async def test_an_id_that_nobody_has_stored_does_not_delay_the_end(
     await forge(missions, run_id, new_id(), "")
     first.set()
     await missions.ended(run_id)
+    assert not await waited_for_late_words(temporal, missions, run_id)
+
+
+async def asked(scripted: ScriptedLLM, times: int) -> None:
+    await scripted.until(lambda llm: len(llm.requests) == times, timeout=60)
+
+
+def times_heard(scripted: ScriptedLLM, said: str) -> int:
+    return json.dumps(scripted.requests[-1]["messages"]).count(said)
+
+
+async def test_a_message_that_is_sent_again_is_heard_once(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    held_up = [asyncio.Event() for _ in range(3)]
+    scripted.requests.clear()
+    scripted.script([*(held(echoes(what), event) for what, event in zip("abc", held_up, strict=True)), text("Done.")])
+    run_id = await missions.start()
+    await scripted.until(lambda llm: len(llm.requests) == 1, timeout=60)
+    said = await missions.say(run_id, "Hurry up.")
+    held_up[0].set()
+    for step in (2, 3):
+        await asked(scripted, step)
+        for named in ("", "1.1"):
+            await forge(missions, run_id, said.message_id, named)
+        held_up[step - 1].set()
+    run = await missions.ended(run_id)
+    assert (run.answer, times_heard(scripted, "Hurry up.")) == ("Done.", 1)
+    assert not await waited_for_late_words(temporal, missions, run_id)
+
+
+async def test_a_message_that_is_sent_again_long_after_is_heard_once(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, temporal_address: TemporalAddress
+) -> None:
+    """A run hands the ids of its latest messages to its next part; the transcript knows all of them."""
+    held_up = asyncio.Event()
+    scripted.requests.clear()
+    scripted.script([held(echoes("a"), held_up), text("Done.")])
+    run_id = await missions.accepted()
+    early = await missions.word(run_id, "Hurry up.")
+    at = (await missions.spec(run_id)).created_at
+    async with missions.database.tenant(missions.tenant_id) as records:
+        heard = Entry(1, -1, EntryKind.WORD, "Hurry up.", at, author_id="alice", word_id=early)
+        for entry in (heard, Entry(1, 0, EntryKind.REPLY, "I do.", at)):
+            await records.transcripts.append(run_id, entry)
+    await continued(temporal, temporal_address, missions, run_id, step=1, told=1)
+    await scripted.until(lambda llm: len(llm.requests) == 1, timeout=60)
+    await forge(missions, run_id, early, "")
+    held_up.set()
+    run = await missions.ended(run_id)
+    assert (run.answer, times_heard(scripted, "Hurry up.")) == ("Done.", 1)
+    assert not await waited_for_late_words(temporal, missions, run_id)
+
+
+async def test_an_answer_is_not_heard_as_a_message_too(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    """Whether it is sent again before it answers, or after."""
+    asks = [("ask_user", {"question": question}) for question in ("Delete it?", "Which colour?")]
+    held_up = asyncio.Event()
+    scripted.requests.clear()
+    scripted.script([tool_calls(asks), held(echoes("a"), held_up), text("Kept.")])
+    run_id = await missions.start()
+    await missions.event(run_id, "question.asked", 2)
+    early, at = new_id(), (await missions.spec(run_id)).created_at
+    async with missions.database.tenant(missions.tenant_id) as records:
+        await records.messages.add(run_id, early, "alice", "Never.", at, question="1.2")
+    await forge(missions, run_id, early, "")
+    await forge(missions, run_id, early, "1.2")
+    late = await missions.say(run_id, "Rather not.", "1.1")
+    await scripted.until(lambda llm: len(llm.requests) == 2, timeout=60)
+    await forge(missions, run_id, late.message_id, "")
+    held_up.set()
+    run = await missions.ended(run_id)
+    observed = {one.call: one.text for one in await missions.observations(run_id) if one.step == 1}
+    assert (run.answer, observed) == ("Kept.", {1: "Rather not.", 2: "Never."})
+    assert [times_heard(scripted, said) for said in ("Rather not.", "Never.")] == [1, 1]
     assert not await waited_for_late_words(temporal, missions, run_id)

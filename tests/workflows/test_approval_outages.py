@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -20,7 +20,8 @@ from taskforce.application.approvals.submissions import (
 from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict, workflow_id
 from taskforce.core.domain.approvals.submissions import SubmittedDecision
-from taskforce.core.domain.errors import Unavailable
+from taskforce.core.domain.approvals.update_proofs import LONGEST_WAIT
+from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.infrastructure.composition import use_cases
 from taskforce.infrastructure.persistence.database import Database
@@ -30,7 +31,36 @@ from tests.fixtures.stack import PROOF_KEY, DatabaseUrls, locked
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 
+APPROVAL = DecisionDraft(Verdict.APPROVE, "fine")
 BOB = SubmittedDecision("bob", Verdict.APPROVE, comment="fine")
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Somebody who decides as a gateway lets them."""
+
+    missions: Missions
+    parts: WorkerParts
+    user_id: str
+    workflows: WorkflowClient
+
+    async def decides(self, request_id: str, draft: DecisionDraft) -> DecidedRequest:
+        rules, cases, missions = self.parts.rules, use_cases(self.parts.foundation), self.missions
+        ports = DecisionPorts(missions.database, self.workflows.approvals, cases.decisions, cases.changes)
+        async with missions.database.tenant(missions.tenant_id) as records:
+            actor = Actor(await load_principal(records, self.user_id, rules, now()), rules, None, now())
+        return await decide(ports, actor, await find_to_decide(ports, actor, request_id), draft)
+
+
+async def decider(missions: Missions, parts: WorkerParts, user_id: str) -> Decider:
+    await missions.person(user_id, "admin")
+    return Decider(missions, parts, user_id, missions.workflow_client)
+
+
+async def accepted(temporal: Client, missions: Missions, request_id: str) -> int:
+    """How many updates the history of a request holds."""
+    history = await temporal.get_workflow_handle(workflow_id(missions.tenant_id, request_id)).fetch_history()
+    return sum(one.HasField("workflow_execution_update_accepted_event_attributes") for one in history.events)
 
 
 def word_of_bob(content: str) -> Decision:
@@ -97,27 +127,16 @@ async def test_a_decision_that_was_given_up_is_made_again_under_the_same_key(
     impatient: Missions, parts: WorkerParts, postgres: DatabaseUrls, temporal: Client
 ) -> None:
     """Twice it cannot be recorded; the third call counts, and what comes after it is answered alike."""
-    await impatient.person("bob", "admin")
-    request_id = await impatient.ask()
-    cases = use_cases(parts.foundation)
-    ports = DecisionPorts(impatient.database, impatient.workflow_client.approvals, cases.decisions, cases.changes)
-    async with impatient.database.tenant(impatient.tenant_id) as records:
-        bob = Actor(await load_principal(records, "bob", parts.rules, now()), parts.rules, None, now())
-    draft = DecisionDraft(Verdict.APPROVE, "fine", key="once")
-
-    async def approve() -> DecidedRequest:
-        return await decide(ports, bob, await find_to_decide(ports, bob, request_id), draft)
-
+    bob = await decider(impatient, parts, "bob")
+    request_id, keyed = await impatient.ask(), replace(APPROVAL, key="once")
     async with locked(postgres.owner, "approval_decisions", "SHARE"):
         for _ in range(2):
             with pytest.raises(Unavailable) as failed:
-                await approve()
+                await bob.decides(request_id, keyed)
             assert failed.value.code == "decision_failed"
-    assert await approve() == DecidedRequest(ApprovalStatus.APPROVED)
-    assert await approve() == DecidedRequest(ApprovalStatus.APPROVED, replayed=True)
-    history = await temporal.get_workflow_handle(workflow_id(impatient.tenant_id, request_id)).fetch_history()
-    accepted = [one for one in history.events if one.HasField("workflow_execution_update_accepted_event_attributes")]
-    assert len(accepted) == 3
+    assert await bob.decides(request_id, keyed) == DecidedRequest(ApprovalStatus.APPROVED)
+    assert await bob.decides(request_id, keyed) == DecidedRequest(ApprovalStatus.APPROVED, replayed=True)
+    assert await accepted(temporal, impatient, request_id) == 3
 
 
 async def test_a_decision_that_is_on_record_though_it_did_not_count_counts_when_it_is_made_again(
@@ -138,3 +157,41 @@ async def test_a_decision_that_is_on_record_though_it_did_not_count_counts_when_
     assert (await client.approvals.decide(tenant_id, request_id, BOB)).code is None
     carol = replace(BOB, approver_id="carol")
     assert (await client.approvals.decide(tenant_id, request_id, carol)).status == "approved"
+
+
+async def test_a_decision_that_is_on_record_counts_when_it_is_made_again_without_a_key(
+    impatient: Missions, parts: WorkerParts, postgres: DatabaseUrls, temporal: Client
+) -> None:
+    """What was told as failed was written late; nobody else's word, and no other one, is answered by it."""
+    bob, carol = [await decider(impatient, parts, person) for person in ("bob", "carol")]
+    request_id = await impatient.ask(required_approvers=2)
+    async with locked(postgres.owner, "approval_decisions", "SHARE"):
+        with pytest.raises(Unavailable):
+            await bob.decides(request_id, APPROVAL)
+    async with impatient.database.tenant(impatient.tenant_id) as records:
+        content = (await impatient.request(request_id)).approval.content
+        await records.requests.decided(request_id, word_of_bob(content))
+    for other in (replace(APPROVAL, verdict=Verdict.REJECT), replace(APPROVAL, comment="if I must")):
+        with pytest.raises(Conflict) as refused:
+            await bob.decides(request_id, other)
+        assert refused.value.code == "already_decided"
+    assert await bob.decides(request_id, APPROVAL) == DecidedRequest(ApprovalStatus.PENDING)
+    assert await bob.decides(request_id, APPROVAL) == DecidedRequest(ApprovalStatus.PENDING, replayed=True)
+    assert await carol.decides(request_id, APPROVAL) == DecidedRequest(ApprovalStatus.APPROVED)
+    await impatient.closed(request_id)
+    assert await bob.decides(request_id, APPROVAL) == DecidedRequest(ApprovalStatus.APPROVED, replayed=True)
+    assert await accepted(temporal, impatient, request_id) == 3
+
+
+async def test_a_decision_that_waited_too_long_is_made_anew_under_the_same_key(
+    impatient: Missions, parts: WorkerParts, temporal: Client
+) -> None:
+    yesterday = WorkflowClient(temporal, f"impatient-{impatient.tenant_id}", PROOF_KEY, lambda: now() - LONGEST_WAIT)
+    bob = await decider(impatient, parts, "bob")
+    request_id, keyed = await impatient.ask(), replace(APPROVAL, key="once")
+    with pytest.raises(Conflict) as refused:
+        await replace(bob, workflows=yesterday).decides(request_id, keyed)
+    assert refused.value.code == "proof_expired"
+    assert await bob.decides(request_id, keyed) == DecidedRequest(ApprovalStatus.APPROVED)
+    assert await bob.decides(request_id, keyed) == DecidedRequest(ApprovalStatus.APPROVED, replayed=True)
+    assert await accepted(temporal, impatient, request_id) == 2

@@ -1,13 +1,13 @@
 """Authorization: requires permissions by roles, by roles on single resources, and by the tenant's policy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.identity.principals import Actor, known_roles
-from taskforce.core.domain.access.policies import Base, Explained
+from taskforce.core.domain.access.policies import Base, Explained, Policy, Resource, evaluate
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules, Principal, require
 from taskforce.core.domain.identity.roles import permissions_on
@@ -29,6 +29,38 @@ def context_of(principal: Principal) -> UserContext:
         roles=principal.user_roles,
         permissions=principal.permissions,
         attributes=user.attributes,
+    )
+
+
+def contexts_of(principal: Principal) -> tuple[UserContext, ...]:
+    """Builds all views that the policy has of a principal; it must allow each of them.
+
+    The first has the attributes of the user's newest token. Where the presented token claims others, a second has
+    these: neither does an older token bring back what the identity provider has taken away since, nor does a token act
+    by what another claims.
+    """
+    recorded, other = context_of(principal), principal.other_attributes
+    return (recorded,) if other is None else (recorded, replace(recorded, attributes=other))
+
+
+def strictest(answers: Iterable[Explained]) -> Explained:
+    """Returns the first denial among the decisions on all views of a principal, else the first decision."""
+    first, *others = answers
+    return next((one for one in (first, *others) if not one.decision.allowed), first)
+
+
+def evaluate_principal(
+    policy: Policy,
+    principal: Principal,
+    permission: Permission,
+    resource: Resource,
+    *,
+    facts: Mapping[str, object],
+    now: datetime,
+) -> Explained:
+    """Decides an access request of a principal by a policy that is at hand; see `evaluate` of the domain."""
+    return strictest(
+        evaluate(policy, user, permission, resource, context=facts, now=now) for user in contexts_of(principal)
     )
 
 
@@ -80,6 +112,30 @@ async def add_resource_roles(
     )
 
 
+async def differing_attributes(engine: PolicyEngine, principal: Principal) -> Mapping[str, object]:
+    """Returns the attributes that the policy reads and that the presented token claims otherwise than the newest one.
+
+    Raises:
+        Unavailable: `policy_unreadable`.
+    """
+    if principal.other_attributes is None:
+        return {}
+    return principal.differing(await engine.attributes_read(principal.tenant.tenant_id))
+
+
+async def require_newest_attributes(engine: PolicyEngine, principal: Principal) -> None:
+    """Requires a token that the policy sees like the user's newest one, for what is judged by that one later.
+
+    Raises:
+        Forbidden: `claims_narrowed`.
+        Unavailable: `policy_unreadable`.
+    """
+    other = sorted(await differing_attributes(engine, principal))
+    if other:
+        text = f"Your newest token claims another {', '.join(other)}, which the policy of your tenant reads. Use that."
+        raise Forbidden("claims_narrowed", text, details={"attributes": other})
+
+
 async def require_right(
     engine: PolicyEngine,
     principal: Principal,
@@ -100,12 +156,9 @@ async def require_right(
         Forbidden: `permission_denied` names the missing permission; `policy_denied` the rules that deny it.
         Unavailable: `policy_unreadable`.
     """
-    resource_type = permission.resource_type
-    raise_if_denied(
-        await engine.explain(context_of(principal), permission, resource_type, resource_id, facts),
-        principal,
-        permission,
-    )
+    views = contexts_of(principal)
+    answers = [await engine.explain(user, permission, permission.resource_type, resource_id, facts) for user in views]
+    raise_if_denied(strictest(answers), principal, permission)
 
 
 async def require_on(
@@ -164,12 +217,13 @@ async def filter_allowed(
         named: Returns the id of one.
         facts: As in `require_right`.
     """
-    user = context_of(principal)
-    if not await engine.tells_apart(user, permission):
+    if not await engine.tells_apart(context_of(principal), permission):
         return items
     resource_type = permission.resource_type
-    answers = [await engine.evaluate(user, permission, resource_type, named(one), facts) for one in items]
-    return [one for one, answer in zip(items, answers, strict=True) if answer.allowed]
+    for user in contexts_of(principal):
+        answers = [await engine.evaluate(user, permission, resource_type, named(one), facts) for one in items]
+        items = [one for one, answer in zip(items, answers, strict=True) if answer.allowed]
+    return items
 
 
 def raise_if_denied(

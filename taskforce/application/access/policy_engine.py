@@ -105,6 +105,14 @@ class PolicyEngine:
         rules = (await self._policy(user, action)).rules
         return any(_names_resources(rule) for rule in rules if action in rule.permissions)
 
+    async def attributes_read(self, tenant_id: str) -> frozenset[str]:
+        """Returns the names of users' attributes that a tenant's policy reads.
+
+        Raises:
+            Unavailable: As `Policies.policy`.
+        """
+        return (await self._policies.policy(tenant_id)).attributes
+
     async def _policy(self, user: UserContext, action: Permission) -> Policy:
         try:
             return await self._policies.policy(user.tenant_id)
@@ -162,7 +170,7 @@ class Compared:
 
     @property
     def changes(self) -> bool:
-        """Whether the proposed document changes the decision."""
+        """Returns whether the proposed document changes the decision."""
         return self.current.decision.allowed is not self.proposed.decision.allowed
 
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from taskforce.application.access.authorization import add_resource_roles, context_of, raise_if_denied
+from taskforce.application.access.authorization import add_resource_roles, evaluate_principal, raise_if_denied
 from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.audit.events import system_event
 from taskforce.application.catalog.agents import version_facts
 from taskforce.application.identity.principals import load_principal_for_key, without_temporary_roles
-from taskforce.core.domain.access.policies import Resource, evaluate
+from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.audit.events import AuditEvent
@@ -96,9 +96,8 @@ class AgentPublicationHandler(DefaultHandler):
             )
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
-        raise_if_denied(
-            evaluate(policy, context_of(principal), needed, what, context=_FACTS, now=now), principal, needed
-        )
+        answer = evaluate_principal(policy, principal, needed, what, facts=_FACTS, now=now)
+        raise_if_denied(answer, principal, needed)
 
 
 def _named(agent: Agent, request: Request) -> AgentVersion | None:

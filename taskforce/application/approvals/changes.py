@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from taskforce.application.approvals.approvers import approver_of, concerns
+from taskforce.application.approvals.approvers import approver_of, includes
 from taskforce.application.approvals.decisions import found, locked
 from taskforce.application.approvals.history import REASSIGNED, HistoryEvent, record_event
 from taskforce.application.approvals.parties import Issuers, asking_party
@@ -99,13 +99,15 @@ class ApprovalChanges:
     async def _require_handing_on(self, records: Records, request: Request, change: Change) -> None:
         """Requires that the new approvers are within the terms, or that the actor could have made the definition."""
         named = [await self._known(records, person, change) for person in change.to.people]
-        await _require_other_than_requester(records, request, change)
+        asking = await _require_other_than_requester(records, request, change)
         # What the new approvers approve may outlast a temporary role, so only lasting permissions count here.
         held = await self._held_lastingly(records, change)
         if Permission.POLICY_MANAGE in held and follows(request.request_type) <= held:
             return
         actor = await approver_of(records, change.actor_id, self._rules, change.at)
-        if not concerns(request, actor):
+        # In the requester's place they may do no more than the requester.
+        grounds = (actor, *(one for one in actor.stands_for if one.user_id not in asking))
+        if not any(includes(request, one) for one in grounds):
             raise _not_yours()
         terms = request.approval.terms.deciders.widened(request.approval.who)
         within = all(terms.include(user_id, roles) for user_id, roles in named)
@@ -124,12 +126,18 @@ class ApprovalChanges:
         return (await without_temporary_roles(records, principal, self._rules, change.at)).permissions
 
 
-async def _require_other_than_requester(records: Records, request: Request, change: Change) -> None:
-    """Requires that neither the requester nor who stands behind them chooses the approvers, whatever they manage."""
+async def _require_other_than_requester(records: Records, request: Request, change: Change) -> frozenset[str]:
+    """Requires that neither the requester nor who stands behind them chooses the approvers, whatever they manage.
+
+    Returns:
+        The requester, and who stands behind them.
+    """
     actor = Issuers(records)
     await actor.follow(change.actor_id, change.key_id)
-    if not (await asking_party(records, request)).people.isdisjoint(actor.people):
+    asking = (await asking_party(records, request)).people
+    if not asking.isdisjoint(actor.people):
         raise _not_yours()
+    return asking
 
 
 def _event(change: Change) -> HistoryEvent:

@@ -51,7 +51,7 @@ class RequestHandler(Protocol):
         ...
 
     async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
-        """Does the long part of the execution in transactions of its own; a second call continues where it stopped.
+        """Executes the long part in transactions of its own; a second call continues where it stopped.
 
         Raises:
             DomainError: It cannot be done.

@@ -49,7 +49,7 @@ class Issuers:
             Conflict: `not_independent`: the chain has more than `MOST_PEOPLE`.
         """
         if max(len(self.people), len(self._keys)) > MOST_PEOPLE:
-            raise Conflict("not_independent", "Too many people stand behind this for it to count as one person's word.")
+            raise Conflict("not_independent", "Too many people stand behind this for it to be one person's decision.")
         if user_id not in self.people:
             self.people.add(user_id)
             await self._makers(user_id)

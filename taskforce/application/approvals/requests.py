@@ -333,6 +333,15 @@ async def comment(store: Store, actor: Actor, request_id: str, text: str) -> Non
         await record_event(records, request, _by(actor, HistoryEvent("commented", user_id, actor.now, comment=text)))
 
 
+def edited_hash(request: Request, arguments: Mapping[str, object]) -> str:
+    """Returns the hash of a tool call with edited arguments, as `propose` does."""
+    return approved_hash(_edited(request, arguments), TOOL_CALL)
+
+
+def _edited(request: Request, arguments: Mapping[str, object]) -> dict[str, object]:
+    return {"tool": request.resource_id, "arguments": dict(arguments)}
+
+
 async def propose(store: Store, actor: Actor, request: Request, arguments: Mapping[str, object]) -> str:
     """Stores edited arguments of a tool call; they are in force once they are approved.
 
@@ -353,8 +362,8 @@ async def propose(store: Store, actor: Actor, request: Request, arguments: Mappi
         raise Conflict("not_editable", "This request can be approved or rejected, but not edited.")
     check_document(arguments, "arguments")
     check_texts(arguments, "arguments")
-    edited = {"tool": request.resource_id, "arguments": dict(arguments)}
-    changed, user_id = approved_hash(edited, TOOL_CALL), actor.principal.user.user_id
+    edited, user_id = _edited(request, arguments), actor.principal.user.user_id
+    changed = approved_hash(edited, TOOL_CALL)
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         await records.requests.propose(request.approval.request_id, changed, edited, user_id, actor.now)
     return changed

@@ -9,7 +9,7 @@ import structlog
 from taskforce.application.approvals.approvers import find_authority
 from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED, ApprovalDecisions, DecisionAttempt, found
-from taskforce.application.approvals.requests import FoundRequest, look_up, propose
+from taskforce.application.approvals.requests import FoundRequest, edited_hash, look_up, propose
 from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.application.identity.principals import Actor
 from taskforce.application.late_start import reach
@@ -19,7 +19,8 @@ from taskforce.core.domain.approvals.definitions import PERMISSION_ESCALATION
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.submissions import DecisionResult, SubmittedDecision
 from taskforce.core.domain.approvals.terms import NOBODY, Deciders
-from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Kind, Unavailable
+from taskforce.core.domain.approvals.update_proofs import PROOF_EXPIRED
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid, Kind, Missing, Unavailable
 from taskforce.core.domain.identity.principals import require_whole
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import check_document
@@ -89,7 +90,7 @@ class DecidedRequest:
 
     Attributes:
         status: The status.
-        replayed: Whether an earlier request with the same idempotency key made the decision.
+        replayed: Whether the decision was made before: under the same idempotency key, or the very same one.
     """
 
     status: ApprovalStatus
@@ -129,6 +130,9 @@ async def find_to_decide(ports: DecisionPorts, actor: Actor, request_id: str) ->
 async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, draft: DecisionDraft) -> DecidedRequest:
     """Submits the actor's decision to the request's workflow, once for each idempotency key.
 
+    The very decision of the actor that is on record already is answered by its outcome, also without a key: whoever was
+    told that it failed cannot know that it was recorded late.
+
     Args:
         ports: The dependencies.
         actor: The user who decides.
@@ -150,9 +154,12 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
     if earlier.result is not None:
         require_counted(earlier.result)
         return DecidedRequest(ApprovalStatus(earlier.result.status), replayed=True)
+    recorded = _is_recorded(actor, request, draft)
+    if recorded and await _has_counted(ports, actor, request):
+        return DecidedRequest(request.status, replayed=True)
     draft.check()
     # A decision that was given up may be on record by now, without having counted: only the workflow can tell.
-    attempt = replace(_attempt(actor, request), whole=not earlier.failed)
+    attempt = replace(_attempt(actor, request), whole=not (earlier.failed or recorded))
     async with _refusals_audited(ports, attempt):
         _require_open(request)
         _require_key_enough(actor, to_decide)
@@ -161,7 +168,15 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
     await _authorize(ports, attempt)
     edit = None if draft.arguments is None else await propose(ports.store, actor, request, draft.arguments)
     submitted = submitted_decision(actor, request, draft, edit)
-    result = await _call_workflow(ports, actor, request, lambda: _submit(ports, attempt, submitted, earlier.next_id))
+    try:
+        result = await _call_workflow(
+            ports, actor, request, lambda: _submit(ports, attempt, submitted, earlier.next_id)
+        )
+    except Conflict as refused:
+        # The first one was still under way, and has counted meanwhile.
+        if not recorded or refused.code != "already_decided" or not await _has_counted(ports, actor, request):
+            raise
+        return DecidedRequest((await _current(ports, actor, request)).status, replayed=True)
     return DecidedRequest(ApprovalStatus(result.status))
 
 
@@ -189,9 +204,13 @@ async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, dr
     _require_key_may_change(actor, request, draft)
     await ports.changes.check(tenant_id, request_id, submitted)
     await _call_workflow(ports, actor, request, lambda: ports.workflows.change(tenant_id, request_id, submitted))
+    return await _current(ports, actor, request)
+
+
+async def _current(ports: DecisionPorts, actor: Actor, request: Request) -> Request:
     # Read past the visibility rules: after a reassignment the actor may not see the request any more.
-    async with ports.store.tenant(tenant_id) as records:
-        return await found(records, request_id)
+    async with ports.store.tenant(actor.principal.tenant.tenant_id) as records:
+        return await found(records, request.approval.request_id)
 
 
 def submitted_decision(actor: Actor, request: Request, draft: DecisionDraft, edit: str | None) -> SubmittedDecision:
@@ -241,6 +260,11 @@ def require_counted(result: DecisionResult) -> None:
     raise _REFUSALS[result.kind](result.code, result.message or "The decision does not count.")
 
 
+def _is_unmade(result: DecisionResult) -> bool:
+    """Tells whether a decision was neither made nor refused: it failed, or waited too long to count."""
+    return _has_failed(result) or result.code == PROOF_EXPIRED
+
+
 def _has_failed(result: DecisionResult) -> bool:
     return result.code is not None and result.kind not in _REFUSALS
 
@@ -253,6 +277,37 @@ def _attempt(actor: Actor, request: Request) -> DecisionAttempt:
         Channel.API,
         key_id=actor.principal.key_id,
     )
+
+
+def _is_recorded(actor: Actor, request: Request, draft: DecisionDraft) -> bool:
+    """Tells whether exactly this decision of the actor is on record."""
+    who, approves = actor.principal, draft.verdict is Verdict.APPROVE
+    if approves and draft.for_run is not request.for_run:
+        return False
+    # A rejection is about the request as a whole, whatever others have edited since.
+    on = draft.seen or (request.approval.content if approves else None)
+    if draft.arguments is not None:
+        on = edited_hash(request, draft.arguments)
+    return any(
+        (one.approver_id, one.key_id, one.channel) == (who.user.user_id, who.key_id, Channel.API)
+        and (one.verdict, one.comment) == (draft.verdict, draft.comment)
+        and on in {None, one.content}
+        for one in request.approval.decisions
+    )
+
+
+async def _has_counted(ports: DecisionPorts, actor: Actor, request: Request) -> bool:
+    """Tells whether the workflow has counted all recorded decisions of the actor, or has ended."""
+    if request.closed_at is not None:
+        return True
+    user_id = actor.principal.user.user_id
+    try:
+        # A query, for a refused update would use up one of those that a workflow takes in its life.
+        counted = await ports.workflows.decided_by(actor.principal.tenant.tenant_id, request.approval.request_id)
+    except Missing:
+        return False
+    own = [one for one in request.approval.decisions if one.approver_id == user_id]
+    return counted.count(user_id) >= len(own)
 
 
 def _require_open(request: Request) -> None:
@@ -292,12 +347,12 @@ class _Earlier:
 
     Attributes:
         result: The result of the one that was processed; None where there is none.
-        failed: The number of those that could not be processed.
+        failed: Whether one could not be processed.
         next_id: The update id of the next decision; None without a key.
     """
 
     result: DecisionResult | None = None
-    failed: int = 0
+    failed: bool = False
     next_id: str | None = None
 
 
@@ -310,18 +365,18 @@ async def _earlier(ports: DecisionPorts, actor: Actor, request: Request, draft: 
     async with ports.store.tenant(attempt.tenant_id) as records:
         if await claim(records, keyed, {}, actor.now) is None:
             return _Earlier(next_id=_update_id(attempt, draft.key, 0))
-    failed, named = 0, _update_id(attempt, draft.key, 0)
+    unmade, failed, named = 0, False, _update_id(attempt, draft.key, 0)
     # Each turn finds one update of the workflow, of which there is a limited number.
     while (result := await ports.workflows.decided(attempt.tenant_id, attempt.request_id, named)) is not None:
-        if not _has_failed(result):
+        if not _is_unmade(result):
             break
-        failed += 1
-        named = _update_id(attempt, draft.key, failed)
+        unmade, failed = unmade + 1, failed or _has_failed(result)
+        named = _update_id(attempt, draft.key, unmade)
     return _Earlier(result, failed, named)
 
 
-def _update_id(attempt: DecisionAttempt, key: str, failed: int) -> str:
-    return update_id(attempt.tenant_id, attempt.request_id, attempt.approver_id, key, failed)
+def _update_id(attempt: DecisionAttempt, key: str, unmade: int) -> str:
+    return update_id(attempt.tenant_id, attempt.request_id, attempt.approver_id, key, unmade)
 
 
 async def _authorize(ports: DecisionPorts, attempt: DecisionAttempt) -> None:

@@ -48,7 +48,7 @@ def parse_after(text: str | None) -> Anchor | int | None:
     if text is None or not (text.isascii() and text.isdigit()):
         return None if text is None else Anchor.parse(text)
     if len(text) > len(str(_LARGEST_SEQ)):
-        raise Invalid("anchor_invalid", "No event has so high a number.")
+        raise Invalid("anchor_invalid", "No event has so high a number. Send an event's number, or an anchor.")
     return int(text)
 
 

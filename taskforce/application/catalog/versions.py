@@ -17,7 +17,7 @@ MOST_RUNS = 10_000
 
 
 class InFlight(StrEnum):
-    """What happens to the open runs of a version that is deprecated or archived."""
+    """The fate of the open runs of a version that is deprecated or archived."""
 
     FINISH = "finish"
     DRAIN = "drain"
@@ -50,7 +50,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """How a version is deprecated or archived.
+    """The way in which a version is deprecated or archived.
 
     Attributes:
         in_flight: What happens to its open runs. With `finish` they go on, and a deprecated version can still be

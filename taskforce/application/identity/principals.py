@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Forbidden, Limited, Unauthenticated
 from taskforce.core.domain.identity.api_keys import ApiKey, key_hash, looks_like_key
-from taskforce.core.domain.identity.principals import AccessRules, Principal
+from taskforce.core.domain.identity.principals import AccessRules, Principal, TokenClaims
 from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, permissions_of
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.tenants.tenant import Tenant
@@ -64,7 +64,7 @@ class Actor:
 
     @property
     def runs_platform(self) -> bool:
-        """Whether the actor is the platform's operator."""
+        """Returns whether the actor is the platform's operator."""
         return self.principal.runs_platform(self.rules)
 
 
@@ -94,7 +94,7 @@ async def resolve_principal(
         tenant, known = await records.users.principal(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
             tenant.require_active()
-            principal = await _standing(records, tenant, known, rules, now, claims=claimed.roles)
+            principal = await _standing(records, tenant, known, rules, now, claims=_claims(claimed))
             await admit(records, principal)
             return principal
     if tenant is None:
@@ -114,7 +114,7 @@ async def resolve_principal(
         if user is not locked:
             await records.users.save(user, now)
         try:
-            principal = await load_principal(records, claimed.user_id, rules, now, claims=claimed.roles)
+            principal = await load_principal(records, claimed.user_id, rules, now, claims=_claims(claimed))
             await admit(records, principal)
         except (Forbidden, Limited) as error:
             refused = error
@@ -193,7 +193,7 @@ async def load_principal_for_key(
     rules: AccessRules,
     now: datetime,
     *,
-    claims: frozenset[str] | None = None,
+    claims: TokenClaims | None = None,
     under_way: bool = False,
 ) -> Principal:
     """Loads a principal cut to the API key or token of an earlier request, for effects that happen long after it.
@@ -235,7 +235,7 @@ async def load_principal(
     rules: AccessRules,
     now: datetime,
     *,
-    claims: frozenset[str] | None = None,
+    claims: TokenClaims | None = None,
     under_way: bool = False,
 ) -> Principal:
     """Loads a user's principal with current rights.
@@ -245,7 +245,7 @@ async def load_principal(
         user_id: The user.
         rules: The deployment's access rules.
         now: The time, UTC.
-        claims: The roles that the token of the request claims; None for other credentials.
+        claims: The claims of the request's token; None for other credentials.
         under_way: Whether it is for a run that has begun, which may go on while its tenant is being deleted.
 
     Raises:
@@ -286,7 +286,7 @@ async def without_temporary_roles(
 
 
 async def cut_to_lasting(store: Store, principal: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """As `without_temporary_roles`, outside a transaction; opens one only for a user with temporary roles."""
+    """Removes temporary roles outside a transaction; opens one only for a user who has any."""
     if not principal.user.lent_now(now):
         return replace(principal, lasting=True)
     async with store.reading(principal.tenant.tenant_id) as records:
@@ -326,19 +326,19 @@ async def _standing(
     rules: AccessRules,
     now: datetime,
     *,
-    claims: frozenset[str] | None = None,
+    claims: TokenClaims | None = None,
 ) -> Principal:
     if not user.active:
         raise _deactivated()
     roles = user.effective_roles(now, rules.claims_age)
-    known = await known_roles(records, roles | (claims or frozenset()), rules)
+    known = await known_roles(records, roles | (frozenset() if claims is None else claims.roles), rules)
     whole = _or_default(roles, known, rules)
     permissions = permissions_of(whole, known)
-    if claims is None or user.fresh_claims(now, rules.claims_age) <= claims:
+    if claims is None or user.fresh_claims(now, rules.claims_age) <= claims.roles:
         return Principal(user, tenant, whole, permissions, whole, claims=claims)
     # Cut by permissions, not by role names: with `admin` in one token and `viewer` in another, the user's roles have no
     # `viewer` to intersect with, and yet the second token must give a viewer's permissions.
-    said = _or_default(user.own_roles(now) | claims, known, rules)
+    said = _or_default(user.own_roles(now) | claims.roles, known, rules)
     held = permissions & permissions_of(said, known)
     return Principal(user, tenant, whole & said, held, whole, claims=claims, is_narrowed=True)
 
@@ -356,6 +356,10 @@ def _seen(known: UserRecord | None, claimed: Identity, now: datetime) -> UserRec
     if known is not None and fresh and (known.claimed_roles, known.attributes) == (claimed.roles, claimed.attributes):
         return known
     return UserRecord.first_seen(claimed, now) if known is None else known.seen(claimed, now)
+
+
+def _claims(identity: Identity) -> TokenClaims:
+    return TokenClaims(identity.roles, identity.attributes)
 
 
 def _no_key() -> Unauthenticated:

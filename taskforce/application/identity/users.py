@@ -91,7 +91,7 @@ class UserAdministration:
 
     @property
     def with_oneself(self) -> bool:
-        """Whether the subject is the actor."""
+        """Returns whether the subject is the actor."""
         return self.subject is not None and self.subject.user_id == self.actor.principal.user.user_id
 
     def met(self) -> UserRecord:

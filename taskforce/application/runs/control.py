@@ -1,8 +1,8 @@
 """Control of open runs by people: messages, pause, resume and cancellation, each with its audit event."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -47,11 +47,14 @@ class MessageDraft:
         text: Its text.
         key: The idempotency key of the HTTP request, if any.
         question: The id of the question that it answers; None answers the oldest open question, if there is one.
+        attributes: The attributes that the tenant's policy reads and of which the token claims other values than the
+            user's newest one.
     """
 
     text: str
     key: str | None = None
     question: str | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ async def send_message(store: Store, actor: Actor, run: Run, draft: MessageDraft
 
     Messages steer a run, which acts with its owner's rights, so only its owner may send them: otherwise an approver
     could have another user's run request what they then approve themselves. For the same reason another API key of the
-    owner, or a token that claims fewer roles, may send messages only to runs that have no more permissions than it has.
+    owner, or a token that claims fewer roles, may send messages only to runs that have no more permissions than it has;
+    and a token with other attributes only to runs that a token with the same ones has started.
 
     A message may answer only a question that is open when it is stored. Questions open and close under the lock of the
     run's row, so that of two concurrent messages the first answers the first question and the second the next.
@@ -89,7 +93,7 @@ async def send_message(store: Store, actor: Actor, run: Run, draft: MessageDraft
 
     Raises:
         Missing: `run_not_found`: it was erased meanwhile; `question_not_found`.
-        Forbidden: `not_your_run`; `run_may_more`, which names what the key or token lacks.
+        Forbidden: `not_your_run`; `run_may_more`, which names what the key or token lacks or claims otherwise.
         Conflict: `run_finished`; `question_answered`.
         Invalid: `idempotency_key_reused`.
     """
@@ -100,6 +104,7 @@ async def send_message(store: Store, actor: Actor, run: Run, draft: MessageDraft
         by_another_key = actor.principal.is_cut and actor.principal.key_id != run.spec.key_id
         if by_another_key or actor.principal.is_narrowed:
             await _require_as_much(records, run, actor)
+        _require_same_attributes(run, draft)
         # Before the run is required to be open: a repeated request gets its first answer also after the run's end.
         earlier = await _earlier(records, actor, run, draft, message_id)
         if earlier is not None:
@@ -145,12 +150,22 @@ async def _was_put(records: Records, run: Run, named: str) -> bool:
 async def _require_as_much(records: Records, run: Run, actor: Actor) -> None:
     spec, rules, now = run.spec, actor.rules, actor.now
     # The rights that the run has now, not those it was started with: its next step is authorized by these.
-    acts = await load_principal_for_key(records, spec.user_id, spec.key_id, rules, now, claims=spec.claimed_roles)
+    acts = await load_principal_for_key(records, spec.user_id, spec.key_id, rules, now, claims=spec.claims)
     lacking = sorted(one.value for one in acts.permissions - actor.principal.permissions)
     if lacking:
         what = "this API key" if actor.principal.is_cut else "this token"
         text = f"This run may do more than {what}, which so does not steer it; lacking: {', '.join(lacking)}."
         raise Forbidden("run_may_more", text, details={"permissions": lacking})
+
+
+def _require_same_attributes(run: Run, draft: MessageDraft) -> None:
+    # What the policy allows the run is allowed with its own attributes, so the token's need not allow it.
+    started = run.spec.claimed_attributes or {}
+    known = run.spec.claimed_attributes is not None
+    other = sorted(name for name, value in draft.attributes.items() if not known or started.get(name) != value)
+    if other:
+        text = f"The policy of your tenant reads attributes that this token and this run differ in: {', '.join(other)}."
+        raise Forbidden("run_may_more", text, details={"attributes": other})
 
 
 async def _earlier(

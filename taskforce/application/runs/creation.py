@@ -126,6 +126,7 @@ async def _require_room(records: Records, mission: NewRun) -> None:
 
 
 def _spec(mission: NewRun) -> RunSpec:
+    principal = mission.actor.principal
     return RunSpec(
         tenant_id=mission.tenant_id,
         run_id=new_id(),
@@ -137,8 +138,9 @@ def _spec(mission: NewRun) -> RunSpec:
         context=mission.context,
         limits=mission.limits,
         created_at=mission.actor.now,
-        key_id=mission.actor.principal.key_id,
-        claimed_roles=mission.actor.principal.claims,
+        key_id=principal.key_id,
+        claimed_roles=None if principal.claims is None else principal.claims.roles,
+        claimed_attributes=None if principal.claims is None else principal.claims.attributes,
     )
 
 

@@ -183,7 +183,7 @@ class Ended:
 
     @property
     def tokens(self) -> int:
-        """Input and output tokens of the whole run."""
+        """Returns input and output tokens of the whole run."""
         return self.totals.input_tokens + self.totals.output_tokens
 
     def log(self) -> None:

@@ -205,12 +205,14 @@ class ModelStep:
     async def _heard(self, records: Records, turn: ModelStepInput) -> list[Entry]:
         if not turn.words:
             return []
-        heard = await records.messages.get(turn.run_id, turn.words)
+        # Whoever reaches Temporal may send an id again: each message is heard once, and an answer not as a message too.
+        before = await records.transcripts.words_before(turn.run_id, turn.step, turn.words)
+        heard = await records.messages.get(turn.run_id, [word_id for word_id in turn.words if word_id not in before])
         now = self._clock()
         return [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
-            Entry(turn.step, place - len(heard), EntryKind.WORD, text, now, author_id=author)
-            for place, (author, text) in enumerate(heard)
+            Entry(turn.step, place - len(heard), EntryKind.WORD, text, now, author_id=author, word_id=word_id)
+            for place, (word_id, author, text) in enumerate(heard)
         ]
 
     def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:
@@ -347,7 +349,7 @@ class ModelStep:
 
 @dataclass(frozen=True, slots=True)
 class _StepContext:
-    """What a step reads before it calls the model, or the reply that is stored already."""
+    """Holds what a step reads before it calls the model, or the reply that is stored already."""
 
     turn: ModelStepInput
     window: Window

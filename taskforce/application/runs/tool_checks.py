@@ -5,13 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskforce.application.access.authorization import context_of, raise_if_denied
+from taskforce.application.access.authorization import evaluate_principal, raise_if_denied
 from taskforce.application.access.policy_engine import Policies
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.application.runs.observations import MISFIT, observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
-from taskforce.core.domain.access.policies import Policy, Resource, evaluate
+from taskforce.core.domain.access.policies import Policy, Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash
@@ -86,9 +86,8 @@ class ToolCallPolicy:
         Raises:
             Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`.
         """
-        claims = spec.claimed_roles
         return await load_principal_for_key(
-            records, spec.user_id, spec.key_id, self._rules, self._clock(), claims=claims, under_way=True
+            records, spec.user_id, spec.key_id, self._rules, self._clock(), claims=spec.claims, under_way=True
         )
 
     async def policy(self, spec: RunSpec) -> Policy:
@@ -193,12 +192,8 @@ class ToolCallPolicy:
         try:
             tool = Resource(ResourceType.TOOL, call.name, spec.tenant_id)
             facts = {"channel": "run", "agent_id": spec.agent.agent_id}
-            raise_if_denied(
-                evaluate(
-                    policy, context_of(principal), Permission.TOOL_EXECUTE, tool, context=facts, now=self._clock()
-                ),
-                principal,
-            )
+            now, needed = self._clock(), Permission.TOOL_EXECUTE
+            raise_if_denied(evaluate_principal(policy, principal, needed, tool, facts=facts, now=now), principal)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None

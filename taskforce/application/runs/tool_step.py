@@ -138,18 +138,32 @@ class ToolStep:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, ref, call)
-            said = tuple(text for _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
+            said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection)
+            result = await self._tell(spec, ref, call, status=CallStatus.REFUSED, text=objection, word_id=answered_by)
         elif not fresh:
             result = await self._store_outcome(
-                spec, ref, call, status=CallStatus.UNKNOWN, result=_UNKNOWN, attempt=attempt, spent=0
+                spec,
+                ref,
+                call,
+                status=CallStatus.UNKNOWN,
+                result=_UNKNOWN,
+                attempt=attempt,
+                spent=0,
+                word_id=answered_by,
             )
         else:
             edited = request is not None and request.edited is not None
             tool_spec = self._tools.specs()[call.name]
             result = await self._perform(
-                spec, ref, call, tool_spec=tool_spec, messages=said, attempt=attempt, edited=edited
+                spec,
+                ref,
+                call,
+                tool_spec=tool_spec,
+                messages=said,
+                attempt=attempt,
+                edited=edited,
+                word_id=answered_by,
             )
         return replace(result, answered_by=answered_by)
 
@@ -193,7 +207,7 @@ class ToolStep:
         call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
-        return await self._tell(spec, ref, call, CallStatus.DENIED, _denial(call.name, request))
+        return await self._tell(spec, ref, call, status=CallStatus.DENIED, text=_denial(call.name, request))
 
     async def _perform(
         self,
@@ -205,6 +219,7 @@ class ToolStep:
         messages: tuple[str, ...],
         attempt: int,
         edited: bool = False,
+        word_id: str | None = None,
     ) -> ToolStepResult:
         began = self._clock()
         try:
@@ -218,7 +233,7 @@ class ToolStep:
         spent = int((self._clock() - began).total_seconds() * 1_000)
         note = _EDITED.format(call.arguments) if edited else ""
         return await self._store_outcome(
-            spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note
+            spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note, word_id=word_id
         )
 
     async def _store_outcome(
@@ -232,11 +247,13 @@ class ToolStep:
         attempt: int,
         spent: int,
         note: str = "",
+        word_id: str | None = None,
     ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
         # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
         entry = observation(ref.step, ref.call, call, status=status, result=seen, at=self._clock(), duration_ms=spent)
+        entry = replace(entry, word_id=word_id)
         spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
@@ -253,9 +270,17 @@ class ToolStep:
         return ToolStepResult(status, result if isinstance(result, TodoList) else None)
 
     async def _tell(
-        self, spec: RunSpec, ref: CallRef, call: RequestedCall, status: CallStatus, text: str
+        self,
+        spec: RunSpec,
+        ref: CallRef,
+        call: RequestedCall,
+        *,
+        status: CallStatus,
+        text: str,
+        word_id: str | None = None,
     ) -> ToolStepResult:
         entry = observation(ref.step, ref.call, call, status=status, result=ShownText(text), at=self._clock())
+        entry = replace(entry, word_id=word_id)
         await self._store_observation(spec, call, entry)
         return ToolStepResult(status)
 

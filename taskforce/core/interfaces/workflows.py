@@ -101,6 +101,14 @@ class ApprovalWorkflows(Protocol):
         """
         ...
 
+    async def decided_by(self, tenant_id: str, request_id: str) -> Sequence[str]:
+        """Returns the ids of the approvers of all decisions that an open request's workflow has counted.
+
+        Raises:
+            Missing, Unavailable: As `decide`.
+        """
+        ...
+
     async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
         """Sends a withdrawal or a reassignment to its request's workflow.
 

@@ -4,7 +4,12 @@
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import httpx
+
+if TYPE_CHECKING:
+    from taskforce.infrastructure.llm.litellm_clients import BoundedClients
 
 Json = dict[str, object]
 
@@ -91,8 +96,38 @@ class _CoreUtils(Protocol):
     exception_mapping_utils: _ExceptionMapping
 
 
+class AsyncHandler(Protocol):
+    """Types LiteLLM's wrapper of an HTTP client."""
+
+    @property
+    def client(self) -> httpx.AsyncClient: ...
+
+    async def post(self, url: str, data: bytes) -> httpx.Response: ...
+
+    async def close(self) -> None: ...
+
+
+class BlockingHandler(Protocol):
+    """Types LiteLLM's wrapper of an HTTP client that blocks its thread."""
+
+    def post(self, url: str, data: bytes) -> httpx.Response: ...
+
+
+class ClientCache(Protocol):
+    """Types LiteLLM's cache of clients."""
+
+    def get_cache(self, key: str, **options: object) -> object: ...
+
+    def flush_cache(self) -> None: ...
+
+
 class _HttpHandler(Protocol):
-    AsyncHTTPHandler: Callable[..., object]
+    AsyncHTTPHandler: Callable[..., AsyncHandler]
+    HTTPHandler: Callable[..., BlockingHandler]
+
+    def get_async_httpx_client(self, llm_provider: str, params: Json | None = None) -> AsyncHandler: ...
+
+    def get_httpx_client(self) -> BlockingHandler: ...
 
     def get_ssl_configuration(self) -> ssl.SSLContext | bool: ...
 
@@ -112,9 +147,11 @@ class LiteLLM(Protocol):
     CustomLLM: type
     LlmProviders: Callable[[str], object]
     UnsupportedParamsError: type[Exception]
+    aclient_session: httpx.AsyncClient | None
     callbacks: list[object]
     custom_provider_map: list[Mapping[str, object]]
     encoding: _Encoding
+    in_memory_llm_clients_cache: "ClientCache | BoundedClients"
     litellm_core_utils: _CoreUtils
     llms: _Llms
     main: _Main

@@ -20,7 +20,7 @@ from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm import offline_demo
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints
 from taskforce.infrastructure.llm.errors import ANOTHER_MODEL_MAY
-from taskforce.infrastructure.llm.litellm_clients import LineSafeClients
+from taskforce.infrastructure.llm.litellm_clients import BoundedClients
 from taskforce.infrastructure.llm.litellm_library import LiteLLM
 from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelTransport, given_up
 from taskforce.infrastructure.llm.model_selection import OFFLINE_MODEL, litellm_variables
@@ -70,7 +70,7 @@ class LiteLLMModel:
         """Closes idle connections."""
         if self._transport is not None:
             await self._transport.wire.aclose()
-            await self._transport.litellm.close_litellm_async_clients()
+            await self._transport.clients.aclose()
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         """Calls the first model that is available; see `ChatModel.complete`.
@@ -103,6 +103,8 @@ class LiteLLMModel:
 
     def _open(self) -> ModelTransport:
         litellm = _load()
+        # Makes httpx import its transport here, in a thread, and not within the first call.
+        _open_client(litellm)
         return ModelTransport(
             litellm=litellm,
             endpoints=ChatEndpoints(litellm, self._api_base),
@@ -111,7 +113,7 @@ class LiteLLMModel:
             tokens=TokenCounter(litellm.encoding.encode_ordinary),
             limits=self._limits,
             api_base=self._api_base,
-            client_of=LineSafeClients(litellm, self._limits).client_of,
+            clients=BoundedClients.install(litellm),
             too_long=litellm.litellm_core_utils.exception_mapping_utils.ExceptionCheckers.is_error_str_context_window_exceeded,
         )
 

@@ -23,7 +23,7 @@ from taskforce.core.interfaces.llm import (
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints, require_sound_key
 from taskforce.infrastructure.llm.chat_format import wire_messages, wire_tools
 from taskforce.infrastructure.llm.errors import CONTENT_REFUSED, failure_of, nothing_answered, refusal_code
-from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, ReplyBodies
+from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, BoundedClients, ReplyBodies
 from taskforce.infrastructure.llm.litellm_library import Json, LiteLLM, LiteLLMStream
 from taskforce.infrastructure.llm.model_selection import key_variable, known_secrets
 from taskforce.infrastructure.llm.openai_wire import OpenAIWire, WireRequest
@@ -70,7 +70,7 @@ class ModelTransport:
         tokens: Counts tokens where a provider does not.
         limits: The bounds of a reply.
         api_base: Base URL for every model, or None.
-        client_of: An HTTP client for LiteLLM's call of a model, or None for LiteLLM's own.
+        clients: The HTTP clients of LiteLLM's calls.
         too_long: Whether LiteLLM reads a refusal's text as one of a conversation that is too long.
     """
 
@@ -81,7 +81,7 @@ class ModelTransport:
     tokens: TokenCounter
     limits: ReplyLimits
     api_base: str | None
-    client_of: Callable[[str], object]
+    clients: BoundedClients
     too_long: Callable[[str], bool]
 
 
@@ -216,11 +216,17 @@ class ModelCalls:
 
     async def _read_litellm(self, model: str, options: Json, reply: ReplyStream) -> None:
         """Reads LiteLLM's stream up to the finish reason: beyond it, LiteLLM builds the reply twice more, for logs."""
-        bodies = ReplyBodies()
+        bodies = ReplyBodies(self.transport.limits)
         REPLY_BODIES.set(bodies)
+        self.transport.clients.use()
         try:
             async with aclosing(await self._open(model, options)) as stream:
                 await _read_stream(stream, bodies, reply)
+        except Exception:
+            if bodies.failure is None:
+                raise
+            # LiteLLM may have made something else of it, such as a failure of the server.
+            raise bodies.failure from None
         finally:
             await bodies.aclose()
 
@@ -245,8 +251,9 @@ class ModelCalls:
         require_sound_key(model, key.strip())
         if key != key.strip():
             settings["api_key"] = key.strip()
-        optional = {"api_base": self.transport.api_base, "client": self.transport.client_of(model)}
-        return settings | {name: value for name, value in optional.items() if value is not None}
+        if self.transport.api_base is not None:
+            settings["api_base"] = self.transport.api_base
+        return settings
 
     def _refused_option(self, error: Exception, body: Mapping[str, object]) -> str | None:
         if refusal_code(error) is not None or self._is_too_long(error):

@@ -110,7 +110,7 @@ class OpenAIWire:
             head = await body.head()
             # By the first bytes, not by `Content-Type`: servers send JSON as an event stream, and the other way round.
             if head.startswith((b"{", b"[")):
-                for chunk in _documents(await body.whole(self._limits.document_bytes, head), response):
+                async for chunk in _documents(await body.whole(self._limits.document_bytes, head), response):
                     yield chunk
                 yield DONE
             elif head and not head.startswith(_STREAM_BEGINS):
@@ -273,16 +273,34 @@ def _content(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _documents(whole: bytes, response: httpx.Response) -> Iterator[Mapping[str, object]]:
+async def _documents(whole: bytes, response: httpx.Response) -> AsyncIterator[Mapping[str, object]]:
     """Yields a JSON document, or one per line."""
     document = parsed(whole)
-    if document is None:
-        lines = [parsed(line) for line in whole.split(b"\n") if line.strip()]
-        if not any(isinstance(line, dict) and "choices" in line for line in lines):
-            raise StreamBrokenError
-        yield from (_chunk(line, response, _REFUSED) for line in lines)
+    if document is not None:
+        yield _chunk(document, response, _REFUSED)
         return
-    yield _chunk(document, response, _REFUSED)
+    async for line in _lines(whole):
+        if isinstance(line, dict) and "choices" in line:
+            break
+    else:
+        raise StreamBrokenError
+    async for line in _lines(whole):
+        yield _chunk(line, response, _REFUSED)
+
+
+async def _lines(whole: bytes) -> AsyncIterator[object]:
+    """Yields what each line holds, with turns for others in between."""
+    begin, since = 0, 0
+    while begin < len(whole):
+        end = whole.find(b"\n", begin)
+        end = len(whole) if end < 0 else end
+        if line := whole[begin:end].strip():
+            yield parsed(line)
+        since += end + 1 - begin
+        begin = end + 1
+        if since >= YIELD_BYTES:
+            since = 0
+            await asyncio.sleep(0)
 
 
 def _of_event(event: ServerEvent, response: httpx.Response) -> Iterator[Mapping[str, object]]:

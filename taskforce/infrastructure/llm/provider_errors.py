@@ -8,10 +8,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from taskforce.core.domain.json_limits import values_in
 from taskforce.infrastructure.llm.call_deltas import get
 
-MOST_BRACKETS = 200_000
-"""Of one document: the words of a reply may hold some, its structure hardly any."""
+MOST_VALUES = 200_000
+"""Of one document, which is parsed in one go: more would hold up the event loop; no reply has as many."""
+
+MOST_TEXTS = 20_000
+"""Of one document with that many marks of values; see `is_bounded`."""
 
 MOST_QUOTED = 4_000
 """Characters of what a server said in which secrets are looked for; what is shown is cut after that."""
@@ -186,12 +190,19 @@ def message_of(error: Mapping[str, object]) -> str:
     return says if isinstance(says, str) else json.dumps(says, ensure_ascii=False)
 
 
-def parsed(text: bytes) -> object:
-    """Parses JSON; None where it is none. Control characters within strings are accepted.
+def is_bounded(text: bytes) -> bool:
+    """Returns whether unparsed JSON has so few values that parsing it does not hold up the event loop."""
+    marks = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if marks < MOST_VALUES:
+        return True
+    # Most of the marks may stand within words. To tell them apart takes longer than parsing where there are many texts.
+    texts = (text.count(b'"') - text.count(b'\\"')) // 2
+    return texts <= MOST_TEXTS and values_in(text, MOST_VALUES) <= MOST_VALUES
 
-    Nor is what has so many brackets that reading it would hold up the event loop.
-    """
-    if text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+
+def parsed(text: bytes) -> object:
+    """Parses JSON; None where it is none, or has too many values. Control characters within strings are accepted."""
+    if not is_bounded(text):
         return None
     try:
         return _DECODER.decode(text.decode("utf-8", "replace"))

@@ -14,6 +14,9 @@ from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimit
 MOST_TOKENS = 1_000_000_000
 """More tokens than any call can have; a provider that counts more is not believed."""
 
+MOST_PARTS = 10_000
+"""Parts that are read of a content which is a list: all are gone through at once, and no reply has as many."""
+
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 _LENGTH = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
@@ -98,10 +101,12 @@ class ReplyStream:
             self._add_calls(calls)
 
     def _add_parts(self, content: object) -> None:
-        for thought in _thoughts(content):
-            self._reason(thought, REASONING_FIELDS[0])
-        for text in _texts(content):
-            self._say(text)
+        if isinstance(content, list | tuple) and len(content) > MOST_PARTS:
+            content = content[:MOST_PARTS]
+            self.too_long = True
+        # Joined first: what is said is passed on at once, and a call for each part would take long.
+        self._reason("".join(_thoughts(content)), REASONING_FIELDS[0])
+        self._say("".join(_texts(content)))
 
     def _add_calls(self, calls: object) -> None:
         for piece in call_deltas(calls):

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from taskforce.infrastructure.llm.provider_errors import is_bounded
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -53,6 +55,7 @@ class EventStream:
         Yields:
             The events that are complete with them.
         """
+        # Both halves of one line's end, in two pieces.
         if self._after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
         if piece:
@@ -122,6 +125,8 @@ def _is_whole(data: bytes) -> bool:
     """Returns whether a data line is an event by itself."""
     if data.strip() == b"[DONE]":
         return True
+    if not is_bounded(data):
+        return False
     try:
         json.loads(data)
     except (ValueError, RecursionError):

@@ -153,51 +153,51 @@ class Database:
             yield self._records(connection, tenant_id)
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Unstarted`."""
+        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most, after)
 
     async def unstarted_requests(
         self, before: datetime, most: int, after: str | None = None
     ) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Unstarted`."""
+        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Orphans`."""
         async with self._platform("") as records:
             return await records.unstarted_requests(before, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Unstarted`."""
+        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Orphans`."""
         async with self._platform("") as records:
             return await records.runs_to_cancel(before, most, after)
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """See `QueuedDeliveries`."""
+        """Lists deliveries of all tenants that were not started; fulfils `QueuedDeliveries`."""
         async with self._platform("") as records:
             return await records.queued_deliveries(before, most)
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
-        """See `Platform`."""
+        """Adds the tenant's row if it does not exist; fulfils `Platform`."""
         async with self.tenant(tenant_id) as records:
             await records.tenant.add(Tenant(tenant_id, tenant_id, now, now))
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        """See `Platform`."""
+        """Returns a page of all tenants, by id; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.tenants(after, most)
 
     @asynccontextmanager
     async def with_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
-        """See `Platform`."""
+        """Finds an API key, and opens its tenant's repositories as `counting` does; fulfils `Platform`."""
         async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
             key = await PlatformRecords(connection).find_key(key_hash)
             yield None if key is None else (key, self._records(connection, key.tenant_id))
 
     async def deletion(self, tenant_id: str) -> Deletion | None:
-        """See `Platform`."""
+        """Returns the report of a tenant's deletion; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.deletion(tenant_id)
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """See `Platform`."""
+        """Lists the ids of tenants whose deletion has not started; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.unstarted_deletions(before, most)
 

@@ -5,8 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
-from tests.api.policies import saved
+from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
+from tests.api.policies import becomes, saved
 
 EXECUTE = "/api/v1/agents/execute"
 
@@ -14,15 +14,6 @@ EXECUTE = "/api/v1/agents/execute"
 @pytest.fixture
 def admin(client_for: ClientFor, tenant: str) -> httpx.AsyncClient:
     return client_for(tenant, "ada", ["admin"])
-
-
-async def becomes(client: httpx.AsyncClient, status: int, **body: object) -> httpx.Response:
-    async with asyncio.timeout(60):
-        while True:
-            answer = await client.post(EXECUTE, json={"mission": "Say hello.", "model": MODEL, **body})
-            if answer.status_code == status:
-                return answer
-            await asyncio.sleep(0.05)
 
 
 async def test_a_denial_of_the_policy_names_its_rule(

@@ -14,6 +14,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.api.approval_effects import asked
 from tests.api.approvals import ask
 from tests.api.gateway import MODEL, SECRET, ClientFor, Gateway, assert_problem, execute
+from tests.api.policies import becomes, saved
 
 ME, MAY, DELEGATION = "/api/v1/me", "/api/v1/me/permissions", "/api/v1/me/delegation"
 REQUESTS = "/api/v1/admin/requests"
@@ -21,6 +22,7 @@ LATER = (datetime.now(UTC) + timedelta(days=7)).isoformat()
 
 Both = tuple[httpx.AsyncClient, httpx.AsyncClient]
 Bearer = Callable[[str, Iterable[str], Iterable[str]], Both]
+Departments = Callable[[str, str], Both]
 
 
 @pytest.fixture
@@ -29,12 +31,31 @@ async def bearer(gateway: Gateway, tenant: str) -> AsyncIterator[Bearer]:
     made: list[httpx.AsyncClient] = []
 
     def client(user: str, roles: Iterable[str], age: int) -> httpx.AsyncClient:
-        token = create_test_jwt(user, tenant, roles, SECRET, iat=int(time.time()) - age)
-        headers = {"authorization": f"Bearer {token}"}
-        made.append(httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=30, trust_env=False))
+        made.append(by_token(gateway, create_test_jwt(user, tenant, roles, SECRET, iat=int(time.time()) - age)))
         return made[-1]
 
     yield lambda user, older, newer: (client(user, older, 60), client(user, newer, 0))
+    for one in made:
+        await one.aclose()
+
+
+def by_token(gateway: Gateway, token: str) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=30, trust_env=False)
+
+
+@pytest.fixture
+async def of_departments(gateway: Gateway, tenant: str) -> AsyncIterator[Departments]:
+    """Clients for two tokens of one administrator: one of a minute ago, and a newer one, of another department."""
+    made: list[httpx.AsyncClient] = []
+
+    def client(department: str, age: int) -> httpx.AsyncClient:
+        issued = int(time.time()) - age
+        token = create_test_jwt("vic", tenant, ["admin"], SECRET, iat=issued, department=department)
+        made.append(by_token(gateway, token))
+        return made[-1]
+
+    yield lambda older, newer: (client(older, 60), client(newer, 0))
     for one in made:
         await one.aclose()
 
@@ -133,3 +154,21 @@ async def test_a_token_hands_on_nothing_that_it_does_not_claim(
     assert_problem(await narrow.put(DELEGATION, json=standing_in), 403, "claims_narrowed")
     assert (await whole.put(DELEGATION, json=standing_in)).status_code == 200
     assert (await narrow.delete(DELEGATION)).status_code == 204
+
+
+async def test_a_policy_judges_a_token_by_its_own_attributes(
+    of_departments: Departments, client_for: ClientFor, tenant: str
+) -> None:
+    outside = {"attribute": "user.department", "not_equals": "finance"}
+    denied: dict[str, object] = {"id": "inside", "effect": "deny", "actions": ["agent:execute"], "when": [outside]}
+    older, newer = of_departments("sales", "finance")
+    wide = (await execute(newer))["run_id"]
+    await saved(client_for(tenant, "ada", ["admin"]), denied)
+
+    assert_problem(await becomes(older, 403), 403, "policy_denied")
+    words = {"text": "Pay."}
+    assert_problem(await older.post(f"/api/v1/runs/{wide}/messages", json=words), 403, "policy_denied")
+    key = {"name": "k", "roles": ["operator"]}
+    assert_problem(await older.post("/api/v1/admin/api-keys", json=key), 403, "claims_narrowed")
+    assert (await newer.post("/api/v1/admin/api-keys", json=key)).status_code == 201
+    assert (await newer.post(f"/api/v1/runs/{wide}/messages", json=words)).status_code == 202

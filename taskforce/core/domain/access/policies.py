@@ -291,6 +291,12 @@ class Policy:
 
     rules: tuple[Rule, ...] = ()
 
+    @property
+    def attributes(self) -> frozenset[str]:
+        """Names of the users' attributes that its conditions read."""
+        read = (one for rule in self.rules for one in rule.when if isinstance(one, AttributeCondition))
+        return frozenset(one.name for one in read if one.source == "user" and one.name not in _OWN_FACTS)
+
     def asks_for_tags(self, action: Permission, resource_type: ResourceType) -> bool:
         """Tells whether a decision can depend on the resource's tags, so that they must be loaded."""
         about = (rule for rule in self.rules if action in rule.permissions)
@@ -310,7 +316,7 @@ class Base(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """Whether a rule applies, with the reason for people; a deny rule overrides an allow rule that applies."""
+    """The outcome of a rule, with the reason for people; a deny rule overrides an allow rule that applies."""
 
     rule_id: str
     effect: Effect
@@ -328,7 +334,7 @@ class Explained:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """Ids of the rules that apply."""
+        """Returns the ids of the rules that apply."""
         return tuple(one.rule_id for one in self.rules if one.applies)
 
 

@@ -71,7 +71,7 @@ class Decision:
 
     @property
     def people(self) -> frozenset[str]:
-        """Ids of the approver, of the user whom they represent, and of all who count as one person with them."""
+        """Returns the ids of approver, represented user, and all who count as one person with them."""
         named = frozenset({self.approver_id, self.on_behalf_of or self.approver_id})
         return named if self.party is None else named | self.party.people
 
@@ -107,17 +107,17 @@ class Approval:
 
     @property
     def expires_at(self) -> datetime:
-        """Time at which the request expires, UTC."""
+        """Returns the time at which the request expires, UTC."""
         return self.opened_at + timedelta(seconds=self.terms.expire_seconds)
 
     @property
     def who(self) -> Deciders:
-        """Roles and people who may decide now."""
+        """Returns the roles and people who may decide now."""
         return self.terms.deciders if self.deciders is None else self.deciders
 
     @property
     def next_action(self) -> TimedAction | None:
-        """The next timed action; None when only expiry is left."""
+        """Returns the next timed action; None when only expiry is left."""
         return self.terms.actions[self.acted] if self.acted < len(self.terms.actions) else None
 
     def next_at(self) -> datetime:
@@ -343,7 +343,7 @@ def update_id(tenant_id: str, request_id: str, user_id: str, key: str, failed: i
         request_id: The request.
         user_id: The user who decides.
         key: The idempotency key.
-        failed: The number of earlier updates of this key that could not be processed; each has an id of its own.
+        failed: The number of earlier updates of this key that made no decision; each has an id of its own.
     """
     return canonical_hash([tenant_id, request_id, user_id, key, *([failed] if failed else [])])
 

@@ -19,6 +19,9 @@ LONGEST_WAIT: Final = timedelta(hours=24)
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """Tolerated lead of the gateway's clock over the worker's."""
 
+PROOF_EXPIRED = "proof_expired"
+"""The code of the refusal of an update that has waited too long: it was not made, and may be made anew."""
+
 _PURPOSE: Final = "taskforce/update-proof/1"
 _NONCE_BYTES: Final = 16
 
@@ -82,7 +85,7 @@ class ProofKey:
         if not self.fits(content, proof):
             raise Conflict("proof_invalid", "The proof that the gateway has sent this does not fit what it says.")
         if not -CLOCK_SKEW <= now - proof.made_at <= LONGEST_WAIT:
-            raise Conflict("proof_expired", "This has waited too long to count. Look at the request, and say it again.")
+            raise Conflict(PROOF_EXPIRED, "This has waited too long to count. Look at the request, and say it again.")
 
     def _code(self, content: Json, made_at: datetime, nonce: str) -> str:
         if self._key is None:

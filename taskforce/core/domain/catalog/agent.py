@@ -140,7 +140,7 @@ class Agent:
 
     @property
     def current(self) -> AgentVersion | None:
-        """The version that a run gets without naming one."""
+        """Returns the version that a run gets without naming one."""
         return None if self.current_id is None else self.version(self.current_id)
 
     def version(self, name: str) -> AgentVersion:

@@ -52,6 +52,19 @@ class AccessRules:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """The claims of a token to which its bearer is cut.
+
+    Attributes:
+        roles: The claimed roles.
+        attributes: The claimed facts for policies; None where they are not known, and the user's recorded ones count.
+    """
+
+    roles: frozenset[str]
+    attributes: Mapping[str, object] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated user with the rights of one moment.
 
@@ -62,8 +75,8 @@ class Principal:
         permissions: The permissions of these roles.
         user_roles: The user's own roles, to which an API key or a token may have fewer.
         key_id: The API key that authenticated the user; None for a token.
-        claims: Roles that the presented token claims, to which those of other tokens are cut; None without a token, or
-            where they are not known.
+        claims: Claims of the presented token, to which those of other tokens are cut; None without a token, or where
+            they are not known.
         is_narrowed: Whether the user's newest token claims roles that the presented one does not; they do not count.
         lasting: Whether roles granted for a limited time are left out, here and on single resources.
     """
@@ -74,14 +87,34 @@ class Principal:
     permissions: frozenset[Permission]
     user_roles: frozenset[str]
     key_id: str | None = None
-    claims: frozenset[str] | None = None
+    claims: TokenClaims | None = None
     is_narrowed: bool = False
     lasting: bool = False
 
     @property
     def is_cut(self) -> bool:
-        """Whether an API key authenticated the user; nothing widens a key's rights."""
+        """Returns whether an API key authenticated the user; nothing widens a key's rights."""
         return self.key_id is not None
+
+    @property
+    def other_attributes(self) -> Mapping[str, object] | None:
+        """Attributes of the presented token, where they are not those of the user's newest one; else None."""
+        claimed = None if self.claims is None else self.claims.attributes
+        return None if claimed == self.user.attributes else claimed
+
+    def differing(self, names: Collection[str]) -> Mapping[str, object]:
+        """Returns, of these attributes, those whose values in the presented token are not the newest token's.
+
+        Args:
+            names: The names of the attributes.
+
+        Returns:
+            The values in the presented token, None for a missing one.
+        """
+        newest, other = self.user.attributes, self.other_attributes
+        if other is None:
+            return {}
+        return {name: other.get(name) for name in names if other.get(name) != newest.get(name)}
 
     def runs_platform(self, rules: AccessRules) -> bool:
         """Tells whether the principal operates the platform, above all tenants."""

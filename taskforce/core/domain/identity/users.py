@@ -111,7 +111,7 @@ class UserRecord:
 
     @property
     def all_roles(self) -> frozenset[str]:
-        """All granted, claimed and lent roles, whether or not they are effective."""
+        """Returns all granted, claimed and lent roles, whether or not they are effective."""
         return self.granted_roles | self.claimed_roles | self.lent_roles.keys()
 
     def lent_now(self, now: datetime) -> Mapping[str, datetime]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
+from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.model_retry import ModelRetry
@@ -42,7 +43,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
+        """Returns whether the run has ended."""
         return self in FINAL
 
 
@@ -50,7 +51,7 @@ FINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, 
 
 
 class StopReason(StrEnum):
-    """Why a run ended as `incomplete`: a limit, repeated steps, or an answer cut by a length cap or a filter."""
+    """The reason for ending as `incomplete`: a limit, repeated steps, or an answer cut by a length cap or a filter."""
 
     MAX_STEPS = "max_steps"
     MAX_TOKENS = "max_tokens"
@@ -163,12 +164,12 @@ class AgentDefinition:
 
     @property
     def label(self) -> str:
-        """Display label: `slug@version` for an agent of the catalog, else its id."""
+        """Returns the display label: `slug@version` for an agent of the catalog, else its id."""
         return self.agent_id if self.pinned is None else f"{self.pinned.slug}@{self.pinned.version_number}"
 
     @property
     def names(self) -> frozenset[str]:
-        """The agent's names: its id and, for one of the catalog, its slug when the run was started."""
+        """Returns the agent's names: its id and, for one of the catalog, its slug when the run was started."""
         return frozenset({self.agent_id} if self.pinned is None else {self.agent_id, self.pinned.slug})
 
     def may_use(self, tool: str) -> bool:
@@ -206,6 +207,7 @@ class RunSpec:
         key_id: The API key that started it, to which its rights are cut; None when the user did.
         claimed_roles: Roles claimed by the token that started it; roles that other tokens of the user claim give the
             run no rights. None for an API key, and for runs stored before the field.
+        claimed_attributes: Facts for policies that this token claimed; None as for `claimed_roles`.
     """
 
     tenant_id: str
@@ -220,10 +222,17 @@ class RunSpec:
     created_at: datetime
     key_id: str | None = None
     claimed_roles: frozenset[str] | None = None
+    claimed_attributes: Mapping[str, object] | None = None
+
+    @property
+    def claims(self) -> TokenClaims | None:
+        """Claims of the token that started it, to which its rights are cut; None as for `claimed_roles`."""
+        return None if self.claimed_roles is None else TokenClaims(self.claimed_roles, self.claimed_attributes)
 
     def size(self) -> int:
         """Returns the approximate size in characters."""
-        return len(self.mission) + len(str(self.context)) + len(self.agent.system_prompt) + 500
+        facts = len(str(self.context)) + len(str(self.claimed_attributes))
+        return len(self.mission) + facts + len(self.agent.system_prompt) + 500
 
 
 @dataclass(frozen=True, slots=True)

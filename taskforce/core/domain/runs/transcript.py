@@ -48,6 +48,8 @@ class Entry:
         text: The text; for an observation as shown to the model.
         at: Time of recording, UTC.
         author_id: The user who wrote a message.
+        word_id: Id of the stored message: of a person's message itself, or of an observation that is its answer. None
+            in entries of before 2026-12.
         tool_calls: The calls that a reply requests.
         tool: Name of the tool, for an observation.
         tool_call_id: The model's id of the observed call.
@@ -74,6 +76,7 @@ class Entry:
     reasoning: Reasoning | None = None
     finish: Finish = "stop"
     dropped: int = 0
+    word_id: str | None = None
 
     def size(self) -> int:
         """Returns the approximate size in characters."""

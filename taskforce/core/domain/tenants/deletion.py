@@ -105,13 +105,13 @@ class Deletion:
 
     @property
     def status(self) -> DeletionStatus:
-        """The status, derived from the completed phases."""
+        """Returns the status, derived from the completed phases."""
         # Phases complete in order, so the last recorded one decides.
         return _DOING[next((phase for phase in reversed(Phase) if self.facts(phase) is not None), None)]
 
     @property
     def is_done(self) -> bool:
-        """Whether the deletion is complete."""
+        """Returns whether the deletion is complete."""
         return self.status is DeletionStatus.DONE
 
     def facts(self, phase: Phase) -> Mapping[str, object] | None:

@@ -43,7 +43,7 @@ class DeliveryStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether no further attempt is made."""
+        """Returns whether no further attempt is made."""
         return self not in OPEN
 
 
@@ -68,17 +68,17 @@ class Answered:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver accepted the delivery (2xx)."""
+        """Returns whether the receiver accepted the delivery (2xx)."""
         return self.http_status in _SUCCESS
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver wants no more deliveries (410 Gone)."""
+        """Returns whether the receiver wants no more deliveries (410 Gone)."""
         return self.http_status == _GONE
 
     @property
     def error(self) -> str | None:
-        """The error for the delivery log; None after a success."""
+        """Returns the error for the delivery log; None after a success."""
         if self.http_status is None:
             return (self.reason or "There was no answer.")[:MAX_REASON]
         if self.succeeded:

@@ -143,6 +143,10 @@ class Transcripts(Protocol):
         """Tells whether the transcript holds this message of this user."""
         ...
 
+    async def words_before(self, run_id: str, step: int, word_ids: Sequence[str]) -> frozenset[str]:
+        """Returns, of messages, the ids of those that the transcript holds before a step, heard or as answers."""
+        ...
+
     async def append(self, run_id: str, entry: Entry) -> Entry:
         """Appends an entry, at the latest at commit; returns it as it will be read.
 
@@ -166,12 +170,12 @@ class Messages(Protocol):
         """Returns the ids of messages that answer a question, by the question's id."""
         ...
 
-    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """Returns (author id, text) of messages, in the order of their ids given."""
+    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str, str]]:
+        """Returns (id, author id, text) of messages, in the order of their ids given."""
         ...
 
     async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
-        """Those of the words that name no question and were not said before a time, in the order asked."""
+        """Lists those of the messages that name no question and were sent after a time, in the order given."""
         ...
 
 

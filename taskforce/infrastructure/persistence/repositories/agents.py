@@ -55,7 +55,7 @@ _KEEP = Query(_keep())
 
 
 class AgentRepository(Repository):
-    """See `Catalog`."""
+    """Stores the tenant's agents; fulfils `Catalog`."""
 
     async def alone(self) -> int:
         """Locks the catalog against other creations and renames, and returns the number of agents."""

@@ -86,7 +86,7 @@ _PLACE = _placing()
 
 
 class AuditRepository(Repository):
-    """See `Audit`.
+    """Stores the append-only audit log and its hash chain; fulfils `Audit`.
 
     Args:
         connection: The connection, in a transaction.

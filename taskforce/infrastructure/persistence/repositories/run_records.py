@@ -63,7 +63,7 @@ _AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=I
 
 
 class MessageRepository(Repository):
-    """See `Messages`."""
+    """Stores people's messages to a run, before they enter the transcript; fulfils `Messages`."""
 
     async def add(
         self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
@@ -79,11 +79,11 @@ class MessageRepository(Repository):
         rows = await self._connection.all(_ANSWERS, self._of(run_id=run_id))
         return {row.question_id: row.word_id for row in rows}
 
-    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """Returns (author, text) in the order of the ids; unknown ids are left out."""
+    async def get(self, run_id: str, message_ids: Sequence[str]) -> Sequence[tuple[str, str, str]]:
+        """Returns (id, author, text) in the order of the ids; unknown ids are left out."""
         rows = await self._connection.all(_GET_MESSAGES, {**self._of(run_id=run_id), "ids": list(message_ids)})
-        found = {row.word_id: (row.author_id, row.text) for row in rows}
-        return [found[message_id] for message_id in message_ids if message_id in found]
+        found = {row.word_id: (row.word_id, row.author_id, row.text) for row in rows}
+        return [found[word_id] for word_id in message_ids if word_id in found]
 
     async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
         """Returns the ids, in their order, of messages without a question that were not stored before a time."""
@@ -93,7 +93,7 @@ class MessageRepository(Repository):
 
 
 class EffectRepository(Repository):
-    """See `Effects`."""
+    """Stores marks of effects that must not happen twice; fulfils `Effects`."""
 
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
         """Marks the start of an effect; False when it was marked before."""
@@ -102,7 +102,7 @@ class EffectRepository(Repository):
 
 
 class ResultRepository(Repository):
-    """See `WholeResults`."""
+    """Stores results that are too large for the transcript; fulfils `WholeResults`."""
 
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
         """Stores a whole result, once."""
@@ -117,7 +117,7 @@ class ResultRepository(Repository):
 
 
 class FileRepository(Repository):
-    """See `Files`."""
+    """Stores files of runs' workspaces; fulfils `Files`."""
 
     async def read(self, run_id: str, path: str) -> bytes | None:
         """Returns a file's content; None when there is none."""
@@ -137,7 +137,7 @@ class FileRepository(Repository):
 
 
 class EventRepository(Repository):
-    """See `Events`."""
+    """Stores durable milestones; fulfils `Events`."""
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
         """Appends a milestone. The run's row is locked until the commit, so numbers are committed in order."""

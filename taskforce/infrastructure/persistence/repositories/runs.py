@@ -112,7 +112,7 @@ _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :mo
 
 
 class RunRepository(Repository):
-    """See `Runs`."""
+    """Stores runs and their totals; fulfils `Runs`."""
 
     async def add(self, spec: RunSpec) -> None:
         """Stores a run before its workflow is started; creates the session if it is new."""
@@ -136,6 +136,7 @@ class RunRepository(Repository):
             "created_at": spec.created_at,
             "key_id": spec.key_id,
             "claimed_roles": None if spec.claimed_roles is None else sorted(spec.claimed_roles),
+            "claimed_attributes": None if spec.claimed_attributes is None else storable_json(spec.claimed_attributes),
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
@@ -269,6 +270,7 @@ def _run(row: Row) -> Run:
             created_at=row.created_at,
             key_id=row.key_id,
             claimed_roles=None if row.claimed_roles is None else frozenset(row.claimed_roles),
+            claimed_attributes=row.claimed_attributes,
         ),
         status=RunStatus(row.status),
         totals=_totals(row),

@@ -77,7 +77,7 @@ def _holding() -> sa.ClauseElement:
 
 
 class DeletionRepository(Repository):
-    """See `Deletions`."""
+    """Stores deletions, whose reports belong to the platform's tenant; fulfils `Deletions`."""
 
     async def begin(self, order: DeletionOrder) -> Begun:
         """Writes the tombstone and marks the tenant as being deleted; an earlier tombstone stays as it is."""
@@ -103,7 +103,7 @@ class DeletionRepository(Repository):
 
 
 class TenantDataRepository(Repository):
-    """See `Estate`."""
+    """Looks up the remaining rows of a tenant that is being deleted; fulfils `TenantData`."""
 
     async def open_runs(self, most: int) -> Sequence[str]:
         """Returns runs that have not ended, the oldest first."""

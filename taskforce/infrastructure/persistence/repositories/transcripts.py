@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
@@ -54,11 +55,18 @@ _HEARD = _newest(
     _ENTRIES.c.text == sa.bindparam("said"),
     _DATA["author_id"].astext == sa.bindparam("author"),
 )
+_WORDS_BEFORE = Query(
+    sa.select(_DATA["word_id"].astext.label("word_id")).where(
+        _OF_RUN,
+        _ENTRIES.c.step < sa.bindparam("step", type_=sa.Integer),
+        _DATA["word_id"].astext == sa.any_(sa.bindparam("words", type_=ARRAY(sa.Text))),
+    )
+)
 _APPEND = DeferredWrite(said=Query(sa.insert(_ENTRIES)))
 
 
 class TranscriptRepository(Repository):
-    """See `Transcripts`."""
+    """Stores the append-only transcript; fulfils `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
         """Returns the latest entries from a step on, in order, from a step's start; from step 0 with the mission."""
@@ -84,6 +92,11 @@ class TranscriptRepository(Repository):
         """Returns whether a person's message is in the transcript."""
         return await self._newest(_HEARD, run_id, said=storable(text), author=author_id) is not None
 
+    async def words_before(self, run_id: str, step: int, word_ids: Sequence[str]) -> frozenset[str]:
+        """Returns, of messages, the ids of those that an earlier step holds, as messages or as answers."""
+        values = {**self._of(run_id=run_id), "step": step, "words": list(word_ids)}
+        return frozenset(row.word_id for row in await self._connection.all(_WORDS_BEFORE, values))
+
     async def append(self, run_id: str, entry: Entry) -> Entry:
         """Appends an entry together with waiting writes; returns it as it will be read."""
         row = _row(entry)
@@ -101,6 +114,7 @@ class TranscriptRepository(Repository):
 def _row(entry: Entry) -> dict[str, object]:
     data = {
         "author_id": entry.author_id,
+        "word_id": entry.word_id,
         "tool_calls": [[call.id, call.name, call.arguments] for call in entry.tool_calls],
         "tool": entry.tool,
         "tool_call_id": entry.tool_call_id,
@@ -140,4 +154,5 @@ def _entry(row: Row | Mapping[str, Any]) -> Entry:
         reasoning=Reasoning(*reasoning) if reasoning else None,
         finish=data.get("finish", "stop"),
         dropped=data.get("dropped", 0),
+        word_id=data.get("word_id"),
     )

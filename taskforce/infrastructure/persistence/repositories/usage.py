@@ -36,7 +36,7 @@ _OF_STEPS = Query(_of_steps())
 
 
 class UsageRepository(Repository):
-    """See `Usage`."""
+    """Stores usage records, unique by their keys; fulfils `Usage`."""
 
     async def add(self, spending: UsageEntry) -> None:
         """Stores the usage of an effect; a record that exists already is left as it is."""

@@ -67,7 +67,7 @@ _TRIED = Query(insert(_ATTEMPTS).on_conflict_do_nothing())
 
 
 class DeliveryRepository(Repository):
-    """See `Deliveries`.
+    """Stores deliveries to webhooks with their attempts; fulfils `Deliveries`.
 
     Args:
         connection: The connection, in a transaction.

@@ -461,6 +461,22 @@ async def test_nor_does_whoever_stands_behind_the_requester(stage: Stage) -> Non
     assert await hand_on(stage, "adam", own, Deciders(people=("otto",))) == "done"
 
 
+async def test_nor_does_anybody_in_the_place_of_either(stage: Stage) -> None:
+    for name in ("sue", "tom"):
+        await stage.person(name, "viewer")
+    otto = Deciders(people=("otto",))
+    request_id = await asked(
+        stage, "olga", await key(stage, "ada", "olga"), replace(TERMS, allowed_roles=("admin", "operator"))
+    )
+    await away(stage, "olga", "sue")
+    await away(stage, "ada", "tom")
+    for who in ("sue", "tom"):
+        assert await hand_on(stage, who, request_id, otto) == "not_yours_to_change"
+        assert await word(stage, request_id, who) == "self_approval"
+    await away(stage, "otto", "sue")
+    assert await hand_on(stage, "sue", request_id, otto) == "done"
+
+
 async def test_to_be_named_by_a_reassignment_frees_nobody_of_who_has_let_them_in(stage: Stage) -> None:
     await stage.person("sue", "viewer")
     await give(stage, "ada", "sue", "operator")

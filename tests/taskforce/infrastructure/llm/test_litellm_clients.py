@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Iterable
+import struct
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from itertools import chain, repeat
 
@@ -11,9 +13,9 @@ import httpx
 import pytest
 
 from taskforce.core.interfaces.llm import ChatMessage, ModelFailure, ModelReply, ModelRequest, ModelUnavailable
-from taskforce.infrastructure.llm.litellm_clients import BoundedBody, EscapedSeparators, ReplyBodies
+from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, BoundedBody, EscapedSeparators, ReplyBodies
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.llm.provider_errors import StreamBrokenError
+from taskforce.infrastructure.llm.provider_errors import NotAnApiError, ReplyTooLongError, StreamBrokenError
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits
 from tests.fixtures.wild_llm import EVENTS, Wild, WildLLM, document, refusal
 
@@ -199,7 +201,7 @@ def bounded(
 ) -> BoundedBody:
     headers = {"content-encoding": encoding}
     response = httpx.Response(status, headers=headers, stream=Pieces(list(pieces)))
-    return BoundedBody(response, limits, ReplyBodies())
+    return BoundedBody(response, ReplyBodies(limits))
 
 
 async def test_others_get_their_turns_between_small_pieces() -> None:
@@ -247,3 +249,110 @@ async def test_compression_counts_as_what_it_holds() -> None:
     assert [piece async for piece in bounded(gzip.compress(b"hi\n"), limits=limits, encoding="gzip")] == [b"hi\n"]
     with pytest.raises(StreamBrokenError):
         [piece async for piece in bounded(gzip.compress(b"x\n" * 10_000_000), limits=limits, encoding="gzip")]
+
+
+def message(kind: str, **holds: object) -> bytes:
+    """A message of Bedrock's event stream: lengths, headers, payload, each with its checksum."""
+    named = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+    headers = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+        for name, value in named.items()
+    )
+    payload = json.dumps(holds).encode()
+    whole = begun(16 + len(headers) + len(payload), len(headers)) + headers + payload
+    return whole + struct.pack(">I", zlib.crc32(whole))
+
+
+def begun(length: int, headers: int) -> bytes:
+    prelude = struct.pack(">II", length, headers)
+    return prelude + struct.pack(">I", zlib.crc32(prelude))
+
+
+BINARY = {"content-type": "application/vnd.amazon.eventstream"}
+NOVA = "bedrock/us.amazon.nova-lite-v1:0"
+
+
+@pytest.fixture
+async def bedrock(wild: WildLLM, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiteLLMModel]:
+    for name, value in {"ACCESS_KEY_ID": "AKIAX", "SECRET_ACCESS_KEY": "x", "REGION_NAME": "us-west-2"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    transport = LiteLLMModel(api_base=wild.root, limits=SMALL)
+    yield transport
+    await transport.aclose()
+
+
+def converse(*texts: str) -> Wild:
+    said = [message("contentBlockDelta", contentBlockIndex=0, delta={"text": text}) for text in texts]
+    usage = {"inputTokens": 9, "outputTokens": 70_000, "totalTokens": 70_009}
+    end = [message("messageStop", stopReason="end_turn"), message("metadata", usage=usage, metrics={"latencyMs": 1})]
+    return Wild([message("messageStart", role="assistant"), *said, *end], headers=BINARY)
+
+
+async def test_a_reply_of_bedrock_is_read(bedrock: LiteLLMModel, wild: WildLLM) -> None:
+    words = ["word " * 1_000] * 80
+    wild.says(converse(*words))
+    reply = await ask(bedrock, NOVA)
+    assert reply.text == "".join(words)
+    assert len(reply.text) > SMALL.idle_bytes
+    assert (reply.calls[0].input_tokens, reply.calls[0].output_tokens) == (9, 70_000)
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        lambda: repeat(message("messageStart", role="assistant")),
+        lambda: chain([begun(10_000_000, 0)], repeat(b"x" * 10_000)),
+    ],
+    ids=["messages", "message"],
+)
+async def test_what_bedrock_never_ends_is_not_read_for_ever(
+    bedrock: LiteLLMModel, wild: WildLLM, endless: Callable[[], Iterable[bytes]]
+) -> None:
+    wild.says(Wild(endless(), headers=BINARY))
+    with pytest.raises(ModelFailure) as failed:
+        await ask(bedrock, NOVA)
+    assert failed.value.code == "model_stream_broken"
+    await asyncio.wait_for(wild.hung_up.wait(), 60)
+    assert wild.sent < 20_000_000
+
+
+async def test_a_reply_without_end_by_openais_library_is_not_read_for_ever(
+    wild: WildLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_API_KEY", "x")
+    transport = LiteLLMModel(api_base=f"{wild.root}/openai/v1", limits=SMALL)
+    wild.says(Wild(repeat(b": nothing but comments\n\n" * 50)))
+    with pytest.raises(ModelFailure) as failed:
+        await ask(transport, "azure/gpt-4o")
+    assert failed.value.code == "model_stream_broken"
+    await asyncio.wait_for(wild.hung_up.wait(), 60)
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("kind", ["json", "events"])
+async def test_every_provider_of_litellm_reads_by_the_bounded_client(
+    model: LiteLLMModel, wild: WildLLM, kind: str
+) -> None:
+    transport = await model.open()
+    handlers = transport.litellm.llms.custom_httpx.http_handler
+    clients = {id(handlers.get_async_httpx_client(name, {"timeout": 5})) for name in ("bedrock", "ollama", "cohere")}
+    assert len(clients) == 1
+    bodies = ReplyBodies(SMALL)
+    REPLY_BODIES.set(bodies)
+    wild.says(Wild(repeat(b"[1," * 500), headers={"content-type": f"application/{kind}"}))
+    failure = ReplyTooLongError if kind == "json" else StreamBrokenError
+    with pytest.raises(failure):
+        await handlers.get_async_httpx_client("bedrock").post(wild.url, data=b"{}")
+    assert isinstance(bodies.failure, failure)
+
+
+async def test_what_litellm_reads_in_a_thread_is_bounded(model: LiteLLMModel, wild: WildLLM) -> None:
+    transport = await model.open()
+    client = transport.litellm.llms.custom_httpx.http_handler.get_httpx_client()
+    REPLY_BODIES.set(ReplyBodies(SMALL))
+    wild.says(Wild(repeat(b"x" * 10_000)))
+    with pytest.raises(StreamBrokenError):
+        await asyncio.to_thread(client.post, wild.url, data=b"{}")
+    wild.says(Wild([gzip.compress(b"x" * 10_000_000)], headers={"content-encoding": "gzip"}))
+    with pytest.raises(NotAnApiError):
+        await asyncio.to_thread(client.post, wild.url, data=b"{}")

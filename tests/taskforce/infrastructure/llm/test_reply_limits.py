@@ -19,7 +19,10 @@ from taskforce.core.interfaces.llm import (
 )
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from taskforce.infrastructure.llm.openai_wire import YIELD_BYTES
+from taskforce.infrastructure.llm.provider_errors import parsed
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits, calls_note
+from taskforce.infrastructure.llm.reply_stream import MOST_PARTS
 from tests.fixtures.wild_llm import JSON, Wild, WildLLM, call, delta, document, events, finish
 
 CALCULATOR = ToolSpec("calculator", "Computes.", {"type": "object"})
@@ -98,6 +101,8 @@ async def test_a_reply_without_end_is_cut_off(small: LiteLLMModel, wild: WildLLM
         lambda: events(b"data: " + b"[" * 15_000 + b"\n\n"),
         lambda: Wild([json.dumps({"choices": []}).encode() + b"[" * 15_000]),
         lambda: document({"choices": [{"message": {"content": "x"}}], "more": [[]] * 3_000}),
+        lambda: document({"choices": [{"message": {"content": "x"}}], "more": [1] * 3_000}),
+        lambda: events(delta(content="x", more=[1] * 3_000), finish()),
     ],
     ids=[
         "line",
@@ -108,12 +113,14 @@ async def test_a_reply_without_end_is_cut_off(small: LiteLLMModel, wild: WildLLM
         "nested event",
         "nested document",
         "brackets",
+        "numbers",
+        "numbers in an event",
     ],
 )
 async def test_what_never_becomes_a_reply_is_not_read_for_ever(
     small: LiteLLMModel, wild: WildLLM, monkeypatch: pytest.MonkeyPatch, answer: object
 ) -> None:
-    monkeypatch.setattr("taskforce.infrastructure.llm.provider_errors.MOST_BRACKETS", 2_000)
+    monkeypatch.setattr("taskforce.infrastructure.llm.provider_errors.MOST_VALUES", 2_000)
     assert callable(answer)
     wild.answer = lambda _: answer()
     with pytest.raises(ModelUnavailable):
@@ -213,3 +220,49 @@ async def test_others_get_their_turns_while_a_long_reply_arrives(model: LiteLLMM
     other.cancel()
     assert sum(between) == DEFAULT_LIMITS.characters
     assert max(between) < DEFAULT_LIMITS.characters / 25
+
+
+async def test_others_get_their_turns_between_the_lines_of_a_document(model: LiteLLMModel, wild: WildLLM) -> None:
+    await ask_briefly(model, wild)
+    line = json.dumps({"choices": [{"delta": {"content": "xxxx"}}]}).encode() + b"\n"
+    said: list[str] = []
+    longest = 0
+
+    async def take_turns() -> None:
+        nonlocal longest
+        while True:
+            before = len(said)
+            await asyncio.sleep(0)
+            longest = max(longest, len(said) - before)
+
+    wild.says(Wild([line * 20_000], headers=JSON))
+    other = asyncio.create_task(take_turns())
+    request = ModelRequest(("openai/stub",), (ChatMessage("user", "Go."),))
+    await model.complete(request, said.append)
+    other.cancel()
+    assert len(said) == 20_000
+    assert longest < 2 * YIELD_BYTES / len(line)
+
+
+async def test_parts_of_a_content_are_said_as_one(model: LiteLLMModel, wild: WildLLM) -> None:
+    wild.says(events(delta(content=[{"type": "text", "text": "x"}] * MOST_PARTS), finish()))
+    seen: list[str] = []
+    reply = await ask(model, seen)
+    assert (reply.text, reply.finish) == ("x" * MOST_PARTS, "stop")
+    assert len(seen) == 1
+
+
+async def test_of_more_parts_than_any_content_has_the_first_are_said(model: LiteLLMModel, wild: WildLLM) -> None:
+    wild.says(events(delta(content=[{"type": "text", "text": "x"}] * (MOST_PARTS + 1)), finish()))
+    reply = await ask(model)
+    assert (reply.text, reply.finish) == ("x" * MOST_PARTS, "length")
+
+
+@pytest.mark.parametrize("word", [",", '\\",', "[{", '"'])
+def test_words_full_of_marks_are_one_value(word: str) -> None:
+    assert parsed(json.dumps({"content": word * 300_000}).encode()) == {"content": word * 300_000}
+
+
+@pytest.mark.parametrize("text", [b"[" + b"1," * 200_000 + b"1]", b"[" + b'"",' * 200_000 + b"1]", b"[" * 200_001])
+def test_many_values_are_not_parsed(text: bytes) -> None:
+    assert parsed(text) is None

@@ -16,7 +16,8 @@ async def test_words_come_in_the_order_asked_and_are_kept_once(database: Databas
         await records.messages.add(run.run_id, first, "alice", NASTY, NOW)
         await records.messages.add(run.run_id, second, "bob", "", NOW)
         await records.messages.add(run.run_id, first, "mallory", "forged", NOW)
-        assert await records.messages.get(run.run_id, [second, new_id(), first]) == [("bob", ""), ("alice", STORED)]
+        found = await records.messages.get(run.run_id, [second, new_id(), first])
+        assert found == [(second, "bob", ""), (first, "alice", STORED)]
         assert await records.messages.get(run.run_id, []) == []
         await records.messages.add(run.run_id, answer := new_id(), "alice", "Blue.", NOW, question="1.1")
         said = [answer, second, new_id(), first]
