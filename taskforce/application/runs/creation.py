@@ -51,12 +51,12 @@ class NewRun:
 
     @property
     def tenant_id(self) -> str:
-        """The caller's tenant."""
+        """Returns the caller's tenant."""
         return self.actor.principal.tenant.tenant_id
 
     @property
     def user_id(self) -> str:
-        """The caller's id."""
+        """Returns the caller's id."""
         return self.actor.principal.user.user_id
 
 

@@ -67,7 +67,7 @@ class Permission(Enum):
 
     @property
     def resource_type(self) -> "ResourceType":
-        """The kind of resource that the permission is about."""
+        """Returns the kind of resource that the permission is about."""
         return ResourceType(self.value.partition(":")[0])
 
 
