@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 RUNS = 40
 STEPS = 4
+THOUGHT = 0.4
+"""Seconds that a reply of the model takes at most."""
 LATEST = 1.5
 """Seconds after which the last of the runs is cancelled: longer than what each of them would take."""
 
