@@ -1,12 +1,15 @@
 """The tool step of a run: authorization, execution and observation of tool calls."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
 from taskforce.application.runs.answers import answer_to
+from taskforce.application.runs.effects import begun, cut_off, effect_key
 from taskforce.application.runs.log_context import TOOL_EXECUTED, log_context
 from taskforce.application.runs.observations import observation, store_observations
 from taskforce.application.runs.run_cache import RunCache
@@ -14,6 +17,7 @@ from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, as_approved
 from taskforce.application.runs.tool_checks import PermittedCall, ToolCallPolicy
 from taskforce.application.runs.workspace import RunResults, RunWorkspace
+from taskforce.application.shielding import shielded
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.run import RunSpec
@@ -97,7 +101,14 @@ class ToolStep:
         return checked.allowed
 
     async def run(
-        self, ref: CallRef, attempt: int, messages: tuple[str, ...], request_id: str | None, *, by_row: bool = False
+        self,
+        ref: CallRef,
+        attempt: int,
+        messages: tuple[str, ...],
+        request_id: str | None,
+        *,
+        by_row: bool = False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> ToolStepResult:
         """Runs a tool call and stores its observation, usage and milestone in one transaction.
 
@@ -110,6 +121,8 @@ class ToolStep:
             messages: The ids of the messages that were sent as the answer of the call's question.
             request_id: The approval request that it waited for, if any.
             by_row: Whether the question stays open where messages were sent and none answers it.
+            is_over: Asked when the call is cancelled: whether no other attempt follows, so that this one stores that
+                its outcome is unknown.
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
@@ -118,7 +131,8 @@ class ToolStep:
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
         if self._tool_call_policy.just_cleared(spec, ref, call):
-            return await self._perform(spec, ref, call, self._tools.specs()[call.name], (), attempt)
+            tool_spec = self._tools.specs()[call.name]
+            return await self._perform(spec, ref, call, tool_spec, (), attempt, is_over=is_over)
         policy = await self._tool_call_policy.policy(spec)
         async with self._looking(ref, call) as records:
             answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if self._asks(call) else ()
@@ -132,7 +146,7 @@ class ToolStep:
             if objection is None and by_row and messages and not answer:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
-            fresh = objection is None and await self._begin(records, ref, call)
+            fresh = objection is None and await self._begin(records, spec, ref, call)
             said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
             result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection, answered_by)
@@ -143,7 +157,9 @@ class ToolStep:
         else:
             edited = request is not None and request.edited is not None
             tool_spec = self._tools.specs()[call.name]
-            result = await self._perform(spec, ref, call, tool_spec, said, attempt, edited=edited, word_id=answered_by)
+            result = await self._perform(
+                spec, ref, call, tool_spec, said, attempt, edited=edited, word_id=answered_by, is_over=is_over
+            )
         return replace(result, answered_by=answered_by)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
@@ -160,11 +176,14 @@ class ToolStep:
         once = tool_spec is not None and not tool_spec.idempotent
         return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
 
-    async def _begin(self, records: Records, ref: CallRef, call: RequestedCall) -> bool:
-        tool_spec = self._tools.specs()[call.name]
-        return tool_spec.idempotent or await records.effects.begin(
-            ref.run_id, ref.step, ref.call, tool_spec.name, self._clock()
-        )
+    async def _begin(self, records: Records, spec: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
+        tool_spec, now = self._tools.specs()[call.name], self._clock()
+        if tool_spec.idempotent:
+            return True
+        if not await records.effects.begin(ref.run_id, ref.step, ref.call, tool_spec.name, now):
+            return False
+        await records.audit.append(begun(spec, ref, tool_spec.name, now))
+        return True
 
     async def _observation_before(
         self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
@@ -199,6 +218,7 @@ class ToolStep:
         *,
         edited: bool = False,
         word_id: str | None = None,
+        is_over: Callable[[], bool],
     ) -> ToolStepResult:
         began = self._clock()
         try:
@@ -209,9 +229,17 @@ class ToolStep:
             status, result = CallStatus.FAILED, f"The tool failed: {failure}"
         except TimeoutError:
             status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
-        spent = int((self._clock() - began).total_seconds() * 1_000)
+        except asyncio.CancelledError:
+            if is_over():
+                unknown, spent = CallStatus.UNKNOWN, self._since(began)
+                await shielded(self._store_outcome(spec, ref, call, unknown, cut_off(ref), attempt, spent))
+            raise
+        spent = self._since(began)
         note = _EDITED.format(call.arguments) if edited else ""
         return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note, word_id=word_id)
+
+    def _since(self, began: datetime) -> int:
+        return int((self._clock() - began).total_seconds() * 1_000)
 
     async def _store_outcome(
         self,
@@ -285,8 +313,7 @@ class ToolStep:
             tenant_id=spec.tenant_id,
             user_id=spec.user_id,
             run_id=spec.run_id,
-            # The same in every attempt, so that an external service can recognise a repeated effect.
-            effect_key=f"{ref.run_id}/{ref.step}/{ref.call}",
+            effect_key=effect_key(ref),
             now=self._clock(),
             workspace=RunWorkspace(self._store, spec.tenant_id, spec.run_id, self._clock),
             results=RunResults(self._store, spec.tenant_id, spec.run_id),
