@@ -87,8 +87,8 @@ class ApprovalClient(ApprovalWorkflows):
             return _result(await carried(update.result(rpc_timeout=DECISION_TIME)))
         return None
 
+    async def decided_by(self, tenant_id: str, request_id: str) -> Sequence[str]:
         """Returns the ids of the approvers that the request's workflow has counted."""
-        """See `ApprovalWorkflows.decided_by`."""
         try:
             state = await self._handle(tenant_id, request_id).query(ApprovalWorkflow.state, rpc_timeout=RPC_TIME)
         except RPCError as error:
