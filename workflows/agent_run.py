@@ -188,8 +188,8 @@ class AgentRun:
         self._step += 1
         self._describe()
         # Taken before the call: a message that arrives during it belongs to the next step.
-        words = self._messages.take()
-        turn: dict[str, Any] = {"words": words} if words else {}
+        messages = self._messages.take()
+        turn: dict[str, Any] = {"words": messages} if messages else {}
         if closing:
             turn["closing"] = True
         if self._given is not None:
@@ -251,9 +251,9 @@ class AgentRun:
         if permit.asks and workflow.patched(ANSWERED_BY_ROW):
             outcome = await self._ask_person(permit, request_id)
         else:
-            words = await self._answer(permit) if permit.asks else ()
+            messages = await self._answer(permit) if permit.asks else ()
             await self._while_paused()
-            outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
+            outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, messages=messages))
         if outcome.todo is not None:
             self._todo = outcome.todo
             self._describe()
@@ -296,11 +296,13 @@ class AgentRun:
             return False
 
     async def _ask_person(self, permit: Permit, request_id: str | None) -> ToolOutcome:
-        async def run(words: tuple[str, ...]) -> ToolOutcome:
+        async def run(messages: tuple[str, ...]) -> ToolOutcome:
             # A quick tool only reads the answer; otherwise a paused run would show an answered question as open.
             if not permit.quick:
                 await self._while_paused()
-            return await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words, by_row=True))
+            return await self._run_tool(
+                permit, self._turn(permit, request_id=request_id, messages=messages, by_row=True)
+            )
 
         return await self._messages.answered(question_id(self._step, permit.call), self._plan.answer_seconds, run)
 
@@ -381,9 +383,9 @@ class AgentRun:
         return RunRef(tenant_id=self._tenant_id, run_id=self._run_id)
 
     def _turn(
-        self, permit: Permit, *, request_id: str | None, words: tuple[str, ...] = (), by_row: bool = False
+        self, permit: Permit, *, request_id: str | None, messages: tuple[str, ...] = (), by_row: bool = False
     ) -> ToolTurn:
-        more: dict[str, Any] = {"words": words} if words else {}
+        more: dict[str, Any] = {"words": messages} if messages else {}
         if by_row:
             more["by_row"] = True
         if request_id is not None:

@@ -140,7 +140,7 @@ class ApprovalWorkflow:
             require_decision(decision)
             if self._approval is not None:
                 self._approval.check(decision.approver_id, Channel.API, workflow.now())
-                self._approval.check_word(decision.comment, decision.seen)
+                self._approval.check_comment(decision.comment, decision.seen)
         except DomainError as refused:
             raise rejection(refused) from None
 
@@ -170,7 +170,7 @@ class ApprovalWorkflow:
         )
 
     @workflow.update
-    async def change(self, wish: ChangeInput) -> DecisionOutcome:
+    async def change(self, change: ChangeInput) -> DecisionOutcome:
         """Withdraws or reassigns the request; the outcome's `code` is set when that is refused."""
         await workflow.wait_condition(self._is_open_or_over)
         # One decision or change at a time: two that were checked against the same state could not both count.
@@ -179,9 +179,9 @@ class ApprovalWorkflow:
                 return _ENDED
             now = workflow.now()
             try:
-                changed = self._changed(wish, now)
+                changed = self._changed(change, now)
                 with self._interruptible():
-                    await self._keep("record_change", change_record(self._start, wish, now))
+                    await self._keep("record_change", change_record(self._start, change, now))
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -189,11 +189,11 @@ class ApprovalWorkflow:
             return DecisionOutcome(status=changed.status(now).value)
 
     @change.validator
-    def _changeable(self, wish: ChangeInput) -> None:
+    def _changeable(self, change: ChangeInput) -> None:
         try:
-            require_change(wish)
+            require_change(change)
             if self._approval is not None:
-                self._changed(wish, workflow.now())
+                self._changed(change, workflow.now())
         except DomainError as refused:
             raise rejection(refused) from None
 

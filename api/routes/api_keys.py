@@ -36,8 +36,8 @@ async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor
         caller.principal,
         Permission.USER_MANAGE,
         found[:limit],
-        lambda key: key.user_id,
-        caller.facts,
+        named=lambda key: key.user_id,
+        facts=caller.facts,
     )
     return page(
         PageOut[ApiKeyOut],

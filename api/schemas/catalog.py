@@ -5,24 +5,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, JsonValue, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from api.schemas.fields import Document, UserId
 from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
 from taskforce.core.domain.catalog.definition import Offered, problems_of
 from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
-from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
-from taskforce.core.interfaces.repositories.catalog import Listed
+from taskforce.core.interfaces.repositories.catalog import AgentSummary
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
-UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]
 Tags = Annotated[list[Label], Field(max_length=MOST_TAGS)]
-Document = dict[str, JsonValue]
 Number = Annotated[str, Field(min_length=5, max_length=64)]
 Changelog = Annotated[str, Field(max_length=LONGEST_CHANGELOG)]
 Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
@@ -308,7 +306,7 @@ def agent_out(agent: Agent) -> AgentOut:
     )
 
 
-def agent_listed(found: Listed) -> AgentListedOut:
+def agent_summary_out(found: AgentSummary) -> AgentListedOut:
     """Renders an agent for a list."""
     about = found.about
     return AgentListedOut.model_construct(

@@ -74,7 +74,7 @@ Seen = Annotated[frozenset[int] | None, Depends(seen_revision)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
-Patience = Annotated[int | None, Depends(wait_seconds)]
+WaitSeconds = Annotated[int | None, Depends(wait_seconds)]
 
 
 def mark_replayed(response: Response, *, replayed: bool) -> None:

@@ -124,12 +124,12 @@ class BodyGuard:
         return body
 
     async def _read(self, request: Request) -> bytes | None:
-        context = bytearray()
+        body = bytearray()
         async for part in request.stream():
-            context += part
-            if len(context) > self._most:
+            body += part
+            if len(body) > self._most:
                 return None
-        return bytes(context)
+        return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

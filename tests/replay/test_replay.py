@@ -14,8 +14,8 @@ from temporalio.worker import Replayer, WorkflowReplayResult
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.runs.run import FINAL, RunStatus
 from tests.replay.delivery_scenes import DELIVERIES
+from tests.replay.history_files import HISTORIES, ending_of, load, readable
 from tests.replay.planted_nondeterminism import CHANGED, PATCHED
-from tests.replay.recording import HISTORIES, ending_of, load, readable
 from tests.replay.scenes import SCENES
 from worker import WORKFLOWS, workflow_runner
 from workflows.client.connection import DATA_CONVERTER

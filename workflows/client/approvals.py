@@ -1,6 +1,7 @@
 """The Temporal client of requests for approval."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar

@@ -141,7 +141,7 @@ def approvers_of(request: Request) -> Sequence[str]:
 
 
 def followed(
-    request: Request, action: str, about: tuple[str, str], before: object, after: object, now: datetime
+    request: Request, action: str, about: tuple[str, str], *, before: object, after: object, now: datetime
 ) -> AuditEvent:
     """Builds the audit event of the execution of an approved request.
 

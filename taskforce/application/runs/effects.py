@@ -60,5 +60,5 @@ async def settle_effects(records: Records, spec: RunSpec, now: datetime) -> tupl
         if reply is not None:
             call = reply.tool_calls[number - 1]
             text = ShownText(cut_off(CallRef(spec.tenant_id, spec.run_id, step, number)))
-            unknown.append((call, observation(step, number, call, CallStatus.UNKNOWN, text, now)))
+            unknown.append((call, observation(step, number, call, status=CallStatus.UNKNOWN, result=text, at=now)))
     return await store_observations(records, spec, unknown)

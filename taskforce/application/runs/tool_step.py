@@ -69,6 +69,7 @@ class ToolStep:
         store: Store,
         run_cache: RunCache,
         tool_call_policy: ToolCallPolicy,
+        *,
         tools: ToolRunner,
         http: OutboundHttp,
         live: Live,
@@ -94,8 +95,8 @@ class ToolStep:
         reply = await self._conversations.reply(tenant_id, run_id, step)
         policy = await self._tool_call_policy.policy(spec)
         async with self._store.tenant(tenant_id) as records:
-            told = await records.transcripts.range(run_id, step - 1, 1)
-            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in told})
+            entries = await records.transcripts.range(run_id, step - 1, 1)
+            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in entries})
         self._conversations.observed(tenant_id, run_id, checked.refused)
         self._live.changed(tenant_id, run_id)
         return checked.allowed
@@ -132,7 +133,9 @@ class ToolStep:
         call = reply.tool_calls[ref.call - 1]
         if self._tool_call_policy.just_cleared(spec, ref, call):
             tool_spec = self._tools.specs()[call.name]
-            return await self._perform(spec, ref, call, tool_spec, (), attempt, is_over=is_over)
+            return await self._perform(
+                spec, ref, call, tool_spec=tool_spec, messages=(), attempt=attempt, is_over=is_over
+            )
         policy = await self._tool_call_policy.policy(spec)
         async with self._looking(ref, call) as records:
             answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if self._asks(call) else ()
@@ -142,23 +145,40 @@ class ToolStep:
                 return replace(_observed_before(call, known), answered_by=answered_by)
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
-            objection = await self._tool_call_policy.objection_now(records, spec, policy, ref, call, request)
+            objection = await self._tool_call_policy.objection_now(
+                records, spec, policy, ref=ref, call=call, request=request
+            )
             if objection is None and by_row and messages and not answer:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, spec, ref, call)
             said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection, answered_by)
+            result = await self._tell(spec, ref, call, status=CallStatus.REFUSED, text=objection, word_id=answered_by)
         elif not fresh:
             result = await self._store_outcome(
-                spec, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0, word_id=answered_by
+                spec,
+                ref,
+                call,
+                status=CallStatus.UNKNOWN,
+                result=_UNKNOWN,
+                attempt=attempt,
+                spent=0,
+                word_id=answered_by,
             )
         else:
             edited = request is not None and request.edited is not None
             tool_spec = self._tools.specs()[call.name]
             result = await self._perform(
-                spec, ref, call, tool_spec, said, attempt, edited=edited, word_id=answered_by, is_over=is_over
+                spec,
+                ref,
+                call,
+                tool_spec=tool_spec,
+                messages=said,
+                attempt=attempt,
+                edited=edited,
+                word_id=answered_by,
+                is_over=is_over,
             )
         return replace(result, answered_by=answered_by)
 
@@ -205,17 +225,17 @@ class ToolStep:
         call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
-        return await self._tell(spec, ref, call, CallStatus.DENIED, _denial(call.name, request))
+        return await self._tell(spec, ref, call, status=CallStatus.DENIED, text=_denial(call.name, request))
 
     async def _perform(
         self,
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         tool_spec: ToolSpec,
         messages: tuple[str, ...],
         attempt: int,
-        *,
         edited: bool = False,
         word_id: str | None = None,
         is_over: Callable[[], bool],
@@ -231,12 +251,22 @@ class ToolStep:
             status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
         except asyncio.CancelledError:
             if is_over():
-                unknown, spent = CallStatus.UNKNOWN, self._since(began)
-                await shielded(self._store_outcome(spec, ref, call, unknown, cut_off(ref), attempt, spent))
+                unknown = self._store_outcome(
+                    spec,
+                    ref,
+                    call,
+                    status=CallStatus.UNKNOWN,
+                    result=cut_off(ref),
+                    attempt=attempt,
+                    spent=self._since(began),
+                )
+                await shielded(unknown)
             raise
         spent = self._since(began)
         note = _EDITED.format(call.arguments) if edited else ""
-        return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note, word_id=word_id)
+        return await self._store_outcome(
+            spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note, word_id=word_id
+        )
 
     def _since(self, began: datetime) -> int:
         return int((self._clock() - began).total_seconds() * 1_000)
@@ -246,18 +276,19 @@ class ToolStep:
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         status: CallStatus,
         result: object,
         attempt: int,
         spent: int,
         note: str = "",
-        *,
         word_id: str | None = None,
     ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
         # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
-        entry = replace(observation(ref.step, ref.call, call, status, seen, self._clock(), spent), word_id=word_id)
+        entry = observation(ref.step, ref.call, call, status=status, result=seen, at=self._clock(), duration_ms=spent)
+        entry = replace(entry, word_id=word_id)
         spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
@@ -278,11 +309,13 @@ class ToolStep:
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         status: CallStatus,
         text: str,
         word_id: str | None = None,
     ) -> ToolStepResult:
-        entry = replace(observation(ref.step, ref.call, call, status, ShownText(text), self._clock()), word_id=word_id)
+        entry = observation(ref.step, ref.call, call, status=status, result=ShownText(text), at=self._clock())
+        entry = replace(entry, word_id=word_id)
         await self._store_observation(spec, call, entry)
         return ToolStepResult(status)
 
@@ -296,7 +329,7 @@ class ToolStep:
     ) -> None:
         try:
             async with self._store.tenant(spec.tenant_id) as records:
-                told = await store_observations(records, spec, [(call, entry)])
+                entries = await store_observations(records, spec, [(call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
                 if whole is not None:
@@ -305,7 +338,7 @@ class ToolStep:
             # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
             _log.info("observation.kept", run_id=spec.run_id, step=entry.step, call=entry.call)
         else:
-            self._conversations.observed(spec.tenant_id, spec.run_id, told)
+            self._conversations.observed(spec.tenant_id, spec.run_id, entries)
         self._live.changed(spec.tenant_id, spec.run_id)
 
     def _context(self, spec: RunSpec, ref: CallRef, messages: tuple[str, ...]) -> ToolContext:

@@ -84,11 +84,11 @@ class ApprovalWorkflow:
         object.__setattr__(self, "definition", parse(self._document(), schema_problems, signals=False))
 
     def _document(self) -> dict[str, object]:
-        said = {name: _plain(getattr(self, name)) for name in _WORDS}
+        said = {name: _plain(getattr(self, name)) for name in _FIELDS}
         return {name: value for name, value in said.items() if value is not None}
 
 
-_WORDS = tuple(name for name in ApprovalWorkflow.__dataclass_fields__ if name not in {"tenant_id", "definition"})
+_FIELDS = tuple(name for name in ApprovalWorkflow.__dataclass_fields__ if name not in {"tenant_id", "definition"})
 
 
 def _plain(value: object) -> object:

@@ -18,9 +18,9 @@ from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
-from taskforce.infrastructure.persistence.connection import Connection, Look, Query, Row, prepare
+from taskforce.infrastructure.persistence.connection import Connection, Query, ReadingConnection, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
-from taskforce.infrastructure.persistence.sqlstates import StatementError, told, unavailable
+from taskforce.infrastructure.persistence.sqlstates import StatementError, translated, unavailable
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with _telling(), self._connection() as driver:
-            yield self._records(Look(driver, tenant_id), tenant_id)
+            yield self._records(ReadingConnection(driver, tenant_id), tenant_id)
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
@@ -265,7 +265,7 @@ async def _telling() -> AsyncIterator[None]:
     except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
         raise unavailable(error) from error
     except asyncpg.PostgresError as error:
-        raise told(error) from None
+        raise translated(error) from None
 
 
 def _tenant(tenant_id: str) -> str:
@@ -285,7 +285,7 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
         # PostgreSQL answers ROLLBACK, without an error, to the COMMIT of a transaction in which a statement failed.
         answer = await driver.execute("COMMIT")
     except asyncpg.IntegrityConstraintViolationError as error:
-        raise told(error) from None
+        raise translated(error) from None
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         text = "The database went away at the very end: it is not known whether the change was made. Look first."
         raise Unavailable("database_outcome_unknown", text) from error

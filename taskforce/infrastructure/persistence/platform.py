@@ -59,10 +59,15 @@ class PlatformRecords:
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def _late(
-        self, tenant: sa.Column[Any], thing: sa.Column[Any], late: sa.ColumnElement[bool], most: int, after: str | None
+        self,
+        tenant: sa.Column[Any],
+        record_id: sa.Column[Any],
+        late: sa.ColumnElement[bool],
+        most: int,
+        after: str | None,
     ) -> Sequence[tuple[str, str]]:
-        page = late if after is None else sa.and_(late, thing > after)
-        rows = await self._connection.all(sa.select(tenant, thing).where(page).order_by(thing).limit(most))
+        page = late if after is None else sa.and_(late, record_id > after)
+        rows = await self._connection.all(sa.select(tenant, record_id).where(page).order_by(record_id).limit(most))
         return [(found[0], found[1]) for found in map(tuple, rows)]
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:

@@ -198,7 +198,7 @@ class Approval:
             if decides.is_tied_to(party):
                 raise _not_independent("has decided already")
 
-    def check_word(self, comment: str, seen: str | None) -> None:
+    def check_comment(self, comment: str, seen: str | None) -> None:
         """Requires a comment where the terms ask for one, and that the approver was shown the current content.
 
         Args:
@@ -223,10 +223,10 @@ class Approval:
             seen: SHA-256 of the content that the approver was shown; None when unknown.
 
         Raises:
-            Conflict: As `check` and `check_word`; `already_decided` also for an approver of exactly this content.
+            Conflict: As `check` and `check_comment`; `already_decided` also for an approver of exactly this content.
         """
         self.check(decision.approver_id, decision.channel, decision.at, decision.on_behalf_of)
-        self.check_word(decision.comment, seen)
+        self.check_comment(decision.comment, seen)
         # A rejection is about the request as a whole, so an edit sent with it has no effect.
         edited = decision.content if decision.verdict is Verdict.APPROVE else None
         on = edited or self.content

@@ -126,8 +126,8 @@ class Agent:
         about: Description,
         version_id: str,
         definition: Definition,
-        act: Act,
         *,
+        act: Act,
         changelog: str = "",
     ) -> Self:
         """Creates an agent with a first version, a draft with the number 0.1.0.

@@ -73,7 +73,7 @@ class DeletionOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class CompletedPhase:
     """A completed phase with its facts."""
 
     phase: Phase
@@ -99,7 +99,7 @@ class Deletion:
     home_id: str
     log_kept_until: datetime
     erased: Mapping[str, int] = field(hash=False)
-    passed: tuple[Passed, ...] = ()
+    passed: tuple[CompletedPhase, ...] = ()
     log_end: Anchor | None = None
     erased_at: datetime | None = None
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 
 WAITS = (
     timedelta(seconds=5),
@@ -143,7 +143,7 @@ class Delivery:
 
     delivery_id: str
     webhook_id: str
-    what: Happened
+    what: WebhookMessage
     created_at: datetime
     state: DeliveryState = DeliveryState(DeliveryStatus.QUEUED)
     attempts: tuple[Attempt, ...] = ()

@@ -161,7 +161,7 @@ class Messages(Protocol):
     """The repository of people's messages to a run, before they enter the transcript."""
 
     async def add(
-        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Adds a message, with the id of the question that it answers, if any."""
         ...

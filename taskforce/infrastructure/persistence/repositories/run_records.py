@@ -10,7 +10,7 @@ from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultR
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.interfaces.tools import StoredFile
-from taskforce.infrastructure.persistence.connection import Query, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
@@ -19,7 +19,7 @@ _ENTRIES = table(TranscriptRow)
 INT = sa.Integer()
 
 
-def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
+def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> DeferredWrite:
     """Builds a change of a run's row with a milestone: parameters `kind`, `content`, `now` and those of `sets`.
 
     Args:
@@ -31,11 +31,11 @@ def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
     found = sa.table("counted", *(sa.column(column.name, column.type) for column in key))
     content = {"type": "kind", "data": "content", "at": "now"}
     said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
-    told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
-    return Write(updates="run", counted=Query(counted, sets), told=Query(told))
+    appended = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
+    return DeferredWrite(updates="run", counted=Query(counted, sets), appended=Query(appended))
 
 
-def _append() -> Write:
+def _append() -> DeferredWrite:
     step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
     return milestone(sa.update(_RUNS).where(where(_RUNS, "run_id")).values(steps=step))
 
@@ -75,7 +75,7 @@ class MessageRepository(Repository):
     """Stores people's messages to a run, before they enter the transcript; fulfils `Messages`."""
 
     async def add(
-        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Stores a message until the model reads it, or the tool whose question it answers."""
         message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}

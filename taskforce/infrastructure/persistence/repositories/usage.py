@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
 from taskforce.core.domain.metering.usage import StepUsage, UsageEntry
-from taskforce.infrastructure.persistence.connection import Query, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 _USAGE = table(UsageRow)
@@ -31,7 +31,7 @@ def _of_steps() -> sa.Select[Any]:
     )
 
 
-_ADD = Write(used=Query(insert(_USAGE).on_conflict_do_nothing()))
+_ADD = DeferredWrite(used=Query(insert(_USAGE).on_conflict_do_nothing()))
 _OF_STEPS = Query(_of_steps())
 
 

@@ -51,7 +51,7 @@ async def fill(database: Database, tenant: str, count: int, more: int = 0) -> li
     async with database.tenant(tenant) as records:
         for number in range(count):
             at = NOW + timedelta(seconds=number)
-            agent = Agent.made(tenant, new_id(), described(number, more), new_id(), GOOD, replace(act(), at=at))
+            agent = Agent.made(tenant, new_id(), described(number, more), new_id(), GOOD, act=replace(act(), at=at))
             if number % 3 == 0:
                 agent = published(agent, "0.1.0")
             await records.catalog.add(agent)
