@@ -21,6 +21,7 @@ from workflows.runtime.activity_calls import (
     ran_out,
     run_local,
     run_tool,
+    stop_if_cancelled,
 )
 from workflows.runtime.markdown import escaped, summary
 from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, TENANT, USER
@@ -91,6 +92,8 @@ class AgentRun:
         try:
             self._plan = self._given if self._given is not None else await run_local("begin_run", self._ref(), RunPlan)
             end = await self._work()
+            if not self._row_ended:
+                stop_if_cancelled()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
             await self._finish(end)
@@ -238,6 +241,7 @@ class AgentRun:
             raise
 
     async def _call(self, permit: Permit) -> None:
+        stop_if_cancelled()
         request_id = None
         if permit.approval:
             request_id = effect_id(self._run_id, self._step, permit.call)
@@ -255,6 +259,8 @@ class AgentRun:
             self._describe()
 
     async def _run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
+        # The cancellation may have come while the approval's workflow closed, which it then did not reach.
+        stop_if_cancelled()
         time = timedelta(seconds=permit.seconds) + MARGIN
         if permit.quick:
             return await run_local("run_tool", turn, ToolOutcome, patience=self._left())

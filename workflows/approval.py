@@ -25,11 +25,13 @@ from workflows.approval_messages import (
 )
 from workflows.runtime.activity_calls import (
     DECISION_PATIENCE,
+    STICKY_CANCEL,
     failure_kind,
     last_failure,
     refusal,
     run_local,
     run_regular,
+    stop_if_cancelled,
 )
 from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
@@ -121,7 +123,8 @@ class ApprovalWorkflow:
             await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
         # Closed first: whatever the execution takes, the decision is on record.
-        outcome = await self._close(status)
+        outcome = await self._conclude(status)
+        stop_if_cancelled()
         await self._carry_out(outcome)
         return outcome
 
@@ -383,6 +386,17 @@ class ApprovalWorkflow:
         except FailureError as error:
             # Anybody may send a signal, so a failure to audit one must not fail the workflow.
             workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
+
+    async def _conclude(self, status: ApprovalStatus) -> ApprovalOutcome:
+        closing = asyncio.create_task(self._close(status))
+        try:
+            return await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            # Too late for the decision, which the row must record; what it allows has not begun and does not begin.
+            if not workflow.patched(STICKY_CANCEL):
+                closing.cancel()
+                raise
+            return await closing
 
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
         self._over = True

@@ -186,6 +186,10 @@ class Effects(Protocol):
         """Marks the start of a call; False when it was marked before."""
         ...
 
+    async def unsettled(self, run_id: str) -> Sequence[tuple[int, int]]:
+        """Returns (step, call) of the run's calls that were begun and have no observation, in their order."""
+        ...
+
 
 class WholeResults(Protocol):
     """The repository of results that are too large for the transcript."""

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
+from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow, TranscriptRow
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.interfaces.tools import StoredFile
@@ -15,6 +15,7 @@ from taskforce.infrastructure.persistence.repository import Repository, storable
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
 _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
+_ENTRIES = table(TranscriptRow)
 INT = sa.Integer()
 
 
@@ -47,6 +48,14 @@ def _write() -> sa.ClauseElement:
 
 _ADD_MESSAGE, _BEGIN, _ADD_RESULT = (
     Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS)
+)
+_OBSERVED = sa.exists().where(
+    *(_ENTRIES.c[name] == _EFFECTS.c[name] for name in ("tenant_id", "run_id", "step", "call"))
+)
+_UNSETTLED = Query(
+    sa.select(_EFFECTS.c.step, _EFFECTS.c.call)
+    .where(where(_EFFECTS, "run_id"), ~_OBSERVED)
+    .order_by(_EFFECTS.c.step, _EFFECTS.c.call)
 )
 _NAMED = _WORDS.c.word_id == sa.any_(sa.bindparam("ids", type_=ARRAY(_WORDS.c.word_id.type)))
 _GET_MESSAGES = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _NAMED))
@@ -99,6 +108,11 @@ class EffectRepository(Repository):
         """Marks the start of an effect; False when it was marked before."""
         values = {"run_id": run_id, "step": step, "call": call, "tool": storable(tool), "at": now}
         return await self._connection.change(_BEGIN, {"tenant_id": self._tenant_id, **values}) > 0
+
+    async def unsettled(self, run_id: str) -> Sequence[tuple[int, int]]:
+        """Returns (step, call) of begun calls without an observation, in their order."""
+        rows = await self._connection.all(_UNSETTLED, self._of(run_id=run_id))
+        return [(row.step, row.call) for row in rows]
 
 
 class ResultRepository(Repository):
