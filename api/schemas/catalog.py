@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
 
 from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
-from taskforce.core.domain.catalog.definition import Offered, problems_of
+from taskforce.core.domain.catalog.definition import Offered, problems_of, require_few_values
 from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
 from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
@@ -22,7 +22,15 @@ Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
 UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]
 Tags = Annotated[list[Label], Field(max_length=MOST_TAGS)]
-Document = dict[str, JsonValue]
+
+
+def _few_values(value: object) -> object:
+    require_few_values(value)
+    return value
+
+
+# Counted first: each value costs many times more to check than to parse.
+Document = Annotated[dict[str, JsonValue], BeforeValidator(_few_values)]
 Number = Annotated[str, Field(min_length=5, max_length=64)]
 Changelog = Annotated[str, Field(max_length=LONGEST_CHANGELOG)]
 Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
