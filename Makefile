@@ -8,6 +8,8 @@ UV = $(or $(shell command -v uv),$(wildcard .venv/tools/bin/uv))
 export PYTHON
 # What a person's shell has set for another Python would make ours load its modules.
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONEXECUTABLE PYTHONOPTIMIZE PYTHONINSPECT
+# Or, where images for containers set it, makes each process compile LiteLLM anew: ten seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +27,7 @@ test: venv-test ## all tests, on a real Temporal and a real PostgreSQL
 # What loads LiteLLM, builds the whole gateway, reads the whole tree or replays histories takes a minute by itself.
 FAST := $(addprefix tests/,taskforce/core taskforce/application cli activities workflows models \
 	$(addprefix taskforce/infrastructure/,auth net persistence tools))
-test-fast: venv-check ## tests of rules, use cases, adapters and commands without a server or process: under a minute
+test-fast: venv-check ## tests of rules, use cases, adapters and commands without a server or process: about a minute
 	$(PYTHON_M) pytest -n 2 -m "not server and not process" --hypothesis-profile=fast $(FAST) $(ARGS)
 
 cov: venv-test ## all tests, and which lines they reach; fails below the floor in pyproject.toml

@@ -36,7 +36,14 @@ from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
-from taskforce.infrastructure.composition import Foundation, open_database, proof_key, use_cases, worker_use_cases
+from taskforce.infrastructure.composition import (
+    Foundation,
+    UseCases,
+    open_database,
+    proof_key,
+    use_cases,
+    worker_use_cases,
+)
 from taskforce.infrastructure.config.access import access_rules, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.audit import audit_section
@@ -98,12 +105,11 @@ class WorkerParts:
         return Foundation(self.database, self.live, self.clock, self.rules, self.definitions, self.tools, self.handlers)
 
 
-def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> list[Callable[..., Any]]:
+def build_activities(parts: WorkerParts, cases: UseCases, workflow_client: WorkflowClient) -> list[Callable[..., Any]]:
     """Builds every activity; some of them start, signal or end workflows by the client."""
-    every = use_cases(parts.foundation)
     own = worker_use_cases(
         parts.foundation,
-        every,
+        cases,
         model=parts.model,
         tools=parts.tools,
         http=parts.http,
@@ -111,16 +117,16 @@ def build_activities(parts: WorkerParts, workflow_client: WorkflowClient) -> lis
         histories=workflow_client.tenants,
     )
     return activities_of(
-        RunActivities(every.lifecycle),
+        RunActivities(cases.lifecycle),
         ModelActivities(own.model_step),
         ToolActivities(own.tool_step),
         ApprovalActivities(
-            every.decisions,
-            every.changes,
+            cases.decisions,
+            cases.changes,
             own.execution,
             UpdateVerification(parts.database, parts.proof_key, parts.clock),
         ),
-        DeletionActivities(own.erasing),
+        DeletionActivities(own.erasure),
         WebhookActivities(own.deliveries),
     )
 
@@ -133,13 +139,20 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=passed_through)
 
 
-def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: Any) -> Worker:  # noqa: ANN401 - the SDK's own types
+def build_worker(
+    client: Any,  # noqa: ANN401 - the SDK's own types
+    task_queue: str,
+    parts: WorkerParts,
+    cases: UseCases | None = None,
+    **options: Any,  # noqa: ANN401 - the SDK's own types
+) -> Worker:
     """Builds a worker of the product.
 
     Args:
         client: A connected Temporal client.
         task_queue: The queue to poll.
         parts: What its activities depend on.
+        cases: The process's use cases; None builds them of the parts.
         **options: Further options of the SDK's `Worker`.
 
     Returns:
@@ -162,7 +175,7 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts, WorkflowClient(client, task_queue)),
+        activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
         interceptors=[FailureInterceptor(), HeartbeatInterceptor()],
         **chosen,
     )
@@ -171,12 +184,11 @@ def build_worker(client: Any, task_queue: str, parts: WorkerParts, **options: An
 def sweeping(
     database: Database,
     workflow_client: WorkflowClient,
-    live: Live,
+    cases: UseCases,
     clock: Clock = utc_now,
     audit_days: int | None = None,
 ) -> AbstractAsyncContextManager[None]:
     """Runs the recovery sweeps while the block lasts; see `workflows/client/recovery.py`."""
-    cases = use_cases(Foundation(database, live, clock))
     return recovery(
         RecoveryPorts(
             store=database,
@@ -223,13 +235,14 @@ async def work(settings: Settings) -> None:
             definitions=definition_rules(profile, schema_problems),
             proof_key=vouched,
         )
+        cases = use_cases(parts.foundation)
         await stack.enter_async_context(
-            sweeping(database, workflow_client, live, audit_days=audit_section(profile).retention_days)
+            sweeping(database, workflow_client, cases, audit_days=audit_section(profile).retention_days)
         )
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
         # No sandbox in production: tests and replays check determinism in it, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
-        worker = build_worker(client, settings.temporal_task_queue, parts, workflow_runner=runner)
+        worker = build_worker(client, settings.temporal_task_queue, parts, cases, workflow_runner=runner)
         await stack.enter_async_context(worker)
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         # Importing LiteLLM takes seconds; activities that need no model run meanwhile.

@@ -17,21 +17,21 @@ class HeartbeatInterceptor(Interceptor):
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         """Wraps an activity with heartbeats."""
-        return _Beating(next)
+        return _HeartbeatInboundInterceptor(next)
 
 
-class _Beating(ActivityInboundInterceptor):
+class _HeartbeatInboundInterceptor(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
         if activity.info().heartbeat_timeout is None:
             return await self.next.execute_activity(input)
-        beats = _Beats()
+        timer = _HeartbeatTimer()
         try:
             return await self.next.execute_activity(input)
         finally:
-            beats.stop()
+            timer.stop()
 
 
-class _Beats:
+class _HeartbeatTimer:
     """A repeating timer of heartbeats; cheaper than a task, since most activities end before the first one."""
 
     def __init__(self) -> None:

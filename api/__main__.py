@@ -84,6 +84,7 @@ def run() -> int:
         return 1
     except KeyboardInterrupt:
         return 0
+    # Uvicorn exits where the address is taken.
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 1
 

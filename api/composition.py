@@ -104,6 +104,7 @@ class GatewayContext:
 
     def __post_init__(self) -> None:
         engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
+        # Frozen for everybody else: both follow from the fields that were given.
         object.__setattr__(self, "policies", engine)
         foundation = Foundation(self.database, self.live, self.clock, self.rules, self.definitions)
         object.__setattr__(self, "use_cases", use_cases(foundation))

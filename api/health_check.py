@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from api.schemas.health import PartOut, ReadyOut
 from taskforce.core.domain.errors import DomainError
 
+# Less than probes wait: a part that hangs is told as such, and not as a gateway that does not answer.
 CHECK_SECONDS = 2.0
 FRESH_SECONDS = 1.0
 
@@ -57,6 +58,7 @@ class HealthCheck:
 
         temporal = await _asked(count)
         if not temporal.ok:
+            # Temporal alone knows who polls.
             return temporal, PartOut(ok=False, detail="unknown while Temporal does not answer")
         if polling == 0:
             return temporal, PartOut(ok=False, detail="no worker polls the task queue")

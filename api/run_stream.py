@@ -91,10 +91,11 @@ class RunStream:
             # A run that is over may have milestones beyond this page, so only an empty page ends the stream.
             if over and not events:
                 return
+            # After a full page there is more already: a wait for a notice would hold it up.
             if len(events) == PAGE:
                 continue
-            async with aclosing(self._until_changed(watch)) as words:
-                async for piece in words:
+            async with aclosing(self._until_changed(watch)) as pieces:
+                async for piece in pieces:
                     yield piece
             if not await self._may_read():
                 yield _NO_LONGER
@@ -107,14 +108,14 @@ class RunStream:
         until = self._now() + self._context.rhythm.poll
         while not watch.closed and (left := until - self._now()) > 0:
             notices = await watch.notices(left)
-            for piece in self._words(notices):
+            for piece in self._text_events(notices):
                 yield piece
             if any(notice.text is None for notice in notices):
                 return
         if self._now() - self._sent_at >= self._context.rhythm.keep_alive:
             yield _KEEP_ALIVE
 
-    def _words(self, notices: Sequence[Notice]) -> Sequence[bytes]:
+    def _text_events(self, notices: Sequence[Notice]) -> Sequence[bytes]:
         together: dict[tuple[int, int], list[str]] = {}
         for notice in notices:
             # Text of a step is dropped once its whole reply was sent: it would only repeat it.

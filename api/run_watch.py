@@ -35,6 +35,7 @@ class Watch:
         try:
             await asyncio.wait({first, self._closing}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Looked at before it is cancelled: a notice that was taken from the queue must not be lost.
             got = first.done()
             first.cancel()
         if not got:
@@ -70,6 +71,7 @@ async def wait_for_end(context: GatewayContext, tenant_id: str, run_id: str, sec
     """
     now = asyncio.get_running_loop().time
     until = now() + seconds
+    # Watched before the first look: an end between the two would be seen only at the next poll.
     async with watching(context, tenant_id, run_id) as watch:
         while True:
             run = await require_run(context.database, tenant_id, run_id)
@@ -84,5 +86,6 @@ async def _changed(watch: Watch, seconds: float) -> None:
     now = asyncio.get_running_loop().time
     until = now() + seconds
     while not watch.closed and now() < until:
+        # Pieces of text come many times a second, and none of them is the end.
         if any(notice.text is None for notice in await watch.notices(until - now())):
             return

@@ -17,11 +17,11 @@ from rich.status import Status
 
 from bench.access import measure_access
 from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
+from bench.cpu_shares import measure_where
 from bench.history import measure_history, measure_long_run
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
-from bench.where import measure_where
 
 PARTS = ("runs", "where", "history", "access", "approvals")
 WIDTH = 120

@@ -17,7 +17,7 @@ from uuid import uuid4
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from bench.guarded import ALLOWED, OPEN, STATEMENTS
+from bench.guarded_gateway import ALLOWED, OPEN, STATEMENTS
 from bench.stack import GATEWAY_SECRET, BenchStack, Say
 from taskforce.application.access.policy_documents import save_document
 from taskforce.application.identity.api_keys import NewKey, issue_key
@@ -93,7 +93,7 @@ async def measure_access(stack: BenchStack, rounds: int, requests: int, say: Say
     signing = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
     more = {"JWT_PUBLIC_KEY": _pem(signing.public_key()), "JWT_SECRET": GATEWAY_SECRET}
     say("starting a gateway that has one route with and without its guard")
-    async with stack.gateway("-m", "bench.guarded", more=more, sign="/health") as url:
+    async with stack.gateway("-m", "bench.guarded_gateway", more=more, sign="/health") as url:
         asked = await _requests(stack, signing)
         found = {kind: _Taken() for kind in asked}
         async with _Client.connected(url) as client:

@@ -156,7 +156,7 @@ async def _office(stack: BenchStack, plan: ApprovalsPlan, say: Say) -> AsyncIter
         url = await parts.enter_async_context(stack.gateway())
         asker = await parts.enter_async_context(_client(url, "alice", "operator"))
         approver = await parts.enter_async_context(_client(url, "ada", "admin"))
-        office = _Office(stack, plan, say, worker, asker, approver)
+        office = _Office(stack, plan, say, worker=worker, asker=asker, approver=approver)
         await office.warm_up()
         yield office
 
@@ -178,6 +178,7 @@ class _Office:
         stack: BenchStack,
         plan: ApprovalsPlan,
         say: Say,
+        *,
         worker: AsyncExitStack,
         asker: httpx.AsyncClient,
         approver: httpx.AsyncClient,

@@ -9,7 +9,7 @@ from statistics import mean
 
 from temporalio.client import WorkflowHandle
 
-from bench.drive import QUICK, REGULAR, TENANT, Product
+from bench.drivers import QUICK, REGULAR, TENANT, Product
 from bench.stack import BenchStack, Say
 from taskforce.core.domain.runs.run import Limits, workflow_id
 

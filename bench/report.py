@@ -8,9 +8,9 @@ from rich.table import Table
 
 from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
+from bench.cpu_shares import Where
 from bench.history import HistoryRow, LongRun
 from bench.runs import Row
-from bench.where import Where
 
 
 @dataclass(slots=True)

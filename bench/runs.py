@@ -6,7 +6,7 @@ from statistics import mean, median, quantiles
 
 from bench.baseline import CALLS, Floor, Honest
 from bench.cpu import CpuMeter
-from bench.drive import QUICK, REGULAR, Measured, Once, Product, baseline, measure, over_http
+from bench.drivers import QUICK, REGULAR, Measured, Once, Product, baseline, measure, over_http
 from bench.stack import BenchStack, Say
 
 STEPS = CALLS + 1

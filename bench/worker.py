@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import worker
-from bench.sampling import Sampler
+from bench.sampler import Sampler
 from bench.tools import offer
 
 

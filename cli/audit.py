@@ -36,7 +36,7 @@ app = typer.Typer(
 
 
 class Broken(Trouble):
-    """An export that is not what was exported.
+    """Raised when an export is not what the gateway exported.
 
     Args:
         message: For a person; names the line.
@@ -50,7 +50,7 @@ class Broken(Trouble):
         self._where = {"line": line, "reason": reason}
 
     def document(self) -> dict[str, object]:
-        """What `--json` prints instead of a result."""
+        """Returns the JSON object that `--json` prints instead of a result."""
         error = super().document()["error"]
         return {"error": {**(error if isinstance(error, dict) else {}), **self._where}}
 
@@ -126,6 +126,7 @@ def _export(*, output: Path, after: str | None, as_json: bool, url: str | None, 
     from cli.gateway import open_gateway
 
     beside = Path(f"{output}.anchor")
+    # An earlier export is evidence.
     for path in (output, beside):
         if path.exists():
             raise Trouble(Exit.USAGE, "file_exists", f"{path} is there already, and is not written over.")
@@ -134,6 +135,7 @@ def _export(*, output: Path, after: str | None, as_json: bool, url: str | None, 
         with gateway.download("/admin/audit/export", after=after) as (headers, pieces):
             anchor = _announced(headers)
             size = _write(output, pieces)
+        # Last: an export that broke off has no anchor to be checked against.
         _write(beside, [f"{anchor}\n".encode()])
     except OSError as error:
         raise Trouble(Exit.ERROR, "file_unwritable", f"{output} cannot be written: {error.strerror}.") from None
@@ -160,6 +162,7 @@ def _write(path: Path, pieces: Iterable[bytes]) -> int:
                 stream.write(piece)
                 show(stream.tell())
             stream.flush()
+            # The log may be cut at the gateway because this copy is there.
             os.fsync(stream.fileno())
             size = stream.tell()
         partial.replace(path)
@@ -218,7 +221,7 @@ def _checked(stream: BinaryIO, anchor: "Anchor", start: "Anchor | None") -> "Ver
 
 @contextmanager
 def _lines(stream: BinaryIO) -> Iterator[Iterator[str]]:
-    """The lines of a file; a bar on stderr shows how far they were read where somebody looks and it may take long."""
+    """Reads the lines of a file; where somebody looks and it may take long, a bar on stderr shows how far."""
     size = _size(stream)
     if size is not None and size < _LARGE:
         yield _texts(stream, lambda _: None)
@@ -229,7 +232,7 @@ def _lines(stream: BinaryIO) -> Iterator[Iterator[str]]:
 
 @contextmanager
 def _shown(size: int | None) -> Iterator[Callable[[int], None]]:
-    """What shows how many bytes there are by now, on stderr, where somebody looks."""
+    """Returns what shows on stderr how many bytes there are by now, where somebody looks."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -331,7 +334,7 @@ def _print(verified: "Verified", *, beside: bool, start_known: bool) -> None:
 
 
 def _notes(verified: "Verified", *, beside: bool, start_known: bool) -> Iterator[str]:
-    """What the check could not know."""
+    """Lists what the check could not know."""
     if beside:
         yield "The anchor was read beside the file: whoever could write there could make both anew."
     if verified.start.seq and not start_known:

@@ -40,7 +40,7 @@ _MODEL_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: What it is.
@@ -87,6 +87,7 @@ def _python() -> Check:
 
 def _places(settings: Settings) -> Iterable[Check]:
     home = StackHome(settings.home).path
+    # The directory itself is made by the first start.
     parent = next(path for path in (home, *home.parents) if path.exists())
     writable = os.access(parent, os.W_OK | os.X_OK)
     advice = "" if writable else "Set TASKFORCE_HOME to a directory that you may write."
@@ -216,6 +217,7 @@ def _owner_url(settings: Settings) -> str | None:
     if settings.migration_database_url:
         return settings.migration_url
     embedded = EmbeddedPostgres(StackHome(settings.home).postgres)
+    # Not started for a look: `taskforce up` migrates it when it starts.
     if settings.database_url or not embedded.is_running():
         return None
     return normalise_database_url(embedded.urls().owner)

@@ -8,7 +8,7 @@ from cli.terminal import clean, one_line
 
 
 class Document:
-    """One JSON object. What is missing, or of another type than expected, reads as empty.
+    """A JSON object. What is missing, or of another type than expected, reads as empty.
 
     Args:
         raw: The object as it came, for `--json`.
@@ -27,41 +27,42 @@ class Document:
         return cls(found) if isinstance(found, dict) else None
 
     def text(self, key: str) -> str:
-        """A text, safe for a terminal; empty for null."""
+        """Returns a text, safe for a terminal; empty for null."""
         value = self.raw.get(key)
         return clean(value) if isinstance(value, str) else ""
 
     def maybe_number(self, key: str) -> int | None:
-        """A whole number, or None."""
+        """Returns a whole number, or None."""
         value = self.raw.get(key)
+        # JSON's true is an int in Python.
         return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def number(self, key: str) -> int:
-        """A whole number, 0 if there is none."""
+        """Returns a whole number, 0 if there is none."""
         return self.maybe_number(key) or 0
 
     def flag(self, key: str, *, default: bool = False) -> bool:
-        """A truth value."""
+        """Returns a truth value."""
         value = self.raw.get(key)
         return value if isinstance(value, bool) else default
 
     def child(self, key: str) -> "Document":
-        """An object within."""
+        """Returns an object within."""
         value = self.raw.get(key)
         return Document(value if isinstance(value, dict) else None)
 
     def items(self, key: str) -> list["Document"]:
-        """The objects of a list within."""
+        """Returns the objects of a list within."""
         value = self.raw.get(key)
         return [Document(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
     def texts(self, key: str) -> list[str]:
-        """The texts of a list within."""
+        """Returns the texts of a list within."""
         value = self.raw.get(key)
         return [clean(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
     def time(self, key: str) -> datetime | None:
-        """A time, UTC, or None."""
+        """Returns a time, UTC, or None."""
         value = self.raw.get(key)
         if not isinstance(value, str):
             return None
@@ -72,7 +73,7 @@ class Document:
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def arguments(self, key: str, longest: int = 200) -> str:
-        """A tool's arguments on one line: `name=value`, or the raw text when they were malformed."""
+        """Formats a tool's arguments on one line: `name=value`, or the raw text when they were malformed."""
         value = self.raw.get(key)
         if not isinstance(value, dict):
             return one_line(value, longest) if isinstance(value, str) else ""

@@ -22,7 +22,7 @@ _PATIENCE_SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event.
+    """A server-sent event.
 
     Attributes:
         type: Its name, `message` if it has none.
@@ -59,6 +59,7 @@ class EventParser:
         held = "\r" if text.endswith("\r") else ""
         *lines, rest = _LINE_END.split(text[: len(text) - len(held)])
         self._rest = rest + held
+        # A line without an end would fill the memory.
         if len(self._rest) > _LONGEST:
             raise Trouble(Exit.ERROR, "answer_not_understood", "The event stream does not look like one.")
         for line in lines:
@@ -108,7 +109,7 @@ class EventStream:
         self._delay = _FIRST_DELAY_SECONDS
 
     def __iter__(self) -> Iterator[ServerEvent]:
-        """Gives the events, and `LOST` where the connection broke.
+        """Yields the events, and `LOST` where the connection broke.
 
         Raises:
             Trouble: The stream was refused, or the gateway was away for too long.
@@ -123,6 +124,7 @@ class EventStream:
                     yield ServerEvent("run.finished", "{}")
                     return
             except Trouble as trouble:
+                # A restart of the gateway passes; a run goes on meanwhile, and its events wait.
                 if trouble.exit_code != Exit.UNAVAILABLE or time.monotonic() - self._heard > self._patience:
                     raise
                 yield LOST
@@ -133,6 +135,7 @@ class EventStream:
         parser = EventParser()
         with self._gateway.events(self._run_id, self._last) as chunks:
             for chunk in chunks:
+                # Anything counts as heard, comments too.
                 self._heard, self._delay = time.monotonic(), _FIRST_DELAY_SECONDS
                 yield from (event for event in parser.feed(chunk) if self._is_new(event))
 
@@ -150,7 +153,7 @@ class EventStream:
         return True
 
     def _over(self) -> bool:
-        """A stream that ended by itself may belong to a run whose milestones are no longer kept."""
+        """Asks for the run's status: a stream ends without `run.finished` where milestones are no longer kept."""
         return self._gateway.get(f"/runs/{self._run_id}").text("status") in FINAL
 
 
@@ -162,12 +165,13 @@ class EventReader(threading.Thread):
     """
 
     def __init__(self, stream: EventStream) -> None:
+        # A thread that waits for bytes cannot be woken; it must not keep the program from ending.
         super().__init__(name="events", daemon=True)
         self._stream = stream
         self._queue: queue.Queue[ServerEvent | Trouble] = queue.Queue()
 
     def run(self) -> None:
-        """See `threading.Thread`."""
+        """Reads the stream into the queue until it ends; the thread's main function."""
         try:
             for event in self._stream:
                 self._queue.put(event)
@@ -177,7 +181,7 @@ class EventReader(threading.Thread):
             self._queue.put(Trouble(Exit.ERROR, "events_failed", f"{type(error).__name__} while reading events."))
 
     def next(self, seconds: float) -> ServerEvent | None:
-        """The next event, or None if none came in time.
+        """Returns the next event, or None if none came in time.
 
         Raises:
             Trouble: What ended the stream.
@@ -191,14 +195,14 @@ class EventReader(threading.Thread):
         return found
 
     def caught_up(self) -> bool:
-        """Whether all that came has been taken."""
+        """Returns whether every event that came has been taken."""
         return self._queue.empty()
 
     def stop(self) -> None:
-        """Lets the thread end at its next chance."""
+        """Stops the reading; the thread ends at its next chance."""
         self._stream.stopped.set()
 
 
 def document_of(event: ServerEvent) -> Document:
-    """The event's data; empty when it is no JSON object."""
+    """Parses the event's data; empty when it is no JSON object."""
     return Document.parse(event.data) or Document()

@@ -5,7 +5,7 @@ from typing import Final
 
 
 class Exit(IntEnum):
-    """What a script may branch on."""
+    """The exit codes, on which a script may branch."""
 
     OK = 0
     ERROR = 1
@@ -71,7 +71,7 @@ _OF_KIND: Final = {
 
 
 class Trouble(Exception):
-    """Something that ends the command.
+    """Raised to end the command with an exit code and a message.
 
     Args:
         exit_code: What the script sees.
@@ -101,22 +101,22 @@ class Trouble(Exception):
         self.request_id = request_id
 
     def document(self) -> dict[str, object]:
-        """What `--json` prints instead of a result."""
+        """Returns the JSON object that `--json` prints instead of a result."""
         error = {"code": self.code, "detail": self.message, "hint": self.hint or None}
         facts = {"status": self.status, "request_id": self.request_id, "exit_code": int(self.exit_code)}
         return {"error": {**error, **facts}}
 
 
 def exit_of_run(status: str) -> Exit:
-    """The exit code for a run that ended with this status."""
+    """Returns the exit code for a run that ended with this status."""
     return _OF_RUN.get(status, Exit.ERROR)
 
 
 def exit_of_status(status: int) -> Exit:
-    """The exit code for an answer with this HTTP status."""
+    """Returns the exit code for an answer with this HTTP status."""
     return _OF_STATUS.get(status, Exit.ERROR)
 
 
 def exit_of_kind(kind: str) -> Exit:
-    """The exit code for an error of the product's own library."""
+    """Returns the exit code for an error of the product's own library."""
     return _OF_KIND.get(kind, Exit.ERROR)

@@ -22,7 +22,7 @@ _STEPS_AT_ONCE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How following ended.
+    """The result of following a run.
 
     Attributes:
         exit_code: What a script sees.
@@ -34,13 +34,13 @@ class Outcome:
 
     @property
     def workflow_id(self) -> str | None:
-        """Id of the run's workflow in Temporal."""
+        """Returns the id of the run's workflow in Temporal."""
         tenant, _, session = self.run.text("session_id").partition(":")
         return f"{tenant}:run:{self.run.text('run_id')}" if tenant and session else None
 
 
 class _Left(Exception):
-    """The person has left; the run goes on."""
+    """Raised when the person leaves; the run goes on."""
 
 
 class _StepPages:
@@ -52,7 +52,7 @@ class _StepPages:
         self._cursor: str | None = None
 
     def latest(self) -> list[Document]:
-        """The steps from that page on; few, unless many came since."""
+        """Fetches the steps from that page on; few, unless many came since."""
         found: list[Document] = []
         while True:
             page = self._gateway.get(self._path, limit=_STEPS_AT_ONCE, cursor=self._cursor)
@@ -117,7 +117,7 @@ class Follower:
             self._view.close()
 
     def way_back(self) -> str:
-        """The command that comes back to the run."""
+        """Returns the command that follows the run again."""
         return f"taskforce show {self._run_id} --follow"
 
     def _patiently(self) -> Outcome:
@@ -289,7 +289,7 @@ def follow_mission(
 
 
 def is_final(run: Document) -> bool:
-    """Whether nothing more will happen to a run."""
+    """Returns whether the run of this document has ended."""
     return run.text("status") in FINAL
 
 

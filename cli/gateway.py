@@ -38,7 +38,7 @@ _HINTS: Final = {
 
 
 class Gateway:
-    """One caller's view of one gateway.
+    """A client of one gateway, with one caller's credential.
 
     Args:
         url: Base URL, without `/api/v1`.
@@ -57,13 +57,17 @@ class Gateway:
         timeout = httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)
         try:
             self._client = httpx.Client(
-                base_url=f"{self.url}/api/v1", headers=headers, timeout=timeout, trust_env=not is_local(self.url)
+                # A proxy that the person has set is not asked for their own machine.
+                base_url=f"{self.url}/api/v1",
+                headers=headers,
+                timeout=timeout,
+                trust_env=not is_local(self.url),
             )
         except (UnicodeEncodeError, httpx.InvalidURL):
             raise Trouble(Exit.USAGE, "url_invalid", "The gateway's URL has impossible characters.") from None
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         self._client.close()
 
     def get(self, path: str, **query: str | int | None) -> Document:
@@ -111,6 +115,7 @@ class Gateway:
         Raises:
             Trouble: It was refused, or the gateway does not answer.
         """
+        # The second try, after an answer that was lost, must not start a second run.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         try:
             return self._ask("POST", "/agents/execute", body=order, headers=headers)
@@ -134,6 +139,7 @@ class Gateway:
         if not _ID.fullmatch(wanted):
             message = f"An id, or its first {_PREFIX} characters or more, is needed."
             raise Trouble(Exit.USAGE, "id_invalid", message, hint=_HINTS[404])
+        # A whole id also names what is not among the latest.
         if len(wanted) == _WHOLE:
             return wanted
         listed = (item.text(key) for item in self.get(path, limit=100).items("items"))
@@ -146,11 +152,11 @@ class Gateway:
         return found[0]
 
     def run_id(self, text: str) -> str:
-        """A run's whole id; see `resolve`."""
+        """Resolves the beginning of a run's id to the whole id; see `resolve`."""
         return self.resolve(text, "/runs", "run_id")
 
     def request_id(self, text: str) -> str:
-        """An approval request's whole id; see `resolve`."""
+        """Resolves the beginning of an approval request's id to the whole id; see `resolve`."""
         return self.resolve(text, "/admin/requests/pending", "request_id")
 
     @contextmanager
@@ -167,6 +173,7 @@ class Gateway:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
+        # Keep-alive comments come more often than this, so that silence means a dead connection.
         with self._stream(f"/runs/{run_id}/events", {}, headers, _SILENCE_SECONDS) as response:
             yield response.iter_bytes()
 
@@ -260,7 +267,7 @@ def open_gateway(url: str | None, token: str | None) -> Gateway:
 
 
 def local_state() -> Document:
-    """What a local `taskforce up` says of itself, if there is one. Read as plain JSON: it is on every command's way."""
+    """Reads what a local `taskforce up` says of itself, or None. Plain JSON: it is on every command's way."""
     try:
         found = Document.parse((Path(os.environ.get("TASKFORCE_HOME") or ".taskforce") / "state.json").read_bytes())
     except OSError:
@@ -269,7 +276,7 @@ def local_state() -> Document:
 
 
 def checked_url(url: str) -> str:
-    """A base URL without a slash at its end.
+    """Validates a base URL; returns it without a slash at its end.
 
     Raises:
         Trouble: It is not an http or https URL.
@@ -285,7 +292,7 @@ def checked_url(url: str) -> str:
 
 
 def checked_token(token: str | None) -> str | None:
-    """A token as it goes into a header: without the newline that files and shells leave at its end.
+    """Validates a token for a header; removes the newline that files and shells leave at its end.
 
     Raises:
         Trouble: It holds something that no token has.
@@ -298,7 +305,7 @@ def checked_token(token: str | None) -> str | None:
 
 
 def is_local(url: str) -> bool:
-    """Whether the URL's host is this machine's loopback."""
+    """Returns whether the URL's host is this machine's loopback."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -314,6 +321,7 @@ def _problem(response: "httpx.Response") -> Trouble:
     fields = [f"{item.text('field')}: {item.text('message')}" for item in document.items("errors")]
     hint = _HINTS.get(status, "")
     wait = response.headers.get("Retry-After", "")
+    # The header may also be a date, which says less to a person than the status's own hint.
     if wait.isdigit():
         hint = f"Try again in {wait} s."
     return Trouble(

@@ -66,7 +66,7 @@ app.command(rich_help_panel=_HERE)(reported(token.token))
 
 
 def main() -> None:
-    """Entry point of the program."""
+    """Runs the command line; the program's entry point."""
     streams.prepare()
     try:
         try:

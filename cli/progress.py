@@ -11,7 +11,7 @@ _ASKING_TOOL = "ask_user"
 
 @dataclass(slots=True)
 class ToolView:
-    """One tool call.
+    """A tool call as it is shown.
 
     Attributes:
         arguments: On one line; empty until they are known.
@@ -34,7 +34,7 @@ class ToolView:
 
 @dataclass(slots=True)
 class StepView:
-    """One step.
+    """A step as it is shown.
 
     Attributes:
         text: The thought, as far as it came; words of a failed attempt are not in it.
@@ -54,7 +54,7 @@ class StepView:
 
     @property
     def done(self) -> bool:
-        """Whether it has a thought and all its tools have ended."""
+        """Returns whether the step has a thought and all its tools have ended."""
         return self.replied and all(tool.status for tool in self.tools.values())
 
 
@@ -69,7 +69,7 @@ class Question:
 
 
 class Progress:
-    """A run as it unfolds."""
+    """The progress of a run, built from its events."""
 
     def __init__(self, run: Document) -> None:
         self.run_id = run.text("run_id")
@@ -86,12 +86,12 @@ class Progress:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the steps that the gateway has listed."""
+        """Returns the tokens of the steps that the gateway has listed."""
         return self._taken_tokens + sum(step.tokens for step in self.steps.values())
 
     @property
     def latest(self) -> int:
-        """The number of the latest step, 0 before the first."""
+        """Returns the number of the latest step, 0 before the first."""
         return max(self.steps, default=self._taken_up_to)
 
     def apply(self, kind: str, data: Document) -> None:
@@ -133,7 +133,7 @@ class Progress:
                 self.todo = [(entry.text("status"), entry.text("text")) for entry in item.items("todo")]
 
     def step(self, number: int) -> StepView:
-        """The step with this number, made when it is heard of first; for one that was taken out, nobody's."""
+        """Returns the step with this number, made when it is first heard of; one that was taken out stays out."""
         if number <= self._taken_up_to:
             return StepView(number)
         return self.steps.setdefault(number, StepView(number))
@@ -152,7 +152,7 @@ class Progress:
         return self._taken([step for _, step in sorted(self.steps.items())])
 
     def asked(self) -> list[ToolView]:
-        """The calls that wait for a person's words, the one that has waited longest first."""
+        """Returns the calls that wait for a person's message, the one that has waited longest first."""
         if self.status != "waiting":
             return []
         blocked = {(question.step, question.call) for question in self.requests.values()}
@@ -187,6 +187,7 @@ class Progress:
 
     def _token(self, data: Document) -> None:
         step, attempt = self.step(data.number("step")), data.number("attempt")
+        # Text of an attempt that failed may arrive after the next one has begun.
         if step.replied or attempt < step.attempt:
             return
         if attempt > step.attempt:
@@ -212,6 +213,7 @@ class Progress:
 
     def _finished(self, data: Document) -> None:
         step = self.step(data.number("step"))
+        # It may be the first that is heard of the call, after a connection that was lost.
         tool = step.tools.setdefault(data.number("call"), ToolView(data.text("tool")))
         tool.status = data.text("status") or "unknown"
         ended = data.time("at")
@@ -232,7 +234,7 @@ def _merge_call(step: StepView, call: Document) -> None:
 
 
 def steps_of(listed: Iterable[Document]) -> list[StepView]:
-    """The steps of a page as they are shown.
+    """Converts the steps of a page to what is shown.
 
     Args:
         listed: Items of `GET /runs/{id}/steps`.

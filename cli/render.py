@@ -48,7 +48,7 @@ _SECOND_MS: Final = 1000
 
 
 def duration(milliseconds: float) -> str:
-    """A duration for people: `12 ms`, `3.4 s`, `2 min 5 s`.
+    """Formats a duration for people: `12 ms`, `3.4 s`, `2 min 5 s`.
 
     Args:
         milliseconds: How long.
@@ -63,7 +63,7 @@ def duration(milliseconds: float) -> str:
 
 
 def age(when: datetime | None, now: datetime) -> str:
-    """How long ago, or until when: `5s`, `12m`, `3h`, `2d`.
+    """Formats how long ago a time was, or how far ahead it is: `5s`, `12m`, `3h`, `2d`.
 
     Args:
         when: A time; None reads as empty.
@@ -79,12 +79,12 @@ def age(when: datetime | None, now: datetime) -> str:
 
 
 def status_text(status: str) -> Text:
-    """A status in its colour."""
+    """Renders a status in its colour."""
     return Text(status, style=STATUS_STYLES.get(status, ""))
 
 
 def agent_of(run: Document) -> str:
-    """The agent of a run: `slug@version` of the catalog's, else its id."""
+    """Returns the agent of a run: `slug@version` of the catalog's, else its id."""
     pinned = run.child("agent_version")
     if pinned.text("slug"):
         return f"{pinned.text('slug')}@{pinned.text('version_number')}"
@@ -92,7 +92,7 @@ def agent_of(run: Document) -> str:
 
 
 def agents_table(agents: Iterable[Document]) -> Table:
-    """A table of agents.
+    """Renders a table of agents.
 
     Args:
         agents: Items of `GET /admin/agents`.
@@ -113,7 +113,7 @@ def agents_table(agents: Iterable[Document]) -> Table:
 
 
 def print_agent(console: Console, agent: Document) -> None:
-    """An agent with its versions."""
+    """Prints an agent with its versions."""
     console.print(Text.assemble(("agent ", "dim"), (agent.text("slug"), "bold"), f"  {one_line(agent.text('name'))}"))
     facts = {
         "id": agent.text("agent_id"),
@@ -135,7 +135,7 @@ def print_agent(console: Console, agent: Document) -> None:
 
 
 def runs_table(runs: Iterable[Document], width: int, now: datetime) -> Table:
-    """A table of runs.
+    """Renders a table of runs.
 
     Args:
         runs: Items of `GET /runs`.
@@ -165,7 +165,7 @@ def runs_table(runs: Iterable[Document], width: int, now: datetime) -> Table:
 
 
 def requests_table(requests: Iterable[Document], now: datetime) -> Table:
-    """A table of requests for approval.
+    """Renders a table of requests for approval.
 
     Args:
         requests: Items of `GET /admin/requests/pending`.
@@ -189,7 +189,7 @@ def requests_table(requests: Iterable[Document], now: datetime) -> Table:
 
 
 def step_block(step: StepView, *, whole: bool = False) -> RenderableType:
-    """A step: words that were said to it, thought, tools.
+    """Renders a step: people's messages, the thought, the tool calls.
 
     Args:
         step: The step.
@@ -210,7 +210,7 @@ def step_block(step: StepView, *, whole: bool = False) -> RenderableType:
 
 
 def tool_line(tool: ToolView, running: RenderableType | None = None, took: str | None = None) -> Table:
-    """A tool call on one line.
+    """Renders a tool call on one line.
 
     Args:
         tool: The call.
@@ -237,7 +237,7 @@ def tool_line(tool: ToolView, running: RenderableType | None = None, took: str |
 
 
 def todo_lines(todo: Iterable[tuple[str, str]]) -> list[Text]:
-    """The todo list, an item a line.
+    """Renders the todo list, an item a line.
 
     Args:
         todo: Status and text of each item.
@@ -250,7 +250,7 @@ def todo_lines(todo: Iterable[tuple[str, str]]) -> list[Text]:
 
 
 def print_end(console: Console, run: Document, base_url: str) -> None:
-    """How a run ended: answer, error, what it took, links.
+    """Prints how a run ended: answer, error, what it used, links.
 
     Args:
         console: Where to.
@@ -274,7 +274,7 @@ def print_end(console: Console, run: Document, base_url: str) -> None:
 
 
 def summary(run: Document) -> Text:
-    """One line: status, steps, tools, tokens, time."""
+    """Renders one line: status, steps, tools, tokens, time."""
     status, tokens = run.text("status"), run.child("tokens")
     line = Text.assemble((status, f"bold {STATUS_STYLES.get(status, '')}"))
     if run.text("stop_reason"):
@@ -295,7 +295,7 @@ def summary(run: Document) -> Text:
 
 
 def print_links(console: Console, run: Document, base_url: str) -> None:
-    """The links of a run that a person opens; never broken over lines, for they are copied.
+    """Prints the links of a run that a person opens; never broken over lines, for they are copied.
 
     Args:
         console: Where to.
@@ -310,7 +310,7 @@ def print_links(console: Console, run: Document, base_url: str) -> None:
 
 
 def print_run(console: Console, run: Document) -> None:
-    """A run's head: id, who, what for."""
+    """Prints a run's head: id, agent, mission."""
     models = ", ".join(run.texts("models"))
     agent = agent_of(run)
     head = Text.assemble(
@@ -323,7 +323,7 @@ def print_run(console: Console, run: Document) -> None:
 
 
 def print_request(console: Console, request: Document) -> None:
-    """An approval request after a decision."""
+    """Prints an approval request after a decision."""
     decisions = request.items("decisions")
     line = Text.assemble(status_text(request.text("status")), f"  {one_line(request.text('title'))}")
     line.append(f"  ({len(decisions)} of {request.number('required_approvers') or 1} decisions)", style="dim")
@@ -331,7 +331,7 @@ def print_request(console: Console, request: Document) -> None:
 
 
 def tell_content(request: Document) -> None:
-    """What a decision is about, whole, on stderr: of a tool call its arguments, else all that is asked for."""
+    """Prints on stderr, whole, what a decision is about: a tool call's arguments, else the request's payload."""
     now_asked = request.child("edited") if request.raw.get("edited") else request.child("payload")
     tool = now_asked.text("tool")
     complain(f"{one_line(request.text('title'))}, asked by {one_line(request.text('requester_id'))}", "bold")
@@ -349,12 +349,12 @@ def complain_of(trouble: Trouble) -> None:
 
 
 def clock_time(at: datetime | None) -> str:
-    """A time of day, UTC."""
+    """Formats a time of day, UTC."""
     return "-" if at is None else f"{at.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def now() -> datetime:
-    """The time, UTC."""
+    """Returns the time, UTC."""
     return datetime.now(UTC)
 
 

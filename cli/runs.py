@@ -85,7 +85,7 @@ def resume(run: RunId, *, as_json: AsJson = False, url: Url = None, token: Token
 
 def say(
     run: RunId,
-    text: Annotated[str, typer.Argument(help="A word for the agent, or the answer to its question.")],
+    text: Annotated[str, typer.Argument(help="A message for the agent, or the answer to its question.")],
     *,
     question: Annotated[str | None, typer.Option("--question", help="Id of the question that it answers.")] = None,
     as_json: AsJson = False,

@@ -18,7 +18,7 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class OutputLost(Exception):
-    """Standard output takes nothing more.
+    """Raised when standard output takes nothing more.
 
     Not an OSError: those of files that a command reads or writes mean something else.
 
@@ -55,8 +55,9 @@ def prepare() -> None:
 
 
 def abandon_output() -> None:
-    """Lets what is still in the buffer of standard output go nowhere, after it was lost."""
+    """Discards what is still in the buffer of standard output, after it was lost."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    # Python flushes at its end, and would complain of the lost output once more.
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
@@ -80,7 +81,7 @@ def require_text(arguments: Sequence[str]) -> None:
 
 
 def read_input() -> str:
-    """All of standard input, which is UTF-8.
+    """Reads all of standard input, which is UTF-8.
 
     Raises:
         Trouble: It is closed, cannot be read, or is not UTF-8.
@@ -95,16 +96,17 @@ def read_input() -> str:
     except UnicodeDecodeError as error:
         found = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
         raise Trouble(Exit.USAGE, "input_not_text", f"Standard input is not UTF-8 text: {found}.") from None
+    # What editors on Windows add is not part of a mission.
     return text.removeprefix(_BYTE_ORDER_MARK).replace("\r\n", "\n")
 
 
 def is_interactive() -> bool:
-    """Whether a person can be asked on standard input."""
+    """Returns whether a person can be asked on standard input."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _occupy() -> None:
-    """Gives the numbers 0 to 2 to something: else a socket may get one, and what is printed goes there.
+    """Opens file descriptors 0 to 2 where they are closed: else a socket may get one, and with it what is printed.
 
     What is opened for reading only cannot be written, so that a closed standard output is told like a full one.
     """
@@ -116,7 +118,11 @@ def _occupy() -> None:
 def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
     encoding = getattr(before, "encoding", None) or "utf-8"
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, errors="replace", line_buffering=raw.isatty() or raw.fileno() == _ERRORS
+        # Replaced rather than refused: an agent's emoji must not end the command in an old locale.
+        io.BufferedWriter(raw),
+        encoding,
+        errors="replace",
+        line_buffering=raw.isatty() or raw.fileno() == _ERRORS,
     )
 
 

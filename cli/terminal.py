@@ -47,14 +47,15 @@ def one_line(text: str, longest: int = 200) -> str:
 
 
 def is_plain() -> bool:
-    """Whether the output is to hold no control sequences: it is no terminal, or NO_COLOR asks for it."""
+    """Returns whether the output is to hold no control sequences: it is no terminal, or NO_COLOR asks for it."""
     return not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def console() -> Console:
-    """The console on stdout. Plain ones neither style nor cut anything."""
+    """Builds the console on stdout. Plain ones neither style nor cut anything."""
     if not is_plain():
         return Console(markup=False, highlight=False, emoji=False)
+    # Rich would cut tables to 80 columns in a pipe, where programs read whole values.
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return Console(
         markup=False,
@@ -88,7 +89,7 @@ def write_json(document: Mapping[str, object]) -> None:
 
 
 def exact_json(value: object) -> str:
-    """JSON for a person who must see all of it: what `clean` would take out is there as an escape.
+    """Formats JSON for a person who must see all of it: what `clean` would take out is there as an escape.
 
     Args:
         value: What a JSON parser returned.

@@ -39,7 +39,7 @@ def token(
 
 
 def development_token(tenant: str, user: str, roles: Iterable[str]) -> str | None:
-    """A token for a local gateway, or None where there is no secret for one or this is not development.
+    """Signs a token for a local gateway; None where there is no secret for one or this is not development.
 
     Args:
         tenant: The user's tenant.

@@ -42,7 +42,7 @@ def up(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object 
 
 
 def development_token(settings: Settings) -> str | None:
-    """A token for the sample's user, or None where the profile or the keys are not a developer's."""
+    """Signs a token for the sample's user; None where the profile or the keys are not a developer's."""
     from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 
     if not (settings.development and settings.jwt_secret):
@@ -59,7 +59,7 @@ def serve(
     issue_token: TokenIssuer | None = None,
     run_sample: SampleRunner | None = None,
 ) -> int:
-    """Brings the stack up, keeps it up, takes it down.
+    """Runs the stack until a signal or failure ends it, then ends every process that it started.
 
     Args:
         report: Hears what happens.
@@ -120,7 +120,7 @@ def _present(
 
 
 def links(settings: Settings, token: str | None, workflow_id: str | None) -> dict[str, str]:
-    """What a newcomer wants to open or copy next.
+    """Lists what a newcomer wants to open or copy next.
 
     Args:
         settings: Of the running stack.

@@ -34,29 +34,29 @@ _FEWEST_LINES: Final = 3
 
 
 class View(Protocol):
-    """Shows a run. Called by one thread, in the order of what happened."""
+    """The protocol of what shows a run. Called by one thread, in the order of what happened."""
 
     def opened(self, run: Document) -> None:
-        """The run is there."""
+        """Shows the run at the beginning."""
 
     def event(self, kind: str, data: Document) -> None:
-        """An event came."""
+        """Shows an event of the run's stream."""
 
     def show(self, progress: Progress) -> None:
-        """All that came is in the progress now."""
+        """Shows the progress, after all events that came have been applied to it."""
 
     def note(self, text: str) -> None:
-        """Something for a person."""
+        """Shows a line of text to the person."""
 
     def ended(self, progress: Progress, run: Document) -> None:
-        """The run is over."""
+        """Shows the run at its end."""
 
     def close(self) -> None:
-        """Nothing more is shown."""
+        """Closes the view; nothing more is shown."""
 
 
 class JsonView:
-    """For scripts: a line an event, at last the run.
+    """Shows a run to scripts: a line an event, at last the run.
 
     Args:
         extra: Members that each line gets too.
@@ -66,30 +66,30 @@ class JsonView:
         self._extra = extra or {}
 
     def opened(self, run: Document) -> None:
-        """See `View`."""
+        """Writes nothing: the stream begins with the run's own event."""
 
     def event(self, kind: str, data: Document) -> None:
-        """See `View`."""
+        """Writes the event as a line of JSON."""
         if kind != "connection.lost":
             write_json({**self._extra, "type": kind, **data.raw})
 
     def show(self, progress: Progress) -> None:
-        """See `View`."""
+        """Writes nothing: the events have told it."""
 
     def note(self, text: str) -> None:
-        """See `View`."""
+        """Writes the text to stderr, so that stdout stays JSON."""
         complain(text)
 
     def ended(self, progress: Progress, run: Document) -> None:
-        """See `View`."""
+        """Writes the run as the last line."""
         write_json({**self._extra, **run.raw})
 
     def close(self) -> None:
-        """See `View`."""
+        """Does nothing: each line is written at once."""
 
 
 class PlainView:
-    """For files and pipes: each step once, when it is complete.
+    """Shows a run in files and pipes: each step once, when it is complete.
 
     Args:
         console: Where to.
@@ -102,11 +102,11 @@ class PlainView:
         self._told: set[str] = set()
 
     def opened(self, run: Document) -> None:
-        """See `View`."""
+        """Prints the run's head."""
         print_run(self._console, run)
 
     def event(self, kind: str, data: Document) -> None:
-        """See `View`."""
+        """Prints those events that a step does not show later."""
         if kind == "model.failed":
             self.note(f"step {data.number('step')}: the model failed ({data.text('code')}): {data.text('message')}")
         elif kind == "model.retrying":
@@ -127,7 +127,7 @@ class PlainView:
             self.note(f"it may use more: {', '.join(said)}")
 
     def show(self, progress: Progress) -> None:
-        """See `View`."""
+        """Prints the steps that are complete now, and once each what the run waits for."""
         for step in progress.completed():
             self._step(step)
         for line in wants(progress):
@@ -136,18 +136,18 @@ class PlainView:
                 self._console.print(line, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """See `View`."""
+        """Prints a dim line."""
         self._console.print(Text(f"· {one_line(text, 600)}", style="dim"), soft_wrap=True)
 
     def ended(self, progress: Progress, run: Document) -> None:
-        """See `View`."""
+        """Prints the remaining steps and how the run ended."""
         for step in progress.rest():
             if step.tools or clean(step.text).strip() != run.text("answer").strip():
                 self._step(step)
         print_end(self._console, run, self._base_url)
 
     def close(self) -> None:
-        """See `View`."""
+        """Does nothing: each line is printed at once."""
 
     def _step(self, step: StepView) -> None:
         # Failures were told when they happened.
@@ -156,7 +156,7 @@ class PlainView:
 
 
 class LiveView(PlainView):
-    """For a terminal: finished steps scroll away above a region that shows what is going on.
+    """Shows a run in a terminal: finished steps scroll away above a region that shows what is going on.
 
     Args:
         console: A terminal's.
@@ -175,7 +175,7 @@ class LiveView(PlainView):
         )
 
     def show(self, progress: Progress) -> None:
-        """See `View`."""
+        """Prints the steps that are complete now, and redraws the region of the others."""
         for step in progress.completed():
             self._step(step)
         self._progress = progress
@@ -183,12 +183,12 @@ class LiveView(PlainView):
             self._live.start()
 
     def ended(self, progress: Progress, run: Document) -> None:
-        """See `View`."""
+        """Removes the region, and prints how the run ended."""
         self.close()
         super().ended(progress, run)
 
     def close(self) -> None:
-        """See `View`."""
+        """Removes the region."""
         self._progress = None
         self._live.stop()
 
@@ -242,7 +242,7 @@ class LiveView(PlainView):
 
 
 class _Tail:
-    """The last lines of what would be too high."""
+    """Renders the last lines of what would be too high."""
 
     def __init__(self, parts: list[RenderableType], most: int) -> None:
         self._parts = parts
@@ -273,7 +273,7 @@ def _current(step: StepView) -> RenderableType:
 
 
 def wants(progress: Progress) -> list[Text]:
-    """What the run waits for from a person, and the exact commands that give it.
+    """Renders what the run waits for from a person, and the exact commands that give it.
 
     Args:
         progress: The run so far.
@@ -288,7 +288,7 @@ def wants(progress: Progress) -> list[Text]:
 
 
 def answering(run_id: str, tool: ToolView) -> str:
-    """The command that answers a question.
+    """Returns the command that answers a question.
 
     Args:
         run_id: The run that asks.
@@ -299,7 +299,7 @@ def answering(run_id: str, tool: ToolView) -> str:
 
 
 def decisions(progress: Progress) -> list[Text]:
-    """The open requests for approval, and the exact commands that decide them.
+    """Renders the open requests for approval, and the exact commands that decide them.
 
     Args:
         progress: The run so far.
@@ -326,7 +326,7 @@ def _waiting(progress: Progress) -> list[RenderableType]:
 
 
 def stdin_ready(seconds: float) -> bool:
-    """Whether a line can be read from stdin.
+    """Returns whether a line can be read from stdin.
 
     Args:
         seconds: How long to wait for one.

@@ -21,6 +21,7 @@ from workflows.runtime.activity_calls import (
     ran_out,
     run_local,
     run_tool,
+    stop_if_cancelled,
 )
 from workflows.runtime.markdown import escaped, summary
 from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, TENANT, USER
@@ -91,6 +92,8 @@ class AgentRun:
         try:
             self._plan = self._given if self._given is not None else await run_local("begin_run", self._ref(), RunPlan)
             end = await self._work()
+            if not self._row_ended:
+                stop_if_cancelled()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
             await self._finish(end)
@@ -185,8 +188,8 @@ class AgentRun:
         self._step += 1
         self._describe()
         # Taken before the call: a message that arrives during it belongs to the next step.
-        words = self._messages.take()
-        turn: dict[str, Any] = {"words": words} if words else {}
+        messages = self._messages.take()
+        turn: dict[str, Any] = {"words": messages} if messages else {}
         if closing:
             turn["closing"] = True
         if self._given is not None:
@@ -238,6 +241,7 @@ class AgentRun:
             raise
 
     async def _call(self, permit: Permit) -> None:
+        stop_if_cancelled()
         request_id = None
         if permit.approval:
             request_id = effect_id(self._run_id, self._step, permit.call)
@@ -247,14 +251,16 @@ class AgentRun:
         if permit.asks and workflow.patched(ANSWERED_BY_ROW):
             outcome = await self._ask_person(permit, request_id)
         else:
-            words = await self._answer(permit) if permit.asks else ()
+            messages = await self._answer(permit) if permit.asks else ()
             await self._while_paused()
-            outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words))
+            outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, messages=messages))
         if outcome.todo is not None:
             self._todo = outcome.todo
             self._describe()
 
     async def _run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
+        # The cancellation may have come while the approval's workflow closed, which it then did not reach.
+        stop_if_cancelled()
         time = timedelta(seconds=permit.seconds) + MARGIN
         if permit.quick:
             return await run_local("run_tool", turn, ToolOutcome, patience=self._left())
@@ -290,11 +296,13 @@ class AgentRun:
             return False
 
     async def _ask_person(self, permit: Permit, request_id: str | None) -> ToolOutcome:
-        async def run(words: tuple[str, ...]) -> ToolOutcome:
+        async def run(messages: tuple[str, ...]) -> ToolOutcome:
             # A quick tool only reads the answer; otherwise a paused run would show an answered question as open.
             if not permit.quick:
                 await self._while_paused()
-            return await self._run_tool(permit, self._turn(permit, request_id=request_id, words=words, by_row=True))
+            return await self._run_tool(
+                permit, self._turn(permit, request_id=request_id, messages=messages, by_row=True)
+            )
 
         return await self._messages.answered(question_id(self._step, permit.call), self._plan.answer_seconds, run)
 
@@ -375,9 +383,9 @@ class AgentRun:
         return RunRef(tenant_id=self._tenant_id, run_id=self._run_id)
 
     def _turn(
-        self, permit: Permit, *, request_id: str | None, words: tuple[str, ...] = (), by_row: bool = False
+        self, permit: Permit, *, request_id: str | None, messages: tuple[str, ...] = (), by_row: bool = False
     ) -> ToolTurn:
-        more: dict[str, Any] = {"words": words} if words else {}
+        more: dict[str, Any] = {"words": messages} if messages else {}
         if by_row:
             more["by_row"] = True
         if request_id is not None:

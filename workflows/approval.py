@@ -25,11 +25,13 @@ from workflows.approval_messages import (
 )
 from workflows.runtime.activity_calls import (
     DECISION_PATIENCE,
+    STICKY_CANCEL,
     failure_kind,
     last_failure,
     refusal,
     run_local,
     run_regular,
+    stop_if_cancelled,
 )
 from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import APPROVAL_STATUS, APPROVAL_TYPE, STATUS
@@ -121,7 +123,8 @@ class ApprovalWorkflow:
             await self._close(ApprovalStatus.WITHDRAWN, why)
             raise
         # Closed first: whatever the execution takes, the decision is on record.
-        outcome = await self._close(status)
+        outcome = await self._conclude(status)
+        stop_if_cancelled()
         await self._carry_out(outcome)
         return outcome
 
@@ -137,7 +140,7 @@ class ApprovalWorkflow:
             require_decision(decision)
             if self._approval is not None:
                 self._approval.check(decision.approver_id, Channel.API, workflow.now())
-                self._approval.check_word(decision.comment, decision.seen)
+                self._approval.check_comment(decision.comment, decision.seen)
         except DomainError as refused:
             raise rejection(refused) from None
 
@@ -167,7 +170,7 @@ class ApprovalWorkflow:
         )
 
     @workflow.update
-    async def change(self, wish: ChangeInput) -> DecisionOutcome:
+    async def change(self, change: ChangeInput) -> DecisionOutcome:
         """Withdraws or reassigns the request; the outcome's `code` is set when that is refused."""
         await workflow.wait_condition(self._is_open_or_over)
         # One decision or change at a time: two that were checked against the same state could not both count.
@@ -176,9 +179,9 @@ class ApprovalWorkflow:
                 return _ENDED
             now = workflow.now()
             try:
-                changed = self._changed(wish, now)
+                changed = self._changed(change, now)
                 with self._interruptible():
-                    await self._keep("record_change", change_record(self._start, wish, now))
+                    await self._keep("record_change", change_record(self._start, change, now))
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -186,11 +189,11 @@ class ApprovalWorkflow:
             return DecisionOutcome(status=changed.status(now).value)
 
     @change.validator
-    def _changeable(self, wish: ChangeInput) -> None:
+    def _changeable(self, change: ChangeInput) -> None:
         try:
-            require_change(wish)
+            require_change(change)
             if self._approval is not None:
-                self._changed(wish, workflow.now())
+                self._changed(change, workflow.now())
         except DomainError as refused:
             raise rejection(refused) from None
 
@@ -383,6 +386,17 @@ class ApprovalWorkflow:
         except FailureError as error:
             # Anybody may send a signal, so a failure to audit one must not fail the workflow.
             workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
+
+    async def _conclude(self, status: ApprovalStatus) -> ApprovalOutcome:
+        closing = asyncio.create_task(self._close(status))
+        try:
+            return await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            # Too late for the decision, which the row must record; what it allows has not begun and does not begin.
+            if not workflow.patched(STICKY_CANCEL):
+                closing.cancel()
+                raise
+            return await closing
 
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
         self._over = True

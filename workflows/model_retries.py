@@ -52,8 +52,8 @@ class ModelRetries:
         pause = pause_before(attempt, plan.model_pause_seconds, asked_wait(error), workflow.random().random())
         failing, patience = now - self._failing_since, plan.model_patience_seconds
         if gives_up(failing, pause, patience) and timedelta(seconds=patience) - failing < left:
-            told = f"{message} ({'tried once' if self.tried == 1 else f'tried {self.tried} times'})"
-            raise ApplicationError(told, type=code, non_retryable=True) from None
+            text = f"{message} ({'tried once' if self.tried == 1 else f'tried {self.tried} times'})"
+            raise ApplicationError(text, type=code, non_retryable=True) from None
         if pause >= left:
             raise ApplicationError(message, type=TIME_USED_UP, non_retryable=True) from None
         return RetryNote(attempt=attempt, at=now + pause, code=code, message=message[:MESSAGE_SHOWN])

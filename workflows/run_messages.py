@@ -52,7 +52,7 @@ class RunMessages:
 
     @property
     def told(self) -> int:
-        """The number of stored messages of which the run has been told."""
+        """Returns the number of stored messages of which the run has been told."""
         return self._received_before + len(self._received)
 
     def receive(self, payload: tuple[object, ...]) -> None:
@@ -68,9 +68,9 @@ class RunMessages:
 
     def take(self) -> tuple[str, ...]:
         """Returns the messages that wait for the model, which wait no longer."""
-        words, self._waiting = tuple(self._waiting), []
-        self._heard.update(words)
-        return words
+        messages, self._waiting = tuple(self._waiting), []
+        self._heard.update(messages)
+        return messages
 
     def forget(self, count: int) -> None:
         """Counts no longer a number of messages that turned out to have no row."""
@@ -98,20 +98,20 @@ class RunMessages:
         until = workflow.now() + timedelta(seconds=seconds)
         self._questions.put(question, by_row=True)
         await self._waits.hold(ANSWER)
-        while (outcome := await run(words := await self._sent(question, until))).unanswered:
-            self._questions.refuse(question, words)
-            self._enqueue(message for message in words if message in self._unnamed)
+        while (outcome := await run(messages := await self._sent(question, until))).unanswered:
+            self._questions.refuse(question, messages)
+            self._enqueue(message for message in messages if message in self._unnamed)
         self._close(question, outcome.answered_by)
         await self._waits.release(ANSWER)
         return outcome
 
     def carried(self) -> CarriedMessages:
         """Returns what the next part of the run must know."""
-        words = CarriedMessages(words=tuple(self._waiting), told=self.told)
+        carried = CarriedMessages(words=tuple(self._waiting), told=self.told)
         heard = [message for message in self._received if message not in self._waiting]
         if heard:
-            words["told_of"] = tuple(heard[-MAX_MESSAGES:])
-        return words
+            carried["told_of"] = tuple(heard[-MAX_MESSAGES:])
+        return carried
 
     def _add(self, message: str, question: str | None) -> None:
         if question and self._questions.suggest(message, question):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from workflows.runtime.activity_calls import deliver, run_local
+from workflows.runtime.activity_calls import deliver, run_local, stop_if_cancelled
 from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import STATUS
 
@@ -43,6 +43,7 @@ class WebhookDelivery:
             if outcome.wait_seconds is None:
                 self._describe(f"{outcome.summary}; {outcome.status}")
                 return outcome
+            stop_if_cancelled()
             wait, number = timedelta(seconds=outcome.wait_seconds), number + 1
             due = workflow.now() + wait
             self._describe(f"{outcome.summary}; next at {due.isoformat(timespec='seconds')}")

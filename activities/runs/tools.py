@@ -32,13 +32,21 @@ class ToolActivities:
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
         """Runs one tool call; the result is stored as a row."""
         attempt = activity.info().attempt
-        observed = await self._tool_step.run(_ref(turn), attempt, turn.words, turn.request_id, by_row=turn.by_row)
+        observed = await self._tool_step.run(
+            _ref(turn), attempt, turn.words, turn.request_id, by_row=turn.by_row, is_over=_is_over
+        )
         return _outcome(observed)
 
     @activity.defn(name="record_denial")
     async def record_denial(self, turn: ToolTurn) -> ToolOutcome:
         """Records the observation that a call was not approved."""
         return _outcome(await self._tool_step.record_denial(_ref(turn), turn.request_id or ""))
+
+
+def _is_over() -> bool:
+    details = activity.cancellation_details()
+    # A worker that shuts down, and an attempt that took too long, are followed by another attempt.
+    return details is not None and (details.cancel_requested or details.not_found)
 
 
 def _ref(turn: ToolTurn) -> CallRef:

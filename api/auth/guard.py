@@ -1,8 +1,7 @@
 """Authentication and authorization of routes, as dependencies in their signatures.
 
 A route declares its permission by one of these markers: `Allowed(...)`, `SignedIn`, `SignedInTransient` or `Open`. A
-test
-fails for a route without one.
+test fails for a route without one.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from api.auth.resource import resource_of
 from api.composition import GatewayContext
 from api.web.client_address import client_address
 from api.web.connections import ACCEPTED
-from api.web.denials import Claimed
+from api.web.denials import READING, Claimed
 from api.web.problems import request_id_of
 from taskforce.application.access import authorization
 from taskforce.application.access.rate_limits import count_request
@@ -39,7 +38,6 @@ _bearer = HTTPBearer(auto_error=False, description="A signed token that names us
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key: tf_...")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 KeyHeader = Annotated[str | None, Depends(_key_header)]
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ async def admit(request: Request, context: GatewayContext) -> None:
 
 async def _admission(request: Request, context: GatewayContext, token: Credentials, key: KeyHeader) -> Admission:
     """Resolves the caller once per request, because each resolution counts against the caller's rate."""
+    # A request with a body was admitted before the body was read; a second time would count against its rate twice.
     found = getattr(request.state, "admission", None)
     if not isinstance(found, Admission):
         try:
@@ -115,34 +114,35 @@ class Guard:
             Unavailable: `authentication_timeout`.
         """
         admission = await _admission(request, context, credentials, key)
-        who = admission.principal
+        principal = admission.principal
         # Roles that were lent for a time do not count here, or what they create would keep their rights after the loan.
-        if not self.transient and request.method not in _READING:
-            who = await cut_to_lasting(context.database, who, context.rules, context.clock())
+        if not self.transient and request.method not in READING:
+            principal = await cut_to_lasting(context.database, principal, context.rules, context.clock())
         caller = Caller(
-            who,
+            principal,
             admission.expires_at,
             request_id_of(request),
             request.state.client,
             request.scope["route"].name,
         )
         if self.permission is not None:
-            thing = await resource_of(request, context, caller.principal, self.permission, self.of)
+            resource_id = await resource_of(request, context, caller.principal, self.permission, self.of)
             try:
-                await require_on(context, caller, self.permission, thing)
+                await require_on(context, caller, self.permission, resource_id)
             except Forbidden as refused:
-                raise _explained(refused, admission.principal, who) from None
+                raise _explained(refused, admission.principal, principal) from None
         return caller
 
 
-def _explained(refused: Forbidden, came: Principal, lasting: Principal) -> Forbidden:
-    if refused.code != "permission_denied" or came.permissions == lasting.permissions:
+def _explained(refused: Forbidden, principal: Principal, lasting: Principal) -> Forbidden:
+    if refused.code != "permission_denied" or principal.permissions == lasting.permissions:
         return refused
+    # Else somebody would see the permission in `/me` and be refused without a reason.
     text = f"{refused.message} What you were lent for a time does not count for what outlasts it."
     return Forbidden(refused.code, text, details=refused.details)
 
 
-async def require_on(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> None:
+async def require_on(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> None:
     """Requires that the caller holds a permission on a resource; None stands for all resources of the kind.
 
     Raises:
@@ -150,37 +150,40 @@ async def require_on(context: GatewayContext, caller: Caller, permission: Permis
         Unavailable: `policy_unreadable`.
     """
     actor = actor_of(context, caller)
-    await authorization.require_on(context.database, context.policies, actor, permission, thing, caller.facts)
+    await authorization.require_on(
+        context.database, context.policies, actor, permission, resource_id, facts=caller.facts
+    )
 
 
-async def may(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
+async def may(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> bool:
     """Returns whether the caller holds a permission on a resource; see `require_on`."""
     try:
-        await require_on(context, caller, permission, thing)
+        await require_on(context, caller, permission, resource_id)
     except Forbidden:
         return False
     return True
 
 
-async def may_still(context: GatewayContext, caller: Caller, permission: Permission, thing: str | None) -> bool:
+async def may_still(context: GatewayContext, caller: Caller, permission: Permission, resource_id: str | None) -> bool:
     """Returns whether the caller may continue, with credential, address, permissions and policy evaluated anew."""
-    who = await _anew(context, caller)
-    return who is not None and await may(context, replace(caller, principal=who), permission, thing)
+    principal = await _refreshed(context, caller)
+    return principal is not None and await may(context, replace(caller, principal=principal), permission, resource_id)
 
 
 async def is_still_known(context: GatewayContext, caller: Caller) -> bool:
     """Returns whether a caller who needs no permission may continue: credential and address are evaluated anew."""
-    return await _anew(context, caller) is not None
+    return await _refreshed(context, caller) is not None
 
 
-async def _anew(context: GatewayContext, caller: Caller) -> Principal | None:
+async def _refreshed(context: GatewayContext, caller: Caller) -> Principal | None:
     now = context.clock()
     try:
-        who = await refresh_principal(context.database, caller.principal, context.rules, now)
-        _check_address(who, caller.client)
+        principal = await refresh_principal(context.database, caller.principal, context.rules, now)
+        _check_address(principal, caller.client)
     except (Forbidden, Unauthenticated):
         return None
-    return who if now < caller.expires_at else None
+    # Streams outlive the request: a token counts only as long as it says.
+    return principal if now < caller.expires_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +208,16 @@ class _Entrance:
 
     async def _by_key(self, plaintext: str) -> tuple[Principal, datetime]:
         database, now = self.context.database, self.context.clock()
-        principal, key = await authenticate_key(database, plaintext, self.context.rules, now, self._admit, self._met)
+        principal, key = await authenticate_key(
+            database, plaintext, self.context.rules, now, admit=self._admit, met=self._met
+        )
         return principal, key.expires_at
 
     async def _by_token(self, token: str | None) -> tuple[Principal, datetime]:
         identity = await self.context.identities.authenticate(token)
         self._named(Claimed(identity.tenant_id, identity.user_id))
         database, now = self.context.database, self.context.clock()
-        principal = await resolve_principal(database, database, identity, self.context.rules, now, self._admit)
+        principal = await resolve_principal(database, database, identity, self.context.rules, now, admit=self._admit)
         return principal, identity.expires_at
 
     def _met(self, key: ApiKey) -> None:

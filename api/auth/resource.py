@@ -38,14 +38,18 @@ async def resource_of(
     Raises:
         Unavailable: `policy_unreadable`, or the database does not answer.
     """
-    kind = ResourceType(permission.value.partition(":")[0])
+    resource_type = permission.resource_type
     # Only the platform's operator names another tenant, and no tenant's policy binds the operator.
-    if kind is ResourceType.TENANT or not await depends_on_resource(context.policies, principal, permission):
+    if resource_type is ResourceType.TENANT or not await depends_on_resource(context.policies, principal, permission):
         return None
-    named = request.path_params.get(f"{kind.value}_id") if of is None else await _of_body(request, context, kind, of)
+    named = (
+        request.path_params.get(f"{resource_type.value}_id")
+        if of is None
+        else await _of_body(request, context, resource_type, of)
+    )
     if named is None:
-        return await _behind(request.path_params, context, principal, kind) if of is None else None
-    if kind is not ResourceType.AGENT:
+        return await _behind(request.path_params, context, principal, resource_type) if of is None else None
+    if resource_type is not ResourceType.AGENT:
         return named
     # A clone is judged as a new agent, which has no id yet; the path names the agent that it is copied from.
     made = permission is Permission.AGENT_CREATE
@@ -65,10 +69,11 @@ async def agent_named(context: GatewayContext, tenant_id: str, name: str) -> str
     """
     if context.agents.knows(name):
         return name
+    # Rules name agents by id: by its slug an agent would get around them.
     return name.lower() if is_id(name) else await agent_id_of(context.database, tenant_id, name) or name
 
 
-async def _of_body(request: Request, context: GatewayContext, kind: ResourceType, of: str) -> str | None:
+async def _of_body(request: Request, context: GatewayContext, resource_type: ResourceType, of: str) -> str | None:
     try:
         body = await request.json()
     except ValueError:
@@ -76,21 +81,22 @@ async def _of_body(request: Request, context: GatewayContext, kind: ResourceType
     if not isinstance(body, dict):
         return None
     named = _text(body.get(of))
-    return context.agents.agent_id(named, _text(body.get("profile"))) if kind is ResourceType.AGENT else named
+    return context.agents.agent_id(named, _text(body.get("profile"))) if resource_type is ResourceType.AGENT else named
 
 
 async def _behind(
-    path: Mapping[str, object], context: GatewayContext, principal: Principal, kind: ResourceType
+    path: Mapping[str, object], context: GatewayContext, principal: Principal, resource_type: ResourceType
 ) -> str | None:
     run_id, key_id = _id(path.get("run_id")), _id(path.get("key_id"))
     if run_id is None and key_id is None:
         return None
     tenant_id = principal.tenant.tenant_id
     if run_id is not None:
+        # What is not there is judged as no resource; the route then says that it is missing.
         with suppress(Missing):
             spec = (await require_run(context.database, tenant_id, run_id)).spec
-            return spec.session_id if kind is ResourceType.SESSION else spec.agent.agent_id
-    if key_id is not None and kind is ResourceType.USER:
+            return spec.session_id if resource_type is ResourceType.SESSION else spec.agent.agent_id
+    if key_id is not None and resource_type is ResourceType.USER:
         return await owner_of(context.database, tenant_id, key_id)
     return None
 

@@ -29,7 +29,7 @@ from taskforce.application.approvals.requests import concerning
 from taskforce.application.approvals.submissions import DecisionDraft, decide
 from taskforce.application.catalog import agents, publishing, versions
 from taskforce.application.catalog.agents import Named
-from taskforce.application.catalog.publishing import Read, Submission
+from taskforce.application.catalog.publishing import Submission, VerdictPreconditions
 from taskforce.application.catalog.versions import InFlight, NewVersion, Retired, Retirement, Revision
 from taskforce.application.identity.principals import Actor
 from taskforce.application.late_start import start_or_leave
@@ -59,7 +59,7 @@ async def list_versions(agent_id: str, caller: Reader, context: Context) -> List
 
 @router.post("", status_code=201, name="create_version")
 async def create_version(
-    agent_id: str, body: VersionIn, caller: Editor, context: Context, response: Response, if_match: Seen
+    agent_id: str, body: VersionIn, caller: Editor, *, context: Context, response: Response, if_match: Seen
 ) -> VersionOut:
     """Creates a version as a draft; its `problems` say what keeps it from being submitted."""
     new = NewVersion(body.version_number, body.definition, body.changelog)
@@ -68,7 +68,7 @@ async def create_version(
 
 @router.post("/import", status_code=201, name="import_version", openapi_extra=YAML_BODY)
 async def import_version(
-    agent_id: str, request: Request, caller: Editor, context: Context, response: Response, if_match: Seen
+    agent_id: str, request: Request, caller: Editor, *, context: Context, response: Response, if_match: Seen
 ) -> VersionOut:
     """Creates a version from YAML (or JSON) as `.../export` writes it: `version`, `definition` and `changelog`."""
     new = imported_version(await read_body(request))
@@ -99,6 +99,7 @@ async def change_version(
     agent_id: str,
     version_id: str,
     body: VersionChangeIn,
+    *,
     caller: Editor,
     context: Context,
     response: Response,
@@ -118,6 +119,7 @@ async def submit_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
+    *,
     context: Context,
     response: Response,
     if_match: Seen,
@@ -138,6 +140,7 @@ async def approve_version(
     agent_id: str,
     version_id: str,
     caller: Decider,
+    *,
     context: Context,
     response: Response,
     key: IdempotencyKey,
@@ -150,7 +153,16 @@ async def approve_version(
     requested at this moment is approved.
     """
     named = Named(agent_id, if_match)
-    return await _decided(context, caller, response, named, version_id, Verdict.APPROVE, body or VerdictIn(), key)
+    return await _decided(
+        context,
+        caller,
+        response,
+        named=named,
+        version_id=version_id,
+        verdict=Verdict.APPROVE,
+        sent=body or VerdictIn(),
+        key=key,
+    )
 
 
 @router.post("/{version_id}/reject", name="reject_version")
@@ -158,6 +170,7 @@ async def reject_version(
     agent_id: str,
     version_id: str,
     caller: Decider,
+    *,
     context: Context,
     response: Response,
     key: IdempotencyKey,
@@ -166,7 +179,16 @@ async def reject_version(
 ) -> VersionOut:
     """Rejects the publication request of a version, which becomes a draft again."""
     named = Named(agent_id, if_match)
-    return await _decided(context, caller, response, named, version_id, Verdict.REJECT, body or VerdictIn(), key)
+    return await _decided(
+        context,
+        caller,
+        response,
+        named=named,
+        version_id=version_id,
+        verdict=Verdict.REJECT,
+        sent=body or VerdictIn(),
+        key=key,
+    )
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -174,6 +196,7 @@ async def publish_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
+    *,
     context: Context,
     response: Response,
     if_match: Seen,
@@ -191,6 +214,7 @@ async def deprecate_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
+    *,
     context: Context,
     response: Response,
     if_match: Seen,
@@ -198,7 +222,9 @@ async def deprecate_version(
 ) -> RetiredOut:
     """Deprecates a published version; the answer says what happens to runs in flight."""
     named = Named(agent_id, if_match)
-    return await _retired(context, caller, response, versions.deprecate_version, named, version_id, body)
+    return await _retired(
+        context, caller, response, retire=versions.deprecate_version, named=named, version_id=version_id, body=body
+    )
 
 
 @router.post("/{version_id}/archive", name="archive_version")
@@ -206,6 +232,7 @@ async def archive_version(
     agent_id: str,
     version_id: str,
     caller: Editor,
+    *,
     context: Context,
     response: Response,
     if_match: Seen,
@@ -213,7 +240,9 @@ async def archive_version(
 ) -> RetiredOut:
     """Archives a deprecated version, which never runs again; the answer says what happens to runs in flight."""
     named = Named(agent_id, if_match)
-    return await _retired(context, caller, response, versions.archive_version, named, version_id, body)
+    return await _retired(
+        context, caller, response, retire=versions.archive_version, named=named, version_id=version_id, body=body
+    )
 
 
 async def _drafted(
@@ -228,6 +257,7 @@ async def _decided(
     context: GatewayContext,
     caller: Caller,
     response: Response,
+    *,
     named: Named,
     version_id: str,
     verdict: Verdict,
@@ -236,8 +266,8 @@ async def _decided(
 ) -> VersionOut:
     actor = actor_of(context, caller)
     agent, request = await publishing.request_for(context.database, actor, named.name, version_id)
-    seen = Read(named.seen, sent.config_hash)
-    check = partial(publishing.require_waiting, actor, agent, version_id, verdict, seen)
+    preconditions = VerdictPreconditions(named.seen, sent.config_hash)
+    check = partial(publishing.require_waiting, actor, agent, version_id, verdict, preconditions)
     if request is None:
         check()
         raise missing("request")
@@ -256,6 +286,7 @@ async def _retired(
     context: GatewayContext,
     caller: Caller,
     response: Response,
+    *,
     retire: Callable[[Store, Actor, Named, str, Retirement], Awaitable[Retired]],
     named: Named,
     version_id: str,

@@ -18,8 +18,8 @@ from api.schemas.catalog import (
     DiffOut,
     Label,
     RollbackIn,
-    agent_listed,
     agent_out,
+    agent_summary_out,
     change_out,
     version_listed,
 )
@@ -34,7 +34,7 @@ from taskforce.core.domain.catalog.definition_diff import differences
 from taskforce.core.domain.catalog.version import VersionStatus
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.repositories.catalog import AgentFilter, Listed
+from taskforce.core.interfaces.repositories.catalog import AgentFilter, AgentSummary
 
 PREFIX = "/admin/agents"
 router = APIRouter(prefix=PREFIX, tags=["catalog"])
@@ -62,7 +62,7 @@ Which = Annotated[AgentFilter, Depends(wanted_agents)]
 
 @router.get("", name="list_agents")
 async def list_agents(
-    caller: Reader, context: Context, which: Which, q: Question = None, limit: Limit = 20, cursor: Cursor = None
+    caller: Reader, context: Context, which: Which, *, q: Question = None, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[AgentListedOut]:
     """Lists agents, newest first; with a search query `q`, those that match it, the best match first.
 
@@ -72,16 +72,16 @@ async def list_agents(
     if q is None:
         found = await agents.list_agents(context.database, actor, which, Page(limit + 1, parse_place(cursor)))
     else:
-        found = await agents.search_agents(context.database, actor, which, q, limit + 1, parse_rank(cursor))
+        found = await agents.search_agents(context.database, actor, which, q, most=limit + 1, after=parse_rank(cursor))
     known = await filter_allowed(
         context.policies,
         caller.principal,
         Permission.AGENT_READ,
         found[:limit],
-        lambda agent: agent.agent_id,
-        caller.facts,
+        named=lambda agent: agent.agent_id,
+        facts=caller.facts,
     )
-    shown = map(agent_listed, known)
+    shown = map(agent_summary_out, known)
     ranked = q is not None
     return page(
         PageOut[AgentListedOut], shown, found=found, limit=limit, cursor_of=lambda last: _place(last, ranked=ranked)
@@ -114,7 +114,7 @@ async def read_agent(agent_id: str, caller: Reader, context: Context, response: 
 
 @router.put("/{agent_id}", name="change_agent")
 async def change_agent(
-    agent_id: str, body: AgentChangeIn, caller: Editor, context: Context, response: Response, if_match: Seen
+    agent_id: str, body: AgentChangeIn, caller: Editor, *, context: Context, response: Response, if_match: Seen
 ) -> AgentOut:
     """Changes an agent's name, description, category and tags, and its slug."""
     wanted = AgentChange(**body.model_dump(exclude={"tags"}), tags=None if body.tags is None else labels(body.tags))
@@ -158,7 +158,7 @@ async def diff_versions(
 
 @router.put("/{agent_id}/aliases/{alias}", name="point_alias")
 async def point_alias(
-    agent_id: str, alias: str, body: AliasIn, caller: Editor, context: Context, response: Response, if_match: Seen
+    agent_id: str, alias: str, body: AliasIn, *, caller: Editor, context: Context, response: Response, if_match: Seen
 ) -> AgentOut:
     """Points an alias such as `stable` to a published version, wherever it pointed before."""
     named = Named(agent_id, if_match)
@@ -175,7 +175,13 @@ async def remove_alias(agent_id: str, alias: str, caller: Editor, context: Conte
 
 @router.post("/{agent_id}/rollback", name="roll_back_agent")
 async def roll_back(
-    agent_id: str, caller: Editor, context: Context, response: Response, if_match: Seen, body: RollbackIn | None = None
+    agent_id: str,
+    caller: Editor,
+    context: Context,
+    *,
+    response: Response,
+    if_match: Seen,
+    body: RollbackIn | None = None,
 ) -> AgentOut:
     """Makes an earlier published version the current one again."""
     back = body or RollbackIn()
@@ -217,5 +223,5 @@ async def _read_also(context: GatewayContext, caller: Caller, name: str) -> Agen
     return agent
 
 
-def _place(last: Listed, *, ranked: bool) -> str:
+def _place(last: AgentSummary, *, ranked: bool) -> str:
     return rank_cursor(last.rank, last.agent_id) if ranked else place_cursor(last.created_at, last.agent_id)

@@ -36,8 +36,8 @@ async def list_keys(caller: Manager, context: Context, limit: Limit = 20, cursor
         caller.principal,
         Permission.USER_MANAGE,
         found[:limit],
-        lambda key: key.user_id,
-        caller.facts,
+        named=lambda key: key.user_id,
+        facts=caller.facts,
     )
     return page(
         PageOut[ApiKeyOut],
@@ -57,6 +57,7 @@ async def issue_key(body: ApiKeyIn, caller: Issuer, context: Context, response: 
     wanted = NewKey(body.user_id, body.name, frozenset(body.roles), body.expires_at, body.metadata)
     issued = await api_keys.issue_key(context.database, actor, wanted)
     response.headers["location"] = f"/api/v1{PREFIX}/{issued.key.key_id}"
+    # The key is in this answer and nowhere else.
     response.headers["cache-control"] = "no-store"
     return issued_out(issued.key, issued.plaintext, actor.now)
 

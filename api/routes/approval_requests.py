@@ -69,6 +69,7 @@ async def list_requests(
     caller: Anybody,
     context: Context,
     status: ApprovalStatus | None = None,
+    *,
     request_type: Text = None,
     requester_id: Text = None,
     run_id: UUID | None = None,
@@ -84,11 +85,11 @@ async def list_requests(
 
 @router.post("", name="create_request", status_code=201)
 async def create(
-    body: RequestIn, caller: Anybody, context: Context, http: HttpRequest, response: Response, key: IdempotencyKey
+    body: RequestIn, caller: Anybody, context: Context, *, http: HttpRequest, response: Response, key: IdempotencyKey
 ) -> RequestOut:
     """Creates an approval request under the tenant's definition of its type; its workflow waits for decisions."""
     says = Deployment(context.definitions, context.agents.terms(), context.use_cases.handlers)
-    wish = RequestDraft(
+    draft = RequestDraft(
         body.request_type,
         body.title,
         body.description,
@@ -98,7 +99,7 @@ async def create(
         body.workflow_id,
     )
     made = await requests.create_request(
-        context.database, actor_of(context, caller), wish, says, key, await http.json()
+        context.database, actor_of(context, caller), draft, says, key=key, body=await http.json()
     )
     filed = made.request
     if filed is not None:
@@ -146,6 +147,7 @@ async def approve(
     request_id: str,
     caller: Anybody,
     context: Context,
+    *,
     response: Response,
     key: IdempotencyKey,
     body: DecisionIn | None = None,
@@ -169,6 +171,7 @@ async def reject(
     request_id: str,
     caller: Anybody,
     context: Context,
+    *,
     response: Response,
     key: IdempotencyKey,
     said: RejectionIn | None = None,

@@ -14,7 +14,6 @@ from api.schemas.pages import PageOut
 from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.audit.export import (
-    Asking,
     begin_export,
     current_anchor,
     export_lines,
@@ -43,6 +42,7 @@ def audit_filter(
     actor_id: Exactly = None,
     action: Exactly = None,
     resource_type: Exactly = None,
+    *,
     resource_id: Exactly = None,
     outcome: Exactly = None,
     since: Annotated[AwareDatetime | None, Query(description="From when on, with its zone")] = None,
@@ -89,8 +89,7 @@ async def export_audit_log(
     The header `Audit-Anchor` says where it must end: keep it where whoever can change the file cannot.
     """
     place = parse_after(after)
-    asking = Asking(caller.tenant_id, caller.user_id, caller.request_id, caller.key_id)
-    export = await begin_export(context.database, asking, place, context.clock())
+    export = await begin_export(context.database, actor_of(context, caller), place)
     name = f"audit-{caller.tenant_id}-{export.begin.seq + 1}-{export.end.seq}.jsonl"
     headers = {ANCHOR: str(export.end), "content-disposition": f'attachment; filename="{name}"'}
     reading = still(context, lambda: may_still(context, caller, Permission.AUDIT_READ, None))

@@ -8,7 +8,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.run_watch import wait_for_end
 from api.schemas.runs import PREFIX, AcceptedOut, ExecuteIn, RunOut, run_links, run_out
-from api.web.headers import IdempotencyKey, Patience, mark_replayed
+from api.web.headers import IdempotencyKey, WaitSeconds, mark_replayed
 from taskforce.application.runs.start import RunRequest, start_run
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.core.domain.runs.selection import AgentSelector
@@ -27,22 +27,24 @@ async def execute(
     body: ExecuteIn,
     caller: Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, of="agent_id", transient=True)],
     context: Context,
+    *,
     request: Request,
     response: Response,
     key: IdempotencyKey,
-    patience: Patience,
+    wait: WaitSeconds,
 ) -> AcceptedOut | Response:
     """Stores a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
-    wanted = _run_request(body, await request.json(), key, caller)
-    started = await start_run(context.run_ports, actor_of(context, caller), wanted)
+    # An idempotency key goes with the body as it was sent, before defaults: that is what a client repeats.
+    run_request = _run_request(body, await request.json(), key, caller)
+    started = await start_run(context.run_ports, actor_of(context, caller), run_request)
     bind(run_id=started.run_id, session_id=started.session_id, agent_id=started.agent_id)
     response.headers["location"] = f"{PREFIX}/{started.run_id}"
     mark_replayed(response, replayed=started.replayed)
     if started.deprecated_at is not None:
         response.headers["deprecation"] = f"@{int(started.deprecated_at.timestamp())}"
-    if patience:
-        response.headers["preference-applied"] = f"wait={patience}"
-        run = await wait_for_end(context, caller.tenant_id, started.run_id, patience)
+    if wait:
+        response.headers["preference-applied"] = f"wait={wait}"
+        run = await wait_for_end(context, caller.tenant_id, started.run_id, wait)
         if run is not None:
             whole = run_out(run, context.temporal_ui).model_dump_json()
             return Response(whole, 200, dict(response.headers), "application/json")

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Response
 
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
+from api.schemas.fields import Document
 from api.schemas.pages import ListOut
-from api.schemas.policies import Document, DryRunIn, PolicyOut, TriedOut, policy_out, tried_out
-from taskforce.application.access.policy_documents import Tried, current_document, save_document, try_document
+from api.schemas.policies import DryRunIn, PolicyOut, TriedOut, dry_run_out, policy_out
+from taskforce.application.access.policy_documents import DryRunAnswer, current_document, save_document, try_document
 from taskforce.application.catalog.agents import CatalogTags
 from taskforce.core.interfaces.identity import Permission
 
@@ -42,12 +43,12 @@ async def try_policy(body: DryRunIn, caller: Trier, context: Context) -> Respons
     Without a document it explains the present decisions only.
     """
     cases = [case.asked() for case in body.cases]
-    tried = await try_document(
+    answers = await try_document(
         context.database, actor_of(context, caller), CatalogTags(context.database), body.document, cases
     )
-    return Response(await asyncio.to_thread(_written, tried), media_type="application/json")
+    return Response(await asyncio.to_thread(_written, answers), media_type="application/json")
 
 
-def _written(tried: Sequence[Tried]) -> str:
+def _written(answers: Sequence[DryRunAnswer]) -> str:
     # Serialized case by case: one large dump holds the interpreter lock for its whole time, in whatever thread it runs.
-    return f'{{"items":[{",".join(tried_out(one).model_dump_json() for one in tried)}]}}'
+    return f'{{"items":[{",".join(dry_run_out(one).model_dump_json() for one in answers)}]}}'

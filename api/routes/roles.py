@@ -34,8 +34,8 @@ async def list_roles(caller: Manager, context: Context, limit: Limit = 20, curso
         caller.principal,
         Permission.ROLE_MANAGE,
         found[:limit],
-        lambda role: role.role_id,
-        caller.facts,
+        named=lambda role: role.role_id,
+        facts=caller.facts,
     )
     shown = map(role_out, managed)
     return page(PageOut[RoleOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.role_id))

@@ -58,6 +58,7 @@ async def read_file(run_id: str, path: str, caller: Reader, context: Context) ->
     run = await find_run(context, caller, run_id)
     known, content = await history.read_file(context.database, run, path)
     name = quote(known.rpartition("/")[2], safe="")
+    # An agent may write HTML; shown by a browser it would act for whoever opens it.
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
     return Response(content, headers=headers, media_type="application/octet-stream")
 

@@ -55,6 +55,7 @@ async def list_runs(
     caller: Reader,
     context: Context,
     which: Annotated[RunFilter, Depends(run_filter)],
+    *,
     mine: Annotated[bool, Query(description="Only the caller's own")] = False,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -74,8 +75,8 @@ async def list_runs(
         caller.principal,
         Permission.SESSION_READ,
         found[:limit],
-        lambda run: run.spec.session_id,
-        caller.facts,
+        named=lambda run: run.spec.session_id,
+        facts=caller.facts,
     )
     shown = (run_out(run, context.temporal_ui, listed=True) for run in known)
     return page(PageOut[RunOut], shown, found=found, limit=limit, cursor_of=_place)
@@ -112,7 +113,7 @@ async def resume_run(run_id: str, caller: Operator, context: Context) -> RunOut:
 
 @router.post("/{run_id}/messages", status_code=202, name="message_run")
 async def message_run(
-    run_id: str, message: MessageIn, caller: Operator, context: Context, response: Response, key: IdempotencyKey
+    run_id: str, message: MessageIn, caller: Operator, *, context: Context, response: Response, key: IdempotencyKey
 ) -> WordOut:
     """Adds a message to a run; the model reads it before the next step, or it answers an open question of the run.
 
@@ -124,18 +125,9 @@ async def message_run(
     are answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.
     """
     run = await _find_to_steer(context, caller, run_id)
-    draft = MessageDraft(
-        author_id=caller.user_id,
-        text=message.text,
-        key=key,
-        request_id=caller.request_id,
-        key_id=caller.key_id,
-        held=caller.permissions,
-        is_narrowed=caller.principal.is_narrowed,
-        question=message.question_id,
-        attributes=await differing_attributes(context.policies, caller.principal),
-    )
-    stored = await send_message(context.database, run, draft, context.rules, context.clock())
+    attributes = await differing_attributes(context.policies, caller.principal)
+    draft = MessageDraft(message.text, key, message.question_id, attributes)
+    stored = await send_message(context.database, actor_of(context, caller), run, draft)
     if stored.is_unsignalled:
         await control.signal(context.control_ports, run, "add_word", stored.message_id, stored.question or "")
     mark_replayed(response, replayed=stored.replayed)
@@ -146,9 +138,11 @@ async def message_run(
 async def _find_to_steer(context: GatewayContext, caller: Caller, run_id: str) -> Run:
     """Returns the run if it is the caller's own or one that the caller may read: the answer of the route shows it."""
     run = await find_run(context, caller, run_id)
+    # Who may start agents need not see other people's runs, and steers none that they do not see.
     own = run.spec.user_id == caller.user_id
     if own or await may(context, caller, Permission.SESSION_READ, run.spec.session_id):
         return run
+    # As for an id that is not there: a refusal would say that it is.
     raise missing("run")
 
 

@@ -12,7 +12,7 @@ from api.schemas.tenant_deletions import PREFIX, DeletionOut, deletion_out, dele
 from api.schemas.tenants import TenantChangeIn, TenantIn, TenantOut, tenant_out
 from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.tenants import deletion_requests, settings
-from taskforce.application.tenants.deletion_requests import DeletionWish
+from taskforce.application.tenants.deletion_requests import DeletionSpec
 from taskforce.application.tenants.settings import TenantChange
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.identity import Permission
@@ -64,6 +64,7 @@ async def delete_tenant(
     tenant_id: str,
     caller: Manager,
     context: Context,
+    *,
     response: Response,
     runs: RunsFate = "cancel",
     drain_seconds: DrainSeconds = None,
@@ -76,9 +77,9 @@ async def delete_tenant(
     """
     if (runs == "drain") != (drain_seconds is not None):
         raise Invalid("drain_invalid", "`drain_seconds` goes with `runs=drain`, and with that alone.")
-    wish = DeletionWish(tenant_id, drain_seconds)
+    spec = DeletionSpec(tenant_id, drain_seconds)
     deletion = await deletion_requests.request_deletion(
-        context.database, context.database, actor_of(context, caller), wish
+        context.database, context.database, actor_of(context, caller), spec
     )
     if not deletion.is_done:
         # The deletion is committed: when Temporal does not answer, the sweeper starts its workflow later.

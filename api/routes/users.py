@@ -37,6 +37,7 @@ async def list_users(
     caller: Manager,
     context: Context,
     kind: UserKind | None = None,
+    *,
     active: bool | None = None,
     limit: Limit = 20,
     cursor: Cursor = None,
@@ -52,8 +53,8 @@ async def list_users(
         caller.principal,
         Permission.USER_MANAGE,
         found[:limit],
-        lambda user: user.user_id,
-        caller.facts,
+        named=lambda user: user.user_id,
+        facts=caller.facts,
     )
     shown = (user_out(user, context.clock()) for user in managed)
     return page(PageOut[UserOut], shown, found=found, limit=limit, cursor_of=lambda last: text_cursor(last.user_id))
@@ -91,6 +92,7 @@ async def withdraw_role(
     user_id: str,
     role_id: RoleId,
     resource_type: ResourceType,
+    *,
     resource_id: ResourceId,
     caller: Manager,
     context: Context,
@@ -127,9 +129,14 @@ async def deactivate_user(user_id: str, caller: Manager, context: Context) -> No
     await users.deactivate_user(context.database, actor_of(context, caller), user_id)
 
 
-async def _named(context: GatewayContext, caller: Caller, kind: ResourceType, resource_id: str) -> str:
-    return await agent_named(context, caller.tenant_id, resource_id) if kind is ResourceType.AGENT else resource_id
+async def _named(context: GatewayContext, caller: Caller, resource_type: ResourceType, resource_id: str) -> str:
+    return (
+        await agent_named(context, caller.tenant_id, resource_id)
+        if resource_type is ResourceType.AGENT
+        else resource_id
+    )
 
 
 def _path(user_id: str) -> str:
+    # Identity providers put slashes and bars into ids.
     return f"/api/v1{PREFIX}/{quote(user_id, safe='')}"

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
+from api.schemas.fields import SmallDocument, UserId
 from api.schemas.request_body import RequestBody
-from api.schemas.users import Document, Name, RoleName, UserId
+from api.schemas.users import Name, RoleName
 from taskforce.core.domain.identity.api_keys import ApiKey, KeyState
 
 _DAY_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
@@ -40,7 +41,7 @@ class ApiKeyIn(RequestBody):
     roles: Annotated[list[RoleName], Field(min_length=1, max_length=100)]
     user_id: UserId | None = None
     expires_at: Time | None = None
-    metadata: Document = {}
+    metadata: SmallDocument = {}
 
 
 class ApiKeyOut(BaseModel):

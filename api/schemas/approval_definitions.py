@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, JsonValue, WithJsonSchema
 
+from api.schemas.fields import Document
 from taskforce.application.approvals.definitions import DefinitionChange
 from taskforce.core.domain.approvals.definition_documents import MAX_DESCRIPTION, MAX_NAME, MOST_APPROVERS, as_document
 from taskforce.core.domain.approvals.definitions import BUILT_IN, CUSTOM, Definition, Source
@@ -82,10 +83,9 @@ _READ_BACK = {"version": {"type": "integer", "minimum": 1}} | {name: {} for name
 
 
 _SENT = {"type": "object", "properties": {**_PROPERTIES, **_READ_BACK}, "additionalProperties": False}
-_DOCUMENT = dict[str, JsonValue]
-NewDefinition = Annotated[_DOCUMENT, WithJsonSchema({**_SENT, "required": ["workflow_id", "name", "request_type"]})]
+NewDefinition = Annotated[Document, WithJsonSchema({**_SENT, "required": ["workflow_id", "name", "request_type"]})]
 """A whole definition, also as a response had it; members that only responses have are ignored."""
-ChangedDefinition = Annotated[_DOCUMENT, WithJsonSchema({**_SENT, "required": ["name", "request_type"]})]
+ChangedDefinition = Annotated[Document, WithJsonSchema({**_SENT, "required": ["name", "request_type"]})]
 """A whole definition with the `version` that its author has read; the path names the id, so the body may omit it."""
 
 

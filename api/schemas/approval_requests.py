@@ -187,6 +187,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
         request_type=request.request_type,
         title=request.title,
         description=request.description,
+        # Past its time a request is over, also before its workflow has closed the row.
         status=request.status if request.closed_at is not None else approval.status(now),
         requester_id=approval.requester_id,
         resource_type=request.resource_type,
@@ -195,6 +196,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
         edited=None if request.edited is None else dict(request.edited),
         content_hash=approval.content,
         run_id=request.run_id,
+        # Rows without a run hold 0, which would read as a step.
         step=None if request.run_id is None else request.step,
         call=None if request.run_id is None else request.call,
         workflow_id=request.definition_id,

@@ -5,22 +5,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from api.schemas.fields import Document, UserId
 from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
 from taskforce.core.domain.catalog.definition import Offered, problems_of, require_few_values
 from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
-from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
-from taskforce.core.interfaces.repositories.catalog import Listed
+from taskforce.core.interfaces.repositories.catalog import AgentSummary
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
-UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]
 Tags = Annotated[list[Label], Field(max_length=MOST_TAGS)]
 
 
@@ -30,7 +29,7 @@ def _few_values(value: object) -> object:
 
 
 # Counted first: each value costs many times more to check than to parse.
-Document = Annotated[dict[str, JsonValue], BeforeValidator(_few_values)]
+DefinitionDocument = Annotated[Document, BeforeValidator(_few_values)]
 Number = Annotated[str, Field(min_length=5, max_length=64)]
 Changelog = Annotated[str, Field(max_length=LONGEST_CHANGELOG)]
 Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
@@ -67,20 +66,21 @@ class AgentIn(CloneIn):
         initial_definition: The same, by the name that Python's `create_agent` has for it.
     """
 
-    definition: Document = Field(default_factory=dict)
-    initial_definition: Document = Field(
+    definition: DefinitionDocument = Field(default_factory=dict)
+    initial_definition: DefinitionDocument = Field(
         default_factory=dict, description="The same as `definition`; give one of them."
     )
 
     @model_validator(mode="after")
     def _one_definition(self) -> Self:
+        # Compared as JSON: for Python 1 and true are equal.
         given = [json.dumps(getattr(self, name), sort_keys=True) for name in _DEFINED & self.model_fields_set]
         if len(set(given)) > 1:
             raise ValueError("`definition` and `initial_definition` are the same; give one of them")
         return self
 
     @property
-    def defined(self) -> Document:
+    def defined(self) -> DefinitionDocument:
         """Returns the definition, from whichever of its two members was sent."""
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
@@ -104,7 +104,7 @@ class VersionIn(RequestBody):
     """
 
     version_number: Number
-    definition: Document
+    definition: DefinitionDocument
     changelog: Changelog = ""
 
 
@@ -112,7 +112,7 @@ class VersionChangeIn(RequestBody):
     """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
-    definition: Document | None = None
+    definition: DefinitionDocument | None = None
     changelog: Changelog | None = None
 
 
@@ -315,7 +315,7 @@ def agent_out(agent: Agent) -> AgentOut:
     )
 
 
-def agent_listed(found: Listed) -> AgentListedOut:
+def agent_summary_out(found: AgentSummary) -> AgentListedOut:
     """Renders an agent for a list."""
     about = found.about
     return AgentListedOut.model_construct(
@@ -361,6 +361,7 @@ def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> Versio
         offered: The tools, models and handlers that its definition may name.
     """
     is_draft = version.status is VersionStatus.DRAFT
+    # What was submitted cannot be mended any more.
     problems = problems_of(version.definition, offered) if is_draft else ()
     return VersionOut.model_construct(
         **version_listed(version).__dict__,

@@ -10,12 +10,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
-    JsonValue,
     model_validator,
 )
 
+from api.schemas.fields import Document
 from api.schemas.request_body import RequestBody
-from taskforce.application.access.policy_documents import AccessCase, Tried
+from taskforce.application.access.policy_documents import AccessCase, DryRunAnswer
 from taskforce.application.access.policy_engine import MAX_CASES
 from taskforce.core.domain.access.policies import Base, Effect, Explained
 from taskforce.core.domain.access.policy_documents import VERSION
@@ -39,7 +39,6 @@ def _near(at: datetime) -> datetime:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=256)]
-Document = dict[str, JsonValue]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_text), AfterValidator(_near)]
 
 
@@ -130,7 +129,7 @@ class PolicyOut(BaseModel):
 
 
 class RuleOutcomeOut(BaseModel):
-    """Whether one rule of the document matches a case, and why."""
+    """The outcome of one rule of the document for a case, and why."""
 
     rule_id: str
     effect: Effect
@@ -178,12 +177,12 @@ def policy_out(found: PolicyVersion | None) -> PolicyOut:
     )
 
 
-def tried_out(tried: Tried) -> TriedOut:
+def dry_run_out(answer: DryRunAnswer) -> TriedOut:
     """Renders the decisions of a dry run."""
-    proposed = tried.proposed
-    changes = proposed is not None and proposed.decision.allowed is not tried.current.decision.allowed
+    proposed = answer.proposed
+    changes = proposed is not None and proposed.decision.allowed is not answer.current.decision.allowed
     return TriedOut.model_construct(
-        current=_explained(tried.current),
+        current=_explained(answer.current),
         proposed=None if proposed is None else _explained(proposed),
         changes=changes,
     )

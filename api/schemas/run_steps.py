@@ -86,7 +86,7 @@ def step_out(run_id: str, step: StepSeen) -> StepOut:
         thought_result=f"{PREFIX}/{run_id}/results/{step.step}/0" if step.thought_cut else None,
         tool_calls=[_call(run_id, step.step, call) for call in step.calls],
         calls_dropped=step.dropped,
-        words=[SaidOut(author_id=word.author_id, text=word.text, at=word.at) for word in step.words],
+        words=[SaidOut(author_id=message.author_id, text=message.text, at=message.at) for message in step.words],
         duration_ms=step.duration_ms,
         tokens=_tokens(step.usage),
         models=list(step.usage.models),

@@ -20,9 +20,9 @@ from taskforce.core.domain.runs.run import (
 )
 
 PREFIX = "/api/v1/runs"
-MAX_WORDS = 20_000
+MAX_MESSAGE_LENGTH = 20_000
 
-MessageText = Annotated[str, Field(min_length=1, max_length=MAX_WORDS, pattern=r"\S")]
+MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_LENGTH, pattern=r"\S")]
 ModelNames = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]+( *, *[!-~]+)*$")]
 
 
@@ -129,7 +129,7 @@ class LimitsOut(BaseModel):
 
 
 class RunErrorOut(BaseModel):
-    """Why a run failed."""
+    """The reason why a run failed."""
 
     code: str
     message: str

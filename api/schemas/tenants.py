@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field
 
+from api.schemas.fields import Document
 from api.schemas.request_body import RequestBody
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
-Document = dict[str, JsonValue]
 
 
 class TenantChangeIn(RequestBody):

@@ -4,22 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field
 
+from api.schemas.fields import SmallDocument, UserId
 from api.schemas.request_body import RequestBody
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.application.identity.users import LONGEST_EMAIL
-from taskforce.core.domain.identity.api_keys import LONGEST_USER_ID
 from taskforce.core.domain.identity.roles import MAX_NAME, ResourceGrant
 from taskforce.core.domain.identity.users import UserKind, UserRecord
 from taskforce.core.interfaces.identity import ResourceType
 
-UserId = Annotated[str, Field(min_length=1, max_length=LONGEST_USER_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Email = Annotated[str, Field(min_length=3, max_length=LONGEST_EMAIL)]
 RoleName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 RoleNames = Annotated[list[RoleName], Field(max_length=100)]
-Document = Annotated[dict[str, JsonValue], Field(max_length=100)]
 
 
 class UserIn(RequestBody):
@@ -39,7 +37,7 @@ class UserIn(RequestBody):
     username: Name | None = None
     email: Email | None = None
     roles: RoleNames = []
-    attributes: Document | None = None
+    attributes: SmallDocument | None = None
 
 
 class UserChangeIn(RequestBody):
@@ -58,7 +56,7 @@ class UserChangeIn(RequestBody):
     email: Email | None = None
     roles: RoleNames | None = None
     active: bool | None = None
-    attributes: Document | None = None
+    attributes: SmallDocument | None = None
     lent_roles: RoleNames | None = None
 
 

@@ -27,6 +27,7 @@ def client_address(request: Request, trusted: Sequence[str]) -> str | None:
     """
     peer = request.client.host if request.client else None
     networks = [ipaddress.ip_network(network) for network in trusted]
+    # The nearest hops decide; a client may send any number of others.
     said = ",".join(request.headers.getlist("x-forwarded-for")).split(",")[-MOST_HOPS:]
     # From the last hop to the first: each entry was written by the hop after it, and counts while that one is trusted.
     for hop in reversed([one.strip() for one in said if one.strip()]):
@@ -47,7 +48,9 @@ def _parsed(address: str | None) -> _Address | None:
     if with_port := _WITH_PORT.fullmatch(text):
         text = with_port[1] or with_port[2]
     try:
+        # The zone (fe80::1%eth0) is a name on the machine that wrote it.
         found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    # A socket for both families shows IPv4 peers as ::ffff:192.0.2.1, which is in no network of IPv4.
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from api.composition import GatewayContext
 from taskforce.application.access.denials import record_denial, record_failed_sign_in
+from taskforce.application.audit.events import denied_event
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
 from taskforce.core.domain.identity.principals import Principal
@@ -15,7 +16,8 @@ from taskforce.core.domain.redaction import redact
 
 NOBODY = "anonymous"
 _NO_TENANT = frozenset({"tenant_unknown", "tenant_deleted"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +62,8 @@ async def note_refusal(request: Request, error: DomainError) -> None:
 
 async def _note_denial(request: Request, context: GatewayContext, principal: Principal, error: DomainError) -> None:
     _log.warning("access.denied", code=error.code, **error.details)
-    if request.method in _READING:
+    # A refused look changes nothing, and may be repeated any number of times.
+    if request.method in READING:
         return
     event = _event(request, context, principal.user.user_id, "access.denied", error)
     await record_denial(context.database, principal.tenant.tenant_id, event)
@@ -81,14 +84,13 @@ async def _note_failed_sign_in(request: Request, context: GatewayContext, error:
 
 def _event(request: Request, context: GatewayContext, actor_id: str, action: str, error: DomainError) -> AuditEvent:
     route = request.scope.get("route")
-    return AuditEvent(
+    return denied_event(
+        action,
+        "route",
+        redact(f"{request.method} {getattr(route, 'path', request.url.path)}")[:500],
+        context.clock(),
         actor_id=actor_id,
-        action=action,
-        resource_type="route",
-        resource_id=redact(f"{request.method} {getattr(route, 'path', request.url.path)}")[:500],
-        outcome="denied",
         reason=error.code,
-        at=context.clock(),
         request_id=getattr(request.state, "request_id", None),
         key_id=getattr(getattr(request.state, "claimed", None), "key_id", None),
         details={

@@ -45,6 +45,7 @@ def wait_seconds(
 ) -> int | None:
     """Returns the seconds of `Prefer: wait=N` (RFC 7240), capped; a preference that cannot be read is ignored."""
     found = _WAIT.search(prefer or "")
+    # Less than proxies wait: an answer that they give up on is lost, with the id of the run.
     return min(int(found[1]), MOST_PATIENT) if found else None
 
 
@@ -78,7 +79,7 @@ Seen = Annotated[frozenset[int] | None, Depends(seen_revision)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
-Patience = Annotated[int | None, Depends(wait_seconds)]
+WaitSeconds = Annotated[int | None, Depends(wait_seconds)]
 
 
 def mark_replayed(response: Response, *, replayed: bool) -> None:

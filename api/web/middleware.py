@@ -25,7 +25,9 @@ YAML_KINDS = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "
 
 _TAKES_YAML = "/import"
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Probes come every few seconds, and would be most of the log.
 _SILENT = frozenset({"/health", "/ready"})
+# They load scripts, which the policy of all other answers forbids.
 _PAGES = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
 _HEADERS = (
     ("x-content-type-options", "nosniff"),
@@ -122,12 +124,12 @@ class BodyGuard:
         return body
 
     async def _read(self, request: Request) -> bytes | None:
-        context = bytearray()
+        body = bytearray()
         async for part in request.stream():
-            context += part
-            if len(context) > self._most:
+            body += part
+            if len(body) > self._most:
                 return None
-        return bytes(context)
+        return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -155,6 +157,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self.request_id
             for name, value in self._additions():
+                # What a route has set itself goes first.
                 headers.setdefault(name, value)
         await self._send(message)
 
@@ -174,6 +177,7 @@ class _Answer:
 
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(REQUEST_ID, "")
+    # It goes into logs and answers: only what can do no harm there is taken over.
     return given if _ACCEPTED_ID.fullmatch(given) else new_id()
 
 
@@ -184,6 +188,7 @@ def _announces_body(scope: Scope) -> bool:
 
 def _announces_more(headers: Headers, most: int) -> bool:
     length = headers.get("content-length", "0")
+    # `int` refuses thousands of digits. The parser takes no longer length, and reading stops at the limit anyway.
     return length.isascii() and length.isdigit() and len(length) < 20 and int(length) > most  # noqa: PLR2004
 
 

@@ -61,6 +61,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             schemas[model.__name__].pop("$defs", None)
         for operations in document["paths"].values():
             for operation in operations.values():
+                # FastAPI announces its own form of it, which no route of ours answers.
                 operation["responses"].pop("422", None)
                 operation["responses"]["default"] = _PROBLEM
         app.openapi_schema = document

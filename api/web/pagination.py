@@ -38,7 +38,9 @@ def page(
         limit: The size of a page.
         cursor_of: Returns the cursor after a row.
     """
+    # One item more than fits was read, which says whether there is another page.
     next_cursor = cursor_of(found[limit - 1]) if len(found) > limit else None
+    # The items come from the domain, not from outside: validating a page of them again would only take time.
     return kind.model_construct(items=list(items), next_cursor=next_cursor)
 
 
@@ -60,6 +62,7 @@ def parse_place(cursor: str | None) -> tuple[datetime, str] | None:
         place = datetime.fromisoformat(at), str(UUID(item_id))
     except ValueError:
         raise _invalid() from None
+    # Several texts decode to the same place; only the one that we give is taken.
     if place[0].tzinfo is not UTC or place_cursor(*place) != cursor:
         raise _invalid()
     return place
@@ -80,6 +83,7 @@ def parse_step(cursor: str | None) -> int:
         return 0
     kind, _, step = _decoded(cursor).partition("|")
     valid = kind == "step" and step.isascii() and step.isdigit() and len(step) <= len(str(LARGEST_STEP))
+    # A page's length is added to it, and the sum must fit PostgreSQL's integer.
     if not valid or step_cursor(int(step)) != cursor or int(step) > LARGEST_STEP - 1_000:
         raise _invalid()
     return int(step)
@@ -99,6 +103,7 @@ def parse_text(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     kind, _, key = _decoded(cursor).partition("|")
+    # PostgreSQL's texts hold no NUL.
     if kind != "key" or text_cursor(key) != cursor or "\x00" in key:
         raise _invalid()
     return key
@@ -122,6 +127,7 @@ def parse_rank(cursor: str | None) -> tuple[float, str] | None:
         place = float(rank), str(UUID(item_id))
     except ValueError:
         raise _invalid() from None
+    # NaN compares with nothing: the page after it would be empty.
     if kind != "rank" or not isfinite(place[0]) or rank_cursor(*place) != cursor:
         raise _invalid()
     return place
@@ -139,4 +145,6 @@ def _decoded(cursor: str) -> str:
 
 
 def _invalid() -> Invalid:
-    return Invalid("cursor_invalid", "This cursor is none; take `next_cursor` as it came, or start without one.")
+    return Invalid(
+        "cursor_invalid", "No page has this cursor. Send `next_cursor` as it came, or leave it out for the first page."
+    )

@@ -31,9 +31,10 @@ MEDIA_TYPE = "application/problem+json"
 MOST_FIELDS = 50
 
 TOO_LARGE = 413
+# RFC 9110 has renamed both; Python's names are those of before.
 _TITLES = {TOO_LARGE: "Content Too Large", 422: "Unprocessable Content"}
 ROUTING = {
-    400: ("body_invalid", "The body cannot be read."),
+    400: ("body_invalid", "The body cannot be read. Send it whole, as JSON in UTF-8."),
     404: ("route_not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "This path does not take this method."),
 }
@@ -71,10 +72,12 @@ def problem(
         "detail": detail,
         "code": code,
     }
+    # Another tenant's id and a made-up one are answered byte for byte alike.
     if request_id is not None and status != HTTPStatus.NOT_FOUND:
         body["request_id"] = request_id
     if fields:
         body["errors"] = [field.model_dump() for field in fields[:MOST_FIELDS]]
+    # Details add to the document, and replace none of its own members.
     body |= {name: value for name, value in (details or {}).items() if name not in _OWN}
     return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
 
@@ -84,8 +87,10 @@ def domain_problem(error: DomainError, request_id: str | None) -> Response:
     status = STATUSES[error.kind]
     headers: dict[str, str] = {}
     if error.retry_after is not None:
+        # Whole seconds (RFC 9110, section 10.2.3), rounded up: an earlier try would be refused again.
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after)))
     if error.kind is Kind.UNAUTHENTICATED:
+        # RFC 9110, section 15.5.2, asks for a challenge with each 401.
         headers["www-authenticate"] = "Bearer"
     return problem(status, error.code, error.message, request_id=request_id, details=error.details, headers=headers)
 
@@ -147,5 +152,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 async def _on_routing_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, detail = ROUTING.get(error.status_code, ("request_refused", "The request was refused."))
+    code, detail = ROUTING.get(
+        error.status_code, ("request_refused", "This is not served here. /openapi.json says which requests are.")
+    )
     return problem(error.status_code, code, detail, request_id=request_id_of(request), headers=error.headers)

@@ -62,8 +62,10 @@ def framing_problem(version: str, headers: RawHeaders) -> WireProblem | None:
         return _VERSION
     lengths, codings = _values(headers, b"content-length"), _values(headers, b"transfer-encoding")
     hosts = _values(headers, b"host")
+    # A proxy may have believed the other of the two, and seen another request (smuggling: RFC 9112, section 11.2).
     if len(lengths) + len(codings) > 1 or (codings and version == "1.0"):
         return MALFORMED
+    # A proxy may have routed by the other one (RFC 9112, section 3.2).
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         return MALFORMED
     return _CODING if codings and codings[0].strip().lower() != b"chunked" else None

@@ -25,7 +25,7 @@ _LOCK_SECONDS = 1800.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Does what the arguments say.
+    """Runs the command that the arguments name.
 
     Args:
         arguments: See `--help`.
@@ -92,6 +92,7 @@ def _fetch(needs: Sequence[Need]) -> int:
 
 def _command(need: Need) -> list[str]:
     script = _ROOT / "scripts" / "setup.py"
+    # A process of its own, by the base interpreter: `.venv` is made while it runs.
     return [sys.executable, "-I", "-S", str(script), "job", *need.job]
 
 

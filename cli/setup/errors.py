@@ -2,4 +2,4 @@
 
 
 class SetupFailed(Exception):
-    """The set-up cannot go on; the message is for people and says what would help."""
+    """Raised when the set-up cannot go on; the message is for people and says what would help."""

@@ -44,7 +44,7 @@ _SECTIONS = ("global", "install", ":env:")  # the later one wins, as for `pip in
 
 
 def pip_settings(python: Path, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What pip would do for this person, without what is harmful: by names as in its files.
+    """Reads what pip would do for this person, without what is harmful: by names as in its files.
 
     Args:
         python: An interpreter with pip, which reads its own files.
@@ -69,7 +69,7 @@ def settings_in(listing: str) -> dict[str, str]:
 
 
 def pip_environment(settings: Mapping[str, str], environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment in which pip knows these settings and no others.
+    """Builds an environment in which pip knows these settings and no others.
 
     Args:
         settings: See `pip_settings`.
@@ -85,7 +85,7 @@ def pip_environment(settings: Mapping[str, str], environment: Mapping[str, str] 
 def uv_environment(
     settings: Mapping[str, str], root: Path, environment: Mapping[str, str] | None = None
 ) -> dict[str, str] | None:
-    """An environment in which uv fetches from where this person's packages come from, or None when it must not be used.
+    """Builds an environment in which uv fetches from this person's package index; None when uv must not be used.
 
     Args:
         settings: Of pip; they count where uv itself is told of no index.
@@ -111,7 +111,8 @@ def _uv_name(variable: str) -> str:
 
 
 def _places(settings: Mapping[str, str]) -> dict[str, str]:
-    """Where pip's packages come from, in uv's variables."""
+    """Translates pip's package indexes into uv's variables."""
+    # pip passes over a directory that is not there; uv fails.
     links = [link for link in settings.get("find-links", "").split() if "://" in link or Path(link).is_dir()]
     found = {
         "UV_DEFAULT_INDEX": settings.get("index-url", ""),
@@ -126,12 +127,13 @@ def _places(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _connection(settings: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """How pip connects, in uv's variables; what is set for uv, or for all programs, goes first."""
+    """Translates pip's connection settings into uv's variables; what is set for uv, or for all programs, goes first."""
     proxy = settings.get("proxy", "")
     found = {
         "SSL_CERT_FILE": settings.get("cert", ""),
         "SSL_CLIENT_CERT": settings.get("client-cert", ""),
         "UV_INSECURE_HOST": " ".join(settings.get("trusted-host", "").split()),
+        # uv takes whole seconds only.
         "UV_HTTP_TIMEOUT": settings.get("timeout", settings.get("default-timeout", "")).partition(".")[0],
         "ALL_PROXY": proxy if "://" in proxy else f"http://{proxy}" if proxy else "",
     }

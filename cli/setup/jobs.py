@@ -23,7 +23,7 @@ _PIECE = 65_536
 
 @dataclass(slots=True)
 class Job:
-    """One process.
+    """A process that the set-up runs.
 
     Attributes:
         name: For people.
@@ -46,6 +46,7 @@ class Job:
 
     def start(self) -> IO[bytes]:
         """Starts it; it ends when this process does. Returns where it says its state."""
+        # A file, not a pipe: nobody reads it before the end, and a full pipe would stop the job.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  `stop` closes it
         self._process = subprocess.Popen(  # noqa: S603
             bound(self.command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors
@@ -65,7 +66,7 @@ class Job:
         return self._process.wait() if self._process else 0
 
     def errors(self) -> str:
-        """What it wrote on stderr."""
+        """Returns what the process wrote on stderr."""
         if self._errors is None:
             return ""
         self._errors.seek(0)
@@ -105,7 +106,7 @@ class Display:
         self._told = 0.0
 
     def show(self, jobs: Sequence[Job], elapsed: float) -> None:
-        """Says what goes on.
+        """Shows the jobs' progress.
 
         Args:
             jobs: Those under way.
@@ -119,7 +120,7 @@ class Display:
             self._write("".join(f"[{int(elapsed):>3} s]{line}\n" for line in lines))
 
     def tell(self, line: str) -> None:
-        """Says something that stays."""
+        """Prints a line that stays."""
         self._draw([])
         self._write(line + "\n")
 
@@ -158,7 +159,7 @@ def run(jobs: Sequence[Job], display: Display) -> bool:
 
 
 def _listen(selector: selectors.BaseSelector) -> list[Job]:
-    """Hears what is said within a moment; returns the jobs that have nothing more to say."""
+    """Reads output for a moment; returns the jobs that have closed theirs."""
     ended = []
     for key, _ in selector.select(_SHOW_SECONDS):
         job: Job = key.data
@@ -188,6 +189,7 @@ def _ending_with_us(jobs: Sequence[Job]) -> Iterator[None]:
         for number in before:  # nothing interrupts the tidying up
             signal.signal(number, signal.SIG_IGN)
         for job in jobs:
+            # All are asked before any is waited for, so that they end side by side.
             job.ask_to_end()
         for job in jobs:
             job.stop()
@@ -196,5 +198,5 @@ def _ending_with_us(jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def leave(number: int, _frame: FrameType | None = None) -> None:
-    """A signal's handler: leaves by way of everybody's `finally`."""
+    """Exits by way of everybody's `finally`; a signal's handler."""
     sys.exit(128 + number)

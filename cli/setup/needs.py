@@ -16,7 +16,7 @@ GOALS = ("run", "check", "test")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that has to be here.
+    """A thing that has to be here before a goal is reached.
 
     Attributes:
         name: What it is, for people.
@@ -36,7 +36,7 @@ class Need:
 
 
 def needs_of(goal: str, environment: VirtualEnvironment) -> list[Need]:
-    """What a goal needs.
+    """Lists what a goal needs.
 
     Args:
         goal: One of `GOALS`.
@@ -82,12 +82,13 @@ def _test_server() -> Need:
         str(found or ""),
         f"downloaded by the Temporal SDK, or by Maven ({':'.join(TEST_SERVER)}), about 40 MB, into {cache_dir()}",
         "10 to 60 s",
+        # Only a few tests need it, and they are skipped without it.
         required=False,
     )
 
 
 def describe(environment: VirtualEnvironment, lines: Sequence[Need]) -> str:
-    """What is here and what would be fetched, for people.
+    """Renders for people what is here and what would be fetched.
 
     Args:
         environment: The checkout's.

@@ -37,6 +37,7 @@ def install(environment: VirtualEnvironment, kind: str, progress: Progress) -> s
     if not environment.usable():
         progress("making .venv")
         environment.make()
+    # What is half installed must not be taken for whole after a crash.
     environment.forget()
     lock = environment.root / LOCKS[kind]
     installer = _install(environment, lock, progress)
@@ -46,7 +47,7 @@ def install(environment: VirtualEnvironment, kind: str, progress: Progress) -> s
 
 
 def packages_in(lock: Path) -> int:
-    """The number of packages in a lock file; some are for other systems only."""
+    """Counts the packages in a lock file; some are for other systems only."""
     return len(re.findall(r"^[A-Za-z0-9].*==", lock.read_text(), re.MULTILINE))
 
 
@@ -63,7 +64,7 @@ def _install(environment: VirtualEnvironment, lock: Path, progress: Progress) ->
 
 
 def _uv(environment: VirtualEnvironment, for_pip: Mapping[str, str], progress: Progress) -> Path | None:
-    """A uv that runs: on PATH, fetched before, or fetched now. None where it cannot be had."""
+    """Finds a uv that runs: on PATH, fetched before, or fetched now. None where it cannot be had."""
     ours = environment.tools / "bin" / "uv"
     on_path = shutil.which("uv")
     for candidate in (Path(on_path) if on_path else None, ours):
@@ -149,6 +150,7 @@ def _run(
                 kept.flush()
                 if line.strip():
                     heard(line.strip())
+        # Also Ctrl-C: an installer that goes on would write beside the next one.
         except BaseException:
             process.terminate()
             raise

@@ -31,7 +31,7 @@ class _Interpreter:
 
 
 class VirtualEnvironment:
-    """`.venv` in a checkout.
+    """The virtual environment `.venv` of a checkout.
 
     Args:
         root: The checkout.
@@ -44,20 +44,20 @@ class VirtualEnvironment:
 
     @property
     def tools(self) -> Path:
-        """Where the set-up keeps programs of its own, away from what is locked."""
+        """Returns the directory of the set-up's own programs, away from what is locked."""
         return self.path / "tools"
 
     def exists(self) -> bool:
-        """Whether anything has that name, also a link to nowhere."""
+        """Returns whether anything has that name, also a link to nowhere."""
         return os.path.lexists(self.path)
 
     def ours(self) -> bool:
-        """Whether this set-up made it, so that it may be removed. A link never is."""
+        """Returns whether this set-up made it, so that it may be removed. A link never is."""
         marks = (_MARKER, ".installed-run", ".installed-dev")
         return not self.path.is_symlink() and any((self.path / mark).is_file() for mark in marks)
 
     def usable(self) -> bool:
-        """Whether its interpreter runs and is new enough."""
+        """Returns whether its interpreter runs and is new enough."""
         found = self._interpreter()
         return found is not None and found.version >= _OLDEST
 
@@ -92,11 +92,11 @@ class VirtualEnvironment:
         shutil.rmtree(self.path)
 
     def lent(self) -> bool:
-        """Whether it is a link to another one, which is used as it is: installing would change it for its owner."""
+        """Returns whether it is a link to another one, used as it is: installing would change it for its owner."""
         return self.path.is_symlink() and self.usable()
 
     def installed(self, kind: str) -> bool:
-        """Whether all of a lock file is installed, by this interpreter, at this place."""
+        """Returns whether all of a lock file is installed, by this interpreter, at this place."""
         if self.lent():
             return True
         try:
@@ -105,7 +105,7 @@ class VirtualEnvironment:
             return False
 
     def noted(self) -> bool:
-        """Whether some lock file is installed, as far as a look at a file tells."""
+        """Returns whether some lock file is installed, as far as a look at a file tells."""
         return self._stamp("run").exists()
 
     def forget(self) -> None:
@@ -140,6 +140,7 @@ class VirtualEnvironment:
         return f"{digest} {found.version} {found.prefix}" if found else ""
 
     def _interpreter(self) -> _Interpreter | None:
+        # Asked, not derived from its path: a link or a moved directory may lead to another interpreter.
         command = [str(self.python), "-I", "-c", _PROBE]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
@@ -150,5 +151,5 @@ class VirtualEnvironment:
 
 
 def _base_python() -> str:
-    """The interpreter that a virtual environment is made with: never one of another virtual environment."""
+    """Finds the interpreter to make a virtual environment with: never one of another virtual environment."""
     return str(getattr(sys, "_base_executable", "") or sys.executable)

@@ -23,6 +23,11 @@ TEMPORAL_MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
 TEST_SERVER = ("io.temporal", "temporal-test-server", "1.32.0")
 
 _BUILD_SECONDS = 1800
+_TEMPORAL_ADVICE = (
+    "Put the Temporal CLI (`temporal`) on PATH, install Go so that it can be built, or set TEMPORAL_ADDRESS to a "
+    "Temporal that runs already."
+)
+_TEST_SERVER_ADVICE = "Install a JDK and Maven, or connect to the internet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +44,23 @@ class Sdk:
 
     @classmethod
     def here(cls) -> "Sdk | None":
-        """This very interpreter, if it has the SDK."""
+        """Returns this very interpreter, if it has the SDK."""
         return cls(Path(sys.executable)) if importlib.util.find_spec("temporalio") else None
 
 
 def silent(_: str) -> None:
-    """A progress that nobody watches."""
+    """Ignores progress, where nobody watches."""
 
 
 def cache_dir() -> Path:
-    """Where programs are kept for all checkouts: TASKFORCE_CACHE, else the user's cache directory."""
+    """Returns the directory of programs for all checkouts: TASKFORCE_CACHE, else the user's cache directory."""
     if chosen := os.environ.get("TASKFORCE_CACHE"):
         return Path(chosen).expanduser().resolve()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskforce"
 
 
 def find_temporal(cache: Path | None = None) -> Path | None:
-    """The `temporal` program if it is here already: on PATH, or in the cache."""
+    """Finds the `temporal` program if it is here already: on PATH, or in the cache."""
     on_path = shutil.which("temporal")
     for candidate in (Path(on_path) if on_path else None, _cached_temporal(cache)):
         if candidate and candidate.exists() and _runs(candidate):
@@ -64,13 +69,13 @@ def find_temporal(cache: Path | None = None) -> Path | None:
 
 
 def find_test_server(cache: Path | None = None) -> Path | None:
-    """The time-skipping server if it is in the cache."""
+    """Finds the time-skipping server if it is in the cache."""
     launcher = _cached_test_server(cache) / "run"
     return launcher if launcher.exists() else None
 
 
 def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk: Sdk | None = None) -> Path:
-    """The `temporal` program: from PATH, the cache, the SDK's download or Go, whichever of the two is first.
+    """Provides the `temporal` program: from PATH, the cache, the SDK's download or Go, whichever of the two is first.
 
     Args:
         progress: Told what takes time.
@@ -84,6 +89,7 @@ def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk:
         return found
     target = _cached_temporal(cache)
     with exclusive(target.parent / ".temporal.lock", seconds=_BUILD_SECONDS, waiting=progress):
+        # Another process may have made it while this one waited for the lock.
         if not (target.exists() and _runs(target)):
             with _draft(target.parent) as draft:
                 sources = _downloads("dev", draft, sdk or Sdk.here())
@@ -91,13 +97,15 @@ def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk:
                     sources.append(GoBuild(TEMPORAL_MODULE, draft / "go"))
                 made = first_of(sources, progress)
                 if made is None:
-                    raise Unavailable("temporal_missing", _temporal_advice(sources))
+                    raise Unavailable(
+                        "temporal_missing", f"The Temporal dev server is not here: {_why(sources)}\n{_TEMPORAL_ADVICE}"
+                    )
                 made.replace(target)
     return target
 
 
 def time_skipping_server(progress: Progress = silent, cache: Path | None = None, sdk: Sdk | None = None) -> Path:
-    """The time-skipping server, for `WorkflowEnvironment.start_time_skipping(test_server_existing_path=...)`.
+    """Provides the server for `WorkflowEnvironment.start_time_skipping(test_server_existing_path=...)`.
 
     Args:
         progress: Told what takes time.
@@ -117,9 +125,13 @@ def time_skipping_server(progress: Progress = silent, cache: Path | None = None,
                     sources.append(MavenServer(TEST_SERVER, draft / "maven"))
                 made = first_of(sources, progress)
                 if made is None:
-                    raise Unavailable("test_server_missing", _test_server_advice(sources))
+                    raise Unavailable(
+                        "test_server_missing",
+                        f"The time-skipping server is not here: {_why(sources)}\n{_TEST_SERVER_ADVICE}",
+                    )
                 if made.name != "run":
                     made.rename(made.with_name("run"))
+                # As a whole, and last: what is there is complete.
                 made.parent.rename(target)
     return target / "run"
 
@@ -128,22 +140,8 @@ def _downloads(kind: Literal["dev", "test"], draft: Path, sdk: Sdk | None) -> li
     return [SdkDownload(kind, draft / "sdk", sdk.python, sdk.ready)] if sdk else []
 
 
-def _temporal_advice(sources: Sequence[Source]) -> str:
-    return _why(
-        "The Temporal dev server",
-        sources,
-        "Put the Temporal CLI (`temporal`) on PATH, install Go so that it can be built, or set TEMPORAL_ADDRESS to a "
-        "Temporal that runs already.",
-    )
-
-
-def _test_server_advice(sources: Sequence[Source]) -> str:
-    return _why("The time-skipping server", sources, "Install a JDK and Maven, or connect to the internet.")
-
-
-def _why(what: str, sources: Sequence[Source], advice: str) -> str:
-    reasons = "; ".join(source.failure() for source in sources) or "nothing here can fetch it"
-    return f"{what} is not here: {reasons}\n{advice}"
+def _why(sources: Sequence[Source]) -> str:
+    return "; ".join(source.failure() for source in sources) or "nothing here can fetch it"
 
 
 def _cached_temporal(cache: Path | None) -> Path:
@@ -166,12 +164,13 @@ def _runs(program: Path) -> bool:
 
 @contextmanager
 def _draft(parent: Path) -> Iterator[Path]:
-    """A directory to build in, on the same file system, gone afterwards. The caller holds the parent's lock."""
+    """Makes a directory to build in, on the same file system, gone afterwards. The caller holds the parent's lock."""
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(".new-*"):  # of a build that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
     try:
+        # `mkdtemp` shuts everybody else out, and a cache may serve several users.
         draft.chmod(0o755)
         yield draft
     finally:

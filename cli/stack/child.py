@@ -25,6 +25,7 @@ def main(supervisor: int, umask: str, command: list[str]) -> None:
         os.umask(int(umask, 8))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        # It may have ended before the kernel was asked to tell of it.
         if os.getppid() != supervisor:
             sys.exit("the supervisor has ended")
     os.execvp(command[0], command)  # noqa: S606  no shell is wanted

@@ -32,7 +32,7 @@ _NAMED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def chosen(environ: Mapping[str, str], patterns: Collection[str]) -> dict[str, str]:
-    """The variables that a process may see.
+    """Selects the variables that a process may see.
 
     Args:
         environ: All there are.
@@ -42,7 +42,7 @@ def chosen(environ: Mapping[str, str], patterns: Collection[str]) -> dict[str, s
 
 
 def for_worker(environ: Mapping[str, str], profiles: Path) -> dict[str, str]:
-    """What the worker sees: it alone calls models, so it alone has their keys.
+    """Selects what the worker sees: it alone calls models, so it alone has their keys.
 
     Args:
         environ: What the person who starts the stack has set. `TASKFORCE_WORKER_VARIABLES` lists further variables, for
@@ -55,18 +55,19 @@ def for_worker(environ: Mapping[str, str], profiles: Path) -> dict[str, str]:
 
 
 def for_gateway(environ: Mapping[str, str], profiles: Path) -> dict[str, str]:
-    """What the gateway sees. It offers the models that there is a key for: it learns which are set, and none of them.
+    """Selects what the gateway sees: which models' keys are set, since it offers those models, but no key.
 
     Args:
         environ: What the person who starts the stack has set.
         profiles: The directory of the profiles; variables that they name are needed.
     """
+    # The gateway asks only which providers have a key; it calls none of them.
     keys = {name: _SET for name, value in chosen(environ, _KEYS).items() if value}
     return _without_owner({**keys, **chosen(environ, (*_PRODUCT, *_GATEWAY, *named_by(profiles)))})
 
 
 def for_migrations(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the migrations see, besides the database's address.
+    """Selects what the migrations see, besides the database's address.
 
     Args:
         environ: What the person who starts the stack has set.
@@ -75,7 +76,7 @@ def for_migrations(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def named_by(profiles: Path) -> frozenset[str]:
-    """The variables that profiles refer to as `${NAME}`.
+    """Finds the variables that profiles refer to as `${NAME}`.
 
     Args:
         profiles: Their directory.

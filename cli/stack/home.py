@@ -18,7 +18,7 @@ _SECRET_BYTES = 32
 
 
 class StackState(BaseModel):
-    """What a running stack tells the other commands. Holds no secret.
+    """The state of a running stack, for the other commands. Holds no secret.
 
     Attributes:
         url: The gateway.
@@ -42,7 +42,7 @@ class StackState(BaseModel):
     ready: bool = False
 
     def running(self) -> bool:
-        """Whether its supervisor is alive."""
+        """Returns whether the stack's supervisor is alive."""
         return self.supervisor.alive()
 
 
@@ -58,21 +58,21 @@ class StackHome:
 
     @property
     def logs(self) -> Path:
-        """Where each process writes its log."""
+        """Returns the directory of the processes' logs."""
         return self.path / "logs"
 
     @property
     def postgres(self) -> Path:
-        """Data of the embedded PostgreSQL."""
+        """Returns the data directory of the embedded PostgreSQL."""
         return self.path / "postgres"
 
     @property
     def temporal_database(self) -> Path:
-        """File of the Temporal dev server."""
+        """Returns the database file of the Temporal dev server."""
         return self.path / "temporal" / "temporal.db"
 
     def log(self, name: str) -> Path:
-        """The log of one process."""
+        """Returns the log file of one process."""
         return self.logs / f"{name}.log"
 
     @contextmanager
@@ -88,7 +88,7 @@ class StackHome:
             yield
 
     def read(self) -> StackState | None:
-        """The state that was written last, or None when there is none that can be read."""
+        """Reads the state that was written last, or None when there is none that can be read."""
         try:
             return StackState.model_validate_json((self.path / "state.json").read_bytes())
         except (FileNotFoundError, ValidationError):
@@ -104,11 +104,11 @@ class StackHome:
         (self.path / "state.json").unlink(missing_ok=True)
 
     def development_secret(self) -> str:
-        """The secret that signs development tokens here; made once, readable by this user only."""
+        """Returns the secret that signs development tokens here; made once, readable by this user only."""
         return self._kept("dev-secret", lambda: secrets.token_hex(_SECRET_BYTES))
 
     def encryption_key(self) -> str:
-        """The key that seals columns here, in base64; made once, readable by this user only.
+        """Returns the key that seals columns here, in base64; made once, readable by this user only.
 
         It belongs to the data beside it: without it, what it has sealed opens nowhere.
         """
@@ -134,11 +134,13 @@ class StackHome:
 
 def _close(path: Path) -> None:
     mode = path.lstat().st_mode
+    # Not through links: what they lead to is not ours to change.
     if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def _write_private(path: Path, text: str) -> None:
+    # Replaced as a whole: other commands read the state while it is written.
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -25,6 +25,7 @@ def exclusive(lock: Path, *, seconds: float, waiting: Callable[[str], None] | No
         Conflict: Somebody else kept it for that long.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
+    # Not truncated: it names its holder to whoever waits.
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a+") as file:
         _acquire(file.fileno(), lock, time.monotonic() + seconds, waiting)

@@ -12,15 +12,16 @@ _LISTEN = "0A"
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
+    """Finds a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen there."""
+    """Returns whether a server could listen there."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: connections of the one before, which the kernel still remembers, do not take the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -52,7 +53,7 @@ def require_free(port: int, variable: str, host: str = "127.0.0.1") -> None:
 
 
 def holder(port: int) -> str | None:
-    """Who listens on a port, as `name (pid 123)`; None where this user cannot see it."""
+    """Finds who listens on a port, as `name (pid 123)`; None where this user cannot see it."""
     if sys.platform != "linux":
         return None
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}

@@ -58,7 +58,7 @@ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrls:
-    """One database as its three users reach it, with their passwords: never printed, never an argument.
+    """The URLs of one database for its three users, with their passwords: never printed, never an argument.
 
     Attributes:
         app: The application: owns nothing, bypasses nothing.
@@ -72,7 +72,7 @@ class PostgresUrls:
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server over a Unix socket; `opened` names directories that its start made passable for others.
+    """A PostgreSQL server over a Unix socket; `opened` names directories that its start made passable for others.
 
     Several processes may call `start` for the same directory: the first starts the server, the others adopt it. It goes
     on when its starter dies, however that happens; whoever owns it calls `stop`.
@@ -130,12 +130,12 @@ class EmbeddedPostgres:
                 directory.rmdir()
 
     def is_running(self) -> bool:
-        """Whether a server of this directory is alive, ready or not."""
+        """Returns whether a server of this directory is alive, ready or not."""
         pid = self.pid()
         return pid is not None and command_name(pid) == "postgres"
 
     def pid(self) -> int | None:
-        """The number that the server left in its directory; it may be stale."""
+        """Reads the process id that the server left in its directory; it may be stale."""
         try:
             return int((self.data_dir / "postmaster.pid").read_text().split()[0])
         except (FileNotFoundError, IndexError, ValueError):
@@ -158,13 +158,13 @@ class EmbeddedPostgres:
         self._sql(f"DROP DATABASE IF EXISTS {_checked(name)} WITH (FORCE);")
 
     def schema_revisions(self, database: str = DATABASE) -> frozenset[str]:
-        """The migrations that a running server's database says it stands at; none where it knows of no migrations."""
+        """Reads the migrations that a running server's database stands at; none where it knows of no migrations."""
         options = ["-X", "-q", "-A", "-t", "-h", str(self._socket_dir()), "-U", OWNER, "-d", database]
         result = self._run("psql", *options, script="SELECT version_num FROM alembic_version;")
         return frozenset(result.stdout.split())
 
     def urls(self, database: str = DATABASE) -> PostgresUrls:
-        """Where a database is reached; says nothing about whether it is there."""
+        """Returns the URLs of a database, whether or not it is there."""
         place = f"/{database}?host={quote(str(self._socket_dir()))}"
         passwords = self._passwords.read()
         users = [f"{role}:{passwords[role]}" if role in passwords else role for role in (APP, OWNER, _ADMIN)]
@@ -186,8 +186,11 @@ class EmbeddedPostgres:
         prefix = f".{self.data_dir.name}-new-"
         for leftover in self.data_dir.parent.glob(f"{prefix}*"):
             shutil.rmtree(leftover)
+        # Made elsewhere and renamed: an interrupted `initdb` leaves nothing that looks like a cluster.
         fence = Path(tempfile.mkdtemp(prefix=prefix, dir=self.data_dir.parent))
         draft, account = self._draft_in(fence)
+        # Rejected until `_write_access`: nobody gets in between. The collation is PostgreSQL's own, so that an upgrade
+        # of the C library leaves indexes whole.
         options = ["--auth=reject", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
         options += ["--builtin-locale=C.UTF-8", f"--username={_ADMIN}", f"--pgdata={draft}"]
         result = self._run("initdb", *options, *([] if self._durable else ["--no-sync"]), account=account)
@@ -213,7 +216,7 @@ class EmbeddedPostgres:
         return draft, account
 
     def _secured(self) -> bool:
-        """Whether the data is the account's alone and the server asks everybody for a password that is known here."""
+        """Returns whether the data is the account's alone and the server asks everybody for a known password."""
         access = self.data_dir / "pg_hba.conf"
         asks = access.exists() and access.read_text() == _ACCESS
         return asks and self._passwords.complete() and self._account.owns(self.data_dir)
@@ -238,6 +241,7 @@ class EmbeddedPostgres:
         self._sql(_ROLES + "".join(f"ALTER ROLE {name} PASSWORD '{each}';\n" for name, each in known.items()))
         self._write_access(_ACCESS)
         self._run("pg_ctl", "-s", "reload", account=self._account)
+        # `pg_ctl reload` returns before the server has read the file.
         if not wait_until(self._asks_for_passwords, _RELOAD_SECONDS):
             raise Unavailable("postgres_setup", "PostgreSQL goes on to let everybody in without a password.")
 
@@ -247,6 +251,7 @@ class EmbeddedPostgres:
 
     def _write_access(self, rules: str) -> None:
         draft = self.data_dir / "pg_hba.conf.new"
+        # Not written through: it may be another account's, or a link.
         draft.unlink(missing_ok=True)
         draft.write_text(rules)
         draft.chmod(0o600)
@@ -279,6 +284,7 @@ class EmbeddedPostgres:
             lock.unlink(missing_ok=True)
 
     def _launch(self) -> None:
+        # No TCP: whoever is on the machine could try passwords there.
         settings = {**self._settings, "listen_addresses": "", "unix_socket_directories": str(self._socket_dir())}
         options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
         # Neither -D nor -l: pg_ctl puts both into a shell's line, in double quotes alone.
@@ -316,10 +322,11 @@ class EmbeddedPostgres:
         return self._owner().private_directory(self._short_name())
 
     def _owner(self) -> Account:
-        """Whose the data is: of the account, or of the one that an older release chose."""
+        """Returns whose the data is: of the account, or of the one that an older release chose."""
         return self._account.owning(self.data_dir)
 
     def _short_name(self) -> Path:
+        # With the inode: a directory that was removed and made anew does not meet the old one's socket.
         identity = f"{self.data_dir}-{self.data_dir.stat().st_ino}"
         name = f"taskforce-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         system = Path(tempfile.gettempdir())
@@ -352,6 +359,7 @@ class EmbeddedPostgres:
                     "PGDATA": str(self.data_dir),
                     "PGPASSFILE": str(self._passwords.path),
                 },
+                # The account may not be allowed to pass where the person stands.
                 cwd="/",
                 check=False,
                 start_new_session=True,
@@ -363,7 +371,7 @@ class EmbeddedPostgres:
 
 
 def programs() -> Path:
-    """The directory of the wheel's newest PostgreSQL programs.
+    """Finds the directory of the wheel's newest PostgreSQL programs.
 
     Raises:
         Unavailable: The wheel is not installed, or has none for this platform.
@@ -378,7 +386,7 @@ def programs() -> Path:
 
 
 def _copied(found: Path) -> Path:
-    """A copy of the programs in the cache: `initdb` names its neighbours to a shell, in nothing but double quotes.
+    """Copies the programs to the cache: `initdb` names its neighbours to a shell, in nothing but double quotes.
 
     Raises:
         Unavailable: The cache's own path holds what a shell would take for something else.
@@ -402,7 +410,7 @@ def _copied(found: Path) -> Path:
 
 
 def major_version() -> str:
-    """The major version of the embedded PostgreSQL, as its data directories name it."""
+    """Returns the major version of the embedded PostgreSQL, as its data directories name it."""
     command = [str(programs() / "postgres"), "--version"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env={})  # noqa: S603
     return answer.stdout.split()[-1].partition(".")[0]

@@ -15,7 +15,7 @@ _OWN = range(61_017, 61_117)
 
 
 class RunAs(TypedDict, total=False):
-    """What `subprocess` takes to change the user."""
+    """The arguments with which `subprocess` changes the user."""
 
     user: int
     group: int
@@ -38,25 +38,26 @@ class Account:
 
     @classmethod
     def for_server(cls) -> "Account":
-        """The account that a server started by this process gets."""
+        """Returns the account that a server started by this process gets."""
+        # PostgreSQL refuses to run as root; nobody else could give it another account.
         if os.geteuid():
             return cls(os.geteuid(), os.getegid(), borrowed=False)
         number = next(number for number in _OWN if _unnamed(number))
         return cls(number, number, borrowed=True)
 
     def owning(self, path: Path) -> "Account":
-        """The account that a path belongs to; for root, who acts for any, and this one for others."""
+        """Returns the account that a path belongs to, for root, who acts for any; this process's own for others."""
         if not (self.borrowed and path.exists()):
             return self
         found = path.stat()
         return replace(self, uid=found.st_uid, gid=found.st_gid)
 
     def named(self) -> "Account":
-        """An account of the same group whose user has a name, without which `initdb` does not run."""
+        """Returns an account of the same group whose user has a name, without which `initdb` does not run."""
         return replace(self, uid=pwd.getpwnam("nobody").pw_uid) if self.borrowed else self
 
     def run_as(self) -> RunAs:
-        """Arguments for `subprocess.run`; none when nothing changes."""
+        """Builds arguments for `subprocess.run`; none when nothing changes."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.borrowed else {}
 
     def give(self, path: Path) -> None:
@@ -68,11 +69,12 @@ class Account:
         """Makes the account the owner of a whole tree, except of what is root's."""
         if self.borrowed:
             for path in (root, *root.rglob("*")):
+                # What root owns there was put there by root, and is not given away.
                 if path.lstat().st_uid not in {0, self.uid}:
                     os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def owns(self, path: Path) -> bool:
-        """Whether a path is the account's."""
+        """Returns whether a path is the account's."""
         return path.stat().st_uid == self.uid
 
     def admit(self, data_parent: Path, programs: Path) -> tuple[Path, ...]:
@@ -119,6 +121,7 @@ class Account:
             self.give(path)
         except FileExistsError:
             found = path.lstat()
+            # Its name can be guessed, and everybody may write to the directory above.
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.uid or found.st_mode & 0o077:
                 raise Conflict("socket_directory", f"{path} belongs to somebody else; remove it.") from None
         return path

@@ -39,11 +39,11 @@ class PasswordFile:
         self.path.chmod(0o600)
 
     def complete(self) -> bool:
-        """Whether every role has a password."""
+        """Returns whether every role has a password."""
         return set(self._roles) <= self.read().keys()
 
     def read(self) -> dict[str, str]:
-        """The passwords by role; empty where there is no file.
+        """Reads the passwords by role; empty where there is no file.
 
         Raises:
             Unavailable: The file belongs to somebody else.
@@ -59,15 +59,17 @@ class PasswordFile:
         return {role: password for role, _, password in pairs if password}
 
     def verifiers(self) -> dict[str, str]:
-        """What the server keeps of each password (RFC 5803): enough to check it, not to show it."""
+        """Derives what the server keeps of each password (RFC 5803): enough to check it, not to show it."""
         return {role: _verifier(password) for role, password in self.read().items()}
 
     def _write(self, passwords: dict[str, str]) -> None:
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        # Not through a link: root may write in a directory of another account.
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.writelines(f"{_ANYWHERE}{role}:{password}\n" for role, password in passwords.items())
             file.flush()
+            # The server has their verifiers next: passwords that a crash takes from here would lock everybody out.
             os.fsync(file.fileno())
         draft.replace(self.path)
 

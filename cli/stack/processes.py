@@ -22,7 +22,7 @@ _KILLED_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """One process and no later one that happens to get its number.
+    """The identity of a process, which no later one has that happens to get its number.
 
     Attributes:
         pid: The number.
@@ -34,12 +34,12 @@ class ProcessId:
 
     @classmethod
     def of(cls, pid: int) -> "ProcessId | None":
-        """The process that has this number now, or None."""
+        """Finds the process that has this number now, or None."""
         started = _started(pid)
         return cls(pid, started) if started else None
 
     def alive(self) -> bool:
-        """Whether that very process runs."""
+        """Returns whether that very process runs."""
         return _started(self.pid) == self.started
 
     def end(self, grace_seconds: float) -> None:
@@ -91,19 +91,20 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 cwd=self._directory,
+                # Ctrl-C goes to the whole session of the terminal; the supervisor ends its children in order.
                 start_new_session=True,
             )
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Returns whether the program runs."""
         return self._process is not None and self._process.poll() is None
 
     def exit_code(self) -> int | None:
-        """What it ended with; negative for a signal; None while it runs or before it did."""
+        """Returns the exit code; negative for a signal; None while it runs or before it did."""
         return self._process.poll() if self._process else None
 
     def identity(self) -> ProcessId | None:
-        """Who it is, for the state file; None when it does not run."""
+        """Returns the process's identity for the state file; None when it does not run."""
         return ProcessId.of(self._process.pid) if self._process and self.alive() else None
 
     def stop(self, grace_seconds: float) -> None:
@@ -119,18 +120,19 @@ class Child:
             self._process.wait()
 
     def last_words(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Reads the end of the program's log."""
         return tail(self.log, lines)
 
 
 def bound(command: Sequence[str], *, private: bool = False) -> list[str]:
-    """The command as one that ends when the thread that starts it does, where the system supports it.
+    """Wraps a command so that it ends with the thread that starts it, where the system supports it.
 
     Args:
         command: Program and arguments.
         private: What it writes (databases, files of runs) is for this user only.
     """
     umask = "077" if private else "-"
+    # Isolated and without site-packages: it starts in milliseconds, and nothing of the person's Python has a say.
     return [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), umask, *command]
 
 
@@ -150,9 +152,10 @@ def open_private(log: Path) -> BinaryIO:
 
 
 def tail(path: Path, lines: int) -> str:
-    """The last lines of a text file; empty when there is none."""
+    """Reads the last lines of a text file; empty when there is none."""
     try:
         with path.open("rb") as file:
+            # A log may have grown large; its end is asked for.
             file.seek(max(0, path.stat().st_size - 64_000))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
@@ -160,7 +163,7 @@ def tail(path: Path, lines: int) -> str:
 
 
 def environment_without(*prefixes: str) -> dict[str, str]:
-    """What any program may see of this process's environment; secrets and settings of the product are not among it.
+    """Selects what any program may see of this process's environment: neither secrets nor the product's settings.
 
     Args:
         prefixes: Variables that begin so are left out, as the program would take them for its own.
@@ -170,7 +173,7 @@ def environment_without(*prefixes: str) -> dict[str, str]:
 
 
 def command_name(pid: int) -> str | None:
-    """The name of the program that a process runs, or None when there is no such process."""
+    """Finds the name of the program that a process runs, or None when there is no such process."""
     if not _started(pid):  # also one that has ended and that nobody has collected
         return None
     if LINUX:
@@ -198,10 +201,12 @@ def _started(pid: int) -> str:
     if not LINUX:
         return _ask_ps(pid, "lstart=")
     try:
+        # After the last bracket: the second field is the program's name, which may hold blanks and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
     state, ticks = fields[0], fields[19]
+    # A zombie keeps its number and its start, and does nothing any more.
     return "" if state in {"Z", "X"} else ticks
 
 

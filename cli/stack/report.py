@@ -18,38 +18,38 @@ _LONGEST_IN_PANEL = 60
 
 
 class Report(Protocol):
-    """Hears what happens, in order."""
+    """The protocol of what tells a person or script how the start goes, in order."""
 
     def stage(self, name: str, seconds: float, note: str) -> None:
-        """A stage of the start is done."""
+        """Reports that a stage of the start is done."""
 
     def busy(self, text: str) -> None:
-        """Something takes its time; an empty text says that it is over."""
+        """Reports slow work under way; an empty text ends it."""
 
     def note(self, text: str) -> None:
-        """A line for whoever watches."""
+        """Reports a line for whoever watches."""
 
     def failed(self, code: str, message: str) -> None:
-        """It does not work."""
+        """Reports the error that ended the start."""
 
     def links(self, links: dict[str, str]) -> None:
-        """It is up: where everything is."""
+        """Reports that the stack is up, and the addresses of its parts."""
 
 
 class ConsoleReport:
-    """For people: a line a stage, a spinner for what is slow, a panel of links."""
+    """Reports to people: a line a stage, a spinner for what is slow, a panel of links."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._status: Status | None = None
 
     def stage(self, name: str, seconds: float, note: str) -> None:
-        """See `Report`."""
+        """Prints a stage with its time."""
         self.busy("")
         self._console.print(f"[green]✓[/] {name:<12} [dim]{seconds:5.1f} s[/]  {note}", highlight=False)
 
     def busy(self, text: str) -> None:
-        """See `Report`."""
+        """Shows a spinner with the text; an empty text takes it away."""
         if text and self._status:
             self._status.update(text)
         elif text:
@@ -60,17 +60,17 @@ class ConsoleReport:
             self._status = None
 
     def note(self, text: str) -> None:
-        """See `Report`."""
+        """Prints a line with the time of day."""
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
 
     def failed(self, code: str, message: str) -> None:
-        """See `Report`."""
+        """Prints the error's code and message."""
         self.busy("")
         self._console.print(f"[bold red]✗ {code}[/]", highlight=False)
         self._console.print(message, markup=False, highlight=False)
 
     def links(self, links: dict[str, str]) -> None:
-        """See `Report`."""
+        """Prints the addresses in a panel."""
         table = Table.grid(padding=(0, 2))
         # What one copies must not be broken by a frame: long values follow the panel.
         long = {name: value for name, value in links.items() if len(value) > _LONGEST_IN_PANEL}
@@ -83,25 +83,25 @@ class ConsoleReport:
 
 
 class JsonReport:
-    """For scripts: one JSON object a line, `event` says which."""
+    """Reports to scripts: one JSON object a line, `event` says which."""
 
     def stage(self, name: str, seconds: float, note: str) -> None:
-        """See `Report`."""
+        """Writes a `stage` object."""
         self._write("stage", name=name, seconds=round(seconds, 3), note=note)
 
     def busy(self, text: str) -> None:
-        """See `Report`."""
+        """Writes nothing: a script needs no spinner."""
 
     def note(self, text: str) -> None:
-        """See `Report`."""
+        """Writes a `note` object."""
         self._write("note", text=text)
 
     def failed(self, code: str, message: str) -> None:
-        """See `Report`."""
+        """Writes a `failed` object."""
         self._write("failed", code=code, message=message)
 
     def links(self, links: dict[str, str]) -> None:
-        """See `Report`."""
+        """Writes an `up` object."""
         self._write("up", links=links)
 
     def _write(self, event: str, **fields: object) -> None:

@@ -7,7 +7,7 @@ _NAMES = {"revision", "down_revision"}
 
 
 def newest_revision(versions: Path) -> str | None:
-    """The one migration that no other follows.
+    """Finds the one migration that no other follows.
 
     Args:
         versions: The directory of the migrations.

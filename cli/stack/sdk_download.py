@@ -26,7 +26,7 @@ async def download(kind: str, directory: str) -> None:
 
 
 def main() -> None:
-    """Leaves by 0 when the program is there, else by 1."""
+    """Exits with 0 when the program is there, else with 1."""
     code = 0
     try:
         asyncio.run(download(sys.argv[1], sys.argv[2]))

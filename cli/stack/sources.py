@@ -40,29 +40,29 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 
 class Source(Protocol):
-    """One way to a program."""
+    """The protocol of a way to get a program."""
 
     def begin(self) -> None:
-        """Starts; returns at once."""
+        """Starts the download or build; returns at once."""
 
     def ended(self) -> bool:
-        """Whether nothing more happens."""
+        """Returns whether the download or build has ended, well or not."""
 
     def program(self) -> Path | None:
-        """The program, once it has ended well."""
+        """Returns the program, once the source has ended well."""
 
     def state(self) -> str:
-        """What it does, in a few words; empty when there is nothing to tell."""
+        """Returns the progress in a few words; empty when there is nothing to tell."""
 
     def failure(self) -> str:
-        """Why there is no program, once it has ended."""
+        """Returns the reason why there is no program, once the source has ended."""
 
     def stop(self) -> None:
-        """Ends it; nothing happens when it does not run."""
+        """Stops the download or build, if it runs."""
 
 
 def first_of(sources: Sequence[Source], progress: Progress) -> Path | None:
-    """The program of the first source that has it, or None when none does. All are at an end afterwards.
+    """Returns the program of the first source that has it, or None when none does. All have ended afterwards.
 
     Args:
         sources: Different ways to the same program.
@@ -146,14 +146,14 @@ class SdkDownload:
         self._grown = 0.0
 
     def begin(self) -> None:
-        """See `Source`."""
+        """Starts the download once an interpreter has the SDK; returns at once."""
         if not self._begun and self._ready():
             self._begun, self._grown = True, time.monotonic()
             command = [str(self._python), "-P", str(_DOWNLOADER), self._kind, str(self._program.directory)]
             self._program.launch(command, environment_without())
 
     def ended(self) -> bool:
-        """See `Source`."""
+        """Returns whether the download has ended, well or not."""
         self.begin()
         if self._begun and self._program.running() and self._stalled():
             self._program.stop()
@@ -167,7 +167,7 @@ class SdkDownload:
         return time.monotonic() - self._grown > _STALL_SECONDS
 
     def program(self) -> Path | None:
-        """See `Source`."""
+        """Returns the downloaded program, once the download has ended well."""
         if not self._program.succeeded():
             return None
         files = [path for path in self._program.directory.iterdir() if path.is_file() and path != self._program.log]
@@ -175,16 +175,16 @@ class SdkDownload:
         return found if found and os.access(found, os.X_OK) and found.stat().st_size > 0 else None
 
     def state(self) -> str:
-        """See `Source`."""
+        """Returns how much has arrived; empty before the beginning."""
         megabytes = self._size // 1_000_000
         return f"downloading through the Temporal SDK, {megabytes} MB" if self._begun else ""
 
     def failure(self) -> str:
-        """See `Source`."""
+        """Returns that the download failed."""
         return "it could not be downloaded"
 
     def stop(self) -> None:
-        """See `Source`."""
+        """Stops the download."""
         self._program.stop()
 
 
@@ -202,7 +202,7 @@ class GoBuild:
         self._started = 0.0
 
     def begin(self) -> None:
-        """See `Source`."""
+        """Starts the build; returns at once."""
         self._started = time.monotonic()
         command = ["go", "install", "-v", "-trimpath", "-ldflags=-s -w", self._module]
         self._program.launch(command, self._environment())
@@ -217,15 +217,15 @@ class GoBuild:
         return {**given, **ours}
 
     def ended(self) -> bool:
-        """See `Source`."""
+        """Returns whether the build has ended, well or not."""
         return not self._program.running()
 
     def program(self) -> Path | None:
-        """See `Source`."""
+        """Returns the built program, once the build has ended well."""
         return self._program.directory / "temporal" if self._program.succeeded() else None
 
     def state(self) -> str:
-        """See `Source`."""
+        """Returns the packages fetched or built so far."""
         lines = self._program.log.read_bytes().splitlines()
         fetched = sum(line.startswith(b"go: downloading") for line in lines)
         built = len(lines) - fetched
@@ -235,11 +235,11 @@ class GoBuild:
         return f"Go builds it, {built} of about {max(_GO_PACKAGES, built)} packages, {seconds} s"
 
     def failure(self) -> str:
-        """See `Source`."""
+        """Returns the end of Go's output."""
         return f"Go could not build it:\n{tail(self._program.log, 10)}"
 
     def stop(self) -> None:
-        """See `Source`."""
+        """Stops the build and its compilers."""
         self._program.stop()
 
 
@@ -257,7 +257,7 @@ class MavenServer:
         self._program = _Program(directory)
 
     def begin(self) -> None:
-        """See `Source`."""
+        """Starts Maven; returns at once."""
         self._directory.mkdir(parents=True, exist_ok=True)
         pom = self._directory / "pom.xml"
         pom.write_text(_POM.format(*self._artifact))
@@ -265,11 +265,11 @@ class MavenServer:
         self._program.launch([*command, f"-DoutputDirectory={self._directory / 'lib'}"], environment_without())
 
     def ended(self) -> bool:
-        """See `Source`."""
+        """Returns whether the Maven run has ended, well or not."""
         return not self._program.running()
 
     def program(self) -> Path | None:
-        """See `Source`."""
+        """Writes the script that starts the jars, once Maven has ended well, and returns it."""
         if not self._program.succeeded():
             return None
         launcher = self._directory / "run"
@@ -278,13 +278,13 @@ class MavenServer:
         return launcher
 
     def state(self) -> str:
-        """See `Source`."""
+        """Returns that Maven fetches the jars."""
         return "Maven fetches it"
 
     def failure(self) -> str:
-        """See `Source`."""
+        """Returns the end of Maven's output."""
         return f"Maven failed:\n{tail(self._program.log, 10)}"
 
     def stop(self) -> None:
-        """See `Source`."""
+        """Stops Maven."""
         self._program.stop()

@@ -51,16 +51,16 @@ class Programs:
 
 
 class Part(Protocol):
-    """Something that runs, and can be started again after it stopped by itself."""
+    """The protocol of what the supervisor runs, and starts again after it stopped by itself."""
 
     def start(self) -> object:
         """Starts it, or starts it again."""
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Returns whether the part runs."""
 
     def identity(self) -> ProcessId | None:
-        """Who it is, while it runs."""
+        """Returns the part's process, while it runs."""
 
     def stop(self, grace_seconds: float) -> None:
         """Ends it within the grace, then hard."""
@@ -133,6 +133,7 @@ class Stack:
         self._check_ports()
         self._decide_secret()
         self._decide_encryption_key()
+        # Waited for only after PostgreSQL and the migrations, which take as long: the three start side by side.
         temporal = self._launch_temporal()
         self._start_postgres()
         self._migrate()
@@ -153,9 +154,11 @@ class Stack:
         """Ends what was started here and nothing else: gateway, worker, Temporal, PostgreSQL."""
         self.ending.set()
         while self._parts:
+            # Against the order of their starts: a worker that drains needs Temporal and PostgreSQL.
             supervised = self._parts[-1]
             self._report.busy(f"ending {supervised.name}")
             supervised.part.stop(supervised.grace_seconds)
+            # Only when it has ended, so that a second Ctrl-C finds it.
             self._parts.pop()
         self._report.busy("")
         self._home.forget()
@@ -165,18 +168,20 @@ class Stack:
         for supervised in self._parts:
             supervised.grace_seconds = 0
         current = self._parts[-1] if self._parts else None
+        # PostgreSQL is not killed: processes of it would go on writing to its data, and hold up the next start.
         identity = current.part.identity() if current and current.name != "postgres" else None
         if identity:
             identity.end(0)
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """A stretch that a signal must not cut in two: what has been started must be known."""
+        """Defers signals while a block runs that they must not cut in two: what has been started must be known."""
         self.interruptible = False
         try:
             yield
         finally:
             self.interruptible = True
+        # A signal came meanwhile, and is heard now.
         if self.ending.is_set():
             raise KeyboardInterrupt
 
@@ -293,12 +298,14 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 timeout=_MIGRATION_SECONDS,
                 check=False,
+                # Ctrl-C reaches every process of a terminal's session; ours are ended in order instead.
                 start_new_session=True,
             )
         if result.returncode:
             raise Unavailable("migrations_failed", f"The migrations failed; see {log}.")
 
     def _start_product(self) -> None:
+        # Unbuffered, so that the log has the last lines of a process that was killed.
         environment = {**self._environment, **self._paths(), "PYTHONUNBUFFERED": "1"}
         profiles = self.settings.config_dir
         with timed(self._report, "Worker, gateway") as stage:
@@ -313,7 +320,7 @@ class Stack:
         self._write_state()
 
     def _paths(self) -> dict[str, str]:
-        """Paths that were relative to where the person stands; the children run elsewhere."""
+        """Resolves paths that were relative to where the person stands; the children run elsewhere."""
         settings = self.settings
         paths = {
             "TASKFORCE_HOME": self._home.path,
@@ -344,13 +351,16 @@ class Stack:
             raise Unavailable("not_ready", text)
 
     def _gateway_ready(self) -> bool:
+        # Those stand for all addresses, and are none to connect to.
         host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104  compared
         try:
+            # A proxy that the person has set would be asked for this machine.
             return httpx.get(f"http://{host}:{self.settings.port}/ready", timeout=5, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 
     def _add(self, name: str, part: Part, *, grace_seconds: float, first: bool = False) -> None:
+        # The first is ended last: PostgreSQL starts after Temporal, and must outlive what writes to it.
         self._parts.insert(0 if first else len(self._parts), _Supervised(name, part, grace_seconds))
         self._write_state()
 
@@ -384,6 +394,7 @@ class Stack:
         elif supervised.due is None:
             supervised.due = now + supervised.delay_seconds
             self._report.note(f"{supervised.name} ended; starting it again in {supervised.delay_seconds:.0f} s")
+            # One that fails at once, each time, must not keep the machine busy with its starts.
             supervised.delay_seconds = min(2 * supervised.delay_seconds, _BACKOFF_MOST_SECONDS)
         elif now >= supervised.due:
             self._restart(supervised)

@@ -28,6 +28,7 @@ _STOP_SECONDS = 10
 # The dev server polls its one shard 20 times a second unless told otherwise; without eager execution some activities
 # wait for two seconds.
 _DYNAMIC_CONFIG = {"history.transferProcessorMaxPollRPS": "2000", "system.enableActivityEagerExecution": "true"}
+# A crash of the machine may lose the last moments of a development server, but the file stays whole.
 _PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 
 
@@ -74,12 +75,12 @@ class TemporalDevServer:
 
     @property
     def address(self) -> str:
-        """host:port for clients."""
+        """Returns `host:port` for clients."""
         return f"{_HOST}:{self.port}"
 
     @property
     def ui_url(self) -> str | None:
-        """Where people see it, or None without a UI."""
+        """Returns the URL of the web UI, or None without one."""
         return f"http://{_HOST}:{self.ui_port}" if self.ui_port else None
 
     def start(self) -> None:
@@ -117,11 +118,11 @@ class TemporalDevServer:
         self._add_missing_attributes()
 
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Returns whether the server runs."""
         return self._child is not None and self._child.alive()
 
     def identity(self) -> ProcessId | None:
-        """Who it is, or None when it does not run."""
+        """Returns the server's process, or None when it does not run."""
         return self._child.identity() if self._child else None
 
     def stop(self, grace_seconds: float = _STOP_SECONDS) -> None:
@@ -182,6 +183,7 @@ class TemporalDevServer:
     def _get(self, path: str) -> bytes | None:
         url = f"http://{_HOST}:{self._http_port}/api/v1/namespaces/{self.namespace}{path}"
         try:
+            # A proxy that the person has set would be asked for this machine.
             answer = httpx.get(url, timeout=2, trust_env=False)
         except httpx.HTTPError:
             return None

@@ -107,7 +107,7 @@ class ModelTurn(RunRef):
 
 
 class Permit(Message):
-    """How one authorized tool call is executed. Refused calls have no permit: their observations are stored already.
+    """The terms of executing an authorized tool call. Refused calls have none: their observations are stored already.
 
     Attributes:
         call: The call within the step, from 1.

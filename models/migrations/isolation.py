@@ -24,7 +24,7 @@ def isolate(table: str, *rights: str) -> None:
 
 
 def open_to_platform(table: str, only: str = "true") -> None:
-    """Lets the platform door read rows of all tenants.
+    """Lets the platform's transactions read rows of all tenants.
 
     Args:
         table: The table's name.

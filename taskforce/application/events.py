@@ -5,7 +5,7 @@ from datetime import datetime
 
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.webhooks.endpoint import EVENTS
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 from taskforce.core.interfaces.store import Records
 
 
@@ -24,5 +24,5 @@ async def announce(
         definition_id: The approval definition of the request that the event concerns, if any.
     """
     assert event in EVENTS, event
-    told = {"tenant_id": records.tenant_id, **subject}
-    await records.deliveries.queue(Happened(new_id(), event, told, now), definition_id)
+    payload = {"tenant_id": records.tenant_id, **subject}
+    await records.deliveries.queue(WebhookMessage(new_id(), event, payload, now), definition_id)

@@ -16,7 +16,7 @@ from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_checks import ToolCallPolicy
 from taskforce.application.runs.tool_step import ToolStep
-from taskforce.application.tenants.deletion import Erasing
+from taskforce.application.tenants.deletion import TenantErasure
 from taskforce.application.webhooks.delivery import DeliveryAttempts
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.update_proofs import ProofKey
@@ -129,7 +129,7 @@ class WorkerUseCases:
         model_step: Calls models.
         tool_step: Calls tools.
         execution: Executes what was approved.
-        erasing: Deletes tenants.
+        erasure: Deletes tenants.
         deliveries: Attempts deliveries to webhooks.
     """
 
@@ -137,7 +137,7 @@ class WorkerUseCases:
     model_step: ModelStep
     tool_step: ToolStep
     execution: ApprovalExecution
-    erasing: Erasing
+    erasure: TenantErasure
     deliveries: DeliveryAttempts
 
 
@@ -150,7 +150,13 @@ def use_cases(on: Foundation) -> UseCases:
         run_cache=run_cache,
         lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock),
         decisions=ApprovalDecisions(
-            on.database, run_cache, on.live, on.clock, on.rules, handlers, definitions=on.definitions
+            on.database,
+            run_cache,
+            on.live,
+            clock=on.clock,
+            rules=on.rules,
+            handlers=handlers,
+            definitions=on.definitions,
         ),
         changes=ApprovalChanges(on.database, on.rules),
     )
@@ -181,9 +187,15 @@ def worker_use_cases(
     policy = ToolCallPolicy(tools, on.clock, on.rules, StoredPolicies(database))
     return WorkerUseCases(
         tool_call_policy=policy,
-        model_step=ModelStep(database, run_cache, policy, model, tools, on.live, on.clock, said),
-        tool_step=ToolStep(database, run_cache, policy, tools, http, on.live, on.clock, conversations=said),
+        model_step=ModelStep(
+            database, run_cache, policy, model=model, tools=tools, live=on.live, clock=on.clock, conversations=said
+        ),
+        tool_step=ToolStep(
+            database, run_cache, policy, tools=tools, http=http, live=on.live, clock=on.clock, conversations=said
+        ),
         execution=ApprovalExecution(database, on.clock, cases.handlers, runs, on.live),
-        erasing=Erasing(database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock),
+        erasure=TenantErasure(
+            database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock
+        ),
         deliveries=DeliveryAttempts(database, http, on.clock),
     )

@@ -9,6 +9,7 @@ from temporalio import activity
 
 import activities
 from activities.registration import activities_of
+from taskforce.infrastructure.composition import use_cases
 from worker import WorkerParts, build_activities
 from workflows.client.client import WorkflowClient
 
@@ -40,7 +41,10 @@ async def test_the_worker_registers_every_activity_of_the_package(
         for _, group in inspect.getmembers(import_module(module.name), inspect.isclass):
             if group.__module__ == module.name:
                 declared |= {method for _, method in inspect.getmembers(group) if _is_activity(method)}
-    registered = [getattr(method, "__func__", None) for method in build_activities(parts, workflow_client)]
+    registered = [
+        getattr(method, "__func__", None)
+        for method in build_activities(parts, use_cases(parts.foundation), workflow_client)
+    ]
     assert declared
     assert set(registered) == declared
     assert len(registered) == len(declared)

@@ -24,10 +24,9 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 from tests.api.sse import follow
 from tests.fixtures.agents import GOOD, keep_approved, keep_published, make_acting
-from tests.fixtures.isolated_sweeps import Alone
+from tests.fixtures.isolated_sweeps import Alone, sweeps
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from tests.taskforce.application.scenario import Watchers
-from worker import sweeping
 from workflows.client.client import WorkflowClient
 
 AGENTS = "/api/v1/admin/agents"
@@ -215,7 +214,7 @@ async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
 ) -> None:
     version = await submitted(designer)
     await temporal.get_workflow_handle(workflow_id(tenant, version["request_id"])).terminate()
-    async with sweeping(Alone(database, tenant), workflow_client, working_gateway.parts.live):
+    async with sweeps(Alone(database, tenant), workflow_client, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
     assert "an operator ended" in back["transitions"][-1]["comment"]
     cancelled = (await designer.post(f"{HERE}/0.1.0/submit")).json()
@@ -239,7 +238,7 @@ async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(
     actor = await make_acting(database, tenant, "dora", before)
     asked = Submission("0.1.0", ANYTHING, Terms(expire_seconds=21))
     _, request = await submit_version(database, actor, Named("counter"), asked)
-    async with sweeping(Alone(database, tenant), workflow_client, working_gateway.parts.live):
+    async with sweeps(Alone(database, tenant), workflow_client, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
     assert (back["transitions"][-1]["by"], back["transitions"][-1]["comment"]) == ("system", "nobody decided in time")
     found = (await designer.get(f"/api/v1/admin/requests/{request.approval.request_id}")).json()
@@ -302,7 +301,7 @@ async def test_runs_are_cancelled_though_the_gateway_could_not(
     how = {"in_flight": "cancel", "release": True}
     retired = (await designer.post(f"{HERE}/0.1.0/{act}", json=how)).json()
     assert (retired["open_runs"], retired["cancelled_runs"]) == (2, 0)
-    async with sweeping(Alone(database, tenant), workflow_client, Watchers(), later):
+    async with sweeps(Alone(database, tenant), workflow_client, Watchers(), later):
         for run in (waiting, unstarted):
             assert (await until(working, run, "cancelled"))["status"] == "cancelled"
     async with database.tenant(tenant) as records:

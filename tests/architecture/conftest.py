@@ -14,6 +14,8 @@ from tests.fixtures import stack as stacks
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("taskforce", "models", "activities", "workflows", "api", "cli")
+BESIDE = ("tests", "bench", "scripts")
+"""Folders of code that is not part of the product, and follows its names."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ def sources() -> Sequence[Source]:
     """Every module of the product."""
     files = [path for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py"))]
     return [_source(path) for path in [*files, REPOSITORY / "worker.py"]]
+
+
+@cache
+def paths() -> Sequence[str]:
+    """The path of every module: the product's, and of what stands beside it."""
+    beside = [path for folder in BESIDE for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+    return [*(one.path for one in sources()), *(path.relative_to(REPOSITORY).as_posix() for path in beside)]
 
 
 def _source(path: Path) -> Source:

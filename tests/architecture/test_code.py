@@ -18,11 +18,16 @@ MEDIAN_FUNCTION = 15
 
 BUILDS_AUDIT_EVENTS = {
     "taskforce/application/identity/principals.py": "what an actor does",
-    "taskforce/application/audit/events.py": "what the product does by itself, or somebody whom only ids name",
+    "taskforce/application/audit/events.py": "what the product does by itself, and what it refuses",
     "taskforce/application/approvals/history.py": "what happened to a request, translated",
-    "api/web/denials.py": "what was refused at the door",
 }
 """Who makes audit events, and of what."""
+ROUTES_REQUIRE = {
+    "api/routes/agents.py require_on": "a second agent, named in the query, is read by the guard's own rule",
+    "api/routes/api_keys.py require_newest_attributes": "asks the policy engine, which stands above identities",
+    "api/routes/runs.py require_run": "finds the run; the name says that it must be there",
+}
+"""What routes call that requires something, and why it is no decision of theirs."""
 SQL_LIVES_IN = ("models/", "taskforce/infrastructure/persistence/")
 SQL_EXCEPTIONS = {
     "taskforce/infrastructure/config/settings.py": "takes URLs apart",
@@ -107,9 +112,51 @@ def test_one_place_writes_the_audit_log() -> None:
     assert raw == set()
 
 
+def transactions(tree: ast.AST) -> Iterator[int]:
+    """The lines that open a transaction of a tenant, or hand on the context that does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield from [node.lineno] if node.func.attr in {"tenant", "reading", "counting"} else []
+
+
 def test_the_gateway_opens_no_transaction() -> None:
-    opening = re.compile(r"\.(tenant|reading|counting)\([^)]*\) as \w+:")
-    assert {one.path for one in sources() if one.path.startswith("api/") and opening.search(one.text)} == set()
+    found = [
+        f"{one.path}:{line}" for one in sources() if one.path.startswith("api/") for line in transactions(one.tree)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "async with database.tenant(str(tenant_id)) as records: ...",
+        "async with database.reading(tenant_id) as records, other(): ...",
+        "records = await stack.enter_async_context(database.counting(tenant_id))",
+    ],
+)
+def test_a_planted_transaction_is_found(planted: str) -> None:
+    assert list(transactions(ast.parse(f"async def route():\n    {planted}"))) == [2]
+
+
+def decisions(tree: ast.AST) -> Iterator[str]:
+    """What decides who may do what: refusals that are raised, and rules of the domain that are called."""
+    for node in ast.walk(tree):
+        raised = node.exc if isinstance(node, ast.Raise) else node if isinstance(node, ast.Call) else None
+        name = ast.unparse(raised.func).rpartition(".")[2] if isinstance(raised, ast.Call) else ""
+        if name in {"Forbidden", "Conflict"} if isinstance(node, ast.Raise) else name.startswith("require_"):
+            yield name
+
+
+def test_routes_decide_nothing() -> None:
+    found = {
+        f"{one.path} {name}" for one in sources() if one.path.startswith("api/routes/") for name in decisions(one.tree)
+    }
+    assert found == set(ROUTES_REQUIRE)
+
+
+@pytest.mark.parametrize("planted", ["raise Forbidden('key_may_not', 'No.')", "require_whole(caller.principal)"])
+def test_a_planted_decision_is_found(planted: str) -> None:
+    assert len(list(decisions(ast.parse(planted)))) == 1
 
 
 def test_audit_events_are_made_by_their_builders() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.error_codes import DOCUMENT, Found, error_kinds, found_in, rendered
 from taskforce.core.domain.errors import Kind
+from taskforce.infrastructure.config.settings import Settings
 from tests.architecture.conftest import REPOSITORY
 from tests.architecture.markdown import Document, documents, missing_imports
 
@@ -37,6 +38,33 @@ def test_an_error_of_a_derived_class_is_found_with_its_kind_and_its_words() -> N
         Found("too_late", Kind.CONFLICT, "It is … already."),
         Found("…_early", Kind.CONFLICT, "It is … already."),
     ]
+
+
+def test_every_code_has_its_words() -> None:
+    assert [row for row in DOCUMENT.read_text().splitlines() if re.search(r"\|\s*\|$", row)] == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "def f():\n    text = f'At most {most}.'\n    raise Conflict('too_many', text)",
+        "def f():\n    text = f'At most {most}.'\n    raise Conflict('too_many', text[:9])",
+        "def f():\n    text = f'At most {most}.'\n    raise Conflict('too_many', redact(text, secrets))",
+        "def f(message):\n    return Conflict('too_many', message)\ndef g():\n    raise f(f'At most {most}.')",
+        "TEXTS = {'too_many': 'At most {most}.'}\ndef f(code):\n    raise Conflict(code, TEXTS[code].format(most=1))",
+        "class Full(Conflict):\n    def f(self, m):\n        super().__init__('too_many', m)\nFull(f'At most {most}.')",
+    ],
+    ids=["variable", "cut", "redacted", "builder", "table", "class"],
+)
+def test_words_are_found_where_a_variable_holds_them(planted: str) -> None:
+    tree = ast.parse(planted)
+    assert list(found_in(tree, error_kinds([tree]), {})) == [Found("too_many", Kind.CONFLICT, "At most ….")]
+
+
+def test_every_setting_is_in_the_table_of_settings() -> None:
+    text = (REPOSITORY / "docs" / "operating.md").read_text()
+    aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
+    assert sorted(alias for alias in aliases if f"`{alias}`" not in text) == []
 
 
 @every_document

@@ -17,9 +17,10 @@ from taskforce.core.interfaces.store import Records
 from tests.chaos.durable_tools import PLACE, TOOLS, Effects
 from tests.chaos.private_stack import worker_parts
 from tests.chaos.worker_process import Order, log_to
+from tests.fixtures.isolated_sweeps import sweeps
 from tests.fixtures.missions import CARRIED, Carried
 from tests.fixtures.stack import ENCRYPTION_KEY, PROOF_KEY
-from worker import build_worker, sweeping
+from worker import build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
@@ -57,7 +58,7 @@ async def _work(order: Order) -> None:
         made = worker_parts(order.app_url, order.llm_url, TOOLS, allowed=order.allowed)
         parts = await stack.enter_async_context(made)
         parts = replace(parts, handlers={CARRIED: HeldBack(Effects(Path(order.place)))})
-        await stack.enter_async_context(sweeping(parts.database, workflow_client, parts.live))
+        await stack.enter_async_context(sweeps(parts.database, workflow_client, parts.live))
         await stack.enter_async_context(
             starting(parts.database, parts.database.queued, workflow_client.deliveries.start, utc_now)
         )

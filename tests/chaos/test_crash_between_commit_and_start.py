@@ -11,11 +11,11 @@ from taskforce.core.interfaces.clock import utc_now
 from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.invariants import ended, eventually
 from tests.chaos.worker_process import Crew
-from tests.fixtures.isolated_sweeps import Alone
+from tests.fixtures.isolated_sweeps import Alone, sweeps
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
 from tests.taskforce.application.scenario import Stage
-from worker import WorkerParts, sweeping
+from worker import WorkerParts
 from workflows.client.client import WorkflowClient
 from workflows.client.recovery import LATE
 
@@ -31,7 +31,7 @@ async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
     scripted.script([text("Swept.")])
     run_id = await missions.accepted()
     mine = Alone(database, missions.tenant_id)
-    async with sweeping(mine, workflow_client, worker.live, soon), sweeping(mine, workflow_client, worker.live, soon):
+    async with sweeps(mine, workflow_client, worker.live, soon), sweeps(mine, workflow_client, worker.live, soon):
         run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Swept.")
     assert [event.type for event in await missions.events(run_id)].count("run.started") == 1
@@ -53,7 +53,7 @@ async def test_the_sweeper_erases_what_its_tenant_keeps_no_longer(
         async with database.tenant(tenant) as records:
             return await records.runs.get(run_id) is None
 
-    async with sweeping(Alone(database, tenant), workflow_client, worker.live):
+    async with sweeps(Alone(database, tenant), workflow_client, worker.live):
         await eventually(gone)
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from functools import partial
 
 from temporalio.client import Client
 
 from taskforce.core.domain.approvals.approval import Verdict
 from taskforce.core.domain.approvals.submissions import SubmittedDecision
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs.run import Run, RunStatus
 from taskforce.core.domain.runs.transcript import CallStatus
 from tests.chaos.invariants import assert_sound, ended, eventually
@@ -60,10 +62,19 @@ async def survivors(crew: Crew, missions: Missions, llm: ScriptedLLM) -> Mapping
     crew.effects.release()
     await crew.hire()
     [request] = await missions.pending()
-    yes = SubmittedDecision(approver_id="bob", verdict=Verdict.APPROVE, comment="fine")
-    await missions.workflow_client.approvals.decide(missions.tenant_id, request.approval.request_id, yes)
+    await eventually(partial(approved, missions, request.approval.request_id))
     over = await asyncio.gather(*(ended(missions, run_id) for run_id in runs.values()))
     return dict(zip(runs, over, strict=True))
+
+
+async def approved(missions: Missions, request_id: str) -> bool:
+    """Whether a worker has taken bob's approval, which is the same one however often he is not answered in time."""
+    yes = SubmittedDecision(approver_id="bob", verdict=Verdict.APPROVE, comment="fine")
+    try:
+        await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes, update_id="bobs")
+    except Unavailable:
+        return False
+    return True
 
 
 async def test_runs_whose_worker_is_killed_end_as_if_nothing_had_happened(

@@ -10,7 +10,7 @@ from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
 from tests.chaos.invariants import ended
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, text, tool_calls
-from tests.replay.recording import chain
+from tests.replay.history_files import chain
 
 STEPS = int(os.environ.get("TASKFORCE_TEST_STEPS", "150"))
 

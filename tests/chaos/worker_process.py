@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from temporalio.worker import UnsandboxedWorkflowRunner
+
 from tests.chaos.durable_tools import PLACE, TOOLS, Effects
 from tests.chaos.private_stack import worker_parts
 from worker import build_worker
@@ -49,7 +51,7 @@ def log_to(file: Path) -> None:
 
 
 def serve(order: Order) -> None:
-    """Works until it is killed."""
+    """Works until it is killed, without the sandbox, as `python -m worker` does."""
     log_to(Path(order.place) / "worker.log")
     os.environ[PLACE] = order.place
     os.environ["OPENAI_API_KEY"] = "unused"
@@ -60,7 +62,7 @@ async def _serve(order: Order) -> None:
     client = await connect(TemporalAddress(order.temporal, task_queue=order.task_queue))
     async with (
         worker_parts(order.app_url, order.llm_url, TOOLS, allowed=order.allowed) as parts,
-        build_worker(client, order.task_queue, parts),
+        build_worker(client, order.task_queue, parts, workflow_runner=UnsandboxedWorkflowRunner()),
     ):
         await asyncio.Event().wait()
 

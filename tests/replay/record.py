@@ -25,7 +25,7 @@ from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, receiving
 from tests.replay.delivery_scenes import DELIVERIES, Post
-from tests.replay.recording import HISTORIES, chain, readable, save
+from tests.replay.history_files import HISTORIES, chain, readable, save
 from tests.replay.scenes import SCENES, Scene, Stage
 from worker import build_worker
 from workflows.client.client import WorkflowClient

@@ -1,18 +1,21 @@
 """Executions that are under way survive a change of the code: what old code did, new code replays step by step."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from temporalio import workflow
-from temporalio.worker import Replayer
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer, WorkflowReplayResult
 
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.runs.run import FINAL, RunStatus
 from tests.replay.delivery_scenes import DELIVERIES
+from tests.replay.history_files import HISTORIES, ending_of, load, readable
 from tests.replay.planted_nondeterminism import CHANGED, PATCHED
-from tests.replay.recording import HISTORIES, ending_of, load, readable
 from tests.replay.scenes import SCENES
 from worker import WORKFLOWS, workflow_runner
 from workflows.client.connection import DATA_CONVERTER
@@ -34,24 +37,73 @@ every_history = pytest.mark.parametrize(
 )
 
 
-def replayer(workflows: Sequence[type]) -> Replayer:
-    return Replayer(workflows=workflows, workflow_runner=workflow_runner(), data_converter=DATA_CONVERTER)
+class Replays:
+    """Replays histories one by one with one replayer, which looks at the code of its workflows only once.
+
+    Args:
+        given: Where the replayer takes the histories from.
+        results: What became of each.
+    """
+
+    def __init__(self, given: "asyncio.Queue[WorkflowHistory]", results: AsyncIterator[WorkflowReplayResult]) -> None:
+        self._given = given
+        self._results = results
+
+    async def replay(self, path: Path) -> None:
+        """Replays a recorded history."""
+        history = load(path)
+        await self._given.put(history)
+        result = await anext(self._results)
+        assert result.history is history
+        if result.replay_failure:
+            raise result.replay_failure
+
+
+@asynccontextmanager
+async def replaying(workflows: Sequence[type]) -> AsyncIterator[Replays]:
+    given: asyncio.Queue[WorkflowHistory] = asyncio.Queue()
+
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        while True:
+            yield await given.get()
+
+    replayer = Replayer(workflows=workflows, workflow_runner=workflow_runner(), data_converter=DATA_CONVERTER)
+    async with replayer.workflow_replay_iterator(histories()) as results:
+        yield Replays(given, results)
+
+
+@pytest.fixture(scope="module")
+async def as_it_is() -> AsyncIterator[Replays]:
+    async with replaying(WORKFLOWS) as replays:
+        yield replays
+
+
+@pytest.fixture(scope="module")
+async def changed() -> AsyncIterator[Replays]:
+    async with replaying(CHANGED) as replays:
+        yield replays
+
+
+@pytest.fixture(scope="module")
+async def patched() -> AsyncIterator[Replays]:
+    async with replaying(PATCHED) as replays:
+        yield replays
 
 
 @every_history
-async def test_a_recorded_history_replays(path: Path) -> None:
-    await replayer(WORKFLOWS).replay_workflow(load(path))
+async def test_a_recorded_history_replays(as_it_is: Replays, path: Path) -> None:
+    await as_it_is.replay(path)
 
 
 @every_history
-async def test_a_change_that_nobody_guarded_is_found_by_every_history(path: Path) -> None:
+async def test_a_change_that_nobody_guarded_is_found_by_every_history(changed: Replays, path: Path) -> None:
     with pytest.raises(workflow.NondeterminismError):
-        await replayer(CHANGED).replay_workflow(load(path))
+        await changed.replay(path)
 
 
 @every_history
-async def test_the_same_change_behind_a_patch_replays(path: Path) -> None:
-    await replayer(PATCHED).replay_workflow(load(path))
+async def test_the_same_change_behind_a_patch_replays(patched: Replays, path: Path) -> None:
+    await patched.replay(path)
 
 
 @pytest.mark.parametrize("registered", WORKFLOWS, ids=lambda registered: str(registered.__name__))

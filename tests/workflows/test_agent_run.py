@@ -17,11 +17,11 @@ from models.messages.runs import RunInput, RunPlan
 from taskforce.core.domain.runs.run import Limits, RunStatus, StopReason, workflow_id
 from taskforce.core.domain.runs.transcript import CallStatus
 from taskforce.infrastructure.config.settings import driver_arguments
-from tests.fixtures.isolated_sweeps import Alone
+from tests.fixtures.isolated_sweeps import Alone, sweeps
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, broken_json, empty, hang, status, text, tool_calls
 from tests.fixtures.stack import DatabaseUrls
-from worker import WorkerParts, sweeping
+from worker import WorkerParts
 
 pytestmark = pytest.mark.usefixtures("worker")
 
@@ -216,7 +216,7 @@ async def test_a_run_that_an_operator_terminates_ends_as_failed(
     scripted.reply = lambda _: hang("Thinking")
     run_id = await missions.start()
     await missions.event(run_id, "run.started")
-    async with sweeping(Alone(missions.database, missions.tenant_id), missions.workflow_client, worker.live):
+    async with sweeps(Alone(missions.database, missions.tenant_id), missions.workflow_client, worker.live):
         await temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id)).terminate("enough")
         run = await missions.ended(run_id)
     assert (run.status, run.error_code) == (RunStatus.FAILED, "run_terminated")
@@ -228,7 +228,7 @@ async def test_a_run_that_was_committed_but_never_started_is_started_by_the_swee
     scripted.reply = lambda _: text("Late, but here.")
     run_id = await missions.accepted()
     mine = Alone(missions.database, missions.tenant_id)
-    async with sweeping(mine, missions.workflow_client, worker.live, clock=lambda: now() + timedelta(minutes=1)):
+    async with sweeps(mine, missions.workflow_client, worker.live, clock=lambda: now() + timedelta(minutes=1)):
         run = await missions.ended(run_id)
     assert run.answer == "Late, but here."
 

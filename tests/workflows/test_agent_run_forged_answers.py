@@ -104,7 +104,9 @@ async def test_an_answer_that_is_stored_counts_whatever_is_signalled_for_it(
     await missions.event(run_id, "question.asked")
     answer = new_id()
     async with missions.database.tenant(missions.tenant_id) as records:
-        await records.messages.add(run_id, answer, "alice", "No.", (await missions.spec(run_id)).created_at, "1.1")
+        await records.messages.add(
+            run_id, answer, "alice", "No.", (await missions.spec(run_id)).created_at, question="1.1"
+        )
     await forge(missions, run_id, new_id(), "1.1")
     await missions.ended(run_id)
     assert [one.text for one in await missions.observations(run_id)] == ["No."]
@@ -250,7 +252,7 @@ async def test_an_answer_is_not_heard_as_a_message_too(
     await missions.event(run_id, "question.asked", 2)
     early, at = new_id(), (await missions.spec(run_id)).created_at
     async with missions.database.tenant(missions.tenant_id) as records:
-        await records.messages.add(run_id, early, "alice", "Never.", at, "1.2")
+        await records.messages.add(run_id, early, "alice", "Never.", at, question="1.2")
     await forge(missions, run_id, early, "")
     await forge(missions, run_id, early, "1.2")
     late = await missions.say(run_id, "Rather not.", "1.1")

@@ -14,6 +14,7 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, wo
 from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.paging import Page
+from taskforce.infrastructure.composition import use_cases
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import HELD, RELEASED, Missions
 from tests.fixtures.stack import PROOF_KEY
@@ -50,7 +51,7 @@ async def test_it_counts_also_when_other_news_comes_with_the_end_of_the_time(
     missions = Missions(database, workflow_client, tenant)
     only_decides: dict[str, Any] = {"no_remote_activities": True, "max_cached_workflows": 0}
     await missions.person("bob", "admin")
-    activities = build_activities(parts, workflow_client)
+    activities = build_activities(parts, use_cases(parts.foundation), workflow_client)
     async with Worker(temporal, task_queue=queue, activities=activities, interceptors=[FailureInterceptor()]):
         async with database.tenant(tenant) as records:
             async with build_worker(temporal, queue, parts, **only_decides):

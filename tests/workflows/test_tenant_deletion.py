@@ -21,9 +21,10 @@ from taskforce.infrastructure.config.settings import driver_arguments
 from tests.chaos.invariants import eventually
 from tests.fixtures import stack as stacks
 from tests.fixtures.every_table import counts
+from tests.fixtures.isolated_sweeps import sweeps
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, text, tool_calls
-from worker import WorkerParts, sweeping
+from worker import WorkerParts
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress
 from workflows.client.executions import WorkflowExecutions
@@ -224,7 +225,7 @@ async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
     await deletions.missions.accepted()
     await deletions.order()
     workflow_client = DeletionsOnly(temporal, temporal_address.task_queue)
-    async with sweeping(worker.database, workflow_client, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
+    async with sweeps(worker.database, workflow_client, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
         await deletions.reach(Phase.VERIFIED)
     assert (await deletions.result()).is_done
 

@@ -15,13 +15,13 @@ from taskforce.core.domain.webhooks.delivery import DeliveryStatus, workflow_id
 from taskforce.core.domain.webhooks.endpoint import Secrets, WebhookFormat, new_secret
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
-from tests.fixtures.isolated_sweeps import Alone
+from tests.fixtures.isolated_sweeps import Alone, sweeps
 from tests.fixtures.missions import now
 from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, check_guide, check_standard, receiving
 from tests.fixtures.webhooks import SUBJECT, Hooks
 from tests.taskforce.infrastructure.net.hosts import Names
-from worker import WorkerParts, build_worker, sweeping
+from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.runtime.search_attributes import STATUS, TENANT
 
@@ -211,7 +211,7 @@ async def test_a_delivery_that_an_operator_terminates_is_stopped_by_a_sweep(
     delivery_id = await hooks.send(webhook)
     await hooks.after(delivery_id, 1)
     await handle(temporal, hooks, delivery_id).terminate()
-    async with sweeping(Alone(hooks.database, hooks.tenant_id), post.workflow_client, parts.live):
+    async with sweeps(Alone(hooks.database, hooks.tenant_id), post.workflow_client, parts.live):
         assert (await hooks.ended(delivery_id)).state.status is DeliveryStatus.STOPPED
 
 

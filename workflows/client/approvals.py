@@ -54,7 +54,7 @@ class ApprovalClient(ApprovalWorkflows):
         self._clock = clock
 
     async def start(self, tenant_id: str, request: Request) -> bool:
-        """See `ApprovalWorkflows.start`."""
+        """Starts the workflow of a committed request that no run waits for; idempotent."""
         approval = request.approval
         attributes = {
             search_attributes.TENANT: tenant_id,
@@ -73,7 +73,7 @@ class ApprovalClient(ApprovalWorkflows):
     async def decide(
         self, tenant_id: str, request_id: str, decision: SubmittedDecision, update_id: str | None = None
     ) -> DecisionResult:
-        """See `ApprovalWorkflows.decide`."""
+        """Sends an authenticated decision as an update; idempotent by its id."""
         said = self._vouched(tenant_id, request_id, decision_input(decision))
         # The update id makes a repeated request of the client find the first decision.
         update = self._handle(tenant_id, request_id).execute_update(
@@ -82,14 +82,14 @@ class ApprovalClient(ApprovalWorkflows):
         return _result(await carried(update))
 
     async def decided(self, tenant_id: str, request_id: str, update_id: str) -> DecisionResult | None:
-        """See `ApprovalWorkflows.decided`."""
+        """Returns the result of an earlier update, waiting for it if needed; None when its id is not known."""
         update = self._handle(tenant_id, request_id).get_update_handle_for(ApprovalWorkflow.decide, update_id)
         with suppress(Missing):
             return _result(await carried(update.result(rpc_timeout=DECISION_TIME)))
         return None
 
     async def decided_by(self, tenant_id: str, request_id: str) -> Sequence[str]:
-        """See `ApprovalWorkflows.decided_by`."""
+        """Returns the ids of the approvers that the request's workflow has counted."""
         try:
             state = await self._handle(tenant_id, request_id).query(ApprovalWorkflow.state, rpc_timeout=RPC_TIME)
         except RPCError as error:
@@ -97,7 +97,7 @@ class ApprovalClient(ApprovalWorkflows):
         return state.decided_by
 
     async def change(self, tenant_id: str, request_id: str, change: Change) -> DecisionResult:
-        """See `ApprovalWorkflows.change`."""
+        """Sends a withdrawal or a reassignment as an update."""
         said = self._vouched(tenant_id, request_id, change_input(change))
         update = self._handle(tenant_id, request_id).execute_update(
             ApprovalWorkflow.change, said, rpc_timeout=DECISION_TIME
@@ -105,7 +105,7 @@ class ApprovalClient(ApprovalWorkflows):
         return _result(await carried(update))
 
     async def concluded(self, tenant_id: str, request_id: str) -> None:
-        """See `ApprovalWorkflows.concluded`."""
+        """Waits until a decided request's workflow has closed, a few seconds at most."""
         try:
             async with asyncio.timeout(CONCLUSION_TIME.total_seconds()):
                 await self._handle(tenant_id, request_id).result()
@@ -115,7 +115,7 @@ class ApprovalClient(ApprovalWorkflows):
             raise mapped(error, "request") from error
 
     async def ended_from_outside(self, since: datetime) -> Ended:
-        """See `ApprovalWorkflows.ended_from_outside`."""
+        """Lists requests whose workflow was terminated after a time."""
         return [one for one in map(request_of, await self._executions.ended("Approval", since)) if one is not None]
 
     def _vouched(self, tenant_id: str, request_id: str, update: Update) -> Update:

@@ -47,22 +47,22 @@ class Workflows(Protocol):
 
     @property
     def runs(self) -> RunWorkflows:
-        """See `RunWorkflows`."""
+        """Returns the workflows of runs."""
         ...
 
     @property
     def approvals(self) -> ApprovalWorkflows:
-        """See `ApprovalWorkflows`."""
+        """Returns the workflows of approval requests."""
         ...
 
     @property
     def deliveries(self) -> DeliveryWorkflows:
-        """See `DeliveryWorkflows`."""
+        """Returns the workflows of webhook deliveries."""
         ...
 
     @property
     def tenants(self) -> TenantWorkflows:
-        """See `TenantWorkflows`."""
+        """Returns the workflows of tenant deletions."""
         ...
 
 

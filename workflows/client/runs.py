@@ -25,7 +25,7 @@ class RunClient(RunWorkflows):
         self._executions = executions
 
     async def start(self, spec: RunSpec) -> bool:
-        """See `RunWorkflows.start`."""
+        """Starts the workflow of a committed run; idempotent."""
         about = {search_attributes.AGENT: spec.agent.agent_id, search_attributes.USER: spec.user_id}
         return await self._executions.start(
             AgentRun.run,
@@ -63,7 +63,7 @@ class RunClient(RunWorkflows):
             raise mapped(error, "run") from error
 
     async def ended_from_outside(self, since: datetime) -> Ended:
-        """See `RunWorkflows.ended_from_outside`."""
+        """Lists runs whose workflow was terminated after a time."""
         return [one for one in map(run_of, await self._executions.ended("AgentRun", since)) if one is not None]
 
     def _handle(self, tenant_id: str, run_id: str) -> WorkflowHandle[AgentRun, str]:

@@ -24,7 +24,7 @@ class TenantClient(TenantWorkflows):
         self._executions = executions
 
     async def start_deletion(self, tenant_id: str) -> None:
-        """See `TenantWorkflows.start_deletion`."""
+        """Starts the deletion of a tenant, or continues one whose workflow was terminated; idempotent."""
         await self._executions.start(
             TenantDeletion.run,
             DeletionRef(tenant_id=tenant_id),

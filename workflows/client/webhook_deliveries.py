@@ -21,7 +21,7 @@ class DeliveryClient(DeliveryWorkflows):
         self._executions = executions
 
     async def start(self, tenant_id: str, delivery_id: str, event: str) -> None:
-        """See `DeliveryWorkflows.start`."""
+        """Starts the workflow of a committed delivery; idempotent."""
         await self._executions.start(
             WebhookDelivery.run,
             DeliveryInput(tenant_id=tenant_id, delivery_id=delivery_id),
@@ -32,6 +32,6 @@ class DeliveryClient(DeliveryWorkflows):
         )
 
     async def ended_from_outside(self, since: datetime) -> Ended:
-        """See `DeliveryWorkflows.ended_from_outside`."""
+        """Lists deliveries whose workflow was terminated after a time."""
         found = map(delivery_of, await self._executions.ended("WebhookDelivery", since))
         return [one for one in found if one is not None]

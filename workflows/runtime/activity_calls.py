@@ -4,6 +4,7 @@ A local activity holds the workflow task, so it gets seconds; when it is slower 
 activity is run as a regular one, which may take as long as it needs.
 """
 
+import asyncio
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -25,6 +26,9 @@ with workflow.unsafe.imports_passed_through():
 
 Result = TypeVar("Result")
 
+STICKY_CANCEL = "cancellation-is-sticky"
+"""2026-12: a cancellation that an activity or a child outlived ends the workflow; before, it was lost."""
+
 LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3)
 PATIENT = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=20))
 # The run itself retries, so that its status shows the next attempt; see `workflows/model_retries.py`.
@@ -39,6 +43,19 @@ SEND = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timed
 SEND_TIME = timedelta(minutes=2)
 HEARTBEAT = timedelta(seconds=10)
 MARGIN = timedelta(seconds=15)
+
+
+def stop_if_cancelled() -> None:
+    """Raises the workflow's cancellation again, where an activity or a child has taken it and succeeded all the same.
+
+    Called before each effect and each step: what is waited for until it has stopped (`WAIT_CANCELLATION_COMPLETED`)
+    hands back its result, and Temporal delivers one request of a cancellation only.
+
+    Raises:
+        asyncio.CancelledError: The workflow's cancellation was requested.
+    """
+    if workflow.cancellation_reason() is not None and workflow.patched(STICKY_CANCEL):
+        raise asyncio.CancelledError
 
 
 async def run_local(
@@ -123,7 +140,9 @@ async def call_model(message: BaseModel, result: type[Result], left: timedelta) 
 
     Raises:
         ActivityError: The model refused, failed, or did not answer in time.
+        asyncio.CancelledError: As `stop_if_cancelled`.
     """
+    stop_if_cancelled()
     reply: Result = await workflow.execute_activity(
         "call_model",
         message,
@@ -157,6 +176,7 @@ async def run_tool(message: BaseModel, result: type[Result], tool: str, time: ti
 
 async def deliver(message: BaseModel, result: type[Result], summary: str) -> Result:
     """Makes one attempt of a delivery. The receiver's refusal is a result; only failures of our own are retried."""
+    stop_if_cancelled()
     outcome: Result = await workflow.execute_activity(
         "attempt_delivery",
         message,

@@ -113,7 +113,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to requests of runs; later words on edited content, and requests without a run, are lost."""
+    """Restores requests of runs; later decisions on edited content, and requests without a run, are lost."""
     for table in ("approvals", "approval_decisions"):
         op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     _all(BACK)

@@ -14,7 +14,7 @@ from taskforce.core.domain.identity.roles import permissions_on
 from taskforce.core.interfaces.identity import Permission, ResourceType, UserContext
 from taskforce.core.interfaces.store import Records, Store
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
 def context_of(principal: Principal) -> UserContext:
@@ -54,11 +54,14 @@ def evaluate_principal(
     principal: Principal,
     permission: Permission,
     resource: Resource,
+    *,
     facts: Mapping[str, object],
     now: datetime,
 ) -> Explained:
     """Decides an access request of a principal by a policy that is at hand; see `evaluate` of the domain."""
-    return strictest(evaluate(policy, user, permission, resource, facts, now) for user in contexts_of(principal))
+    return strictest(
+        evaluate(policy, user, permission, resource, context=facts, now=now) for user in contexts_of(principal)
+    )
 
 
 async def with_resource_roles(
@@ -66,6 +69,7 @@ async def with_resource_roles(
     principal: Principal,
     permission: Permission,
     resource_id: str | None,
+    *,
     rules: AccessRules,
     now: datetime,
 ) -> Principal:
@@ -81,20 +85,31 @@ async def with_resource_roles(
     """
     if resource_id is None or principal.is_cut or permission in principal.permissions:
         return principal
-    kind = ResourceType(permission.value.partition(":")[0])
+    resource_type = permission.resource_type
     async with store.tenant(principal.tenant.tenant_id) as records:
-        return await add_resource_roles(records, principal, kind, resource_id, rules, now)
+        return await add_resource_roles(records, principal, resource_type, resource_id, rules=rules, now=now)
 
 
 async def add_resource_roles(
-    records: Records, principal: Principal, kind: ResourceType, resource_id: str, rules: AccessRules, now: datetime
+    records: Records,
+    principal: Principal,
+    resource_type: ResourceType,
+    resource_id: str,
+    *,
+    rules: AccessRules,
+    now: datetime,
 ) -> Principal:
     """Returns a principal with the permissions that roles on one resource add there; never call it for an API key."""
     grants = await records.roles.grants(principal.user.user_id)
     if principal.lasting:
         grants = [grant for grant in grants if grant.expires_at is None]
     known = await known_roles(records, {grant.role_id for grant in grants}, rules)
-    return replace(principal, permissions=permissions_on(kind, resource_id, principal.permissions, grants, now, known))
+    return replace(
+        principal,
+        permissions=permissions_on(
+            resource_type, resource_id, principal.permissions, grants, now=now, known_roles=known
+        ),
+    )
 
 
 async def differing_attributes(engine: PolicyEngine, principal: Principal) -> Mapping[str, object]:
@@ -141,9 +156,8 @@ async def require_right(
         Forbidden: `permission_denied` names the missing permission; `policy_denied` the rules that deny it.
         Unavailable: `policy_unreadable`.
     """
-    kind = ResourceType(permission.value.partition(":")[0])
     views = contexts_of(principal)
-    answers = [await engine.explain(user, permission, kind, resource_id, facts) for user in views]
+    answers = [await engine.explain(user, permission, permission.resource_type, resource_id, facts) for user in views]
     raise_if_denied(strictest(answers), principal, permission)
 
 
@@ -153,6 +167,7 @@ async def require_on(
     actor: Actor,
     permission: Permission,
     resource_id: str | None,
+    *,
     facts: Mapping[str, object],
 ) -> None:
     """Requires that an actor has a permission on a resource, also by roles on that resource alone.
@@ -169,7 +184,7 @@ async def require_on(
         Forbidden: `permission_denied` or `policy_denied`.
         Unavailable: `policy_unreadable`.
     """
-    here = await with_resource_roles(store, actor.principal, permission, resource_id, actor.rules, actor.now)
+    here = await with_resource_roles(store, actor.principal, permission, resource_id, rules=actor.rules, now=actor.now)
     await require_right(engine, here, permission, resource_id, facts)
 
 
@@ -187,27 +202,28 @@ async def filter_allowed(
     engine: PolicyEngine,
     principal: Principal,
     permission: Permission,
-    things: Sequence[Thing],
-    named: Callable[[Thing], str],
+    items: Sequence[Item],
+    *,
+    named: Callable[[Item], str],
     facts: Mapping[str, object] | None = None,
-) -> Sequence[Thing]:
+) -> Sequence[Item]:
     """Filters a list by the policy rules that name single resources; the permission for the list was required before.
 
     Args:
         engine: The policy engine.
         principal: The caller, with current rights.
         permission: The permission to read one of them.
-        things: The list.
+        items: The list.
         named: Returns the id of one.
         facts: As in `require_right`.
     """
     if not await engine.tells_apart(context_of(principal), permission):
-        return things
-    kind = ResourceType(permission.value.partition(":")[0])
+        return items
+    resource_type = permission.resource_type
     for user in contexts_of(principal):
-        answers = [await engine.evaluate(user, permission, kind, named(one), facts) for one in things]
-        things = [one for one, answer in zip(things, answers, strict=True) if answer.allowed]
-    return things
+        answers = [await engine.evaluate(user, permission, resource_type, named(one), facts) for one in items]
+        items = [one for one, answer in zip(items, answers, strict=True) if answer.allowed]
+    return items
 
 
 def raise_if_denied(

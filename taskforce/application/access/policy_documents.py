@@ -217,7 +217,7 @@ class AccessCase:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class DryRunAnswer:
     """The answers of a dry run to a case.
 
     Attributes:
@@ -231,7 +231,7 @@ class Tried:
 
 async def try_document(
     store: Store, actor: Actor, tags: Tags, document: object, requests: Sequence[AccessCase]
-) -> tuple[Tried, ...]:
+) -> tuple[DryRunAnswer, ...]:
     """Dry-runs a document: evaluates cases by the policy in force and by the document; saves nothing.
 
     Args:
@@ -257,14 +257,16 @@ async def try_document(
     cases = [await _case(user, one, tags) for user, one in zip(users, requests, strict=True)]
     if document is not None:
         compared = await dry_run(policies, tenant_id, document, cases, actor.now)
-        return tuple(Tried(one.current, one.proposed) for one in compared)
+        return tuple(DryRunAnswer(one.current, one.proposed) for one in compared)
     current = await policies.policy(tenant_id)
     return await asyncio.to_thread(_answered, current, cases, actor.now)
 
 
-def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[Tried, ...]:
-    answers = (evaluate(policy, one.user, one.action, one.resource, one.context, one.at or now) for one in cases)
-    return tuple(Tried(answer, None) for answer in answers)
+def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[DryRunAnswer, ...]:
+    answers = (
+        evaluate(policy, one.user, one.action, one.resource, context=one.context, now=one.at or now) for one in cases
+    )
+    return tuple(DryRunAnswer(answer, None) for answer in answers)
 
 
 async def _users(records: Records, actor: Actor, requests: Sequence[AccessCase]) -> Sequence[UserContext]:
@@ -281,8 +283,8 @@ async def _users(records: Records, actor: Actor, requests: Sequence[AccessCase])
     return [user for user in found if user is not None]
 
 
-def _nobody(one: AccessCase, tenant_id: str, known: Mapping[str, Role]) -> UserContext:
-    held = permissions_of(one.roles, known)
+def _nobody(one: AccessCase, tenant_id: str, known_roles: Mapping[str, Role]) -> UserContext:
+    held = permissions_of(one.roles, known_roles)
     return UserContext("", tenant_id, roles=frozenset(one.roles), permissions=held, attributes=one.attributes)
 
 

@@ -94,7 +94,7 @@ class PolicyEngine:
         if resource_id is not None and tenant_id == user.tenant_id and policy.asks_for_tags(action, resource_type):
             tags = await self._tags.tags(tenant_id, resource_type, resource_id)
         resource = Resource(resource_type, resource_id, tenant_id, frozenset(tags))
-        return evaluate(policy, user, action, resource, facts, self._clock())
+        return evaluate(policy, user, action, resource, context=facts, now=self._clock())
 
     async def tells_apart(self, user: UserContext, action: Permission) -> bool:
         """Tells whether a decision can depend on the resource; if not, callers need not look the resource up.
@@ -103,7 +103,7 @@ class PolicyEngine:
             Unavailable: As `evaluate`.
         """
         rules = (await self._policy(user, action)).rules
-        return any(_names_things(rule) for rule in rules if action in rule.permissions)
+        return any(_names_resources(rule) for rule in rules if action in rule.permissions)
 
     async def attributes_read(self, tenant_id: str) -> frozenset[str]:
         """Returns the names of users' attributes that a tenant's policy reads.
@@ -124,17 +124,19 @@ class PolicyEngine:
             raise
 
 
-def _names_things(rule: Rule) -> bool:
+def _names_resources(rule: Rule) -> bool:
     by_id = any(one.ids is not None for one in rule.resources or ())
     return by_id or any(isinstance(one, TagCondition) for one in rule.when)
 
 
-def tenant_of(user: UserContext, kind: ResourceType, resource_id: str | None, facts: Mapping[str, object]) -> str:
+def tenant_of(
+    user: UserContext, resource_type: ResourceType, resource_id: str | None, facts: Mapping[str, object]
+) -> str:
     """Returns the tenant of a resource: the user's, unless the context or the resource's id names another."""
     named = [facts["tenant_id"]] if "tenant_id" in facts else []
-    if resource_id is not None and kind is ResourceType.TENANT:
+    if resource_id is not None and resource_type is ResourceType.TENANT:
         named.append(resource_id)
-    if resource_id is not None and kind is ResourceType.SESSION and ":" in resource_id:
+    if resource_id is not None and resource_type is ResourceType.SESSION and ":" in resource_id:
         named.append(resource_id.partition(":")[0])
     return user.tenant_id if all(name == user.tenant_id for name in named) else _ELSEWHERE
 
@@ -168,7 +170,7 @@ class Compared:
 
     @property
     def changes(self) -> bool:
-        """Whether the proposed document changes the decision."""
+        """Returns whether the proposed document changes the decision."""
         return self.current.decision.allowed is not self.proposed.decision.allowed
 
 
@@ -204,4 +206,4 @@ def _compared(current: Policy, proposed: Policy, cases: Sequence[Case], now: dat
 
 
 def _answer(policy: Policy, case: Case, now: datetime) -> Explained:
-    return evaluate(policy, case.user, case.action, case.resource, case.context, case.at or now)
+    return evaluate(policy, case.user, case.action, case.resource, context=case.context, now=case.at or now)

@@ -9,7 +9,7 @@ from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.audit.events import system_event
-from taskforce.application.catalog.agents import told_version
+from taskforce.application.catalog.agents import version_facts
 from taskforce.application.identity.principals import load_principal_for_key, without_temporary_roles
 from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
@@ -89,12 +89,15 @@ class AgentPublicationHandler(DefaultHandler):
         """Requires the requester's permission to publish now, as a route would; the approval alone does not give it."""
         asks = await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
         # Without temporary roles, for a publication outlasts them.
-        who = await without_temporary_roles(records, asks, self._rules, now)
-        if not who.is_cut:
-            who = await add_resource_roles(records, who, ResourceType.AGENT, agent.agent_id, self._rules, now)
+        principal = await without_temporary_roles(records, asks, self._rules, now)
+        if not principal.is_cut:
+            principal = await add_resource_roles(
+                records, principal, ResourceType.AGENT, agent.agent_id, rules=self._rules, now=now
+            )
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
-        raise_if_denied(evaluate_principal(policy, who, needed, what, _FACTS, now), who, needed)
+        answer = evaluate_principal(policy, principal, needed, what, facts=_FACTS, now=now)
+        raise_if_denied(answer, principal, needed)
 
 
 def _named(agent: Agent, request: Request) -> AgentVersion | None:
@@ -127,6 +130,6 @@ def _concluded(action: str, request: Request, agent: Agent, version: AgentVersio
         on_behalf_of=request.approval.requester_id,
         reason=act.comment,
         approval_id=request.approval.request_id,
-        before=told_version(version),
-        after=told_version(agent.version(version.version_id)),
+        before=version_facts(version),
+        after=version_facts(agent.version(version.version_id)),
     )

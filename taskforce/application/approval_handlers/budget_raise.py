@@ -60,16 +60,16 @@ class BudgetRaiseHandler(DefaultHandler):
         Raises:
             Invalid: `payload_invalid`.
         """
-        wish = raise_of(payload)
-        run = await records.runs.get(wish.run_id) if is_id(wish.run_id) else None
+        raise_ = raise_of(payload)
+        run = await records.runs.get(raise_.run_id) if is_id(raise_.run_id) else None
         if run is None or run.status.is_final:
             refuse_payload(["run_id: there is no such run under way."])
         assert run is not None
         has = asdict(run.spec.limits)
         refuse_payload(
-            [f"{name}: the run has {has[name]} already." for name in wish.limits if wish.limits[name] <= has[name]]
+            [f"{name}: the run has {has[name]} already." for name in raise_.limits if raise_.limits[name] <= has[name]]
         )
-        return {"run_id": run.spec.run_id, **wish.limits}
+        return {"run_id": run.spec.run_id, **raise_.limits}
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
         """Returns the request's hash while the run is open; else None."""
@@ -85,22 +85,24 @@ class BudgetRaiseHandler(DefaultHandler):
             Conflict: `run_finished`; `not_a_raise`: the run has limits as high by now.
             Forbidden: As `load_principal_for_key` for the requester.
         """
-        wish = raise_of(request.payload)
+        raise_ = raise_of(request.payload)
         await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
-        run = await records.runs.locked(wish.run_id)
+        run = await records.runs.locked(raise_.run_id)
         if run is None:
             raise missing("run")
         run.require_open()
         before = run.spec.limits
-        limits = before.raised(wish.limits)
+        limits = before.raised(raise_.limits)
         if limits == before:
             raise Conflict("not_a_raise", "The run may use as much already.")
-        await records.runs.set_limits(wish.run_id, limits)
+        await records.runs.set_limits(raise_.run_id, limits)
         said = {name: value for name, value in asdict(limits).items() if value != asdict(before)[name]}
-        told = {"request_id": request.approval.request_id, **said}
-        await records.events.append(wish.run_id, "run.limits_raised", told, now)
+        milestone = {"request_id": request.approval.request_id, **said}
+        await records.events.append(raise_.run_id, "run.limits_raised", milestone, now)
         about = ("run", run.spec.run_id)
-        await records.audit.append(followed(request, "run.raise_limits", about, asdict(before), asdict(limits), now))
+        await records.audit.append(
+            followed(request, "run.raise_limits", about, before=asdict(before), after=asdict(limits), now=now)
+        )
         return "The run may use more: " + ", ".join(f"{name} {value}" for name, value in said.items()) + "."
 
     async def notify(self, store: Store, tenant_id: str, request: Request, runs: RunSignals, live: Live) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from taskforce.application.approvals.handler import DefaultHandler, approvers_of, followed
 from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.identity.principals import known_roles, load_principal_for_key, without_temporary_roles
-from taskforce.application.identity.resource_roles import told_grant
+from taskforce.application.identity.resource_roles import grant_facts
 from taskforce.application.identity.users import audit_snapshot
 from taskforce.core.domain.approvals.approval import Decision, Verdict
 from taskforce.core.domain.approvals.records import Request
@@ -110,32 +110,37 @@ class PermissionEscalationHandler(DefaultHandler):
             Conflict: `escalation_over`.
             Forbidden: As `load_principal_for_key` for the requester; `approver_holds_less`.
         """
-        wish, requester = escalation_of(request.payload), request.approval.requester_id
-        until, approvers = wish.ends(now), approvers_of(request)
+        escalation, requester = escalation_of(request.payload), request.approval.requester_id
+        until, approvers = escalation.ends(now), approvers_of(request)
         # Locked in one order, as in `lock_users`, against deadlocks: rights withdrawn meanwhile are not handed on.
         for user_id in sorted({requester, *approvers}):
             await records.users.locked(user_id)
         await load_principal_for_key(records, requester, request.key_id, self._rules, now)
-        await records.roles.shared({wish.role})
-        known = await known_roles(records, {wish.role}, self._rules)
-        for word in request.approval.decisions:
-            if word.verdict is Verdict.APPROVE:
-                await self._check_approver(records, word, wish, known, now)
-        if wish.on is None:
-            return await _lend(records, request, wish.role, until, now)
-        grant = ResourceGrant(requester, wish.role, *wish.on, until)
+        await records.roles.shared({escalation.role})
+        known = await known_roles(records, {escalation.role}, self._rules)
+        for decision in request.approval.decisions:
+            if decision.verdict is Verdict.APPROVE:
+                await self._check_approver(records, decision, escalation, known, now)
+        if escalation.on is None:
+            return await _lend(records, request, escalation.role, until, now)
+        grant = ResourceGrant(requester, escalation.role, *escalation.on, until)
         return await _grant(records, request, grant, approvers[-1], now)
 
     async def _check_approver(
-        self, records: Records, decision: Decision, escalation: Escalation, known: Mapping[str, Role], now: datetime
+        self,
+        records: Records,
+        decision: Decision,
+        escalation: Escalation,
+        known_roles: Mapping[str, Role],
+        now: datetime,
     ) -> None:
         approver = decision.on_behalf_of or decision.approver_id
         try:
             speaks = await load_principal_for_key(records, approver, decision.key_id, self._rules, now)
-            who = await without_temporary_roles(records, speaks, self._rules, now)
-            check_no_wider((escalation.role,), who.permissions, known)
+            principal = await without_temporary_roles(records, speaks, self._rules, now)
+            check_no_wider((escalation.role,), principal.permissions, known_roles)
             if escalation.on is None:
-                check_held((escalation.role,), who.roles, who.permissions)
+                check_held((escalation.role,), principal.roles, principal.permissions)
         except DomainError as error:
             text = f"{approver} has approved it, but may not hand on {escalation.role}: {error.message}"
             raise Forbidden("approver_holds_less", text, details={"approver": approver, "code": error.code}) from None
@@ -183,11 +188,18 @@ async def _lend(records: Records, request: Request, role: str, until: datetime |
     await records.users.save(changed, now)
     # Every approver counts as a giver of the role, with all members of their party: the check of independence of later
     # requests uses this.
-    words = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
-    for giver in sorted({person for word in words for person in word.people} - {user.user_id}):
+    approvals = (one for one in request.approval.decisions if one.verdict is Verdict.APPROVE)
+    for giver in sorted({person for approval in approvals for person in approval.people} - {user.user_id}):
         await records.access_grants.add(grants_between(user, changed, giver, now))
     await records.audit.append(
-        followed(request, "user.change", ("user", user.user_id), audit_snapshot(user), audit_snapshot(changed), now)
+        followed(
+            request,
+            "user.change",
+            ("user", user.user_id),
+            before=audit_snapshot(user),
+            after=audit_snapshot(changed),
+            now=now,
+        )
     )
     return _outcome(user.user_id, role, "", until)
 
@@ -196,7 +208,9 @@ async def _grant(records: Records, request: Request, grant: ResourceGrant, given
     where = f" on {grant.resource_type.value} {grant.resource_id}"
     if not await records.roles.grant(grant, given_by, now):
         return f"{grant.user_id} holds {grant.role_id}{where} for at least as long already."
-    await records.audit.append(followed(request, "user.grant", ("user", grant.user_id), None, told_grant(grant), now))
+    await records.audit.append(
+        followed(request, "user.grant", ("user", grant.user_id), before=None, after=grant_facts(grant), now=now)
+    )
     return _outcome(grant.user_id, grant.role_id, where, grant.expires_at)
 
 

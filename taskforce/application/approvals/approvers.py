@@ -52,8 +52,8 @@ async def approver_of(
     """
     automated = False if key_id is None else await is_automated(records, user_id, key_id)
     if roles is None:
-        who = await _principal(records, user_id, key_id, rules, now)
-        roles, automated = who.roles, automated or who.user.kind == "service"
+        principal = await _principal(records, user_id, key_id, rules, now)
+        roles, automated = principal.roles, automated or principal.user.kind == "service"
     if key_id is not None:
         return Approver(user_id, roles, key_id=key_id, automated=automated)
     away = [await _away(records, other, rules, now) for other in await records.delegations.to(user_id, now)]
@@ -64,15 +64,15 @@ async def _principal(
     records: Records, user_id: str, key_id: str | None, rules: AccessRules, now: datetime
 ) -> Principal:
     try:
-        who = await load_principal_for_key(records, user_id, key_id, rules, now)
+        principal = await load_principal_for_key(records, user_id, key_id, rules, now)
     except Forbidden as refused:
         if refused.code == "api_key_ended":
             raise
         raise _unknown() from None
     # An update that did not come through the gateway may name any key beside any user.
-    if who.user.user_id != user_id:
+    if principal.user.user_id != user_id:
         raise _unknown()
-    return who
+    return principal
 
 
 def _unknown() -> Forbidden:
@@ -81,20 +81,22 @@ def _unknown() -> Forbidden:
 
 async def actor_as_approver(records: Records, actor: Actor) -> Approver:
     """Loads the actor as an approver, with the roles of their credential and the delegations to them."""
-    came = actor.principal
-    return await approver_of(records, came.user.user_id, actor.rules, actor.now, came.roles, key_id=came.key_id)
+    principal = actor.principal
+    return await approver_of(
+        records, principal.user.user_id, actor.rules, actor.now, principal.roles, key_id=principal.key_id
+    )
 
 
 async def _away(records: Records, user_id: str, rules: AccessRules, now: datetime) -> Approver | None:
     # A delegator who has lost their rights has none to delegate, and temporary roles are not delegated either.
     try:
-        who = await load_principal(records, user_id, rules, now)
+        principal = await load_principal(records, user_id, rules, now)
     except Forbidden:
         return None
-    return Approver(user_id, (await without_temporary_roles(records, who, rules, now)).roles)
+    return Approver(user_id, (await without_temporary_roles(records, principal, rules, now)).roles)
 
 
-def ground_for(request: Request, approver: Approver, channel: Channel, now: datetime) -> Authority:
+def find_authority(request: Request, approver: Approver, channel: Channel, now: datetime) -> Authority:
     """Finds the ground on which an approver may decide a request; their own right goes before delegations.
 
     Args:
@@ -145,7 +147,7 @@ def may_decide(request: Request, approver: Approver, now: datetime) -> bool:
     if request.closed_at is not None:
         return False
     try:
-        ground_for(request, approver, Channel.API, now)
+        find_authority(request, approver, Channel.API, now)
     except DomainError:
         return False
     return True

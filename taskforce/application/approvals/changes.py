@@ -122,8 +122,8 @@ class ApprovalChanges:
             raise Invalid("deciders_unknown", f"No active user {user_id[:80]!r} is known in this tenant.") from None
 
     async def _held_lastingly(self, records: Records, change: Change) -> frozenset[Permission]:
-        who = await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
-        return (await without_temporary_roles(records, who, self._rules, change.at)).permissions
+        principal = await load_principal_for_key(records, change.actor_id, change.key_id, self._rules, change.at)
+        return (await without_temporary_roles(records, principal, self._rules, change.at)).permissions
 
 
 async def _require_other_than_requester(records: Records, request: Request, change: Change) -> frozenset[str]:
@@ -148,14 +148,14 @@ def _event(change: Change) -> HistoryEvent:
     if change.kind == "reassign" and change.key_id is not None:
         # Whoever issued the key stands behind the reassignment.
         data["key_id"] = change.key_id
-    told = HistoryEvent(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
-    return replace(told, channel=change.channel.value, request_id=change.http_request, key_id=change.key_id, data=data)
+    event = HistoryEvent(kind, change.actor_id, change.at, f"{kind}:{change.at.isoformat()}", change.comment)
+    return replace(event, channel=change.channel.value, request_id=change.http_request, key_id=change.key_id, data=data)
 
 
 def _refused_event(change: Change, code: str) -> HistoryEvent:
     kind = "reassignment_refused" if change.kind == "reassign" else "withdrawal_refused"
-    told = HistoryEvent(kind, change.actor_id, change.at, outcome="denied", reason=code)
-    return replace(told, channel=change.channel.value, key_id=change.key_id)
+    event = HistoryEvent(kind, change.actor_id, change.at, outcome="denied", reason=code)
+    return replace(event, channel=change.channel.value, key_id=change.key_id)
 
 
 def _not_yours() -> Forbidden:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from taskforce.application.approvals.approvers import approver_of, ground_for
+from taskforce.application.approvals.approvers import approver_of, find_authority
 from taskforce.application.approvals.definitions import definitions_of
 from taskforce.application.approvals.handler import TOOL_CALL, DefaultHandler, RequestHandler, approved_hash
 from taskforce.application.approvals.history import HistoryEvent, record_event
@@ -84,6 +84,7 @@ class ApprovalDecisions:
         store: Store,
         run_cache: RunCache,
         live: Live,
+        *,
         clock: Clock,
         rules: AccessRules,
         handlers: Mapping[str, RequestHandler] | None = None,
@@ -116,7 +117,9 @@ class ApprovalDecisions:
             call = reply.tool_calls[ref.call - 1]
             terms, definition_id = await self._terms(records, spec, call.name)
             approval = Approval(request_id, spec.user_id, terms, now)
-            request = _of_call(approval, ref, call, spec.agent.name, reply.text, definition_id)
+            request = _of_call(
+                approval, ref, call, agent=spec.agent.name, reason=reply.text, definition_id=definition_id
+            )
             # A retry: an earlier attempt has committed the request, which may be decided already.
             if not await records.requests.add(request):
                 return await found(records, request_id)
@@ -156,7 +159,7 @@ class ApprovalDecisions:
             The user on whose behalf the approver decides; None for the approver's own right.
 
         Raises:
-            Forbidden: As `approver_of` and `ground_for`.
+            Forbidden: As `approver_of` and `find_authority`.
             Conflict: As `Approval.check` and `Approval.check_independent`; `subject_changed`, `not_editable`.
             Invalid: The edited content does not fit.
         """
@@ -184,15 +187,15 @@ class ApprovalDecisions:
         if await handler.current_hash(records, request) != request.content_hash:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         approver = await approver_of(records, attempt.approver_id, self._rules, now, key_id=attempt.key_id)
-        ground = ground_for(request, approver, attempt.channel, now)
-        decides = await deciding_party(records, request, approver, ground.on_behalf_of)
+        authority = find_authority(request, approver, attempt.channel, now)
+        decides = await deciding_party(records, request, approver, authority.on_behalf_of)
         said.check_independent(attempt.approver_id, decides, await asking_party(records, request))
         if attempt.edit is not None:
             edited = await records.requests.proposal(attempt.request_id, attempt.edit)
             if edited is None:
                 raise missing("edit")
             await handler.check_edit(request, edited)
-        return ground.on_behalf_of
+        return authority.on_behalf_of
 
     async def refuse(self, attempt: DecisionAttempt, code: str) -> None:
         """Records the audit event of a decision that was refused.
@@ -203,8 +206,8 @@ class ApprovalDecisions:
         """
         async with self._store.tenant(attempt.tenant_id) as records:
             request = await found(records, attempt.request_id)
-            told = HistoryEvent("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
-            await record_event(records, request, replace(told, channel=attempt.channel.value, key_id=attempt.key_id))
+            event = HistoryEvent("refused", attempt.approver_id, self._clock(), outcome="denied", reason=code)
+            await record_event(records, request, replace(event, channel=attempt.channel.value, key_id=attempt.key_id))
 
     async def record(self, tenant_id: str, request_id: str, recorded: RecordedDecision) -> None:
         """Records a decision with history, audit event and webhook deliveries; a second call changes nothing.
@@ -226,8 +229,8 @@ class ApprovalDecisions:
             request = await _after(records, before, decision, for_run=recorded.for_run)
             await records.requests.save(request)
             edited = request.approval.content != before.approval.content
-            word = _word(decision, await _access_facts(records, before, decision), edited=edited)
-            await record_event(records, request, replace(word, key_id=decision.key_id))
+            event = _decision_event(decision, await _access_facts(records, before, decision), edited=edited)
+            await record_event(records, request, replace(event, key_id=decision.key_id))
         self._tell_run(tenant_id, request)
 
     async def _party(self, records: Records, request: Request, decision: Decision) -> Party:
@@ -291,8 +294,8 @@ class ApprovalDecisions:
                 status, reason = ApprovalStatus.VOIDED, "its decisions are not on record"
             if await records.requests.close(request_id, status, reason, now):
                 await self._handler(request).on_closed(records, request, status, reason, now)
-                told = HistoryEvent(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
-                await record_event(records, request, told)
+                event = HistoryEvent(status.value, "system", now, name="closed", comment=reason, outcome=status.value)
+                await record_event(records, request, event)
         self._tell_run(tenant_id, request)
         if unfounded:
             raise Conflict("approval_unfounded", "Nobody's recorded decisions approve this request.")
@@ -335,7 +338,7 @@ async def locked(records: Records, request_id: str) -> Request:
 
 
 def _of_call(
-    approval: Approval, ref: CallRef, call: RequestedCall, agent: str, reason: str, definition_id: str | None
+    approval: Approval, ref: CallRef, call: RequestedCall, *, agent: str, reason: str, definition_id: str | None
 ) -> Request:
     payload = call_payload(call)
     bound = approved_hash(payload, TOOL_CALL)
@@ -391,7 +394,7 @@ async def _access_facts(records: Records, request: Request, decision: Decision) 
     return {name: sorted(people) for name, people in facts.items() if people}
 
 
-def _word(decision: Decision, access: Mapping[str, object], *, edited: bool) -> HistoryEvent:
+def _decision_event(decision: Decision, access: Mapping[str, object], *, edited: bool) -> HistoryEvent:
     kind = "approved_by" if decision.verdict is Verdict.APPROVE else "rejected_by"
     data: dict[str, object] = {"verdict": decision.verdict.value, "content_hash": decision.content, **access}
     if decision.on_behalf_of is not None:

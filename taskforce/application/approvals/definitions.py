@@ -216,6 +216,6 @@ def _audit_snapshot(definition: Definition | None) -> dict[str, object] | None:
     if definition is None:
         return None
     document = as_document(definition)
-    told = {name: value for name, value in document.items() if name not in _UNTOLD}
+    fields = {name: value for name, value in document.items() if name not in _UNTOLD}
     about = {"decides": definition.decides, "source": definition.source.value, "version": definition.version}
-    return {**told, **about, "content_hash": canonical_hash(document)}
+    return {**fields, **about, "content_hash": canonical_hash(document)}

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.approvals.records import Delegation
 from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.identity.principals import Principal, require_whole
 from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.store import Store
 
@@ -36,9 +37,12 @@ async def delegate(store: Store, actor: Actor, delegate_id: str, since: datetime
         until: The end, with a time zone.
 
     Raises:
+        Forbidden: `key_may_not`: an API key has fewer rights than the delegate would get; `claims_narrowed`.
         Invalid: `delegation_invalid`: the delegate is the actor, unknown or deactivated, or the period is empty, past
             or longer than 366 days.
     """
+    require_whole(actor.principal)
+    _require_person(actor.principal)
     user_id = actor.principal.user.user_id
     if delegate_id == user_id:
         raise Invalid("delegation_invalid", "You decide in your own place anyway: name somebody else.")
@@ -58,14 +62,22 @@ async def end_delegation(store: Store, actor: Actor) -> None:
     """Deletes the actor's delegation, with immediate effect.
 
     Raises:
+        Forbidden: `key_may_not`.
         Missing: `delegation_not_found`.
     """
+    _require_person(actor.principal)
     user_id = actor.principal.user.user_id
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         before = await records.delegations.of(user_id)
         if before is None or not await records.delegations.remove(user_id):
             raise missing("delegation")
         await records.audit.append(_event(actor, "approval.undelegate", before.delegate_id, before))
+
+
+def _require_person(principal: Principal) -> None:
+    # An API key is cut to a part of its user's roles; a delegate would get all of them.
+    if principal.is_cut:
+        raise Forbidden("key_may_not", "Delegations are made by the person, not by an API key.")
 
 
 def _event(actor: Actor, action: str, delegate_id: str, delegation: Delegation) -> AuditEvent:

@@ -51,20 +51,20 @@ class ApprovalExecution:
         """
         async with self._store.tenant(tenant_id) as records:
             request = await found(records, request_id)
-            told = await _told(records, request_id)
+            comment = await _comment(records, request_id)
         if request.status is not ApprovalStatus.APPROVED:
             raise Conflict("not_approved", "Only what was approved is carried out.")
         handler = self._handlers.get(request.request_type) or DefaultHandler()
-        if told is None:
+        if comment is None:
             try:
-                told = await self._do(tenant_id, request, handler)
+                comment = await self._do(tenant_id, request, handler)
             except DomainError as error:
                 if error.kind in MAY_PASS:
                     raise
                 return await self._refuse(tenant_id, request, error)
         # Also after a recorded outcome: the attempt that recorded it may have died before it sent the notifications.
         await handler.notify(self._store, tenant_id, request, self._runs, self._live)
-        return told
+        return comment
 
     async def _do(self, tenant_id: str, request: Request, handler: RequestHandler) -> str | None:
         await handler.prepare(self._store, tenant_id, request, self._clock)
@@ -72,9 +72,9 @@ class ApprovalExecution:
         async with self._store.tenant(tenant_id) as records:
             # The outcome is read again under the lock: another attempt may have recorded it since.
             current = await locked(records, request_id)
-            told = await _told(records, request_id)
-            if told is not None:
-                return told
+            comment = await _comment(records, request_id)
+            if comment is not None:
+                return comment
             done = await handler.apply(records, current, now)
             if done is not None:
                 await record_event(
@@ -98,9 +98,9 @@ class ApprovalExecution:
             )
             await record_event(records, current, refused)
             # Not simply the comment: another attempt may have recorded its outcome first, and that one counts.
-            return await _told(records, request.approval.request_id) or comment
+            return await _comment(records, request.approval.request_id) or comment
 
 
-async def _told(records: Records, request_id: str) -> str | None:
+async def _comment(records: Records, request_id: str) -> str | None:
     happening = await records.requests.happening(request_id, CARRIED_OUT)
     return None if happening is None else happening.comment

@@ -51,7 +51,7 @@ class RequestHandler(Protocol):
         ...
 
     async def prepare(self, store: Store, tenant_id: str, request: Request, clock: Clock) -> None:
-        """Does the long part of the execution in transactions of its own; a second call continues where it stopped.
+        """Executes the long part in transactions of its own; a second call continues where it stopped.
 
         Raises:
             DomainError: It cannot be done.
@@ -141,7 +141,7 @@ def approvers_of(request: Request) -> Sequence[str]:
 
 
 def followed(
-    request: Request, action: str, about: tuple[str, str], before: object, after: object, now: datetime
+    request: Request, action: str, about: tuple[str, str], *, before: object, after: object, now: datetime
 ) -> AuditEvent:
     """Builds the audit event of the execution of an approved request.
 

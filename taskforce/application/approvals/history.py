@@ -37,7 +37,7 @@ REASSIGNED: Final = "reassigned"
 """The kind of a user's reassignment, with whose name the entry's name begins; a timed action has the same kind."""
 _REFUSED: Final = frozenset({"refused", "reassignment_refused", "withdrawal_refused"})
 _CLOSED: Final = "approval.close"
-_WORDS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}
+_VERDICTS: Final[Mapping[str, Verdict]] = {"approved_by": Verdict.APPROVE, "rejected_by": Verdict.REJECT}
 _EVENTS: Final[Mapping[str, WebhookEvent]] = {
     "created": WebhookEvent.REQUEST_CREATED,
     **dict.fromkeys(("approved_by", "rejected_by", "reminded", "commented"), WebhookEvent.REQUEST_ACTION),
@@ -131,21 +131,21 @@ def _texts(listed: object) -> tuple[str, ...]:
     return tuple(str(one) for one in listed) if isinstance(listed, (list, tuple)) else ()
 
 
-async def _announce(records: Records, request: Request, told: HistoryEvent) -> None:
-    event, terms = _EVENTS.get(told.kind), request.approval.terms
+async def _announce(records: Records, request: Request, event: HistoryEvent) -> None:
+    type_, terms = _EVENTS.get(event.kind), request.approval.terms
     # Only these two can be turned off by the terms; escalations and ends are always sent.
     quiet = {WebhookEvent.REQUEST_CREATED: terms.notify_on_create, WebhookEvent.REQUEST_ACTION: terms.notify_on_action}
-    if event is not None and quiet.get(event, True):
-        about = _handler(request, told)
-        await announce(records, event.value, about, told.at, definition_id=request.definition_id)
+    if type_ is not None and quiet.get(type_, True):
+        data = _webhook_data(request, event)
+        await announce(records, type_.value, data, event.at, definition_id=request.definition_id)
 
 
-def _handler(request: Request, event: HistoryEvent) -> Json:
-    said = request.approval.decisions
-    spoken = {verdict: [one.approver_id for one in said if one.verdict is verdict] for verdict in Verdict}
+def _webhook_data(request: Request, event: HistoryEvent) -> Json:
+    decisions = request.approval.decisions
+    approvers = {verdict: [one.approver_id for one in decisions if one.verdict is verdict] for verdict in Verdict}
     # The request is passed without the decision that this event is about.
-    if event.kind in _WORDS:
-        spoken[_WORDS[event.kind]].append(event.actor_id)
+    if event.kind in _VERDICTS:
+        approvers[_VERDICTS[event.kind]].append(event.actor_id)
     return {
         "request_id": request.approval.request_id,
         "request_type": request.request_type,
@@ -155,8 +155,8 @@ def _handler(request: Request, event: HistoryEvent) -> Json:
         "title": request.title[:200],
         "action": event.kind,
         "actor_id": event.actor_id,
-        "approved_by": spoken[Verdict.APPROVE],
-        "rejected_by": spoken[Verdict.REJECT],
+        "approved_by": approvers[Verdict.APPROVE],
+        "rejected_by": approvers[Verdict.REJECT],
     }
 
 

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from taskforce.application.approvals.history import reassignments_of
 from taskforce.core.domain.approvals.parties import (
     MOST_PEOPLE,
+    DecisionGrounds,
     Party,
     Reassignment,
-    Standing,
+    decision_grounds,
     reassignments_to,
     recent_grants,
-    standing_of,
 )
 from taskforce.core.domain.approvals.records import Approver, Request
 from taskforce.core.domain.errors import Conflict
@@ -49,7 +49,7 @@ class Issuers:
             Conflict: `not_independent`: the chain has more than `MOST_PEOPLE`.
         """
         if max(len(self.people), len(self._keys)) > MOST_PEOPLE:
-            raise Conflict("not_independent", "Too many people stand behind this for it to count as one person's word.")
+            raise Conflict("not_independent", "Too many people stand behind this for it to be one person's decision.")
         if user_id not in self.people:
             self.people.add(user_id)
             await self._makers(user_id)
@@ -124,18 +124,18 @@ async def deciding_party(
         raise Conflict("not_independent", "Who issued this key, or made this service account, is not known.")
     # A delegate decides by the delegator's right. Where nobody has a right any more, every recent grant counts.
     speaks = next((one for one in approver.stands_for if one.user_id == on_behalf_of), approver)
-    standing = standing_of(speaks.user_id, speaks.roles, request.approval.who, terms)
-    standings = {} if standing is None else {speaks.user_id: standing}
+    grounds = decision_grounds(speaks.user_id, speaks.roles, request.approval.who, terms)
+    grounds_by_user = {} if grounds is None else {speaks.user_id: grounds}
     changes = await reassignments_of(records, request.approval.request_id)
-    let_in = reassignments_to(changes, speaks.user_id, speaks.roles, standing)
+    let_in = reassignments_to(changes, speaks.user_id, speaks.roles, grounds)
     since = request.approval.opened_at - timedelta(seconds=terms.independence_seconds)
-    return Party(frozenset(behind.people), await _sponsors(records, behind.people, standings, since, let_in))
+    return Party(frozenset(behind.people), await _sponsors(records, behind.people, grounds_by_user, since, let_in))
 
 
 async def _sponsors(
     records: Records,
     people: Collection[str],
-    standings: Mapping[str, Standing],
+    grounds_by_user: Mapping[str, DecisionGrounds],
     since: datetime,
     let_in: Collection[Reassignment],
 ) -> frozenset[str]:
@@ -150,7 +150,7 @@ async def _sponsors(
         for grant in await records.access_grants.of(waiting):
             given.setdefault(grant.user_id, []).append(grant)
         for user_id, grants in given.items():
-            for grant in recent_grants(grants, since, standings.get(user_id)):
+            for grant in recent_grants(grants, since, grounds_by_user.get(user_id)):
                 await found.follow(grant.given_by, grant.key_id)
         waiting = found.people - met
         met |= waiting

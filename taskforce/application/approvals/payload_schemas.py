@@ -98,8 +98,8 @@ def _problems(schema: object) -> Iterator[str]:
         yield f"has more than {MOST_NODES} values in it."
         return
     for path, one in _subschemas(schema):
-        for word in sorted(one.keys() - KEYWORDS) if isinstance(one, Mapping) else ():
-            yield f"{path}{word[:64]} is not read here; read are {', '.join(sorted(KEYWORDS))}."
+        for keyword in sorted(one.keys() - KEYWORDS) if isinstance(one, Mapping) else ():
+            yield f"{path}{keyword[:64]} is not read here; read are {', '.join(sorted(KEYWORDS))}."
         # The validator would read a subschema with another `$schema` as that dialect, with keywords not bounded here.
         if isinstance(one, Mapping) and one.get("$schema", DIALECT) != DIALECT:
             yield f"{path}$schema must be {DIALECT}."
@@ -112,15 +112,15 @@ def _problems(schema: object) -> Iterator[str]:
 def _subschemas(schema: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Yields a schema and its subschemas, at the places where 2020-12 has schemas; elsewhere keywords are data."""
     yield path, schema
-    for word, value in schema.items() if isinstance(schema, Mapping) else ():
-        if word in _SINGLE:
-            yield from _subschemas(value, f"{path}{word}.")
-        elif word in _LISTS and isinstance(value, list | tuple):
+    for keyword, value in schema.items() if isinstance(schema, Mapping) else ():
+        if keyword in _SINGLE:
+            yield from _subschemas(value, f"{path}{keyword}.")
+        elif keyword in _LISTS and isinstance(value, list | tuple):
             for at, one in enumerate(value):
-                yield from _subschemas(one, f"{path}{word}[{at}].")
-        elif word in _MAPS and isinstance(value, Mapping):
+                yield from _subschemas(one, f"{path}{keyword}[{at}].")
+        elif keyword in _MAPS and isinstance(value, Mapping):
             for name, one in value.items():
-                yield from _subschemas(one, f"{path}{word}.{str(name)[:64]}.")
+                yield from _subschemas(one, f"{path}{keyword}.{str(name)[:64]}.")
 
 
 # By the schema's text, for a mapping has no hash.

@@ -212,7 +212,13 @@ async def read_history(store: Store, actor: Actor, request_id: str) -> Sequence[
 
 
 async def create_request(
-    store: Store, actor: Actor, draft: RequestDraft, deployment: Deployment, key: str | None, body: Mapping[str, object]
+    store: Store,
+    actor: Actor,
+    draft: RequestDraft,
+    deployment: Deployment,
+    *,
+    key: str | None,
+    body: Mapping[str, object],
 ) -> CreatedRequest:
     """Creates a request; the caller starts its workflow after the commit.
 
@@ -310,8 +316,8 @@ async def insert_request(records: Records, actor: Actor, spec: ApprovalRequestSp
         key_id=actor.principal.key_id,
     )
     await records.requests.add(request)
-    told = HistoryEvent("created", user_id, actor.now, name="created", comment=spec.description, outcome="pending")
-    await record_event(records, request, _by(actor, told))
+    event = HistoryEvent("created", user_id, actor.now, name="created", comment=spec.description, outcome="pending")
+    await record_event(records, request, _by(actor, event))
     return request
 
 

@@ -55,8 +55,8 @@ async def begin_download(store: Store, actor: Actor, request_id: str) -> Downloa
         if not _asked_by(request, actor):
             raise missing("result")
         result = await _result(records, request, actor.now)
-        told = HistoryEvent("downloaded", actor.principal.user.user_id, actor.now, channel="api")
-        await record_event(records, request, _by(actor, told))
+        event = HistoryEvent("downloaded", actor.principal.user.user_id, actor.now, channel="api")
+        await record_event(records, request, _by(actor, event))
     return Download(tenant_id, result)
 
 

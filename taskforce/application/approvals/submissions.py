@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from taskforce.application.approvals.approvers import ground_for
+from taskforce.application.approvals.approvers import find_authority
 from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED, ApprovalDecisions, DecisionAttempt, found
 from taskforce.application.approvals.requests import FoundRequest, edited_hash, look_up, propose
@@ -164,12 +164,14 @@ async def decide(ports: DecisionPorts, actor: Actor, to_decide: FoundRequest, dr
         _require_open(request)
         _require_key_enough(actor, to_decide)
         # Checked here too: Temporal limits the updates of a workflow, and a refused one would use one up.
-        request.approval.check_word(draft.comment, draft.seen or request.approval.content)
+        request.approval.check_comment(draft.comment, draft.seen or request.approval.content)
     await _authorize(ports, attempt)
     edit = None if draft.arguments is None else await propose(ports.store, actor, request, draft.arguments)
     submitted = submitted_decision(actor, request, draft, edit)
     try:
-        result = await _carry(ports, actor, request, lambda: _submit(ports, attempt, submitted, earlier.next_id))
+        result = await _call_workflow(
+            ports, actor, request, lambda: _submit(ports, attempt, submitted, earlier.next_id)
+        )
     except Conflict as refused:
         # The first one was still under way, and has counted meanwhile.
         if not recorded or refused.code != "already_decided" or not await _has_counted(ports, actor, request):
@@ -201,7 +203,7 @@ async def change(ports: DecisionPorts, actor: Actor, to_change: FoundRequest, dr
     submitted = submitted_change(actor, draft)
     _require_key_may_change(actor, request, draft)
     await ports.changes.check(tenant_id, request_id, submitted)
-    await _carry(ports, actor, request, lambda: ports.workflows.change(tenant_id, request_id, submitted))
+    await _call_workflow(ports, actor, request, lambda: ports.workflows.change(tenant_id, request_id, submitted))
     return await _current(ports, actor, request)
 
 
@@ -320,7 +322,7 @@ def _require_key_enough(actor: Actor, to_decide: FoundRequest) -> None:
     """
     request, principal = to_decide.request, actor.principal
     if principal.key_id is not None or principal.is_narrowed:
-        ground_for(request, to_decide.approver, Channel.API, actor.now)
+        find_authority(request, to_decide.approver, Channel.API, actor.now)
     if request.request_type == PERMISSION_ESCALATION:
         require_whole(principal)
 
@@ -387,7 +389,7 @@ async def _authorize(ports: DecisionPorts, attempt: DecisionAttempt) -> None:
             raise
 
 
-async def _carry(
+async def _call_workflow(
     ports: DecisionPorts, actor: Actor, request: Request, act: Callable[[], Awaitable[DecisionResult]]
 ) -> DecisionResult:
     """Calls the workflow of an open request, starting it first if that has not happened yet."""

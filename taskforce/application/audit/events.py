@@ -1,5 +1,6 @@
-"""Builders of audit events of the product itself, and of users who are known by id only; for others, `Actor.event`."""
+"""Builders of audit events of the product itself, and of refused requests; for users, `Actor.event`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from taskforce.core.domain.audit.events import AuditEvent
@@ -50,37 +51,40 @@ def system_event(
     )
 
 
-def user_event(
+def denied_event(
     action: str,
     resource_type: str,
     resource_id: str,
     at: datetime,
     *,
-    user_id: str,
+    actor_id: str,
+    reason: str,
     request_id: str | None,
     key_id: str | None,
-    **details: object,
+    details: Mapping[str, object],
 ) -> AuditEvent:
-    """Builds the audit event of an allowed action of a user over HTTP.
+    """Builds the audit event of a refused request; its sender may be unknown, or be no user.
 
     Args:
-        action: The action, for example `run.start`.
+        action: The action, for example `auth.failed`.
         resource_type: The type of the resource.
         resource_id: The id of the resource.
         at: The time, UTC.
-        user_id: The id of the user.
-        request_id: The id of the HTTP request.
+        actor_id: The id of the actor, as far as it is known.
+        reason: The code of the refusal.
+        request_id: The id of the HTTP request, if any.
         key_id: The id of the API key that authenticated the request, if any.
-        **details: Further facts.
+        details: Further facts.
     """
     return AuditEvent(
-        actor_id=user_id,
+        actor_id=actor_id,
         action=action,
         resource_type=resource_type,
         resource_id=resource_id,
-        outcome="allowed",
+        outcome="denied",
+        reason=reason,
         at=at,
         request_id=request_id,
         key_id=key_id,
-        details=details or None,
+        details=details,
     )

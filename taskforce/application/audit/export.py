@@ -10,12 +10,11 @@ from datetime import datetime
 
 import structlog
 
-from taskforce.application.audit.events import user_event
 from taskforce.application.audit.sealing import seal_tenant
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor, Sealed
-from taskforce.core.domain.audit.events import AuditEvent, AuditFilter, AuditRecord
+from taskforce.core.domain.audit.events import AuditFilter, AuditRecord
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.store import Records, Store
@@ -25,23 +24,6 @@ _LARGEST_SEQ = 10**18 - 1
 _LOG = "audit_log"
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """The caller of an export.
-
-    Attributes:
-        tenant_id: The tenant.
-        user_id: The user.
-        request_id: The id of the HTTP request.
-        key_id: The id of the API key that authenticated the request, if any.
-    """
-
-    tenant_id: str
-    user_id: str
-    request_id: str | None
-    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +48,11 @@ def parse_after(text: str | None) -> Anchor | int | None:
     if text is None or not (text.isascii() and text.isdigit()):
         return None if text is None else Anchor.parse(text)
     if len(text) > len(str(_LARGEST_SEQ)):
-        raise Invalid("anchor_invalid", "No event has so high a number.")
+        raise Invalid("anchor_invalid", "No event has so high a number. Send an event's number, or an anchor.")
     return int(text)
 
 
-async def begin_export(store: Store, asking: Asking, after: Anchor | int | None, now: datetime) -> Export:
+async def begin_export(store: Store, actor: Actor, after: Anchor | int | None) -> Export:
     """Records an export, seals the whole log, and determines the section of the chain to export.
 
     The event `audit.export` is committed first and sealed with the rest: so an export contains the record of itself,
@@ -78,19 +60,19 @@ async def begin_export(store: Store, asking: Asking, after: Anchor | int | None,
 
     Args:
         store: The tenants' data.
-        asking: The caller.
+        actor: The caller.
         after: The anchor, or the event number, after which it begins; None for the oldest event that is kept.
-        now: The time, UTC.
 
     Raises:
         Conflict: `audit_dropped`: retention has dropped events after that anchor; `anchor_unknown`: the anchor is not
             in the tenant's chain.
     """
-    async with store.tenant(asking.tenant_id) as records:
+    tenant_id = actor.principal.tenant.tenant_id
+    async with store.tenant(tenant_id) as records:
         begin = await _begin(records, after)
-        await records.audit.append(_exported(asking, begin, now))
-    await seal_tenant(store, asking.tenant_id, now, full=True)
-    async with store.tenant(asking.tenant_id) as records:
+        await records.audit.append(actor.event("audit.export", _LOG, tenant_id, **{"from": str(begin)}))
+    await seal_tenant(store, tenant_id, actor.now, full=True)
+    async with store.tenant(tenant_id) as records:
         end, _ = await records.audit.end()
     return Export(begin, end)
 
@@ -168,16 +150,3 @@ async def _pages(store: Store, export: Export) -> AsyncIterator[list[Sealed]]:
             return
         yield page
         seq = page[-1].seq
-
-
-def _exported(asking: Asking, begin: Anchor, now: datetime) -> AuditEvent:
-    return user_event(
-        "audit.export",
-        _LOG,
-        asking.tenant_id,
-        now,
-        user_id=asking.user_id,
-        request_id=asking.request_id,
-        key_id=asking.key_id,
-        **{"from": str(begin)},
-    )

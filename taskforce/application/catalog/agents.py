@@ -12,7 +12,7 @@ from taskforce.core.domain.errors import Conflict, Stale
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import ResourceType
-from taskforce.core.interfaces.repositories.catalog import AgentFilter, Listed
+from taskforce.core.interfaces.repositories.catalog import AgentFilter, AgentSummary
 from taskforce.core.interfaces.store import Records, Store
 
 
@@ -109,7 +109,7 @@ async def create_agent(store: Store, actor: Actor, new: NewAgent, reserved: Coll
     about = Description(new.name, slug, new.description or "", new.category or None, new.tags or frozenset(), owner)
     tenant_id = actor.principal.tenant.tenant_id
     act = act_of(actor)
-    agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act, changelog=new.changelog)
+    agent = Agent.made(tenant_id, new_id(), about, new_id(), new.definition, act=act, changelog=new.changelog)
     async with store.tenant(tenant_id) as records:
         await _require_room(records)
         await _require_free(records, slug, reserved)
@@ -164,15 +164,15 @@ async def agent_id_of(store: Store, tenant_id: str, name: str) -> str | None:
         return await records.catalog.id_of(name)
 
 
-async def list_agents(store: Store, actor: Actor, which: AgentFilter, page: Page) -> Sequence[Listed]:
+async def list_agents(store: Store, actor: Actor, which: AgentFilter, page: Page) -> Sequence[AgentSummary]:
     """Lists a page of agents, newest first."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.page(which, page)
 
 
 async def search_agents(
-    store: Store, actor: Actor, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None = None
-) -> Sequence[Listed]:
+    store: Store, actor: Actor, which: AgentFilter, question: str, *, most: int, after: tuple[float, str] | None = None
+) -> Sequence[AgentSummary]:
     """Searches agents by words, the best match first; see `taskforce.core.domain.catalog.search`."""
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         return await records.catalog.search(which, question, most, after)
@@ -228,11 +228,16 @@ async def point_alias(store: Store, actor: Actor, named: Named, alias: str, vers
         Stale: `revision_changed`.
     """
 
-    def details(_: Agent, pointed: Agent) -> Mapping[str, object]:
-        return {"alias": alias, "version": told_version(pointed.version(version_id))}
+    def details(_: Agent, agent: Agent) -> Mapping[str, object]:
+        return {"alias": alias, "version": version_facts(agent.version(version_id))}
 
     return await changing(
-        store, actor, named, "agent.alias.point", lambda agent: agent.pointed(alias, version_id, actor.now), details
+        store,
+        actor,
+        named,
+        "agent.alias.point",
+        lambda agent: agent.pointed(alias, version_id, actor.now),
+        details=details,
     )
 
 
@@ -249,7 +254,7 @@ async def remove_alias(store: Store, actor: Actor, named: Named, alias: str) -> 
         named,
         "agent.alias.remove",
         lambda agent: agent.unpointed(alias, actor.now),
-        lambda *_: {"alias": alias},
+        details=lambda *_: {"alias": alias},
     )
 
 
@@ -259,6 +264,7 @@ async def changing(
     named: Named,
     action: str,
     change: Callable[[Agent], Agent],
+    *,
     details: Callable[[Agent, Agent], Mapping[str, object]],
 ) -> Agent:
     """Locks an agent, applies a change, and saves and audits the result if it differs.
@@ -335,7 +341,7 @@ def audit_snapshot(agent: Agent) -> dict[str, object]:
     }
 
 
-def told_version(version: AgentVersion) -> dict[str, object]:
+def version_facts(version: AgentVersion) -> dict[str, object]:
     """Returns the fields of a version for audit events, without its definition."""
     return {
         "version_id": version.version_id,

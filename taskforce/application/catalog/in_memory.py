@@ -16,8 +16,6 @@ from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.identity import checked_tenant_id
 
-__all__ = ["AgentCatalog", "CatalogEntry", "CatalogVersion", "VersionStatus"]
-
 SYSTEM = "system"
 """The author of changes where a program names none."""
 
@@ -49,9 +47,9 @@ class AgentCatalog:
         description: str = "",
         category: str | None = None,
         tags: Iterable[str] = (),
+        *,
         owner_id: str = SYSTEM,
         initial_definition: Mapping[str, object] | None = None,
-        *,
         slug: str | None = None,
     ) -> CatalogEntry:
         """Creates an agent with a draft as its first version, 0.1.0.
@@ -77,7 +75,7 @@ class AgentCatalog:
             about,
             new_id(),
             deepcopy(dict(initial_definition or {})),
-            self._act(owner_id),
+            act=self._act(owner_id),
         )
         if self._max_agents is not None and len(self._of(tenant_id)) >= self._max_agents:
             raise Conflict("agents_limit_reached", f"A tenant may have {self._max_agents} agents.")
@@ -116,6 +114,7 @@ class AgentCatalog:
         agent_id: str,
         version_id: str,
         definition: Mapping[str, object] | None = None,
+        *,
         changelog: str | None = None,
         version_number: str | None = None,
         revised_by: str = SYSTEM,

@@ -45,52 +45,52 @@ class CatalogEntry:
 
     @property
     def tenant_id(self) -> str:
-        """The tenant."""
+        """Returns the tenant."""
         return self._now.tenant_id
 
     @property
     def name(self) -> str:
-        """The display name."""
+        """Returns the display name."""
         return self._now.about.name
 
     @property
     def slug(self) -> str:
-        """The name in URLs."""
+        """Returns the name in URLs."""
         return self._now.about.slug
 
     @property
     def description(self) -> str:
-        """The description, for people."""
+        """Returns the description, for people."""
         return self._now.about.description
 
     @property
     def category(self) -> str | None:
-        """The category, one word."""
+        """Returns the category, one word."""
         return self._now.about.category
 
     @property
     def tags(self) -> frozenset[str]:
-        """The tags."""
+        """Returns the tags."""
         return self._now.about.tags
 
     @property
     def owner_id(self) -> str:
-        """The user who is responsible for it."""
+        """Returns the user who is responsible for it."""
         return self._now.about.owner_id
 
     @property
     def versions(self) -> "list[CatalogVersion]":
-        """The versions, in the order of their creation."""
+        """Returns the versions, in the order of their creation."""
         return [CatalogVersion(self._catalog, self.agent_id, one.version_id) for one in self._now.versions]
 
     @property
     def aliases(self) -> Mapping[str, str]:
-        """The version ids by alias."""
+        """Returns the version ids by alias."""
         return dict(self._now.aliases)
 
     @property
     def current_version(self) -> str | None:
-        """The number of the current version, which runs by default; None before the first publication."""
+        """Returns the number of the current version, which runs by default; None before the first publication."""
         current = self._now.current
         return None if current is None else current.version_number
 
@@ -129,47 +129,47 @@ class CatalogVersion:
 
     @property
     def version_number(self) -> str:
-        """The number, by Semantic Versioning."""
+        """Returns the number, by Semantic Versioning."""
         return self._now.version_number
 
     @property
     def status(self) -> VersionStatus:
-        """The status in its life cycle."""
+        """Returns the status in its life cycle."""
         return self._now.status
 
     @property
     def definition(self) -> Mapping[str, object]:
-        """A copy of the definition, for a submitted definition must not change."""
+        """Returns a copy of the definition, for a submitted definition must not change."""
         return deepcopy(dict(self._now.definition))
 
     @property
     def changelog(self) -> str:
-        """The changelog."""
+        """Returns the changelog."""
         return self._now.changelog
 
     @property
     def config_hash(self) -> str:
-        """The SHA-256 of the definition's canonical JSON; equal definitions have equal hashes."""
+        """Returns the SHA-256 of the definition's canonical JSON; equal definitions have equal hashes."""
         return self._now.config_hash
 
     @property
     def created_by(self) -> str:
-        """The user who created it."""
+        """Returns the user who created it."""
         return self._now.created_by
 
     @property
     def created_at(self) -> datetime:
-        """The time of its creation, UTC."""
+        """Returns the time of its creation, UTC."""
         return self._now.created_at
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """The status changes, each with user, time and comment."""
+        """Returns the status changes, each with user, time and comment."""
         return self._now.transitions
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The problems that keep it from being submitted."""
+        """Returns the problems that keep it from being submitted."""
         return self._catalog.problems(self._now)
 
     @property

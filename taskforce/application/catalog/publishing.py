@@ -11,7 +11,7 @@ from taskforce.application.catalog.agents import (
     event,
     locked,
     require_seen,
-    told_version,
+    version_facts,
 )
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.approvals.approval import Verdict
@@ -76,7 +76,7 @@ async def submit_version(store: Store, actor: Actor, named: Named, submission: S
             records, actor, _request_spec(changed, version, act, terms, definition_id), request_id
         )
         await records.catalog.save(changed, agent)
-        said = {"comment": submission.comment, "request_id": request_id, "version": told_version(version)}
+        said = {"comment": submission.comment, "request_id": request_id, "version": version_facts(version)}
         audited = event(
             actor, "agent.version.submit", changed, **said, before=audit_snapshot(agent), after=audit_snapshot(changed)
         )
@@ -109,7 +109,7 @@ async def request_for(store: Store, actor: Actor, name: str, version_id: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class VerdictPreconditions:
     """The preconditions of a verdict; None is no precondition.
 
     Attributes:
@@ -121,7 +121,9 @@ class Read:
     config_hash: str | None = None
 
 
-def require_waiting(actor: Actor, agent: Agent, version_id: str, verdict: Verdict, read: Read) -> None:
+def require_waiting(
+    actor: Actor, agent: Agent, version_id: str, verdict: Verdict, preconditions: VerdictPreconditions
+) -> None:
     """Requires that a version waits for a verdict and is what the approver was shown; changes nothing.
 
     The status changes when the request is closed.
@@ -130,8 +132,8 @@ def require_waiting(actor: Actor, agent: Agent, version_id: str, verdict: Verdic
         Stale: `revision_changed`.
         Conflict: `content_changed`; `transition_not_allowed`.
     """
-    require_seen(agent, read.revisions)
-    if read.config_hash not in (None, agent.version(version_id).config_hash):
+    require_seen(agent, preconditions.revisions)
+    if preconditions.config_hash not in (None, agent.version(version_id).config_hash):
         raise Conflict("content_changed", "The version is not what you were shown. Read it again.")
     # Applied for its checks only; the result is dropped.
     (agent.approved if verdict is Verdict.APPROVE else agent.rejected)(version_id, act_of(actor))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from taskforce.application.catalog.agents import Named, act_of, audit_snapshot, changing, event, locked, told_version
+from taskforce.application.catalog.agents import Named, act_of, audit_snapshot, changing, event, locked, version_facts
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.catalog.agent import Agent
 from taskforce.core.domain.catalog.definition import Definition
@@ -17,7 +17,7 @@ MOST_RUNS = 10_000
 
 
 class InFlight(StrEnum):
-    """What happens to the open runs of a version that is deprecated or archived."""
+    """The fate of the open runs of a version that is deprecated or archived."""
 
     FINISH = "finish"
     DRAIN = "drain"
@@ -50,7 +50,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """How a version is deprecated or archived.
+    """The way in which a version is deprecated or archived.
 
     Attributes:
         in_flight: What happens to its open runs. With `finish` they go on, and a deprecated version can still be
@@ -92,9 +92,9 @@ async def draft_version(store: Store, actor: Actor, named: Named, new: NewVersio
         return agent.drafted(version_id, new.number, new.definition, new.changelog, act)
 
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
-        return {"version": told_version(after.version(version_id))}
+        return {"version": version_facts(after.version(version_id))}
 
-    agent = await changing(store, actor, named, "agent.version.create", drafted, details)
+    agent = await changing(store, actor, named, "agent.version.create", drafted, details=details)
     return agent, agent.version(version_id)
 
 
@@ -114,9 +114,9 @@ async def revise_version(store: Store, actor: Actor, named: Named, version_id: s
     def details(before: Agent, after: Agent) -> Mapping[str, object]:
         # By id: `version_id` may be a number, which the revision may have changed.
         was = before.version(version_id)
-        return {"version": told_version(after.version(was.version_id)), "version_before": told_version(was)}
+        return {"version": version_facts(after.version(was.version_id)), "version_before": version_facts(was)}
 
-    return await changing(store, actor, named, "agent.version.change", revised, details)
+    return await changing(store, actor, named, "agent.version.change", revised, details=details)
 
 
 async def publish_version(store: Store, actor: Actor, named: Named, version_id: str, comment: str = "") -> Agent:
@@ -130,10 +130,10 @@ async def publish_version(store: Store, actor: Actor, named: Named, version_id: 
     act = act_of(actor, comment)
 
     def details(_: Agent, after: Agent) -> Mapping[str, object]:
-        return {"version": told_version(after.version(version_id)), "comment": comment}
+        return {"version": version_facts(after.version(version_id)), "comment": comment}
 
     return await changing(
-        store, actor, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details
+        store, actor, named, "agent.version.publish", lambda agent: agent.published(version_id, act), details=details
     )
 
 
@@ -153,7 +153,7 @@ async def roll_back(
         named,
         "agent.rollback",
         lambda agent: agent.rolled_back(act, version_id),
-        lambda *_: {"comment": comment},
+        details=lambda *_: {"comment": comment},
     )
 
 
@@ -168,7 +168,7 @@ async def deprecate_version(store: Store, actor: Actor, named: Named, version_id
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.deprecated(version_id, act, draining=draining, release=how.release)
-        await _keep(records, actor, "agent.version.deprecate", agent, changed, version_id, how)
+        await _keep(records, actor, "agent.version.deprecate", agent, changed, version_id=version_id, how=how)
         return Retired(changed, await _open_runs(records, actor, changed, version_id, how))
 
 
@@ -184,7 +184,7 @@ async def archive_version(store: Store, actor: Actor, named: Named, version_id: 
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
         changed = agent.archived(version_id, act)
-        await _keep(records, actor, "agent.version.archive", agent, changed, version_id, how)
+        await _keep(records, actor, "agent.version.archive", agent, changed, version_id=version_id, how=how)
         # After the save: the start of a run locks the version until its commit, so no run is missed here.
         found = await _open_runs(records, actor, changed, version_id, how)
         if found and how.in_flight is InFlight.DRAIN:
@@ -204,7 +204,7 @@ async def _open_runs(records: Records, actor: Actor, agent: Agent, version_id: s
 
 
 async def _keep(
-    records: Records, actor: Actor, action: str, agent: Agent, changed: Agent, version_id: str, how: Retirement
+    records: Records, actor: Actor, action: str, agent: Agent, changed: Agent, *, version_id: str, how: Retirement
 ) -> None:
     await records.catalog.save(changed, agent)
     audited = event(
@@ -214,7 +214,7 @@ async def _keep(
         in_flight=how.in_flight.value,
         release=how.release,
         comment=how.comment,
-        version=told_version(changed.version(version_id)),
+        version=version_facts(changed.version(version_id)),
         before=audit_snapshot(agent),
         after=audit_snapshot(changed),
     )

@@ -77,8 +77,8 @@ async def issue_key(store: Store, actor: Actor, new: NewKey) -> Issued:
             created_by_key=actor.principal.key_id,
         )
         await records.keys.add(key)
-        told = {"before": None, "after": _audit_snapshot(key)}
-        await records.audit.append(actor.event("api_key.create", "api_key", key.key_id, **told))
+        details = {"before": None, "after": _audit_snapshot(key)}
+        await records.audit.append(actor.event("api_key.create", "api_key", key.key_id, **details))
     return Issued(key, plaintext)
 
 
@@ -124,11 +124,11 @@ async def revoke_key(store: Store, actor: Actor, key_id: str) -> None:
         if not dealing.with_oneself:
             dealing.check_not_higher()
         if await records.keys.revoke(key_id, actor.now):
-            told = {
+            details = {
                 "before": _audit_snapshot(key),
                 "after": {**_audit_snapshot(key), "revoked_at": actor.now.isoformat()},
             }
-            await records.audit.append(actor.event("api_key.revoke", "api_key", key_id, **told))
+            await records.audit.append(actor.event("api_key.revoke", "api_key", key_id, **details))
 
 
 def _check_may_have_a_key(dealing: UserAdministration) -> None:

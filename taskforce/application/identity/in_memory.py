@@ -2,8 +2,8 @@
 
 Each class keeps its aggregates in memory and applies the rules of the core; a program creates the instances that it
 needs: `role_manager = RoleManager()`, `user_manager = UserManager(role_manager)`, and for each tenant
-`state_manager = StateManager(tenant)`. Where a `maker` is given, that user's rights limit what can be granted; without
-one the program itself acts, without limits.
+`state_manager = StateManager(tenant)`. Where a `grantor` is given, that user's rights limit what can be granted;
+without one the program itself acts, without limits.
 """
 
 import json
@@ -42,12 +42,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _rights(maker: UserContext | None, tenant_id: str) -> frozenset[Permission]:
-    if maker is None:
+def _rights(grantor: UserContext | None, tenant_id: str) -> frozenset[Permission]:
+    if grantor is None:
         return frozenset(Permission)
-    if maker.tenant_id != tenant_id:
+    if grantor.tenant_id != tenant_id:
         raise Forbidden("foreign_tenant", "This belongs to another tenant.")
-    return frozenset(maker.permissions)
+    return frozenset(grantor.permissions)
 
 
 class RoleManager:
@@ -73,7 +73,7 @@ class RoleManager:
         tenant_id: str,
         metadata: Mapping[str, object] | None = None,
         *,
-        maker: UserContext | None = None,
+        grantor: UserContext | None = None,
     ) -> Role:
         """Creates a custom role; `Data Analyst` has the id `custom:data_analyst`.
 
@@ -83,8 +83,10 @@ class RoleManager:
             Conflict: `role_is_system` or `role_exists`.
         """
         tenant = checked_tenant_id(tenant_id)
-        held = _rights(maker, tenant)
-        role = make_role(name, description, permissions, tenant, held, self.known_roles(tenant), metadata)
+        held = _rights(grantor, tenant)
+        role = make_role(
+            name, description, permissions, tenant, held, known_roles=self.known_roles(tenant), metadata=metadata
+        )
         self._own.setdefault(tenant, {})[role.role_id] = role
         return role
 
@@ -109,7 +111,7 @@ class RoleManager:
         description: str | None = None,
         permissions: Iterable[Permission] | None = None,
         metadata: Mapping[str, object] | None = None,
-        maker: UserContext | None = None,
+        grantor: UserContext | None = None,
     ) -> Role:
         """Changes a custom role; fields that are None stay as they are.
 
@@ -119,7 +121,7 @@ class RoleManager:
             Forbidden: `permissions_too_wide` or `foreign_tenant`.
             Conflict: `role_is_system` or `role_is_profile`.
         """
-        held, role = _rights(maker, tenant_id), self._role(role_id, tenant_id)
+        held, role = _rights(grantor, tenant_id), self._role(role_id, tenant_id)
         changed = change_role(
             role, held, name=name, description=description, permissions=permissions, metadata=metadata
         )
@@ -166,7 +168,7 @@ class UserManager:
         email: str | None = None,
         roles: Iterable[str] = (),
         *,
-        maker: UserContext | None = None,
+        grantor: UserContext | None = None,
     ) -> UserRecord:
         """Creates a user or service account.
 
@@ -176,7 +178,7 @@ class UserManager:
             username: The display name; the user id when left out.
             email: The mail address, where known.
             roles: The ids of existing roles.
-            maker: The user whose rights limit the roles.
+            grantor: The user whose rights limit the roles.
 
         Raises:
             Invalid: `user_id_invalid`, `tenant_id_invalid`, `user_name_invalid`, `roles_invalid` or `roles_unknown`.
@@ -188,7 +190,7 @@ class UserManager:
             raise Conflict("user_exists", "There is a user of this id already.")
         name = user_id if username is None else display_name(username, "user")
         user = UserRecord(tenant_id=tenant_id, user_id=user_id, username=name, email=email)
-        self._users[place] = self._granted(user, roles, maker)
+        self._users[place] = self._granted(user, roles, grantor)
         return self._users[place]
 
     async def get_user(self, user_id: str, tenant_id: str) -> UserRecord:
@@ -212,25 +214,25 @@ class UserManager:
         email: str | None = None,
         *,
         active: bool | None = None,
-        maker: UserContext | None = None,
+        grantor: UserContext | None = None,
     ) -> UserRecord:
         """Changes a user; fields that are None stay as they are.
 
         Args:
             user_id: The user.
             tenant_id: The tenant.
-            roles: All roles that it holds from now on; the maker's rights limit those that are added.
+            roles: All roles that it holds from now on; the grantor's rights limit those that are added.
             username: The display name.
             email: The mail address.
             active: False deactivates the user, True activates it again.
-            maker: The user whose rights limit the roles.
+            grantor: The user whose rights limit the roles.
 
         Raises:
             Missing: `user_not_found`.
             Invalid: `user_name_invalid`, `roles_invalid` or `roles_unknown`.
             Forbidden: `roles_too_wide`, `roles_not_held` or `foreign_tenant`.
         """
-        _rights(maker, tenant_id)
+        _rights(grantor, tenant_id)
         user = self._user(user_id, tenant_id)
         changed = replace(
             user,
@@ -238,7 +240,7 @@ class UserManager:
             email=user.email if email is None else email,
             active=user.active if active is None else active,
         )
-        self._users[tenant_id, user_id] = changed if roles is None else self._granted(changed, roles, maker)
+        self._users[tenant_id, user_id] = changed if roles is None else self._granted(changed, roles, grantor)
         return self._users[tenant_id, user_id]
 
     async def deactivate_user(self, user_id: str, tenant_id: str) -> UserRecord:
@@ -273,15 +275,15 @@ class UserManager:
             raise missing("user")
         return user
 
-    def _granted(self, user: UserRecord, roles: Iterable[str], maker: UserContext | None) -> UserRecord:
+    def _granted(self, user: UserRecord, roles: Iterable[str], grantor: UserContext | None) -> UserRecord:
         # A text is an iterable of its characters: passed by mistake, it would be taken for roles of one letter.
         wanted = frozenset() if isinstance(roles, str) else frozenset(roles)
         if isinstance(roles, str) or not all(isinstance(name, str) for name in wanted):
             raise Invalid("roles_invalid", "Roles are a set of names.")
         incoming = wanted - user.granted_roles
-        check_no_wider(incoming, _rights(maker, user.tenant_id), self._roles.known_roles(user.tenant_id))
-        if maker is not None:
-            check_held(incoming, maker.roles, maker.permissions)
+        check_no_wider(incoming, _rights(grantor, user.tenant_id), self._roles.known_roles(user.tenant_id))
+        if grantor is not None:
+            check_held(incoming, grantor.roles, grantor.permissions)
         return replace(user, granted_roles=wanted)
 
 

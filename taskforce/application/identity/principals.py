@@ -64,12 +64,12 @@ class Actor:
 
     @property
     def runs_platform(self) -> bool:
-        """Whether the actor is the platform's operator."""
+        """Returns whether the actor is the platform's operator."""
         return self.principal.runs_platform(self.rules)
 
 
 async def resolve_principal(
-    store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, admit: Admit = admit_all
+    store: Store, platform: Platform, claimed: Identity, rules: AccessRules, now: datetime, *, admit: Admit = admit_all
 ) -> Principal:
     """Loads the principal of a verified token; creates the user at their first sign-in and stores the latest claims.
 
@@ -94,9 +94,9 @@ async def resolve_principal(
         tenant, known = await records.users.principal(claimed.user_id)
         if tenant is not None and known is not None and _seen(known, claimed, now) is known:
             tenant.require_active()
-            who = await _standing(records, tenant, known, rules, now, _claims(claimed))
-            await admit(records, who)
-            return who
+            principal = await _standing(records, tenant, known, rules, now, claims=_claims(claimed))
+            await admit(records, principal)
+            return principal
     if tenant is None:
         if not rules.tenants_at_first_sight:
             raise Forbidden("tenant_unknown", "This tenant is not known here. Ask whoever runs the platform.")
@@ -114,12 +114,12 @@ async def resolve_principal(
         if user is not locked:
             await records.users.save(user, now)
         try:
-            who = await load_principal(records, claimed.user_id, rules, now, claims=_claims(claimed))
-            await admit(records, who)
+            principal = await load_principal(records, claimed.user_id, rules, now, claims=_claims(claimed))
+            await admit(records, principal)
         except (Forbidden, Limited) as error:
             refused = error
         else:
-            return who
+            return principal
     # Raised after the commit: the latest claims are stored also for a user who is refused.
     raise refused
 
@@ -129,6 +129,7 @@ async def authenticate_key(
     plaintext: str,
     rules: AccessRules,
     now: datetime,
+    *,
     admit: Admit = admit_all,
     met: Callable[[ApiKey], None] = lambda _: None,
 ) -> tuple[Principal, ApiKey]:
@@ -155,20 +156,20 @@ async def authenticate_key(
             raise _no_key()
         key, records = found
         met(key)
-        who = await _speaking(records, key, rules, now)
+        principal = await _speaking(records, key, rules, now)
         # Not at every request, each of which would wait for the lock of the key's row.
         if key.worth_noting_use(now):
             await records.keys.used(key.key_id, now)
-        await admit(records, who)
-    return who, key
+        await admit(records, principal)
+    return principal, key
 
 
-async def refresh_principal(store: Store, was: Principal, rules: AccessRules, now: datetime) -> Principal:
+async def refresh_principal(store: Store, principal: Principal, rules: AccessRules, now: datetime) -> Principal:
     """Loads a principal again with current rights and the same credential.
 
     Args:
         store: The tenants' data.
-        was: The principal as it was loaded before.
+        principal: The principal as it was loaded before.
         rules: The deployment's access rules.
         now: The time, UTC.
 
@@ -176,10 +177,10 @@ async def refresh_principal(store: Store, was: Principal, rules: AccessRules, no
         Unauthenticated: `api_key_invalid`: the key is revoked or expired.
         Forbidden: `user_deactivated` or `tenant_disabled`.
     """
-    async with store.tenant(was.tenant.tenant_id) as records:
-        if was.key_id is None:
-            return await load_principal(records, was.user.user_id, rules, now, claims=was.claims)
-        key = await records.keys.get(was.key_id)
+    async with store.tenant(principal.tenant.tenant_id) as records:
+        if principal.key_id is None:
+            return await load_principal(records, principal.user.user_id, rules, now, claims=principal.claims)
+        key = await records.keys.get(principal.key_id)
         if key is None or not key.is_active(now):
             raise _no_key()
         return await _speaking(records, key, rules, now)
@@ -257,33 +258,39 @@ async def load_principal(
         tenant.require_working(now)
     else:
         tenant.require_active()
-    return await _standing(records, tenant, user, rules, now, claims)
+    return await _standing(records, tenant, user, rules, now, claims=claims)
 
 
-async def without_temporary_roles(records: Records, who: Principal, rules: AccessRules, now: datetime) -> Principal:
+async def without_temporary_roles(
+    records: Records, principal: Principal, rules: AccessRules, now: datetime
+) -> Principal:
     """Returns a principal without the rights of temporary roles, to judge everything that outlasts them.
 
     Args:
         records: The tenant's records.
-        who: The principal, with current rights.
+        principal: The principal, with current rights.
         rules: The deployment's access rules.
         now: The time, UTC.
     """
-    if who.lasting or not who.user.lent_now(now):
-        return replace(who, lasting=True)
-    own = who.user.lasting_roles(now, rules.claims_age)
+    if principal.lasting or not principal.user.lent_now(now):
+        return replace(principal, lasting=True)
+    own = principal.user.lasting_roles(now, rules.claims_age)
     held = permissions_of(own, await known_roles(records, own, rules))
     return replace(
-        who, roles=who.roles & own, permissions=who.permissions & held, user_roles=who.user_roles & own, lasting=True
+        principal,
+        roles=principal.roles & own,
+        permissions=principal.permissions & held,
+        user_roles=principal.user_roles & own,
+        lasting=True,
     )
 
 
-async def cut_to_lasting(store: Store, who: Principal, rules: AccessRules, now: datetime) -> Principal:
-    """As `without_temporary_roles`, outside a transaction; opens one only for a user with temporary roles."""
-    if not who.user.lent_now(now):
-        return replace(who, lasting=True)
-    async with store.reading(who.tenant.tenant_id) as records:
-        return await without_temporary_roles(records, who, rules, now)
+async def cut_to_lasting(store: Store, principal: Principal, rules: AccessRules, now: datetime) -> Principal:
+    """Removes temporary roles outside a transaction; opens one only for a user who has any."""
+    if not principal.user.lent_now(now):
+        return replace(principal, lasting=True)
+    async with store.reading(principal.tenant.tenant_id) as records:
+        return await without_temporary_roles(records, principal, rules, now)
 
 
 async def load_lasting_principal(records: Records, actor: Actor) -> Principal:
@@ -296,10 +303,12 @@ async def load_lasting_principal(records: Records, actor: Actor) -> Principal:
     Raises:
         Forbidden: As `load_principal`.
     """
-    came = actor.principal
-    now = await load_principal(records, came.user.user_id, actor.rules, actor.now)
+    principal = actor.principal
+    now = await load_principal(records, principal.user.user_id, actor.rules, actor.now)
     lasting = await without_temporary_roles(records, now, actor.rules, actor.now)
-    return replace(lasting, roles=lasting.roles & came.roles, permissions=lasting.permissions & came.permissions)
+    return replace(
+        lasting, roles=lasting.roles & principal.roles, permissions=lasting.permissions & principal.permissions
+    )
 
 
 async def known_roles(records: Records, names: Collection[str], rules: AccessRules) -> Mapping[str, Role]:
@@ -316,6 +325,7 @@ async def _standing(
     user: UserRecord,
     rules: AccessRules,
     now: datetime,
+    *,
     claims: TokenClaims | None = None,
 ) -> Principal:
     if not user.active:
@@ -333,8 +343,8 @@ async def _standing(
     return Principal(user, tenant, whole & said, held, whole, claims=claims, is_narrowed=True)
 
 
-def _or_default(roles: frozenset[str], known: Mapping[str, Role], rules: AccessRules) -> frozenset[str]:
-    missing = rules.default_role is not None and roles.isdisjoint(known)
+def _or_default(roles: frozenset[str], known_roles: Mapping[str, Role], rules: AccessRules) -> frozenset[str]:
+    missing = rules.default_role is not None and roles.isdisjoint(known_roles)
     return roles | {rules.default_role or ""} if missing else roles
 
 

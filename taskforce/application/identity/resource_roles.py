@@ -75,19 +75,19 @@ async def own_grants(store: Store, actor: Actor) -> Sequence[tuple[ResourceGrant
 def _grant_event(actor: Actor, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:
     one = after or before
     assert one is not None
-    told = told_grant(one)
-    sides = {"before": None if before is None else told, "after": None if after is None else told}
+    facts = grant_facts(one)
+    sides = {"before": None if before is None else facts, "after": None if after is None else facts}
     return actor.event(action, "user", one.user_id, **sides)
 
 
-def told_grant(grant: ResourceGrant) -> dict[str, object]:
+def grant_facts(grant: ResourceGrant) -> dict[str, object]:
     """Returns the fields of a grant for audit events."""
-    told: dict[str, object] = {
+    facts: dict[str, object] = {
         "role": grant.role_id,
         "resource_type": grant.resource_type.value,
         "resource_id": grant.resource_id,
     }
-    return told if grant.expires_at is None else {**told, "expires_at": grant.expires_at.isoformat()}
+    return facts if grant.expires_at is None else {**facts, "expires_at": grant.expires_at.isoformat()}
 
 
 def check_resource_id(value: str) -> None:

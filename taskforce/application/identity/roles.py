@@ -25,7 +25,7 @@ class RoleChange:
     metadata: Mapping[str, object] | None = None
 
 
-async def require_current(records: Records, actor: Actor, needed: Permission) -> frozenset[Permission]:
+async def require_current(records: Records, actor: Actor, permission: Permission) -> frozenset[Permission]:
     """Requires that the actor holds a permission now, and locks their row so that it holds until the transaction ends.
 
     A concurrent change of the actor's rights waits for this transaction, or this one for it: rights that were withdrawn
@@ -34,7 +34,7 @@ async def require_current(records: Records, actor: Actor, needed: Permission) ->
     Args:
         records: The tenant's records.
         actor: The caller, cut to their credential.
-        needed: The permission.
+        permission: The permission.
 
     Returns:
         The actor's lasting permissions.
@@ -45,7 +45,7 @@ async def require_current(records: Records, actor: Actor, needed: Permission) ->
     own_id = actor.principal.user.user_id
     await records.users.locked(own_id)
     lasting = await load_lasting_principal(records, actor)
-    require(lasting.permissions, needed)
+    require(lasting.permissions, permission)
     return lasting.permissions
 
 
@@ -99,12 +99,16 @@ async def create_role(store: Store, actor: Actor, name: str, change: RoleChange)
         held = await require_current(records, actor, Permission.ROLE_MANAGE)
         known = await _all(records, actor)
         about = change.description or ""
-        role = make_role(name, about, change.permissions or (), tenant_id, held, known, change.metadata)
+        role = make_role(
+            name, about, change.permissions or (), tenant_id, held, known_roles=known, metadata=change.metadata
+        )
         if not await records.roles.add(role, actor.principal.user.user_id, actor.now):
             raise Conflict("role_exists", f"There is a role {role.role_id} already.")
         use = await records.roles.use(role.role_id, actor.now)
         _require_free(role.role_id, use)
-        await records.audit.append(_event(actor, "role.create", role.role_id, None, role, {"claimed_by": use.claims}))
+        await records.audit.append(
+            _event(actor, "role.create", role.role_id, before=None, after=role, more={"claimed_by": use.claims})
+        )
     return role
 
 
@@ -129,7 +133,7 @@ async def update_role(store: Store, actor: Actor, role_id: str, change: RoleChan
             metadata=change.metadata,
         )
         await records.roles.save(changed, actor.now)
-        await records.audit.append(_event(actor, "role.change", role_id, role, changed))
+        await records.audit.append(_event(actor, "role.change", role_id, before=role, after=changed))
     return changed
 
 
@@ -144,7 +148,7 @@ async def delete_role(store: Store, actor: Actor, role_id: str) -> None:
         role = await _own(records, actor, role_id)
         _require_free(role_id, await records.roles.use(role_id, actor.now))
         await records.roles.remove(role_id)
-        await records.audit.append(_event(actor, "role.delete", role_id, role, None))
+        await records.audit.append(_event(actor, "role.delete", role_id, before=role, after=None))
 
 
 async def _all(records: Records, actor: Actor) -> Mapping[str, Role]:
@@ -175,6 +179,7 @@ def _event(
     actor: Actor,
     action: str,
     role_id: str,
+    *,
     before: Role | None,
     after: Role | None,
     more: Mapping[str, object] = MappingProxyType({}),

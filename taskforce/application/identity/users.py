@@ -91,7 +91,7 @@ class UserAdministration:
 
     @property
     def with_oneself(self) -> bool:
-        """Whether the subject is the actor."""
+        """Returns whether the subject is the actor."""
         return self.subject is not None and self.subject.user_id == self.actor.principal.user.user_id
 
     def met(self) -> UserRecord:
@@ -256,21 +256,21 @@ async def deactivate_user(store: Store, actor: Actor, user_id: str) -> None:
 
 
 async def _note_grants(records: Records, actor: Actor, before: UserRecord | None, after: UserRecord) -> None:
-    came = actor.principal
-    await records.access_grants.add(grants_between(before, after, came.user.user_id, actor.now, came.key_id))
+    principal = actor.principal
+    await records.access_grants.add(grants_between(before, after, principal.user.user_id, actor.now, principal.key_id))
 
 
 def _reach(
-    user: UserRecord, grants: Iterable[ResourceGrant], known: Mapping[str, Role], actor: Actor
+    user: UserRecord, grants: Iterable[ResourceGrant], known_roles: Mapping[str, Role], actor: Actor
 ) -> frozenset[Permission]:
     """Returns the permissions that a user has or could regain, by activation or by the claims of a new token."""
     found: set[Permission] = set()
     rules, own = actor.rules, user.granted_roles | user.lent_now(actor.now).keys()
     # Both, for the default role applies only without any other, and may give what the claimed roles do not.
     for roles in (own, own | user.claimed_roles):
-        nothing_known = rules.default_role is not None and roles.isdisjoint(known)
-        found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known)
-    return frozenset(found).union(*(allowed_by(grant, known, actor.now) for grant in grants))
+        nothing_known = rules.default_role is not None and roles.isdisjoint(known_roles)
+        found |= permissions_of({rules.default_role or ""} if nothing_known else roles, known_roles)
+    return frozenset(found).union(*(allowed_by(grant, known_roles, actor.now) for grant in grants))
 
 
 def _new_user(tenant_id: str, new: NewUser) -> UserRecord:
@@ -325,7 +325,7 @@ def _event(actor: Actor, action: str, before: UserRecord | None, after: UserReco
 
 def audit_snapshot(user: UserRecord) -> dict[str, object]:
     """Returns the fields of a user for audit events."""
-    told: dict[str, object] = {
+    snapshot: dict[str, object] = {
         "kind": user.kind,
         "username": user.username,
         "email": user.email,
@@ -333,6 +333,6 @@ def audit_snapshot(user: UserRecord) -> dict[str, object]:
         "roles": sorted(user.granted_roles),
     }
     if user.lent_roles:
-        told["lent_roles"] = {role: until.isoformat() for role, until in sorted(user.lent_roles.items())}
+        snapshot["lent_roles"] = {role: until.isoformat() for role, until in sorted(user.lent_roles.items())}
     # A person's attributes come from their tokens' claims and are not changed here.
-    return {**told, "attributes": dict(user.attributes)} if user.kind == "service" else told
+    return {**snapshot, "attributes": dict(user.attributes)} if user.kind == "service" else snapshot

@@ -3,21 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 import structlog
 
-from taskforce.application.audit.events import user_event
 from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.application.identity.principals import Actor, load_principal_for_key
 from taskforce.application.late_start import reach
 from taskforce.application.runs.lifecycle import RunLifecycle, require_run
 from taskforce.core.domain.errors import Conflict, Forbidden, Missing, Unavailable
-from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.runs.questions import ASKING_TOOL, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunStatus
-from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.workflows import RunWorkflows
 
@@ -48,25 +44,15 @@ class MessageDraft:
     """A person's message to a run.
 
     Attributes:
-        author_id: The id of the user who sends it.
         text: Its text.
         key: The idempotency key of the HTTP request, if any.
-        request_id: The id of the HTTP request, for the audit log.
-        key_id: The id of the API key that authenticated the request; None for a token.
-        held: The permissions of the credential.
-        is_narrowed: Whether the credential is a token that claims fewer roles than another of the same user.
         question: The id of the question that it answers; None answers the oldest open question, if there is one.
         attributes: The attributes that the tenant's policy reads and of which the token claims other values than the
             user's newest one.
     """
 
-    author_id: str
     text: str
-    key: str | None
-    request_id: str | None
-    key_id: str | None = None
-    held: frozenset[Permission] = frozenset()
-    is_narrowed: bool = False
+    key: str | None = None
     question: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -76,9 +62,9 @@ class StoredMessage:
     """A message that is stored.
 
     Attributes:
-        word_id: The id of the message.
+        message_id: The id of the message.
         replayed: Whether an earlier request with the same idempotency key stored it.
-        tell: Whether the run's workflow must still be signalled.
+        is_unsignalled: Whether the run's workflow must still be signalled.
         question: The id of the question that it answers, if it answers one.
     """
 
@@ -88,7 +74,7 @@ class StoredMessage:
     question: str | None = None
 
 
-async def send_message(store: Store, run: Run, draft: MessageDraft, rules: AccessRules, now: datetime) -> StoredMessage:
+async def send_message(store: Store, actor: Actor, run: Run, draft: MessageDraft) -> StoredMessage:
     """Stores a message for a run's next model step; the caller signals the workflow after the commit.
 
     Messages steer a run, which acts with its owner's rights, so only its owner may send them: otherwise an approver
@@ -101,10 +87,9 @@ async def send_message(store: Store, run: Run, draft: MessageDraft, rules: Acces
 
     Args:
         store: The tenants' data.
+        actor: The user who sends it.
         run: The run.
         draft: The message.
-        rules: The deployment's access rules.
-        now: The time, UTC.
 
     Raises:
         Missing: `run_not_found`: it was erased meanwhile; `question_not_found`.
@@ -112,16 +97,16 @@ async def send_message(store: Store, run: Run, draft: MessageDraft, rules: Acces
         Conflict: `run_finished`; `question_answered`.
         Invalid: `idempotency_key_reused`.
     """
-    run_id, message_id = run.spec.run_id, new_id()
-    if draft.author_id != run.spec.user_id:
+    run_id, message_id, author_id = run.spec.run_id, new_id(), actor.principal.user.user_id
+    if author_id != run.spec.user_id:
         raise Forbidden("not_your_run", "Only whoever started a run may add words to it.")
     async with store.tenant(run.spec.tenant_id) as records:
-        by_another_key = draft.key_id is not None and draft.key_id != run.spec.key_id
-        if by_another_key or draft.is_narrowed:
-            await _require_as_much(records, run, draft, rules, now)
+        by_another_key = actor.principal.is_cut and actor.principal.key_id != run.spec.key_id
+        if by_another_key or actor.principal.is_narrowed:
+            await _require_as_much(records, run, actor)
         _require_same_attributes(run, draft)
         # Before the run is required to be open: a repeated request gets its first answer also after the run's end.
-        earlier = await _earlier(records, run, draft, message_id, now)
+        earlier = await _earlier(records, actor, run, draft, message_id)
         if earlier is not None:
             return earlier
         # A run ends only if its model has seen all messages; its last reply counts them under the same lock.
@@ -130,21 +115,13 @@ async def send_message(store: Store, run: Run, draft: MessageDraft, rules: Acces
             raise missing("run")
         current.require_open()
         question = await _answered(records, current, draft.question)
-        await records.messages.add(run_id, message_id, draft.author_id, draft.text, now, question)
+        await records.messages.add(run_id, message_id, author_id, draft.text, actor.now, question=question)
         named = {} if question is None else {"question_id": question}
-        data = {"author_id": draft.author_id, "text": draft.text[:500], **named}
-        await records.events.append(run_id, "word.added", data, now)
-        told = user_event(
-            "run.message",
-            "run",
-            run_id,
-            now,
-            user_id=draft.author_id,
-            request_id=draft.request_id,
-            key_id=draft.key_id,
-        )
+        data = {"author_id": author_id, "text": draft.text[:500], **named}
+        await records.events.append(run_id, "word.added", data, actor.now)
+        event = actor.event("run.message", "run", run_id)
         # As content, which the deployment may keep out of the audit log.
-        await records.audit.append(replace(told, content={"text": draft.text, **named}))
+        await records.audit.append(replace(event, content={"text": draft.text, **named}))
     return StoredMessage(message_id, question=question)
 
 
@@ -170,13 +147,13 @@ async def _was_put(records: Records, run: Run, named: str) -> bool:
     return observed is not None and observed.tool == ASKING_TOOL
 
 
-async def _require_as_much(records: Records, run: Run, draft: MessageDraft, rules: AccessRules, now: datetime) -> None:
-    spec = run.spec
+async def _require_as_much(records: Records, run: Run, actor: Actor) -> None:
+    spec, rules, now = run.spec, actor.rules, actor.now
     # The rights that the run has now, not those it was started with: its next step is authorized by these.
     acts = await load_principal_for_key(records, spec.user_id, spec.key_id, rules, now, claims=spec.claims)
-    lacking = sorted(one.value for one in acts.permissions - draft.held)
+    lacking = sorted(one.value for one in acts.permissions - actor.principal.permissions)
     if lacking:
-        what = "this token" if draft.key_id is None else "this API key"
+        what = "this API key" if actor.principal.is_cut else "this token"
         text = f"This run may do more than {what}, which so does not steer it; lacking: {', '.join(lacking)}."
         raise Forbidden("run_may_more", text, details={"permissions": lacking})
 
@@ -192,20 +169,23 @@ def _require_same_attributes(run: Run, draft: MessageDraft) -> None:
 
 
 async def _earlier(
-    records: Records, run: Run, draft: MessageDraft, message_id: str, now: datetime
+    records: Records, actor: Actor, run: Run, draft: MessageDraft, message_id: str
 ) -> StoredMessage | None:
     """Finds the message that an earlier request with the same idempotency key stored; None where there was none."""
-    run_id = run.spec.run_id
+    run_id, author_id = run.spec.run_id, actor.principal.user.user_id
     body = {"text": draft.text} | ({} if draft.question is None else {"question_id": draft.question})
-    keyed = IdempotentCall(draft.author_id, f"messages:{run_id}", draft.key, body)
-    first = await claim(records, keyed, {"word_id": message_id}, now)
+    keyed = IdempotentCall(author_id, f"messages:{run_id}", draft.key, body)
+    first = await claim(records, keyed, {"word_id": message_id}, actor.now)
     if first is None:
         return None
     # The first request may have died between its commit and the signal, so a repeated one may have to signal.
-    heard = await records.transcripts.heard(run_id, draft.author_id, draft.text)
-    word = str(first["word_id"])
-    question = next((one for one, answer in (await records.messages.answers(run_id)).items() if answer == word), None)
-    return StoredMessage(word, replayed=True, is_unsignalled=not heard and not run.status.is_final, question=question)
+    heard = await records.transcripts.heard(run_id, author_id, draft.text)
+    earlier_id = str(first["word_id"])
+    question = next(
+        (one for one, answer in (await records.messages.answers(run_id)).items() if answer == earlier_id), None
+    )
+    unsignalled = not heard and not run.status.is_final
+    return StoredMessage(earlier_id, replayed=True, is_unsignalled=unsignalled, question=question)
 
 
 async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:

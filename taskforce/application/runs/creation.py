@@ -4,15 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from uuid import uuid4
 
-from taskforce.application.audit.events import user_event
 from taskforce.application.idempotency import IdempotentCall, claim
+from taskforce.application.identity.principals import Actor
 from taskforce.application.runs.pinning import hold_startable
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Invalid, Limited
-from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.json_limits import check_document
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
@@ -30,8 +28,7 @@ class NewRun:
     """A run to be created, with its agent resolved.
 
     Attributes:
-        tenant_id: The caller's tenant.
-        user_id: The caller.
+        actor: The caller, with current rights.
         mission: The text of the mission.
         agent: The agent, resolved and pinned to its version.
         profile: The profile that it came from.
@@ -40,14 +37,9 @@ class NewRun:
         session_id: The session to continue, or None for a new one.
         idempotency_key: The idempotency key of the HTTP request, if any.
         body: The body of the request, to tell a repeated request from another one.
-        request_id: The id of the HTTP request, for the audit log.
-        key_id: The id of the API key that authenticated the request; None for a token.
-        most_sessions: Runs of the tenant that may be open at a time, each in a session; None is no limit.
-        claims: The claims of the caller's token; None for an API key.
     """
 
-    tenant_id: str
-    user_id: str
+    actor: Actor
     mission: str
     agent: AgentDefinition
     profile: str
@@ -56,10 +48,16 @@ class NewRun:
     session_id: str | None
     idempotency_key: str | None
     body: Mapping[str, object]
-    request_id: str | None
-    most_sessions: int | None = None
-    key_id: str | None = None
-    claims: TokenClaims | None = None
+
+    @property
+    def tenant_id(self) -> str:
+        """Returns the caller's tenant."""
+        return self.actor.principal.tenant.tenant_id
+
+    @property
+    def user_id(self) -> str:
+        """Returns the caller's id."""
+        return self.actor.principal.user.user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,12 @@ class AcceptedRun:
     spec: RunSpec | None = None
 
 
-async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRun:
+async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
     """Commits a run with its mission, first milestone and audit event; the caller starts the workflow afterwards.
 
     Args:
         store: The tenants' data.
         mission: The run to be created.
-        now: The time, UTC.
 
     Raises:
         Missing: `session_not_found`: it is malformed, of another tenant or of another user.
@@ -99,10 +96,11 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
     check_document(mission.context, "context")
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
+    now = mission.actor.now
     async with store.tenant(mission.tenant_id) as records:
-        spec = _spec(mission, now)
+        spec = _spec(mission)
         # Before the limits: a repeated request must not be refused because its own first run counts.
-        earlier = await _claim(records, mission, spec, now)
+        earlier = await _claim(records, mission, spec)
         if earlier is not None:
             return earlier
         await hold_startable(records, spec.agent)
@@ -121,13 +119,14 @@ async def create_run(store: Store, mission: NewRun, now: datetime) -> AcceptedRu
 
 async def _require_room(records: Records, mission: NewRun) -> None:
     # Every open run counts, whichever session it is in; otherwise many runs in one session would evade the limit.
-    most = mission.most_sessions
+    most = mission.actor.principal.tenant.settings.max_concurrent_sessions
     if most is not None and await records.runs.open_runs() >= most:
         text = f"Your tenant may have {most} sessions with an open run at a time. Wait until a run has ended."
         raise Limited("too_many_sessions", text, retry_after=RETRY_SECONDS)
 
 
-def _spec(mission: NewRun, now: datetime) -> RunSpec:
+def _spec(mission: NewRun) -> RunSpec:
+    principal = mission.actor.principal
     return RunSpec(
         tenant_id=mission.tenant_id,
         run_id=new_id(),
@@ -138,16 +137,16 @@ def _spec(mission: NewRun, now: datetime) -> RunSpec:
         mission=mission.mission,
         context=mission.context,
         limits=mission.limits,
-        created_at=now,
-        key_id=mission.key_id,
-        claimed_roles=None if mission.claims is None else mission.claims.roles,
-        claimed_attributes=None if mission.claims is None else mission.claims.attributes,
+        created_at=mission.actor.now,
+        key_id=principal.key_id,
+        claimed_roles=None if principal.claims is None else principal.claims.roles,
+        claimed_attributes=None if principal.claims is None else principal.claims.attributes,
     )
 
 
-async def _claim(records: Records, mission: NewRun, spec: RunSpec, now: datetime) -> AcceptedRun | None:
+async def _claim(records: Records, mission: NewRun, spec: RunSpec) -> AcceptedRun | None:
     keyed = IdempotentCall(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
-    first = await claim(records, keyed, {"run_id": spec.run_id, "session_id": spec.session_id}, now)
+    first = await claim(records, keyed, {"run_id": spec.run_id, "session_id": spec.session_id}, spec.created_at)
     return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
 
 
@@ -165,19 +164,15 @@ async def _require_session(records: Records, mission: NewRun) -> None:
 
 
 def _started(mission: NewRun, spec: RunSpec) -> AuditEvent:
-    told = user_event(
+    event = mission.actor.event(
         "run.start",
         "run",
         spec.run_id,
-        spec.created_at,
-        user_id=mission.user_id,
-        request_id=mission.request_id,
-        key_id=mission.key_id,
         agent_id=spec.agent.agent_id,
         session_id=spec.session_id,
         **_pinned(spec),
     )
-    return replace(told, content={"mission": spec.mission, "context": spec.context})
+    return replace(event, content={"mission": spec.mission, "context": spec.context})
 
 
 def _pinned(spec: RunSpec) -> dict[str, object]:

@@ -7,6 +7,7 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.audit.events import system_event
+from taskforce.application.runs.effects import settle_effects
 from taskforce.application.runs.log_context import COMPLETED, STARTED, log_context
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.tool_calls import arguments_of
@@ -115,8 +116,9 @@ class RunLifecycle:
                 spec = await self._run_cache.read(records, tenant_id, run_id)
             except Missing:
                 return
-            answer = await _answer(records, run_id, ending)
-            ended = await close(records, spec, ending, answer, self._clock())
+            now, answer = self._clock(), await _answer(records, run_id, ending)
+            await settle_effects(records, spec, now)
+            ended = await close(records, spec, ending, answer, now)
         self._live.changed(tenant_id, run_id)
         if ended is not None:
             ended.log()
@@ -183,7 +185,7 @@ class Ended:
 
     @property
     def tokens(self) -> int:
-        """Input and output tokens of the whole run."""
+        """Returns input and output tokens of the whole run."""
         return self.totals.input_tokens + self.totals.output_tokens
 
     def log(self) -> None:

@@ -20,7 +20,7 @@ from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.metering.usage import UsageEntry
-from taskforce.core.domain.runs.repetition import must_be_told, repeated_steps
+from taskforce.core.domain.runs.repetition import needs_hint, repeated_steps
 from taskforce.core.domain.runs.reply import CappedCalls, capped_calls, capped_text
 from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, ShownText, conversation
@@ -66,6 +66,7 @@ class ModelStep:
         store: Store,
         run_cache: RunCache,
         tool_call_policy: ToolCallPolicy,
+        *,
         model: ChatModel,
         tools: ToolRunner,
         live: Live,
@@ -142,21 +143,21 @@ class ModelStep:
                 return _StepContext(turn, window, known=known, unknown=unknown)
             if turn.begins:
                 await begin(records, spec, self._clock())
-            who = await self._tool_call_policy.user(records, spec)
+            principal = await self._tool_call_policy.user(records, spec)
             # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)
             return _StepContext(
                 turn,
                 window,
-                offered=self._offered(spec, turn, who),
+                offered=self._offered(spec, turn, principal),
                 repeated=repeated,
                 heard=heard,
                 unknown=unknown,
             )
 
-    def _offered(self, spec: RunSpec, turn: ModelStepInput, who: Principal) -> tuple[ToolSpec, ...]:
-        return () if turn.closing else offered(self._tools.specs(), spec, who.tenant.settings)
+    def _offered(self, spec: RunSpec, turn: ModelStepInput, principal: Principal) -> tuple[ToolSpec, ...]:
+        return () if turn.closing else offered(self._tools.specs(), spec, principal.tenant.settings)
 
     async def _require_tokens(self, records: Records, turn: ModelStepInput) -> None:
         used = await records.usage.of_steps(turn.run_id, 1, turn.step)
@@ -176,14 +177,17 @@ class ModelStep:
             run = await records.runs.get(turn.run_id)
             ended = run is not None and run.status.is_final
             return ModelStepResult(0, tokens, ended=ended, stop_reason=turn.stop_reason(reply))
-        told = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
-        return _thought(turn, reply, tokens, await self._checked(records, spec, policy, turn, reply, told))
+        observed = {entry.call for entry in await records.transcripts.range(turn.run_id, turn.step - 1, 1)}
+        return _thought(
+            turn, reply, tokens, await self._checked(records, spec, policy, turn=turn, reply=reply, observed=observed)
+        )
 
     async def _checked(
         self,
         records: Records,
         spec: RunSpec,
         policy: Policy,
+        *,
         turn: ModelStepInput,
         reply: Entry,
         observed: Collection[int] = (),
@@ -203,12 +207,12 @@ class ModelStep:
             return []
         # Whoever reaches Temporal may send an id again: each message is heard once, and an answer not as a message too.
         before = await records.transcripts.words_before(turn.run_id, turn.step, turn.words)
-        words = await records.messages.get(turn.run_id, [word for word in turn.words if word not in before])
+        heard = await records.messages.get(turn.run_id, [word_id for word_id in turn.words if word_id not in before])
         now = self._clock()
         return [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
-            Entry(turn.step, place - len(words), EntryKind.WORD, text, now, author_id=author, word_id=word_id)
-            for place, (word_id, author, text) in enumerate(words)
+            Entry(turn.step, place - len(heard), EntryKind.WORD, text, now, author_id=author, word_id=word_id)
+            for place, (word_id, author, text) in enumerate(heard)
         ]
 
     def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:
@@ -244,7 +248,9 @@ class ModelStep:
         entry = _entry(turn, reply, calls, text, self._clock())
         policy = await self._tool_call_policy.policy(spec)
         try:
-            return await self._store_first(spec, policy, turn, [*heard, entry], reply.calls, text.whole)
+            return await self._store_first(
+                spec, policy, turn, messages=[*heard, entry], calls=reply.calls, whole=text.whole
+            )
         except DuplicateKey:
             return await self._store_late(spec, policy, turn, reply.calls)
         finally:
@@ -255,18 +261,19 @@ class ModelStep:
         spec: RunSpec,
         policy: Policy,
         turn: ModelStepInput,
+        *,
         messages: Sequence[Entry],
         calls: tuple[ModelCall, ...],
         whole: str | None,
     ) -> ModelStepResult:
         async with self._store.tenant(turn.tenant_id) as records:
-            *words, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
+            *heard, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
             if whole is not None:
                 await records.results.add(turn.run_id, turn.step, 0, whole)
             await records.usage.add(self._spending(spec, turn, calls))
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
-            checked = await self._checked(records, spec, policy, turn, reply)
+            checked = await self._checked(records, spec, policy, turn=turn, reply=reply)
             # The usage of failed attempts counts as well; a first attempt has none before it and saves the query.
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
             ended = await self._ended(records, spec, turn, reply) if turn.ends(reply) else None
@@ -274,7 +281,7 @@ class ModelStep:
             ended.log()
             return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
         # After the commit: only entries that never change may be cached.
-        self._conversations.opened(turn.tenant_id, turn.run_id, words, reply)
+        self._conversations.opened(turn.tenant_id, turn.run_id, heard, reply)
         if checked is not None:
             self._conversations.observed(turn.tenant_id, turn.run_id, checked.refused)
         return _thought(turn, reply, tokens, checked)
@@ -316,8 +323,13 @@ class ModelStep:
         async with self._store.tenant(turn.tenant_id) as records:
             await records.usage.add(self._spending(spec, turn, calls))
             if error is not None:
-                told = {"step": turn.step, "attempt": turn.attempt, "code": error.code, "message": error.message[:500]}
-                await records.events.append(turn.run_id, "model.failed", told, self._clock())
+                details = {
+                    "step": turn.step,
+                    "attempt": turn.attempt,
+                    "code": error.code,
+                    "message": error.message[:500],
+                }
+                await records.events.append(turn.run_id, "model.failed", details, self._clock())
             # The run may have ended, with its totals closed, before this model call was given up.
             await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
@@ -337,7 +349,7 @@ class ModelStep:
 
 @dataclass(frozen=True, slots=True)
 class _StepContext:
-    """What a step reads before it calls the model, or the reply that is stored already."""
+    """Holds what a step reads before it calls the model, or the reply that is stored already."""
 
     turn: ModelStepInput
     window: Window
@@ -375,7 +387,7 @@ def _messages(spec: RunSpec, context: _StepContext) -> tuple[ChatMessage, ...]:
     messages = conversation(spec.agent.system_prompt, window.earlier, [*window.entries, *context.heard])
     if context.turn.closing:
         return (*messages, ChatMessage("user", CLOSING[context.turn.closed_by]))
-    if must_be_told(context.repeated, most):
+    if needs_hint(context.repeated, most):
         return (*messages, ChatMessage("user", REPEATED.format(count=context.repeated, most=most)))
     return messages
 

@@ -38,12 +38,12 @@ class ModelStepInput:
 
     @property
     def closed_by(self) -> StopReason:
-        """The reason for the closing turn, if it is one."""
+        """Returns the reason for the closing turn, if it is one."""
         return self.stop or StopReason.MAX_STEPS
 
     @property
     def begins(self) -> bool:
-        """Whether this step also begins the run."""
+        """Returns whether this step also begins the run."""
         return self.told is not None and self.step == 1
 
     def ends(self, reply: Entry) -> bool:
@@ -64,7 +64,7 @@ class ModelStepInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelStepResult:
-    """What the workflow needs to know of a reply.
+    """The part of a reply that the workflow needs.
 
     Attributes:
         calls: The number of tool calls in it.

@@ -20,6 +20,7 @@ def observation(
     step: int,
     number: int,
     call: RequestedCall,
+    *,
     status: CallStatus,
     result: ShownText,
     at: datetime,
@@ -80,7 +81,7 @@ async def _tell(records: Records, spec: RunSpec, call: RequestedCall, entry: Ent
 
 def _audit(spec: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
-    told = system_event(
+    event = system_event(
         "tool.call",
         "tool",
         entry.tool or "",
@@ -95,7 +96,7 @@ def _audit(spec: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
         call=entry.call,
         status=entry.status,
     )
-    return replace(told, content=content_of(call))
+    return replace(event, content=content_of(call))
 
 
 def _reason(text: str) -> str:

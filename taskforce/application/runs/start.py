@@ -96,7 +96,7 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
         Unavailable: The database does not answer, or the tenant's policy cannot be read.
     """
     agent_id = await _agent_id(ports, actor, request.agent)
-    await require_on(ports.store, ports.policies, actor, Permission.AGENT_EXECUTE, agent_id, request.facts)
+    await require_on(ports.store, ports.policies, actor, Permission.AGENT_EXECUTE, agent_id, facts=request.facts)
     try:
         return await _start(ports, actor, request, agent_id)
     except DomainError as error:
@@ -120,7 +120,7 @@ async def _agent_id(ports: RunPorts, actor: Actor, selector: AgentSelector) -> s
 
 async def _start(ports: RunPorts, actor: Actor, request: RunRequest, agent_id: str | None) -> StartedRun:
     chosen = await _choose(ports, actor, request.agent, agent_id)
-    created = await create_run(ports.store, _new(actor, request, chosen), actor.now)
+    created = await create_run(ports.store, _new(actor, request, chosen))
     spec = created.spec
     if spec is not None:
         await start_or_leave(lambda: ports.workflows.start(spec))
@@ -140,10 +140,8 @@ async def _choose(ports: RunPorts, actor: Actor, selector: AgentSelector, agent_
 
 
 def _new(actor: Actor, request: RunRequest, chosen: SelectedAgent) -> NewRun:
-    principal = actor.principal
     return NewRun(
-        tenant_id=principal.tenant.tenant_id,
-        user_id=principal.user.user_id,
+        actor,
         mission=request.mission,
         agent=chosen.agent,
         profile=chosen.profile,
@@ -152,10 +150,6 @@ def _new(actor: Actor, request: RunRequest, chosen: SelectedAgent) -> NewRun:
         session_id=request.session_id,
         idempotency_key=request.idempotency_key,
         body=request.body,
-        request_id=actor.request_id,
-        key_id=principal.key_id,
-        claims=principal.claims,
-        most_sessions=principal.tenant.settings.max_concurrent_sessions,
     )
 
 

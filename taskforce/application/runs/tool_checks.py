@@ -113,20 +113,20 @@ class ToolCallPolicy:
             return ToolCallVerdicts()
         allowed: list[PermittedCall] = []
         refused: list[tuple[RequestedCall, Entry]] = []
-        who = await self._standing(records, spec)
+        principal = await self._standing(records, spec)
         granted = await self._granted(records, spec, [call.name for call in reply.tool_calls])
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in observed:
                 continue
             # Yields to the event loop, so that a reply with many calls does not delay other runs.
             await asyncio.sleep(0)
-            objection = _beyond(spec, reply, number) or self._against(spec, who, policy, call)
+            objection = _beyond(spec, reply, number) or self._against(spec, principal, policy, call)
             if objection is None:
                 allowed.append(self._allowed(spec, number, call.name, granted))
                 self._cleared.keep(CallRef(spec.tenant_id, spec.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = ShownText(objection)
-                entry = observation(reply.step, number, call, CallStatus.REFUSED, seen, self._clock())
+                entry = observation(reply.step, number, call, status=CallStatus.REFUSED, result=seen, at=self._clock())
                 refused.append((call, entry))
         return ToolCallVerdicts(tuple(allowed), await store_observations(records, spec, refused))
 
@@ -135,6 +135,7 @@ class ToolCallPolicy:
         records: Records,
         spec: RunSpec,
         policy: Policy,
+        *,
         ref: CallRef,
         call: RequestedCall,
         request: Request | None,
@@ -152,8 +153,8 @@ class ToolCallPolicy:
         Returns:
             The reason of the refusal, for the model; None where the call may run.
         """
-        who = await self._standing(records, spec)
-        objection = self._against(spec, who, policy, call)
+        principal = await self._standing(records, spec)
+        objection = self._against(spec, principal, policy, call)
         if objection is not None or not self._needs_approval(spec, call.name):
             return objection
         if request is None and call.name in await records.requests.granted_for_run(spec.run_id):
@@ -180,17 +181,19 @@ class ToolCallPolicy:
             # As a value: each call of the reply gets an observation of the refusal.
             return error
 
-    def _against(self, spec: RunSpec, who: Principal | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
-        if isinstance(who, Forbidden):
-            return f"Refused: {who.message}"
-        return self._forbidden(spec, who, policy, call) or self._objection(spec, who.tenant.settings, call)
+    def _against(
+        self, spec: RunSpec, principal: Principal | Forbidden, policy: Policy, call: RequestedCall
+    ) -> str | None:
+        if isinstance(principal, Forbidden):
+            return f"Refused: {principal.message}"
+        return self._forbidden(spec, principal, policy, call) or self._objection(spec, principal.tenant.settings, call)
 
-    def _forbidden(self, spec: RunSpec, who: Principal, policy: Policy, call: RequestedCall) -> str | None:
+    def _forbidden(self, spec: RunSpec, principal: Principal, policy: Policy, call: RequestedCall) -> str | None:
         try:
             tool = Resource(ResourceType.TOOL, call.name, spec.tenant_id)
             facts = {"channel": "run", "agent_id": spec.agent.agent_id}
             now, needed = self._clock(), Permission.TOOL_EXECUTE
-            raise_if_denied(evaluate_principal(policy, who, needed, tool, facts, now), who)
+            raise_if_denied(evaluate_principal(policy, principal, needed, tool, facts=facts, now=now), principal)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None

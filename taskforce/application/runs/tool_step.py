@@ -1,12 +1,15 @@
 """The tool step of a run: authorization, execution and observation of tool calls."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
 from taskforce.application.runs.answers import answer_to
+from taskforce.application.runs.effects import begun, cut_off, effect_key
 from taskforce.application.runs.log_context import TOOL_EXECUTED, log_context
 from taskforce.application.runs.observations import observation, store_observations
 from taskforce.application.runs.run_cache import RunCache
@@ -14,6 +17,7 @@ from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, as_approved
 from taskforce.application.runs.tool_checks import PermittedCall, ToolCallPolicy
 from taskforce.application.runs.workspace import RunResults, RunWorkspace
+from taskforce.application.shielding import shielded
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.run import RunSpec
@@ -65,6 +69,7 @@ class ToolStep:
         store: Store,
         run_cache: RunCache,
         tool_call_policy: ToolCallPolicy,
+        *,
         tools: ToolRunner,
         http: OutboundHttp,
         live: Live,
@@ -90,14 +95,21 @@ class ToolStep:
         reply = await self._conversations.reply(tenant_id, run_id, step)
         policy = await self._tool_call_policy.policy(spec)
         async with self._store.tenant(tenant_id) as records:
-            told = await records.transcripts.range(run_id, step - 1, 1)
-            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in told})
+            entries = await records.transcripts.range(run_id, step - 1, 1)
+            checked = await self._tool_call_policy.step(records, spec, policy, reply, {entry.call for entry in entries})
         self._conversations.observed(tenant_id, run_id, checked.refused)
         self._live.changed(tenant_id, run_id)
         return checked.allowed
 
     async def run(
-        self, ref: CallRef, attempt: int, messages: tuple[str, ...], request_id: str | None, *, by_row: bool = False
+        self,
+        ref: CallRef,
+        attempt: int,
+        messages: tuple[str, ...],
+        request_id: str | None,
+        *,
+        by_row: bool = False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> ToolStepResult:
         """Runs a tool call and stores its observation, usage and milestone in one transaction.
 
@@ -110,6 +122,8 @@ class ToolStep:
             messages: The ids of the messages that were sent as the answer of the call's question.
             request_id: The approval request that it waited for, if any.
             by_row: Whether the question stays open where messages were sent and none answers it.
+            is_over: Asked when the call is cancelled: whether no other attempt follows, so that this one stores that
+                its outcome is unknown.
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
@@ -118,7 +132,10 @@ class ToolStep:
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
         if self._tool_call_policy.just_cleared(spec, ref, call):
-            return await self._perform(spec, ref, call, self._tools.specs()[call.name], (), attempt)
+            tool_spec = self._tools.specs()[call.name]
+            return await self._perform(
+                spec, ref, call, tool_spec=tool_spec, messages=(), attempt=attempt, is_over=is_over
+            )
         policy = await self._tool_call_policy.policy(spec)
         async with self._looking(ref, call) as records:
             answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if self._asks(call) else ()
@@ -128,22 +145,41 @@ class ToolStep:
                 return replace(_observed_before(call, known), answered_by=answered_by)
             request = await records.requests.get(request_id) if request_id else None
             call = as_approved(call, request)
-            objection = await self._tool_call_policy.objection_now(records, spec, policy, ref, call, request)
+            objection = await self._tool_call_policy.objection_now(
+                records, spec, policy, ref=ref, call=call, request=request
+            )
             if objection is None and by_row and messages and not answer:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
-            fresh = objection is None and await self._begin(records, ref, call)
+            fresh = objection is None and await self._begin(records, spec, ref, call)
             said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            result = await self._tell(spec, ref, call, CallStatus.REFUSED, objection, answered_by)
+            result = await self._tell(spec, ref, call, status=CallStatus.REFUSED, text=objection, word_id=answered_by)
         elif not fresh:
             result = await self._store_outcome(
-                spec, ref, call, CallStatus.UNKNOWN, _UNKNOWN, attempt, 0, word_id=answered_by
+                spec,
+                ref,
+                call,
+                status=CallStatus.UNKNOWN,
+                result=_UNKNOWN,
+                attempt=attempt,
+                spent=0,
+                word_id=answered_by,
             )
         else:
             edited = request is not None and request.edited is not None
             tool_spec = self._tools.specs()[call.name]
-            result = await self._perform(spec, ref, call, tool_spec, said, attempt, edited=edited, word_id=answered_by)
+            result = await self._perform(
+                spec,
+                ref,
+                call,
+                tool_spec=tool_spec,
+                messages=said,
+                attempt=attempt,
+                edited=edited,
+                word_id=answered_by,
+                is_over=is_over,
+            )
         return replace(result, answered_by=answered_by)
 
     async def _call(self, ref: CallRef) -> RequestedCall:
@@ -160,11 +196,14 @@ class ToolStep:
         once = tool_spec is not None and not tool_spec.idempotent
         return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
 
-    async def _begin(self, records: Records, ref: CallRef, call: RequestedCall) -> bool:
-        tool_spec = self._tools.specs()[call.name]
-        return tool_spec.idempotent or await records.effects.begin(
-            ref.run_id, ref.step, ref.call, tool_spec.name, self._clock()
-        )
+    async def _begin(self, records: Records, spec: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
+        tool_spec, now = self._tools.specs()[call.name], self._clock()
+        if tool_spec.idempotent:
+            return True
+        if not await records.effects.begin(ref.run_id, ref.step, ref.call, tool_spec.name, now):
+            return False
+        await records.audit.append(begun(spec, ref, tool_spec.name, now))
+        return True
 
     async def _observation_before(
         self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
@@ -186,19 +225,20 @@ class ToolStep:
         call = await self._call(ref)
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
-        return await self._tell(spec, ref, call, CallStatus.DENIED, _denial(call.name, request))
+        return await self._tell(spec, ref, call, status=CallStatus.DENIED, text=_denial(call.name, request))
 
     async def _perform(
         self,
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         tool_spec: ToolSpec,
         messages: tuple[str, ...],
         attempt: int,
-        *,
         edited: bool = False,
         word_id: str | None = None,
+        is_over: Callable[[], bool],
     ) -> ToolStepResult:
         began = self._clock()
         try:
@@ -209,27 +249,46 @@ class ToolStep:
             status, result = CallStatus.FAILED, f"The tool failed: {failure}"
         except TimeoutError:
             status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
-        spent = int((self._clock() - began).total_seconds() * 1_000)
+        except asyncio.CancelledError:
+            if is_over():
+                unknown = self._store_outcome(
+                    spec,
+                    ref,
+                    call,
+                    status=CallStatus.UNKNOWN,
+                    result=cut_off(ref),
+                    attempt=attempt,
+                    spent=self._since(began),
+                )
+                await shielded(unknown)
+            raise
+        spent = self._since(began)
         note = _EDITED.format(call.arguments) if edited else ""
-        return await self._store_outcome(spec, ref, call, status, result, attempt, spent, note, word_id=word_id)
+        return await self._store_outcome(
+            spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note, word_id=word_id
+        )
+
+    def _since(self, began: datetime) -> int:
+        return int((self._clock() - began).total_seconds() * 1_000)
 
     async def _store_outcome(
         self,
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         status: CallStatus,
         result: object,
         attempt: int,
         spent: int,
         note: str = "",
-        *,
         word_id: str | None = None,
     ) -> ToolStepResult:
         seen = shown(result, ref.step, ref.call)
         # After the result is cut to size, so that the note is never cut.
         seen = replace(seen, text=note + seen.text)
-        entry = replace(observation(ref.step, ref.call, call, status, seen, self._clock(), spent), word_id=word_id)
+        entry = observation(ref.step, ref.call, call, status=status, result=seen, at=self._clock(), duration_ms=spent)
+        entry = replace(entry, word_id=word_id)
         spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
@@ -250,11 +309,13 @@ class ToolStep:
         spec: RunSpec,
         ref: CallRef,
         call: RequestedCall,
+        *,
         status: CallStatus,
         text: str,
         word_id: str | None = None,
     ) -> ToolStepResult:
-        entry = replace(observation(ref.step, ref.call, call, status, ShownText(text), self._clock()), word_id=word_id)
+        entry = observation(ref.step, ref.call, call, status=status, result=ShownText(text), at=self._clock())
+        entry = replace(entry, word_id=word_id)
         await self._store_observation(spec, call, entry)
         return ToolStepResult(status)
 
@@ -268,7 +329,7 @@ class ToolStep:
     ) -> None:
         try:
             async with self._store.tenant(spec.tenant_id) as records:
-                told = await store_observations(records, spec, [(call, entry)])
+                entries = await store_observations(records, spec, [(call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
                 if whole is not None:
@@ -277,7 +338,7 @@ class ToolStep:
             # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
             _log.info("observation.kept", run_id=spec.run_id, step=entry.step, call=entry.call)
         else:
-            self._conversations.observed(spec.tenant_id, spec.run_id, told)
+            self._conversations.observed(spec.tenant_id, spec.run_id, entries)
         self._live.changed(spec.tenant_id, spec.run_id)
 
     def _context(self, spec: RunSpec, ref: CallRef, messages: tuple[str, ...]) -> ToolContext:
@@ -285,8 +346,7 @@ class ToolStep:
             tenant_id=spec.tenant_id,
             user_id=spec.user_id,
             run_id=spec.run_id,
-            # The same in every attempt, so that an external service can recognise a repeated effect.
-            effect_key=f"{ref.run_id}/{ref.step}/{ref.call}",
+            effect_key=effect_key(ref),
             now=self._clock(),
             workspace=RunWorkspace(self._store, spec.tenant_id, spec.run_id, self._clock),
             results=RunResults(self._store, spec.tenant_id, spec.run_id),

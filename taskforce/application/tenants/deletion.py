@@ -45,7 +45,7 @@ class Erased:
     log_kept_until: datetime | None
 
 
-class Erasing:
+class TenantErasure:
     """Use cases of the activities of the `TenantDeletion` workflow.
 
     Args:
@@ -93,11 +93,11 @@ class Erasing:
             The number of runs that have ended since the deletion was requested.
         """
         deletion = await self._deletion(tenant_id)
-        order, told = deletion.order, dict[str, datetime]()
+        order, cancelled_at = deletion.order, dict[str, datetime]()
         while open_runs := await self._open_runs(tenant_id):
             now = self._clock()
             if order.runs_until is None or now >= order.runs_until:
-                await self._cancel(tenant_id, open_runs, told, now)
+                await self._cancel(tenant_id, open_runs, cancelled_at, now)
             await asyncio.sleep(LOOK_SECONDS)
         async with self._store.tenant(tenant_id) as records:
             runs = await records.tenant_data.runs_ended(order.requested_at)

@@ -18,7 +18,7 @@ UNSTARTED_BATCH = 50
 
 
 @dataclass(frozen=True, slots=True)
-class DeletionWish:
+class DeletionSpec:
     """The requested deletion of a tenant.
 
     Attributes:
@@ -30,7 +30,7 @@ class DeletionWish:
     drain_seconds: int | None = None
 
 
-async def request_deletion(store: Store, platform: Platform, actor: Actor, request: DeletionWish) -> Deletion:
+async def request_deletion(store: Store, platform: Platform, actor: Actor, request: DeletionSpec) -> Deletion:
     """Commits the deletion of a tenant; the caller starts its workflow afterwards.
 
     From the commit on all requests of the tenant's users are refused. A second request returns the first deletion. It

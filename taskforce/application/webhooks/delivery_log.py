@@ -13,7 +13,7 @@ from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.webhooks.delivery import Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT, Webhook
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Records, Store
 
@@ -65,8 +65,8 @@ async def redeliver(store: Store, actor: Actor, webhook_id: str, delivery_id: st
             finished_at=None,
         )
         await records.deliveries.add(again)
-        told = {"delivery_id": again.delivery_id, "redelivery_of": delivery_id}
-        await records.audit.append(webhook_event(actor, "webhook.redeliver", webhook, told))
+        details = {"delivery_id": again.delivery_id, "redelivery_of": delivery_id}
+        await records.audit.append(webhook_event(actor, "webhook.redeliver", webhook, details))
     return again
 
 
@@ -84,11 +84,11 @@ async def send_test(store: Store, actor: Actor, webhook_id: str) -> Delivery:
         webhook = await _webhook(records, webhook_id)
         webhook.require_enabled()
         subject = {"tenant_id": tenant_id, "webhook_id": webhook_id, "asked_by": actor.principal.user.user_id}
-        what = Happened(new_id(), TEST_EVENT, subject, actor.now)
-        delivery = Delivery(new_id(), webhook_id, what, actor.now)
+        message = WebhookMessage(new_id(), TEST_EVENT, subject, actor.now)
+        delivery = Delivery(new_id(), webhook_id, message, actor.now)
         await records.deliveries.add(delivery)
-        told = {"delivery_id": delivery.delivery_id}
-        await records.audit.append(webhook_event(actor, "webhook.test", webhook, told))
+        details = {"delivery_id": delivery.delivery_id}
+        await records.audit.append(webhook_event(actor, "webhook.test", webhook, details))
     return delivery
 
 

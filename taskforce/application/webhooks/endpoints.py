@@ -120,6 +120,7 @@ async def create_webhook(
         await require_current(records, actor, Permission.POLICY_MANAGE)
         if made.definition_id is not None:
             await known(records, rules, made.definition_id)
+        # The count locks: of two that come at once the second sees the first.
         if await records.webhooks.count() >= MOST_WEBHOOKS:
             raise Conflict("webhooks_too_many", f"A tenant has at most {MOST_WEBHOOKS} webhooks.")
         await records.webhooks.add(made, Secrets(secret))
@@ -164,6 +165,7 @@ async def change_webhook(
         changed = _with(webhook, change, actor.now)
         await records.webhooks.save(changed)
         if not changed.enabled:
+            # What waits for another attempt would be sent to a receiver that was switched off.
             await records.deliveries.stop_all(webhook_id, actor.now)
         await records.audit.append(webhook_event(actor, "webhook.change", changed, _changed(webhook, changed)))
     return changed

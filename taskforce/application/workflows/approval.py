@@ -84,11 +84,11 @@ class ApprovalWorkflow:
         object.__setattr__(self, "definition", parse(self._document(), schema_problems, signals=False))
 
     def _document(self) -> dict[str, object]:
-        said = {name: _plain(getattr(self, name)) for name in _WORDS}
+        said = {name: _plain(getattr(self, name)) for name in _FIELDS}
         return {name: value for name, value in said.items() if value is not None}
 
 
-_WORDS = tuple(name for name in ApprovalWorkflow.__dataclass_fields__ if name not in {"tenant_id", "definition"})
+_FIELDS = tuple(name for name in ApprovalWorkflow.__dataclass_fields__ if name not in {"tenant_id", "definition"})
 
 
 def _plain(value: object) -> object:
@@ -163,88 +163,88 @@ class ApprovalRequest:
 
     @property
     def status(self) -> ApprovalStatus:
-        """The current status; a request whose time is over is expired, also before `tick` closes it."""
+        """Returns the current status; a request whose time is over is expired, also before `tick` closes it."""
         return self._kept.approval.status(self._storage.now())
 
     @property
     def tenant_id(self) -> str:
-        """The tenant."""
+        """Returns the tenant."""
         return self._kept.tenant_id
 
     @property
     def request_type(self) -> str:
-        """The request type."""
+        """Returns the request type."""
         return self._kept.request_type
 
     @property
     def resource_type(self) -> str:
-        """The type of the resource that it concerns."""
+        """Returns the type of the resource that it concerns."""
         return self._kept.resource_type
 
     @property
     def resource_id(self) -> str:
-        """The id of the resource."""
+        """Returns the id of the resource."""
         return self._kept.resource_id
 
     @property
     def requester_id(self) -> str:
-        """The requester."""
+        """Returns the requester."""
         return self._kept.approval.requester_id
 
     @property
     def title(self) -> str:
-        """The title, for lists."""
+        """Returns the title, for lists."""
         return self._kept.title
 
     @property
     def description(self) -> str:
-        """The description, for the approvers."""
+        """Returns the description, for the approvers."""
         return self._kept.description
 
     @property
     def payload(self) -> dict[str, object]:
-        """A copy of the payload."""
+        """Returns a copy of the payload."""
         return deepcopy(dict(self._kept.payload))
 
     @property
     def workflow_id(self) -> str | None:
-        """The id of the definition that it was opened with; None for the usual terms."""
+        """Returns the id of the definition that it was opened with; None for the usual terms."""
         return self._kept.workflow_id
 
     @property
     def required_approvers(self) -> int:
-        """Distinct people who must approve."""
+        """Returns the number of distinct people who must approve."""
         return self._kept.approval.terms.required_approvers
 
     @property
     def current_approvers(self) -> set[str]:
-        """The users who have approved."""
+        """Returns the users who have approved."""
         said = self._kept.approval.decisions
         return {one.approver_id for one in said if one.verdict is Verdict.APPROVE}
 
     @property
     def allowed_approver_roles(self) -> set[str]:
-        """The roles that may decide now."""
+        """Returns the roles that may decide now."""
         return set(self._kept.approval.who.roles)
 
     @property
     def allowed_approvers(self) -> set[str]:
-        """The people who may decide now with any role."""
+        """Returns the people who may decide now with any role."""
         return set(self._kept.approval.who.people)
 
     @property
     def created_at(self) -> datetime:
-        """The time of its creation, UTC."""
+        """Returns the time of its creation, UTC."""
         return self._kept.approval.opened_at
 
     @property
     def expires_at(self) -> datetime:
-        """The time at which it expires, UTC."""
+        """Returns the time at which it expires, UTC."""
         return self._kept.approval.expires_at
 
     @property
     def actions(self) -> tuple[ApprovalAction, ...]:
-        """The actions on it, oldest first."""
+        """Returns the actions on it, oldest first."""
         return self._kept.actions
 
     @property

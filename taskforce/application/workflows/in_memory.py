@@ -224,7 +224,9 @@ class WorkflowManager:
             Forbidden: `approver_unknown` or `approver_role_missing`.
             Conflict: `request_closed`, `already_decided`, `self_approval` or `comment_required`.
         """
-        return self._decide(request_id, user_id, Verdict.APPROVE, comment, user_roles, tenant_id, now)
+        return self._decide(
+            request_id, user_id, Verdict.APPROVE, comment, user_roles=user_roles, tenant_id=tenant_id, now=now
+        )
 
     def reject_request(
         self,
@@ -237,7 +239,9 @@ class WorkflowManager:
         now: datetime | None = None,
     ) -> bool:
         """Records a user's rejection; arguments and errors as those of `approve_request`."""
-        return self._decide(request_id, user_id, Verdict.REJECT, comment, user_roles, tenant_id, now)
+        return self._decide(
+            request_id, user_id, Verdict.REJECT, comment, user_roles=user_roles, tenant_id=tenant_id, now=now
+        )
 
     def withdraw(
         self, request_id: str, user_id: str, *, tenant_id: str | None = None, now: datetime | None = None
@@ -276,6 +280,7 @@ class WorkflowManager:
         user_id: str,
         verdict: Verdict,
         comment: str,
+        *,
         user_roles: Collection[str] | None,
         tenant_id: str | None,
         now: datetime | None,

@@ -100,8 +100,8 @@ class Part:
         return {name: Part(self.value[name], self._below(name), self.problems) for name in known if name in self.value}
 
     def _below(self, name: object) -> str:
-        word = name if isinstance(name, str) and re.fullmatch(r"\w{1,64}", name, re.ASCII) else shown(name)
-        return f"{self.path}.{word}" if self.path else word
+        part = name if isinstance(name, str) and re.fullmatch(r"\w{1,64}", name, re.ASCII) else shown(name)
+        return f"{self.path}.{part}" if self.path else part
 
     def one_of(self, names: Collection[str]) -> str | None:
         """Returns the only one of these names that an object has; none or several is a problem."""

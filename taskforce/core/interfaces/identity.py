@@ -65,6 +65,11 @@ class Permission(Enum):
     SYSTEM_CONFIG = "system:config"
     SYSTEM_METRICS = "system:metrics"
 
+    @property
+    def resource_type(self) -> "ResourceType":
+        """Returns the kind of resource that the permission is about."""
+        return ResourceType(self.value.partition(":")[0])
+
 
 class ResourceType(Enum):
     """The kind of resource of a permission: the part of its value before the colon."""

@@ -37,137 +37,137 @@ class Records(Protocol):
 
     @property
     def tenant_id(self) -> str:
-        """Id of the tenant."""
+        """Returns the id of the tenant."""
         ...
 
     @property
     def tenant(self) -> OwnTenant:
-        """See `OwnTenant`."""
+        """Returns the repository of the tenant's own row."""
         ...
 
     @property
     def roles(self) -> Roles:
-        """See `Roles`."""
+        """Returns the repository of roles."""
         ...
 
     @property
     def keys(self) -> ApiKeys:
-        """See `ApiKeys`."""
+        """Returns the repository of API keys."""
         ...
 
     @property
     def access_grants(self) -> AccessGrants:
-        """See `AccessGrants`."""
+        """Returns the repository of access grants."""
         ...
 
     @property
     def policies(self) -> PolicyDocuments:
-        """See `PolicyDocuments`."""
+        """Returns the repository of policy documents."""
         ...
 
     @property
     def rates(self) -> RateBuckets:
-        """See `RateBuckets`."""
+        """Returns the repository of rate-limit buckets."""
         ...
 
     @property
     def users(self) -> Users:
-        """See `Users`."""
+        """Returns the repository of users."""
         ...
 
     @property
     def catalog(self) -> Catalog:
-        """See `Catalog`."""
+        """Returns the repository of agents."""
         ...
 
     @property
     def runs(self) -> Runs:
-        """See `Runs`."""
+        """Returns the repository of runs."""
         ...
 
     @property
     def transcripts(self) -> Transcripts:
-        """See `Transcripts`."""
+        """Returns the repository of transcripts."""
         ...
 
     @property
     def messages(self) -> Messages:
-        """See `Words`."""
+        """Returns the repository of people's messages to runs."""
         ...
 
     @property
     def effects(self) -> Effects:
-        """See `Effects`."""
+        """Returns the repository of effects that must not happen twice."""
         ...
 
     @property
     def results(self) -> WholeResults:
-        """See `WholeResults`."""
+        """Returns the repository of large tool results."""
         ...
 
     @property
     def files(self) -> Files:
-        """See `Files`."""
+        """Returns the repository of workspaces' files."""
         ...
 
     @property
     def events(self) -> Events:
-        """See `Events`."""
+        """Returns the repository of runs' milestones."""
         ...
 
     @property
     def usage(self) -> Usage:
-        """See `Usage`."""
+        """Returns the repository of usage records."""
         ...
 
     @property
     def requests(self) -> Requests:
-        """See `Requests`."""
+        """Returns the repository of approval requests."""
         ...
 
     @property
     def request_results(self) -> RequestResults:
-        """See `RequestResults`."""
+        """Returns the repository of approval requests' downloadable results."""
         ...
 
     @property
     def delegations(self) -> Delegations:
-        """See `Delegations`."""
+        """Returns the repository of delegations."""
         ...
 
     @property
     def definitions(self) -> Definitions:
-        """See `Definitions`."""
+        """Returns the repository of approval definitions."""
         ...
 
     @property
     def answers(self) -> Answers:
-        """See `Answers`."""
+        """Returns the repository of first answers to idempotency keys."""
         ...
 
     @property
     def audit(self) -> Audit:
-        """See `Audit`."""
+        """Returns the repository of the audit log."""
         ...
 
     @property
     def deletions(self) -> Deletions:
-        """See `Deletions`."""
+        """Returns the repository of tenant deletions."""
         ...
 
     @property
     def tenant_data(self) -> TenantData:
-        """See `TenantData`."""
+        """Returns the look-ups of the tenant's remaining rows."""
         ...
 
     @property
     def webhooks(self) -> Webhooks:
-        """See `Webhooks`."""
+        """Returns the repository of webhooks."""
         ...
 
     @property
     def deliveries(self) -> Deliveries:
-        """See `Deliveries`."""
+        """Returns the repository of webhook deliveries."""
         ...
 
 

@@ -130,9 +130,9 @@ class APIKeyProvider:
         name: str,
         roles: Iterable[str],
         expires_at: datetime | None = None,
-        metadata: Mapping[str, object] | None = None,
         *,
-        maker: UserContext | None = None,
+        metadata: Mapping[str, object] | None = None,
+        grantor: UserContext | None = None,
     ) -> tuple[str, APIKeyRecord]:
         """Issues a key.
 
@@ -143,7 +143,7 @@ class APIKeyProvider:
             roles: One role or more.
             expires_at: From when it is no longer accepted, with a time zone; the longest life when left out.
             metadata: Facts to keep with it.
-            maker: Who asks for it: the key's roles may then allow no more than they may do. Without one the program
+            grantor: Who asks for it: the key's roles may then allow no more than they may do. Without one the program
                 itself asks, which could do anything anyway.
 
         Returns:
@@ -151,17 +151,17 @@ class APIKeyProvider:
 
         Raises:
             Invalid: As `taskforce.core.domain.identity.api_keys.issue`.
-            Forbidden: `roles_too_wide`, or `foreign_tenant` when the maker acts in another tenant.
+            Forbidden: `roles_too_wide`, or `foreign_tenant` when the grantor acts in another tenant.
         """
-        if maker is not None and maker.tenant_id != tenant_id:
+        if grantor is not None and grantor.tenant_id != tenant_id:
             raise Forbidden("foreign_tenant", "Keys are made in one's own tenant.")
         plaintext, key = issue(
             tenant_id=tenant_id,
             user_id=user_id,
             name=name,
             roles=roles,
-            created_by="" if maker is None else maker.user_id,
-            maker_permissions=frozenset(Permission) if maker is None else maker.permissions,
+            created_by="" if grantor is None else grantor.user_id,
+            maker_permissions=frozenset(Permission) if grantor is None else grantor.permissions,
             now=self._clock(),
             expires_at=expires_at,
             longest_life=self._longest_life,

@@ -7,7 +7,7 @@ import structlog
 
 from taskforce.core.domain.errors import Invalid, Unauthenticated
 from taskforce.core.interfaces.identity import Identity, UserContext
-from taskforce.infrastructure.auth.jwt_guard import glance
+from taskforce.infrastructure.auth.jwt_guard import unverified_origin
 from taskforce.infrastructure.auth.jwt_provider import JWTIdentityProvider
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +79,7 @@ class Issuers:
         return user_id.startswith(self._foreign.get(issuer, ()))
 
     def _provider_for(self, token: str | None) -> JWTIdentityProvider:
-        provider = self._by_name.get(glance(token).issuer or "")
+        provider = self._by_name.get(unverified_origin(token).issuer or "")
         if provider is None:
             raise Unauthenticated("token_invalid", "The token is from an issuer that is not known here.")
         return provider

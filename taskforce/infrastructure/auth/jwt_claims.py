@@ -204,9 +204,23 @@ def _claimed(token: VerifiedToken, user_id: str, path: str, *, mapped: bool) -> 
     """Returns the names of roles or groups; names that are looked up in a mapping may have any form."""
     value = _found(token.claims, path)
     if value is None and _is_overage(token.claims, path):
-        _say("auth.groups.overage", "groups_overage", token.issuer, path, user_id, token.issued_at)
+        _say(
+            "auth.groups.overage",
+            "groups_overage",
+            issuer=token.issuer,
+            claim=path,
+            user_id=user_id,
+            issued_at=token.issued_at,
+        )
     elif not (value is None or isinstance(value, str | list)):
-        _say("auth.roles.unreadable", "roles_unreadable", token.issuer, path, user_id, token.issued_at)
+        _say(
+            "auth.roles.unreadable",
+            "roles_unreadable",
+            issuer=token.issuer,
+            claim=path,
+            user_id=user_id,
+            issued_at=token.issued_at,
+        )
     return frozenset(name for name in _named(value) if mapped or _is_plain(name))
 
 
@@ -229,7 +243,7 @@ def _is_overage(claims: Mapping[str, object], path: str) -> bool:
 
 
 @lru_cache(maxsize=_MOST_SAID)
-def _say(event: str, code: str, issuer: str, claim: str, user_id: str, issued_at: datetime) -> None:
+def _say(event: str, code: str, *, issuer: str, claim: str, user_id: str, issued_at: datetime) -> None:
     """Logs what a token lacks for its bearer's roles, once per token, however often it is sent."""
     del issued_at
     structlog.get_logger(__name__).warning(event, code=code, issuer=issuer, claim=claim, user_id=user_id)

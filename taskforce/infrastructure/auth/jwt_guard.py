@@ -26,14 +26,14 @@ from taskforce.infrastructure.auth.jwt_keys import KeyRecord
 __all__ = [
     "LONGEST_TOKEN",
     "AudienceClaim",
-    "Glance",
     "KeyRecord",
     "SignatureMismatch",
     "TokenGuard",
     "TokenRules",
+    "UnverifiedOrigin",
     "VerifiedToken",
-    "glance",
     "sign",
+    "unverified_origin",
 ]
 
 AudienceClaim = Literal["aud", "client_id"]
@@ -106,7 +106,7 @@ class SignatureMismatch(Unauthenticated):
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class UnverifiedOrigin:
     """Holds the unverified issuer and key name of a token, which only select the keys to verify it with.
 
     Attributes:
@@ -118,7 +118,7 @@ class Glance:
     kid: str | None
 
 
-def glance(token: object) -> Glance:
+def unverified_origin(token: object) -> UnverifiedOrigin:
     """Reads the issuer and the key that a token names, before any work on its signature.
 
     Args:
@@ -127,7 +127,7 @@ def glance(token: object) -> Glance:
     Raises:
         Unauthenticated: `token_missing` or `token_invalid` for what no guard would accept, whatever its keys.
     """
-    return _or_refused(lambda: _glance(token))
+    return _or_refused(lambda: _unverified_origin(token))
 
 
 class TokenGuard:
@@ -232,11 +232,11 @@ def _or_refused(read: Callable[[], _Result]) -> _Result:
         raise _refused("The token cannot be read.") from None
 
 
-def _glance(token: object) -> Glance:
+def _unverified_origin(token: object) -> UnverifiedOrigin:
     header, claims = _read(_checked_size(token))
     _check_header(header)
     issuer = claims.get("iss")
-    return Glance(issuer if isinstance(issuer, str) else None, _kid(header))
+    return UnverifiedOrigin(issuer if isinstance(issuer, str) else None, _kid(header))
 
 
 def _checked_size(token: object) -> str:

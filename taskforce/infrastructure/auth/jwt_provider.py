@@ -20,8 +20,8 @@ from taskforce.infrastructure.auth.jwt_guard import (
     TokenGuard,
     TokenRules,
     VerifiedToken,
-    glance,
     sign,
+    unverified_origin,
 )
 from taskforce.infrastructure.auth.jwt_keys import ALGORITHMS, HMAC_ALGORITHMS, algorithms_for, public_key
 
@@ -166,7 +166,7 @@ class JWTIdentityProvider:
     async def _verified(self, token: str | None) -> VerifiedToken:
         if self._jwks is None:
             return self._guarded(self._records, token)
-        seen = glance(token)
+        seen = unverified_origin(token)
         if seen.issuer != self.issuer:
             raise Unauthenticated("token_invalid", "The token is from another issuer.")
         records = await self._jwks.records(seen.kid)
@@ -236,7 +236,7 @@ def create_test_jwt(
         Invalid: `signing_key_invalid` for an empty secret or one that is a key pair's, `claims_invalid` for claims that
             are not JSON.
     """
-    standard = _claims(user_id, tenant_id, roles, expires_in_seconds, issuer, audience)
+    standard = _claims(user_id, tenant_id, roles, ttl_seconds=expires_in_seconds, issuer=issuer, audience=audience)
     return _signed({**standard, **claims}, secret_key)
 
 
@@ -246,6 +246,7 @@ def mint_development_token(
     user: str,
     roles: Iterable[str],
     ttl_seconds: float = 3600,
+    *,
     issuer: str = DEVELOPMENT_ISSUER,
     audience: str = DEVELOPMENT_AUDIENCE,
 ) -> str:
@@ -265,12 +266,12 @@ def mint_development_token(
         Invalid: `signing_key_invalid` for an empty secret or one that is a key pair's.
     """
     email = user if "@" in user else f"{user}@{tenant}.example"
-    claims = _claims(user, tenant, roles, ttl_seconds, issuer, audience)
+    claims = _claims(user, tenant, roles, ttl_seconds=ttl_seconds, issuer=issuer, audience=audience)
     return _signed({**claims, "preferred_username": user, "email": email}, secret)
 
 
 def _claims(
-    user: str, tenant: str, roles: Iterable[str], ttl_seconds: float, issuer: str, audience: str
+    user: str, tenant: str, roles: Iterable[str], *, ttl_seconds: float, issuer: str, audience: str
 ) -> dict[str, object]:
     now = int(datetime.now(UTC).timestamp())
     return {

@@ -51,8 +51,8 @@ def audit_section(profile: Profile) -> AuditSection:
         section = AuditSection.model_validate({} if said is None else said)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        told = (f"{'.'.join(('enterprise', 'audit', *map(str, one['loc'])))}: {one['msg']}." for one in details)
-        raise Invalid("profile_invalid", f"{profile.file}: {' '.join(told)}") from None
+        problems = (f"{'.'.join(('enterprise', 'audit', *map(str, one['loc'])))}: {one['msg']}." for one in details)
+        raise Invalid("profile_invalid", f"{profile.file}: {' '.join(problems)}") from None
     if not section.enabled:
         raise Invalid("profile_invalid", f"{profile.file}: enterprise.audit.enabled: the log cannot be switched off.")
     return section

@@ -147,7 +147,7 @@ def _decoded(value: SecretStr) -> bytes:
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_key)]
-Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
 Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_places)]
 Address = Annotated[str, Field(pattern=r"^[^\s/]+$"), AfterValidator(_address)]
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     http_pending_bytes: int = Field(33_554_432, alias="TASKFORCE_HTTP_PENDING_BYTES", ge=65_536)
     public_url: str | None = Field(None, alias="TASKFORCE_URL", pattern=r"^https?://\S+$")
     profile: str = Field("dev", alias="TASKFORCE_PROFILE", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    offered_profiles: Annotated[Listed | None, NoDecode] = Field(None, alias="TASKFORCE_PROFILES")
+    offered_profiles: Annotated[CommaSeparated | None, NoDecode] = Field(None, alias="TASKFORCE_PROFILES")
     config_dir: Path = Field(REPOSITORY / "configs", alias="TASKFORCE_CONFIG_DIR")
     home: Path = Field(Path(".taskforce"), alias="TASKFORCE_HOME")
     sample: bool = Field(default=True, alias="TASKFORCE_SAMPLE")

@@ -132,6 +132,7 @@ class ChatEndpoints:
         key = self._sound_key(model, place)
         messages = [{name: value for name, value in one.items() if value is not None} for one in messages]
         known = place.config.get_supported_openai_params(place.model)
+        # LiteLLM's configurations change what they are given, and the next model of the chain gets it too.
         asked = {name: copy.deepcopy(value) for name, value in options.items() if name in known}
         mapped = place.config.map_openai_params(asked, {}, place.model, True)
         settings: Json = {"custom_llm_provider": place.provider, "api_base": place.base}
@@ -178,6 +179,7 @@ class ChatEndpoints:
         if place not in self._by_responses:
             tools = [{"type": "function"}] if with_tools else None
             found, _ = self._litellm.main.responses_api_bridge_check(name, provider, tools=tools, api_base=base)
+            # Requests name models, so there is no end of names.
             if len(self._by_responses) >= _MOST_KEPT:
                 self._by_responses.clear()
             self._by_responses[place] = found.get("mode") == "responses"

@@ -170,9 +170,9 @@ def _words(chain: Sequence[BaseException]) -> Iterator[str]:
         body = getattr(one, "body", None)
         for place in (body, _within(body, "error"), _within(body, "innererror")):
             for name in ("code", "type", "status"):
-                word = place.get(name) if isinstance(place, Mapping) else None
-                if isinstance(word, str):
-                    yield word.lower()
+                code = place.get(name) if isinstance(place, Mapping) else None
+                if isinstance(code, str):
+                    yield code.lower()
 
 
 def _within(body: object, name: str) -> object:

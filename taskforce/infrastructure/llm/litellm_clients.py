@@ -81,6 +81,7 @@ class BoundedClients:
     def __init__(self, litellm: "LiteLLM") -> None:
         self._litellm = litellm
         self._cache = cast("ClientCache", litellm.in_memory_llm_clients_cache)
+        # Connections belong to the event loop that opened them.
         self._handlers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncHandler] = WeakKeyDictionary()
         self._blocking: object = None
 
@@ -276,6 +277,7 @@ class EscapedSeparators(httpx.AsyncByteStream):
         held = b""
         async for piece in self._stream:
             whole = held + piece
+            # A separator may come in two pieces.
             held = next((begun for begun in _BEGINNINGS if whole.endswith(begun)), b"")
             whole = whole[: len(whole) - len(held)]
             for separator, escape in _ESCAPES:

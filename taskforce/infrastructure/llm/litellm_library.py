@@ -44,7 +44,7 @@ class ChatConfig(Protocol):
         self, model: str, messages: list[Json], optional_params: Json, litellm_params: Json, headers: Json
     ) -> Json: ...
 
-    def validate_environment(
+    def validate_environment(  # noqa: PLR0917 - LiteLLM's signature
         self,
         headers: Json,
         model: str,
@@ -55,7 +55,7 @@ class ChatConfig(Protocol):
         api_base: str | None = None,
     ) -> dict[str, str]: ...
 
-    def get_complete_url(
+    def get_complete_url(  # noqa: PLR0917 - LiteLLM's signature
         self,
         api_base: str | None,
         api_key: str | None,

@@ -271,8 +271,8 @@ class ModelCalls:
         if self._is_too_long(error):
             error = ProviderError(400, {"code": "context_length_exceeded"}, {}, "")
         missing: object = ()
-        told = isinstance(error, _TOLD)
-        if not told and not reply.begun and nothing_answered(error):
+        reported = isinstance(error, _TOLD)
+        if not reported and not reply.begun and nothing_answered(error):
             missing = self.transport.litellm.validate_environment(model).get("missing_keys")
         keys = [str(name) for name in missing] if isinstance(missing, list) else []
         keys = [name for name in keys if not name.endswith("_API_VERSION")]

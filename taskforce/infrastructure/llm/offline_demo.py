@@ -156,7 +156,7 @@ def _why_not(scene: _Scene, task: Task) -> str:
 
 
 def _acknowledged(scene: _Scene) -> list[str]:
-    return [f"You also wrote: {word[:_SHOWN]!r}. I have taken note of it." for word in scene.words]
+    return [f"You also wrote: {message[:_SHOWN]!r}. I have taken note of it." for message in scene.words]
 
 
 def _line(task: Task, done: _Done) -> str:
@@ -173,10 +173,10 @@ def _line(task: Task, done: _Done) -> str:
 
 
 def _time_line(task: Task, observed: str) -> str:
-    told = parsed_object(observed) or {}
+    results = parsed_object(observed) or {}
     city = task.title.removeprefix("Look up the date and time in ")
-    if {"weekday", "date", "time"} <= told.keys():
-        return f"In {city} it is {told['weekday']}, {told['date']}, {told['time']}."
+    if {"weekday", "date", "time"} <= results.keys():
+        return f"In {city} it is {results['weekday']}, {results['date']}, {results['time']}."
     return f"{city}: {observed[:_SHOWN]}"
 
 
@@ -189,20 +189,22 @@ def _read(messages: Sequence[Mapping[str, object]], tools: frozenset[str]) -> _S
     return _Scene(
         tasks=understand(mission.partition("\n\nContext:\n")[0]),
         done=tuple(_observed(run)),
-        words=tuple(word for word in words if not word.startswith("[")),
+        words=tuple(message for message in words if not message.startswith("[")),
         offered=tools,
         turns=sum(1 for each in run if each.get("role") == "assistant"),
     )
 
 
 def _observed(run: Sequence[Mapping[str, object]]) -> Iterator[_Done]:
-    told = {str(each.get("tool_call_id")): str(each.get("content") or "") for each in run if each.get("role") == "tool"}
+    results = {
+        str(each.get("tool_call_id")): str(each.get("content") or "") for each in run if each.get("role") == "tool"
+    }
     for message in run:
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else []:
             function = call["function"]
             arguments = parsed_object(str(function["arguments"])) or {}
-            yield _Done(str(function["name"]), arguments, told.get(str(call["id"]), "No result was shown."))
+            yield _Done(str(function["name"]), arguments, results.get(str(call["id"]), "No result was shown."))
 
 
 def stream(messages: Sequence[Mapping[str, object]], tools: object) -> Iterator[Mapping[str, object]]:

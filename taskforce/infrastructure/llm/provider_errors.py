@@ -150,8 +150,8 @@ def error_in(document: object, *, anything: bool = False) -> Mapping[str, object
     if error:
         return error if isinstance(error, dict) else {**document, "message": error}
     says = document.get("message") or document.get("detail") or document.get("msg")
-    told = document.get("object") == "error" or (anything and says)
-    return document if told and not document.get("choices") else None
+    is_error = document.get("object") == "error" or (anything and says)
+    return document if is_error and not document.get("choices") else None
 
 
 def is_of_api(document: object) -> bool:

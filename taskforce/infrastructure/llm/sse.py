@@ -55,6 +55,7 @@ class EventStream:
         Yields:
             The events that are complete with them.
         """
+        # Both halves of one line's end, in two pieces.
         if self._after_cr and piece.startswith(b"\n"):
             piece = piece[1:]
         if piece:

@@ -91,7 +91,7 @@ class Query:
 Statement = Query | sa.ClauseElement
 
 
-class Write:
+class DeferredWrite:
     """Describes a change whose outcome nobody waits for.
 
     Args:
@@ -103,7 +103,7 @@ class Write:
         self.updates = updates
         self.parts = parts
 
-    def collides(self, other: "Write") -> bool:
+    def collides(self, other: "DeferredWrite") -> bool:
         """Returns whether the two writes must not be sent as one statement."""
         return self is other or (self.updates is not None and self.updates == other.updates)
 
@@ -124,10 +124,10 @@ class Connection:
 
     def __init__(self, driver: "PoolConnectionProxy[Row]") -> None:
         self._driver = driver
-        self._later: dict[Write, list[object]] = {}
+        self._later: dict[DeferredWrite, list[object]] = {}
         self.broken = False
 
-    async def later(self, write: Write, values: Mapping[str, object]) -> None:
+    async def later(self, write: DeferredWrite, values: Mapping[str, object]) -> None:
         """Queues a write for the next statement or the commit; waiting writes are sent as one statement."""
         if any(write.collides(other) for other in self._later):
             await self.flush()
@@ -189,7 +189,7 @@ class Connection:
         return result
 
 
-class Look(Connection):
+class ReadingConnection(Connection):
     """Sends reading statements outside a transaction, each in one of its own.
 
     Args:
@@ -201,7 +201,7 @@ class Look(Connection):
         super().__init__(driver)
         self._tenant_id = tenant_id
 
-    async def later(self, write: Write, values: Mapping[str, object]) -> None:
+    async def later(self, write: DeferredWrite, values: Mapping[str, object]) -> None:
         """Refuses to write."""
         raise TypeError("A look changes nothing.")
 
@@ -224,7 +224,7 @@ async def prepare(connection: "asyncpg.Connection[Row]") -> None:
 
 
 @cache
-def _together(writes: tuple[Write, ...], query: Query | None) -> str:
+def _together(writes: tuple[DeferredWrite, ...], query: Query | None) -> str:
     """Joins statements into one: each becomes a common table expression, parameters renumbered, the query last."""
     parts: list[str] = []
     before = 0

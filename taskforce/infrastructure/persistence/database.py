@@ -18,9 +18,9 @@ from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
-from taskforce.infrastructure.persistence.connection import Connection, Look, Query, Row, prepare
+from taskforce.infrastructure.persistence.connection import Connection, Query, ReadingConnection, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
-from taskforce.infrastructure.persistence.sqlstates import StatementError, told, unavailable
+from taskforce.infrastructure.persistence.sqlstates import StatementError, translated, unavailable
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with _telling(), self._connection() as driver:
-            yield self._records(Look(driver, tenant_id), tenant_id)
+            yield self._records(ReadingConnection(driver, tenant_id), tenant_id)
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
@@ -153,51 +153,51 @@ class Database:
             yield self._records(connection, tenant_id)
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Unstarted`."""
+        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
         async with self._platform("") as records:
             return await records.unstarted_runs(before, most, after)
 
     async def unstarted_requests(
         self, before: datetime, most: int, after: str | None = None
     ) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Unstarted`."""
+        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Orphans`."""
         async with self._platform("") as records:
             return await records.unstarted_requests(before, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Unstarted`."""
+        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Orphans`."""
         async with self._platform("") as records:
             return await records.runs_to_cancel(before, most, after)
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """See `QueuedDeliveries`."""
+        """Lists deliveries of all tenants that were not started; fulfils `QueuedDeliveries`."""
         async with self._platform("") as records:
             return await records.queued_deliveries(before, most)
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
-        """See `Platform`."""
+        """Adds the tenant's row if it does not exist; fulfils `Platform`."""
         async with self.tenant(tenant_id) as records:
             await records.tenant.add(Tenant(tenant_id, tenant_id, now, now))
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        """See `Platform`."""
+        """Returns a page of all tenants, by id; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.tenants(after, most)
 
     @asynccontextmanager
     async def with_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
-        """See `Platform`."""
+        """Finds an API key, and opens its tenant's repositories as `counting` does; fulfils `Platform`."""
         async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
             key = await PlatformRecords(connection).find_key(key_hash)
             yield None if key is None else (key, self._records(connection, key.tenant_id))
 
     async def deletion(self, tenant_id: str) -> Deletion | None:
-        """See `Platform`."""
+        """Returns the report of a tenant's deletion; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.deletion(tenant_id)
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """See `Platform`."""
+        """Lists the ids of tenants whose deletion has not started; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.unstarted_deletions(before, most)
 
@@ -265,7 +265,7 @@ async def _telling() -> AsyncIterator[None]:
     except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
         raise unavailable(error) from error
     except asyncpg.PostgresError as error:
-        raise told(error) from None
+        raise translated(error) from None
 
 
 def _tenant(tenant_id: str) -> str:
@@ -285,7 +285,7 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
         # PostgreSQL answers ROLLBACK, without an error, to the COMMIT of a transaction in which a statement failed.
         answer = await driver.execute("COMMIT")
     except asyncpg.IntegrityConstraintViolationError as error:
-        raise told(error) from None
+        raise translated(error) from None
     except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         text = "The database went away at the very end: it is not known whether the change was made. Look first."
         raise Unavailable("database_outcome_unknown", text) from error

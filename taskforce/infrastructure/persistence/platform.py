@@ -43,35 +43,40 @@ class PlatformRecords:
         self._connection = connection
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Unstarted`."""
+        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
         late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before, _RUNS.c.cancel_at.is_(None))
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def unstarted_requests(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Unstarted`."""
+        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Orphans`."""
         waits = sa.and_(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None))
         late = sa.and_(waits, _REQUESTS.c.opened_at < before)
         return await self._late(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id, late, most, after)
 
     async def runs_to_cancel(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Unstarted`."""
+        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Orphans`."""
         late = sa.and_(_RUNS.c.cancel_at < before, STILL_OPEN)
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
     async def _late(
-        self, tenant: sa.Column[Any], thing: sa.Column[Any], late: sa.ColumnElement[bool], most: int, after: str | None
+        self,
+        tenant: sa.Column[Any],
+        record_id: sa.Column[Any],
+        late: sa.ColumnElement[bool],
+        most: int,
+        after: str | None,
     ) -> Sequence[tuple[str, str]]:
-        page = late if after is None else sa.and_(late, thing > after)
-        rows = await self._connection.all(sa.select(tenant, thing).where(page).order_by(thing).limit(most))
+        page = late if after is None else sa.and_(late, record_id > after)
+        rows = await self._connection.all(sa.select(tenant, record_id).where(page).order_by(record_id).limit(most))
         return [(found[0], found[1]) for found in map(tuple, rows)]
 
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """See `QueuedDeliveries`."""
+        """Lists deliveries of all tenants that were not started."""
         rows = await self._connection.all(_QUEUED, {"before": before, "most": most})
         return [(row.tenant_id, row.delivery_id, row.event) for row in rows]
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        """See `Platform`."""
+        """Returns a page of all tenants, by id."""
         query = sa.select(TENANTS).order_by(TENANTS.c.tenant_id).limit(most)
         later = query if after is None else query.where(TENANTS.c.tenant_id > after)
         return [tenant_of(row) for row in await self._connection.all(later)]
@@ -82,13 +87,13 @@ class PlatformRecords:
         return None if row is None else key_of(row)
 
     async def deletion(self, tenant_id: str) -> Deletion | None:
-        """See `Platform`."""
+        """Returns the report of a tenant's deletion; None without one."""
         row = await self._connection.first(DELETION, {"deleted": tenant_id})
         if row is None:
             return None
         return deletion_of(row, await self._connection.all(PHASES, {"home": row.tenant_id, "deleted": tenant_id}))
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """See `Platform`."""
+        """Lists the ids of tenants whose deletion has not started."""
         rows = await self._connection.all(UNSTARTED, {"before": before, "most": most})
         return [row.deleted_id for row in rows]

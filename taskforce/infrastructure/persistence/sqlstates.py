@@ -45,7 +45,7 @@ class DuplicateKeyError(ConstraintError, DuplicateKey):
     """Reports a row whose key exists already; a defect, unless the caller expects it."""
 
 
-def told(error: asyncpg.PostgresError) -> Exception:
+def translated(error: asyncpg.PostgresError) -> Exception:
     """Translates an error of PostgreSQL; a class that the table does not name is a defect."""
     state = error.sqlstate or ""
     meaning = _MEANINGS.get(state[:2])

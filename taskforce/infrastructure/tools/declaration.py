@@ -162,12 +162,12 @@ def _annotations(name: str, function: ToolFunction) -> tuple[dict[str, object], 
 def _descriptions(
     name: str, docstring: Docstring, annotations: Mapping[str, object], context_parameter: str | None
 ) -> dict[str, str]:
-    told = {param.arg_name: " ".join((param.description or "").split()) for param in docstring.params}
-    if undocumented := [argument for argument in annotations if not told.get(argument)]:
+    documented = {param.arg_name: " ".join((param.description or "").split()) for param in docstring.params}
+    if undocumented := [argument for argument in annotations if not documented.get(argument)]:
         raise MisdeclaredToolError(f"Tool {name}: the docstring does not describe {', '.join(undocumented)}.")
-    if invented := sorted(told.keys() - annotations.keys() - {context_parameter}):
+    if invented := sorted(documented.keys() - annotations.keys() - {context_parameter}):
         raise MisdeclaredToolError(f"Tool {name}: the docstring describes {', '.join(invented)}, which it lacks.")
-    return {argument: told[argument] for argument in annotations}
+    return {argument: documented[argument] for argument in annotations}
 
 
 def _arguments_model(

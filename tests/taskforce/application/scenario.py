@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from taskforce.application.approvals.decisions import RecordedDecision
-from taskforce.application.identity.principals import resolve_principal
+from taskforce.application.identity.principals import Actor, resolve_principal
 from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
@@ -19,7 +20,7 @@ from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, Run
 from taskforce.core.domain.runs.transcript import Entry, EntryKind
-from taskforce.core.interfaces.identity import Identity
+from taskforce.core.interfaces.identity import Identity, Permission
 from taskforce.core.interfaces.llm import ModelReply, ModelRequest, RequestedCall
 from taskforce.core.interfaces.workflows import Forgotten
 from taskforce.infrastructure.composition import Foundation, use_cases, worker_use_cases
@@ -27,6 +28,7 @@ from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probe_tools
+from tests.fixtures.actors import acting
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 CLAIMS_AGE = timedelta(hours=24)
@@ -135,10 +137,13 @@ class Stage:
             assert user is not None
             await records.users.save(replace(user, active=False), self.now)
 
+    def acting(self, user_id: str = "alice", held: frozenset[Permission] = frozenset(), **principal: Any) -> Actor:
+        """Somebody of the tenant who comes to the gateway now."""
+        return acting(self.tenant_id, user_id, self.now, held, **principal)
+
     def mission(self, **changes: object) -> NewRun:
         asked = NewRun(
-            tenant_id=self.tenant_id,
-            user_id="alice",
+            self.acting(),
             mission="Count.",
             agent=AGENT,
             profile="dev",
@@ -147,13 +152,12 @@ class Stage:
             session_id=None,
             idempotency_key=None,
             body={"mission": "Count."},
-            request_id=None,
         )
         return replace(asked, **changes)  # type: ignore[arg-type]  # each test names what it is about
 
     async def accepted(self, **changes: object) -> AcceptedRun:
         await self.person("alice", "operator")
-        return await create_run(self.database, self.mission(**changes), self.now)
+        return await create_run(self.database, self.mission(**changes))
 
     async def asked(self, *calls: Call, agent: AgentDefinition = AGENT) -> str:
         """A run in whose first step the model asks for these calls."""

@@ -297,10 +297,12 @@ class Policy:
         read = (one for rule in self.rules for one in rule.when if isinstance(one, AttributeCondition))
         return frozenset(one.name for one in read if one.source == "user" and one.name not in _OWN_FACTS)
 
-    def asks_for_tags(self, action: Permission, kind: ResourceType) -> bool:
+    def asks_for_tags(self, action: Permission, resource_type: ResourceType) -> bool:
         """Tells whether a decision can depend on the resource's tags, so that they must be loaded."""
         about = (rule for rule in self.rules if action in rule.permissions)
-        meant = (rule for rule in about if rule.resources is None or any(one.type is kind for one in rule.resources))
+        meant = (
+            rule for rule in about if rule.resources is None or any(one.type is resource_type for one in rule.resources)
+        )
         return any(isinstance(condition, TagCondition) for rule in meant for condition in rule.when)
 
 
@@ -314,7 +316,7 @@ class Base(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """Whether a rule applies, with the reason for people; a deny rule overrides an allow rule that applies."""
+    """The outcome of a rule, with the reason for people; a deny rule overrides an allow rule that applies."""
 
     rule_id: str
     effect: Effect
@@ -332,7 +334,7 @@ class Explained:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """Ids of the rules that apply."""
+        """Returns the ids of the rules that apply."""
         return tuple(one.rule_id for one in self.rules if one.applies)
 
 
@@ -341,6 +343,7 @@ def evaluate(
     user: UserContext,
     action: Permission,
     resource: Resource,
+    *,
     context: Mapping[str, object],
     now: datetime,
 ) -> Explained:

@@ -71,7 +71,7 @@ class Decision:
 
     @property
     def people(self) -> frozenset[str]:
-        """Ids of the approver, of the user whom they represent, and of all who count as one person with them."""
+        """Returns the ids of approver, represented user, and all who count as one person with them."""
         named = frozenset({self.approver_id, self.on_behalf_of or self.approver_id})
         return named if self.party is None else named | self.party.people
 
@@ -107,17 +107,17 @@ class Approval:
 
     @property
     def expires_at(self) -> datetime:
-        """Time at which the request expires, UTC."""
+        """Returns the time at which the request expires, UTC."""
         return self.opened_at + timedelta(seconds=self.terms.expire_seconds)
 
     @property
     def who(self) -> Deciders:
-        """Roles and people who may decide now."""
+        """Returns the roles and people who may decide now."""
         return self.terms.deciders if self.deciders is None else self.deciders
 
     @property
     def next_action(self) -> TimedAction | None:
-        """The next timed action; None when only expiry is left."""
+        """Returns the next timed action; None when only expiry is left."""
         return self.terms.actions[self.acted] if self.acted < len(self.terms.actions) else None
 
     def next_at(self) -> datetime:
@@ -198,7 +198,7 @@ class Approval:
             if decides.is_tied_to(party):
                 raise _not_independent("has decided already")
 
-    def check_word(self, comment: str, seen: str | None) -> None:
+    def check_comment(self, comment: str, seen: str | None) -> None:
         """Requires a comment where the terms ask for one, and that the approver was shown the current content.
 
         Args:
@@ -223,10 +223,10 @@ class Approval:
             seen: SHA-256 of the content that the approver was shown; None when unknown.
 
         Raises:
-            Conflict: As `check` and `check_word`; `already_decided` also for an approver of exactly this content.
+            Conflict: As `check` and `check_comment`; `already_decided` also for an approver of exactly this content.
         """
         self.check(decision.approver_id, decision.channel, decision.at, decision.on_behalf_of)
-        self.check_word(decision.comment, seen)
+        self.check_comment(decision.comment, seen)
         # A rejection is about the request as a whole, so an edit sent with it has no effect.
         edited = decision.content if decision.verdict is Verdict.APPROVE else None
         on = edited or self.content

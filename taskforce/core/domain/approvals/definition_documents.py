@@ -196,8 +196,8 @@ def _action(part: Part, actions: list[TimedAction], ends: list[int]) -> None:
 
 def _action_document(action: TimedAction) -> dict[str, object]:
     named = {"roles": list(action.to.roles), "people": list(action.to.people)}
-    told = {name: who for name, who in named.items() if who}
-    return {"after_hours": _in_hours(action.after_seconds), "do": action.kind.value, **told}
+    given = {name: who for name, who in named.items() if who}
+    return {"after_hours": _in_hours(action.after_seconds), "do": action.kind.value, **given}
 
 
 def _seconds(part: Part) -> int | None:

@@ -100,12 +100,12 @@ class Definition:
 
     @property
     def decides(self) -> str:
-        """The request type that it applies to."""
+        """Returns the request type that it applies to."""
         return type_of(self.request_type, self.metadata)
 
     @property
     def own_terms(self) -> Terms:
-        """The terms of its requests, with its notification flags."""
+        """Returns the terms of its requests, with its notification flags."""
         return replace(self.terms, notify_on_create=self.notify_on_create, notify_on_action=self.notify_on_action)
 
     def is_for(self, tool: str | None, agent: Collection[str]) -> bool:

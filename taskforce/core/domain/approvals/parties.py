@@ -42,7 +42,7 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DecisionGrounds:
     """The grounds on which a user may decide a request.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reassignment:
     key_id: str | None = None
 
 
-def standing_of(user_id: str, roles: frozenset[str], who: Deciders, terms: Terms) -> Standing | None:
+def decision_grounds(user_id: str, roles: frozenset[str], who: Deciders, terms: Terms) -> DecisionGrounds | None:
     """Returns the grounds on which a user may decide a request now; None where there are none.
 
     Args:
@@ -87,14 +87,14 @@ def standing_of(user_id: str, roles: frozenset[str], who: Deciders, terms: Terms
         return None
     own = terms.all_deciders
     by_terms = roles & frozenset(own.roles)
-    now = Standing(by_terms & frozenset(who.roles), user_id in who.people and user_id in own.people)
+    current = DecisionGrounds(by_terms & frozenset(who.roles), user_id in who.people and user_id in own.people)
     # Somebody whom a reassignment names, and who might decide by the terms anyway, decides by the terms.
-    usual = now or Standing(by_terms, user_id in own.people)
-    return usual or Standing(roles & frozenset(who.roles), reassigned=True)
+    usual = current or DecisionGrounds(by_terms, user_id in own.people)
+    return usual or DecisionGrounds(roles & frozenset(who.roles), reassigned=True)
 
 
 def reassignments_to(
-    changes: Iterable[Reassignment], user_id: str, roles: frozenset[str], standing: Standing | None
+    changes: Iterable[Reassignment], user_id: str, roles: frozenset[str], grounds: DecisionGrounds | None
 ) -> tuple[Reassignment, ...]:
     """Selects the reassignments by which a user decides, for they tie the user to who made them.
 
@@ -102,25 +102,27 @@ def reassignments_to(
         changes: All reassignments of the request.
         user_id: The user.
         roles: The user's roles.
-        standing: The grounds on which the user decides; None where every reassignment counts.
+        grounds: The grounds on which the user decides; None where every reassignment counts.
     """
-    if standing is not None and not standing.reassigned:
+    if grounds is not None and not grounds.reassigned:
         return ()
-    return tuple(one for one in changes if standing is None or one.to.include(user_id, roles))
+    return tuple(one for one in changes if grounds is None or one.to.include(user_id, roles))
 
 
-def recent_grants(grants: Iterable[AccessGrant], since: datetime, standing: Standing | None) -> tuple[AccessGrant, ...]:
+def recent_grants(
+    grants: Iterable[AccessGrant], since: datetime, grounds: DecisionGrounds | None
+) -> tuple[AccessGrant, ...]:
     """Selects the grants that tie a user to who granted them.
 
     Args:
         grants: All grants that the user received.
         since: Older grants are left out, UTC.
-        standing: The grounds on which the user decides. A role's grant ties only where the user decides by that role
+        grounds: The grounds on which the user decides. A role's grant ties only where the user decides by that role
             alone: with another deciding role that was held longer, it was not needed. Every role counts where there
             are none, or where only a reassignment names the user.
     """
     recent = [one for one in grants if one.at >= since]
     roles = {one.role for one in recent if one.role is not None}
-    if standing:
-        roles = set() if standing.named or standing.roles - roles else roles & standing.roles
+    if grounds:
+        roles = set() if grounds.named or grounds.roles - roles else roles & grounds.roles
     return tuple(one for one in recent if one.role is None or one.role in roles)

@@ -147,5 +147,5 @@ class Approver:
 
     @property
     def in_person(self) -> bool:
-        """Whether the user signed in as a person, not by an API key."""
+        """Returns whether the user signed in as a person, not by an API key."""
         return self.key_id is None

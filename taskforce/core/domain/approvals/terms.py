@@ -104,18 +104,19 @@ class Terms:
     def __post_init__(self) -> None:
         problems = list(self._problems())
         if problems:
-            raise Invalid("terms_invalid", " ".join(problems), details={"problems": problems})
+            text = f"The terms cannot be taken: {' '.join(problems)}"
+            raise Invalid("terms_invalid", text, details={"problems": problems})
         # `Approval.acted` counts actions by position, so they must be in the order of time.
         object.__setattr__(self, "actions", tuple(sorted(self.actions, key=lambda one: one.after_seconds)))
 
     @property
     def deciders(self) -> Deciders:
-        """Roles and people who may decide when the request is opened."""
+        """Returns the roles and people who may decide when the request is opened."""
         return Deciders(self.allowed_roles, self.allowed_people)
 
     @property
     def all_deciders(self) -> Deciders:
-        """Roles and people who may decide by these terms, those of timed actions included."""
+        """Returns the roles and people who may decide by these terms, those of timed actions included."""
         found = self.deciders
         for one in self.actions:
             found = found if one.kind is ActionKind.REMIND else found.widened(one.to)

@@ -116,22 +116,22 @@ class Verified:
 
     @property
     def tenant_id(self) -> str:
-        """The tenant of the events."""
+        """Returns the tenant of the events."""
         return self.end.tenant_id
 
     @property
     def events(self) -> int:
-        """The number of events."""
+        """Returns the number of events."""
         return self.end.seq - self.start.seq
 
     @property
     def first_seq(self) -> int | None:
-        """Number of the first event; None without events."""
+        """Returns the number of the first event; None without events."""
         return self.start.seq + 1 if self.events else None
 
     @property
     def last_seq(self) -> int | None:
-        """Number of the last event; None without events."""
+        """Returns the number of the last event; None without events."""
         return self.end.seq if self.events else None
 
 

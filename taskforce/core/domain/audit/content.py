@@ -25,7 +25,7 @@ class ContentRules:
     included: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def told(self, content: Mapping[str, object]) -> dict[str, object]:
+    def event_fields(self, content: Mapping[str, object]) -> dict[str, object]:
         """Returns the fields of an event for a content.
 
         Args:

@@ -126,8 +126,8 @@ class Agent:
         about: Description,
         version_id: str,
         definition: Definition,
-        act: Act,
         *,
+        act: Act,
         changelog: str = "",
     ) -> Self:
         """Creates an agent with a first version, a draft with the number 0.1.0.
@@ -140,7 +140,7 @@ class Agent:
 
     @property
     def current(self) -> AgentVersion | None:
-        """The version that a run gets without naming one."""
+        """Returns the version that a run gets without naming one."""
         return None if self.current_id is None else self.version(self.current_id)
 
     def version(self, name: str) -> AgentVersion:

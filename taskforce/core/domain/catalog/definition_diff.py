@@ -11,7 +11,7 @@ ChangeKind = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class DefinitionChange:
-    """One difference.
+    """One difference between two definitions.
 
     Attributes:
         path: JSON pointer (RFC 6901) to the value.

@@ -10,30 +10,30 @@ from collections.abc import Iterator
 
 from taskforce.core.domain.catalog.agent import Description
 
-MAX_MESSAGES = 10
+MAX_TOKENS = 10
 SEARCHED = 3_000
 """Characters of a description that are searched: the cost of a search grows with the tokens of each agent."""
-LONGEST_WORD = 60
+MAX_TOKEN_LENGTH = 60
 WEIGHTS = {"A": 1.0, "B": 0.4, "C": 0.2}
 """Weights of a token in the name, in a tag, in the description; the first three of PostgreSQL's weights."""
 
-_WORD = re.compile(r"[^\W_]+")
+_TOKEN = re.compile(r"[^\W_]+")
 _NOT_PLURAL = ("ss", "us", "is")
 _SHORTEST_PLURAL = 4
 
 
-def words(text: str) -> tuple[str, ...]:
+def tokens(text: str) -> tuple[str, ...]:
     """Splits a text into tokens: letters and digits of any script, without case and accents."""
     folded = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(char for char in folded if not unicodedata.combining(char))
-    return tuple(word[:LONGEST_WORD] for word in _WORD.findall(plain))
+    return tuple(token[:MAX_TOKEN_LENGTH] for token in _TOKEN.findall(plain))
 
 
-def stem(word: str) -> str:
+def stem(token: str) -> str:
     """Returns the singular of an English plural, and any other token as it is."""
-    if len(word) < _SHORTEST_PLURAL or not word.endswith("s") or word.endswith(_NOT_PLURAL):
-        return word
-    return f"{word[:-3]}y" if word.endswith("ies") else word[:-1]
+    if len(token) < _SHORTEST_PLURAL or not token.endswith("s") or token.endswith(_NOT_PLURAL):
+        return token
+    return f"{token[:-3]}y" if token.endswith("ies") else token[:-1]
 
 
 def index_of(about: Description) -> tuple[tuple[str, str], ...]:
@@ -41,23 +41,23 @@ def index_of(about: Description) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     # From the lowest weight to the highest: a later one replaces an earlier one.
     for weight, text in (("C", about.description[:SEARCHED]), ("B", " ".join(sorted(about.tags))), ("A", about.name)):
-        for word in words(text):
-            found |= {word: weight, stem(word): weight}
+        for token in tokens(text):
+            found |= {token: weight, stem(token): weight}
     return tuple(sorted(found.items()))
 
 
-def asked_words(question: str) -> tuple[str, ...]:
-    """Returns the distinct tokens of a query in their order, `MOST_WORDS` at most; the others are ignored."""
-    return tuple(dict.fromkeys(words(question)))[:MAX_MESSAGES]
+def query_tokens(question: str) -> tuple[str, ...]:
+    """Returns the distinct tokens of a query in their order, `MAX_TOKENS` at most; the others are ignored."""
+    return tuple(dict.fromkeys(tokens(question)))[:MAX_TOKENS]
 
 
 def rank(about: Description, question: str) -> float:
     """Returns the rank of an agent for a query; 0 when it does not match, or when the query has no token."""
     index = index_of(about)
-    best = [max(_matches(index, word), default=0.0) for word in asked_words(question)]
+    best = [max(_matches(index, token), default=0.0) for token in query_tokens(question)]
     return sum(best) if best and all(best) else 0.0
 
 
 def _matches(index: tuple[tuple[str, str], ...], term: str) -> Iterator[float]:
     beginnings = (term, stem(term))
-    return (WEIGHTS[weight] for word, weight in index if word.startswith(beginnings))
+    return (WEIGHTS[weight] for token, weight in index if token.startswith(beginnings))

@@ -67,7 +67,7 @@ class Transition:
 
     @property
     def is_revision(self) -> bool:
-        """Whether it is a change of a draft that stayed one."""
+        """Returns whether it is a change of a draft that stayed one."""
         return (self.was, self.now) == (VersionStatus.DRAFT, VersionStatus.DRAFT)
 
 
@@ -115,12 +115,12 @@ class AgentVersion:
 
     @property
     def number(self) -> SemVer:
-        """Its number, parsed for comparison."""
+        """Returns its number, parsed for comparison."""
         return SemVer.parse(self.version_number)
 
     @property
     def allowed(self) -> tuple[VersionStatus, ...]:
-        """The statuses that may follow its status."""
+        """Returns the statuses that may follow its status."""
         return ALLOWED[self.status]
 
     def has_been(self, status: VersionStatus) -> datetime | None:

@@ -14,21 +14,21 @@ PLATFORM_TENANT: Final = "platform"
 """The tenant whose users operate the platform, unless a deployment names another."""
 
 
-def require(held: Collection[Permission], needed: Permission) -> None:
+def require(held: Collection[Permission], permission: Permission) -> None:
     """Requires that a permission is held.
 
     Args:
         held: The principal's permissions.
-        needed: The permission that the action requires.
+        permission: The permission that the action requires.
 
     Raises:
         Forbidden: `permission_denied`; its message and `details["permission"]` name the missing permission.
     """
-    if needed not in held:
+    if permission not in held:
         raise Forbidden(
             "permission_denied",
-            f"This needs the permission {needed.value}.",
-            details={"permission": needed.value},
+            f"This needs the permission {permission.value}.",
+            details={"permission": permission.value},
         )
 
 
@@ -93,7 +93,7 @@ class Principal:
 
     @property
     def is_cut(self) -> bool:
-        """Whether an API key authenticated the user; nothing widens a key's rights."""
+        """Returns whether an API key authenticated the user; nothing widens a key's rights."""
         return self.key_id is not None
 
     @property

@@ -108,6 +108,7 @@ def make_role(
     permissions: Iterable[Permission],
     tenant_id: str | None,
     maker_permissions: Collection[Permission],
+    *,
     known_roles: Mapping[str, Role] = SYSTEM_ROLES,
     metadata: Mapping[str, object] | None = None,
 ) -> Role:
@@ -275,7 +276,7 @@ def profile_roles(definitions: object) -> Mapping[str, Role]:
     return made
 
 
-def _problems(definition: object, known: Mapping[str, Role]) -> Iterator[str]:
+def _problems(definition: object, known_roles: Mapping[str, Role]) -> Iterator[str]:
     if not isinstance(definition, Mapping):
         yield "A role has a name and permissions."
         return
@@ -283,7 +284,7 @@ def _problems(definition: object, known: Mapping[str, Role]) -> Iterator[str]:
     if stray:
         yield f"Unknown keys: {', '.join(stray)}."
     parts: tuple[Callable[[], object], ...] = (
-        lambda: _free_id(display_name(definition.get("name"), "role"), known),
+        lambda: _free_id(display_name(definition.get("name"), "role"), known_roles),
         lambda: _listed(definition.get("permissions")),
         lambda: _description(definition.get("description") or ""),
     )
@@ -300,7 +301,7 @@ def _listed(permissions: object) -> frozenset[Permission]:
     return permissions_named(permissions)
 
 
-def _profile_role(definition: Mapping[str, object], known: Mapping[str, Role]) -> Role:
+def _profile_role(definition: Mapping[str, object], known_roles: Mapping[str, Role]) -> Role:
     held = _listed(definition.get("permissions"))
     return make_role(
         display_name(definition.get("name"), "role"),
@@ -308,7 +309,7 @@ def _profile_role(definition: Mapping[str, object], known: Mapping[str, Role]) -
         held,
         None,
         held,
-        known,
+        known_roles=known_roles,
     )
 
 
@@ -344,8 +345,9 @@ def permissions_on(
     resource_id: str,
     user_permissions: Collection[Permission],
     grants: Iterable[ResourceGrant],
+    *,
     now: datetime,
-    roles: Mapping[str, Role] = SYSTEM_ROLES,
+    known_roles: Mapping[str, Role] = SYSTEM_ROLES,
 ) -> frozenset[Permission]:
     """Returns a user's permissions on one resource.
 
@@ -358,7 +360,7 @@ def permissions_on(
         user_permissions: The user's permissions on all resources; pass none, and no grants, for a deactivated user.
         grants: Grants of this one user, on any resources; expired ones give nothing.
         now: The time, UTC.
-        roles: The roles that exist in the tenant.
+        known_roles: The roles that exist in the tenant.
 
     Raises:
         Invalid: `grants_mixed`, when the grants belong to several users: one would get the rights of another.
@@ -369,19 +371,23 @@ def permissions_on(
     meant = (resource_type, resource_id)
     here = (one.role_id for one in given if (one.resource_type, one.resource_id) == meant and one.holds(now))
     kind = f"{resource_type.value}:"
-    return frozenset(user_permissions) | {one for one in permissions_of(here, roles) if one.value.startswith(kind)}
+    return frozenset(user_permissions) | {
+        one for one in permissions_of(here, known_roles) if one.value.startswith(kind)
+    }
 
 
-def allowed_by(grant: ResourceGrant, known: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
+def allowed_by(grant: ResourceGrant, known_roles: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
     """Returns the permissions of one grant on its resource at a time."""
-    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now, known)
+    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now=now, known_roles=known_roles)
 
 
-def permissions_of(roles: Iterable[str], known: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:
+def permissions_of(roles: Iterable[str], known_roles: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:
     """Returns the permissions of roles together.
 
     Args:
         roles: Role ids; an unknown one gives nothing.
-        known: The roles that exist, by id.
+        known_roles: The roles that exist, by id.
     """
-    return frozenset(permission for name in roles if name in known for permission in known[name].permissions)
+    return frozenset(
+        permission for name in roles if name in known_roles for permission in known_roles[name].permissions
+    )

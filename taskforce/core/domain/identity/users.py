@@ -111,7 +111,7 @@ class UserRecord:
 
     @property
     def all_roles(self) -> frozenset[str]:
-        """All granted, claimed and lent roles, whether or not they are effective."""
+        """Returns all granted, claimed and lent roles, whether or not they are effective."""
         return self.granted_roles | self.claimed_roles | self.lent_roles.keys()
 
     def lent_now(self, now: datetime) -> Mapping[str, datetime]:
@@ -135,7 +135,7 @@ class UserRecord:
         return replace(self, lent_roles=lent)
 
     def permissions(
-        self, now: datetime, max_claims_age: timedelta, known: Mapping[str, Role] = SYSTEM_ROLES
+        self, now: datetime, max_claims_age: timedelta, known_roles: Mapping[str, Role] = SYSTEM_ROLES
     ) -> frozenset[Permission]:
         """Returns the user's permissions at a time; see `effective_roles` and `permissions_of`."""
-        return permissions_of(self.effective_roles(now, max_claims_age), known)
+        return permissions_of(self.effective_roles(now, max_claims_age), known_roles)

@@ -53,7 +53,7 @@ class OpenQuestions:
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """Ids of the questions without an answer, oldest first."""
+        """Returns the ids of the questions without an answer, oldest first."""
         return tuple(question for question, sent in self._answers.items() if not sent or question in self._by_row)
 
     def put(self, question: str, *, by_row: bool = False) -> None:

@@ -33,7 +33,7 @@ def repeated_steps(entries: Sequence[Entry]) -> int:
     return next((place for place, step in enumerate(same, start=1) if step[0].kind is EntryKind.WORD), len(same))
 
 
-def must_be_told(repeated: int, most: int) -> bool:
+def needs_hint(repeated: int, most: int) -> bool:
     """Tells whether the model is to be warned of its repetition: from half of the limit on."""
     return repeated >= max(2, (most + 1) // 2)
 

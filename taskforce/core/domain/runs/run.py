@@ -43,7 +43,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
+        """Returns whether the run has ended."""
         return self in FINAL
 
 
@@ -51,7 +51,7 @@ FINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, 
 
 
 class StopReason(StrEnum):
-    """Why a run ended as `incomplete`: a limit, repeated steps, or an answer cut by a length cap or a filter."""
+    """The reason for ending as `incomplete`: a limit, repeated steps, or an answer cut by a length cap or a filter."""
 
     MAX_STEPS = "max_steps"
     MAX_TOKENS = "max_tokens"
@@ -164,12 +164,12 @@ class AgentDefinition:
 
     @property
     def label(self) -> str:
-        """Display label: `slug@version` for an agent of the catalog, else its id."""
+        """Returns the display label: `slug@version` for an agent of the catalog, else its id."""
         return self.agent_id if self.pinned is None else f"{self.pinned.slug}@{self.pinned.version_number}"
 
     @property
     def names(self) -> frozenset[str]:
-        """The agent's names: its id and, for one of the catalog, its slug when the run was started."""
+        """Returns the agent's names: its id and, for one of the catalog, its slug when the run was started."""
         return frozenset({self.agent_id} if self.pinned is None else {self.agent_id, self.pinned.slug})
 
     def may_use(self, tool: str) -> bool:

@@ -22,7 +22,7 @@ class TodoStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TodoItem:
-    """One item of the list."""
+    """One item of the todo list."""
 
     text: str
     status: TodoStatus = TodoStatus.PENDING

@@ -73,7 +73,7 @@ class DeletionOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class CompletedPhase:
     """A completed phase with its facts."""
 
     phase: Phase
@@ -99,19 +99,19 @@ class Deletion:
     home_id: str
     log_kept_until: datetime
     erased: Mapping[str, int] = field(hash=False)
-    passed: tuple[Passed, ...] = ()
+    passed: tuple[CompletedPhase, ...] = ()
     log_end: Anchor | None = None
     erased_at: datetime | None = None
 
     @property
     def status(self) -> DeletionStatus:
-        """The status, derived from the completed phases."""
+        """Returns the status, derived from the completed phases."""
         # Phases complete in order, so the last recorded one decides.
         return _DOING[next((phase for phase in reversed(Phase) if self.facts(phase) is not None), None)]
 
     @property
     def is_done(self) -> bool:
-        """Whether the deletion is complete."""
+        """Returns whether the deletion is complete."""
         return self.status is DeletionStatus.DONE
 
     def facts(self, phase: Phase) -> Mapping[str, object] | None:

@@ -71,7 +71,8 @@ class TenantSettings:
                 except ValueError as error:
                     problems.append(f"{name}: {error}")
         if problems:
-            raise Invalid("tenant_settings_invalid", " ".join(problems), details={"problems": problems})
+            text = f"The settings cannot be taken: {' '.join(problems)}"
+            raise Invalid("tenant_settings_invalid", text, details={"problems": problems})
         return cls(**found)  # type: ignore[arg-type]  # each reader gives its field's type
 
     def as_json(self) -> dict[str, object]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 
 WAITS = (
     timedelta(seconds=5),
@@ -43,7 +43,7 @@ class DeliveryStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether no further attempt is made."""
+        """Returns whether no further attempt is made."""
         return self not in OPEN
 
 
@@ -68,17 +68,17 @@ class Answered:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver accepted the delivery (2xx)."""
+        """Returns whether the receiver accepted the delivery (2xx)."""
         return self.http_status in _SUCCESS
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver wants no more deliveries (410 Gone)."""
+        """Returns whether the receiver wants no more deliveries (410 Gone)."""
         return self.http_status == _GONE
 
     @property
     def error(self) -> str | None:
-        """The error for the delivery log; None after a success."""
+        """Returns the error for the delivery log; None after a success."""
         if self.http_status is None:
             return (self.reason or "There was no answer.")[:MAX_REASON]
         if self.succeeded:
@@ -143,7 +143,7 @@ class Delivery:
 
     delivery_id: str
     webhook_id: str
-    what: Happened
+    what: WebhookMessage
     created_at: datetime
     state: DeliveryState = DeliveryState(DeliveryStatus.QUEUED)
     attempts: tuple[Attempt, ...] = ()

@@ -25,7 +25,7 @@ Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class WebhookMessage:
     """An event.
 
     Attributes:
@@ -49,11 +49,11 @@ class Signed:
     headers: Mapping[str, str]
 
 
-def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: datetime) -> Signed:
+def signed(message: WebhookMessage, format_: WebhookFormat, secrets: Sequence[str], now: datetime) -> Signed:
     """Serializes and signs one attempt.
 
     Args:
-        what: The event.
+        message: The event.
         format_: The webhook's format.
         secrets: The secrets in use, the current one first.
         now: The time of the attempt, UTC.
@@ -61,17 +61,17 @@ def signed(what: Happened, format_: WebhookFormat, secrets: Sequence[str], now: 
     keys = [key_of(secret, format_) for secret in secrets]
     seconds = str(int(now.timestamp()))
     if format_ is WebhookFormat.STANDARD:
-        happened = _written(what.at, "milliseconds")
-        body = canonical({"type": what.event, "timestamp": happened, "data": what.subject})
-        signatures = [standard_signature(key, what.event_id, seconds, body) for key in keys]
+        happened = _written(message.at, "milliseconds")
+        body = canonical({"type": message.event, "timestamp": happened, "data": message.subject})
+        signatures = [standard_signature(key, message.event_id, seconds, body) for key in keys]
     else:
-        rest = {"event": what.event, "timestamp": _written(what.at, "seconds"), "payload": what.subject}
+        rest = {"event": message.event, "timestamp": _written(message.at, "seconds"), "payload": message.subject}
         signatures = [guide_signature(key, rest) for key in keys]
         # The body keeps the guide's order of keys; only the signature is computed over sorted keys.
         body = json.dumps({**rest, "signature": signatures[0]}, ensure_ascii=False, allow_nan=False).encode()
     headers = {
         "content-type": "application/json",
-        "webhook-id": what.event_id,
+        "webhook-id": message.event_id,
         "webhook-timestamp": seconds,
         "webhook-signature": " ".join(signatures),
     }

@@ -72,7 +72,7 @@ class Requests(Protocol):
         ...
 
     async def happenings(self, request_id: str, kind: str) -> Sequence[HistoryEntry]:
-        """All that has happened of one kind, oldest first."""
+        """Lists all entries of one kind in a request's history, oldest first."""
         ...
 
     async def history(self, request_id: str) -> Sequence[HistoryEntry]:

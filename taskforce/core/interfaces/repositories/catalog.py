@@ -28,7 +28,7 @@ class AgentFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class AgentSummary:
     """An agent in a list.
 
     Attributes:
@@ -92,7 +92,7 @@ class Catalog(Protocol):
         """Adds an agent; call `alone` and check that its slug is free before."""
         ...
 
-    async def save(self, agent: Agent, was: Agent) -> None:
+    async def save(self, agent: Agent, previous: Agent) -> None:
         """Stores the differences between two states of an agent."""
         ...
 
@@ -100,13 +100,13 @@ class Catalog(Protocol):
         """Removes an agent and its versions."""
         ...
 
-    async def page(self, which: AgentFilter, page: Page) -> Sequence[Listed]:
+    async def page(self, which: AgentFilter, page: Page) -> Sequence[AgentSummary]:
         """Returns a page of agents, newest first."""
         ...
 
     async def search(
         self, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None
-    ) -> Sequence[Listed]:
+    ) -> Sequence[AgentSummary]:
         """Returns the agents that match a query, the best first, by the rules of
         `taskforce.core.domain.catalog.search`.
 

@@ -161,7 +161,7 @@ class Messages(Protocol):
     """The repository of people's messages to a run, before they enter the transcript."""
 
     async def add(
-        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Adds a message, with the id of the question that it answers, if any."""
         ...
@@ -175,7 +175,7 @@ class Messages(Protocol):
         ...
 
     async def unnamed(self, run_id: str, message_ids: Sequence[str], since: datetime | None) -> Sequence[str]:
-        """Those of the words that name no question and were not said before a time, in the order asked."""
+        """Lists those of the messages that name no question and were sent after a time, in the order given."""
         ...
 
 
@@ -184,6 +184,10 @@ class Effects(Protocol):
 
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
         """Marks the start of a call; False when it was marked before."""
+        ...
+
+    async def unsettled(self, run_id: str) -> Sequence[tuple[int, int]]:
+        """Returns (step, call) of the run's calls that were begun and have no observation, in their order."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.webhooks.delivery import Answered, Attempt, Delivery, DeliveryState
 from taskforce.core.domain.webhooks.endpoint import Secrets, Webhook
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 
 
 class Webhooks(Protocol):
@@ -73,7 +73,7 @@ class Webhooks(Protocol):
 class Deliveries(Protocol):
     """The repository of deliveries to webhooks."""
 
-    async def queue(self, what: Happened, definition_id: str | None) -> None:
+    async def queue(self, message: WebhookMessage, definition_id: str | None) -> None:
         """Queues a delivery to each webhook subscribed to the event; written at commit at the latest."""
         ...
 

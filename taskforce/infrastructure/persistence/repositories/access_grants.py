@@ -20,7 +20,7 @@ _OF = Query(sa.select(*_WHAT, sa.func.max(_GRANTS.c.at).label("at")).where(where
 
 
 class AccessGrantRepository(Repository):
-    """See `AccessGrants`."""
+    """Stores access grants, for the four-eyes check; fulfils `AccessGrants`."""
 
     async def add(self, grants: Iterable[AccessGrant]) -> None:
         """Stores a grant."""

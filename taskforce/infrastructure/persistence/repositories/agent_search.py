@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 
 from models.tables.agents import AgentRow
 from taskforce.core.domain.catalog.agent import Description
-from taskforce.core.domain.catalog.search import WEIGHTS, asked_words, index_of, stem
+from taskforce.core.domain.catalog.search import WEIGHTS, index_of, query_tokens, stem
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.repositories.catalog import AgentFilter
 from taskforce.infrastructure.persistence.repository import storable, table
@@ -23,7 +23,7 @@ _RANK = "rank"
 
 def places_of(about: Description) -> str:
     """Builds the `tsvector` of an agent; its words hold no quote, so that none has to be escaped."""
-    return " ".join(f"'{word}':1{weight}" for word, weight in index_of(about))
+    return " ".join(f"'{token}':1{weight}" for token, weight in index_of(about))
 
 
 def listing(tenant_id: str, which: AgentFilter, page: Page) -> sa.Select[tuple[object, ...]]:
@@ -40,10 +40,10 @@ def searching(
     tenant_id: str, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None
 ) -> sa.Select[tuple[object, ...]] | None:
     """Builds the statement of agents that match a query, the best first; None for a query without words."""
-    asked = asked_words(question)
+    asked = query_tokens(question)
     if not asked:
         return None
-    every = _query(" & ".join(_beginnings(word) for word in asked))
+    every = _query(" & ".join(_beginnings(token) for token in asked))
     answering = (*_conditions(tenant_id, which), _AGENTS.c.search.op("@@")(every))
     found = sa.select(*_SHOWN, _ranked(asked).label(_RANK)).where(*answering).subquery()
     query = sa.select(found)
@@ -74,9 +74,9 @@ def _query(text: str) -> sa.ColumnElement[object]:
     return sa.literal(text, TSQUERY)
 
 
-def _beginnings(word: str, weight: str = "") -> str:
+def _beginnings(token: str, weight: str = "") -> str:
     """Builds the `tsquery` term of words that begin with a word, or with its singular."""
-    either = dict.fromkeys((word, stem(word)))
+    either = dict.fromkeys((token, stem(token)))
     return "(" + " | ".join(f"'{one}':*{weight}" for one in either) + ")"
 
 
@@ -84,8 +84,8 @@ def _ranked(terms: Sequence[str]) -> sa.ColumnElement[float]:
     """Ranks as `taskforce.core.domain.catalog.search.rank` does: sums each word's weight at its best place."""
     best, next_best, least = WEIGHTS
     total: sa.ColumnElement[float] = sa.literal(0.0, sa.Double)
-    for word in terms:
-        in_name = (_AGENTS.c.search.op("@@")(_query(_beginnings(word, best))), WEIGHTS[best])
-        in_tag = (_AGENTS.c.search.op("@@")(_query(_beginnings(word, next_best))), WEIGHTS[next_best])
+    for token in terms:
+        in_name = (_AGENTS.c.search.op("@@")(_query(_beginnings(token, best))), WEIGHTS[best])
+        in_tag = (_AGENTS.c.search.op("@@")(_query(_beginnings(token, next_best))), WEIGHTS[next_best])
         total = total + sa.cast(sa.case(in_name, in_tag, else_=WEIGHTS[least]), sa.Double)
     return total

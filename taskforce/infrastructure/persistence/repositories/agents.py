@@ -11,7 +11,7 @@ from taskforce.core.domain.catalog.agent import Agent, Description
 from taskforce.core.domain.catalog.version import AgentVersion, Transition, VersionStatus
 from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.paging import Page
-from taskforce.core.interfaces.repositories.catalog import AgentFilter, Listed, ResolvedAgent
+from taskforce.core.interfaces.repositories.catalog import AgentFilter, AgentSummary, ResolvedAgent
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.agent_search import listing, places_of, searching
 from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
@@ -55,7 +55,7 @@ _KEEP = Query(_keep())
 
 
 class AgentRepository(Repository):
-    """See `Catalog`."""
+    """Stores the tenant's agents; fulfils `Catalog`."""
 
     async def alone(self) -> int:
         """Locks the catalog against other creations and renames, and returns the number of agents."""
@@ -82,28 +82,28 @@ class AgentRepository(Repository):
         await self._connection.change(_ADD, self._values(agent))
         await self._keep(agent, ())
 
-    async def save(self, agent: Agent, was: Agent) -> None:
+    async def save(self, agent: Agent, previous: Agent) -> None:
         """Stores what has changed."""
         await self._connection.change(_SAVE, {**self._of(agent_id=agent.agent_id), **self._values(agent)})
-        await self._keep(agent, was.versions)
+        await self._keep(agent, previous.versions)
 
     async def remove(self, agent_id: str) -> None:
         """Removes an agent and its versions."""
         await self._connection.change(_REMOVE_VERSIONS, self._of(agent_id=agent_id))
         await self._connection.change(_REMOVE, self._of(agent_id=agent_id))
 
-    async def page(self, which: AgentFilter, page: Page) -> Sequence[Listed]:
+    async def page(self, which: AgentFilter, page: Page) -> Sequence[AgentSummary]:
         """Returns a page of agents, newest first."""
-        return [_listed(row, 0) for row in await self._connection.all(listing(self._tenant_id, which, page))]
+        return [_summary(row, 0) for row in await self._connection.all(listing(self._tenant_id, which, page))]
 
     async def search(
         self, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None
-    ) -> Sequence[Listed]:
+    ) -> Sequence[AgentSummary]:
         """Returns agents that match a query, the best first."""
         query = searching(self._tenant_id, which, question, most, after)
         if query is None:
             return []
-        return [_listed(row, row.rank) for row in await self._connection.all(query)]
+        return [_summary(row, row.rank) for row in await self._connection.all(query)]
 
     async def tags(self, name: str) -> Collection[str]:
         """Returns the tags of an agent; none when there is no such agent."""
@@ -236,8 +236,8 @@ def _version(row: Row) -> AgentVersion:
     )
 
 
-def _listed(row: Row, rank: float) -> Listed:
-    return Listed(
+def _summary(row: Row, rank: float) -> AgentSummary:
+    return AgentSummary(
         agent_id=row.agent_id,
         about=_about(row),
         current_number=row.current_number,

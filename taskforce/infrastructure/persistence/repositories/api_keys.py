@@ -19,7 +19,7 @@ _USED = Query(sa.update(KEYS).where(where(KEYS, "key_id")), sets=("last_used_at"
 
 
 class ApiKeyRepository(Repository):
-    """See `ApiKeys`."""
+    """Stores API keys; fulfils `ApiKeys`."""
 
     async def add(self, key: ApiKey) -> None:
         """Adds a key."""

@@ -31,7 +31,7 @@ _REMOVE = Query(sa.delete(_DEFINITIONS).where(where(_DEFINITIONS, "definition_id
 
 
 class DefinitionRepository(Repository):
-    """See `Definitions`."""
+    """Stores the tenant's own approval definitions, not the profile's; fulfils `Definitions`."""
 
     async def get(self, definition_id: str) -> Definition | None:
         """Returns one definition."""

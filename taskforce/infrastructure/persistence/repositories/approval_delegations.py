@@ -26,7 +26,7 @@ _REMOVE = Query(sa.delete(_DELEGATIONS).where(where(_DELEGATIONS, "user_id")))
 
 
 class DelegationRepository(Repository):
-    """See `Delegations`."""
+    """Stores delegations; fulfils `Delegations`."""
 
     async def of(self, user_id: str) -> Delegation | None:
         """Returns a user's delegation, in force now or later."""

@@ -32,7 +32,7 @@ _ERASE = Query(sa.delete(_RESULTS).where(where(_RESULTS), _OVER, _EMPTY).returni
 
 
 class RequestResultRepository(Repository):
-    """See `RequestResults`."""
+    """Stores requests' downloadable results in pieces; fulfils `RequestResults`."""
 
     async def begin(self, result: RequestResult) -> bool:
         """Adds a result without a piece; False when the request has one already."""

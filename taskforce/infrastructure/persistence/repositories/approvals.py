@@ -53,7 +53,7 @@ _GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_
 
 
 class RequestRepository(Repository):
-    """See `Requests`."""
+    """Stores requests for approval; fulfils `Requests`."""
 
     async def add(self, request: Request) -> bool:
         """Adds a request; False when it exists already. A run's request counts as started from the beginning."""

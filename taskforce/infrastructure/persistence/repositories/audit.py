@@ -15,7 +15,7 @@ from taskforce.core.domain.audit.events import AuditEvent, AuditFilter, AuditRec
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.redaction import redact
-from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
+from taskforce.infrastructure.persistence.connection import Connection, DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 MAX_DETAILS_BYTES = 65_536
@@ -28,7 +28,7 @@ _SMALL_TEXT = 200
 _SMALL_NUMBER = 2**53
 
 _EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
-_APPEND = Write(audited=Query(sa.insert(_EVENTS)))
+_APPEND = DeferredWrite(audited=Query(sa.insert(_EVENTS)))
 _PLACED = sa.and_(_CHAIN.c.tenant_id == _EVENTS.c.tenant_id, _CHAIN.c.audit_id == _EVENTS.c.audit_id)
 _MOST = sa.bindparam("most", type_=sa.Integer())
 _UNSEALED = Query(
@@ -86,7 +86,7 @@ _PLACE = _placing()
 
 
 class AuditRepository(Repository):
-    """See `Audit`.
+    """Stores the append-only audit log and its hash chain; fulfils `Audit`.
 
     Args:
         connection: The connection, in a transaction.
@@ -113,8 +113,8 @@ class AuditRepository(Repository):
         }
         values = {name: None if text is None else _short(text) for name, text in texts.items()}
         ids = {"tenant_id": self._tenant_id, "audit_id": new_id(), "key_id": event.key_id}
-        told = {} if event.content is None else self._contents.told(event.content)
-        facts = {**(event.details or {}), **told}
+        content = {} if event.content is None else self._contents.event_fields(event.content)
+        facts = {**(event.details or {}), **content}
         details = _capped(facts) if facts else {}
         await self._connection.later(_APPEND, {**values, **ids, "details": details, "at": event.at})
 

@@ -16,7 +16,7 @@ _FIRST = Query(sa.select(_ANSWERS).where(where(_ANSWERS, "user_id", "route", "id
 
 
 class AnswerRepository(Repository):
-    """See `Answers`."""
+    """Stores first answers to idempotency keys; fulfils `Answers`."""
 
     async def claim(
         self, user_id: str, route: str, key: str, answer: StoredAnswer, now: datetime

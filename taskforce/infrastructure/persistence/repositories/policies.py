@@ -25,7 +25,7 @@ _LOCK = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('policy:' |
 
 
 class PolicyRepository(Repository):
-    """See `PolicyDocuments`."""
+    """Stores a tenant's policy documents, one row for each version; fulfils `PolicyDocuments`."""
 
     async def current(self) -> PolicyVersion | None:
         """Returns the latest version; None before the first."""
@@ -33,7 +33,7 @@ class PolicyRepository(Repository):
         return None if row is None else PolicyVersion(row.version, row.document, row.saved_by, row.at)
 
     async def latest(self) -> tuple[int, datetime] | None:
-        """Returns number and time of the latest version, without its document."""
+        """Returns the number and time of the latest version, without its document."""
         row = await self._connection.first(_MARK, self._of())
         return None if row is None else (row.version, row.at)
 

@@ -37,7 +37,7 @@ _TAKE = Query(_take())
 
 
 class RateRepository(Repository):
-    """See `RateBuckets`."""
+    """Stores token buckets, shared by all gateways; fulfils `RateBuckets`."""
 
     async def take(self, bucket: str, rate: Rate, now: datetime) -> RateDecision:
         """Takes one token, if there is one."""

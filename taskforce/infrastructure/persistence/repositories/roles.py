@@ -58,7 +58,7 @@ _WITHDRAW = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY)))
 
 
 class RoleRepository(Repository):
-    """See `Roles`."""
+    """Stores the tenant's own roles, and roles granted on one resource; fulfils `Roles`."""
 
     async def all(self) -> Sequence[Role]:
         """Returns every role of the tenant's own, by id."""

@@ -6,19 +6,20 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow
+from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow, TranscriptRow
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.records import Event
 from taskforce.core.interfaces.tools import StoredFile
-from taskforce.infrastructure.persistence.connection import Query, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
 _FILES, _EVENTS, _RUNS = table(RunFileRow), table(RunEventRow), table(RunRow)
+_ENTRIES = table(TranscriptRow)
 INT = sa.Integer()
 
 
-def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
+def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> DeferredWrite:
     """Builds a change of a run's row with a milestone: parameters `kind`, `content`, `now` and those of `sets`.
 
     Args:
@@ -30,11 +31,11 @@ def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> Write:
     found = sa.table("counted", *(sa.column(column.name, column.type) for column in key))
     content = {"type": "kind", "data": "content", "at": "now"}
     said = (sa.bindparam(name, type_=_EVENTS.c[column].type) for column, name in content.items())
-    told = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
-    return Write(updates="run", counted=Query(counted, sets), told=Query(told))
+    appended = sa.insert(_EVENTS).from_select(["tenant_id", "run_id", "seq", *content], sa.select(*found.c, *said))
+    return DeferredWrite(updates="run", counted=Query(counted, sets), appended=Query(appended))
 
 
-def _append() -> Write:
+def _append() -> DeferredWrite:
     step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
     return milestone(sa.update(_RUNS).where(where(_RUNS, "run_id")).values(steps=step))
 
@@ -47,6 +48,14 @@ def _write() -> sa.ClauseElement:
 
 _ADD_MESSAGE, _BEGIN, _ADD_RESULT = (
     Query(insert(one).on_conflict_do_nothing()) for one in (_WORDS, _EFFECTS, _RESULTS)
+)
+_OBSERVED = sa.exists().where(
+    *(_ENTRIES.c[name] == _EFFECTS.c[name] for name in ("tenant_id", "run_id", "step", "call"))
+)
+_UNSETTLED = Query(
+    sa.select(_EFFECTS.c.step, _EFFECTS.c.call)
+    .where(where(_EFFECTS, "run_id"), ~_OBSERVED)
+    .order_by(_EFFECTS.c.step, _EFFECTS.c.call)
 )
 _NAMED = _WORDS.c.word_id == sa.any_(sa.bindparam("ids", type_=ARRAY(_WORDS.c.word_id.type)))
 _GET_MESSAGES = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _NAMED))
@@ -63,10 +72,10 @@ _AFTER = Query(_LATER.order_by(_EVENTS.c.seq).limit(sa.bindparam("most", type_=I
 
 
 class MessageRepository(Repository):
-    """See `Messages`."""
+    """Stores people's messages to a run, before they enter the transcript; fulfils `Messages`."""
 
     async def add(
-        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, question: str | None = None
+        self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Stores a message until the model reads it, or the tool whose question it answers."""
         message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
@@ -93,16 +102,21 @@ class MessageRepository(Repository):
 
 
 class EffectRepository(Repository):
-    """See `Effects`."""
+    """Stores marks of effects that must not happen twice; fulfils `Effects`."""
 
     async def begin(self, run_id: str, step: int, call: int, tool: str, now: datetime) -> bool:
         """Marks the start of an effect; False when it was marked before."""
         values = {"run_id": run_id, "step": step, "call": call, "tool": storable(tool), "at": now}
         return await self._connection.change(_BEGIN, {"tenant_id": self._tenant_id, **values}) > 0
 
+    async def unsettled(self, run_id: str) -> Sequence[tuple[int, int]]:
+        """Returns (step, call) of begun calls without an observation, in their order."""
+        rows = await self._connection.all(_UNSETTLED, self._of(run_id=run_id))
+        return [(row.step, row.call) for row in rows]
+
 
 class ResultRepository(Repository):
-    """See `WholeResults`."""
+    """Stores results that are too large for the transcript; fulfils `WholeResults`."""
 
     async def add(self, run_id: str, step: int, call: int, content: str) -> None:
         """Stores a whole result, once."""
@@ -117,7 +131,7 @@ class ResultRepository(Repository):
 
 
 class FileRepository(Repository):
-    """See `Files`."""
+    """Stores files of runs' workspaces; fulfils `Files`."""
 
     async def read(self, run_id: str, path: str) -> bytes | None:
         """Returns a file's content; None when there is none."""
@@ -137,7 +151,7 @@ class FileRepository(Repository):
 
 
 class EventRepository(Repository):
-    """See `Events`."""
+    """Stores durable milestones; fulfils `Events`."""
 
     async def append(self, run_id: str, kind: str, data: Json, now: datetime, *, step: int = 0) -> None:
         """Appends a milestone. The run's row is locked until the commit, so numbers are committed in order."""

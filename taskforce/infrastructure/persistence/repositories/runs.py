@@ -112,7 +112,7 @@ _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :mo
 
 
 class RunRepository(Repository):
-    """See `Runs`."""
+    """Stores runs and their totals; fulfils `Runs`."""
 
     async def add(self, spec: RunSpec) -> None:
         """Stores a run before its workflow is started; creates the session if it is new."""

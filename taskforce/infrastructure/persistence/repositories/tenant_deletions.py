@@ -11,7 +11,7 @@ from models.tables.metadata import METADATA
 from models.tables.runs import RunRow
 from models.tables.tenant_deletions import TenantDeletionPhaseRow, TenantDeletionRow
 from taskforce.core.domain.audit.chain import Anchor
-from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, Passed, Phase
+from taskforce.core.domain.tenants.deletion import CompletedPhase, Deletion, DeletionOrder, Phase
 from taskforce.core.interfaces.repositories.tenants import Begun
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.runs import STILL_OPEN
@@ -77,7 +77,7 @@ def _holding() -> sa.ClauseElement:
 
 
 class DeletionRepository(Repository):
-    """See `Deletions`."""
+    """Stores deletions, whose reports belong to the platform's tenant; fulfils `Deletions`."""
 
     async def begin(self, order: DeletionOrder) -> Begun:
         """Writes the tombstone and marks the tenant as being deleted; an earlier tombstone stays as it is."""
@@ -103,7 +103,7 @@ class DeletionRepository(Repository):
 
 
 class TenantDataRepository(Repository):
-    """See `Estate`."""
+    """Looks up the remaining rows of a tenant that is being deleted; fulfils `TenantData`."""
 
     async def open_runs(self, most: int) -> Sequence[str]:
         """Returns runs that have not ended, the oldest first."""
@@ -135,7 +135,7 @@ def deletion_of(row: Row, phases: Sequence[Row]) -> Deletion:
         home_id=row.tenant_id,
         log_kept_until=row.log_kept_until,
         erased=dict(sorted(row.erased.items())),
-        passed=tuple(Passed(Phase(one.phase), one.at, one.facts) for one in phases),
+        passed=tuple(CompletedPhase(Phase(one.phase), one.at, one.facts) for one in phases),
         log_end=_log_end(row),
         erased_at=row.erased_at,
     )

@@ -16,7 +16,7 @@ _SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", 
 
 
 class TenantRepository(Repository):
-    """See `OwnTenant`."""
+    """Stores the tenant's own row; fulfils `OwnTenant`."""
 
     async def add(self, tenant: Tenant) -> bool:
         """Adds the tenant; False when one of that id exists."""

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from models.tables.runs import TranscriptRow
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import Reasoning, RequestedCall
-from taskforce.infrastructure.persistence.connection import Query, Row, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _ENTRIES = table(TranscriptRow)
@@ -62,11 +62,11 @@ _WORDS_BEFORE = Query(
         _DATA["word_id"].astext == sa.any_(sa.bindparam("words", type_=ARRAY(sa.Text))),
     )
 )
-_APPEND = Write(said=Query(sa.insert(_ENTRIES)))
+_APPEND = DeferredWrite(said=Query(sa.insert(_ENTRIES)))
 
 
 class TranscriptRepository(Repository):
-    """See `Transcripts`."""
+    """Stores the append-only transcript; fulfils `Transcripts`."""
 
     async def latest(self, run_id: str, from_step: int, most: int) -> Sequence[Entry]:
         """Returns the latest entries from a step on, in order, from a step's start; from step 0 with the mission."""

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
 from taskforce.core.domain.metering.usage import StepUsage, UsageEntry
-from taskforce.infrastructure.persistence.connection import Query, Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 _USAGE = table(UsageRow)
@@ -31,12 +31,12 @@ def _of_steps() -> sa.Select[Any]:
     )
 
 
-_ADD = Write(used=Query(insert(_USAGE).on_conflict_do_nothing()))
+_ADD = DeferredWrite(used=Query(insert(_USAGE).on_conflict_do_nothing()))
 _OF_STEPS = Query(_of_steps())
 
 
 class UsageRepository(Repository):
-    """See `Usage`."""
+    """Stores usage records, unique by their keys; fulfils `Usage`."""
 
     async def add(self, spending: UsageEntry) -> None:
         """Stores the usage of an effect; a record that exists already is left as it is."""

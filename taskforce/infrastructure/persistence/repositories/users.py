@@ -41,7 +41,7 @@ _SAVE = Query(_save())
 
 
 class UserRepository(Repository):
-    """See `Users`."""
+    """Stores users: people and service accounts; fulfils `Users`."""
 
     async def get(self, user_id: str) -> UserRecord | None:
         """Returns the user, if the tenant has one of that id."""

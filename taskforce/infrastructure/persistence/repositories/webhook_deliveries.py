@@ -10,8 +10,8 @@ from models.tables.webhooks import WebhookAttemptRow, WebhookDeliveryRow
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.webhooks.delivery import OPEN, Attempt, Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
-from taskforce.core.domain.webhooks.signatures import Happened
-from taskforce.infrastructure.persistence.connection import Connection, Query, Row, Write
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
+from taskforce.infrastructure.persistence.connection import Connection, DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repositories.webhooks import WEBHOOKS
 from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
 
@@ -29,9 +29,9 @@ def _queueing() -> Query:
     )
     own = sa.select(WEBHOOKS.c.webhook_id).where(where(WEBHOOKS), WEBHOOKS.c.enabled, wanted, bound)
     fixed = sa.select(sa.func.unnest(sa.bindparam("fixed", type_=_UUIDS)).label("webhook_id"))
-    told = own.union_all(fixed).subquery()
+    receivers = own.union_all(fixed).subquery()
     # Random ids, made in SQL because only it knows how many there will be; no list is ordered by them.
-    made = {"delivery_id": sa.func.gen_random_uuid(), "webhook_id": told.c.webhook_id}
+    made = {"delivery_id": sa.func.gen_random_uuid(), "webhook_id": receivers.c.webhook_id}
     said = {name: _named(name) for name in ("tenant_id", "event_id", "event", "subject", "at", "created_at", "status")}
     return Query(sa.insert(DELIVERIES).from_select([*made, *said], sa.select(*made.values(), *said.values())))
 
@@ -53,7 +53,7 @@ def _named(name: str) -> "sa.BindParameter[object]":
 
 _OF = where(DELIVERIES, "delivery_id")
 _STILL_OPEN = sa.text("status IN ('queued', 'pending')")  # as in the partial index `webhook_deliveries_open`
-_QUEUE = Write(announced=_queueing())
+_QUEUE = DeferredWrite(announced=_queueing())
 _ADD = Query(sa.insert(DELIVERIES))
 _LOGGED = sa.select(DELIVERIES, _tries())
 _GET = Query(_LOGGED.where(_OF))
@@ -67,7 +67,7 @@ _TRIED = Query(insert(_ATTEMPTS).on_conflict_do_nothing())
 
 
 class DeliveryRepository(Repository):
-    """See `Deliveries`.
+    """Stores deliveries to webhooks with their attempts; fulfils `Deliveries`.
 
     Args:
         connection: The connection, in a transaction.
@@ -83,10 +83,10 @@ class DeliveryRepository(Repository):
         self._fixed = fixed
         self.queued = False
 
-    async def queue(self, what: Happened, definition_id: str | None) -> None:
+    async def queue(self, message: WebhookMessage, definition_id: str | None) -> None:
         """Queues a delivery to each webhook that subscribes to the event; written when the transaction ends."""
-        wanting = [one for one, fixed in self._fixed.items() if fixed.webhook.wants(what.event, definition_id)]
-        values = {**_happened(what), "created_at": what.at, "status": DeliveryStatus.QUEUED.value}
+        wanting = [one for one, fixed in self._fixed.items() if fixed.webhook.wants(message.event, definition_id)]
+        values = {**_happened(message), "created_at": message.at, "status": DeliveryStatus.QUEUED.value}
         chosen = {"of_tenant_id": self._tenant_id, "definition_id": definition_id, "fixed": wanting}
         await self._connection.later(_QUEUE, {"tenant_id": self._tenant_id, **values, **chosen})
         self.queued = True
@@ -158,8 +158,13 @@ class DeliveryRepository(Repository):
 _STOPPED = DeliveryState(DeliveryStatus.STOPPED)
 
 
-def _happened(what: Happened) -> dict[str, object]:
-    return {"event_id": what.event_id, "event": what.event, "subject": storable_json(what.subject), "at": what.at}
+def _happened(message: WebhookMessage) -> dict[str, object]:
+    return {
+        "event_id": message.event_id,
+        "event": message.event,
+        "subject": storable_json(message.subject),
+        "at": message.at,
+    }
 
 
 def _standing(state: DeliveryState, now: datetime) -> dict[str, object]:
@@ -174,7 +179,7 @@ def _delivery(row: Row) -> Delivery:
     return Delivery(
         delivery_id=row.delivery_id,
         webhook_id=row.webhook_id,
-        what=Happened(row.event_id, row.event, row.subject, row.at),
+        what=WebhookMessage(row.event_id, row.event, row.subject, row.at),
         created_at=row.created_at,
         state=DeliveryState(DeliveryStatus(row.status), row.next_attempt_at),
         attempts=tuple(_ATTEMPT.load(attempt) for attempt in row.attempts or ()),

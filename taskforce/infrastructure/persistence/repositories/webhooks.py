@@ -31,7 +31,7 @@ _REMOVE = Query(sa.delete(WEBHOOKS).where(_OF))
 
 
 class WebhookRepository(Repository):
-    """See `Webhooks`.
+    """Stores the tenant's webhooks, and finds those of the deployment by `target` only; fulfils `Webhooks`.
 
     Args:
         connection: The connection, in a transaction.

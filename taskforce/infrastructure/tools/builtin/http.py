@@ -26,7 +26,7 @@ async def http_get(url: Url, context: ToolContext) -> dict[str, object]:
         url: An http or https URL.
         context: Lent by the product; the model does not see it.
     """
-    return _told(await context.http.request("GET", url))
+    return _result(await context.http.request("GET", url))
 
 
 @tool(needs_approval=True)
@@ -43,14 +43,14 @@ async def http_post(
     """
     headers = {"Content-Type": content_type, "Idempotency-Key": context.effect_key}
     reply = await context.http.request("POST", url, headers=headers, body=body.encode("utf-8", errors="replace"))
-    return _told(reply)
+    return _result(reply)
 
 
-def _told(reply: HttpReply) -> dict[str, object]:
+def _result(reply: HttpReply) -> dict[str, object]:
     content_type = reply.headers.get("content-type", "")
-    told: dict[str, object] = {"status": reply.status, "url": reply.url, "content_type": content_type}
+    result: dict[str, object] = {"status": reply.status, "url": reply.url, "content_type": content_type}
     if not _TEXTUAL.match(content_type):
-        return {**told, "body": "", "note": "The body is not text and is left out."}
+        return {**result, "body": "", "note": "The body is not text and is left out."}
     note = {"note": "The body was longer and is cut."} if reply.truncated else {}
     location = {"location": reply.headers["location"]} if "location" in reply.headers else {}
-    return {**told, **location, "body": reply.body, **note}
+    return {**result, **location, "body": reply.body, **note}

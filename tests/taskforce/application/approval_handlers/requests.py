@@ -19,7 +19,9 @@ async def asked(stage: Stage, request_type: str = "permission_escalation", **pay
     """Bob asks for something; returns the request."""
     await stage.person("bob", "viewer")
     wish = RequestDraft(request_type, "May I?", "", "none", "", payload)
-    made: CreatedRequest = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, None, {})
+    made: CreatedRequest = await create_request(
+        stage.database, await actor(stage, "bob"), wish, SAYS, key=None, body={}
+    )
     return made.request_id
 
 

@@ -31,7 +31,9 @@ async def asked(stage: Stage, **payload: object) -> str:
     """Bob asks that a run may use more; returns the request."""
     await stage.person("bob", "viewer")
     wish = RequestDraft("budget_raise", "May it?", "", "none", "", payload)
-    made: CreatedRequest = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, None, {})
+    made: CreatedRequest = await create_request(
+        stage.database, await actor(stage, "bob"), wish, SAYS, key=None, body={}
+    )
     return made.request_id
 
 

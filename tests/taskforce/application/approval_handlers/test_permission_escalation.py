@@ -177,12 +177,12 @@ async def test_a_request_that_is_repeated_is_answered_as_the_first_though_it_cou
     await stage.person("bob", "viewer")
     payload = {"role": "operator", "until": (stage.now + HOUR).isoformat()}
     wish, body = RequestDraft("permission_escalation", "May I?", "", "none", "", payload), {"asked": "once"}
-    first = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, "a-key", body)
+    first = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, key="a-key", body=body)
     stage.now += 2 * HOUR
-    again = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, "a-key", body)
+    again = await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, key="a-key", body=body)
     assert (again.request_id, again.replayed) == (first.request_id, True)
     with pytest.raises(Invalid) as other:
-        await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, "a-key", {"asked": "else"})
+        await create_request(stage.database, await actor(stage, "bob"), wish, SAYS, key="a-key", body={"asked": "else"})
     assert other.value.code == "idempotency_key_reused"
 
 

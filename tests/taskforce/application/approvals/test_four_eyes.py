@@ -220,7 +220,7 @@ async def test_whoever_made_the_service_account_that_asks_does_not_decide(stage:
 async def test_whoever_issued_the_key_that_started_a_run_does_not_decide_its_calls(stage: Stage) -> None:
     await stage.person("alice", "operator")
     key_id = await key(stage, "ada", "alice")
-    accepted = await stage.accepted(agent=replace(AGENT, approval=TERMS), key_id=key_id)
+    accepted = await stage.accepted(actor=stage.acting(key_id=key_id), agent=replace(AGENT, approval=TERMS))
     await stage.reply(accepted.run_id, 1, ("pay", {"amount": 3}))
     request_id = (await stage.decisions.open_call(stage.ref(accepted.run_id), new_id())).approval.request_id
     assert await word(stage, request_id, "ada") == "self_approval"

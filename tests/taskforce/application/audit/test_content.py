@@ -13,7 +13,7 @@ from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.stack import DatabaseUrls
-from tests.taskforce.application.scenario import RULES, Call, Stage
+from tests.taskforce.application.scenario import Call, Stage
 
 SECRET = "hunter2-hunter2"
 MISSION = f"Log in with {SECRET} and count."
@@ -31,9 +31,7 @@ async def keeping(postgres: DatabaseUrls, tenant: str) -> AsyncIterator[Stage]:
 async def told(stage: Stage) -> dict[str, Mapping[str, Any]]:
     """What the log says of a run's start, a word, two calls that are refused and one that runs, by hashes."""
     accepted = await stage.accepted(mission=MISSION, context={"größe": 1})
-    await send_message(
-        stage.database, await stage.run(accepted.run_id), MessageDraft("alice", "Hurry.", None, None), RULES, stage.now
-    )
+    await send_message(stage.database, stage.acting(), await stage.run(accepted.run_id), MessageDraft("Hurry."))
     await stage.reply(accepted.run_id, 1, *CALLS)
     await stage.tool_step.authorize(stage.tenant_id, accepted.run_id, 1)
     await stage.tool_step.run(stage.ref(accepted.run_id, 3), 1, (), None)

@@ -13,7 +13,6 @@ import structlog
 from taskforce.application.audit import retention
 from taskforce.application.audit.export import (
     EXPORT_BATCH,
-    Asking,
     Export,
     begin_export,
     current_anchor,
@@ -30,6 +29,7 @@ from taskforce.core.domain.paging import Page
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.actors import acting
 from tests.taskforce.application.scenario import NOW
 
 SECOND = timedelta(seconds=1)
@@ -44,7 +44,7 @@ async def append(database: Database, tenant: str, *times: datetime) -> None:
 
 
 async def exported(database: Database, tenant: str, after: Anchor | int | None = None) -> tuple[Export, str]:
-    export = await begin_export(database, Asking(tenant, "vera", "req-1"), after, NOW)
+    export = await begin_export(database, acting(tenant, "vera", NOW, request_id="req-1"), after)
     return export, "".join([text async for text in export_lines(database, export, always)])
 
 
@@ -207,7 +207,7 @@ async def test_an_export_goes_on_where_an_earlier_one_ended(database: Database, 
 
 async def test_what_is_committed_meanwhile_is_not_in_an_export(database: Database, tenant: str) -> None:
     await append(database, tenant, NOW)
-    export = await begin_export(database, Asking(tenant, "vera", None), None, NOW)
+    export = await begin_export(database, acting(tenant, "vera", NOW), None)
     await append(database, tenant, NOW + SECOND)
     await seal_tenant(database, tenant, NOW)
     text = "".join([one async for one in export_lines(database, export, always)])
@@ -290,7 +290,7 @@ async def test_of_what_was_dropped_there_is_no_export(database: Database, tenant
 
 async def test_an_export_that_retention_overtakes_breaks_off(database: Database, tenant: str) -> None:
     await append(database, tenant, *(NOW - 3 * DAY + number * SECOND for number in range(EXPORT_BATCH + 10)))
-    export = await begin_export(database, Asking(tenant, "vera", None), None, NOW)
+    export = await begin_export(database, acting(tenant, "vera", NOW), None)
     lines = export_lines(database, export, always)
     await anext(lines)
     await anext(lines)

@@ -61,7 +61,9 @@ class Catalogs(RuleBasedStateMachine):
         self.catalog = AgentCatalog(OFFERED, max_agents=None, clock=lambda: NOW)
         rules, run_cache = AccessRules(), RunCache(self.database)
         handlers = {AGENT_PUBLISH: AgentPublicationHandler(rules)}
-        self.decisions = ApprovalDecisions(self.database, run_cache, Watchers(), lambda: NOW, rules, handlers)
+        self.decisions = ApprovalDecisions(
+            self.database, run_cache, Watchers(), clock=lambda: NOW, rules=rules, handlers=handlers
+        )
         self.tool_step: Actor | None = None
         self.hashes: dict[tuple[str, str], str] = {}
 
@@ -127,7 +129,7 @@ class Catalogs(RuleBasedStateMachine):
 
         async def close(actor: Actor) -> None:
             agent, request = await publishing.request_for(self.database, actor, slug, which)
-            publishing.require_waiting(actor, agent, which, verdict, publishing.Read())
+            publishing.require_waiting(actor, agent, which, verdict, publishing.VerdictPreconditions())
             assert request is not None
             request_id = request.approval.request_id
             said = Decision("bob", verdict, "as I say", Channel.API, actor.now)

@@ -16,7 +16,13 @@ from taskforce.application.catalog.agents import (
     point_alias,
     remove_agent,
 )
-from taskforce.application.catalog.publishing import Read, Submission, request_for, require_waiting, submit_version
+from taskforce.application.catalog.publishing import (
+    Submission,
+    VerdictPreconditions,
+    request_for,
+    require_waiting,
+    submit_version,
+)
 from taskforce.application.catalog.versions import (
     Retirement,
     Revision,
@@ -116,7 +122,7 @@ async def test_a_request_that_a_version_does_not_wait_for_any_more_changes_nothi
     actor = await make_acting(stage.database, stage.tenant_id, "dora", NOW)
     agent, _ = await request_for(stage.database, actor, "counter", "0.1.0")
     with pytest.raises(Conflict):
-        require_waiting(actor, agent, "0.1.0", Verdict.APPROVE, Read())
+        require_waiting(actor, agent, "0.1.0", Verdict.APPROVE, VerdictPreconditions())
     await submit_version(stage.database, actor, HERE, Submission("0.1.0", ANYTHING, Terms()))
     gone = replace(first, payload={**first.payload, "version_id": "9.9.9"})
     missing = replace(first, resource_id="01890000-0000-7000-8000-000000000000")

@@ -226,8 +226,8 @@ async def test_keys_are_listed_newest_first_and_stay_in_their_tenant(stage: Stag
 async def started(stage: Stage, actor: Actor, *roles: str) -> tuple[Issued, str]:
     """A key of one's own that is cut to some roles, and a run that it has asked for, which wants to pay."""
     issued = await issue_key(stage.database, actor, NewKey(None, "starter", frozenset(roles)))
-    mission = stage.mission(user_id=actor.principal.user.user_id, key_id=issued.key.key_id)
-    run_id = (await create_run(stage.database, mission, stage.now)).run_id
+    mission = stage.mission(actor=stage.acting(actor.principal.user.user_id, key_id=issued.key.key_id))
+    run_id = (await create_run(stage.database, mission)).run_id
     await stage.reply(run_id, 1, ("echo", {"text": "hi"}))
     return issued, run_id
 
@@ -266,13 +266,13 @@ async def test_a_key_steers_no_run_that_may_more_than_it(stage: Stage) -> None:
     await role(stage, "starter", Permission.AGENT_EXECUTE)
     issued, own = await started(stage, ada, "custom:starter")
     held = frozenset({Permission.AGENT_EXECUTE})
-    words = MessageDraft("ada", "Pay.", None, None, issued.key.key_id, held)
-    by_hand = (await create_run(stage.database, stage.mission(user_id="ada"), stage.now)).run_id
+    draft, by_key = MessageDraft("Pay."), stage.acting("ada", held, key_id=issued.key.key_id)
+    by_hand = (await create_run(stage.database, stage.mission(actor=stage.acting("ada")))).run_id
     _, wider = await started(stage, ada, "operator")
     for run_id in (by_hand, wider):
-        error = await refusal(send_message(stage.database, await stage.run(run_id), words, RULES, stage.now))
+        error = await refusal(send_message(stage.database, by_key, await stage.run(run_id), draft))
         assert error.code == "run_may_more"
-    await send_message(stage.database, await stage.run(own), words, RULES, stage.now)
+    await send_message(stage.database, by_key, await stage.run(own), draft)
     for run_id in (by_hand, wider, own):
-        as_much = replace(words, held=frozenset(Permission))
-        await send_message(stage.database, await stage.run(run_id), as_much, RULES, stage.now)
+        as_much = stage.acting("ada", frozenset(Permission), key_id=issued.key.key_id)
+        await send_message(stage.database, as_much, await stage.run(run_id), draft)

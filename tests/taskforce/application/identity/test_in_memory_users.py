@@ -76,12 +76,12 @@ async def test_system_roles_and_those_of_the_profile_stay() -> None:
 
 async def test_a_maker_of_roles_gives_what_it_holds_in_its_own_tenant() -> None:
     roles = RoleManager()
-    await roles.create_role("Mine", "", {Permission.TOOL_READ}, "acme", maker=OPERATOR)
+    await roles.create_role("Mine", "", {Permission.TOOL_READ}, "acme", grantor=OPERATOR)
 
-    for maker, code in ((OPERATOR, "permissions_too_wide"), (STRANGER, "foreign_tenant")):
+    for grantor, code in ((OPERATOR, "permissions_too_wide"), (STRANGER, "foreign_tenant")):
         for attempt in (
-            roles.create_role("More", "", {Permission.AUDIT_READ}, "acme", maker=maker),
-            roles.update_role("custom:mine", "acme", permissions={Permission.AUDIT_READ}, maker=maker),
+            roles.create_role("More", "", {Permission.AUDIT_READ}, "acme", grantor=grantor),
+            roles.update_role("custom:mine", "acme", permissions={Permission.AUDIT_READ}, grantor=grantor),
         ):
             with pytest.raises(Forbidden) as refusal:
                 await attempt
@@ -170,16 +170,16 @@ async def test_a_maker_of_users_gives_roles_no_wider_than_its_own() -> None:
     users = UserManager()
     await users.create_user("alice", "acme", roles={"admin"})
 
-    assert (await users.create_user("bob", "acme", roles={"operator"}, maker=OPERATOR)).granted_roles == {"operator"}
+    assert (await users.create_user("bob", "acme", roles={"operator"}, grantor=OPERATOR)).granted_roles == {"operator"}
     # All that a viewer may, an operator may too; but approvals may ask for a viewer by name.
     with pytest.raises(Forbidden) as not_held:
-        await users.create_user("vera", "acme", roles={"viewer"}, maker=OPERATOR)
+        await users.create_user("vera", "acme", roles={"viewer"}, grantor=OPERATOR)
     assert (not_held.value.code, not_held.value.details) == ("roles_not_held", {"roles": ["viewer"]})
     # A role that somebody has already is not given again.
-    await users.update_user("alice", "acme", roles={"admin", "operator"}, maker=OPERATOR)
+    await users.update_user("alice", "acme", roles={"admin", "operator"}, grantor=OPERATOR)
     for attempt in (
-        users.create_user("carol", "acme", roles={"admin"}, maker=OPERATOR),
-        users.update_user("bob", "acme", roles={"admin"}, maker=OPERATOR),
+        users.create_user("carol", "acme", roles={"admin"}, grantor=OPERATOR),
+        users.update_user("bob", "acme", roles={"admin"}, grantor=OPERATOR),
     ):
         with pytest.raises(Forbidden) as refusal:
             await attempt
@@ -193,6 +193,6 @@ async def test_a_stranger_learns_nothing_about_who_is_there() -> None:
     answers = set()
     for user_id in ("alice", "nobody"):
         with pytest.raises(Forbidden) as refusal:
-            await users.update_user(user_id, "acme", roles={"admin"}, maker=STRANGER)
+            await users.update_user(user_id, "acme", roles={"admin"}, grantor=STRANGER)
         answers.add((refusal.value.code, refusal.value.message))
     assert len(answers) == 1

@@ -113,7 +113,7 @@ async def test_whoever_is_not_admitted_is_known_all_the_same(stage: Stage) -> No
     for _ in range(2):
         with pytest.raises(Forbidden) as refused:
             await resolve_principal(
-                stage.database, stage.database, stage.identity("eve", "viewer"), RULES, stage.now, nobody
+                stage.database, stage.database, stage.identity("eve", "viewer"), RULES, stage.now, admit=nobody
             )
         assert refused.value.code == "address_not_allowed"
     assert (await stage.rows("users", "user_id")) == [("eve",)]

@@ -83,7 +83,7 @@ async def grant(stage: Stage, name: str, hours: int | None) -> bool:
 async def may_execute_a1(stage: Stage) -> bool:
     async with stage.database.tenant(stage.tenant_id) as records:
         who = await load_principal(records, "bob", RULES, stage.now)
-        there = await add_resource_roles(records, who, ResourceType.AGENT, "a1", RULES, stage.now)
+        there = await add_resource_roles(records, who, ResourceType.AGENT, "a1", rules=RULES, now=stage.now)
     return Permission.AGENT_EXECUTE in there.permissions
 
 
@@ -171,8 +171,8 @@ async def test_a_lent_role_on_one_resource_is_no_right_to_what_lasts_there(stage
     async with stage.database.tenant(stage.tenant_id) as records:
         who = await load_principal(records, "bob", RULES, stage.now)
         lasting = await without_temporary_roles(records, who, RULES, stage.now)
-        now = await add_resource_roles(records, who, ResourceType.AGENT, "a1", RULES, stage.now)
-        later = await add_resource_roles(records, lasting, ResourceType.AGENT, "a1", RULES, stage.now)
+        now = await add_resource_roles(records, who, ResourceType.AGENT, "a1", rules=RULES, now=stage.now)
+        later = await add_resource_roles(records, lasting, ResourceType.AGENT, "a1", rules=RULES, now=stage.now)
     assert Permission.AGENT_UPDATE in now.permissions
     assert later.permissions == frozenset()
 

@@ -12,7 +12,7 @@ from taskforce.application.access.authorization import (
     require_newest_attributes,
     require_right,
 )
-from taskforce.application.identity.principals import load_principal, refresh_principal, resolve_principal
+from taskforce.application.identity.principals import Actor, load_principal, refresh_principal, resolve_principal
 from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
 from taskforce.core.domain.errors import Forbidden
@@ -82,7 +82,7 @@ async def test_a_list_leaves_out_what_either_tokens_attributes_deny(stage: Stage
     await signs_in(stage, "finance", "operator", minutes=1)
     who = await signs_in(stage, "sales", "operator")
 
-    found = await filter_allowed(policies.engine(), who, Permission.AGENT_EXECUTE, ["payroll", "mail"], str)
+    found = await filter_allowed(policies.engine(), who, Permission.AGENT_EXECUTE, ["payroll", "mail"], named=str)
     assert found == ["mail"]
 
 
@@ -96,16 +96,18 @@ async def test_what_lasts_keeps_its_tokens_attributes_when_it_is_looked_at_anew(
 
 
 async def run_by(stage: Stage, who: Principal | None) -> str:
-    mission = stage.mission(claims=None if who is None else who.claims)
-    return (await create_run(stage.database, mission, stage.now)).run_id
+    mission = stage.mission(actor=stage.acting(claims=None if who is None else who.claims))
+    return (await create_run(stage.database, mission)).run_id
 
 
 async def may_call(stage: Stage, run_id: str, policies: Shelf) -> bool:
     """Whether the policy allows the run a call of a tool."""
     call, policy = RequestedCall("call_1", "echo", '{"text": "hello"}'), await policies.policy(stage.tenant_id)
     async with stage.database.tenant(stage.tenant_id) as records:
-        brief = (await stage.run(run_id)).spec
-        said = await stage.tool_call_policy.objection_now(records, brief, policy, stage.ref(run_id), call, None)
+        spec = (await stage.run(run_id)).spec
+        said = await stage.tool_call_policy.objection_now(
+            records, spec, policy, ref=stage.ref(run_id), call=call, request=None
+        )
     assert said is None or "rule 'department'" in said
     return said is None
 
@@ -130,16 +132,16 @@ async def test_a_run_loses_what_the_attributes_of_a_newer_token_deny(stage: Stag
 async def test_a_run_of_before_this_was_kept_has_the_newest_attributes(stage: Stage) -> None:
     policies = shelf(stage, TOOL, "deny", OUTSIDE)
     who = await signs_in(stage, "sales", "operator")
-    run_id = (await create_run(stage.database, stage.mission(claims=TokenClaims(who.roles)), stage.now)).run_id
+    run_id = (await create_run(stage.database, stage.mission(actor=stage.acting(claims=TokenClaims(who.roles))))).run_id
     await signs_in(stage, "finance", "operator", minutes=1)
 
     assert (await stage.run(run_id)).spec.claimed_attributes is None
     assert await may_call(stage, run_id, policies)
 
 
-async def words(policies: Shelf, who: Principal) -> MessageDraft:
-    other = await differing_attributes(policies.engine(), who)
-    return MessageDraft("alice", "Pay.", None, None, None, who.permissions, who.is_narrowed, attributes=other)
+async def send(stage: Stage, policies: Shelf, who: Principal, run_id: str) -> None:
+    draft = MessageDraft("Pay.", attributes=await differing_attributes(policies.engine(), who))
+    await send_message(stage.database, Actor(who, RULES, None, stage.now), await stage.run(run_id), draft)
 
 
 async def test_a_token_steers_no_run_to_which_a_policy_may_allow_more(stage: Stage) -> None:
@@ -147,12 +149,12 @@ async def test_a_token_steers_no_run_to_which_a_policy_may_allow_more(stage: Sta
     own = await run_by(stage, await signs_in(stage, "sales", "operator"))
     other = await run_by(stage, await signs_in(stage, "finance", "operator", minutes=1))
     without = await run_by(stage, None)
-    said = await words(policies, await signs_in(stage, "sales", "operator"))
+    who = await signs_in(stage, "sales", "operator")
 
-    await send_message(stage.database, await stage.run(own), said, RULES, stage.now)
+    await send(stage, policies, who, own)
     for run_id in (other, without):
         with pytest.raises(Forbidden) as refused:
-            await send_message(stage.database, await stage.run(run_id), said, RULES, stage.now)
+            await send(stage, policies, who, run_id)
         assert (refused.value.code, refused.value.details) == ("run_may_more", {"attributes": ["department"]})
 
 
@@ -172,7 +174,7 @@ async def test_attributes_that_no_rule_reads_bind_no_token(stage: Stage) -> None
     who = await signs_in(stage, "finance", "operator", sid="s-1")
 
     await require_newest_attributes(policies.engine(), who)
-    await send_message(stage.database, await stage.run(wide), await words(policies, who), RULES, stage.now)
+    await send(stage, policies, who, wide)
 
 
 async def test_a_key_has_the_newest_attributes(stage: Stage) -> None:

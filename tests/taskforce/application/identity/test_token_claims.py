@@ -38,8 +38,8 @@ async def grant(stage: Stage, *roles: str, until: timedelta | None = None) -> No
 
 
 async def run_by(stage: Stage, who: Principal) -> str:
-    mission = stage.mission(claims=who.claims, key_id=who.key_id)
-    return (await create_run(stage.database, mission, stage.now)).run_id
+    mission = stage.mission(actor=stage.acting(claims=who.claims, key_id=who.key_id))
+    return (await create_run(stage.database, mission)).run_id
 
 
 async def rights_of(stage: Stage, run_id: str) -> frozenset[Permission]:
@@ -127,7 +127,7 @@ async def test_a_run_loses_what_a_newer_token_claims_no_more(stage: Stage) -> No
 
 async def test_a_run_of_before_this_was_kept_acts_for_its_user(stage: Stage) -> None:
     await signs_in(stage, "operator")
-    run_id = (await create_run(stage.database, stage.mission(), stage.now)).run_id
+    run_id = (await create_run(stage.database, stage.mission())).run_id
     await signs_in(stage, "admin", minutes=1)
 
     assert (await stage.run(run_id)).spec.claimed_roles is None
@@ -138,11 +138,11 @@ async def test_a_token_steers_no_run_that_may_more_than_it(stage: Stage) -> None
     narrow = await run_by(stage, await signs_in(stage, "operator"))
     wide = await run_by(stage, await signs_in(stage, "admin", minutes=1))
     who = await signs_in(stage, "operator")
-    words = MessageDraft("alice", "Pay.", None, None, None, who.permissions, who.is_narrowed)
+    draft, actor = MessageDraft("Pay."), Actor(who, RULES, None, stage.now)
 
-    await send_message(stage.database, await stage.run(narrow), words, RULES, stage.now)
+    await send_message(stage.database, actor, await stage.run(narrow), draft)
     with pytest.raises(Forbidden) as refused:
-        await send_message(stage.database, await stage.run(wide), words, RULES, stage.now)
+        await send_message(stage.database, actor, await stage.run(wide), draft)
     assert refused.value.code == "run_may_more"
     assert "token" in refused.value.message
 

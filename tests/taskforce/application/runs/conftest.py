@@ -25,4 +25,12 @@ async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
 @pytest.fixture
 def model_step(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> ModelStep:
     scripted.requests.clear()
-    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
+    return ModelStep(
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=model,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
+    )

@@ -13,7 +13,7 @@ from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.isolated_sweeps import Alone
-from tests.taskforce.application.scenario import NOW, Stage
+from tests.taskforce.application.scenario import Stage
 
 
 async def refusal(stage: Stage, **changes: object) -> DomainError:
@@ -42,7 +42,7 @@ async def test_a_repeated_request_gets_the_first_answer(stage: Stage) -> None:
 async def test_repeated_at_once_it_still_makes_one_run(stage: Stage) -> None:
     await stage.person("alice", "operator")
     asked = stage.mission(idempotency_key="k")
-    answers = await asyncio.gather(*(create_run(stage.database, asked, NOW) for _ in range(12)))
+    answers = await asyncio.gather(*(create_run(stage.database, asked) for _ in range(12)))
     assert len({answer.run_id for answer in answers}) == 1
     assert sum(not answer.replayed for answer in answers) == 1
     assert len(await stage.rows("runs", "run_id")) == 1
@@ -62,7 +62,7 @@ async def test_a_session_goes_on_for_its_owner_only(stage: Stage) -> None:
     first = await stage.accepted()
     assert (await stage.accepted(session_id=first.session_id)).session_id == first.session_id
     await stage.person("bob", "operator")
-    foreign = await refusal(stage, user_id="bob", session_id=first.session_id)
+    foreign = await refusal(stage, actor=stage.acting("bob"), session_id=first.session_id)
     assert (foreign.code, foreign.message) == ("session_not_found", "There is no such session.")
 
 

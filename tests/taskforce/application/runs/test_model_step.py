@@ -134,7 +134,13 @@ async def test_reasoning_goes_back_to_the_model_with_its_reply(
     await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     # One process has the step in its memory, another reads it from the table.
     elsewhere = ModelStep(
-        stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=model,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
     )
     for process, step in ((model_step, 2), (elsewhere, 3)):
         await process.run(ModelStepInput(stage.tenant_id, run_id, step=step, attempt=1))
@@ -176,7 +182,15 @@ class Prepared:
 
 
 def thinking_with(stage: Stage, model: Prepared) -> ModelStep:
-    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
+    return ModelStep(
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=model,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
+    )
 
 
 async def test_a_reply_whose_calls_cannot_be_checked_is_kept_and_checked_apart(

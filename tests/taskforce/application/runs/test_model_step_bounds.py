@@ -46,7 +46,15 @@ class Asking:
 
 
 def step_of(stage: Stage, model: ChatModel) -> ModelStep:
-    return ModelStep(stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock)
+    return ModelStep(
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=model,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
+    )
 
 
 @pytest.mark.parametrize("name", ["echo", "no.such tool" * 50, "<|tool|>\u2028"])

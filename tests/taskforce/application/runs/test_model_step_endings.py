@@ -15,7 +15,7 @@ from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.llm import ChatModel, ModelFailure, ModelReply, ModelRequest
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
-from tests.taskforce.application.scenario import RULES, TOOLS, Stage
+from tests.taskforce.application.scenario import TOOLS, Stage
 
 
 async def test_a_run_begins_with_the_first_turn_and_ends_with_the_last(
@@ -54,18 +54,14 @@ async def test_a_word_that_comes_while_the_model_answers_keeps_the_run_open(
     await scripted.until(lambda it: len(it.requests) == 1)
     call.cancel()
     await asyncio.wait([call])
-    word = await send_message(
-        stage.database, await stage.run(run_id), MessageDraft("alice", "Both?", None, None), RULES, stage.now
-    )
+    word = await send_message(stage.database, stage.acting(), await stage.run(run_id), MessageDraft("Both?"))
     again = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2, told=0))
     assert (again.ended, (await stage.run(run_id)).status) == (False, RunStatus.RUNNING)
     heard = ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1, words=(word.message_id,), told=1)
     assert (await model_step.run(heard)).ended
     assert (await stage.run(run_id)).answer == "Yes, both."
     with pytest.raises(Conflict) as refused:
-        await send_message(
-            stage.database, await stage.run(run_id), MessageDraft("alice", "And?", None, None), RULES, stage.now
-        )
+        await send_message(stage.database, stage.acting(), await stage.run(run_id), MessageDraft("And?"))
     assert refused.value.code == "run_finished"
 
 
@@ -102,7 +98,13 @@ async def test_what_a_second_attempt_cost_while_another_ended_the_run_is_in_the_
     scripted.script([text("Done.")] * 2)
     together = Meeting(model, 2)
     model_step = ModelStep(
-        stage.database, stage.run_cache, stage.tool_call_policy, together, TOOLS, stage.live, stage.clock
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=together,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
     )
     turns = [ModelStepInput(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
     thoughts = await asyncio.gather(*(model_step.run(turn) for turn in turns))

@@ -30,7 +30,7 @@ async def counter(stage: Stage) -> ResolvedVersion:
 
 async def start(stage: Stage, counter: ResolvedVersion) -> AcceptedRun:
     agent = counter.definition(("openai/scripted",), Terms(), LoopLimits())
-    return await create_run(stage.database, stage.mission(agent=agent), stage.now)
+    return await create_run(stage.database, stage.mission(agent=agent))
 
 
 async def retire(stage: Stage, how: Retirement) -> Retired:

@@ -29,7 +29,7 @@ from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.repositories import runs as run_rows
 from tests.fixtures.stack import DatabaseUrls
-from tests.taskforce.application.scenario import NOW, RULES, Stage
+from tests.taskforce.application.scenario import NOW, Stage
 from tests.taskforce.infrastructure.persistence.factories import request, spec, spending
 
 SECOND = timedelta(seconds=1)
@@ -99,9 +99,7 @@ async def full(stage: Stage, at: datetime) -> str:
     """A run that ended at a time, with everything that may hang on one."""
     stage.now = at - SECOND
     run_id = (await stage.accepted(idempotency_key="key", session_id=f"{stage.tenant_id}:session-full")).run_id
-    await send_message(
-        stage.database, await stage.run(run_id), MessageDraft("alice", "Go on.", "word", None), RULES, stage.now
-    )
+    await send_message(stage.database, stage.acting(), await stage.run(run_id), MessageDraft("Go on.", "word"))
     asked = request(run_id)
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.effects.begin(run_id, 1, 1, "pay", stage.now)
@@ -256,8 +254,8 @@ async def test_a_key_that_asked_for_an_erased_run_asks_for_a_new_one(stage: Stag
     old = await ended(stage, NOW - 40 * DAY, idempotency_key="mine")
     young = await ended(stage, NOW - 20 * DAY, idempotency_key="yours")
     assert (await sweep(stage)).runs == 1
-    assert (await create_run(stage.database, stage.mission(idempotency_key="yours"), NOW)).run_id == young
-    again = await create_run(stage.database, stage.mission(idempotency_key="mine"), NOW)
+    assert (await create_run(stage.database, stage.mission(idempotency_key="yours"))).run_id == young
+    again = await create_run(stage.database, stage.mission(idempotency_key="mine"))
     assert not again.replayed
     assert again.run_id != old
 

@@ -47,13 +47,27 @@ class Watched(Conversations):
 
 def model_step(stage: Stage, model: Asked, said: Conversations | None = None) -> ModelStep:
     return ModelStep(
-        stage.database, stage.run_cache, stage.tool_call_policy, model, TOOLS, stage.live, stage.clock, said
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        model=model,
+        tools=TOOLS,
+        live=stage.live,
+        clock=stage.clock,
+        conversations=said,
     )
 
 
 def tool_step(stage: Stage, said: Conversations) -> ToolStep:
     return ToolStep(
-        stage.database, stage.run_cache, stage.tool_call_policy, TOOLS, GuardedHttp(), stage.live, stage.clock, said
+        stage.database,
+        stage.run_cache,
+        stage.tool_call_policy,
+        tools=TOOLS,
+        http=GuardedHttp(),
+        live=stage.live,
+        clock=stage.clock,
+        conversations=said,
     )
 
 

@@ -68,8 +68,8 @@ class Scene:
         self.model = Recorded()
         tool_call_policy = ToolCallPolicy(TOOLS, stage.clock, RULES, StoredPolicies(stage.database))
         parts = (stage.database, stage.run_cache, tool_call_policy)
-        self.tool_step = ToolStep(*parts, TOOLS, GuardedHttp(), stage.live, stage.clock)
-        self.model_step = ModelStep(*parts, self.model, TOOLS, stage.live, stage.clock)
+        self.tool_step = ToolStep(*parts, tools=TOOLS, http=GuardedHttp(), live=stage.live, clock=stage.clock)
+        self.model_step = ModelStep(*parts, model=self.model, tools=TOOLS, live=stage.live, clock=stage.clock)
 
     async def give(self, *features: str) -> None:
         """The tenant has these features from now on, and no others."""

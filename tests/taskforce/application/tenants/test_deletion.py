@@ -8,9 +8,9 @@ import pytest
 from taskforce.application.identity.principals import Actor, load_principal, resolve_principal
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.run_cache import RunCache
-from taskforce.application.tenants.deletion import Erasing
+from taskforce.application.tenants.deletion import TenantErasure
 from taskforce.application.tenants.deletion_requests import (
-    DeletionWish,
+    DeletionSpec,
     find_deletion,
     request_deletion,
     start_late_deletions,
@@ -43,10 +43,10 @@ async def test_a_tenant_that_was_the_platforms_once_keeps_its_reports(database: 
     home, former, gone = f"{tenant}-home", f"{tenant}-former", f"{tenant}-gone"
     for name in (former, gone):
         await database.register_tenant(name, NOW)
-    asked = await request_deletion(database, database, await operator(database, former), DeletionWish(gone))
+    asked = await request_deletion(database, database, await operator(database, former), DeletionSpec(gone))
     actor = await operator(database, home)
     with pytest.raises(Conflict) as refused:
-        await request_deletion(database, database, actor, DeletionWish(former))
+        await request_deletion(database, database, actor, DeletionSpec(former))
     assert refused.value.code == "tenant_keeps_reports"
     # Whoever runs the platform now finds the report that another tenant keeps.
     assert await find_deletion(database, actor, gone) == asked
@@ -57,7 +57,7 @@ async def test_late_ones_are_started_and_those_that_have_begun_are_not(database:
     actor = await operator(database, f"{tenant}-home")
     for name in ("late", "begun"):
         await database.register_tenant(f"{tenant}-{name}", NOW)
-        await request_deletion(database, database, actor, DeletionWish(f"{tenant}-{name}", 60))
+        await request_deletion(database, database, actor, DeletionSpec(f"{tenant}-{name}", 60))
     async with database.tenant(f"{tenant}-home") as records:
         await records.deletions.passed(f"{tenant}-begun", Phase.BEGUN, {}, NOW)
     started: list[str] = []
@@ -77,7 +77,7 @@ async def test_a_token_does_not_bring_a_deleted_tenant_back(
 ) -> None:
     home, gone = f"{tenant}-home", f"{tenant}-gone"
     await database.register_tenant(gone, NOW)
-    await request_deletion(database, database, await operator(database, home), DeletionWish(gone))
+    await request_deletion(database, database, await operator(database, home), DeletionSpec(gone))
     await erase(database, home, gone)
     claimed = Identity("ada", gone, "Ada", None, frozenset({"admin"}), "tests", NOW, NOW + SECOND)
     rules = AccessRules(platform_tenant=home, tenants_at_first_sight=at_first_sight)
@@ -106,7 +106,7 @@ async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_re
     await straggle(postgres, gone)
     async with Publisher(postgres.app) as live:
         running = RunLifecycle(database, RunCache(database), live, lambda: NOW)
-        erasing = Erasing(
+        erasure = TenantErasure(
             database,
             database,
             runs=workflow_client.runs,
@@ -115,11 +115,11 @@ async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_re
             clock=lambda: NOW,
         )
         with pytest.raises(Unavailable, match="rate_buckets") as early:
-            await erasing.verify(gone)
+            await erasure.verify(gone)
         assert early.value.code == "rows_left"
-        await erasing.verify(gone)
+        await erasure.verify(gone)
         with pytest.raises(DomainError) as unknown:
-            await erasing.begin(f"{tenant}-nobody")
+            await erasure.begin(f"{tenant}-nobody")
         assert unknown.value.code == "deletion_not_found"
     report = await database.deletion(gone)
     assert report is not None

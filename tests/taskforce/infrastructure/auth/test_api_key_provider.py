@@ -129,17 +129,17 @@ def test_revoking_again_changes_nothing(provider: APIKeyProvider, clock: Clock) 
 
 
 def test_a_maker_gives_no_more_than_it_has(provider: APIKeyProvider) -> None:
-    maker = UserContext("alice", "acme", permissions=SYSTEM_ROLES["operator"].permissions)
+    grantor = UserContext("alice", "acme", permissions=SYSTEM_ROLES["operator"].permissions)
 
-    assert created(provider, maker=maker)[1].created_by == "alice"
+    assert created(provider, grantor=grantor)[1].created_by == "alice"
     with pytest.raises(Forbidden) as refusal:
-        created(provider, roles={"admin"}, maker=maker)
+        created(provider, roles={"admin"}, grantor=grantor)
     assert refusal.value.code == "roles_too_wide"
 
 
 def test_a_maker_makes_keys_of_its_own_tenant(provider: APIKeyProvider) -> None:
     with pytest.raises(Forbidden) as refusal:
-        created(provider, maker=UserContext("eve", "other", permissions=frozenset(Permission)))
+        created(provider, grantor=UserContext("eve", "other", permissions=frozenset(Permission)))
     assert refusal.value.code == "foreign_tenant"
     assert provider.list_api_keys("acme") == []
 

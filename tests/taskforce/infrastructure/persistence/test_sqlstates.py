@@ -13,7 +13,7 @@ from taskforce.core.domain.errors import Conflict, DomainError, Invalid, Unavail
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.sqlstates import DuplicateKeyError, StatementError, told
+from taskforce.infrastructure.persistence.sqlstates import DuplicateKeyError, StatementError, translated
 from tests.fixtures.stack import DatabaseUrls
 
 
@@ -28,7 +28,7 @@ from tests.fixtures.stack import DatabaseUrls
 )
 def test_each_class_has_one_meaning(states: tuple[str, ...], kind: type[DomainError], code: str) -> None:
     for state in states:
-        meant = told(asyncpg.PostgresError.new({"C": state, "M": "hunter2", "S": "ERROR", "V": "ERROR"}))
+        meant = translated(asyncpg.PostgresError.new({"C": state, "M": "hunter2", "S": "ERROR", "V": "ERROR"}))
         assert isinstance(meant, kind), state
         assert isinstance(meant, DomainError)
         assert meant.code == code
@@ -37,7 +37,7 @@ def test_each_class_has_one_meaning(states: tuple[str, ...], kind: type[DomainEr
 
 @pytest.mark.parametrize("state", ["42P01", "42501", "25P02", "P0001", "XX000", "0A000"])
 def test_what_is_left_is_a_defect(state: str) -> None:
-    meant = told(asyncpg.PostgresError.new({"C": state, "M": "text", "S": "ERROR", "V": "ERROR"}))
+    meant = translated(asyncpg.PostgresError.new({"C": state, "M": "text", "S": "ERROR", "V": "ERROR"}))
     assert isinstance(meant, StatementError)
     assert not isinstance(meant, DomainError)
 
@@ -90,6 +90,6 @@ async def test_a_deadlock_may_pass(postgres: DatabaseUrls) -> None:
         await first.close()
         await second.close()
     [lost] = [one for one in ends if isinstance(one, asyncpg.PostgresError)]
-    meant = told(lost)
+    meant = translated(lost)
     assert isinstance(meant, Unavailable)
     assert not to_failure(meant).non_retryable

@@ -47,7 +47,12 @@ def asked(
     now: datetime = NOW,
     context: Mapping[str, object] | None = None,
 ) -> Explained:
-    return evaluate(policy(one), who, RUN, what, context or {}, now)
+    return evaluate(policy(one), who, RUN, what, context=context or {}, now=now)
+
+
+def answered(policy_: Policy, question: Question) -> Explained:
+    who, action, what, context, now = question
+    return evaluate(policy_, who, action, what, context=context, now=now)
 
 
 def allowed(one: Document, who: UserContext, what: Resource = BOT, now: datetime = NOW) -> bool:
@@ -64,7 +69,7 @@ def denies_when(
 def test_a_deny_rule_that_applies_wins_in_whatever_order(
     orders: tuple[list[Document], list[Document]], question: Question
 ) -> None:
-    before, after = (evaluate(policy(*some), *question) for some in orders)
+    before, after = (answered(policy(*some), question) for some in orders)
     assert (after.decision.allowed, set(after.matched)) == (before.decision.allowed, set(before.matched))
     if any(one.applies and one.effect is Effect.DENY for one in before.rules):
         assert not before.decision.allowed
@@ -74,15 +79,15 @@ def test_a_deny_rule_that_applies_wins_in_whatever_order(
 def test_a_further_allow_rule_turns_no_denial_by_rule_and_takes_nothing(
     some: list[Document], more: Document, question: Question
 ) -> None:
-    before, after = evaluate(policy(*some), *question), evaluate(policy(*some, more), *question)
+    before, after = answered(policy(*some), question), answered(policy(*some, more), question)
     if before.decision.allowed or before.decision.reason.startswith("denied by rule"):
         assert after.decision == before.decision
 
 
 @given(DOCUMENTS, DENY, QUESTIONS)
 def test_a_further_deny_rule_gives_nothing(some: list[Document], more: Document, question: Question) -> None:
-    if not evaluate(policy(*some), *question).decision.allowed:
-        assert not evaluate(policy(*some, more), *question).decision.allowed
+    if not answered(policy(*some), question).decision.allowed:
+        assert not answered(policy(*some, more), question).decision.allowed
 
 
 OTHERS = [kind for kind in ResourceType if kind is not ResourceType.AGENT]
@@ -95,12 +100,12 @@ STRAYS = st.lists(
 def test_rules_about_other_types_never_matter(some: list[Document], strays: list[Document], question: Question) -> None:
     who, action, what, context, now = question
     about_agents = (who, action, Resource(ResourceType.AGENT, what.id, "acme", what.tags), context, now)
-    assert evaluate(policy(*some, *strays), *about_agents).decision == evaluate(policy(*some), *about_agents).decision
+    assert answered(policy(*some, *strays), about_agents).decision == answered(policy(*some), about_agents).decision
 
 
 @given(DOCUMENTS, QUESTIONS)
 def test_nobody_passes_without_the_permission_or_an_allow_rule(some: list[Document], question: Question) -> None:
-    found = evaluate(policy(*some), *question)
+    found = answered(policy(*some), question)
     by_rule = any(one.applies and one.effect is Effect.ALLOW for one in found.rules)
     if found.decision.allowed:
         assert question[0].has_permission(question[1]) or by_rule
@@ -113,7 +118,7 @@ def test_administration_is_never_given_by_a_rule(some: list[Document], question:
     everything = Rule("all", Effect.ALLOW, frozenset({"*"}), resources=(Selector(what.type),))
     unchecked = Policy((*policy(*some).rules, everything))
     if not who.has_permission(action):
-        assert not evaluate(unchecked, who, action, what, context, now).decision.allowed
+        assert not evaluate(unchecked, who, action, what, context=context, now=now).decision.allowed
 
 
 @given(DOCUMENTS, QUESTIONS)
@@ -121,30 +126,30 @@ def test_an_admin_cannot_be_locked_out_of_the_policy(some: list[Document], quest
     _, _, what, context, now = question
     locked = policy(*some, rule(id="lock", actions=["*"]))
     admin = user(*Permission, roles=["admin"])
-    assert evaluate(locked, admin, Permission.POLICY_MANAGE, what, context, now).decision.allowed
-    assert not evaluate(locked, admin, Permission.ROLE_MANAGE, what, context, now).decision.allowed
+    assert evaluate(locked, admin, Permission.POLICY_MANAGE, what, context=context, now=now).decision.allowed
+    assert not evaluate(locked, admin, Permission.ROLE_MANAGE, what, context=context, now=now).decision.allowed
     deputy = user(*Permission, roles=["custom:deputy"])
-    assert not evaluate(locked, deputy, Permission.POLICY_MANAGE, what, context, now).decision.allowed
+    assert not evaluate(locked, deputy, Permission.POLICY_MANAGE, what, context=context, now=now).decision.allowed
     powerless = user(roles=["admin"])
-    assert not evaluate(locked, powerless, Permission.POLICY_MANAGE, what, context, now).decision.allowed
+    assert not evaluate(locked, powerless, Permission.POLICY_MANAGE, what, context=context, now=now).decision.allowed
 
 
 @given(DOCUMENTS, QUESTIONS)
 def test_another_tenants_resource_is_denied_whatever_holds(some: list[Document], question: Question) -> None:
     _, action, what, context, now = question
     foreign = Resource(what.type, what.id, "other", what.tags)
-    found = evaluate(policy(*some), user(*Permission, roles=["admin"]), action, foreign, context, now)
+    found = evaluate(policy(*some), user(*Permission, roles=["admin"]), action, foreign, context=context, now=now)
     assert found == Explained(PolicyDecision(False, "the resource belongs to another tenant"), Base.OTHER_TENANT)
 
 
 def test_without_a_document_roles_alone_decide() -> None:
-    held, lacking = (evaluate(Policy(), who, RUN, BOT, {}, NOW).decision for who in (user(RUN), user()))
+    held, lacking = (evaluate(Policy(), who, RUN, BOT, context={}, now=NOW).decision for who in (user(RUN), user()))
     assert held == PolicyDecision(True, "role permission agent:execute is held")
     assert lacking == PolicyDecision(False, "role permission agent:execute is missing")
 
 
 def test_every_rule_says_why() -> None:
-    found = evaluate(
+    found = answered(
         policy(
             rule(id="other-action", actions=["tool:*"]),
             rule(id="other-agent", resources=[{"type": "agent", "ids": ["x"]}]),
@@ -155,7 +160,7 @@ def test_every_rule_says_why() -> None:
             rule(id="stop", description="Bots rest today."),
             rule(id="week", when=[{"time": {"days": ["sat"], "zone": "Asia/Kolkata"}}]),
         ),
-        *(user(RUN, facts={"level": 3}), RUN, BOT, {}, NOW),
+        (user(RUN, facts={"level": 3}), RUN, BOT, {}, NOW),
     )
     assert found.decision == PolicyDecision(False, "denied by rule 'stop': Bots rest today.")
     assert found.matched == ("share", "stop")
@@ -293,7 +298,7 @@ def test_days_and_hours_are_those_of_the_zone() -> None:
 def minutes_within(start: datetime, hours: int, **window: object) -> int:
     parsed = policy(rule(when=[{"time": {"zone": "Europe/Berlin", **window}}]))
     minutes = (start + timedelta(minutes=minute) for minute in range(hours * 60))
-    return sum(not evaluate(parsed, user(RUN), RUN, BOT, {}, now).decision.allowed for now in minutes)
+    return sum(not evaluate(parsed, user(RUN), RUN, BOT, context={}, now=now).decision.allowed for now in minutes)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +320,7 @@ def test_windows_follow_the_clock_on_the_wall_when_it_is_changed(
 
 def test_a_time_without_zone_is_no_answer() -> None:
     with pytest.raises(Invalid) as refused:
-        evaluate(Policy(), user(RUN), RUN, BOT, {}, NOW.replace(tzinfo=None))
+        evaluate(Policy(), user(RUN), RUN, BOT, context={}, now=NOW.replace(tzinfo=None))
     assert refused.value.code == "time_without_zone"
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskforce.core.domain.approvals.approval import Approval, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.parties import Party, Standing, recent_grants
+from taskforce.core.domain.approvals.parties import DecisionGrounds, Party, recent_grants
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.access_grants import AccessGrant, grants_between
@@ -82,21 +82,21 @@ def test_nobody_decides_behind_whom_another_stands_who_has_decided(decides: Part
 
 
 @pytest.mark.parametrize(
-    ("standing", "roles"),
+    ("grounds", "roles"),
     [
-        (Standing(frozenset({"new"})), {None, "new"}),
-        (Standing(frozenset({"new", "old"})), {None}),
-        (Standing(frozenset({"other"})), {None}),
-        (Standing(frozenset({"new"}), named=True), {None}),
+        (DecisionGrounds(frozenset({"new"})), {None, "new"}),
+        (DecisionGrounds(frozenset({"new", "old"})), {None}),
+        (DecisionGrounds(frozenset({"other"})), {None}),
+        (DecisionGrounds(frozenset({"new"}), named=True), {None}),
         (None, {None, "new", "newer"}),
     ],
 )
 def test_a_role_ties_if_it_is_recent_and_they_decide_by_it_alone(
-    standing: Standing | None, roles: set[str | None]
+    grounds: DecisionGrounds | None, roles: set[str | None]
 ) -> None:
     ages = {None: 1, "new": 2, "newer": 3, "old": 30}
     grants = [AccessGrant("bob", "ada", NOW - hours * HOUR, role) for role, hours in ages.items()]
-    assert {one.role for one in recent_grants(grants, NOW - 24 * HOUR, standing)} == roles
+    assert {one.role for one in recent_grants(grants, NOW - 24 * HOUR, grounds)} == roles
 
 
 def test_what_a_change_gives_somebody() -> None:

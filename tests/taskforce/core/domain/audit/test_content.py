@@ -15,14 +15,16 @@ INCLUDED = ContentRules(included=True, secrets=(SECRET,))
 
 
 def test_a_hash_stands_in_the_contents_place() -> None:
-    told = ContentRules(secrets=(SECRET,)).told({"mission": "Find Ada's salary.", "context": {"b": 1, "a": "é"}})
+    event_fields = ContentRules(secrets=(SECRET,)).event_fields(
+        {"mission": "Find Ada's salary.", "context": {"b": 1, "a": "é"}}
+    )
     canonical = '{"context":{"a":"é","b":1},"mission":"Find Ada\'s salary."}'
-    assert told == {"content_sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+    assert event_fields == {"content_sha256": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def test_the_hash_of_a_call_is_the_one_that_its_approval_binds_to() -> None:
     call = {"tool": "pay", "arguments": {"amount": 3}}
-    assert ContentRules().told(call)["content_sha256"] == canonical_hash(call)
+    assert ContentRules().event_fields(call)["content_sha256"] == canonical_hash(call)
 
 
 def test_a_content_that_is_included_has_no_secrets() -> None:
@@ -30,9 +32,9 @@ def test_a_content_that_is_included_has_no_secrets() -> None:
         "mission": f"Log in with {SECRET}, or sk-0123456789abcdef.",
         "context": {"Password": 1234, "deep": [{"apiKey": ["a", "b"], "note": f"x{SECRET}"}], SECRET: "named so"},
     }
-    told = INCLUDED.told(content)
-    assert told["content_sha256"] == canonical_hash(content)
-    assert told["content"] == {
+    event_fields = INCLUDED.event_fields(content)
+    assert event_fields["content_sha256"] == canonical_hash(content)
+    assert event_fields["content"] == {
         "mission": "Log in with ***, or ***.",
         "context": {"Password": "***", "deep": [{"apiKey": "***", "note": "x***"}], "***": "named so"},
     }
@@ -40,14 +42,14 @@ def test_a_content_that_is_included_has_no_secrets() -> None:
 
 def test_a_secret_is_not_saved_by_being_cut() -> None:
     padding = "x" * (MAX_TEXT - 10)
-    told = json.dumps(INCLUDED.told({"text": f"{padding} {SECRET} more"}))
-    assert SECRET[:6] not in told
+    event_fields = json.dumps(INCLUDED.event_fields({"text": f"{padding} {SECRET} more"}))
+    assert SECRET[:6] not in event_fields
 
 
 def test_long_texts_are_cut_and_so_are_long_contents() -> None:
-    told = INCLUDED.told({"text": "x" * 1_000_000})["content"]
-    assert told == {"text": "x" * (MAX_TEXT - 1) + "…"}
-    whole = INCLUDED.told({"texts": ["x" * 1_000] * 1_000})["content"]
+    event_fields = INCLUDED.event_fields({"text": "x" * 1_000_000})["content"]
+    assert event_fields == {"text": "x" * (MAX_TEXT - 1) + "…"}
+    whole = INCLUDED.event_fields({"texts": ["x" * 1_000] * 1_000})["content"]
     assert isinstance(whole, str)
     assert (len(whole), whole[:12], whole[-1]) == (MAX_CONTENT, '{"texts": ["', "…")
 
@@ -68,6 +70,6 @@ JSON = st.recursive(
 
 @given(content=st.dictionaries(TEXTS, JSON, max_size=4))
 def test_whatever_is_asked_can_be_told_within_bounds(content: dict[str, object]) -> None:
-    told = INCLUDED.told(content)
-    assert len(json.dumps(told["content"], ensure_ascii=False)) <= 2 * MAX_CONTENT
-    assert SECRET not in json.dumps(told["content"], ensure_ascii=False)
+    event_fields = INCLUDED.event_fields(content)
+    assert len(json.dumps(event_fields["content"], ensure_ascii=False)) <= 2 * MAX_CONTENT
+    assert SECRET not in json.dumps(event_fields["content"], ensure_ascii=False)

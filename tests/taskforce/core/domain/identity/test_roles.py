@@ -117,7 +117,7 @@ def test_nobody_makes_a_role_that_allows_more_than_they_may_do(
 def test_a_name_is_given_once() -> None:
     role = made()
     with pytest.raises(Conflict) as refusal:
-        make_role("DATA  analyst", "", (), "acme", EVERYTHING, {**SYSTEM_ROLES, role.role_id: role})
+        make_role("DATA  analyst", "", (), "acme", EVERYTHING, known_roles={**SYSTEM_ROLES, role.role_id: role})
     assert refusal.value.code == "role_exists"
 
 
@@ -256,29 +256,29 @@ def grant(role_id: str, resource_id: str = "a1", kind: ResourceType = ResourceTy
 def test_a_role_on_one_agent_counts_for_that_agent_and_for_agents_only() -> None:
     grants = [grant("operator")]
 
-    assert permissions_on(ResourceType.AGENT, "a1", (), grants, NOW) == {
+    assert permissions_on(ResourceType.AGENT, "a1", (), grants, now=NOW) == {
         Permission.AGENT_READ,
         Permission.AGENT_EXECUTE,
     }
-    assert permissions_on(ResourceType.AGENT, "a2", (), grants, NOW) == frozenset()
-    assert permissions_on(ResourceType.SESSION, "a1", (), grants, NOW) == frozenset()
+    assert permissions_on(ResourceType.AGENT, "a2", (), grants, now=NOW) == frozenset()
+    assert permissions_on(ResourceType.SESSION, "a1", (), grants, now=NOW) == frozenset()
 
 
 def test_a_grant_adds_to_what_the_user_may_do_anyway() -> None:
     held = {Permission.AUDIT_READ}
 
-    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("agent_designer")], NOW) == held | {
+    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("agent_designer")], now=NOW) == held | {
         Permission.AGENT_CREATE,
         Permission.AGENT_READ,
         Permission.AGENT_UPDATE,
         Permission.AGENT_DELETE,
     }
-    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("custom:gone")], NOW) == held
+    assert permissions_on(ResourceType.AGENT, "a1", held, [grant("custom:gone")], now=NOW) == held
 
 
 def test_the_grants_of_two_users_are_never_added_up() -> None:
     with pytest.raises(Invalid) as refusal:
-        permissions_on(ResourceType.AGENT, "a1", (), [grant("viewer"), replace(grant("admin"), user_id="bob")], NOW)
+        permissions_on(ResourceType.AGENT, "a1", (), [grant("viewer"), replace(grant("admin"), user_id="bob")], now=NOW)
     assert refusal.value.code == "grants_mixed"
 
 
@@ -292,7 +292,7 @@ def test_the_grants_of_two_users_are_never_added_up() -> None:
 def test_a_grant_never_reaches_beyond_its_kind(
     kind: ResourceType, held: frozenset[Permission], grants: list[ResourceGrant]
 ) -> None:
-    gained = permissions_on(kind, "a", held, grants, NOW) - held
+    gained = permissions_on(kind, "a", held, grants, now=NOW) - held
     assert {one.value.partition(":")[0] for one in gained} <= {kind.value}
     assert not gained or any((one.resource_type, one.resource_id) == (kind, "a") for one in grants)
 
@@ -300,6 +300,6 @@ def test_a_grant_never_reaches_beyond_its_kind(
 def test_a_role_on_one_resource_gives_nothing_from_its_end_on() -> None:
     lent = [replace(grant("agent_designer"), expires_at=NOW)]
     before, after = NOW - timedelta(microseconds=1), NOW + timedelta(days=1)
-    assert Permission.AGENT_UPDATE in permissions_on(ResourceType.AGENT, "a1", (), lent, before)
-    assert permissions_on(ResourceType.AGENT, "a1", (), lent, NOW) == frozenset()
-    assert permissions_on(ResourceType.AGENT, "a1", (), lent, after) == frozenset()
+    assert Permission.AGENT_UPDATE in permissions_on(ResourceType.AGENT, "a1", (), lent, now=before)
+    assert permissions_on(ResourceType.AGENT, "a1", (), lent, now=NOW) == frozenset()
+    assert permissions_on(ResourceType.AGENT, "a1", (), lent, now=after) == frozenset()

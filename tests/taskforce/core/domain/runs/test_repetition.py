@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskforce.core.domain.runs.repetition import must_be_told, repeated_steps
+from taskforce.core.domain.runs.repetition import needs_hint, repeated_steps
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import RequestedCall
 
@@ -62,4 +62,4 @@ def test_an_answer_repeats_nothing() -> None:
 
 @pytest.mark.parametrize(("most", "told"), [(6, 3), (5, 3), (2, 2), (3, 2), (100, 50)])
 def test_a_model_is_told_from_half_of_what_it_may(most: int, told: int) -> None:
-    assert [must_be_told(told - 1, most), must_be_told(told, most)] == [False, True]
+    assert [needs_hint(told - 1, most), needs_hint(told, most)] == [False, True]

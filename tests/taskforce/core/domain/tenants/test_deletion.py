@@ -8,10 +8,10 @@ import pytest
 
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.tenants.deletion import (
+    CompletedPhase,
     Deletion,
     DeletionOrder,
     DeletionStatus,
-    Passed,
     Phase,
     drains_until,
     require_deletable,
@@ -73,7 +73,7 @@ def test_a_report_says_what_is_being_done_whatever_order_its_phases_come_in() ->
     report = Deletion(DeletionOrder("acme", "pia", NOW), "platform", NOW, {})
     seen = [report.status]
     for phase in Phase:
-        report = replace(report, passed=(Passed(phase, NOW), *report.passed))
+        report = replace(report, passed=(CompletedPhase(phase, NOW), *report.passed))
         seen.append(report.status)
     assert list(dict.fromkeys(seen)) == list(DeletionStatus)
     assert report.is_done

@@ -6,13 +6,13 @@ import pytest
 
 from taskforce.core.domain.webhooks.delivery import WAITS, Answered, Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
 def delivery(event: str = "request_approved") -> Delivery:
-    return Delivery("d", "w", Happened("e", event, {}, NOW), NOW)
+    return Delivery("d", "w", WebhookMessage("e", event, {}, NOW), NOW)
 
 
 def answered(status: int | None, **headers: str) -> Answered:

@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from taskforce.core.domain.webhooks.endpoint import WebhookFormat, key_of, new_secret
-from taskforce.core.domain.webhooks.signatures import Happened, signed, standard_signature
+from taskforce.core.domain.webhooks.signatures import WebhookMessage, signed, standard_signature
 from taskforce.infrastructure.config.settings import REPOSITORY
 from tests.fixtures import webhook_receivers
 from tests.fixtures.npm_packages import installed
@@ -25,7 +25,7 @@ SUBJECT = {
     "approved_by": ["bob", "carol"],
     "title": "Größe \u2028",
 }
-WHAT = Happened("0192f0c1-7a5e-7c44-9d0a-6f1f6a4f2b11", "request_approved", SUBJECT, AT)
+WHAT = WebhookMessage("0192f0c1-7a5e-7c44-9d0a-6f1f6a4f2b11", "request_approved", SUBJECT, AT)
 STANDARD, GUIDE = WebhookFormat.STANDARD, WebhookFormat.GUIDE
 Library = Callable[[Sequence[tuple[Got, str]]], Awaitable[Sequence[str | None]]]
 PROGRAM = Path(webhook_receivers.__file__).with_name("standardwebhooks") / "verify.mjs"

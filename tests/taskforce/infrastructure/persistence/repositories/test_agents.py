@@ -51,7 +51,7 @@ async def fill(database: Database, tenant: str, count: int, more: int = 0) -> li
     async with database.tenant(tenant) as records:
         for number in range(count):
             at = NOW + timedelta(seconds=number)
-            agent = Agent.made(tenant, new_id(), described(number, more), new_id(), GOOD, replace(act(), at=at))
+            agent = Agent.made(tenant, new_id(), described(number, more), new_id(), GOOD, act=replace(act(), at=at))
             if number % 3 == 0:
                 agent = published(agent, "0.1.0")
             await records.catalog.add(agent)
@@ -166,15 +166,32 @@ async def test_filters_and_a_question_together(database: Database) -> None:
     assert wanted
 
 
+_COPY = """
+INSERT INTO agents
+SELECT $2, gen_random_uuid(), 'agent-' || n.new, regexp_replace(name, '[0-9]+$', n.new),
+    replace(description, format('unit u%s of', n.old), format('unit u%s of', n.new)), category, tags, owner_id,
+    ts_delete(search, ARRAY[n.old, 'u' || n.old]) || format('%s:1A u%s:1C', n.new, n.new)::tsvector,
+    aliases, current_id, current_number, latest_number, latest_status, statuses, revision,
+    created_at + make_interval(secs => $3 * copy), updated_at + make_interval(secs => $3 * copy)
+FROM agents, generate_series(0, $4 - 1) copy,
+    LATERAL (SELECT substr(slug, 7) AS old, (substr(slug, 7)::int + $3 * copy)::text AS new) n
+WHERE tenant_id = $1 ORDER BY copy, created_at
+"""
+PATTERNS = 500
+"""Agents that are made as the product makes them; the others are copies of these, each under a number of its own."""
+
+
 @pytest.fixture(scope="module")
 async def crowded(database: Database, postgres: DatabaseUrls) -> None:
     """A tenant with ten thousand agents, one with a thousand, described at length, and eight others."""
-    await fill(database, LARGE, 10_000, more=LENGTH)
-    await fill(database, SMALL, 1_000, more=LENGTH)
-    for number in range(8):
-        await fill(database, f"catalog-{number}", 500)
+    await fill(database, "catalog-long", PATTERNS, more=LENGTH)
+    await fill(database, "catalog-short", PATTERNS)
+    connection = await asyncpg.connect(**driver_arguments(postgres.admin))
+    crowds = [("catalog-long", LARGE, 10_000), ("catalog-long", SMALL, 1_000)]
+    for pattern, tenant, count in [*crowds, *(("catalog-short", f"catalog-{number}", 500) for number in range(8))]:
+        await database.register_tenant(tenant, NOW)
+        await connection.execute(_COPY, pattern, tenant, PATTERNS, count // PATTERNS)
     # PostgreSQL plans by what it last counted; a tenant's own role may not analyse.
-    connection = await asyncpg.connect(**driver_arguments(postgres.owner))
     await connection.execute("ANALYZE agents")
     await connection.close()
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor
 from taskforce.infrastructure.config.settings import driver_arguments
-from taskforce.infrastructure.persistence.connection import Write
+from taskforce.infrastructure.persistence.connection import DeferredWrite
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.fixtures import stack as stacks
@@ -75,7 +75,7 @@ class _Counting:
         self.statements += 1
         return await self._connection.value(*arguments)
 
-    async def later(self, write: Write, values: Mapping[str, object]) -> None:
+    async def later(self, write: DeferredWrite, values: Mapping[str, object]) -> None:
         self.statements += 1
         await self._connection.later(write, values)
 

@@ -19,7 +19,7 @@ async def test_words_come_in_the_order_asked_and_are_kept_once(database: Databas
         found = await records.messages.get(run.run_id, [second, new_id(), first])
         assert found == [(second, "bob", ""), (first, "alice", STORED)]
         assert await records.messages.get(run.run_id, []) == []
-        await records.messages.add(run.run_id, answer := new_id(), "alice", "Blue.", NOW, "1.1")
+        await records.messages.add(run.run_id, answer := new_id(), "alice", "Blue.", NOW, question="1.1")
         said = [answer, second, new_id(), first]
         assert await records.messages.unnamed(run.run_id, said, None) == [second, first]
         assert await records.messages.unnamed(run.run_id, said, NOW) == [second, first]

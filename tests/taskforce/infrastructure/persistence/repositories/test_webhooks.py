@@ -13,7 +13,7 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.ids import is_id, new_id
 from taskforce.core.domain.webhooks.delivery import Delivery
 from taskforce.core.domain.webhooks.endpoint import EVENTS, FixedWebhook, Secrets, Webhook, WebhookFormat, new_secret
-from taskforce.core.domain.webhooks.signatures import Happened
+from taskforce.core.domain.webhooks.signatures import WebhookMessage
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.stack import MASTER_KEY, DatabaseUrls
@@ -185,7 +185,7 @@ async def test_a_delivery_that_was_queued_by_itself_is_as_any_other(hooks: Hooks
     webhook, _ = await hooks.make(URL)
     earlier = str(uuid4())
     delivery = Delivery(
-        new_id(), webhook.webhook_id, Happened(str(uuid4()), "test", {"a": 1.5}, NOW), NOW, redelivery_of=earlier
+        new_id(), webhook.webhook_id, WebhookMessage(str(uuid4()), "test", {"a": 1.5}, NOW), NOW, redelivery_of=earlier
     )
     async with hooks.database.tenant(hooks.tenant_id) as records:
         await records.deliveries.add(delivery)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from bench.cpu import CpuMeter
-from bench.drive import QUICK, Measured, Product, measure
-from bench.sampling import WRITE_SECONDS
+from bench.drivers import QUICK, Measured, Product, measure
+from bench.sampler import WRITE_SECONDS
 from bench.stack import BenchStack, Say
 
 SAMPLED = "bench-sampled"

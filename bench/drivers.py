@@ -14,11 +14,13 @@ from bench.baseline import Floor, Honest, Shape
 from bench.cpu import CpuMeter
 from bench.stack import BASELINE, GATEWAY_SECRET, PRODUCT, BenchStack
 from bench.stub import model_name
-from taskforce.application.identity.principals import resolve_principal
+from taskforce.application.identity.principals import Actor, resolve_principal
 from taskforce.application.runs.creation import NewRun, create_run
 from taskforce.application.runs.lifecycle import require_run
-from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.identity.principals import AccessRules, Principal
+from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, workflow_id
+from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import Identity
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from taskforce.infrastructure.config.settings import Settings
@@ -75,7 +77,7 @@ class Product:
     async def start(self, tool: str, calls: int = 4, limits: Limits | None = None) -> str:
         """Starts a run whose model calls a tool so many times; returns the run's id."""
         mission = _mission(tool, calls, limits or Limits())
-        run_id = (await create_run(self._stack.database, mission, datetime.now(UTC))).run_id
+        run_id = (await create_run(self._stack.database, mission)).run_id
         run = await require_run(self._stack.database, TENANT, run_id)
         await self._workflow_client.runs.start(run.spec)
         return run_id
@@ -182,8 +184,7 @@ def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
         models=(model_name(tool, calls),),
     )
     return NewRun(
-        tenant_id=TENANT,
-        user_id=USER,
+        _actor(),
         mission="Work.",
         agent=agent,
         profile="dev",
@@ -192,5 +193,11 @@ def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
         session_id=None,
         idempotency_key=None,
         body={},
-        request_id=None,
     )
+
+
+def _actor() -> Actor:
+    now = datetime.now(UTC)
+    nothing = frozenset[str]()
+    user, tenant = UserRecord(TENANT, USER, USER), Tenant(TENANT, TENANT, now, now)
+    return Actor(Principal(user, tenant, nothing, frozenset(), nothing), AccessRules(), None, now)
