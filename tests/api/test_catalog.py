@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from api.schemas.catalog import AgentIn, VersionChangeIn, VersionIn
 from pydantic import BaseModel
 
 from api.agent_yaml import AgentFile
+from api.schemas.agents import AgentIn, VersionChangeIn, VersionIn
 from taskforce.core.domain.catalog.definition import MOST_VALUES
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.identity.roles import ResourceGrant
