@@ -209,6 +209,7 @@ class AgentRun:
             try:
                 outcome = await call_model(asked, ModelOutcome, self._left())
             except FailureError as error:
+                stop_if_cancelled()
                 again = retries.next_try(error, self._plan, self._left())
                 await self._waits.try_again(again)
                 await workflow.sleep(max(again.at - workflow.now(), timedelta()))
@@ -330,6 +331,8 @@ class AgentRun:
 
     async def _while_paused(self) -> None:
         while self._paused:
+            # Nothing else would wake a run that waits here with a cancellation that an activity has taken.
+            stop_if_cancelled()
             await self._waits.hold(PAUSE)
             await workflow.wait_condition(lambda: not self._paused)
             await self._waits.release(PAUSE)
@@ -341,6 +344,8 @@ class AgentRun:
         await self._read_new_limits()
         # A handler that is cut off by continue-as-new would lose its signal.
         await workflow.wait_condition(workflow.all_handlers_finished)
+        # The next part has no cancellation of its own.
+        stop_if_cancelled()
         carried = Carried(
             step=self._step,
             tokens=self._tokens,

@@ -388,6 +388,8 @@ class ApprovalWorkflow:
             workflow.logger.warning("decision.not_audited", extra={"code": last_failure(error)[0]})
 
     async def _conclude(self, status: ApprovalStatus) -> ApprovalOutcome:
+        # Before the task begins: whoever waits for the lock runs first, and is too late.
+        self._over = True
         closing = asyncio.create_task(self._close(status))
         try:
             return await asyncio.shield(closing)
@@ -395,7 +397,6 @@ class ApprovalWorkflow:
             # Too late for the decision, which the row must record; what it allows has not begun and does not begin.
             if not workflow.patched(STICKY_CANCEL):
                 closing.cancel()
-                raise
             return await closing
 
     async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:

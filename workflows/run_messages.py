@@ -8,6 +8,7 @@ from typing import TypedDict
 from temporalio import workflow
 
 from workflows.run_waits import ANSWER, RunWaits
+from workflows.runtime.activity_calls import stop_if_cancelled
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.runs import Carried, ToolOutcome
@@ -125,6 +126,7 @@ class RunMessages:
             self._enqueue((message,))
 
     async def _sent(self, question: str, until: datetime) -> tuple[str, ...]:
+        stop_if_cancelled()
         left = (until - workflow.now()).total_seconds()
         if left > 0 and not self._questions.sent(question):
             with suppress(TimeoutError):

@@ -44,9 +44,10 @@ class ToolActivities:
 
 
 def _is_over() -> bool:
-    details = activity.cancellation_details()
-    # A worker that shuts down, and an attempt that took too long, are followed by another attempt.
-    return details is not None and (details.cancel_requested or details.not_found)
+    info, details = activity.info(), activity.cancellation_details()
+    # Another attempt follows one that its worker's shutdown or a missed heartbeat ends, and a local activity whose
+    # workflow is evicted.
+    return details is not None and details.cancel_requested and not info.is_local
 
 
 def _ref(turn: ToolTurn) -> CallRef:

@@ -40,7 +40,7 @@ class EncodedDocument:
     def response(self, request: Request) -> Response:
         """Returns the document, or 304 to a client that has it already."""
         headers = {"etag": self.etag, "cache-control": "no-cache"}
-        if self.etag in tags_of(request.headers.get("if-none-match", "")):
+        if {self.etag, "*"} & set(tags_of(request.headers.get("if-none-match", ""))):
             return Response(status_code=304, headers=headers)
         return Response(self.body, media_type="application/json", headers=headers)
 

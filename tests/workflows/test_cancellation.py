@@ -15,7 +15,7 @@ from taskforce.core.domain.runs.run import Run, RunStatus, workflow_id
 from taskforce.core.domain.runs.transcript import CallStatus
 from tests.fixtures.missions import Missions
 from tests.fixtures.probe_tools import EFFECTS, TRANSFERS
-from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, held, text, tool_calls
+from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, held, status, text, tool_calls
 from tests.workflows.approvals import asked, yes
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -59,6 +59,37 @@ async def test_a_model_that_replies_in_the_moment_of_the_cancellation_is_not_ask
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
     assert len(scripted.requests) == 1
     assert await missions.observations(run_id) == []
+
+
+async def test_a_paused_run_is_cancelled_though_its_model_replied_in_that_moment(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    scripted.requests.clear()
+    replied = asyncio.Event()
+    scripted.script([held(tool_calls([("echo", {"text": "one"})]), replied), text("Done.")])
+    run_id = await missions.start()
+    await scripted.until(lambda server: len(server.requests) == 1)
+    await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "pause")
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    await until_requested(temporal, missions, run_id, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED)
+    replied.set()
+    assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
+    assert await missions.observations(run_id) == []
+
+
+async def test_a_model_call_that_fails_in_the_moment_of_the_cancellation_is_not_tried_again(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    scripted.requests.clear()
+    failed = asyncio.Event()
+    scripted.script([held(status(503), failed), text("Done.")])
+    run_id = await missions.start()
+    await scripted.until(lambda server: len(server.requests) == 1)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    await until_requested(temporal, missions, run_id, EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED)
+    failed.set()
+    assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
+    assert [one.type for one in await missions.events(run_id) if one.type == "model.retrying"] == []
 
 
 async def test_a_tool_that_is_cancelled_while_it_has_its_effect_leaves_a_trace(

@@ -20,6 +20,7 @@ from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
 
 _log = structlog.get_logger(__name__)
@@ -111,17 +112,24 @@ class RunLifecycle:
             run_id: The run.
             ending: The final status and its reason.
         """
+        try:
+            ended = await self._end(tenant_id, run_id, ending)
+        except DuplicateKey:
+            # A tool that was under way told its outcome in this moment, which stands now.
+            ended = await self._end(tenant_id, run_id, ending)
+        self._live.changed(tenant_id, run_id)
+        if ended is not None:
+            ended.log()
+
+    async def _end(self, tenant_id: str, run_id: str, ending: Ending) -> "Ended | None":
         async with self._store.tenant(tenant_id) as records:
             try:
                 spec = await self._run_cache.read(records, tenant_id, run_id)
             except Missing:
-                return
+                return None
             now, answer = self._clock(), await _answer(records, run_id, ending)
             await settle_effects(records, spec, now)
-            ended = await close(records, spec, ending, answer, now)
-        self._live.changed(tenant_id, run_id)
-        if ended is not None:
-            ended.log()
+            return await close(records, spec, ending, answer, now)
 
 
 async def _questions(records: Records, run: Run, calls: Sequence[str]) -> tuple[Question, ...]:

@@ -18,6 +18,7 @@ from taskforce.application.runs.tool_calls import CallRef, arguments_of, as_appr
 from taskforce.application.runs.tool_checks import PermittedCall, ToolCallPolicy
 from taskforce.application.runs.workspace import RunResults, RunWorkspace
 from taskforce.application.shielding import shielded
+from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.run import RunSpec
@@ -264,9 +265,11 @@ class ToolStep:
             raise
         spent = self._since(began)
         note = _EDITED.format(call.arguments) if edited else ""
-        return await self._store_outcome(
+        outcome = self._store_outcome(
             spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note, word_id=word_id
         )
+        # What has happened is stored also where the cancellation comes at this moment.
+        return await shielded(outcome)
 
     def _since(self, began: datetime) -> int:
         return int((self._clock() - began).total_seconds() * 1_000)
@@ -369,6 +372,9 @@ def _observed_before(call: RequestedCall, known: Entry) -> ToolStepResult:
 
 
 def _denial(tool: str, request: Request | None) -> str:
-    status = request.status.value if request else "withdrawn"
-    reason = (request.reason if request else None) or "no reason was given"
+    if request is None or request.status is ApprovalStatus.APPROVED:
+        # Approved, and yet not run: somebody ended the request's workflow before the call began.
+        status, reason = "withdrawn", "the request was ended before the call began"
+    else:
+        status, reason = request.status.value, request.reason or "no reason was given"
     return f"Not allowed: the approval of {tool} was {status}. Reason: {reason}. Do not repeat the call unchanged."
