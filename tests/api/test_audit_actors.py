@@ -117,7 +117,7 @@ async def test_a_credential_from_a_foreign_address_is_told_also_where_it_only_re
 ) -> None:
     olga = client_for(tenant, "olga", ["operator"])
     place = f"/api/v1/admin/tenants/{tenant}"
-    assert (await admin.put(place, json={"settings": {"ip_allow_list": ["127.0.0.2/32"]}})).is_success
+    assert (await admin.put(place, json={"settings": {"ip_allow_list": ["127.0.0.2/32"]}, "force": True})).is_success
     for path in ("/api/v1/me", "/api/v1/runs"):
         assert_problem(await olga.get(path), 403, "address_not_allowed")
     async with gateway.parts.database.tenant(tenant) as records:
