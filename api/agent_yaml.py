@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from api.schemas.catalog import Changelog, Label, Name, Number, Slug, Tags, Text
+from api.schemas.agents import Changelog, Label, Name, Number, Slug, Tags, Text
 from api.web.middleware import YAML_KINDS
 from taskforce.application.catalog.agents import NewAgent
 from taskforce.application.catalog.versions import NewVersion
