@@ -74,6 +74,11 @@ async def test_an_administrator_sees_and_names_the_own_tenant_only(
     assert_problem(await admin.post(TENANTS, json={"tenant_id": f"{tenant}-b"}), 403, "operator_only")
 
 
+@pytest.mark.parametrize("tenant_id", [".", ".."])
+async def test_a_tenant_that_no_path_can_name_is_not_made(platform: httpx.AsyncClient, tenant_id: str) -> None:
+    assert_problem(await platform.post(TENANTS, json={"tenant_id": tenant_id}), 422, "tenant_id_invalid")
+
+
 async def test_settings_that_make_no_sense_are_refused_all_at_once(platform: httpx.AsyncClient, tenant: str) -> None:
     settings = {"max_agent": 1, "features": ["rags"], "max_concurrent_sessions": -1, "ip_allow_list": ["10.0.0.1/8"]}
     problem = assert_problem(

@@ -10,7 +10,7 @@ from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import check_document
 from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings, parse_tenant_id
-from taskforce.core.interfaces.identity import checked_tenant_id
+from taskforce.core.interfaces.identity import named_tenant_id
 from taskforce.core.interfaces.store import Platform, Store
 
 
@@ -76,7 +76,7 @@ async def create_tenant(store: Store, platform: Platform, actor: Actor, tenant_i
     _check_metadata(change)
     now = actor.now
     settings = TenantSettings.parse(change.settings or {})
-    tenant = Tenant(checked_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
+    tenant = Tenant(named_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
     made = tenant.changed(now, by_operator=True, metadata=change.metadata, active=change.active)
     await require_never_deleted(platform, made.tenant_id)
     async with store.tenant(tenant_id) as records:
