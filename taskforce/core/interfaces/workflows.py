@@ -58,7 +58,7 @@ class RunControl(RunSignals, RunCancellation, Protocol):
 
 
 class WorkerRuns(RunControl, RunTermination, Protocol):
-    """What a worker's use cases do with runs: signal, cancel and terminate them."""
+    """Signals to runs, their cancellation and their termination."""
 
 
 class RunWorkflows(RunControl, Protocol):
