@@ -220,7 +220,7 @@ class AgentRun:
     async def _has_words(self) -> bool:
         if self._given is not None and not self._messages:
             # The reply did not end the row, so a message is committed whose signal has not arrived yet.
-            await self._messages.late()
+            await self._messages.late(self._ref())
         return bool(self._messages)
 
     async def _permits(self, outcome: ModelOutcome) -> tuple[Permit, ...]:

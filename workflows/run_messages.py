@@ -8,14 +8,17 @@ from typing import TypedDict
 from temporalio import workflow
 
 from workflows.run_waits import ANSWER, RunWaits
-from workflows.runtime.activity_calls import stop_if_cancelled
+from workflows.runtime.activity_calls import run_local, stop_if_cancelled
 
 with workflow.unsafe.imports_passed_through():
-    from models.messages.runs import Carried, ToolOutcome
+    from models.messages.frame import RunRef
+    from models.messages.runs import Carried, ToolOutcome, UnheardMessages
     from taskforce.core.domain.ids import is_id
 
 HEARD_ONCE = "messages-heard-once"
 """2026-12: an id that is sent again is not heard again; before, it was where it named no question."""
+UNHEARD_READ = "messages-unheard-read"
+"""2026-12: a message whose signal does not arrive is read from its row; before, the run ended without it."""
 LATE_MESSAGE = timedelta(seconds=10)
 MAX_MESSAGES = 1_000
 """Messages at most that wait for the model, and ids at most that one part of a run hands to the next."""
@@ -77,10 +80,18 @@ class RunMessages:
         """Counts no longer a number of messages that turned out to have no row."""
         self._received_before -= count
 
-    async def late(self) -> None:
-        """Waits for a message that is stored and whose signal has not arrived."""
-        with suppress(TimeoutError):
+    async def late(self, run: RunRef) -> None:
+        """Waits for a message that is stored and whose signal has not arrived; reads its id when none arrives.
+
+        Args:
+            run: The run.
+        """
+        try:
             await workflow.wait_condition(lambda: bool(self._waiting), timeout=LATE_MESSAGE)
+        except TimeoutError:
+            if workflow.patched(UNHEARD_READ):
+                unheard = await run_local("read_unheard_messages", run, UnheardMessages)
+                self._enqueue(unheard.messages)
 
     async def answered(
         self, question: str, seconds: int, run: Callable[[tuple[str, ...]], Awaitable[ToolOutcome]]

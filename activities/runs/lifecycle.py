@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from models.messages.frame import RunRef
-from models.messages.runs import RunEnd, RunNote, RunPlan
+from models.messages.runs import RunEnd, RunNote, RunPlan, UnheardMessages
 from taskforce.application.runs.lifecycle import RunLifecycle, Waits
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
@@ -36,6 +36,11 @@ class RunActivities:
         retry = None if said is None else ModelRetry(said.attempt, said.at, said.code, said.message)
         waits = Waits(RunStatus(note.status), note.waiting_for, note.questions, retry)
         await self._lifecycle.note(note.tenant_id, note.run_id, waits)
+
+    @activity.defn(name="read_unheard_messages")
+    async def read_unheard_messages(self, ref: RunRef) -> UnheardMessages:
+        """Returns people's messages that are stored and that no step has heard."""
+        return UnheardMessages(messages=tuple(await self._lifecycle.unheard(ref.tenant_id, ref.run_id)))
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:

@@ -16,6 +16,7 @@ from taskforce.application.access.authorization import differing_attributes, fil
 from taskforce.application.runs import control, history
 from taskforce.application.runs.control import MessageDraft, mark, send_message
 from taskforce.application.runs.lifecycle import require_run
+from taskforce.application.runs.message_signals import tell_run
 from taskforce.core.domain.ids import missing, parse_id
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import RunFilter
@@ -129,7 +130,7 @@ async def message_run(
     draft = MessageDraft(message.text, key, message.question_id, attributes)
     stored = await send_message(context.database, actor_of(context, caller), run, draft)
     if stored.is_unsignalled:
-        await control.signal(context.control_ports, run, "add_word", stored.message_id, stored.question or "")
+        await tell_run(context.control_ports, run, stored, context.clock)
     mark_replayed(response, replayed=stored.replayed)
     context.live.changed(run.spec.tenant_id, run.spec.run_id)
     return WordOut(word_id=stored.message_id, question_id=stored.question)

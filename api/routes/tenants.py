@@ -1,6 +1,7 @@
 """Routes of tenants, for the platform's operator; an administrator of a tenant reads and changes the own one."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -9,7 +10,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.schemas.pages import PageOut
 from api.schemas.tenant_deletions import PREFIX, DeletionOut, deletion_out, deletion_path
-from api.schemas.tenants import TenantChangeIn, TenantIn, TenantOut, tenant_out
+from api.schemas.tenants import TenantChangeIn, TenantFieldsIn, TenantIn, TenantOut, tenant_out
 from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.tenants import deletion_requests, settings
 from taskforce.application.tenants.deletion_requests import DeletionSpec
@@ -54,8 +55,13 @@ async def read_tenant(tenant_id: str, caller: Manager, context: Context) -> Tena
 
 @router.put("/{tenant_id}", name="change_tenant")
 async def change_tenant(tenant_id: str, body: TenantChangeIn, caller: Manager, context: Context) -> TenantOut:
-    """Changes a tenant; limits and `active` are the operator's, name, metadata and `ip_allow_list` also its own."""
-    changed = await settings.change_tenant(context.database, actor_of(context, caller), tenant_id, _change(body))
+    """Changes a tenant; limits and `active` are the operator's, name, metadata and `ip_allow_list` also its own.
+
+    An `ip_allow_list` of the own tenant that lacks the caller's address is refused (409 `address_shut_out`), unless
+    `force` is set.
+    """
+    change = replace(_change(body), address=caller.client, force=body.force)
+    changed = await settings.change_tenant(context.database, actor_of(context, caller), tenant_id, change)
     return tenant_out(changed)
 
 
@@ -95,5 +101,5 @@ async def read_tenant_deletion(tenant_id: str, caller: Manager, context: Context
     return deletion_out(await deletion_requests.find_deletion(context.database, actor_of(context, caller), tenant_id))
 
 
-def _change(body: TenantChangeIn) -> TenantChange:
+def _change(body: TenantFieldsIn) -> TenantChange:
     return TenantChange(name=body.name, settings=body.settings, metadata=body.metadata, active=body.active)

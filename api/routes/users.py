@@ -1,6 +1,7 @@
 """Routes of a tenant's people and service accounts, and of their roles on single resources.
 
 An id is whatever the identity provider says, slashes included (`repo:acme/web`), so it may span a path's segments.
+An id whose slashes are encoded is one segment, also one that ends like a route (`bob/grants`).
 """
 
 from typing import Annotated
@@ -15,6 +16,7 @@ from api.composition import GatewayContext
 from api.schemas.pages import ListOut, PageOut
 from api.schemas.users import GrantIn, GrantOut, UserChangeIn, UserIn, UserOut, grant_out, user_out
 from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
+from api.web.slashed_ids import SlashedIdRoute
 from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import resource_roles, users
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
@@ -25,7 +27,7 @@ from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.repositories.identity import UserFilter
 
 PREFIX = "/admin/users"
-router = APIRouter(prefix=PREFIX, tags=["users"])
+router = APIRouter(prefix=PREFIX, tags=["users"], route_class=SlashedIdRoute)
 
 Manager = Annotated[Caller, Allowed(Permission.USER_MANAGE)]
 RoleId = Annotated[str, Query(pattern=r"^[a-z0-9_:-]{1,100}$")]

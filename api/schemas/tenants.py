@@ -13,8 +13,8 @@ from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
-class TenantChangeIn(RequestBody):
-    """Changes of a tenant; what is left out stays as it is.
+class TenantFieldsIn(RequestBody):
+    """The fields of a tenant; what is left out stays as it is.
 
     Attributes:
         name: A name for people.
@@ -30,7 +30,17 @@ class TenantChangeIn(RequestBody):
     active: bool | None = None
 
 
-class TenantIn(TenantChangeIn):
+class TenantChangeIn(TenantFieldsIn):
+    """Changes of a tenant; what is left out stays as it is.
+
+    Attributes:
+        force: Whether an `ip_allow_list` of the own tenant may lack the caller's address, who is then shut out.
+    """
+
+    force: bool = False
+
+
+class TenantIn(TenantFieldsIn):
     """A new tenant."""
 
     tenant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]

@@ -146,6 +146,12 @@ class ModelOutcome(Message):
     unknown: int = 0
 
 
+class UnheardMessages(Message):
+    """The result of `read_unheard_messages`: ids of people's messages that are stored and in no step."""
+
+    messages: tuple[str, ...] = ()
+
+
 class StepRef(RunRef):
     """A reference to a step of a run."""
 

@@ -68,7 +68,7 @@ class TranscriptRow(SQLModel, table=True):
 
 
 class RunWordRow(SQLModel, table=True):
-    """A person's message to an open run; append-only."""
+    """A person's message to an open run; only `told_at` changes, when the run's workflow has been signalled."""
 
     __tablename__ = "run_words"
 
@@ -79,6 +79,7 @@ class RunWordRow(SQLModel, table=True):
     text: str = column()
     at: datetime = column(TIME)
     question_id: str | None = maybe()
+    told_at: datetime | None = maybe(TIME)
 
 
 class RunEffectRow(SQLModel, table=True):

@@ -26,7 +26,7 @@ from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
-from taskforce.core.interfaces.workflows import RunControl, TenantHistories
+from taskforce.core.interfaces.workflows import TenantHistories, WorkerRuns
 from taskforce.infrastructure.config.audit import content_rules
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
@@ -169,7 +169,7 @@ def worker_use_cases(
     model: ChatModel,
     tools: ToolRunner,
     http: GuardedHttp,
-    runs: RunControl,
+    runs: WorkerRuns,
     histories: TenantHistories,
 ) -> WorkerUseCases:
     """Builds the use cases that only a worker has.

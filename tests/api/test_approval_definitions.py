@@ -126,6 +126,12 @@ async def test_another_tenants_definition_is_not_there(
     assert (await stranger.post(WORKFLOWS, json=GUIDE)).status_code == 201
 
 
+@pytest.mark.parametrize("workflow_id", [".", ".."])
+async def test_a_definition_that_no_path_can_name_is_refused(admin: httpx.AsyncClient, workflow_id: str) -> None:
+    refused = await admin.post(WORKFLOWS, json=GUIDE | {"workflow_id": workflow_id})
+    assert_problem(refused, 422, "definition_invalid")
+
+
 @pytest.mark.parametrize("workflow_id", ["%00", "a%2Fb", "%F0%9F%98%80", "x" * 3_000, "a b"])
 async def test_an_id_may_be_any_text(admin: httpx.AsyncClient, workflow_id: str) -> None:
     for method, body in (("GET", None), ("PUT", GUIDE), ("DELETE", None)):

@@ -77,6 +77,25 @@ async def test_what_a_key_does_names_the_key(
     assert [one["key_id"] for one in by_hand if one["action"] == "api_key.create"] == [key_id, None]
 
 
+async def test_what_a_key_does_in_anothers_name_names_who_issued_it(
+    gateway: Gateway, client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    olga = client_for(tenant, "olga", ["operator"])
+    links = (await execute(olga))["links"]
+    wanted = {"name": "hers", "user_id": "olga", "roles": ["operator"]}
+    issued = (await admin.post(KEYS, json=wanted)).json()
+    headers = {"x-api-key": issued["api_key"]}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+        assert (await client.post(links["messages"], json={"text": "Go on."})).is_success
+        assert (await client.post(links["cancel"])).is_success
+        made = await client.post(USERS, json={"user_id": "svc", "kind": "service"})
+        assert_problem(made, 403, "permission_denied")
+    by_key = await listed(admin, key_id=issued["key_id"])
+    assert {one["action"] for one in by_key} == {"run.message", "run.cancel", "access.denied"}
+    assert {(one["actor_id"], one["details"]["key_issuer"]) for one in by_key} == {("olga", "ada")}
+    assert all("key_issuer" not in one["details"] for one in await listed(admin, action="run.start"))
+
+
 async def test_an_event_by_a_key_and_one_without_are_chained(
     gateway: Gateway, admin: httpx.AsyncClient, bearer: httpx.AsyncClient, key_id: str
 ) -> None:
@@ -117,7 +136,7 @@ async def test_a_credential_from_a_foreign_address_is_told_also_where_it_only_re
 ) -> None:
     olga = client_for(tenant, "olga", ["operator"])
     place = f"/api/v1/admin/tenants/{tenant}"
-    assert (await admin.put(place, json={"settings": {"ip_allow_list": ["127.0.0.2/32"]}})).is_success
+    assert (await admin.put(place, json={"settings": {"ip_allow_list": ["127.0.0.2/32"]}, "force": True})).is_success
     for path in ("/api/v1/me", "/api/v1/runs"):
         assert_problem(await olga.get(path), 403, "address_not_allowed")
     async with gateway.parts.database.tenant(tenant) as records:

@@ -67,3 +67,22 @@ async def test_a_version_that_names_its_model_runs_with_no_other(
     assert_problem(answer, 422, "model_pinned")
     accepted = await execute(operator, agent_id="counter")
     assert (await operator.get(accepted["links"]["self"])).json()["models"] == [MODEL]
+
+
+async def test_a_repeated_request_gets_its_run_whatever_has_become_of_the_agent(
+    designer: httpx.AsyncClient, operator: httpx.AsyncClient, database: Database, tenant: str
+) -> None:
+    await keep_published(database, tenant)
+    asked = {**COUNT, "max_steps": 5}
+    first = await operator.post(EXECUTE, json=asked, headers={"idempotency-key": "k"})
+
+    await designer.post(HERE, json={"version_number": "1.0.0", "definition": {**GOOD, "max_iterations": 2}})
+    await keep_approved(database, tenant, "counter", "1.0.0")
+    await designer.post(f"{HERE}/1.0.0/publish")
+    assert_problem(await operator.post(EXECUTE, json=asked), 422, "limit_exceeds_agent")
+
+    again = await operator.post(EXECUTE, json=asked, headers={"idempotency-key": "k"})
+    assert (again.status_code, again.content) == (202, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    other = await operator.post(EXECUTE, json={**asked, "mission": "y"}, headers={"idempotency-key": "k"})
+    assert_problem(other, 422, "idempotency_key_reused")

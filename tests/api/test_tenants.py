@@ -2,20 +2,35 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import asyncpg
 import httpx
 import pytest
 import sqlalchemy as sa
 
 from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
+from tests.api.audit_logs import listed
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
+from tests.fixtures.stack import DatabaseUrls
 
 TENANTS = "/api/v1/admin/tenants"
 DENIED = sa.text("SELECT * FROM audit_events WHERE action = 'access.denied'")
 FRESH = sa.text("UPDATE rate_buckets SET tokens = 60, at = :now WHERE bucket = 'failed-sign-ins'")
 FAILED = sa.text("SELECT * FROM audit_events WHERE action = 'auth.failed' AND request_id = :request")
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(**driver_arguments(url))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.fixture
@@ -59,6 +74,11 @@ async def test_an_administrator_sees_and_names_the_own_tenant_only(
     assert_problem(await admin.post(TENANTS, json={"tenant_id": f"{tenant}-b"}), 403, "operator_only")
 
 
+@pytest.mark.parametrize("tenant_id", [".", ".."])
+async def test_a_tenant_that_no_path_can_name_is_not_made(platform: httpx.AsyncClient, tenant_id: str) -> None:
+    assert_problem(await platform.post(TENANTS, json={"tenant_id": tenant_id}), 422, "tenant_id_invalid")
+
+
 async def test_settings_that_make_no_sense_are_refused_all_at_once(platform: httpx.AsyncClient, tenant: str) -> None:
     settings = {"max_agent": 1, "features": ["rags"], "max_concurrent_sessions": -1, "ip_allow_list": ["10.0.0.1/8"]}
     problem = assert_problem(
@@ -86,10 +106,41 @@ async def test_a_tenant_says_from_where_its_people_come(client_for: ClientFor, t
     assert (await admin.get("/api/v1/me")).is_success
     # Nobody is believed who is not a trusted proxy.
     assert (await admin.get("/api/v1/me", headers={"X-Forwarded-For": "203.0.113.9"})).is_success
-    await admin.put(f"{TENANTS}/{tenant}", json={"settings": {"ip_allow_list": ["203.0.113.0/24"]}})
+    elsewhere = {"settings": {"ip_allow_list": ["203.0.113.0/24"]}}
+    await admin.put(f"{TENANTS}/{tenant}", json={**elsewhere, "force": True})
     assert_problem(await admin.get("/api/v1/me"), 403, "address_not_allowed")
     forwarded = await admin.get("/api/v1/me", headers={"X-Forwarded-For": "203.0.113.9"})
     assert_problem(forwarded, 403, "address_not_allowed")
+
+
+async def test_nobody_shuts_out_themselves_by_accident(
+    client_for: ClientFor, platform: httpx.AsyncClient, tenant: str
+) -> None:
+    elsewhere = {"settings": {"ip_allow_list": ["203.0.113.0/24"]}}
+    admin = client_for(tenant, "ada", ["admin"])
+    assert_problem(await admin.put(f"{TENANTS}/{tenant}", json=elsewhere), 409, "address_shut_out")
+    assert_problem(await platform.put(f"{TENANTS}/platform", json=elsewhere), 409, "address_shut_out")
+    assert (await admin.get("/api/v1/me")).is_success
+    # The platform's operator is not held by the lists of others.
+    assert (await platform.put(f"{TENANTS}/{tenant}", json=elsewhere)).is_success
+    assert_problem(await admin.get("/api/v1/me"), 403, "address_not_allowed")
+
+
+async def test_who_owns_the_database_lets_a_tenant_in_again(
+    client_for: ClientFor, postgres: DatabaseUrls, tenant: str
+) -> None:
+    admin = client_for(tenant, "ada", ["admin"])
+    elsewhere = {"settings": {"ip_allow_list": ["203.0.113.0/24"]}, "force": True}
+    assert (await admin.put(f"{TENANTS}/{tenant}", json=elsewhere)).is_success
+    assert_problem(await admin.get("/api/v1/me"), 403, "address_not_allowed")
+    async with connected(postgres.app) as application:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await application.fetchval("SELECT lift_ip_allow_list($1)", tenant)
+    async with connected(postgres.owner) as owner:
+        assert await owner.fetchval("SELECT lift_ip_allow_list($1)", tenant) is True
+        assert await owner.fetchval("SELECT lift_ip_allow_list($1)", tenant) is False
+    lifted = await listed(admin, action="tenant.ip_allow_list_lifted")
+    assert [(one["actor_id"], one["channel"]) for one in lifted] == [("taskforce_owner", "database")]
 
 
 async def test_a_tenants_requests_are_counted_and_limited(

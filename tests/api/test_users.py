@@ -64,7 +64,21 @@ async def test_a_service_account_gets_an_id_and_a_person_needs_one(admin: httpx.
 
 
 @pytest.mark.parametrize(
-    "user_id", ["repo:acme/web:ref:refs/heads/main", "spiffe://acme/etl", "a b", "ü|1", "a%2Fb", "grants", "x/grants/y"]
+    "user_id",
+    [
+        "repo:acme/web:ref:refs/heads/main",
+        "spiffe://acme/etl",
+        "a b",
+        "ü|1",
+        "a%2Fb",
+        "grants",
+        "x/grants/y",
+        "bob/grants",
+        "bob/",
+        "/bob",
+        "../bob",
+        "a%2Fgrants/grants",
+    ],
 )
 async def test_an_id_is_whatever_the_identity_provider_says(
     admin: httpx.AsyncClient, client_for: ClientFor, tenant: str, user_id: str
@@ -102,6 +116,15 @@ async def test_a_user_who_is_not_there(admin: httpx.AsyncClient, user_id: str) -
 )
 async def test_bodies_that_do_not_fit(admin: httpx.AsyncClient, body: dict[str, object]) -> None:
     assert_problem(await admin.post(USERS, json=body), 422, "request_invalid")
+
+
+@pytest.mark.parametrize("user_id", [".", ".."])
+async def test_an_id_that_no_path_can_name_is_refused_where_it_enters(
+    admin: httpx.AsyncClient, client_for: ClientFor, tenant: str, user_id: str
+) -> None:
+    service = await admin.post(USERS, json={"kind": "service", "user_id": user_id})
+    assert_problem(service, 422, "user_id_invalid")
+    assert_problem(await client_for(tenant, user_id, ["viewer"]).get(ME), 401, "token_invalid")
 
 
 async def test_users_are_listed_in_pages(admin: httpx.AsyncClient, client_for: ClientFor, tenant: str) -> None:

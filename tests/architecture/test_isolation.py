@@ -15,7 +15,7 @@ NOT_TENANTS = frozenset({"alembic_version"})
 CHANGED_IN_PLACE = frozenset(
     {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
     | {"approval_delegations", "approval_definitions", "agents", "agent_versions", "webhooks", "webhook_deliveries"}
-    | {"request_results"}
+    | {"request_results", "run_words"}
 )
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset(
@@ -44,6 +44,7 @@ READ_BY_PLATFORM = {
     "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({TO_START_OR_CANCEL}))",
     "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND "
     "((status = 'pending'::text) AND (started_at IS NULL)))",
+    "run_words": "((current_setting('app.platform'::text, true) = 'on'::text) AND (told_at IS NULL))",
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
 }

@@ -11,12 +11,14 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from taskforce.application.identity.principals import load_principal
+from taskforce.application.tenants.deletion import TenantErasure
 from taskforce.core.domain.approvals.approval import workflow_id as request_workflow_id
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.runs.run import RunSpec, RunStatus
 from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
 from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, DeletionStatus, Phase, workflow_id
+from taskforce.infrastructure.composition import use_cases
 from taskforce.infrastructure.config.settings import driver_arguments
 from tests.chaos.invariants import eventually
 from tests.fixtures import stack as stacks
@@ -114,6 +116,29 @@ async def test_runs_are_cancelled_and_everything_goes_but_the_report(
     assert report.log_end.seq == report.erased["audit_events"]
     handle = temporal.get_workflow_handle(run_workflow_id(missions.tenant_id, paying))
     await eventually(lambda: _is_gone(handle))
+
+
+async def test_a_run_that_is_stuck_is_ended_with_its_tenant(
+    deletions: Deletions, missions: Missions, worker: WorkerParts, temporal: Client
+) -> None:
+    """As one that waits for a request which makes no progress: no worker takes what the run would do next."""
+    unheeding = Missions(missions.database, WorkflowClient(temporal, "nobody-polls"), missions.tenant_id)
+    run_id = await unheeding.start()
+    await deletions.order()
+    erasure = TenantErasure(
+        worker.database,
+        worker.database,
+        runs=unheeding.workflow_client.runs,
+        histories=unheeding.workflow_client.tenants,
+        lifecycle=use_cases(worker.foundation).lifecycle,
+        clock=now,
+        patience=timedelta(seconds=1),
+    )
+    async with asyncio.timeout(60):
+        assert await erasure.end_runs(missions.tenant_id) == 1
+    assert (await missions.run(run_id)).status is RunStatus.CANCELLED
+    handle = temporal.get_workflow_handle(run_workflow_id(missions.tenant_id, run_id))
+    assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
 
 
 async def test_a_request_that_no_run_waits_for_leaves_no_workflow_behind(

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest, DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Unavailable
@@ -23,6 +24,8 @@ from workflows.runtime import search_attributes
 
 # A long poll lasts a minute at most: a worker that has not polled since is gone.
 POLL_TIME = timedelta(seconds=75)
+
+_log = structlog.get_logger(__name__)
 
 
 class WorkflowClient:
@@ -71,29 +74,51 @@ class WorkflowClient:
         return sum(poller.last_access_time.ToDatetime(UTC) > lately for poller in answer.pollers)
 
     async def ensure_search_attributes(self) -> Sequence[str]:
-        """Registers missing search attributes.
+        """Registers missing search attributes; without the right to Temporal's operator API, checks that none is.
 
         Returns:
             The names that were added.
 
         Raises:
-            Unavailable: `search_attributes_missing` when they cannot be added.
+            Unavailable: `search_attributes_missing` when they cannot be added, with the command that adds them;
+                `temporal_unavailable`.
         """
         operator, namespace = self._executions.client.operator_service, self._executions.client.namespace
-        wanted = [key.name for key in search_attributes.ALL]
         try:
             # Listed first: adding needs a permission that a deployment may withhold once they exist.
             known = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
-            lacking = [name for name in wanted if name not in known.custom_attributes]
-            if lacking:
-                kinds = dict.fromkeys(lacking, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+        except RPCError as error:
+            await self._require_search_attributes()
+            _log.warning("search_attributes.not_listed", reason=error.status.name.lower(), command=self._registration())
+            return []
+        lacking = [key.name for key in search_attributes.ALL if key.name not in known.custom_attributes]
+        if lacking:
+            kinds = dict.fromkeys(lacking, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+            try:
                 await operator.add_search_attributes(
                     AddSearchAttributesRequest(namespace=namespace, search_attributes=kinds)
                 )
-        except RPCError as error:
-            names = " ".join(f"--name {name} --type Keyword" for name in wanted)
-            raise Unavailable(
-                "search_attributes_missing",
-                f"Could not register search attributes. Run: temporal operator search-attribute create {names}",
-            ) from error
+            except RPCError as error:
+                raise self._missing() from error
         return lacking
+
+    async def _require_search_attributes(self) -> None:
+        """Queries by each attribute, which takes no more than the right to read the namespace."""
+        asked = " OR ".join(f"{key.name} = 'none'" for key in search_attributes.ALL)
+        request = CountWorkflowExecutionsRequest(namespace=self._executions.client.namespace, query=asked)
+        try:
+            await self._executions.client.workflow_service.count_workflow_executions(request, timeout=RPC_TIME)
+        except RPCError as error:
+            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise self._missing() from error
+            raise mapped(error, "namespace") from error
+
+    def _missing(self) -> Unavailable:
+        return Unavailable(
+            "search_attributes_missing", f"Could not register search attributes. Run: {self._registration()}"
+        )
+
+    def _registration(self) -> str:
+        names = " ".join(f"--name {key.name} --type Keyword" for key in search_attributes.ALL)
+        namespace = self._executions.client.namespace
+        return f"temporal operator search-attribute create --namespace {namespace} {names}"

@@ -15,6 +15,7 @@ from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import Sealer
 from taskforce.application.runs.lifecycle import RunLifecycle, settle
+from taskforce.application.runs.message_signals import tell_late
 from taskforce.application.runs.retention import erase_all_expired
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.sweeps import OrphanSweep, repeat
@@ -96,6 +97,7 @@ async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
     works: dict[Work, float] = {
         **dict.fromkeys(_late_starts(ports), SWEEP_SECONDS),
         _late_cancellations(ports): SWEEP_SECONDS,
+        _late_messages(ports): SWEEP_SECONDS,
         **dict.fromkeys(_terminated(ports), SWEEP_SECONDS),
         Sealer(store, store, clock).sweep: SEAL_SECONDS,
         lambda: drop_all_expired(store, store, ports.audit_days, clock()): DROP_SECONDS,
@@ -166,6 +168,19 @@ def _late_cancellations(ports: RecoveryPorts) -> Work:
             _log.info("runs.cancelled", asked=cancelled)
 
     return cancel_runs
+
+
+def _late_messages(ports: RecoveryPorts) -> Work:
+    """Builds the sweep that tells runs of messages whose sender crashed between commit and signal."""
+    store, clock = ports.store, ports.clock
+    late = OrphanSweep(store.untold_messages, partial(tell_late, store, ports.workflows.runs, clock))
+
+    async def tell_runs() -> None:
+        told = await late.sweep(clock() - LATE)
+        if told:
+            _log.info("messages.swept", told=told)
+
+    return tell_runs
 
 
 def _terminated(ports: RecoveryPorts) -> Sequence[Work]:

@@ -43,6 +43,13 @@ class RunClient(RunWorkflows):
         except RPCError as error:
             raise mapped(error, "run") from error
 
+    async def terminate(self, tenant_id: str, run_id: str) -> None:
+        """Terminates a run's workflow, which closes neither its row nor its requests."""
+        try:
+            await self._handle(tenant_id, run_id).terminate(rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            raise mapped(error, "run") from error
+
     async def signal(self, tenant_id: str, run_id: str, signal: str, *arguments: str) -> None:
         """Sends `pause`, `resume`, `add_word` or `limits_raised` to a run."""
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from taskforce.application.idempotency import IdempotentCall, claim
+from taskforce.application.idempotency import IdempotentCall, claim, earlier
 from taskforce.application.identity.principals import Actor
 from taskforce.application.runs.pinning import hold_startable
 from taskforce.core.domain.audit.events import AuditEvent
@@ -100,9 +100,9 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
     async with store.tenant(mission.tenant_id) as records:
         spec = _spec(mission)
         # Before the limits: a repeated request must not be refused because its own first run counts.
-        earlier = await _claim(records, mission, spec)
-        if earlier is not None:
-            return earlier
+        repeated = await _claim(records, mission, spec)
+        if repeated is not None:
+            return repeated
         await hold_startable(records, spec.agent)
         await _require_room(records, mission)
         await records.runs.add(spec)
@@ -115,6 +115,27 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
         await records.events.append(spec.run_id, "run.queued", {"agent_id": spec.agent.agent_id}, now)
         await records.audit.append(_started(mission, spec))
         return AcceptedRun(spec.run_id, spec.session_id, spec=spec)
+
+
+async def find_repeated(store: Store, actor: Actor, key: str | None, body: Mapping[str, object]) -> AcceptedRun | None:
+    """Finds the run that an earlier request with the same idempotency key created; None where there is none.
+
+    It is looked for before the agent is: whether the agent may still be started is no question of a repeated request.
+
+    Args:
+        store: The tenants' data.
+        actor: The caller.
+        key: The idempotency key, if any.
+        body: The body of the request.
+
+    Raises:
+        Invalid: `idempotency_key_reused`.
+    """
+    if key is None:
+        return None
+    async with store.reading(actor.principal.tenant.tenant_id) as records:
+        first = await earlier(records, IdempotentCall(actor.principal.user.user_id, ROUTE, key, body))
+    return None if first is None else _replayed(first)
 
 
 async def _require_room(records: Records, mission: NewRun) -> None:
@@ -147,7 +168,11 @@ def _spec(mission: NewRun) -> RunSpec:
 async def _claim(records: Records, mission: NewRun, spec: RunSpec) -> AcceptedRun | None:
     keyed = IdempotentCall(mission.user_id, ROUTE, mission.idempotency_key, mission.body)
     first = await claim(records, keyed, {"run_id": spec.run_id, "session_id": spec.session_id}, spec.created_at)
-    return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True) if first is not None else None
+    return None if first is None else _replayed(first)
+
+
+def _replayed(first: Mapping[str, object]) -> AcceptedRun:
+    return AcceptedRun(str(first["run_id"]), str(first["session_id"]), replayed=True)
 
 
 def _require_session_name(mission: NewRun) -> None:

@@ -23,6 +23,9 @@ from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
 
+MAX_UNHEARD = 1_000
+"""Messages at most that a run is told of at once, as many as wait for its model."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -82,6 +85,11 @@ class RunLifecycle:
         """
         async with self._store.reading(tenant_id) as records:
             return await self._run_cache.reread(records, tenant_id, run_id)
+
+    async def unheard(self, tenant_id: str, run_id: str) -> Sequence[str]:
+        """Returns the ids of people's messages that are stored and that no step has heard, at most `MAX_UNHEARD`."""
+        async with self._store.reading(tenant_id) as records:
+            return await records.messages.unheard(run_id, MAX_UNHEARD)
 
     async def note(self, tenant_id: str, run_id: str, waits: Waits) -> None:
         """Records that a run waits, is paused or continues; each change adds one milestone."""

@@ -8,7 +8,7 @@ from taskforce.application.access.authorization import require_on
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.identity.principals import Actor
 from taskforce.application.late_start import start_or_leave
-from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
+from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run, find_repeated
 from taskforce.application.runs.pinning import MOVED_ON, find_startable
 from taskforce.core.domain.errors import DomainError, Invalid
 from taskforce.core.domain.ids import is_id, missing
@@ -67,20 +67,22 @@ class StartedRun:
     Attributes:
         run_id: The run.
         session_id: Its session.
-        agent_id: Its agent.
+        agent_id: Its agent; None where a repeated request was answered from the first one, without resolving it.
         replayed: Whether an earlier request with the same idempotency key created it.
-        deprecated_at: Since when the agent version is deprecated; None where it is not.
+        deprecated_at: Since when the agent version is deprecated; None where it is not, or was not resolved.
     """
 
     run_id: str
     session_id: str
-    agent_id: str
+    agent_id: str | None
     replayed: bool = False
     deprecated_at: datetime | None = None
 
 
 async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> StartedRun:
     """Resolves the agent, commits the run and starts its workflow; a sweeper starts what a crash leaves unstarted.
+
+    A request that was accepted before with the same idempotency key gets that answer, whatever has become of its agent.
 
     Args:
         ports: The dependencies.
@@ -95,6 +97,9 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
         Limited: `too_many_sessions`.
         Unavailable: The database does not answer, or the tenant's policy cannot be read.
     """
+    repeated = await find_repeated(ports.store, actor, request.idempotency_key, request.body)
+    if repeated is not None:
+        return StartedRun(repeated.run_id, repeated.session_id, None, replayed=True)
     agent_id = await _agent_id(ports, actor, request.agent)
     await require_on(ports.store, ports.policies, actor, Permission.AGENT_EXECUTE, agent_id, facts=request.facts)
     try:

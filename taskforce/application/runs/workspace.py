@@ -58,6 +58,8 @@ class RunWorkspace:
         if len(content) > MAX_FILE_BYTES:
             raise ToolFailure(f"A file may have at most {MAX_FILE_BYTES} bytes; this has {len(content)}.")
         async with self._store.tenant(self._tenant_id) as records:
+            # The lock of the run: of writes at once, each would count the files that were there before all of them.
+            await records.runs.locked(self._run_id)
             stored = {file.path for file in await records.files.list(self._run_id)}
             if len(stored | {checked}) > MAX_FILES:
                 raise ToolFailure(f"A workspace may hold at most {MAX_FILES} files.")

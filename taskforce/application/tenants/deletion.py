@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +19,7 @@ from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.deletion import Deletion, Phase
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.store import Platform, Store
-from taskforce.core.interfaces.workflows import Forgotten, RunCancellation, TenantHistories
+from taskforce.core.interfaces.workflows import Forgotten, RunTermination, TenantHistories
 
 ROWS: Final = 2_000
 """Rows that one transaction erases, at most."""
@@ -27,6 +28,8 @@ RUNS: Final = 1_000
 LOOK_SECONDS: Final = 0.5
 AGAIN: Final = timedelta(seconds=15)
 """The time after which a run that has not ended is cancelled again."""
+PATIENCE: Final = timedelta(minutes=1)
+"""The time after which a run that was cancelled and has not ended is ended: it waits for what is stuck."""
 LEFT_SECONDS: Final = 5.0
 
 _log = structlog.get_logger(__name__)
@@ -51,10 +54,11 @@ class TenantErasure:
     Args:
         store: The tenants' data.
         platform: Finds the report of a deletion, whichever tenant keeps it.
-        runs: Cancels the workflows of runs.
+        runs: Cancels the workflows of runs, and terminates them.
         histories: The workflow histories of a tenant.
         lifecycle: Ends the rows of runs that have no workflow.
         clock: The time, UTC.
+        patience: The time that a cancelled run has to end by itself.
     """
 
     def __init__(
@@ -62,10 +66,11 @@ class TenantErasure:
         store: Store,
         platform: Platform,
         *,
-        runs: RunCancellation,
+        runs: RunTermination,
         histories: TenantHistories,
         lifecycle: RunLifecycle,
         clock: Clock,
+        patience: timedelta = PATIENCE,
     ) -> None:
         self._store = store
         self._platform = platform
@@ -73,6 +78,7 @@ class TenantErasure:
         self._histories = histories
         self._lifecycle = lifecycle
         self._clock = clock
+        self._patience = patience
 
     async def begin(self, tenant_id: str) -> Deletion:
         """Records that the workflow has begun, and returns the deletion.
@@ -87,17 +93,21 @@ class TenantErasure:
     async def end_runs(self, tenant_id: str) -> int:
         """Waits until no run is open; cancels runs at once, or when the time to drain them is over.
 
+        A run that is still open a while after its cancellation is terminated: its workflow, or the one of a request
+        that it waits for, makes no progress, and a tenant that is to go does not wait for that.
+
         Approval requests of runs are closed with their runs. It takes as long as the runs do.
 
         Returns:
             The number of runs that have ended since the deletion was requested.
         """
         deletion = await self._deletion(tenant_id)
-        order, cancelled_at = deletion.order, dict[str, datetime]()
+        order, cancelled_at, since = deletion.order, dict[str, datetime](), dict[str, datetime]()
         while open_runs := await self._open_runs(tenant_id):
             now = self._clock()
             if order.runs_until is None or now >= order.runs_until:
                 await self._cancel(tenant_id, open_runs, cancelled_at, now)
+                await self._terminate(tenant_id, open_runs, since, now)
             await asyncio.sleep(LOOK_SECONDS)
         async with self._store.tenant(tenant_id) as records:
             runs = await records.tenant_data.runs_ended(order.requested_at)
@@ -176,6 +186,17 @@ class TenantErasure:
             except Missing:
                 # The run was never started, or its workflow was terminated from outside: nothing else ends its row.
                 await self._lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
+
+    async def _terminate(
+        self, tenant_id: str, run_ids: Sequence[str], since: dict[str, datetime], now: datetime
+    ) -> None:
+        for run_id in run_ids:
+            if now - since.setdefault(run_id, now) < self._patience:
+                continue
+            with suppress(Missing):
+                await self._runs.terminate(tenant_id, run_id)
+            await self._lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))
+            _log.warning("run.terminated", tenant_id=tenant_id, run_id=run_id, reason="its tenant is deleted")
 
     async def _erase_batch(self, deletion: Deletion) -> bool:
         async with self._store.tenant(deletion.home_id) as records:

@@ -10,18 +10,29 @@ from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import check_document
 from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings, parse_tenant_id
-from taskforce.core.interfaces.identity import checked_tenant_id
+from taskforce.core.interfaces.identity import named_tenant_id
 from taskforce.core.interfaces.store import Platform, Store
 
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """The changed fields of a tenant; None leaves a field as it is."""
+    """The changed fields of a tenant; None leaves a field as it is.
+
+    Attributes:
+        name: The display name.
+        settings: All settings.
+        metadata: Data that is stored as sent.
+        active: Whether the tenant is enabled.
+        address: The address from which the change is asked for; None when not known.
+        force: Whether the actor may shut out that address from the tenant that they act in.
+    """
 
     name: str | None = None
     settings: Mapping[str, object] | None = None
     metadata: Mapping[str, object] | None = None
     active: bool | None = None
+    address: str | None = None
+    force: bool = False
 
 
 async def list_tenants(platform: Platform, actor: Actor, after: str | None, most: int) -> Sequence[Tenant]:
@@ -65,7 +76,7 @@ async def create_tenant(store: Store, platform: Platform, actor: Actor, tenant_i
     _check_metadata(change)
     now = actor.now
     settings = TenantSettings.parse(change.settings or {})
-    tenant = Tenant(checked_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
+    tenant = Tenant(named_tenant_id(tenant_id), change.name or tenant_id, now, now, settings=settings)
     made = tenant.changed(now, by_operator=True, metadata=change.metadata, active=change.active)
     await require_never_deleted(platform, made.tenant_id)
     async with store.tenant(tenant_id) as records:
@@ -81,7 +92,8 @@ async def change_tenant(store: Store, actor: Actor, tenant_id: str, change: Tena
     Raises:
         Missing: `tenant_not_found`.
         Forbidden: `operator_only`.
-        Conflict: `tenant_deleting`; `not_your_own`: the actor disables the tenant that they act in.
+        Conflict: `tenant_deleting`; `not_your_own`: the actor disables the tenant that they act in;
+            `address_shut_out`: the new list of networks lacks the address from which the actor changes it.
         Invalid: `tenant_name_invalid`, `tenant_settings_invalid` or `metadata_malformed`.
     """
     known_id = _visible(actor, tenant_id)
@@ -89,6 +101,8 @@ async def change_tenant(store: Store, actor: Actor, tenant_id: str, change: Tena
         raise Conflict("not_your_own", "You cannot switch off the tenant that you act in.")
     _check_metadata(change)
     settings = None if change.settings is None else TenantSettings.parse(change.settings)
+    if settings is not None and known_id == actor.principal.tenant.tenant_id:
+        _require_way_back(settings, change)
     async with store.tenant(known_id) as records:
         tenant = await records.tenant.locked()
         if tenant is None:
@@ -110,6 +124,14 @@ def _visible(actor: Actor, tenant_id: str) -> str:
     if not actor.runs_platform and tenant_id != actor.principal.tenant.tenant_id:
         raise missing("tenant")
     return parse_tenant_id(tenant_id)
+
+
+def _require_way_back(settings: TenantSettings, change: TenantChange) -> None:
+    # Nobody of the tenant could take it back, and for the platform's own tenant nobody at all over HTTP.
+    if not change.force and not settings.admits(change.address):
+        where = change.address or "an address that is not known"
+        text = f"This list would shut you out: it lacks {where}. Add it, or send `force: true`."
+        raise Conflict("address_shut_out", text)
 
 
 def _check_metadata(change: TenantChange) -> None:

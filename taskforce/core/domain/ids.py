@@ -45,6 +45,11 @@ def is_id(text: str) -> bool:
     return _CANONICAL.fullmatch(text) is not None
 
 
+def is_addressable(text: str) -> bool:
+    """Tells whether an id can be named in a URL's path, where clients take dots alone for steps between folders."""
+    return text not in {".", ".."}
+
+
 def parse_id(text: str, what: str) -> str:
     """Validates and normalises an id that a caller sent.
 

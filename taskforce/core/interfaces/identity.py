@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.ids import is_addressable
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -34,6 +35,18 @@ def checked_tenant_id(value: object) -> str:
     raise Invalid(
         "tenant_id_invalid", "A tenant id is 1 to 64 letters, digits, dots, underscores or hyphens (ASCII only)."
     )
+
+
+def named_tenant_id(value: object) -> str:
+    """Requires a tenant id, as `checked_tenant_id`, that can be named in a path; for ids that are new here.
+
+    Raises:
+        Invalid: `tenant_id_invalid`.
+    """
+    known = checked_tenant_id(value)
+    if is_addressable(known):
+        return known
+    raise Invalid("tenant_id_invalid", "A tenant id is not `.` or `..`, which no path can name.")
 
 
 class Permission(Enum):

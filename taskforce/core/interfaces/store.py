@@ -214,6 +214,10 @@ class Orphans(Protocol):
         """Lists (tenant id, run id) of open runs whose cancellation was requested before a time, after a run's id."""
         ...
 
+    async def untold_messages(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """Lists (tenant id, message id) of messages stored before a time of which no run was told, after an id."""
+        ...
+
 
 class Platform(Tenants, Protocol):
     """Look-ups across tenants, before the tenant is known."""

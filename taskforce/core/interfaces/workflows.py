@@ -40,8 +40,25 @@ class RunCancellation(Protocol):
         ...
 
 
+class RunTermination(RunCancellation, Protocol):
+    """Cancellation of runs, and termination of those that do not heed it."""
+
+    async def terminate(self, tenant_id: str, run_id: str) -> None:
+        """Ends a run's workflow without its own cleanup; its row stays open.
+
+        Raises:
+            Missing: The run has no workflow.
+            Unavailable: Temporal does not answer, or permission is denied.
+        """
+        ...
+
+
 class RunControl(RunSignals, RunCancellation, Protocol):
     """Signals to runs and their cancellation."""
+
+
+class WorkerRuns(RunControl, RunTermination, Protocol):
+    """Signals to runs, their cancellation and their termination."""
 
 
 class RunWorkflows(RunControl, Protocol):

@@ -10,7 +10,8 @@ from typing import Final
 import structlog
 
 from taskforce.core.domain.errors import Invalid, Unauthenticated
-from taskforce.core.interfaces.identity import SYSTEM_ROLES, Identity, checked_tenant_id
+from taskforce.core.domain.ids import is_addressable
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Identity, checked_tenant_id, named_tenant_id
 from taskforce.infrastructure.auth.jwt_guard import VerifiedToken
 from taskforce.infrastructure.auth.shown_text import mail_address, shown_name
 
@@ -172,8 +173,8 @@ def _found(claims: Mapping[str, object], path: str) -> object:
 
 
 def _identifier(value: str) -> str:
-    """Requires an id without invisible or direction-changing characters, which could imitate another id."""
-    if _is_plain(value):
+    """Requires an id that a path can name, without invisible characters, by which it could imitate another id."""
+    if _is_plain(value) and is_addressable(value):
         return value
     raise Unauthenticated("token_invalid", "The token's claim sub is missing or not usable.")
 
@@ -189,7 +190,7 @@ def _tenant(claims: Mapping[str, object], path: str, rules: TenantRules) -> str:
     if rules.names is not None:
         value = rules.names.get(value) if isinstance(value, str) else None
     try:
-        tenant = checked_tenant_id(value)
+        tenant = named_tenant_id(value)
     except Invalid:
         raise Unauthenticated("token_invalid", "The token names no tenant that could exist.") from None
     if rules.allowed is not None and tenant not in rules.allowed:

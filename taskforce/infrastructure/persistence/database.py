@@ -169,6 +169,11 @@ class Database:
         async with self._platform("") as records:
             return await records.runs_to_cancel(before, most, after)
 
+    async def untold_messages(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
+        """Returns (tenant, message) of messages stored before a time and told to no run; fulfils `Orphans`."""
+        async with self._platform("") as records:
+            return await records.untold_messages(before, most, after)
+
     async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
         """Lists deliveries of all tenants that were not started; fulfils `QueuedDeliveries`."""
         async with self._platform("") as records:

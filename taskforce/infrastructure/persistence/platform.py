@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from models.tables.approvals import ApprovalRow
-from models.tables.runs import RunRow
+from models.tables.runs import RunRow, RunWordRow
 from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
@@ -19,7 +19,7 @@ from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, t
 from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DELIVERIES
 from taskforce.infrastructure.persistence.repository import table
 
-_RUNS, _REQUESTS = table(RunRow), table(ApprovalRow)
+_RUNS, _REQUESTS, _WORDS = table(RunRow), table(ApprovalRow), table(RunWordRow)
 _QUEUED = Query(
     sa.select(DELIVERIES.c.tenant_id, DELIVERIES.c.delivery_id, DELIVERIES.c.event)
     .where(sa.text("status = 'queued'"), DELIVERIES.c.created_at < sa.bindparam("before"))
@@ -57,6 +57,11 @@ class PlatformRecords:
         """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Orphans`."""
         late = sa.and_(_RUNS.c.cancel_at < before, STILL_OPEN)
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
+
+    async def untold_messages(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
+        """Returns (tenant, message) of messages stored before a time and told to no run; fulfils `Orphans`."""
+        late = sa.and_(_WORDS.c.told_at.is_(None), _WORDS.c.at < before)
+        return await self._late(_WORDS.c.tenant_id, _WORDS.c.word_id, late, most, after)
 
     async def _late(
         self,

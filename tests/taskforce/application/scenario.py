@@ -72,6 +72,9 @@ class Workflows:
             raise self.refusal
         self.told.append((tenant_id, run_id, signal, *arguments))
 
+    async def terminate(self, tenant_id: str, run_id: str) -> None:
+        raise AssertionError("No run is stuck here.")
+
     async def cancel(self, tenant_id: str, run_id: str) -> None:
         await self.signal(tenant_id, run_id, "cancel")
 

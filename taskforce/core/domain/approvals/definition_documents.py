@@ -22,6 +22,7 @@ from taskforce.core.domain.approvals.definitions import (
 from taskforce.core.domain.approvals.terms import LONGEST, MOST_ACTIONS, ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.document_reader import Part, Problems, shown
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.ids import is_addressable
 
 MAX_CHARACTERS: Final = 50_000
 MAX_NAME: Final = 200
@@ -80,7 +81,7 @@ def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Defi
     request_type = _request_type(parts, metadata)
     decides = type_of(request_type, metadata)
     found = {
-        "definition_id": _word(parts, "workflow_id", is_definition_id, "1 to 64 of A-Z, a-z, 0-9, dot, _ and hyphen"),
+        "definition_id": _word(parts, "workflow_id", _is_new_id, "1 to 64 of A-Z, a-z, 0-9, dot, _ and hyphen"),
         "name": parts["name"].text(MAX_NAME) if "name" in parts else "",
         "request_type": request_type,
         "terms": _terms(parts, problems, signals),
@@ -222,6 +223,10 @@ def _independence(parts: Mapping[str, Part]) -> int:
 
 def _in_hours(seconds: int) -> int | float:
     return seconds / _HOUR if seconds % _HOUR else seconds // _HOUR
+
+
+def _is_new_id(text: str) -> bool:
+    return is_definition_id(text) and is_addressable(text)
 
 
 def _request_type(parts: Mapping[str, Part], metadata: Mapping[str, object]) -> str:

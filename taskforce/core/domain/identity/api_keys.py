@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.identity.roles import check_no_wider, display_name, permissions_of
-from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.ids import is_addressable, new_id
 from taskforce.core.domain.json_limits import check_document
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role, checked_tenant_id
 
@@ -228,13 +228,16 @@ def _roles(values: Iterable[str]) -> frozenset[str]:
 
 
 def checked_user_id(value: object) -> str:
-    """Requires a user id that can be stored and displayed, and returns it.
+    """Requires a user id that can be stored, displayed and named in a path, and returns it.
 
     Raises:
-        Invalid: `user_id_invalid`, when it is not 1 to 255 printable characters, as the `sub` of a token.
+        Invalid: `user_id_invalid`, when it is not 1 to 255 printable characters, as the `sub` of a token, or is `.` or
+            `..`.
     """
     if isinstance(value, str) and 0 < len(value) <= LONGEST_USER_ID and value.isprintable() and value == value.strip():
-        return value
+        if is_addressable(value):
+            return value
+        raise Invalid("user_id_invalid", "A user's id is not `.` or `..`, which no path can name.")
     raise Invalid("user_id_invalid", f"A user's id is 1 to {LONGEST_USER_ID} printable characters.")
 
 

@@ -1,6 +1,7 @@
 """The repositories of runs and their parts, within one transaction of one tenant."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -157,6 +158,19 @@ class Transcripts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class UntoldMessage:
+    """A message of which its run may not have been told.
+
+    Attributes:
+        run_id: The run.
+        question: The id of the question that it answers, if it answers one.
+    """
+
+    run_id: str
+    question: str | None
+
+
 class Messages(Protocol):
     """The repository of people's messages to a run, before they enter the transcript."""
 
@@ -164,6 +178,18 @@ class Messages(Protocol):
         self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Adds a message, with the id of the question that it answers, if any."""
+        ...
+
+    async def untold(self, message_id: str) -> UntoldMessage | None:
+        """Returns a message of which its run may not have been told; None where it was told."""
+        ...
+
+    async def told(self, message_id: str, now: datetime) -> None:
+        """Marks a message as one of which its run was told."""
+        ...
+
+    async def unheard(self, run_id: str, most: int) -> Sequence[str]:
+        """Returns the ids of stored messages that the transcript does not hold, oldest first."""
         ...
 
     async def answers(self, run_id: str) -> Mapping[str, str]:

@@ -16,11 +16,14 @@ from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.redaction import redact
 from taskforce.infrastructure.persistence.connection import Connection, DeferredWrite, Query, Row
+from taskforce.infrastructure.persistence.repositories.api_keys import KEYS
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 MAX_DETAILS_BYTES = 65_536
 """Largest details of an event, in bytes of canonical JSON in UTF-8; far below what the chain takes."""
 MAX_DETAILS_DEPTH = 50
+KEY_ISSUER = "key_issuer"
+"""In the details of an event by an API key: the user who issued the key."""
 MAX_TEXT = 4_000
 """Longest of an event's other texts, in characters."""
 _SMALL_MEMBERS = 20
@@ -28,7 +31,24 @@ _SMALL_TEXT = 200
 _SMALL_NUMBER = 2**53
 
 _EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
-_APPEND = DeferredWrite(audited=Query(sa.insert(_EVENTS)))
+
+
+def _appending() -> Query:
+    """Builds the statement that appends an event; by an API key, its details name who issued the key.
+
+    It is looked up here, so that no use case forgets it: whoever issues a key in somebody's name acts as they do.
+    """
+    tenant, key_id = (sa.bindparam(f"of_{name}", type_=KEYS.c[name].type) for name in ("tenant_id", "key_id"))
+    issued = sa.and_(KEYS.c.tenant_id == tenant, KEYS.c.key_id == key_id, KEYS.c.created_by != "")
+    issuer = sa.select(sa.func.jsonb_build_object(KEY_ISSUER, KEYS.c.created_by)).where(issued).scalar_subquery()
+    details = sa.bindparam("facts", type_=_EVENTS.c.details.type)
+    told = details.op("||", return_type=_EVENTS.c.details.type)(sa.func.coalesce(issuer, sa.text("'{}'::jsonb")))
+    return Query(
+        sa.insert(_EVENTS).values(details=told), [column.name for column in _EVENTS.c if column.name != "details"]
+    )
+
+
+_APPEND = DeferredWrite(audited=_appending())
 _PLACED = sa.and_(_CHAIN.c.tenant_id == _EVENTS.c.tenant_id, _CHAIN.c.audit_id == _EVENTS.c.audit_id)
 _MOST = sa.bindparam("most", type_=sa.Integer())
 _UNSEALED = Query(
@@ -113,10 +133,11 @@ class AuditRepository(Repository):
         }
         values = {name: None if text is None else _short(text) for name, text in texts.items()}
         ids = {"tenant_id": self._tenant_id, "audit_id": new_id(), "key_id": event.key_id}
+        of_key = {"of_tenant_id": self._tenant_id, "of_key_id": event.key_id}
         content = {} if event.content is None else self._contents.event_fields(event.content)
         facts = {**(event.details or {}), **content}
         details = _capped(facts) if facts else {}
-        await self._connection.later(_APPEND, {**values, **ids, "details": details, "at": event.at})
+        await self._connection.later(_APPEND, {**values, **ids, **of_key, "facts": details, "at": event.at})
 
     async def page(self, which: AuditFilter, page: Page) -> Sequence[AuditRecord]:
         """Returns a page of events, newest first."""

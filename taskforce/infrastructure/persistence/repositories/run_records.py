@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from models.tables.runs import RunEffectRow, RunEventRow, RunFileRow, RunResultRow, RunRow, RunWordRow, TranscriptRow
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.records import Event
+from taskforce.core.interfaces.repositories.runs import UntoldMessage
 from taskforce.core.interfaces.tools import StoredFile
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
@@ -59,6 +60,20 @@ _UNSETTLED = Query(
 )
 _NAMED = _WORDS.c.word_id == sa.any_(sa.bindparam("ids", type_=ARRAY(_WORDS.c.word_id.type)))
 _GET_MESSAGES = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _NAMED))
+# By the message alone: the index of untold messages has no run.
+_UNTOLD = sa.and_(where(_WORDS, "word_id"), _WORDS.c.told_at.is_(None))
+_GET_UNTOLD = Query(sa.select(_WORDS.c.run_id, _WORDS.c.question_id).where(_UNTOLD))
+_TELL = Query(sa.update(_WORDS).where(_UNTOLD).values(told_at=sa.bindparam("now", type_=_WORDS.c.told_at.type)))
+_IN_TRANSCRIPT = sa.exists().where(
+    *(_ENTRIES.c[name] == _WORDS.c[name] for name in ("tenant_id", "run_id")),
+    _ENTRIES.c.data["word_id"].astext == sa.cast(_WORDS.c.word_id, sa.Text),
+)
+_UNHEARD = Query(
+    sa.select(_WORDS.c.word_id)
+    .where(where(_WORDS, "run_id"), ~_IN_TRANSCRIPT)
+    .order_by(_WORDS.c.at, _WORDS.c.word_id)
+    .limit(sa.bindparam("most", type_=INT))
+)
 _ANSWERS = Query(sa.select(_WORDS).where(where(_WORDS, "run_id"), _WORDS.c.question_id.is_not(None)))
 _PART = sa.func.substr(_RESULTS.c.content, sa.bindparam("first", type_=INT), sa.bindparam("length", type_=INT))
 _READ_RESULT = Query(sa.select(_PART).where(where(_RESULTS, "run_id", "step", "call")))
@@ -78,10 +93,24 @@ class MessageRepository(Repository):
         self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Stores a message until the model reads it, or the tool whose question it answers."""
-        message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
+        message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question, "told_at": None}
         await self._connection.change(
             _ADD_MESSAGE, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": message_id, **message}
         )
+
+    async def untold(self, message_id: str) -> UntoldMessage | None:
+        """Returns a message of which its run may not have been told; None where it was told."""
+        row = await self._connection.first(_GET_UNTOLD, self._of(word_id=message_id))
+        return None if row is None else UntoldMessage(row.run_id, row.question_id)
+
+    async def told(self, message_id: str, now: datetime) -> None:
+        """Marks a message as one of which its run was told."""
+        await self._connection.change(_TELL, {**self._of(word_id=message_id), "now": now})
+
+    async def unheard(self, run_id: str, most: int) -> Sequence[str]:
+        """Returns the ids of stored messages that the transcript does not hold, oldest first."""
+        rows = await self._connection.all(_UNHEARD, {**self._of(run_id=run_id), "most": most})
+        return [row.word_id for row in rows]
 
     async def answers(self, run_id: str) -> Mapping[str, str]:
         """Returns the messages that answer a question, by the question's id."""

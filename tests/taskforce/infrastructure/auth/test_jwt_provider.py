@@ -177,6 +177,8 @@ async def test_roles_of_an_odd_type_give_nothing(roles: object) -> None:
         "acme\n",
         "acme:other",
         "../acme",
+        ".",
+        "..",
         "acme/1",
         "x" * 65,
         "ácme",
@@ -192,7 +194,8 @@ async def test_a_tenant_that_could_not_exist_is_refused(tenant: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", " alice", "alice\n", "a\u202ebob", "a\u0007", "a\u200db", "x" * 400, 1, ["alice"], {}, False]
+    "value",
+    ["", " alice", "alice\n", "a\u202ebob", "a\u0007", "a\u200db", "..", "x" * 400, 1, ["alice"], {}, False],
 )
 async def test_subjects_that_would_show_as_something_else_are_refused(value: object) -> None:
     assert await refused(forge(payload=claims(sub=value))) == "token_invalid"
