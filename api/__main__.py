@@ -7,9 +7,8 @@ import os
 import sys
 
 import structlog
-from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import Gateway, create_app
 from api.composition import compose
 from api.web.limits import http_limits
 from api.web.server import GatewayServer
@@ -36,14 +35,14 @@ def warn_if_exposed(settings: Settings) -> None:
         )
 
 
-def prepare(app: FastAPI) -> None:
+def prepare(app: Gateway) -> None:
     """Builds what the first requests would wait for, and keeps the garbage collector from walking it.
 
     Args:
         app: The application.
     """
     # With the document FastAPI builds all routes, which it would otherwise do on the event loop for the first request.
-    app.openapi()
+    assert app.document.body
     # What is loaded by now stays for good; walking it stops everything for a quarter second.
     gc.collect()
     gc.freeze()

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.schemas.catalog import Changelog, Label, Name, Number, Slug, Tags, Text
+from api.schemas.agents import Changelog, DefinitionDocument, Label, Name, Number, Slug, Tags, Text
 from api.web.middleware import YAML_KINDS
 from taskforce.application.catalog.agents import NewAgent
 from taskforce.application.catalog.versions import NewVersion
@@ -33,7 +33,7 @@ class AgentFile(BaseModel):
     version: Number | None = None
     changelog: Changelog = ""
     config_hash: str | None = None
-    definition: dict[str, JsonValue] = Field(default_factory=dict)
+    definition: DefinitionDocument = Field(default_factory=dict)
 
 
 async def read_body(request: Request) -> AgentFile:

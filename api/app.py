@@ -1,8 +1,9 @@
 """FastAPI application of the gateway: routes, error handlers and middleware around a given context."""
 
+from functools import cached_property
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from api.composition import GatewayContext
 from api.routes import (
@@ -28,7 +29,7 @@ from api.routes import (
 )
 from api.web import problems
 from api.web.middleware import BodyGuard, RequestContext
-from api.web.openapi import describe
+from api.web.openapi import EncodedDocument, describe
 
 ADMIN = (
     agents,
@@ -56,8 +57,23 @@ class Gateway(FastAPI):
         """Returns the OpenAPI document; see `describe`."""
         return describe(self)
 
+    @cached_property
+    def document(self) -> EncodedDocument:
+        """Returns the OpenAPI document as it is sent, encoded once."""
+        return EncodedDocument.of(self.openapi())
 
-def create_app(context: GatewayContext) -> FastAPI:
+    def setup(self) -> None:
+        """Adds the routes of the documentation."""
+        # Before FastAPI's route of the same path, which encodes the document for each request.
+        assert self.openapi_url is not None
+        self.add_route(self.openapi_url, self._send_document, include_in_schema=False)
+        super().setup()
+
+    async def _send_document(self, request: Request) -> Response:
+        return self.document.response(request)
+
+
+def create_app(context: GatewayContext) -> Gateway:
     """Creates the application.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from api.health_check import HealthCheck
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
@@ -71,10 +72,12 @@ class GatewayContext:
         webhook_urls: Which URLs webhooks may have.
         policies: Evaluates the tenants' policy documents.
         use_cases: The use cases that the worker has too.
+        health: Checks the parts that the gateway depends on.
         temporal_ui: Base URL of the namespace's workflows in the Temporal UI, if there is one.
         rhythm: The intervals of event streams.
         clock: Returns the time, UTC.
         tools: Names of the installed tools.
+        authentication_seconds: How long checking one credential may take.
         closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
@@ -91,10 +94,12 @@ class GatewayContext:
     webhook_urls: WebhookUrls = field(default_factory=DeploymentUrls)
     policies: PolicyEngine = field(init=False)
     use_cases: UseCases = field(init=False)
+    health: HealthCheck = field(init=False)
     temporal_ui: str | None = None
     rhythm: StreamTimings = StreamTimings()
     clock: Clock = utc_now
     tools: frozenset[str] = field(default_factory=lambda: frozenset(ToolRegistry.discover().specs()))
+    authentication_seconds: float = 15
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -103,6 +108,7 @@ class GatewayContext:
         object.__setattr__(self, "policies", engine)
         foundation = Foundation(self.database, self.live, self.clock, self.rules, self.definitions)
         object.__setattr__(self, "use_cases", use_cases(foundation))
+        object.__setattr__(self, "health", HealthCheck(self.database.ping, self.workflow_client.pollers))
 
     def offered(self) -> Offered:
         """Returns the tools, models and handlers that a catalog definition may name."""

@@ -4,6 +4,7 @@ A route declares its permission by one of these markers: `Allowed(...)`, `Signed
 test fails for a route without one.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
@@ -15,6 +16,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.resource import resource_of
 from api.composition import GatewayContext
 from api.web.client_address import client_address
+from api.web.connections import ACCEPTED
 from api.web.denials import READING, Claimed
 from api.web.problems import request_id_of
 from taskforce.application.access import authorization
@@ -25,7 +27,7 @@ from taskforce.application.identity.principals import (
     refresh_principal,
     resolve_principal,
 )
-from taskforce.core.domain.errors import Forbidden, Unauthenticated
+from taskforce.core.domain.errors import Forbidden, Unauthenticated, Unavailable
 from taskforce.core.domain.identity.api_keys import KEY_PREFIX, ApiKey
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.interfaces.identity import Permission
@@ -62,6 +64,7 @@ async def admit(request: Request, context: GatewayContext) -> None:
         Unauthenticated: As `Guard` raises it.
         Forbidden: As `Guard` raises it, except `permission_denied` and `policy_denied`.
         Limited: `rate_limited`.
+        Unavailable: `authentication_timeout`.
     """
     await _admission(request, context, await _bearer(request), await _key_header(request))
 
@@ -71,8 +74,15 @@ async def _admission(request: Request, context: GatewayContext, token: Credentia
     # A request with a body was admitted before the body was read; a second time would count against its rate twice.
     found = getattr(request.state, "admission", None)
     if not isinstance(found, Admission):
-        found = await _Entrance(request, context).authenticate(token.credentials if token else None, key)
+        try:
+            # A body's deadline begins only after this, so nothing else bounds how long its sender is waited for.
+            async with asyncio.timeout(context.authentication_seconds):
+                found = await _Entrance(request, context).authenticate(token.credentials if token else None, key)
+        except TimeoutError:
+            raise Unavailable("authentication_timeout", "The credential was not checked in time; try again.") from None
         request.state.admission = found
+        if callable(accepted := getattr(request.state, ACCEPTED, None)):
+            accepted()
     return found
 
 
@@ -101,6 +111,7 @@ class Guard:
             Forbidden: `user_deactivated`, `tenant_disabled`, `address_not_allowed`, `permission_denied` or
                 `policy_denied`.
             Limited: `rate_limited`.
+            Unavailable: `authentication_timeout`.
         """
         admission = await _admission(request, context, credentials, key)
         principal = admission.principal

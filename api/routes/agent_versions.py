@@ -11,7 +11,7 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.composition import GatewayContext
 from api.routes.agents import PREFIX, etag
-from api.schemas.catalog import (
+from api.schemas.agents import (
     RetiredOut,
     RetirementIn,
     VerdictIn,

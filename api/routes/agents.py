@@ -8,7 +8,7 @@ from api.agent_yaml import YAML_BODY, imported_agent, read_body
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed, require_on
 from api.composition import GatewayContext
-from api.schemas.catalog import (
+from api.schemas.agents import (
     AgentChangeIn,
     AgentIn,
     AgentListedOut,

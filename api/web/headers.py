@@ -68,6 +68,11 @@ def seen_revision(
     return frozenset(int(one) for one in _REVISION.findall(if_match))
 
 
+def tags_of(if_none_match: str) -> frozenset[str]:
+    """Returns the entity tags that `If-None-Match` names, without the mark of weak ones (RFC 9110, section 13.1.2)."""
+    return frozenset(one.strip().removeprefix("W/") for one in if_none_match.split(","))
+
+
 Seen = Annotated[frozenset[int] | None, Depends(seen_revision)]
 
 

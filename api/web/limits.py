@@ -14,14 +14,15 @@ class HttpLimits:
     Attributes:
         header_seconds: Seconds from the connection, or from the first byte of a further request, to the end of its
             header.
-        body_seconds: Seconds from the end of the header to the end of the body.
+        body_seconds: Seconds from the moment when the caller is authenticated to the end of the body.
         idle_seconds: Seconds between a response and the next request.
-        stall_seconds: Seconds for which a client may read nothing of the bytes that wait to be sent to it.
+        stall_seconds: Seconds within which a client must read what waits to be sent to it, but for a small rest.
         header_bytes: Bytes of a request line with its headers; also of the framing around the chunks of a chunked body.
         headers: Number of header fields of one request.
         pipelined: Number of requests that wait behind the one that is being answered, on one connection.
         connections: Number of connections that are open at a time.
-        pending_bytes: Bytes held, in sum, for callers whose credential is not accepted yet.
+        pending_bytes: Bytes held, in sum, for callers whose credential is not accepted (yet): what came from them, and
+            what waits to be sent to them.
     """
 
     header_seconds: float = 10

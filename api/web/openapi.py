@@ -1,11 +1,15 @@
 """The OpenAPI document as FastAPI makes it, with problem documents (RFC 9457) in place of FastAPI's errors."""
 
-from typing import Any
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Self
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
 from api.schemas.problems import FieldProblem, Problem
+from api.web.headers import tags_of
 from api.web.problems import MEDIA_TYPE
 
 _PROBLEM = {
@@ -13,6 +17,32 @@ _PROBLEM = {
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 _REPLACED = ("HTTPValidationError", "ValidationError")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDocument:
+    """Holds a JSON document as the bytes that are sent, so that nobody can make the process encode it.
+
+    Attributes:
+        body: The bytes.
+        etag: The entity tag, a strong one.
+    """
+
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """Encodes a document."""
+        body = bytes(JSONResponse(document).body)
+        return cls(body, f'"{hashlib.sha256(body).hexdigest()}"')
+
+    def response(self, request: Request) -> Response:
+        """Returns the document, or 304 to a client that has it already."""
+        headers = {"etag": self.etag, "cache-control": "no-cache"}
+        if self.etag in tags_of(request.headers.get("if-none-match", "")):
+            return Response(status_code=304, headers=headers)
+        return Response(self.body, media_type="application/json", headers=headers)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.web import wire
-from api.web.connections import Connections
+from api.web.connections import ACCEPTED, Connections
 from api.web.limits import HttpLimits
 from api.web.transport import LingeringTransport
 from taskforce.core.domain.ids import new_id
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _SLICE = 16_384
 # A chunk of one byte has five bytes of framing around it; more framing than that is no honest body.
 _FRAMING_PER_BYTE = 8
+
+# Requests that wait behind another one whose caller has shown no accepted credential on this connection.
+_PIPELINED_BY_STRANGERS = 1
 
 _OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
@@ -66,8 +69,9 @@ class _Refused(Exception):
 class GatewayProtocol(HttpToolsProtocol):
     """Reads requests within the limits, and a body only when the application asks for it.
 
-    The application asks for a body after it has accepted the caller's credential. Until then nothing is read from the
-    client, so that a caller without one occupies at most what came together with the header.
+    The application says when it has accepted the caller's credential (`ACCEPTED` in the request's state), and asks for
+    a body only after that. Until then no body is read from the client, so that a caller without a credential occupies
+    at most what came together with the header, and may be evicted also while a response is due or unread.
 
     Args:
         config: The configuration, with the limits and the connections that share them.
@@ -84,12 +88,16 @@ class GatewayProtocol(HttpToolsProtocol):
     ) -> None:
         assert isinstance(config, GatewayConfig)
         super().__init__(config, server_state, app_state, _loop)
-        self._connections, self._limits = config.connections, config.connections.limits
+        self._connections = config.connections
         self._application = self.app
         self._lingering: LingeringTransport
         self._running: RequestResponseCycle | None = None
-        # Whether a request is in progress that eviction spares: its body was asked for, so its caller is accepted.
+        # Whether a request is in progress that eviction spares, because its caller is accepted.
         self._at_work = False
+        # Whether a caller was accepted on this connection before.
+        self._known = False
+        # Whether what waits to be sent is the response to a caller who was not accepted.
+        self._owes_stranger = False
         # Whether further bytes of the client are discarded.
         self._ended = False
         self._problem = wire.MALFORMED
@@ -98,9 +106,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self._phase = _Phase.REQUEST
         self._header_size = self._header_fed = self._body_size = self._framing_size = 0
         # The deadline of the first header runs from the connection, for a client may never send a byte.
-        self._timed = (1, _Phase.HEADER)
+        self._timed = (1, _Phase.HEADER, False)
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+
+    @property
+    def _limits(self) -> HttpLimits:
+        return self._connections.limits
 
     # The connection.
 
@@ -130,6 +142,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         """Closes the connection: the client sends no more."""
         self._lingering.finish()
+
+    @property
+    def unsent(self) -> int:
+        """Returns the bytes that wait to be sent to a caller who is not authenticated."""
+        return self._lingering.get_write_buffer_size() if self._owes_stranger else 0
 
     def evict(self) -> None:
         """Closes the connection in favour of another one."""
@@ -214,7 +231,8 @@ class GatewayProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         problem = wire.framing_problem(version, self.headers)
         self._check(problem is None, problem or wire.MALFORMED)
-        self._check(len(self.pipeline) < self._limits.pipelined, wire.MALFORMED)
+        most = self._limits.pipelined if self._known else _PIPELINED_BY_STRANGERS
+        self._check(len(self.pipeline) < most, wire.MALFORMED)
         if self.parser.should_upgrade():
             # The parser stops at an upgrade; the request is parsed again without one, see _decline_upgrade.
             self._check(self.parser.get_method() != b"CONNECT", wire.MALFORMED)
@@ -249,8 +267,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._unset_keepalive_if_required()
         self._running = cycle
-        if app is self._application:
-            self._begin_work()
+        cycle.scope["state"][ACCEPTED] = self._begin_work
+        self._connections.renew(self)
         super()._start_asgi_task(cycle, app)
 
     async def _serve(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
@@ -274,14 +292,20 @@ class GatewayProtocol(HttpToolsProtocol):
         """Goes on to the next request, and discards what of the body nobody has read."""
         assert self._running is not None
         self._running.body = bytearray()
+        self._owes_stranger = not self._at_work
+        # A stranger's next request, which waits already, stays counted.
+        if self._at_work or not self.pipeline:
+            self._connections.idle(self)
         self._at_work = False
-        self._connections.idle(self)
+        self._connections.owe(self)
         super().on_response_complete()
 
     def _begin_work(self) -> None:
         if not self._at_work:
-            self._at_work = True
+            self._at_work = self._known = True
             self._connections.accepted(self)
+            if not self._ended:
+                self._set_deadline()
 
     # Refusing.
 
@@ -291,15 +315,19 @@ class GatewayProtocol(HttpToolsProtocol):
             raise _Refused
 
     def _set_deadline(self) -> None:
-        now = (self._number, self._phase)
+        # While the application authenticates the caller, or answers an earlier request, no body is read: the time that
+        # this takes is not the client's.
+        reads_body = self._phase is _Phase.BODY and self._at_work and self.cycle is self._running
+        now = (self._number, self._phase, reads_body)
         if self._number == 0 or now == self._timed:
             return
         if self._deadline is not None:
             self._deadline.cancel()
         self._timed, self._deadline = now, None
-        if self._phase is not _Phase.REQUEST:
-            seconds = self._limits.body_seconds if self._phase is _Phase.BODY else self._limits.header_seconds
-            self._deadline = self.loop.call_later(seconds, self._too_slow)
+        if self._phase is _Phase.HEADER:
+            self._deadline = self.loop.call_later(self._limits.header_seconds, self._too_slow)
+        elif reads_body:
+            self._deadline = self.loop.call_later(self._limits.body_seconds, self._too_slow)
 
     def _too_slow(self) -> None:
         if self._number == 0:

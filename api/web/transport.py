@@ -60,6 +60,10 @@ class LingeringTransport(asyncio.Transport):
         """Closes at once, and drops what is unsent."""
         self._transport.abort()
 
+    def get_write_buffer_size(self) -> int:
+        """Returns the bytes that wait to be sent."""
+        return self._transport.get_write_buffer_size()
+
     def is_closing(self) -> bool:
         """Returns whether nothing more is sent."""
         return self._timer is not None or self._transport.is_closing()

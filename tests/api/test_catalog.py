@@ -6,8 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
+from api.agent_yaml import AgentFile
+from api.schemas.agents import AgentIn, VersionChangeIn, VersionIn
 from taskforce.core.domain.catalog.definition import MOST_VALUES
+from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.identity import ResourceType
@@ -156,6 +160,24 @@ async def test_a_definition_holds_so_many_values_and_no_more(designer: httpx.Asy
     refused = await designer.post(here, json={"version_number": "2.0.0", "definition": more})
     assert_problem(refused, 422, "definition_too_large")
     assert_problem(await designer.put(f"{here}/1.0.0", json={"definition": more}), 422, "definition_too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        (AgentIn, {"name": "x"}),
+        (VersionIn, {"version_number": "1.0.0"}),
+        (VersionChangeIn, {}),
+        (AgentFile, {"name": "x"}),
+    ],
+)
+def test_values_of_a_definition_are_counted_before_each_is_looked_at(
+    body: type[BaseModel], known: dict[str, str]
+) -> None:
+    no_json = [object()] * MOST_VALUES
+    with pytest.raises(Invalid) as refused:
+        body.model_validate(known | {"definition": {"tools": no_json}})
+    assert refused.value.code == "definition_too_large"
 
 
 async def test_a_change_is_meant_for_what_was_seen(designer: httpx.AsyncClient) -> None:

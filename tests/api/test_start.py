@@ -6,23 +6,23 @@ from typing import cast
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from fastapi.dependencies import utils
+from fastapi.responses import JSONResponse
 
 from api.__main__ import prepare
-from api.app import create_app
+from api.app import Gateway, create_app
 from api.composition import GatewayContext
 
 NOT_OPENED = cast("GatewayContext", None)
 
 
 @pytest.fixture
-def app() -> Iterator[FastAPI]:
+def app() -> Iterator[Gateway]:
     yield create_app(NOT_OPENED)
     gc.unfreeze()
 
 
-async def test_no_request_builds_routes(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_request_builds_routes(app: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
     build = utils.get_dependant
 
@@ -38,6 +38,23 @@ async def test_no_request_builds_routes(app: FastAPI, monkeypatch: pytest.Monkey
     assert built == []
 
 
-def test_what_is_loaded_at_the_start_is_not_collected_again(app: FastAPI) -> None:
+def test_what_is_loaded_at_the_start_is_not_collected_again(app: Gateway) -> None:
     prepare(app)
     assert gc.get_freeze_count() > len(gc.get_objects())
+
+
+async def test_the_openapi_document_is_encoded_once_and_sent_once_to_each(
+    app: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(app)
+    monkeypatch.delattr(JSONResponse, "render")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+        answers = [await client.get("/openapi.json") for _ in range(2)]
+        tag = answers[0].headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}'):
+            again = await client.get("/openapi.json", headers={"if-none-match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        other = await client.get("/openapi.json", headers={"if-none-match": '"other"'})
+    assert {answer.content for answer in (*answers, other)} == {app.document.body}
+    assert answers[0].json() == app.openapi()
+    assert answers[0].headers["content-type"] == "application/json"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 
 from taskforce.core.domain.canonical_json import is_exact
 from taskforce.core.domain.errors import Invalid
@@ -50,9 +51,14 @@ def check_texts(value: object, what: str) -> None:
             raise Invalid(f"{what}_malformed", f"No text in the {what} may hold NUL or a lone surrogate.")
 
 
-def parts_in(value: object) -> int:
-    """Counts the values of a document, itself and containers included."""
-    return sum(1 for _ in _parts(value))
+def parts_in(value: object, most: int) -> int:
+    """Counts the values of a document, itself and containers included.
+
+    Args:
+        value: Parsed JSON.
+        most: Number above which counting stops.
+    """
+    return sum(1 for _ in islice(_parts(value), most + 1))
 
 
 def values_in(text: bytes, most: int) -> int:

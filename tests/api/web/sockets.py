@@ -107,9 +107,11 @@ async def listening(app: ASGIApp, limits: HttpLimits) -> AsyncIterator[Server]:
     while not server.started and not task.done():  # noqa: ASYNC110 - the server has no event for it
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Server(f"http://127.0.0.1:{port}", server.config.connections)
-    server.should_exit = True
-    await task
+    try:
+        yield Server(f"http://127.0.0.1:{port}", server.config.connections)
+    finally:
+        server.should_exit = True
+        await task
 
 
 async def until(condition: Any) -> None:

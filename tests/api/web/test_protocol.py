@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from starlette.requests import Request
@@ -11,30 +13,40 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from api.web.limits import HttpLimits
+from api.web.connections import ACCEPTED
+from api.web.limits import DEFAULTS, HttpLimits
 from tests.api.web.sockets import Server, Socket, connected, listening, until
 
-LIMITS = HttpLimits(stall_seconds=0.4, connections=5)
+LIMITS = HttpLimits(connections=5, pending_bytes=1_000_000_000)
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
+CREDENTIAL = b"authorization: Bearer x\r\n"
 POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = POST + b"transfer-encoding: chunked\r\n"
 PIECE = b"x" * 65_536
+DOCUMENT = "x" * 12_000_000
+"""More than a kernel buffers of an answer that nobody reads."""
 
 
 class Echo:
-    """Answers with what it got, streams without end, or waits."""
+    """Answers with what it got, streams without end, or waits; accepts every credential."""
 
     def __init__(self) -> None:
         self.sent = 0
         self.streaming = 0
+        self.documents = 0
         self.go_on = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        if "authorization" in request.headers:
+            scope["state"][ACCEPTED]()
         if request.url.path == "/endless":
             await self._stream(receive, send)
         elif request.url.path == "/early":
             await PlainTextResponse("early")(scope, receive, send)
+        elif request.url.path == "/document":
+            await PlainTextResponse(DOCUMENT)(scope, receive, send)
+            self.documents += 1
         else:
             if request.url.path == "/wait":
                 await self.go_on.wait()
@@ -187,6 +199,8 @@ async def test_an_upgrade_that_we_do_not_know_is_answered_as_what_it_is(client: 
 
 
 async def test_requests_sent_together_are_answered_in_their_order(client: Socket) -> None:
+    await client.send(GET + CREDENTIAL + b"\r\n")
+    assert (await client.answer()).status == 200
     paths = [f"/{number}" for number in range(10)]
     await client.send(b"".join(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode() for path in paths))
     assert [json.loads((await client.answer()).body)["path"] for _ in paths] == paths
@@ -194,16 +208,23 @@ async def test_requests_sent_together_are_answered_in_their_order(client: Socket
     assert (await client.answer()).status == 200
 
 
-async def test_of_too_many_requests_sent_together_some_are_answered(client: Socket) -> None:
+@pytest.mark.parametrize(("credential", "most"), [(b"", 2), (CREDENTIAL, LIMITS.pipelined + 1)])
+async def test_of_too_many_requests_sent_together_some_are_answered(
+    client: Socket, credential: bytes, most: int
+) -> None:
+    await client.send(GET + credential + b"\r\n")
+    assert (await client.answer()).status == 200
     await client.send((GET + b"\r\n") * 1_000)
     whole = await client.end()
     answers = whole.count(b"HTTP/1.1 200 OK")
-    assert 0 < answers <= LIMITS.pipelined + 1
+    assert 0 < answers <= most
     assert whole.endswith(b"}")
 
 
 async def test_what_comes_before_a_malformed_request_is_answered(server: Server, echo: Echo, client: Socket) -> None:
-    await client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n" + GET + b"\r\n" + b"nonsense\r\n\r\n")
+    await client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n" + CREDENTIAL + b"\r\n")
+    await until(lambda: server.connections.pending == 0)
+    await client.send(GET + b"\r\n" + b"nonsense\r\n\r\n")
     await until(lambda: server.connections.held == 0)
     echo.go_on.set()
     assert json.loads((await client.answer()).body)["path"] == "/wait"
@@ -215,8 +236,9 @@ async def test_an_answer_before_the_body_reaches_its_client_and_ends_the_connect
     assert (await client.last_answer()).body == b"early"
 
 
-async def test_who_never_reads_is_hung_up_on_and_holds_little(server: Server, echo: Echo) -> None:
-    async with connected(server.url) as client:
+async def test_who_never_reads_is_hung_up_on_and_holds_little(echo: Echo) -> None:
+    limits = HttpLimits(stall_seconds=0.4)
+    async with listening(echo, limits) as server, connected(server.url) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await client.send(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n")
         await until(lambda: echo.streaming == 1)
@@ -253,7 +275,7 @@ async def test_silent_connections_give_way_and_working_ones_do_not(server: Serve
         at_work = []
         for gone in silent:
             client = await stack.enter_async_context(connected(server.url))
-            await client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+            await client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n" + CREDENTIAL + b"\r\n")
             assert await gone.end() == b""
             at_work.append(client)
         # The last of them may not have been read yet.
@@ -264,3 +286,80 @@ async def test_silent_connections_give_way_and_working_ones_do_not(server: Serve
         echo.go_on.set()
         for client in at_work:
             assert (await client.answer()).status == 200
+
+
+async def ask_without_reading(stack: AsyncExitStack, server: Server, path: str) -> Socket:
+    client = await stack.enter_async_context(connected(server.url))
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    await client.send(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 2)
+    return client
+
+
+async def test_strangers_who_do_not_read_their_answers_give_way(server: Server, echo: Echo) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(LIMITS.connections):
+            await ask_without_reading(stack, server, "/document")
+        await until(lambda: len(server.connections) == LIMITS.connections)
+        await until(lambda: echo.documents == LIMITS.connections)
+        assert server.connections.held > 0
+        assert server.connections.pending == LIMITS.connections
+        async with connected(server.url) as client:
+            await client.send(GET + b"\r\n")
+            assert (await client.answer()).status == 200
+
+
+async def test_so_do_strangers_whose_requests_are_in_progress(server: Server, echo: Echo) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(LIMITS.connections):
+            await ask_without_reading(stack, server, "/wait")
+        await until(lambda: len(server.connections) == LIMITS.connections)
+        async with connected(server.url) as client:
+            await client.send(GET + b"\r\n")
+            assert (await client.answer()).status == 200
+    echo.go_on.set()
+
+
+async def test_answers_that_strangers_do_not_read_hold_no_more_than_their_bound(echo: Echo) -> None:
+    most = len(DOCUMENT)
+    async with listening(echo, replace(DEFAULTS, pending_bytes=most)) as server, AsyncExitStack() as stack:
+        with capture_logs() as logged:
+            for _ in range(10):
+                await ask_without_reading(stack, server, "/document")
+                assert server.connections.held <= most
+            await until(lambda: any(one["event"] == "http.evicted" for one in logged))
+        assert server.connections.held <= most
+
+
+async def test_answers_that_were_read_are_not_counted_any_more(echo: Echo) -> None:
+    async with listening(echo, replace(DEFAULTS, pending_bytes=2 * len(DOCUMENT))) as server, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(server.url)) for _ in range(5)]
+        for client in clients:
+            await client.send(b"GET /document HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert len((await client.answer()).body) == len(DOCUMENT)
+        for client in clients:
+            await client.send(GET + b"\r\n")
+            assert (await client.answer()).status == 200
+
+
+async def test_what_an_accepted_caller_does_not_read_is_not_counted(server: Server, echo: Echo) -> None:
+    async with connected(server.url) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(b"GET /document HTTP/1.1\r\nhost: x\r\n" + CREDENTIAL + b"\r\n")
+        await until(lambda: echo.documents == 1)
+        assert server.connections.held == 0
+
+
+async def test_the_deadline_of_a_body_begins_when_its_sender_is_accepted() -> None:
+    authenticated = asyncio.Event()
+
+    async def slow_to_accept(scope: Scope, receive: Receive, send: Send) -> None:
+        await authenticated.wait()
+        await PlainTextResponse(await Request(scope, receive).body())(scope, receive, send)
+
+    limits = HttpLimits(body_seconds=0.1)
+    async with listening(slow_to_accept, limits) as server, connected(server.url) as client:
+        await client.send(POST + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        asyncio.get_running_loop().call_later(2 * limits.body_seconds, authenticated.set)
+        assert (await client.answer()).status == 100
+        assert (await client.last_answer()).code == "request_timeout"

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -48,6 +50,32 @@ async def until_alive(client: httpx.AsyncClient) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def until_listening(url: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                async with connected(url):
+                    return
+            except OSError:
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def process_with(
+    postgres: servers.DatabaseUrls, temporal: TemporalAddress, limits: dict[str, str]
+) -> AsyncIterator[str]:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", cwd=REPOSITORY, env=environment(postgres, temporal, port) | limits,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    await until_listening(url)
+    yield url
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
 async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
     postgres: servers.DatabaseUrls, temporal_address: TemporalAddress, tenant: str
 ) -> None:
@@ -80,26 +108,17 @@ async def test_it_serves_and_ends_orderly_on_sigterm_though_a_stream_is_open(
     assert token not in log.decode()
 
 
-async def test_its_patience_and_its_room_are_settings(
-    postgres: servers.DatabaseUrls, temporal_address: TemporalAddress
-) -> None:
-    port = free_port()
-    limits = {"TASKFORCE_HTTP_HEADER_SECONDS": "0.2", "TASKFORCE_HTTP_HEADERS": "20"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api", cwd=REPOSITORY, env=environment(postgres, temporal_address, port) | limits,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
-        await until_alive(client)
-    async with connected(url) as silent, connected(url) as stopping, connected(url) as talkative:
-        await stopping.send(b"GET /health HTTP/1.1\r\n")
-        await talkative.send(b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 21 + b"\r\n")
+async def test_its_patience_is_a_setting(postgres: servers.DatabaseUrls, temporal_address: TemporalAddress) -> None:
+    short = {"TASKFORCE_HTTP_HEADER_SECONDS": "0.2"}
+    async with process_with(postgres, temporal_address, short) as url, connected(url) as silent:
         assert await silent.end() == b""
-        assert (await stopping.last_answer()).code == "request_timeout"
+
+
+async def test_its_room_is_a_setting(postgres: servers.DatabaseUrls, temporal_address: TemporalAddress) -> None:
+    few = {"TASKFORCE_HTTP_HEADERS": "20"}
+    async with process_with(postgres, temporal_address, few) as url, connected(url) as talkative:
+        await talkative.send(b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 21 + b"\r\n")
         assert (await talkative.last_answer()).code == "headers_too_large"
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 async def test_what_is_missing_is_said_in_one_line(

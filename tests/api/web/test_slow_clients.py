@@ -1,8 +1,8 @@
 """The gateway and clients that are slow, silent, or take more than they give."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,27 +16,26 @@ from api.web.protocol import GatewayConfig
 from tests.api.gateway import Gateway, execute, serving
 from tests.api.web.sockets import Socket, connected, until
 
-SHORT = HttpLimits(header_seconds=0.4, body_seconds=0.4, idle_seconds=1)
 EXECUTE = b"POST /api/v1/agents/execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-async def hurried(gateway_parts: GatewayContext) -> AsyncIterator[Gateway]:
-    """The gateway with short patience and little room."""
-    async with serving(replace(gateway_parts, closing=asyncio.Event()), SHORT) as running:
+async def own(gateway_parts: GatewayContext) -> AsyncIterator[Gateway]:
+    """A gateway of these tests alone, with the patience that every deployment has."""
+    async with serving(replace(gateway_parts, closing=asyncio.Event())) as running:
         yield running
 
 
 @pytest.fixture
-async def client(hurried: Gateway) -> AsyncIterator[Socket]:
-    async with connected(hurried.url) as one:
+async def client(own: Gateway) -> AsyncIterator[Socket]:
+    async with connected(own.url) as one:
         yield one
 
 
 @pytest.fixture
-def credential(hurried: Gateway, tenant: str) -> bytes:
-    return f"authorization: Bearer {hurried.token(tenant, 'olga', ['operator'])}\r\n".encode()
+def credential(own: Gateway, tenant: str) -> bytes:
+    return f"authorization: Bearer {own.token(tenant, 'olga', ['operator'])}\r\n".encode()
 
 
 def connections(gateway: Gateway) -> Connections:
@@ -44,33 +43,54 @@ def connections(gateway: Gateway) -> Connections:
     return gateway.server.config.connections
 
 
-async def test_who_says_nothing_is_hung_up_on(client: Socket) -> None:
-    assert await client.end() == b""
+@contextmanager
+def impatient(gateway: Gateway) -> Iterator[None]:
+    """Shortens what the gateway waits for a header or a body, from when its client has done all that it is to do."""
+    held = connections(gateway)
+    before = held.limits
+    held.limits = replace(before, header_seconds=0.2, body_seconds=0.2)
+    try:
+        yield
+    finally:
+        held.limits = before
 
 
-async def test_who_sends_only_blank_lines_is_hung_up_on(client: Socket) -> None:
-    await client.send(b"\r\n\r\n")
-    assert await client.end() == b""
+async def test_who_says_nothing_is_hung_up_on(own: Gateway) -> None:
+    with impatient(own):
+        async with connected(own.url) as client:
+            assert await client.end() == b""
 
 
-async def test_a_header_byte_by_byte_takes_too_long(client: Socket) -> None:
+async def test_who_sends_only_blank_lines_is_hung_up_on(own: Gateway) -> None:
+    with impatient(own):
+        async with connected(own.url) as client:
+            client.writer.write(b"\r\n\r\n")
+            assert await client.end() == b""
+
+
+async def test_a_header_byte_by_byte_takes_too_long(own: Gateway, client: Socket) -> None:
+    await client.send(HEALTH)
+    assert (await client.answer()).status == 200
     header = HEALTH[:-2] + b"x-filler: " + b"x" * 10_000
-    assert await client.drip(header) < len(header)
-    assert (await client.last_answer()).code == "request_timeout"
+    with impatient(own):
+        assert await client.drip(header) < len(header)
+        assert (await client.last_answer()).code == "request_timeout"
 
 
-async def test_a_header_that_stops_takes_too_long_also_after_a_request(client: Socket) -> None:
+async def test_a_header_that_stops_takes_too_long_also_after_a_request(own: Gateway, client: Socket) -> None:
     await client.send(HEALTH)
     assert (await client.answer()).status == 200
-    await client.send(HEALTH[:-2])
-    assert (await client.last_answer()).code == "request_timeout"
+    with impatient(own):
+        await client.send(HEALTH[:-2])
+        assert (await client.last_answer()).code == "request_timeout"
 
 
-async def test_who_asks_nothing_more_is_hung_up_on(client: Socket) -> None:
-    await client.send(HEALTH)
-    assert (await client.answer()).status == 200
-    await client.send(b"\r\n")
-    assert await client.end() == b""
+async def test_who_asks_nothing_more_is_hung_up_on(gateway_parts: GatewayContext) -> None:
+    parts = replace(gateway_parts, closing=asyncio.Event())
+    async with serving(parts, HttpLimits(idle_seconds=1)) as brief, connected(brief.url) as client:
+        await client.send(HEALTH + b"\r\n")
+        assert (await client.answer()).status == 200
+        assert await client.end() == b""
 
 
 async def test_a_body_without_a_credential_is_not_waited_for(client: Socket) -> None:
@@ -79,23 +99,27 @@ async def test_a_body_without_a_credential_is_not_waited_for(client: Socket) -> 
 
 
 @pytest.mark.parametrize("framing", [b"content-length: 1000\r\n\r\n{", b"transfer-encoding: chunked\r\n\r\n5\r\n{"])
-async def test_a_body_that_stops_takes_too_long(client: Socket, credential: bytes, framing: bytes) -> None:
-    await client.send(EXECUTE + credential + framing)
-    assert (await client.last_answer()).code == "request_timeout"
+async def test_a_body_that_stops_takes_too_long(
+    own: Gateway, client: Socket, credential: bytes, framing: bytes
+) -> None:
+    with impatient(own):
+        await client.send(EXECUTE + credential + framing)
+        assert (await client.last_answer()).code == "request_timeout"
 
 
-async def test_a_body_byte_by_byte_takes_too_long(client: Socket, credential: bytes) -> None:
-    await client.send(EXECUTE + credential + b"content-length: 10000\r\n\r\n")
-    assert await client.drip(b'{"mission": "' + b"x" * 9_000) < 9_000
-    assert (await client.last_answer()).code == "request_timeout"
+async def test_a_body_byte_by_byte_takes_too_long(own: Gateway, client: Socket, credential: bytes) -> None:
+    with impatient(own):
+        await client.send(EXECUTE + credential + b"content-length: 10000\r\n\r\n")
+        assert await client.drip(b'{"mission": "' + b"x" * 9_000) < 9_000
+        assert (await client.last_answer()).code == "request_timeout"
 
 
-async def test_a_body_that_breaks_off_does_nothing(hurried: Gateway, credential: bytes, tenant: str) -> None:
-    async with hurried.clients() as client_for:
+async def test_a_body_that_breaks_off_does_nothing(own: Gateway, credential: bytes, tenant: str) -> None:
+    async with own.clients() as client_for:
         olga = client_for(tenant, "olga", ["operator"])
         run = (await execute(olga))["links"]["self"]
         with capture_logs() as logged:
-            async with connected(hurried.url) as client:
+            async with connected(own.url) as client:
                 await client.send(
                     f"POST {run}/pause HTTP/1.1\r\nhost: x\r\n".encode() + credential + b"content-length: 9\r\n\r\n{"
                 )
@@ -104,10 +128,10 @@ async def test_a_body_that_breaks_off_does_nothing(hurried: Gateway, credential:
         assert line["status"] is None
 
 
-async def test_bodies_without_a_credential_are_not_held(hurried: Gateway) -> None:
-    held = connections(hurried)
+async def test_bodies_without_a_credential_are_not_held(own: Gateway) -> None:
+    held = connections(own)
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(hurried.url)) for _ in range(40)]
+        clients = [await stack.enter_async_context(connected(own.url)) for _ in range(40)]
         for client in clients:
             client.writer.write(EXECUTE + f"content-length: {MAX_BODY}\r\n\r\n".encode() + b" " * (MAX_BODY - 1))
         for client in clients:
@@ -116,14 +140,14 @@ async def test_bodies_without_a_credential_are_not_held(hurried: Gateway) -> Non
         assert held.held == 0
 
 
-async def test_a_body_is_asked_for_only_once_its_sender_is_known(hurried: Gateway, credential: bytes) -> None:
+async def test_a_body_is_asked_for_only_once_its_sender_is_known(own: Gateway, credential: bytes) -> None:
     body = b'{"mission": "Say hello.", "model": "openai/scripted"}'
     header = EXECUTE + f"expect: 100-continue\r\ncontent-length: {len(body)}\r\n".encode()
-    async with connected(hurried.url) as client:
+    async with connected(own.url) as client:
         await client.send(header + credential + b"\r\n")
         assert (await client.answer()).status == 100
         await client.send(body)
         assert (await client.answer()).status == 202
-    async with connected(hurried.url) as client:
+    async with connected(own.url) as client:
         await client.send(header + b"\r\n")
         assert (await client.last_answer()).code == "token_missing"

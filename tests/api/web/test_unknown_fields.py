@@ -7,10 +7,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from api.schemas import (
+    agents,
     api_keys,
     approval_delegations,
     approval_requests,
-    catalog,
     policies,
     roles,
     runs,
@@ -27,7 +27,7 @@ SCHEMAS = (
     api_keys,
     approval_delegations,
     approval_requests,
-    catalog,
+    agents,
     policies,
     roles,
     runs,

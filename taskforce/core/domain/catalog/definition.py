@@ -89,15 +89,30 @@ def check_definition(definition: Definition) -> None:
     Raises:
         Invalid: `definition_malformed`, `definition_too_large`.
     """
+    require_few_values(definition)
     check_document(definition, "definition")
     try:
         length = len(canonical_json(definition))
     # Programs may pass Python objects that no JSON parser would return.
     except (TypeError, ValueError, OverflowError):
         raise Invalid("definition_malformed", "A definition is JSON, its numbers within a double's range.") from None
-    if length > LONGEST_DEFINITION or parts_in(definition) > MOST_VALUES:
-        text = f"A definition has at most {LONGEST_DEFINITION} characters of JSON, and at most {MOST_VALUES} values."
-        raise Invalid("definition_too_large", text)
+    if length > LONGEST_DEFINITION:
+        raise _too_large()
+
+
+def require_few_values(definition: object) -> None:
+    """Requires at most as many values as a definition may have, before anything looks at each of them.
+
+    Raises:
+        Invalid: `definition_too_large`.
+    """
+    if parts_in(definition, MOST_VALUES) > MOST_VALUES:
+        raise _too_large()
+
+
+def _too_large() -> Invalid:
+    text = f"A definition has at most {LONGEST_DEFINITION} characters of JSON, and at most {MOST_VALUES} values."
+    return Invalid("definition_too_large", text)
 
 
 def problems_of(definition: Definition, offered: Offered = ANYTHING) -> tuple[Problem, ...]:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from api.schemas.fields import Document, UserId
 from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
-from taskforce.core.domain.catalog.definition import Offered, problems_of
+from taskforce.core.domain.catalog.definition import Offered, problems_of, require_few_values
 from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
 from taskforce.core.interfaces.repositories.catalog import AgentSummary
@@ -21,6 +21,15 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
 Tags = Annotated[list[Label], Field(max_length=MOST_TAGS)]
+
+
+def _few_values(value: object) -> object:
+    require_few_values(value)
+    return value
+
+
+# Counted first: each value costs many times more to check than to parse.
+DefinitionDocument = Annotated[Document, BeforeValidator(_few_values)]
 Number = Annotated[str, Field(min_length=5, max_length=64)]
 Changelog = Annotated[str, Field(max_length=LONGEST_CHANGELOG)]
 Comment = Annotated[str, Field(max_length=LONGEST_COMMENT)]
@@ -57,8 +66,8 @@ class AgentIn(CloneIn):
         initial_definition: The same, by the name that Python's `create_agent` has for it.
     """
 
-    definition: Document = Field(default_factory=dict)
-    initial_definition: Document = Field(
+    definition: DefinitionDocument = Field(default_factory=dict)
+    initial_definition: DefinitionDocument = Field(
         default_factory=dict, description="The same as `definition`; give one of them."
     )
 
@@ -71,7 +80,7 @@ class AgentIn(CloneIn):
         return self
 
     @property
-    def defined(self) -> Document:
+    def defined(self) -> DefinitionDocument:
         """Returns the definition, from whichever of its two members was sent."""
         return self.definition if "definition" in self.model_fields_set else self.initial_definition
 
@@ -95,7 +104,7 @@ class VersionIn(RequestBody):
     """
 
     version_number: Number
-    definition: Document
+    definition: DefinitionDocument
     changelog: Changelog = ""
 
 
@@ -103,7 +112,7 @@ class VersionChangeIn(RequestBody):
     """Changes of a draft; what is left out stays as it is."""
 
     version_number: Number | None = None
-    definition: Document | None = None
+    definition: DefinitionDocument | None = None
     changelog: Changelog | None = None
 
 
