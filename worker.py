@@ -117,7 +117,7 @@ def build_activities(parts: WorkerParts, cases: UseCases, workflow_client: Workf
         histories=workflow_client.tenants,
     )
     return activities_of(
-        RunActivities(cases.lifecycle),
+        RunActivities(cases.lifecycle, cases.release_look),
         ModelActivities(own.model_step),
         ToolActivities(own.tool_step),
         ApprovalActivities(

@@ -6,10 +6,11 @@ from typing import Any
 
 import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from taskforce.core.domain.errors import MAY_PASS, DomainError
+from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 
 INTERNAL = "internal"
@@ -34,6 +35,8 @@ def to_failure(error: DomainError) -> ApplicationError:
         error.kind.value,
         type=error.code,
         non_retryable=not may_pass,
+        # Each halted run is refused again and again, as it should be: that is no line of the log.
+        category=ApplicationErrorCategory.BENIGN if error.code == HALTED else ApplicationErrorCategory.UNSPECIFIED,
         next_retry_delay=None if error.retry_after is None else timedelta(seconds=error.retry_after),
     )
 

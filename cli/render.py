@@ -282,7 +282,10 @@ def summary(run: Document) -> Text:
     if run.text("waiting_for"):
         line.append(f" for {run.text('waiting_for')}")
     retry = run.child("retry")
-    if retry.raw:
+    if retry.text("code") == "halted":
+        # Nothing is tried at a time that could be told: it waits for whoever pulled the switch.
+        line.append(f" ({one_line(retry.text('message'))})")
+    elif retry.raw:
         line.append(f", attempt {retry.number('attempt')} at {clock_time(retry.time('next_at'))}")
         line.append(f" ({one_line(retry.text('code'))})")
     line.append(f" · {run.number('steps')} steps · {run.number('tool_calls')} tool calls")

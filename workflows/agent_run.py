@@ -16,6 +16,7 @@ from workflows.runtime.activity_calls import (
     MARGIN,
     MODEL_PATIENCE,
     call_model,
+    is_halted,
     is_refusal,
     last_failure,
     ran_out,
@@ -210,6 +211,10 @@ class AgentRun:
                 outcome = await call_model(asked, ModelOutcome, self._left())
             except FailureError as error:
                 stop_if_cancelled()
+                if is_halted(error):
+                    await self._until_released(error)
+                    retries.begin_anew()
+                    continue
                 again = retries.next_try(error, self._plan, self._left())
                 await self._waits.try_again(again)
                 await workflow.sleep(max(again.at - workflow.now(), timedelta()))
@@ -260,12 +265,18 @@ class AgentRun:
             self._describe()
 
     async def _run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
-        # The cancellation may have come while the approval's workflow closed, which it then did not reach.
-        stop_if_cancelled()
         time = timedelta(seconds=permit.seconds) + MARGIN
-        if permit.quick:
-            return await run_local("run_tool", turn, ToolOutcome, patience=self._left())
-        return await run_tool(turn, ToolOutcome, permit.tool, time, self._left())
+        while True:
+            # The cancellation may have come while the approval's workflow closed, which it then did not reach.
+            stop_if_cancelled()
+            try:
+                if permit.quick:
+                    return await run_local("run_tool", turn, ToolOutcome, patience=self._left())
+                return await run_tool(turn, ToolOutcome, permit.tool, time, self._left())
+            except FailureError as error:
+                if not is_halted(error):
+                    raise
+                await self._until_released(error)
 
     async def _approved(self, permit: Permit, request_id: str) -> bool:
         what = f"approval of {permit.tool}"
@@ -328,6 +339,10 @@ class AgentRun:
                 await workflow.wait_condition(lambda: bool(self._messages), timeout=self._plan.answer_seconds)
             await self._waits.release(ANSWER)
             return self._messages.take()
+
+    async def _until_released(self, error: FailureError) -> None:
+        await self._waits.until_released(error)
+        await self._while_paused()
 
     async def _while_paused(self) -> None:
         while self._paused:

@@ -27,6 +27,10 @@ class ModelRetries:
         self.tried = 0
         self._failing_since: datetime | None = None
 
+    def begin_anew(self) -> None:
+        """Forgets since when the call fails: the model's patience does not run while a kill switch halts the run."""
+        self._failing_since = None
+
     def next_try(self, error: FailureError, plan: RunPlan, left: timedelta) -> RetryNote:
         """Returns the next attempt after a failure.
 

@@ -6,19 +6,22 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
-from workflows.runtime.activity_calls import run_local
+from workflows.runtime.activity_calls import await_release, last_failure, run_local
 from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import STATUS, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.frame import RunRef
     from models.messages.runs import RetryNote, RunNote
+    from taskforce.core.domain.runs.model_retry import MESSAGE_SHOWN
     from taskforce.core.domain.runs.questions import OpenQuestions
 
 PAUSE = "pause"
 ANSWER = "an answer from a person"
 MODEL = "the model"
+RELEASE = "a kill switch to be let go"
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
@@ -36,7 +39,7 @@ class RunWaits:
         status: The status as in the run's row.
         waiting_for: Display text of the wait; None without one.
         questions: The open questions.
-        retry: The next retry of a failed model call.
+        retry: The next retry of a failed model call, or of a step that a kill switch halts.
     """
 
     def __init__(self, ref: RunRef, changed: Callable[[], None]) -> None:
@@ -72,6 +75,21 @@ class RunWaits:
         if not self._holds:
             self._held += workflow.now() - self._held_since
         await self._note()
+
+    async def until_released(self, error: FailureError) -> None:
+        """Waits until the kill switch that halted a step is let go; the time does not count as work.
+
+        Args:
+            error: The failure of the halted step, which says who pulled the switch and why.
+        """
+        if RELEASE not in self._holds:
+            code, message = last_failure(error)
+            self.retry = RetryNote(attempt=1, at=workflow.now(), code=code, message=message[:MESSAGE_SHOWN])
+        await self.hold(RELEASE)
+        await await_release(self._ref)
+        if self._holds.count(RELEASE) == 1:
+            self.retry = None
+        await self.release(RELEASE)
 
     async def try_again(self, retry: RetryNote | None, *, silent: bool = False) -> None:
         """Sets or clears the next retry of a model call.

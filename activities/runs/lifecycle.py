@@ -4,6 +4,7 @@ from temporalio import activity
 
 from models.messages.frame import RunRef
 from models.messages.runs import RunEnd, RunNote, RunPlan, UnheardMessages
+from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle, Waits
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
@@ -14,10 +15,12 @@ class RunActivities:
 
     Args:
         lifecycle: The use cases of a run's lifecycle.
+        release_look: Looks whether a run is halted.
     """
 
-    def __init__(self, lifecycle: RunLifecycle) -> None:
+    def __init__(self, lifecycle: RunLifecycle, release_look: ReleaseLook) -> None:
         self._lifecycle = lifecycle
+        self._release_look = release_look
 
     @activity.defn(name="begin_run")
     async def begin_run(self, ref: RunRef) -> RunPlan:
@@ -41,6 +44,11 @@ class RunActivities:
     async def read_unheard_messages(self, ref: RunRef) -> UnheardMessages:
         """Returns people's messages that are stored and that no step has heard."""
         return UnheardMessages(messages=tuple(await self._lifecycle.unheard(ref.tenant_id, ref.run_id)))
+
+    @activity.defn(name="await_release")
+    async def await_release(self, ref: RunRef) -> None:
+        """Fails as long as a kill switch halts the run; the server repeats it, so that no history grows."""
+        await self._release_look.look(ref.tenant_id, ref.run_id)
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:

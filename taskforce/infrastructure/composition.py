@@ -10,6 +10,7 @@ from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import ApprovalDecisions
 from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.approvals.handler import RequestHandler
+from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.run_cache import RunCache
@@ -109,6 +110,7 @@ class UseCases:
         handlers: Request handlers, by request type.
         run_cache: Caches the specifications of runs.
         lifecycle: Begins and ends runs.
+        release_look: Looks whether runs are halted.
         decisions: Checks, records and closes requests.
         changes: Withdraws, reassigns and comments on requests.
     """
@@ -116,6 +118,7 @@ class UseCases:
     handlers: Mapping[str, RequestHandler]
     run_cache: RunCache
     lifecycle: RunLifecycle
+    release_look: ReleaseLook
     decisions: ApprovalDecisions
     changes: ApprovalChanges
 
@@ -149,6 +152,7 @@ def use_cases(on: Foundation) -> UseCases:
         handlers=handlers,
         run_cache=run_cache,
         lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock),
+        release_look=ReleaseLook(on.database, run_cache),
         decisions=ApprovalDecisions(
             on.database,
             run_cache,

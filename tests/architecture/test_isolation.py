@@ -20,7 +20,7 @@ CHANGED_IN_PLACE = frozenset(
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset(
     {"roles", "resource_grants", "approval_delegations", "approval_definitions", "agents", "agent_versions"}
-    | {"webhooks", "request_results", "request_result_pieces"}
+    | {"webhooks", "request_results", "request_result_pieces", "kill_switches"}
 )
 """The tables from which the application may delete."""
 WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "tenant_deletions"})
@@ -49,6 +49,8 @@ READ_BY_PLATFORM = {
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
 }
 """What the platform door may read of all tenants."""
+READ_BY_ALL = {"kill_switches": "(scope = 'installation'::text)"}
+"""What every tenant may read of another: the kill switch of the installation, which halts its runs."""
 
 _TABLES = """
 SELECT c.relname::text AS name, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced, c.relkind::text AS kind,
@@ -104,7 +106,7 @@ async def test_every_table_has_the_policy_of_own_rows_for_reading_and_writing(ca
             ("ALL", "PERMISSIVE", OWN_ROWS, OWN_ROWS)
         ), table["name"]
     assert all(row["cmd"] == "SELECT" for row in policies.values())
-    assert {table: row["qual"] for (table, _), row in policies.items()} == READ_BY_PLATFORM
+    assert {table: row["qual"] for (table, _), row in policies.items()} == READ_BY_PLATFORM | READ_BY_ALL
 
 
 async def test_every_unique_key_leads_with_the_tenant(catalog: asyncpg.Connection) -> None:

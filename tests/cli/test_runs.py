@@ -3,6 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
+from cli.documents import Document
+from cli.render import summary
 from tests.cli.conftest import Done
 from tests.cli.stub_gateway import ANSWER, OTHER_RUN, RUN, SIMPLE, Entry, StubGateway, problem, step, tool
 
@@ -108,3 +110,9 @@ def test_an_answer_that_is_not_the_gateways(gateway: Serve, taskforce: Cli) -> N
     done = taskforce("runs")
     assert done.code == 1
     assert "answer_not_understood" in done.err
+
+
+def test_a_halted_run_says_who_pulled_the_switch_and_not_when_it_is_tried() -> None:
+    retry = {"attempt": 1, "next_at": "2026-01-15T12:00:07+00:00", "code": "halted", "message": "ada pulled it."}
+    run = {"run_id": RUN, "status": "waiting", "waiting_for": "a kill switch to be let go", "retry": retry}
+    assert summary(Document(run)).plain.startswith("waiting for a kill switch to be let go (ada pulled it.) · ")

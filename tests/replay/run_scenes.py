@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 
+from taskforce.application.runs.kill_switches import pull_switch, release_switch
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.runs.kill_switches import SwitchScope, SwitchTarget
 from taskforce.core.domain.runs.run import Limits
-from tests.fixtures.scripted_llm import hang, status, text, tool_calls
+from tests.fixtures.agents import make_acting
+from tests.fixtures.missions import now
+from tests.fixtures.scripted_llm import hang, held, status, text, tool_calls
 from tests.replay.scene_runner import Stage, echoes, scene
 
 
@@ -77,6 +81,24 @@ async def paused_and_resumed(stage: Stage) -> str:
     await missions.event(run_id, "run.paused")
     await missions.say(run_id, "Mind the gap.")
     await missions.workflow_client.runs.signal(missions.tenant_id, run_id, "resume")
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="halted_and_let_go")
+async def halted_and_let_go(stage: Stage) -> str:
+    missions, replied = stage.missions, asyncio.Event()
+    actor = await make_acting(missions.database, missions.tenant_id, "ada", now(), "admin")
+    target = SwitchTarget(missions.tenant_id, SwitchScope.TENANT)
+    asked = [held(tool_calls([(tool, {"text": "a"}) for tool in ("echo", "echo_slowly")]), replied), text("Done.")]
+    stage.llm.requests.clear()
+    stage.llm.script(asked)
+    run_id = await missions.start()
+    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    await pull_switch(missions.database, actor, target, "A drill.")
+    replied.set()
+    await missions.event(run_id, "run.waiting")
+    await release_switch(missions.database, actor, target)
     await missions.ended(run_id)
     return run_id
 

@@ -24,13 +24,23 @@ from workflows.runtime.markdown import summary as in_summary
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
+    from taskforce.core.domain.runs.kill_switches import HALTED
+
 Result = TypeVar("Result")
 
 STICKY_CANCEL = "cancellation-is-sticky"
 """2026-12: a cancellation that an activity or a child outlived ends the workflow; before, it was lost."""
 
-LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=3)
-PATIENT = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=20))
+# A halted step is not repeated by the server: the run itself waits for the release, without an end and visibly.
+LOCAL = RetryPolicy(
+    initial_interval=timedelta(milliseconds=100), maximum_attempts=3, non_retryable_error_types=[HALTED]
+)
+PATIENT = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    maximum_interval=timedelta(seconds=20),
+    non_retryable_error_types=[HALTED],
+)
+RELEASE = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
 # The run itself retries, so that its status shows the next attempt; see `workflows/model_retries.py`.
 ONCE = RetryPolicy(maximum_attempts=1)
 LOCAL_TIME = timedelta(seconds=5)
@@ -86,7 +96,7 @@ async def run_local(
         return value
     except FailureError as error:
         # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
-        if is_cancelled_exception(error) or refusal(error) is not None:
+        if is_cancelled_exception(error) or refusal(error) is not None or is_halted(error):
             raise
     return await run_regular(activity, message, result, patience=patience)
 
@@ -174,6 +184,18 @@ async def run_tool(message: BaseModel, result: type[Result], tool: str, time: ti
     return outcome
 
 
+async def await_release(message: BaseModel) -> None:
+    """Waits until no kill switch halts a run, however long that is; the server repeats the look."""
+    await workflow.execute_activity(
+        "await_release",
+        message,
+        start_to_close_timeout=ROW_TIME,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RELEASE,
+        summary=in_summary("a kill switch to be let go"),
+    )
+
+
 async def deliver(message: BaseModel, result: type[Result], summary: str) -> Result:
     """Makes one attempt of a delivery. The receiver's refusal is a result; only failures of our own are retried."""
     stop_if_cancelled()
@@ -200,6 +222,12 @@ def is_refusal(error: BaseException, code: str) -> bool:
     """Tells whether an error holds a non-retryable failure with a code."""
     refused = refusal(error)
     return refused is not None and refused.type == code
+
+
+def is_halted(error: BaseException) -> bool:
+    """Tells whether an activity refused because a kill switch is pulled."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(cause, ApplicationError) and cause.type == HALTED
 
 
 def may_pass(error: BaseException) -> bool:

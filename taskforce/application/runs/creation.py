@@ -13,6 +13,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Invalid, Limited
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.json_limits import check_document
+from taskforce.core.domain.runs.kill_switches import RELEASE_SECONDS, require_released
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, mission_text
 from taskforce.core.interfaces.store import Records, Store
@@ -90,6 +91,7 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
             `context_malformed`.
         Limited: `too_many_sessions`.
         Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
+        Unavailable: `halted`: a kill switch is pulled.
     """
     _require_session_name(mission)
     # Before `json.dumps`, which would recurse into a document of any depth.
@@ -103,6 +105,7 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
         repeated = await _claim(records, mission, spec)
         if repeated is not None:
             return repeated
+        require_released(await records.kill_switches.halting(spec.agent.agent_id), retry_after=RELEASE_SECONDS)
         await hold_startable(records, spec.agent)
         await _require_room(records, mission)
         await records.runs.add(spec)

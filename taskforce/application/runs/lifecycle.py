@@ -15,6 +15,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
@@ -158,14 +159,17 @@ async def _question(records: Records, run_id: str, question: str) -> Question:
 def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tuple[str, Json]]:
     """Returns the milestones of a change of an open run's state."""
     retry = waits.retry
-    if retry is not None and retry != run.retry:
+    halted = retry is not None and retry.code == HALTED
+    if retry is not None and retry != run.retry and not halted:
         said = {"attempt": retry.attempt, "next_at": retry.at.isoformat(), "code": retry.code, "message": retry.message}
         yield "model.retrying", said
     # A retry is a milestone of its own; a second one that the run is (still) running would only repeat it.
     trying = (waits.status, run.status) == (RunStatus.RUNNING, RunStatus.RUNNING)
     if not trying and (waits.status, waits.waiting_for) != (run.status, run.waiting_for):
         ids = [question.question_id for question in questions]
-        yield f"run.{waits.status.value}", {"waiting_for": waits.waiting_for, **({"questions": ids} if ids else {})}
+        asked = {"questions": ids} if ids else {}
+        why = {"code": retry.code, "message": retry.message} if retry is not None and halted else {}
+        yield f"run.{waits.status.value}", {"waiting_for": waits.waiting_for, **asked, **why}
     for question in questions:
         if question not in run.questions:
             step, call = call_of(question.question_id) or (0, 0)

@@ -95,7 +95,7 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
         Invalid: As `AgentSource.choose` and `create_run`; `agent_has_no_versions`.
         Conflict: `agent_not_published`, `version_not_published` or `version_draining`.
         Limited: `too_many_sessions`.
-        Unavailable: The database does not answer, or the tenant's policy cannot be read.
+        Unavailable: `halted`: a kill switch is pulled; the database does not answer; the tenant's policy is unreadable.
     """
     repeated = await find_repeated(ports.store, actor, request.idempotency_key, request.body)
     if repeated is not None:

@@ -128,6 +128,7 @@ class ToolStep:
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
+            Unavailable: `halted`: a kill switch is pulled.
         """
         spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)

@@ -18,6 +18,7 @@ from taskforce.core.interfaces.repositories.audit import Audit
 from taskforce.core.interfaces.repositories.catalog import Catalog
 from taskforce.core.interfaces.repositories.idempotency import Answers
 from taskforce.core.interfaces.repositories.identity import AccessGrants, ApiKeys, Roles, Users
+from taskforce.core.interfaces.repositories.kill_switches import KillSwitches
 from taskforce.core.interfaces.repositories.runs import (
     Effects,
     Events,
@@ -83,6 +84,11 @@ class Records(Protocol):
     @property
     def runs(self) -> Runs:
         """Returns the repository of runs."""
+        ...
+
+    @property
+    def kill_switches(self) -> KillSwitches:
+        """Returns the repository of kill switches."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from taskforce.infrastructure.persistence.repositories.approval_results import R
 from taskforce.infrastructure.persistence.repositories.approvals import RequestRepository
 from taskforce.infrastructure.persistence.repositories.audit import AuditRepository
 from taskforce.infrastructure.persistence.repositories.idempotency import AnswerRepository
+from taskforce.infrastructure.persistence.repositories.kill_switches import KillSwitchRepository
 from taskforce.infrastructure.persistence.repositories.policies import PolicyRepository
 from taskforce.infrastructure.persistence.repositories.rate_limits import RateRepository
 from taskforce.infrastructure.persistence.repositories.roles import RoleRepository
@@ -54,6 +55,7 @@ class TenantRecords:
         self.users = UserRepository(connection, tenant_id)
         self.catalog = AgentRepository(connection, tenant_id)
         self.runs = RunRepository(connection, tenant_id)
+        self.kill_switches = KillSwitchRepository(connection, tenant_id)
         self.transcripts = TranscriptRepository(connection, tenant_id)
         self.messages = MessageRepository(connection, tenant_id)
         self.effects = EffectRepository(connection, tenant_id)

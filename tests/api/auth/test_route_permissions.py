@@ -29,6 +29,8 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     **{f"/runs/{{run_id}}/{act}": Guard(RUNNING) for act in ("cancel", "pause", "resume", "messages")},
     "/admin/requests": ANYBODY,
     "/admin/tenants": Guard(Permission.TENANT_MANAGE),
+    "/admin/kill-switches": Guard(Permission.TENANT_MANAGE),
+    "/admin/kill-switches/agents": Guard(Permission.AGENT_UPDATE),
     "/admin/users": Guard(Permission.USER_MANAGE),
     "/admin/api-keys": Guard(Permission.USER_MANAGE),
     "/admin/roles": Guard(Permission.ROLE_MANAGE),

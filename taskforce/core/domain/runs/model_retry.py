@@ -10,11 +10,11 @@ _MOST_DOUBLINGS = 12
 
 @dataclass(frozen=True, slots=True)
 class ModelRetry:
-    """The next retry of a failed model call.
+    """The next retry of a failed model call, or of a step that a kill switch halts.
 
     Attributes:
-        attempt: Number of the attempt, from 2.
-        at: Time of the attempt, UTC.
+        attempt: Number of the attempt, from 2; 1 for a step that is halted.
+        at: Time of the attempt, UTC; for a step that is halted, the time since which it waits.
         code: Error code of the last failure.
         message: Message of the last failure, without secrets.
     """

@@ -8,9 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.users import UserRow
 from taskforce.core.domain.identity.users import UserRecord
+from taskforce.core.domain.runs.kill_switches import KillSwitch
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.repositories.identity import UserFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repositories.kill_switches import switches_beside, switches_of
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
@@ -23,12 +25,13 @@ _FIXED = {"tenant_id", "user_id", "created_at"}
 
 _OWN = {f"tenant_{column.name}": column for column in TENANTS.c}
 _WHO = sa.and_(_USERS.c.tenant_id == TENANTS.c.tenant_id, _USERS.c.user_id == sa.bindparam("who"))
-_STANDING = Query(
+_BOTH = (
     sa.select(*(column.label(name) for name, column in _OWN.items()), _USERS)
     .select_from(TENANTS.outerjoin(_USERS, _WHO))
-    .where(where(TENANTS)),
-    beside=True,
+    .where(where(TENANTS))
 )
+_STANDING = Query(_BOTH, beside=True)
+_RUN_STANDING = Query(_BOTH.add_columns(switches_beside(TENANTS).label("switches")), beside=True)
 
 
 def _save() -> sa.ClauseElement:
@@ -60,11 +63,16 @@ class UserRepository(Repository):
 
     async def principal(self, user_id: str) -> tuple[Tenant | None, UserRecord | None]:
         """Returns the tenant and the user by one query."""
-        known = user_id if storable(user_id) == user_id else ""
-        row = await self._connection.first(_STANDING, {**self._of(), "who": known})
-        if row is None:
-            return None, None
-        return tenant_of(row, "tenant_"), None if row.user_id is None else _user(row)
+        row = await self._connection.first(_STANDING, {**self._of(), "who": _findable(user_id)})
+        return _tenant_and_user(row)
+
+    async def run_principal(
+        self, user_id: str, agent_id: str
+    ) -> tuple[Tenant | None, UserRecord | None, Sequence[KillSwitch]]:
+        """Returns the tenant, the user and the kill switches that halt runs of an agent, by one query."""
+        asked = {**self._of(), "who": _findable(user_id), "agent": agent_id}
+        row = await self._connection.first(_RUN_STANDING, asked)
+        return *_tenant_and_user(row), () if row is None else switches_of(row.switches)
 
     async def page(self, which: UserFilter, after: str | None, most: int) -> Sequence[UserRecord]:
         """Returns a page of users by id."""
@@ -100,6 +108,17 @@ class UserRepository(Repository):
             "attributes": storable_json(user.attributes),
             "lent_roles": {role: until.isoformat() for role, until in sorted(user.lent_roles.items())},
         }
+
+
+def _findable(user_id: str) -> str:
+    # A signal claims an unchecked user id; one that cannot be stored names nobody.
+    return user_id if storable(user_id) == user_id else ""
+
+
+def _tenant_and_user(row: Row | None) -> tuple[Tenant | None, UserRecord | None]:
+    if row is None:
+        return None, None
+    return tenant_of(row, "tenant_"), None if row.user_id is None else _user(row)
 
 
 def _user(row: Row) -> UserRecord:
