@@ -125,10 +125,10 @@ async def test_a_question_that_nobody_answers_is_given_up_after_three_days_and_t
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "I chose blue.")
 
 
-async def test_a_word_of_which_a_run_is_never_told_does_not_keep_it_open(
+async def test_a_message_of_which_a_run_is_never_told_is_heard_before_it_ends(
     missions: Missions, skipping: Skipping, scripted: ScriptedLLM
 ) -> None:
-    scripted.script([text("Done.")])
+    scripted.script([text("Done."), text("Found.")])
     run_id = await missions.accepted()
     await missions.word(run_id, "Lost.")
     await missions.workflow_client.runs.start(await missions.spec(run_id))
@@ -136,4 +136,4 @@ async def test_a_word_of_which_a_run_is_never_told_does_not_keep_it_open(
     assert not (await missions.run(run_id)).status.is_final
     await skipping.env.sleep(LATE_MESSAGE + A_SECOND)
     run = await missions.ended(run_id)
-    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Found.")

@@ -7,7 +7,7 @@ from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.runs.kill_switches import KillSwitch, SwitchScope, SwitchTarget, require_released
 from taskforce.core.domain.tenants.tenant import parse_tenant_id
-from taskforce.core.interfaces.store import Store
+from taskforce.core.interfaces.store import Records, Store
 
 
 async def pull_switch(store: Store, actor: Actor, target: SwitchTarget, reason: str) -> KillSwitch:
@@ -48,8 +48,8 @@ async def find_switch(store: Store, actor: Actor, target: SwitchTarget) -> KillS
     _require_visible(actor, target)
     async with store.tenant(parse_tenant_id(target.tenant_id)) as records:
         switch = await records.kill_switches.get(target)
-    if switch is None:
-        raise missing("kill switch")
+        if switch is None:
+            raise await _absent(records)
     return switch
 
 
@@ -64,7 +64,7 @@ async def release_switch(store: Store, actor: Actor, target: SwitchTarget) -> No
     async with store.tenant(parse_tenant_id(target.tenant_id)) as records:
         switch = await records.kill_switches.get(target)
         if switch is None:
-            raise missing("kill switch")
+            raise await _absent(records)
         target.require_authority(by_operator=actor.runs_platform)
         # Of two who let it go at once, one has done it.
         if not await records.kill_switches.remove(target):
@@ -96,6 +96,10 @@ class ReleaseLook:
             return
         async with self._store.reading(tenant_id) as records:
             require_released(await records.kill_switches.halting(spec.agent.agent_id))
+
+
+async def _absent(records: Records) -> Missing:
+    return missing("tenant" if await records.tenant.get() is None else "kill switch")
 
 
 def _require_visible(actor: Actor, target: SwitchTarget) -> None:

@@ -3,7 +3,7 @@
 import httpx
 
 from tests.api.approvals import ask
-from tests.api.auth.foreign_ids import BODIES, GRANT, filled, seen
+from tests.api.auth.foreign_ids import GRANT, body_of, filled, seen
 from tests.api.gateway import ClientFor, Gateway, execute
 
 
@@ -28,7 +28,7 @@ async def test_a_foreign_id_is_answered_like_a_missing_one(
         if "_id}" not in path:
             continue
         for method in operations:
-            body = BODIES.get(path.rpartition("/")[2], {}) if method in {"post", "put"} else None
+            body = body_of(path) if method in {"post", "put"} else None
             query = GRANT if (method, path.rpartition("/")[2]) == ("delete", "grants") else {}
             missing = await stranger.request(method, filled(path, {}), json=body, params=query)
             assert missing.status_code == 404, (path, missing.text)

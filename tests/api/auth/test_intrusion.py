@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.api.auth.foreign_ids import BODIES, GRANT, filled, seen
+from tests.api.auth.foreign_ids import GRANT, body_of, filled, seen
 from tests.api.gateway import ClientFor, Gateway, assert_problem
 
 ME = "/api/v1/me"
@@ -21,7 +21,7 @@ async def answer(client: httpx.AsyncClient, path: str, method: str, odd: str | N
     """To a request about an id that is odd, or, without one, does not exist."""
     last = path.rpartition("/")[2]
     here = filled(path, {} if odd is None else dict.fromkeys(IDS, odd))
-    body = BODIES.get(last, {}) if method in {"post", "put"} else None
+    body = body_of(path) if method in {"post", "put"} else None
     query = GRANT if (method, last) == ("delete", "grants") else {}
     return await client.request(method, here, json=body, params=query)
 

@@ -274,8 +274,10 @@ async def test_the_platform_door_sees_tenants_and_what_is_to_be_started_only(
             "SELECT count(*) FROM approvals WHERE status <> 'pending' OR run_id IS NOT NULL OR started_at IS NOT NULL"
         )
         assert (await connection.execute(sa.text(others))).scalar_one() == 0
+        told = "SELECT count(*) FROM run_words WHERE told_at IS NOT NULL"
+        assert (await connection.execute(sa.text(told))).scalar_one() == 0
     seen = {table for table, count in counted.items() if count}
-    readable = {"tenants", "runs", "approvals", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
+    readable = {"tenants", "runs", "run_words", "approvals", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
     assert {"tenants", "runs", "approvals"} <= seen <= readable | {"webhook_deliveries"}
 
 

@@ -117,7 +117,8 @@ ACTIONS = st.builds(
 NUMBERS = st.integers().filter(is_exact)
 DOCUMENTS = st.fixed_dictionaries(
     {
-        "workflow_id": st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z"),
+        # No path can name `.` and `..`.
+        "workflow_id": st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z").filter(lambda one: one not in {".", ".."}),
         "name": st.text("abc def", min_size=1, max_size=20),
         "request_type": st.sampled_from([*BUILT_IN, "custom"]),
     },
