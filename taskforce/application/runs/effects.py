@@ -7,7 +7,7 @@ from taskforce.application.runs.observations import observation, store_observati
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.run import RunSpec
-from taskforce.core.domain.runs.transcript import CallStatus, Entry, ShownText
+from taskforce.core.domain.runs.transcript import CallStatus, ShownText
 from taskforce.core.interfaces.store import Records
 
 
@@ -40,16 +40,13 @@ def begun(spec: RunSpec, ref: CallRef, tool: str, now: datetime) -> AuditEvent:
     )
 
 
-async def settle_effects(records: Records, spec: RunSpec, now: datetime) -> tuple[Entry, ...]:
+async def settle_effects(records: Records, spec: RunSpec, now: datetime) -> None:
     """Stores the outcome `unknown` for calls that were begun and whose worker died before it could tell more.
 
     Args:
         records: The tenant's records.
         spec: The specification of a run that is about to end.
         now: The time, UTC.
-
-    Returns:
-        The observations, as they will be read.
 
     Raises:
         DuplicateKey: One told its outcome meanwhile; a repetition leaves it out.
@@ -61,4 +58,4 @@ async def settle_effects(records: Records, spec: RunSpec, now: datetime) -> tupl
             call = reply.tool_calls[number - 1]
             text = ShownText(cut_off(CallRef(spec.tenant_id, spec.run_id, step, number)))
             unknown.append((call, observation(step, number, call, status=CallStatus.UNKNOWN, result=text, at=now)))
-    return await store_observations(records, spec, unknown)
+    await store_observations(records, spec, unknown)
