@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.runs.run import RunSpec
 
 SYSTEM = "system"
 WORKER = "worker"
@@ -48,6 +49,43 @@ def system_event(
         key_id=key_id,
         at=at,
         details=details or None,
+    )
+
+
+def agent_event(
+    spec: RunSpec,
+    action: str,
+    resource_type: str,
+    resource_id: str,
+    at: datetime,
+    *,
+    outcome: str = "allowed",
+    reason: str | None = None,
+    **details: object,
+) -> AuditEvent:
+    """Builds the audit event of what a run's agent did, with the rights of the run's user and API key.
+
+    Args:
+        spec: The run's specification.
+        action: The action, for example `tool.call`.
+        resource_type: The type of the resource.
+        resource_id: The id of the resource.
+        at: The time, UTC.
+        outcome: The outcome.
+        reason: The reason of the outcome.
+        **details: Further facts.
+    """
+    return system_event(
+        action,
+        resource_type,
+        resource_id,
+        at,
+        actor_id=f"agent:{spec.agent.agent_id}",
+        on_behalf_of=spec.user_id,
+        outcome=outcome,
+        reason=reason,
+        key_id=spec.key_id,
+        **details,
     )
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from taskforce.application.audit.events import system_event
+from taskforce.application.audit.events import agent_event
 from taskforce.application.runs.observations import observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.audit.events import AuditEvent
@@ -26,18 +26,7 @@ def cut_off(ref: CallRef) -> str:
 
 def begun(spec: RunSpec, ref: CallRef, tool: str, now: datetime) -> AuditEvent:
     """Builds the audit event of an effect's beginning; the observation's event says how it ended."""
-    return system_event(
-        "tool.begin",
-        "tool",
-        tool,
-        now,
-        actor_id=f"agent:{spec.agent.agent_id}",
-        on_behalf_of=spec.user_id,
-        key_id=spec.key_id,
-        run_id=spec.run_id,
-        step=ref.step,
-        call=ref.call,
-    )
+    return agent_event(spec, "tool.begin", "tool", tool, now, run_id=spec.run_id, step=ref.step, call=ref.call)
 
 
 async def settle_effects(records: Records, spec: RunSpec, now: datetime) -> None:

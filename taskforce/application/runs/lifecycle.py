@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from taskforce.application.audit.events import system_event
+from taskforce.application.audit.events import agent_event
 from taskforce.application.runs.effects import settle_effects
 from taskforce.application.runs.log_context import COMPLETED, STARTED, log_context
 from taskforce.application.runs.run_cache import RunCache
@@ -256,17 +256,8 @@ async def _answer(records: Records, run_id: str, ending: Ending) -> str | None:
 
 
 def _audited(spec: RunSpec, ending: Ending, now: datetime) -> AuditEvent:
-    return system_event(
-        "run.end",
-        "run",
-        spec.run_id,
-        now,
-        actor_id=f"agent:{spec.agent.agent_id}",
-        on_behalf_of=spec.user_id,
-        outcome=ending.status.value,
-        reason=ending.error_code or ending.stop_reason,
-        key_id=spec.key_id,
-    )
+    reason = ending.error_code or ending.stop_reason
+    return agent_event(spec, "run.end", "run", spec.run_id, now, outcome=ending.status.value, reason=reason)
 
 
 async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:

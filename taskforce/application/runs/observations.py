@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from taskforce.application.audit.events import system_event
+from taskforce.application.audit.events import agent_event
 from taskforce.application.runs.tool_calls import content_of
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.run import RunSpec
@@ -81,16 +81,14 @@ async def _tell(records: Records, spec: RunSpec, call: RequestedCall, entry: Ent
 
 def _audit(spec: RunSpec, call: RequestedCall, entry: Entry) -> AuditEvent:
     refused = entry.status in {CallStatus.REFUSED, CallStatus.DENIED}
-    event = system_event(
+    event = agent_event(
+        spec,
         "tool.call",
         "tool",
         entry.tool or "",
         entry.at,
-        actor_id=f"agent:{spec.agent.agent_id}",
-        on_behalf_of=spec.user_id,
         outcome="denied" if refused else "allowed",
         reason=_reason(entry.text) if refused else None,
-        key_id=spec.key_id,
         run_id=spec.run_id,
         step=entry.step,
         call=entry.call,

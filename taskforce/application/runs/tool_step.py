@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -133,88 +132,44 @@ class ToolStep:
         spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
+        one = _Attempt(spec, ref, call, self._tools.specs().get(call.name), attempt)
         if self._tool_call_policy.just_cleared(spec, ref, call):
-            tool_spec = self._tools.specs()[call.name]
-            return await self._perform(
-                spec, ref, call, tool_spec=tool_spec, messages=(), attempt=attempt, is_over=is_over
-            )
+            return await self._perform(one, (), is_over)
         policy = await self._tool_call_policy.policy(spec)
-        async with self._looking(ref, call) as records:
-            answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if self._asks(call) else ()
-            answered_by = answer[0] if by_row and answer else None
-            known = await self._observation_before(records, ref, call, attempt)
+        # A tool that is not idempotent needs a committed record that it began; for the others reading is enough.
+        opened = self._store.tenant if one.runs_once else self._store.reading
+        async with opened(ref.tenant_id) as records:
+            answer = await answer_to(records, ref, messages, reply.at, by_row=by_row) if one.asks_person else ()
+            one = replace(one, word_id=answer[0] if by_row and answer else None)
+            known = await _observation_before(records, one)
             if known is not None:
-                return replace(_observed_before(call, known), answered_by=answered_by)
+                return replace(_observed_before(call, known), answered_by=one.word_id)
             request = await records.requests.get(request_id) if request_id else None
-            call = as_approved(call, request)
+            one = replace(one, call=as_approved(call, request), edited=request is not None and bool(request.edited))
             objection = await self._tool_call_policy.objection_now(
-                records, spec, policy, ref=ref, call=call, request=request
+                records, spec, policy, ref=ref, call=one.call, request=request
             )
             if objection is None and by_row and messages and not answer:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
-            fresh = objection is None and await self._begin(records, spec, ref, call)
+            fresh = objection is None and await self._begin(records, one)
             said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
         if objection is not None:
-            result = await self._tell(spec, ref, call, status=CallStatus.REFUSED, text=objection, word_id=answered_by)
+            result = await self._tell(one, CallStatus.REFUSED, objection)
         elif not fresh:
-            result = await self._store_outcome(
-                spec,
-                ref,
-                call,
-                status=CallStatus.UNKNOWN,
-                result=_UNKNOWN,
-                attempt=attempt,
-                spent=0,
-                word_id=answered_by,
-            )
+            result = await self._store_outcome(one, CallStatus.UNKNOWN, _UNKNOWN)
         else:
-            edited = request is not None and request.edited is not None
-            tool_spec = self._tools.specs()[call.name]
-            result = await self._perform(
-                spec,
-                ref,
-                call,
-                tool_spec=tool_spec,
-                messages=said,
-                attempt=attempt,
-                edited=edited,
-                word_id=answered_by,
-                is_over=is_over,
-            )
-        return replace(result, answered_by=answered_by)
+            result = await self._perform(one, said, is_over)
+        return replace(result, answered_by=one.word_id)
 
-    async def _call(self, ref: CallRef) -> RequestedCall:
-        reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
-        return reply.tool_calls[ref.call - 1]
-
-    def _asks(self, call: RequestedCall) -> bool:
-        tool_spec = self._tools.specs().get(call.name)
-        return tool_spec is not None and tool_spec.asks_person
-
-    def _looking(self, ref: CallRef, call: RequestedCall) -> AbstractAsyncContextManager[Records]:
-        # A tool that is not idempotent needs a committed record that it began; for the others reading is enough.
-        tool_spec = self._tools.specs().get(call.name)
-        once = tool_spec is not None and not tool_spec.idempotent
-        return self._store.tenant(ref.tenant_id) if once else self._store.reading(ref.tenant_id)
-
-    async def _begin(self, records: Records, spec: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
-        tool_spec, now = self._tools.specs()[call.name], self._clock()
-        if tool_spec.idempotent:
+    async def _begin(self, records: Records, one: "_Attempt") -> bool:
+        ref, now = one.ref, self._clock()
+        if not one.runs_once:
             return True
-        if not await records.effects.begin(ref.run_id, ref.step, ref.call, tool_spec.name, now):
+        if not await records.effects.begin(ref.run_id, ref.step, ref.call, one.call.name, now):
             return False
-        await records.audit.append(begun(spec, ref, tool_spec.name, now))
+        await records.audit.append(begun(one.spec, ref, one.call.name, now))
         return True
-
-    async def _observation_before(
-        self, records: Records, ref: CallRef, call: RequestedCall, attempt: int
-    ) -> Entry | None:
-        # An idempotent tool may run again: the primary key keeps the first observation, and mostly there is none.
-        tool_spec = self._tools.specs().get(call.name)
-        if attempt == 1 and tool_spec is not None and tool_spec.idempotent:
-            return None
-        return await records.transcripts.entry(ref.run_id, ref.step, ref.call)
 
     async def record_denial(self, ref: CallRef, request_id: str) -> ToolStepResult:
         """Stores the observation that a call was not approved, with the reason.
@@ -224,51 +179,29 @@ class ToolStep:
             request_id: The approval request.
         """
         spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
-        call = await self._call(ref)
+        reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
+        call = reply.tool_calls[ref.call - 1]
         async with self._store.tenant(ref.tenant_id) as records:
             request = await records.requests.get(request_id)
-        return await self._tell(spec, ref, call, status=CallStatus.DENIED, text=_denial(call.name, request))
+        return await self._tell(_Attempt(spec, ref, call), CallStatus.DENIED, _denial(call.name, request))
 
-    async def _perform(
-        self,
-        spec: RunSpec,
-        ref: CallRef,
-        call: RequestedCall,
-        *,
-        tool_spec: ToolSpec,
-        messages: tuple[str, ...],
-        attempt: int,
-        edited: bool = False,
-        word_id: str | None = None,
-        is_over: Callable[[], bool],
-    ) -> ToolStepResult:
-        began = self._clock()
+    async def _perform(self, one: "_Attempt", messages: tuple[str, ...], is_over: Callable[[], bool]) -> ToolStepResult:
+        began, name = self._clock(), one.call.name
+        seconds = self._tools.specs()[name].timeout_seconds
         try:
-            async with asyncio.timeout(tool_spec.timeout_seconds):
-                result = await self._tools.run(tool_spec.name, arguments_of(call), self._context(spec, ref, messages))
+            async with asyncio.timeout(seconds):
+                result = await self._tools.run(name, arguments_of(one.call), self._context(one, messages))
             status = CallStatus.SUCCEEDED
         except ToolFailure as failure:
             status, result = CallStatus.FAILED, f"The tool failed: {failure}"
         except TimeoutError:
-            status, result = CallStatus.FAILED, f"The tool did not finish within {tool_spec.timeout_seconds:g} s."
+            status, result = CallStatus.FAILED, f"The tool did not finish within {seconds:g} s."
         except asyncio.CancelledError:
             if is_over():
-                unknown = self._store_outcome(
-                    spec,
-                    ref,
-                    call,
-                    status=CallStatus.UNKNOWN,
-                    result=cut_off(ref),
-                    attempt=attempt,
-                    spent=self._since(began),
-                )
-                await shielded(unknown)
+                text = cut_off(one.ref)
+                await shielded(self._store_outcome(one, CallStatus.UNKNOWN, text, spent=self._since(began)))
             raise
-        spent = self._since(began)
-        note = _EDITED.format(call.arguments) if edited else ""
-        outcome = self._store_outcome(
-            spec, ref, call, status=status, result=result, attempt=attempt, spent=spent, note=note, word_id=word_id
-        )
+        outcome = self._store_outcome(one, status, result, spent=self._since(began))
         # What has happened is stored also where the cancellation comes at this moment.
         return await shielded(outcome)
 
@@ -276,68 +209,48 @@ class ToolStep:
         return int((self._clock() - began).total_seconds() * 1_000)
 
     async def _store_outcome(
-        self,
-        spec: RunSpec,
-        ref: CallRef,
-        call: RequestedCall,
-        *,
-        status: CallStatus,
-        result: object,
-        attempt: int,
-        spent: int,
-        note: str = "",
-        word_id: str | None = None,
+        self, one: "_Attempt", status: CallStatus, result: object, *, spent: int = 0
     ) -> ToolStepResult:
+        spec, ref, call = one.spec, one.ref, one.call
         seen = shown(result, ref.step, ref.call)
-        # After the result is cut to size, so that the note is never cut.
-        seen = replace(seen, text=note + seen.text)
-        entry = observation(ref.step, ref.call, call, status=status, result=seen, at=self._clock(), duration_ms=spent)
-        entry = replace(entry, word_id=word_id)
+        if one.edited and status is not CallStatus.UNKNOWN:
+            # After the result is cut to size, so that the note is never cut.
+            seen = replace(seen, text=_EDITED.format(call.arguments) + seen.text)
         spending = UsageEntry(
             run_id=ref.run_id,
             step=ref.step,
             call=ref.call,
-            attempt=attempt,
+            attempt=one.number,
             user_id=spec.user_id,
             agent_id=spec.agent.agent_id,
             at=self._clock(),
             tool=call.name,
             duration_ms=spent,
         )
-        await self._store_observation(spec, call, entry, spending, seen.whole)
+        await self._store_observation(one, status, seen, spending)
         _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **log_context(spec))
         return ToolStepResult(status, result if isinstance(result, TodoList) else None)
 
-    async def _tell(
-        self,
-        spec: RunSpec,
-        ref: CallRef,
-        call: RequestedCall,
-        *,
-        status: CallStatus,
-        text: str,
-        word_id: str | None = None,
-    ) -> ToolStepResult:
-        entry = observation(ref.step, ref.call, call, status=status, result=ShownText(text), at=self._clock())
-        entry = replace(entry, word_id=word_id)
-        await self._store_observation(spec, call, entry)
+    async def _tell(self, one: "_Attempt", status: CallStatus, text: str) -> ToolStepResult:
+        await self._store_observation(one, status, ShownText(text))
         return ToolStepResult(status)
 
     async def _store_observation(
-        self,
-        spec: RunSpec,
-        call: RequestedCall,
-        entry: Entry,
-        spending: UsageEntry | None = None,
-        whole: str | None = None,
+        self, one: "_Attempt", status: CallStatus, seen: ShownText, spending: UsageEntry | None = None
     ) -> None:
+        spec, ref = one.spec, one.ref
+        spent = spending.duration_ms if spending is not None else 0
+        entry = observation(
+            ref.step, ref.call, one.call, status=status, result=seen, at=self._clock(), duration_ms=spent
+        )
+        entry = replace(entry, word_id=one.word_id)
         try:
             async with self._store.tenant(spec.tenant_id) as records:
-                entries = await store_observations(records, spec, [(call, entry)])
+                entries = await store_observations(records, spec, [(one.call, entry)])
                 if spending is not None:
                     await records.usage.add(spending)
-                if whole is not None:
-                    await records.results.add(spec.run_id, entry.step, entry.call, whole)
+                if seen.whole is not None:
+                    await records.results.add(spec.run_id, entry.step, entry.call, seen.whole)
         except DuplicateKey:
             # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
             _log.info("observation.kept", run_id=spec.run_id, step=entry.step, call=entry.call)
@@ -345,12 +258,13 @@ class ToolStep:
             self._conversations.observed(spec.tenant_id, spec.run_id, entries)
         self._live.changed(spec.tenant_id, spec.run_id)
 
-    def _context(self, spec: RunSpec, ref: CallRef, messages: tuple[str, ...]) -> ToolContext:
+    def _context(self, one: "_Attempt", messages: tuple[str, ...]) -> ToolContext:
+        spec = one.spec
         return ToolContext(
             tenant_id=spec.tenant_id,
             user_id=spec.user_id,
             run_id=spec.run_id,
-            effect_key=effect_key(ref),
+            effect_key=effect_key(one.ref),
             now=self._clock(),
             workspace=RunWorkspace(self._store, spec.tenant_id, spec.run_id, self._clock),
             results=RunResults(self._store, spec.tenant_id, spec.run_id),
@@ -359,11 +273,41 @@ class ToolStep:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Holds an attempt of a tool call: the run, the call as it is to run, and what is known of it."""
+
+    spec: RunSpec
+    ref: CallRef
+    call: RequestedCall
+    tool_spec: ToolSpec | None = None
+    number: int = 1
+    word_id: str | None = None
+    edited: bool = False
+
+    @property
+    def runs_once(self) -> bool:
+        """Tells whether its effect must not happen twice, so that its beginning is recorded."""
+        return self.tool_spec is not None and not self.tool_spec.idempotent
+
+    @property
+    def asks_person(self) -> bool:
+        """Tells whether it is a question to a person."""
+        return self.tool_spec is not None and self.tool_spec.asks_person
+
+
 _EDITED = "[A person has approved this call with other arguments, and it ran with these: {}]\n"
 _UNKNOWN = (
     "The tool was begun, but the process that ran it died before it could tell the outcome. It may or may not have had "
     "its effect, and it was not run again. Find out before you repeat it, and say so in your answer."
 )
+
+
+async def _observation_before(records: Records, one: _Attempt) -> Entry | None:
+    # An idempotent tool may run again: the primary key keeps the first observation, and mostly there is none.
+    if one.number == 1 and one.tool_spec is not None and one.tool_spec.idempotent:
+        return None
+    return await records.transcripts.entry(one.ref.run_id, one.ref.step, one.ref.call)
 
 
 def _observed_before(call: RequestedCall, known: Entry) -> ToolStepResult:
