@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from taskforce.application.approvals.decisions import RecordedDecision
 from taskforce.application.identity.principals import Actor, resolve_principal
 from taskforce.application.runs.creation import AcceptedRun, NewRun, create_run
+from taskforce.application.runs.model_step import ModelStep
+from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.terms import Terms
@@ -21,7 +23,7 @@ from taskforce.core.domain.runs.records import Event
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, Run
 from taskforce.core.domain.runs.transcript import Entry, EntryKind
 from taskforce.core.interfaces.identity import Identity, Permission
-from taskforce.core.interfaces.llm import ModelReply, ModelRequest, RequestedCall
+from taskforce.core.interfaces.llm import ChatModel, ModelReply, ModelRequest, RequestedCall
 from taskforce.core.interfaces.workflows import Forgotten
 from taskforce.infrastructure.composition import Foundation, use_cases, worker_use_cases
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
@@ -115,6 +117,19 @@ class Stage:
 
     def clock(self) -> datetime:
         return self.now
+
+    def model_step(self, model: ChatModel, conversations: Conversations | None = None) -> ModelStep:
+        """The model step of another process; of this one where it is given its conversations."""
+        return ModelStep(
+            self.database,
+            self.run_cache,
+            self.tool_call_policy,
+            model=model,
+            tools=TOOLS,
+            live=self.live,
+            clock=self.clock,
+            conversations=conversations,
+        )
 
     def identity(self, user_id: str, *roles: str, issued_at: datetime | None = None) -> Identity:
         issued = issued_at or self.now

@@ -8,7 +8,7 @@ import pytest
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.taskforce.application.scenario import TOOLS, Stage
+from tests.taskforce.application.scenario import Stage
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +25,4 @@ async def model(scripted: ScriptedLLM) -> AsyncIterator[LiteLLMModel]:
 @pytest.fixture
 def model_step(stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM) -> ModelStep:
     scripted.requests.clear()
-    return ModelStep(
-        stage.database,
-        stage.run_cache,
-        stage.tool_call_policy,
-        model=model,
-        tools=TOOLS,
-        live=stage.live,
-        clock=stage.clock,
-    )
+    return stage.model_step(model)

@@ -17,7 +17,7 @@ from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, M
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, empty, hang, status, text, tool_calls
 from tests.taskforce.application.runs.conversations import last_messages
-from tests.taskforce.application.scenario import TOOLS, Stage
+from tests.taskforce.application.scenario import Stage
 
 
 async def test_a_reply_and_its_usage_are_kept_once(stage: Stage, model_step: ModelStep, scripted: ScriptedLLM) -> None:
@@ -133,15 +133,7 @@ async def test_reasoning_goes_back_to_the_model_with_its_reply(
     scripted.script([Reply(frames=(*frames, "data: [DONE]\n\n")), text("Done."), text("Done.")])
     await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     # One process has the step in its memory, another reads it from the table.
-    elsewhere = ModelStep(
-        stage.database,
-        stage.run_cache,
-        stage.tool_call_policy,
-        model=model,
-        tools=TOOLS,
-        live=stage.live,
-        clock=stage.clock,
-    )
+    elsewhere = stage.model_step(model)
     for process, step in ((model_step, 2), (elsewhere, 3)):
         await process.run(ModelStepInput(stage.tenant_id, run_id, step=step, attempt=1))
         (asked,) = [message for message in last_messages(scripted) if message.get("tool_calls")]
@@ -181,18 +173,6 @@ class Prepared:
         return self.reply
 
 
-def thinking_with(stage: Stage, model: Prepared) -> ModelStep:
-    return ModelStep(
-        stage.database,
-        stage.run_cache,
-        stage.tool_call_policy,
-        model=model,
-        tools=TOOLS,
-        live=stage.live,
-        clock=stage.clock,
-    )
-
-
 async def test_a_reply_whose_calls_cannot_be_checked_is_kept_and_checked_apart(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +184,7 @@ async def test_a_reply_whose_calls_cannot_be_checked_is_kept_and_checked_apart(
 
     with monkeypatch.context() as patched:
         patched.setattr(stage.tool_call_policy, "_objection", broken)
-        thought = await thinking_with(stage, model).run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
+        thought = await stage.model_step(model).run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     assert (thought.calls, thought.allowed) == (1, None)
     assert await stage.rows("usage_records", "attempt, input_tokens, error_code") == [(1, 20, None)]
     assert [one.call for one in await stage.tool_step.authorize(stage.tenant_id, run_id, 1)] == [1]
@@ -214,7 +194,7 @@ async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = (await stage.accepted()).run_id
-    model_step = thinking_with(stage, Prepared())
+    model_step = stage.model_step(Prepared())
 
     async def fails(*_: object) -> ModelStepResult:
         raise Unavailable("database_unavailable", "Gone.")
@@ -228,7 +208,7 @@ async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
 
 async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = (await stage.accepted()).run_id
-    model_step = thinking_with(stage, Prepared())
+    model_step = stage.model_step(Prepared())
     store = model_step._store_reply
 
     async def cancelled_meanwhile(
@@ -266,7 +246,7 @@ async def test_a_cancellation_stays_one_though_its_cost_cannot_be_recorded(
 async def test_a_call_that_was_refused_is_not_permitted_by_a_retry(stage: Stage) -> None:
     run_id = (await stage.accepted()).run_id
     model = Prepared(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", "no_such_tool", "{}"))
-    model_step = thinking_with(stage, model)
+    model_step = stage.model_step(model)
     first = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     again = await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
     assert [[one.call for one in thought.allowed or ()] for thought in (first, again)] == [[1], [1]]

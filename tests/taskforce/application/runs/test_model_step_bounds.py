@@ -19,7 +19,7 @@ from taskforce.core.interfaces.llm import ChatModel, Finish, ModelReply, ModelRe
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, status, text, tool_calls
 from tests.taskforce.application.runs.conversations import last_messages
-from tests.taskforce.application.scenario import AGENT, TOOLS, Stage
+from tests.taskforce.application.scenario import AGENT, Stage
 
 LOOKS = tool_calls([("echo", {"text": "still pending"})])
 
@@ -45,25 +45,13 @@ class Asking:
         return replace(await self._model.complete(request, on_text), tool_calls=self._calls)
 
 
-def step_of(stage: Stage, model: ChatModel) -> ModelStep:
-    return ModelStep(
-        stage.database,
-        stage.run_cache,
-        stage.tool_call_policy,
-        model=model,
-        tools=TOOLS,
-        live=stage.live,
-        clock=stage.clock,
-    )
-
-
 @pytest.mark.parametrize("name", ["echo", "no.such tool" * 50, "<|tool|>\u2028"])
 async def test_a_reply_of_thousands_of_calls_runs_as_many_as_may_and_tells_of_the_others_once(
     stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM, name: str
 ) -> None:
     run_id = (await stage.accepted(agent=bounded(max_calls_per_reply=3))).run_id
     scripted.script([LOOKS])
-    model_step = step_of(stage, Asking(model, *((name, {"text": str(number)}) for number in range(2_000))))
+    model_step = stage.model_step(Asking(model, *((name, {"text": str(number)}) for number in range(2_000))))
     result = await take(stage, model_step, run_id)
     assert [one.call for one in result.allowed or ()] == ([1, 2, 3] if name == "echo" else [])
     assert result.calls == 4
@@ -82,7 +70,7 @@ async def test_arguments_that_are_too_large_are_refused_without_being_kept(
 ) -> None:
     run_id = (await stage.accepted()).run_id
     scripted.script([LOOKS])
-    model_step = step_of(stage, Asking(model, ("echo", {"text": "x" * 1_100_000}), ("echo", {"text": "y"})))
+    model_step = stage.model_step(Asking(model, ("echo", {"text": "x" * 1_100_000}), ("echo", {"text": "y"})))
     result = await take(stage, model_step, run_id)
     assert [one.call for one in result.allowed or ()] == [2]
     assert (await stage.told(run_id)).startswith("Refused: the arguments of all calls")
@@ -120,7 +108,7 @@ async def test_an_answer_that_was_cut_does_not_complete_the_run(
     stage: Stage, model: LiteLLMModel, scripted: ScriptedLLM, finish: Finish, reason: StopReason
 ) -> None:
     run_id = (await stage.accepted()).run_id
-    model_step = step_of(stage, Finishing(model, finish))
+    model_step = stage.model_step(Finishing(model, finish))
     scripted.script([tool_calls([("echo", {"text": "x"})], says="First I"), text("The answer is f")])
     first = await take(stage, model_step, run_id)
     assert (first.calls, first.stop_reason) == (1, None)

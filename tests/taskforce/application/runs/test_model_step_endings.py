@@ -15,7 +15,7 @@ from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.llm import ChatModel, ModelFailure, ModelReply, ModelRequest
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
-from tests.taskforce.application.scenario import TOOLS, Stage
+from tests.taskforce.application.scenario import Stage
 
 
 async def test_a_run_begins_with_the_first_turn_and_ends_with_the_last(
@@ -97,15 +97,7 @@ async def test_what_a_second_attempt_cost_while_another_ended_the_run_is_in_the_
     run_id = (await stage.accepted()).run_id
     scripted.script([text("Done.")] * 2)
     together = Meeting(model, 2)
-    model_step = ModelStep(
-        stage.database,
-        stage.run_cache,
-        stage.tool_call_policy,
-        model=together,
-        tools=TOOLS,
-        live=stage.live,
-        clock=stage.clock,
-    )
+    model_step = stage.model_step(together)
     turns = [ModelStepInput(stage.tenant_id, run_id, step=1, attempt=attempt, told=0) for attempt in (1, 2)]
     thoughts = await asyncio.gather(*(model_step.run(turn) for turn in turns))
     assert [thought.ended for thought in thoughts] == [True, True]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_step import ToolStep
@@ -45,19 +44,6 @@ class Watched(Conversations):
         return self.handed
 
 
-def model_step(stage: Stage, model: Asked, said: Conversations | None = None) -> ModelStep:
-    return ModelStep(
-        stage.database,
-        stage.run_cache,
-        stage.tool_call_policy,
-        model=model,
-        tools=TOOLS,
-        live=stage.live,
-        clock=stage.clock,
-        conversations=said,
-    )
-
-
 def tool_step(stage: Stage, said: Conversations) -> ToolStep:
     return ToolStep(
         stage.database,
@@ -79,7 +65,7 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
         await records.messages.add(run_id, word_id, "alice", NASTY, stage.now)
     said = Watched(stage.database)
     kept = Asked(RequestedCall("c1", "echo", '{"text": "x"}'), RequestedCall("c2", NASTY, "{}"))
-    here = model_step(stage, kept, said)
+    here = stage.model_step(kept, said)
     await here.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, words=(word_id,)))
     await tool_step(stage, said).run(stage.ref(run_id), 1, (), None)
 
@@ -88,7 +74,7 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
         await here.run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1))
 
     fresh = Asked()
-    await model_step(stage, fresh).run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1))
+    await stage.model_step(fresh).run(ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1))
     assert fresh.messages == []
     async with stage.database.tenant(stage.tenant_id) as records:
         read = await records.transcripts.latest(run_id, 0, 100)
@@ -99,14 +85,14 @@ async def test_the_next_step_reads_nothing_and_shows_the_model_what_a_fresh_proc
 
 async def test_of_two_attempts_that_both_get_a_reply_the_first_counts_and_both_are_paid_for(stage: Stage) -> None:
     run_id = (await stage.accepted()).run_id
-    first = model_step(stage, Asked(RequestedCall("c1", "echo", '{"text": "x"}')))
+    first = stage.model_step(Asked(RequestedCall("c1", "echo", '{"text": "x"}')))
 
     class Late(Asked):
         async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
             await first.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
             return await super().complete(request, on_text)
 
-    late = await model_step(stage, Late()).run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
+    late = await stage.model_step(Late()).run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=2))
     assert [one.call for one in late.allowed or ()] == [1]
     assert (late.calls, late.tokens) == (1, 50)
     assert await stage.rows("usage_records ORDER BY attempt", "attempt, input_tokens") == [(1, 20), (2, 20)]
