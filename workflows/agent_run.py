@@ -48,6 +48,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
     from taskforce.core.domain.ids import effect_id
+    from taskforce.core.domain.runs.kill_switches import RUN_CANCELLED
     from taskforce.core.domain.runs.questions import question_id
     from taskforce.core.domain.runs.run import TIME_USED_UP, TOKENS_USED_UP, Limits, StopReason
     from taskforce.core.domain.runs.todo import TodoList
@@ -158,6 +159,7 @@ class AgentRun:
                     return self._incomplete(reached)
                 answered = await self._take_step()
             except FailureError as error:
+                await self._until_cancelled(error)
                 if is_refusal(error, TOKENS_USED_UP):
                     return self._incomplete(StopReason.MAX_TOKENS)
                 if is_refusal(error, TIME_USED_UP):
@@ -339,6 +341,12 @@ class AgentRun:
                 await workflow.wait_condition(lambda: bool(self._messages), timeout=self._plan.answer_seconds)
             await self._waits.release(ANSWER)
             return self._messages.take()
+
+    async def _until_cancelled(self, error: FailureError) -> None:
+        # The row is marked before the request is sent; should its sender die, a sweeper sends it again.
+        if is_refusal(error, RUN_CANCELLED):
+            stop_if_cancelled()
+            await workflow.wait_condition(lambda: False)
 
     async def _until_released(self, error: FailureError) -> None:
         await self._waits.until_released(error)

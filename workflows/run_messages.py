@@ -86,6 +86,8 @@ class RunMessages:
         Args:
             run: The run.
         """
+        # A reply does not end a run that is to be cancelled: then there is nothing to wait for.
+        stop_if_cancelled()
         try:
             await workflow.wait_condition(lambda: bool(self._waiting), timeout=LATE_MESSAGE)
         except TimeoutError:

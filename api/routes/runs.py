@@ -93,10 +93,9 @@ async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")
 async def cancel_run(run_id: str, caller: Operator, context: Context) -> RunOut:
-    """Requests the cancellation of a run; its model call and its tools are cancelled too."""
+    """Requests the cancellation of a run: nothing more begins; its model call and its tools are cancelled too."""
     run = await _find_to_steer(context, caller, run_id)
-    await mark(context.database, actor_of(context, caller), run, "run.cancel")
-    await control.cancel(context.control_ports, run)
+    await control.request_cancellation(context.control_ports, actor_of(context, caller), run)
     return run_out(await find_run(context, caller, run_id), context.temporal_ui)
 
 

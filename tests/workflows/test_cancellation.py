@@ -13,7 +13,7 @@ from taskforce.core.domain.audit.events import AuditFilter, AuditRecord
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.run import Run, RunStatus, workflow_id
 from taskforce.core.domain.runs.transcript import CallStatus
-from tests.fixtures.missions import Missions
+from tests.fixtures.missions import Missions, now
 from tests.fixtures.probe_tools import EFFECTS, TRANSFERS
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, held, status, text, tool_calls
 from tests.workflows.approvals import asked, yes
@@ -174,3 +174,21 @@ async def test_cancelled_at_any_moment_a_run_ends_cancelled(missions: Missions, 
     late = [run for run in runs if run.status is RunStatus.COMPLETED]
     assert all(run.answer == "Done." and run.totals.steps == STEPS + 1 for run in late)
     assert len(late) < len(runs)
+
+
+async def test_a_run_whose_row_alone_is_marked_begins_nothing_and_waits_for_the_request(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    scripted.requests.clear()
+    replied = asyncio.Event()
+    scripted.script([held(tool_calls([("echo_slowly", {"text": "one"})]), replied), text("Done.")])
+    run_id = await missions.start()
+    await scripted.until(lambda server: len(server.requests) == 1)
+    async with missions.database.tenant(missions.tenant_id) as records:
+        await records.runs.cancel(run_id, now())
+    replied.set()
+    await missions.event(run_id, "step.replied")
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
+    assert len(scripted.requests) == 1
+    assert await missions.observations(run_id) == []

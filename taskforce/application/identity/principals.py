@@ -1,6 +1,6 @@
 """Principals: authenticated users with current roles and permissions; the only place where these are computed."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,7 +10,8 @@ from taskforce.core.domain.identity.api_keys import ApiKey, key_hash, looks_like
 from taskforce.core.domain.identity.principals import AccessRules, Principal, TokenClaims
 from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, permissions_of
 from taskforce.core.domain.identity.users import UserRecord
-from taskforce.core.domain.runs.kill_switches import KillSwitch
+from taskforce.core.domain.runs.kill_switches import RunStop
+from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import Identity, Role
 from taskforce.core.interfaces.store import Platform, Records, Store
@@ -195,7 +196,7 @@ async def load_principal_for_key(
     now: datetime,
     *,
     claims: TokenClaims | None = None,
-    run_agent: str | None = None,
+    run: RunSpec | None = None,
 ) -> Principal:
     """Loads a principal cut to the API key or token of an earlier request, for effects that happen long after it.
 
@@ -206,24 +207,24 @@ async def load_principal_for_key(
         rules: The deployment's access rules.
         now: The time, UTC.
         claims: As in `load_principal`.
-        run_agent: As in `load_principal`.
+        run: As in `load_principal`.
 
     Raises:
         Forbidden: As `load_principal`; `api_key_ended`: the key is revoked or expired.
     """
     if key_id is None:
-        return await load_principal(records, user_id, rules, now, claims=claims, run_agent=run_agent)
+        return await load_principal(records, user_id, rules, now, claims=claims, run=run)
     key = await records.keys.get(key_id)
     if key is None or not key.is_active(now):
         raise Forbidden("api_key_ended", "The API key that asked for this has been revoked, or is expired.")
-    return await _speaking(records, key, rules, now, run_agent=run_agent)
+    return await _speaking(records, key, rules, now, run=run)
 
 
 async def _speaking(
-    records: Records, key: ApiKey, rules: AccessRules, now: datetime, *, run_agent: str | None = None
+    records: Records, key: ApiKey, rules: AccessRules, now: datetime, *, run: RunSpec | None = None
 ) -> Principal:
     """Loads the user of a key, cut to the key's roles."""
-    of_user = await load_principal(records, key.user_id, rules, now, run_agent=run_agent)
+    of_user = await load_principal(records, key.user_id, rules, now, run=run)
     known = await known_roles(records, key.roles, rules)
     roles = key.effective_roles(now, of_user.roles, user_active=True)
     held = key.effective_permissions(now, of_user.permissions, user_active=True, known_roles=known)
@@ -237,7 +238,7 @@ async def load_principal(
     now: datetime,
     *,
     claims: TokenClaims | None = None,
-    run_agent: str | None = None,
+    run: RunSpec | None = None,
 ) -> Principal:
     """Loads a user's principal with current rights.
 
@@ -247,25 +248,25 @@ async def load_principal(
         rules: The deployment's access rules.
         now: The time, UTC.
         claims: The claims of the request's token; None for other credentials.
-        run_agent: The agent of a run that has begun: it may go on while its tenant is being deleted, and the principal
-            names the kill switches that halt it. None where it is not for a run.
+        run: A run that has begun: it may go on while its tenant is being deleted, and the principal says what stops
+            it. None where it is not for a run.
 
     Raises:
         Forbidden: `user_deactivated`, also where the user does not exist; `tenant_disabled`.
     """
-    switches: Sequence[KillSwitch] = ()
-    if run_agent is None:
+    stop = RunStop()
+    if run is None:
         tenant, user = await records.users.principal(user_id)
     else:
-        tenant, user, switches = await records.users.run_principal(user_id, run_agent)
+        tenant, user, stop = await records.users.run_principal(user_id, run.agent.agent_id, run.run_id)
     if tenant is None or user is None:
         raise _deactivated()
-    if run_agent is None:
+    if run is None:
         tenant.require_active()
     else:
         tenant.require_working(now)
     principal = await _standing(records, tenant, user, rules, now, claims=claims)
-    return replace(principal, switches=tuple(switches)) if switches else principal
+    return replace(principal, stop=stop) if stop else principal
 
 
 async def without_temporary_roles(

@@ -195,7 +195,7 @@ async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
         store: The tenants' data.
         actor: The user who acts.
         run: The run.
-        action: The audit action, for example `run.cancel`.
+        action: The audit action, for example `run.pause`.
 
     Raises:
         Conflict: `run_finished`.
@@ -241,6 +241,30 @@ async def signal(ports: ControlPorts, run: Run, name: str, *arguments: str) -> N
     """
     tenant_id, run_id = run.spec.tenant_id, run.spec.run_id
     await steer(ports, run, lambda: ports.workflows.signal(tenant_id, run_id, name, *arguments))
+
+
+async def request_cancellation(ports: ControlPorts, actor: Actor, run: Run) -> None:
+    """Records that a run is to be cancelled, and requests it; from the commit on no step of it begins.
+
+    The row is the promise: steps look at it, and a sweeper repeats the request where the workflow was not reached,
+    because Temporal does not answer or this process dies.
+
+    Args:
+        ports: The dependencies.
+        actor: The user who cancels it.
+        run: The run.
+
+    Raises:
+        Conflict: `run_finished`.
+    """
+    run.require_open()
+    async with ports.store.tenant(run.spec.tenant_id) as records:
+        await records.runs.cancel(run.spec.run_id, actor.now)
+        await records.audit.append(actor.event("run.cancel", "run", run.spec.run_id))
+    try:
+        await cancel(ports, run)
+    except Unavailable as error:
+        _log.warning("run.not_cancelled", run_id=run.spec.run_id, code=error.code)
 
 
 async def cancel(ports: ControlPorts, run: Run) -> None:

@@ -20,7 +20,6 @@ from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.metering.usage import UsageEntry
-from taskforce.core.domain.runs.kill_switches import require_released
 from taskforce.core.domain.runs.repetition import needs_hint, repeated_steps
 from taskforce.core.domain.runs.reply import CappedCalls, capped_calls, capped_text
 from taskforce.core.domain.runs.run import TOKENS_USED_UP, Ending, RunSpec, RunStatus, StopReason
@@ -98,7 +97,7 @@ class ModelStep:
         Raises:
             ModelFailure: There is no usable reply; its usage is recorded.
             Forbidden: As `ToolCallPolicy.user`: the run's user or credential has lost its rights.
-            Conflict: `tokens_used_up`: failed attempts have used up the run's limit of tokens.
+            Conflict: `tokens_used_up`: failed attempts have used up the run's limit of tokens; `run_cancelled`.
             Unavailable: `halted`: a kill switch is pulled.
         """
         spec = await self._run_cache.get(turn.tenant_id, turn.run_id)
@@ -146,7 +145,7 @@ class ModelStep:
             if turn.begins:
                 await begin(records, spec, self._clock())
             principal = await self._tool_call_policy.user(records, spec)
-            require_released(principal.switches)
+            principal.stop.require_none()
             # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
                 await self._require_tokens(records, turn)

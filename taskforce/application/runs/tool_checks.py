@@ -17,7 +17,6 @@ from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules, Principal
-from taskforce.core.domain.runs.kill_switches import require_released
 from taskforce.core.domain.runs.reply import MAX_ARGUMENT_VALUES, MAX_ARGUMENTS, beyond_bound, is_too_large
 from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, ShownText
@@ -94,7 +93,7 @@ class ToolCallPolicy:
             self._rules,
             self._clock(),
             claims=spec.claims,
-            run_agent=spec.agent.agent_id,
+            run=spec,
         )
 
     async def policy(self, spec: RunSpec) -> Policy:
@@ -121,8 +120,8 @@ class ToolCallPolicy:
         allowed: list[PermittedCall] = []
         refused: list[tuple[RequestedCall, Entry]] = []
         principal = await self._standing(records, spec)
-        # The reply is paid and stored; its calls are permitted, and each meets the kill switch when it is to run.
-        halted = isinstance(principal, Principal) and bool(principal.switches)
+        # The reply is paid and stored; its calls are permitted, and each meets what stops the run when it is to run.
+        stopped = isinstance(principal, Principal) and bool(principal.stop)
         granted = await self._granted(records, spec, [call.name for call in reply.tool_calls])
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in observed:
@@ -132,7 +131,7 @@ class ToolCallPolicy:
             objection = _beyond(spec, reply, number) or self._against(spec, principal, policy, call)
             if objection is None:
                 allowed.append(self._allowed(spec, number, call.name, granted))
-                if not halted:
+                if not stopped:
                     self._cleared.keep(CallRef(spec.tenant_id, spec.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = ShownText(objection)
@@ -164,11 +163,11 @@ class ToolCallPolicy:
             The reason of the refusal, for the model; None where the call may run.
 
         Raises:
-            Unavailable: `halted`: a kill switch is pulled.
+            Conflict, Unavailable: As `RunStop.require_none`.
         """
         principal = await self._standing(records, spec)
         if isinstance(principal, Principal):
-            require_released(principal.switches)
+            principal.stop.require_none()
         objection = self._against(spec, principal, policy, call)
         if objection is not None or not self._needs_approval(spec, call.name):
             return objection

@@ -127,6 +127,7 @@ class ToolStep:
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
+            Conflict: `run_cancelled`.
             Unavailable: `halted`: a kill switch is pulled.
         """
         spec = await self._run_cache.get(ref.tenant_id, ref.run_id)

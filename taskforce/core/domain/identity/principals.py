@@ -7,7 +7,7 @@ from typing import Final
 
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.users import UserRecord
-from taskforce.core.domain.runs.kill_switches import KillSwitch
+from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
 
@@ -80,7 +80,7 @@ class Principal:
             they are not known.
         is_narrowed: Whether the user's newest token claims roles that the presented one does not; they do not count.
         lasting: Whether roles granted for a limited time are left out, here and on single resources.
-        switches: The kill switches that halt the run for which it was loaded; none where it is not for a run.
+        stop: What stops the run for which it was loaded; nothing where it is not for a run.
     """
 
     user: "UserRecord"
@@ -92,7 +92,7 @@ class Principal:
     claims: TokenClaims | None = None
     is_narrowed: bool = False
     lasting: bool = False
-    switches: tuple[KillSwitch, ...] = ()
+    stop: RunStop = field(default_factory=RunStop)
 
     @property
     def is_cut(self) -> bool:

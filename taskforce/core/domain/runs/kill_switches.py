@@ -1,4 +1,4 @@
-"""Kill switches: they halt the runs of one agent, of one tenant or of the whole installation until they are let go."""
+"""What stops a run: its cancellation, or a kill switch, which halts the runs of an agent, a tenant or all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from taskforce.core.domain.errors import Forbidden, Invalid, Unavailable
+from taskforce.core.domain.errors import Conflict, Forbidden, Invalid, Unavailable
 
 HALTED: Final = "halted"
 """The error code of a step that a kill switch refuses; a run that meets it waits."""
+RUN_CANCELLED: Final = "run_cancelled"
+"""The error code of a step whose run is to be cancelled; the request is on its way to the workflow."""
 MAX_REASON: Final = 500
 RELEASE_SECONDS: Final = 60
 """Seconds after which a caller whose new run was refused may ask again."""
@@ -119,3 +121,30 @@ def require_released(switches: Sequence[KillSwitch], *, retry_after: float | Non
         who = f"the platform's operator {by}" if widest.scope.is_operators else by
         text = f"{what} is halted: {who} pulled its kill switch. Reason: {widest.reason}"
         raise Unavailable(HALTED, text, retry_after=retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStop:
+    """The reasons that stop a run at the moment of a step.
+
+    Attributes:
+        switches: The pulled kill switches that concern it.
+        is_cancelled: Whether its cancellation was requested.
+    """
+
+    switches: tuple[KillSwitch, ...] = ()
+    is_cancelled: bool = False
+
+    def __bool__(self) -> bool:
+        return self.is_cancelled or bool(self.switches)
+
+    def require_none(self) -> None:
+        """Requires that nothing stops the run.
+
+        Raises:
+            Conflict: `run_cancelled`.
+            Unavailable: As `require_released`.
+        """
+        if self.is_cancelled:
+            raise Conflict(RUN_CANCELLED, "The run's cancellation was requested, so nothing more is begun.")
+        require_released(self.switches)

@@ -9,7 +9,7 @@ from taskforce.core.domain.identity.access_grants import AccessGrant
 from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.identity.roles import ResourceGrant
 from taskforce.core.domain.identity.users import UserKind, UserRecord
-from taskforce.core.domain.runs.kill_switches import KillSwitch
+from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.identity import Role
 
@@ -55,9 +55,9 @@ class Users(Protocol):
         ...
 
     async def run_principal(
-        self, user_id: str, agent_id: str
-    ) -> tuple[Tenant | None, UserRecord | None, Sequence[KillSwitch]]:
-        """Returns the tenant, the user and the kill switches that halt runs of an agent, by one statement."""
+        self, user_id: str, agent_id: str, run_id: str
+    ) -> tuple[Tenant | None, UserRecord | None, RunStop]:
+        """Returns the tenant, the user and what stops a run of an agent, by one statement."""
         ...
 
     async def locked(self, user_id: str) -> UserRecord | None:

@@ -59,6 +59,10 @@ class Runs(Protocol):
         """Marks the open runs of a version for cancellation; returns their ids, oldest first."""
         ...
 
+    async def cancel(self, run_id: str, now: datetime) -> None:
+        """Marks an open run for cancellation; the first mark stays."""
+        ...
+
     async def locked(self, run_id: str) -> Run | None:
         """Returns a run and locks it for this transaction."""
         ...

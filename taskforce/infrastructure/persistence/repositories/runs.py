@@ -103,11 +103,18 @@ _CANCEL = Query(
     .values(cancel_at=sa.bindparam("now", type_=_RUNS.c.created_at.type))
     .returning(_RUNS.c.run_id)
 )
+_CANCEL_ONE = Query(
+    sa.update(_RUNS)
+    .where(_OF_RUN, STILL_OPEN, _RUNS.c.cancel_at.is_(None))
+    .values(cancel_at=sa.bindparam("now", type_=_RUNS.c.created_at.type))
+)
 # Of two concurrent starts the second waits, and then counts the first's run.
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
 _SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
-_CLOSE_HEARD = Query(_totalled(_OPEN, sa.bindparam("messages", type_=sa.Integer) == _SAID, sets=_ENDING))
+# A reply does not complete a run whose cancellation was promised meanwhile.
+_HEARD = sa.and_(_RUNS.c.cancel_at.is_(None), sa.bindparam("messages", type_=sa.Integer) == _SAID)
+_CLOSE_HEARD = Query(_totalled(_OPEN, _HEARD, sets=_ENDING))
 _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
 
@@ -195,6 +202,10 @@ class RunRepository(Repository):
         rows = await self._connection.all(_CANCEL, {**self._of(version_id=version_id), "now": now})
         return sorted(row.run_id for row in rows)
 
+    async def cancel(self, run_id: str, now: datetime) -> None:
+        """Marks an open run for cancellation; the first mark stays."""
+        await self._connection.change(_CANCEL_ONE, {**self._of(run_id=run_id), "now": now})
+
     async def locked(self, run_id: str) -> Run | None:
         """Returns the run; its row is locked until the commit."""
         row = await self._connection.first(_LOCKED, self._of(run_id=run_id))
@@ -229,7 +240,10 @@ class RunRepository(Repository):
     async def close(
         self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
     ) -> Totals | None:
-        """Closes an open run and adds up its usage records, if it still has the given number of messages."""
+        """Closes an open run and adds up its usage records.
+
+        With a number of messages only if it still has as many and is not marked for cancellation.
+        """
         values: dict[str, object] = {
             "status": ending.status.value,
             "stop_reason": ending.stop_reason,

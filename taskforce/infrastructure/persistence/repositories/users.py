@@ -6,9 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from models.tables.runs import RunRow
 from models.tables.users import UserRow
 from taskforce.core.domain.identity.users import UserRecord
-from taskforce.core.domain.runs.kill_switches import KillSwitch
+from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.repositories.identity import UserFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
@@ -16,7 +17,7 @@ from taskforce.infrastructure.persistence.repositories.kill_switches import swit
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
-_USERS = table(UserRow)
+_USERS, _RUNS = table(UserRow), table(RunRow)
 _GET = sa.select(_USERS).where(where(_USERS, "user_id"))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _ADD = Query(insert(_USERS).on_conflict_do_nothing())
@@ -31,7 +32,15 @@ _BOTH = (
     .where(where(TENANTS))
 )
 _STANDING = Query(_BOTH, beside=True)
-_RUN_STANDING = Query(_BOTH.add_columns(switches_beside(TENANTS).label("switches")), beside=True)
+_CANCELLED = (
+    sa.select(_RUNS.c.cancel_at.is_not(None))
+    .where(_RUNS.c.tenant_id == TENANTS.c.tenant_id, _RUNS.c.run_id == sa.bindparam("run_id"))
+    .correlate(TENANTS)
+    .scalar_subquery()
+)
+_RUN_STANDING = Query(
+    _BOTH.add_columns(switches_beside(TENANTS).label("switches"), _CANCELLED.label("cancelled")), beside=True
+)
 
 
 def _save() -> sa.ClauseElement:
@@ -67,12 +76,12 @@ class UserRepository(Repository):
         return _tenant_and_user(row)
 
     async def run_principal(
-        self, user_id: str, agent_id: str
-    ) -> tuple[Tenant | None, UserRecord | None, Sequence[KillSwitch]]:
-        """Returns the tenant, the user and the kill switches that halt runs of an agent, by one query."""
-        asked = {**self._of(), "who": _findable(user_id), "agent": agent_id}
+        self, user_id: str, agent_id: str, run_id: str
+    ) -> tuple[Tenant | None, UserRecord | None, RunStop]:
+        """Returns the tenant, the user and what stops a run of an agent, by one query."""
+        asked = {**self._of(), "who": _findable(user_id), "agent": agent_id, "run_id": run_id}
         row = await self._connection.first(_RUN_STANDING, asked)
-        return *_tenant_and_user(row), () if row is None else switches_of(row.switches)
+        return *_tenant_and_user(row), RunStop() if row is None else _run_stop(row)
 
     async def page(self, which: UserFilter, after: str | None, most: int) -> Sequence[UserRecord]:
         """Returns a page of users by id."""
@@ -113,6 +122,10 @@ class UserRepository(Repository):
 def _findable(user_id: str) -> str:
     # A signal claims an unchecked user id; one that cannot be stored names nobody.
     return user_id if storable(user_id) == user_id else ""
+
+
+def _run_stop(row: Row) -> RunStop:
+    return RunStop(switches_of(row.switches), is_cancelled=bool(row.cancelled))
 
 
 def _tenant_and_user(row: Row | None) -> tuple[Tenant | None, UserRecord | None]:

@@ -1,11 +1,33 @@
-"""Words for a run that is under way."""
+"""Words for a run that is under way, and its cancellation."""
+
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from taskforce.application.runs.control import MessageDraft, send_message
+from taskforce.application.runs.control import ControlPorts, MessageDraft, request_cancellation, send_message
+from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.core.interfaces.llm import ModelCall, ModelReply, ModelRequest
+from tests.fixtures.missions import NoWorkflows
 from tests.taskforce.application.scenario import Stage
+
+
+class Cancelling:
+    """A model that answers in the moment in which somebody cancels the run."""
+
+    def __init__(self, stage: Stage, run_id: str) -> None:
+        self._stage, self._run_id = stage, run_id
+
+    async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
+        await cancelled(self._stage, self._run_id)
+        return ModelReply("Done.", (), (ModelCall("some/model", 20, 5, 0, 3),))
+
+
+async def cancelled(stage: Stage, run_id: str) -> None:
+    ports = ControlPorts(stage.database, NoWorkflows(), stage.lifecycle)
+    await request_cancellation(ports, stage.acting(), await stage.run(run_id))
 
 
 async def test_words_are_their_runs_owners_alone(stage: Stage) -> None:
@@ -51,3 +73,34 @@ async def test_a_run_that_has_ended_since_it_was_looked_at_takes_no_word(stage: 
         await send_message(stage.database, stage.acting(), run, MessageDraft("Wait."))
     assert refused.value.code == "run_finished"
     assert await stage.rows("run_words", "text") == []
+
+
+async def test_a_cancellation_is_kept_for_the_sweeper_where_temporal_does_not_answer(stage: Stage) -> None:
+    run_id = (await stage.accepted()).run_id
+    await cancelled(stage, run_id)
+    stage.now += timedelta(minutes=1)
+    await cancelled(stage, run_id)
+    late = await stage.database.runs_to_cancel(stage.now, 1_000, None)
+    assert (stage.tenant_id, run_id) in late
+    assert len(await stage.audited("run.cancel")) == 2
+
+
+async def test_no_step_of_a_cancelled_run_begins_whatever_the_workflow_knows(stage: Stage) -> None:
+    run_id = await stage.asked(("echo_slowly", {"text": "x"}))
+    await cancelled(stage, run_id)
+    with pytest.raises(Conflict) as tool:
+        await stage.tool_step.run(stage.ref(run_id), 1, (), None)
+    with pytest.raises(Conflict) as model:
+        await stage.model_step(Cancelling(stage, run_id)).run(
+            ModelStepInput(stage.tenant_id, run_id, step=2, attempt=1)
+        )
+    assert (tool.value.code, model.value.code) == ("run_cancelled", "run_cancelled")
+    assert await stage.observed(run_id) is None
+
+
+async def test_an_answer_that_comes_after_the_cancellation_does_not_complete_the_run(stage: Stage) -> None:
+    run_id = (await stage.accepted()).run_id
+    step = stage.model_step(Cancelling(stage, run_id))
+    replied = await step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0))
+    assert not replied.ended
+    assert not (await stage.run(run_id)).status.is_final
