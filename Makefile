@@ -1,6 +1,6 @@
 # Everything goes through .venv, made from a lock file whose hashes are checked. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run doctor test test-fast cov check fmt bench histories errors lock clean venv-run venv-check venv-test
+.PHONY: help run doctor test test-fast chaos cov check fmt bench histories errors lock clean venv-run venv-check venv-test
 
 # By `python -m`: the programs in .venv/bin begin with a path that may hold what no shell or kernel takes there.
 PYTHON_M := .venv/bin/python -m
@@ -29,6 +29,9 @@ FAST := $(addprefix tests/,taskforce/core taskforce/application cli activities w
 	$(addprefix taskforce/infrastructure/,auth net persistence tools))
 test-fast: venv-check ## tests of rules, use cases, adapters and commands without a server or process: about a minute
 	$(PYTHON_M) pytest -n 2 -m "not server and not process" --hypothesis-profile=fast $(FAST) $(ARGS)
+
+chaos: venv-test ## a thousand runs while each process of a deployment is killed again and again
+	TASKFORCE_CHAOS_RUNS=$(or $(RUNS),1000) $(PYTHON_M) pytest tests/chaos/test_everything_killed.py $(ARGS)
 
 cov: venv-test ## all tests but those that kill processes, and which lines they reach; fails below the floor in pyproject.toml
 	$(PYTHON_M) pytest -n 2 --ignore=tests/chaos --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)

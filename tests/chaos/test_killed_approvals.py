@@ -1,103 +1,24 @@
 """`kill -9` of each process of a deployment while requests stand in every state: nothing lost, nothing done twice."""
 
-import asyncio
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
 
-from cli.stack.ports import free_port
-from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
-from taskforce.infrastructure.persistence.database import Database
 from tests.chaos.approval_states import Desk, State
-from tests.chaos.deployment import serve_gateway, serve_worker
-from tests.chaos.invariants import answers, eventually
-from tests.chaos.private_stack import OwnServers
-from tests.chaos.worker_process import Crew, Order
-from tests.fixtures.missions import Missions
+from tests.chaos.site import VICTIMS, Site, whole_site
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import MASTER_KEY, PROOF_KEY
-from tests.fixtures.webhook_receivers import Receiver, receiving
-from workflows.client.client import WorkflowClient
-from workflows.client.connection import TemporalAddress, connect
-
-TASK_QUEUE = "approvals"
-# Of what was committed a crash loses nothing, though these servers do not wait for the disk.
-SETTINGS = {"synchronous_commit": "on"}
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A whole deployment of the test's own."""
-
-    servers: OwnServers
-    workers: Crew
-    gateways: Crew
-    database: Database
-    client: Client
-    receiver: Receiver
-    gateway: str
-    llm: ScriptedLLM
-
-    def desk(self) -> Desk:
-        """A tenant of its own."""
-        missions = Missions(
-            self.database, WorkflowClient(self.client, TASK_QUEUE, PROOF_KEY), f"chaos-{uuid4().hex[:12]}"
-        )
-        return Desk(missions, self.client, self.gateway, self.workers.effects, self.receiver, self.llm)
-
-    async def kill_and_restart(self, victim: str) -> None:
-        """Kills one process of the deployment as `kill -9` does, and starts it again."""
-        match victim:
-            case "worker":
-                await self.workers.kill()
-                await self.workers.hire()
-            case "gateway":
-                await self.gateways.kill()
-                await self.gateways.hire()
-            case "temporal":
-                await self.servers.kill_temporal()
-                await self.servers.restart_temporal()
-            case _:
-                self.servers.kill_postgres()
-                await asyncio.to_thread(self.servers.postgres.start)
-                await eventually(lambda: answers(self.database))
 
 
 @pytest.fixture(scope="module")
 async def site(place: Path, llm: ScriptedLLM) -> AsyncIterator[Site]:
-    async with AsyncExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tf-site-")))
-        receiver = await stack.enter_async_context(receiving())
-        servers = await stack.enter_async_context(OwnServers(home, postgres_settings=SETTINGS))
-        port = free_port()
-        order = Order(
-            servers.app_url,
-            servers.temporal.address,
-            TASK_QUEUE,
-            llm.url,
-            str(place),
-            (receiver.place,),
-            gateway_port=port,
-        )
-        workers = await stack.enter_async_context(Crew(order, serve_worker))
-        gateways = await stack.enter_async_context(Crew(order, serve_gateway))
-        for crew in (workers, gateways):
-            await crew.hire()
-        database = Database(servers.app_url, sealer=ColumnSealer(MASTER_KEY))
-        stack.push_async_callback(database.close)
-        client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
-        yield Site(servers, workers, gateways, database, client, receiver, f"http://127.0.0.1:{port}", llm)
+    async with whole_site(place, llm) as site:
+        yield site
 
 
-@pytest.mark.parametrize("victim", ["worker", "gateway", "temporal", "postgres"])
+@pytest.mark.parametrize("victim", VICTIMS)
 async def test_requests_in_every_state_end_as_if_nothing_had_been_killed(site: Site, victim: str) -> None:
-    desk = site.desk()
+    desk = Desk(site.missions(), site.client, site.gateway, site.workers.effects, site.receiver, site.llm)
     await desk.open()
     async with desk.in_danger():
         await site.kill_and_restart(victim)
