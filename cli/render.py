@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.documents import Document
 from cli.exits import Trouble
 from cli.progress import StepView, ToolView
-from cli.terminal import Safe, clean, complain, exact_json, is_plain, one_line
+from cli.terminal import Safe, clean, complain, is_plain, one_line
 
 STATUS_STYLES: Final = {
     "queued": "dim",
@@ -164,30 +164,6 @@ def runs_table(runs: Iterable[Document], width: int, now: datetime) -> Table:
     return table
 
 
-def requests_table(requests: Iterable[Document], now: datetime) -> Table:
-    """Renders a table of requests for approval.
-
-    Args:
-        requests: Items of `GET /admin/requests/pending`.
-        now: The time now, UTC.
-    """
-    columns = (
-        Column("REQUEST", no_wrap=True),
-        Column("BY", no_wrap=True),
-        Column("LEFT", justify="right", no_wrap=True),
-    )
-    table = Table(*columns, Column("WHAT", overflow="fold"), box=None, pad_edge=False)
-    for request in requests:
-        payload = request.child("payload")
-        what = Text(one_line(request.text("title")))
-        what.append(f"  {payload.arguments('arguments', 120)}", style="dim")
-        if not request.flag("can_decide", default=True):
-            what.append("  (yours; somebody else decides)", style="yellow")
-        left = age(request.time("expires_at"), now)
-        table.add_row(request.text("request_id"), request.text("requester_id"), left, what)
-    return table
-
-
 def step_block(step: StepView, *, whole: bool = False) -> RenderableType:
     """Renders a step: people's messages, the thought, the tool calls.
 
@@ -323,24 +299,6 @@ def print_run(console: Console, run: Document) -> None:
     if run.text("mission"):
         console.print(Text(run.text("mission").strip(), style="italic"), soft_wrap=is_plain())
     console.print()
-
-
-def print_request(console: Console, request: Document) -> None:
-    """Prints an approval request after a decision."""
-    decisions = request.items("decisions")
-    line = Text.assemble(status_text(request.text("status")), f"  {one_line(request.text('title'))}")
-    line.append(f"  ({len(decisions)} of {request.number('required_approvers') or 1} decisions)", style="dim")
-    console.print(line, soft_wrap=True)
-
-
-def tell_content(request: Document) -> None:
-    """Prints on stderr, whole, what a decision is about: a tool call's arguments, else the request's payload."""
-    now_asked = request.child("edited") if request.raw.get("edited") else request.child("payload")
-    tool = now_asked.text("tool")
-    complain(f"{one_line(request.text('title'))}, asked by {one_line(request.text('requester_id'))}", "bold")
-    if tool:
-        complain(f"tool: {tool}")
-    complain(exact_json(now_asked.raw.get("arguments", {}) if tool else now_asked.raw))
 
 
 def complain_of(trouble: Trouble) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -20,6 +21,12 @@ _CONTROLS: Final = re.compile(
     "\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+# Controls and format characters, those of bidirectional text among them, halves of pairs, private and unassigned ones.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters and marks that are drawn as nothing.
+_BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 _PLAIN_WIDTH: Final = 10_000
 
 
@@ -33,6 +40,19 @@ def clean(text: str) -> str:
         The text with its lines and tabs, without escape sequences, control and invisible characters.
     """
     return _CONTROLS.sub("", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
+
+
+def visible(text: str) -> str:
+    """Shows a text exactly, on one line: what a terminal would obey or would not draw is there as an escape of JSON.
+
+    Args:
+        text: From a model, a tool or a person.
+    """
+    return "".join(json.dumps(one)[1:-1] if _is_unseen(one) else one for one in text)
+
+
+def _is_unseen(one: str) -> bool:
+    return unicodedata.category(one) in _UNSEEN or _BLANK.match(one) is not None
 
 
 def one_line(text: str, longest: int = 200) -> str:
@@ -68,10 +88,10 @@ def console() -> Console:
     )
 
 
-def complain(text: str, style: str = "") -> None:
-    """Writes a line for people on stderr."""
+def errors() -> Console:
+    """Builds the console on stderr, for people."""
     plain = not sys.stderr.isatty() or bool(os.environ.get("NO_COLOR"))
-    errors = Console(
+    return Console(
         stderr=True,
         markup=False,
         highlight=False,
@@ -79,7 +99,11 @@ def complain(text: str, style: str = "") -> None:
         force_terminal=False if plain else None,
         color_system=None if plain else "auto",
     )
-    errors.print(clean(text), style=style, soft_wrap=True)
+
+
+def complain(text: str, style: str = "") -> None:
+    """Writes a line for people on stderr."""
+    errors().print(clean(text), style=style, soft_wrap=True)
 
 
 def write_json(document: Mapping[str, object]) -> None:
@@ -89,13 +113,13 @@ def write_json(document: Mapping[str, object]) -> None:
 
 
 def exact_json(value: object) -> str:
-    """Formats JSON for a person who must see all of it: what `clean` would take out is there as an escape.
+    """Formats JSON for a person who must see all of it; see `visible`.
 
     Args:
         value: What a JSON parser returned.
     """
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    # The only line breaks are those of the format: in texts they are escapes already.
+    return "\n".join(map(visible, json.dumps(value, ensure_ascii=False, indent=2).split("\n")))
 
 
 class Safe:
