@@ -8,17 +8,15 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.cells import chop_cells
 from rich.console import Console
 from rich.text import Text
 
 from cli.documents import Document
-from cli.render import age, status_text
+from cli.render import age, print_folded, status_text
 from cli.terminal import exact_json, one_line, visible
 
 _NAME: Final = 12
 _GUTTER: Final = "  │ "
-_NARROWEST: Final = 20
 _LISTED: Final = 400
 _MARKS: Final = {"added": "+", "removed": "-", "changed": "~"}
 
@@ -39,7 +37,7 @@ def print_waiting(console: Console, requests: Iterable[Document], now: datetime)
         console.print(head, soft_wrap=True)
         asked = _asked(request)
         for line in (request.exact("title"), _brief(asked.raw.get("arguments", {}) if asked.raw.get("tool") else {})):
-            _print_folded(console, "  ", line)
+            print_folded(console, "  ", line)
 
 
 def print_request(console: Console, request: Document, changes: Document | None, now: datetime) -> None:
@@ -70,7 +68,7 @@ def print_document(console: Console, title: str, document: object) -> None:
     """
     console.print(Text(title, style="bold"))
     for line in exact_json(document).split("\n"):
-        _print_folded(console, _GUTTER, line)
+        print_folded(console, _GUTTER, line)
 
 
 def print_decided(console: Console, request: Document) -> None:
@@ -177,16 +175,16 @@ def _print_changes(console: Console, request: Document, changes: Document | None
     for one in changes.items("changes"):
         _print_change(console, one)
     if not changes.items("changes"):
-        _print_folded(console, _GUTTER, "none")
+        print_folded(console, _GUTTER, "none")
 
 
 def _print_change(console: Console, change: Document) -> None:
     kind = change.text("kind")
-    _print_folded(console, _GUTTER, f"{_MARKS.get(kind, '?')} {change.exact('path')}")
+    print_folded(console, _GUTTER, f"{_MARKS.get(kind, '?')} {change.exact('path')}")
     for key, without in (("before", "added"), ("after", "removed")):
         if kind != without:
             for line in exact_json(change.raw.get(key)).split("\n"):
-                _print_folded(console, _GUTTER, f"  {key:<6} {line}")
+                print_folded(console, _GUTTER, f"  {key:<6} {line}")
 
 
 def _brief(arguments: object) -> str:
@@ -200,12 +198,4 @@ def _brief(arguments: object) -> str:
 
 
 def _print_fact(console: Console, name: str, text: str) -> None:
-    _print_folded(console, f"{name:<{_NAME}} ", text, then=" " * (_NAME + 1))
-
-
-def _print_folded(console: Console, start: str, text: str, then: str | None = None) -> None:
-    """Prints a text that goes on, where it is too long, behind a margin."""
-    width = max(console.width - len(start), _NARROWEST)
-    for place, part in enumerate(chop_cells(text, width) if text else []):
-        margin = start if place == 0 or then is None else then
-        console.print(Text.assemble((margin, "dim"), part), soft_wrap=True)
+    print_folded(console, f"{name:<{_NAME}} ", text, then=" " * (_NAME + 1))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urljoin
 
+from rich.cells import chop_cells
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Column, Table
@@ -41,6 +42,7 @@ _TOOL_MARKS: Final = {
 }
 _TODO_MARKS: Final = {"done": ("✓", "green"), "in_progress": ("▸", "cyan"), "pending": ("○", "dim")}
 _WIDE: Final = 110
+_NARROWEST: Final = 20
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
@@ -299,6 +301,21 @@ def print_run(console: Console, run: Document) -> None:
     if run.text("mission"):
         console.print(Text(run.text("mission").strip(), style="italic"), soft_wrap=is_plain())
     console.print()
+
+
+def print_folded(console: Console, start: str, text: str, then: str | None = None) -> None:
+    """Prints a text that goes on, where it is too long, behind a margin: so it cannot write a line of its own.
+
+    Args:
+        console: Where to.
+        start: What stands before it.
+        text: One line, see `visible`.
+        then: The margin of the lines after the first; `start` again if it is left out.
+    """
+    width = max(console.width - len(start), _NARROWEST)
+    for place, part in enumerate(chop_cells(text, width) if text else []):
+        margin = start if place == 0 or then is None else then
+        console.print(Text.assemble((margin, "dim"), part), soft_wrap=True)
 
 
 def complain_of(trouble: Trouble) -> None:

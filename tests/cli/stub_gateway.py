@@ -171,7 +171,7 @@ class StubGateway:
         return [body for method, asked, body in self.asked if method == "POST" and asked.endswith(path)]
 
     def _app(self) -> Starlette:
-        return Starlette(routes=[Route("/api/v1/{path:path}", self._answer, methods=["GET", "POST", "DELETE"])])
+        return Starlette(routes=[Route("/api/v1/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE"])])
 
     async def _answer(self, request: Request) -> Response:
         path = "/" + request.path_params["path"]
