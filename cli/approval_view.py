@@ -13,7 +13,8 @@ from rich.text import Text
 
 from cli.documents import Document
 from cli.render import age, print_folded, status_text
-from cli.terminal import exact_json, one_line, visible
+from cli.terminal import exact_json, one_line
+from taskforce.core.domain.visible_text import visible
 
 _NAME: Final = 12
 _GUTTER: Final = "  │ "

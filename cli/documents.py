@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from cli.terminal import clean, one_line, visible
+from cli.terminal import clean, one_line
+from taskforce.core.domain.visible_text import visible
 
 
 class Document:

@@ -4,12 +4,13 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
+
+from taskforce.core.domain.visible_text import visible
 
 _SEQUENCES: Final = re.compile(
     r"\x1b[PX^_\]][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # strings such as window titles and links
@@ -20,12 +21,6 @@ _CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"
     "\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
     "\U000e0000-\U000e007f\ud800-\udfff]"
-)
-# Controls and format characters, those of bidirectional text among them, halves of pairs, private and unassigned ones.
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Letters and marks that are drawn as nothing.
-_BLANK: Final = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
 _PLAIN_WIDTH: Final = 10_000
 
@@ -40,19 +35,6 @@ def clean(text: str) -> str:
         The text with its lines and tabs, without escape sequences, control and invisible characters.
     """
     return _CONTROLS.sub("", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
-
-
-def visible(text: str) -> str:
-    """Shows a text exactly, on one line: what a terminal would obey or would not draw is there as an escape of JSON.
-
-    Args:
-        text: From a model, a tool or a person.
-    """
-    return "".join(json.dumps(one)[1:-1] if _is_unseen(one) else one for one in text)
-
-
-def _is_unseen(one: str) -> bool:
-    return unicodedata.category(one) in _UNSEEN or _BLANK.match(one) is not None
 
 
 def one_line(text: str, longest: int = 200) -> str:

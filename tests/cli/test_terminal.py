@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.markdown import Markdown
 
-from cli.terminal import Safe, clean, one_line, visible
+from cli.terminal import Safe, clean, one_line
+from taskforce.core.domain.visible_text import visible
 
 
 @pytest.mark.parametrize(
