@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from cli.stack.temporal import TemporalDevServer
 from cli.stack.temporal_ui import refusal
 from tests.chaos.invariants import eventually
 
-SIGNALED = "workflow_execution_signaled_event_attributes"
+SIGNALED: Final = "workflow_execution_signaled_event_attributes"
 
 
 @pytest.fixture

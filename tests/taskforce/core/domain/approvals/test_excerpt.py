@@ -1,5 +1,6 @@
 """What of a request may stand in Temporal's history and UI."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ AT = datetime(2026, 1, 8, tzinfo=UTC)
 KEY = "sk-live-0123456789abcdefABCDEF"
 
 
-def request(payload: dict[str, object], *, signals: bool = True) -> Request:
+def request(payload: Mapping[str, object], *, signals: bool = True) -> Request:
     terms = Terms(required_approvers=1, allowed_roles=("admin",), expire_seconds=60, signal_channel=signals)
     approval = Approval("r-1", "alice", terms, AT)
     return Request(approval, "run-1", 1, 1, "tool_call", "tool", "pay", "Pay", payload, "hash")
@@ -27,7 +28,7 @@ def test_a_call_shows_its_arguments_and_another_request_its_payload() -> None:
 
 
 def test_nothing_is_shown_where_nobody_decides_from_there_or_the_profile_says_no() -> None:
-    asked = {"tool": "pay", "arguments": {"amount": 7}}
+    asked: Mapping[str, object] = {"tool": "pay", "arguments": {"amount": 7}}
     assert ExcerptRules().excerpt(request(asked, signals=False)) == ""
     assert replace(ExcerptRules(), shown=False).excerpt(request(asked)) == ""
 
