@@ -16,7 +16,7 @@ _PAGE: Final = 100
 
 
 class Scope(StrEnum):
-    """What a switch halts."""
+    """The extent of a switch."""
 
     AGENT = "agent"
     TENANT = "tenant"

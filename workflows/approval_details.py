@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the details tell of a request besides its state.
+    """The facts about a request that its details tell besides its state.
 
     Attributes:
         title: Its title.
