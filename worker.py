@@ -29,6 +29,7 @@ from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.update_proofs import UpdateVerification
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
+from taskforce.core.domain.approvals.excerpt import ExcerptRules
 from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
@@ -45,7 +46,7 @@ from taskforce.infrastructure.composition import (
     worker_use_cases,
 )
 from taskforce.infrastructure.config.access import access_rules, deployment_profile
-from taskforce.infrastructure.config.approvals import definition_rules
+from taskforce.infrastructure.config.approvals import definition_rules, excerpt_rules
 from taskforce.infrastructure.config.audit import audit_section
 from taskforce.infrastructure.config.logging import log_as_deployed
 from taskforce.infrastructure.config.settings import Settings
@@ -86,6 +87,7 @@ class WorkerParts:
         handlers: Request handlers besides those of `all_handlers`, by request type.
         definitions: The deployment's approval definitions.
         proof_key: The key with which the gateway proves people's decisions.
+        excerpts: What the Temporal UI shows of requests for approval.
     """
 
     database: Database
@@ -98,6 +100,7 @@ class WorkerParts:
     handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
     proof_key: ProofKey = field(default_factory=ProofKey)
+    excerpts: ExcerptRules = field(default_factory=ExcerptRules)
 
     @property
     def foundation(self) -> Foundation:
@@ -125,6 +128,7 @@ def build_activities(parts: WorkerParts, cases: UseCases, workflow_client: Workf
             cases.changes,
             own.execution,
             UpdateVerification(parts.database, parts.proof_key, parts.clock),
+            excerpts=parts.excerpts,
         ),
         DeletionActivities(own.erasure),
         WebhookActivities(own.deliveries),
@@ -234,6 +238,7 @@ async def work(settings: Settings) -> None:
             rules=access_rules(settings, profile),
             definitions=definition_rules(profile, schema_problems),
             proof_key=vouched,
+            excerpts=excerpt_rules(settings, profile, known_secrets(os.environ)),
         )
         cases = use_cases(parts.foundation)
         await stack.enter_async_context(

@@ -1,5 +1,6 @@
 """Activities of the `Approval` workflow."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from temporalio import activity
@@ -27,6 +28,7 @@ from taskforce.application.approvals.update_proofs import ReceivedUpdate, Update
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.changes import Change
+from taskforce.core.domain.approvals.excerpt import ExcerptRules
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Deciders, TimedAction
 from taskforce.core.domain.approvals.update_proofs import UpdateProof
@@ -41,6 +43,7 @@ class ApprovalActivities:
         changes: The use cases of withdrawal and reassignment.
         execution: The use case that executes an approved request.
         updates: The verification of updates' proofs.
+        excerpts: What the Temporal UI shows of requests.
     """
 
     def __init__(
@@ -49,19 +52,26 @@ class ApprovalActivities:
         changes: ApprovalChanges,
         execution: ApprovalExecution,
         updates: UpdateVerification,
+        *,
+        excerpts: ExcerptRules,
     ) -> None:
         self._decisions = decisions
         self._changes = changes
         self._execution = execution
         self._updates = updates
+        self._excerpts = excerpts
 
     @activity.defn(name="open_request")
     async def open_request(self, start: ApprovalInput) -> OpenedRequest:
         """Commits the request of a tool call, or loads a request that is a row; returns its terms."""
         if not start.run_id:
-            return _opened(await self._decisions.open(start.tenant_id, start.request_id))
+            return self._opened(await self._decisions.open(start.tenant_id, start.request_id))
         ref = CallRef(start.tenant_id, start.run_id, start.step, start.call)
-        return _opened(await self._decisions.open_call(ref, start.request_id))
+        return self._opened(await self._decisions.open_call(ref, start.request_id))
+
+    def _opened(self, request: Request) -> OpenedRequest:
+        shown = {"excerpt": self._excerpts.excerpt(request), "gateway_url": self._excerpts.gateway_url}
+        return _opened(request, {name: value for name, value in shown.items() if value})
 
     @activity.defn(name="authorize_decision")
     async def authorize_decision(self, check: DecisionCheck) -> DecisionGround:
@@ -168,7 +178,7 @@ def _received(ref: RequestRef, update: DecisionInput | ChangeInput | None, updat
     return ReceivedUpdate(ref.tenant_id, ref.request_id, proven, proof, arrival)
 
 
-def _opened(request: Request) -> OpenedRequest:
+def _opened(request: Request, shown: Mapping[str, object]) -> OpenedRequest:
     terms = request.approval.terms
     # Unset fields are not serialized: defaults stay out of the history.
     said: dict[str, object] = {
@@ -192,6 +202,7 @@ def _opened(request: Request) -> OpenedRequest:
             "content": request.content_hash,
             "hears_late": True,
             **{name: value for name, value in said.items() if value},
+            **shown,
         }
     )
 

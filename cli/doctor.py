@@ -172,7 +172,8 @@ def _time_skipping() -> Check:
 def _ports(settings: Settings, running: StackState | None) -> Iterable[Check]:
     wanted = {"TASKFORCE_PORT": settings.port}
     if not settings.temporal_address:
-        wanted |= {"TEMPORAL_PORT": settings.temporal_port, "TEMPORAL_UI_PORT": settings.temporal_ui_port}
+        wanted |= {"TEMPORAL_PORT": settings.temporal_port}
+        wanted |= {"TEMPORAL_UI_PORT": settings.local_ui_port} if settings.local_ui_port else {}
     for variable, port in wanted.items():
         if running and port in running.ports.values():
             yield Check(f"port {port}", ok=True, required=True, found="used by this stack, which is up")

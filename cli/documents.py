@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cli.terminal import clean, one_line
+from taskforce.core.domain.visible_text import visible
 
 
 class Document:
@@ -30,6 +31,11 @@ class Document:
         """Returns a text, safe for a terminal; empty for null."""
         value = self.raw.get(key)
         return clean(value) if isinstance(value, str) else ""
+
+    def exact(self, key: str) -> str:
+        """Returns a text as it is, on one line, with escapes for what cannot be seen; empty for null."""
+        value = self.raw.get(key)
+        return visible(value) if isinstance(value, str) else ""
 
     def maybe_number(self, key: str) -> int | None:
         """Returns a whole number, or None."""
@@ -60,6 +66,11 @@ class Document:
         """Returns the texts of a list within."""
         value = self.raw.get(key)
         return [clean(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+    def exact_texts(self, key: str) -> list[str]:
+        """Returns the texts of a list within, each as `exact` does."""
+        value = self.raw.get(key)
+        return [visible(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
     def time(self, key: str) -> datetime | None:
         """Returns a time, UTC, or None."""

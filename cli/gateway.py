@@ -23,6 +23,7 @@ _CONNECT_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 50.0  # three keep-alive comments
 _PREPARING_SECONDS: Final = 600.0
 _PREFIX: Final = 8
+_NO_CONTENT: Final = 204
 _WHOLE: Final = 36
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _ID: Final = re.compile(r"[0-9a-f-]{8,36}")
@@ -93,6 +94,18 @@ class Gateway:
             Trouble: Any answer but a success, or none.
         """
         return self._ask("POST", path, body=body)
+
+    def put(self, path: str, body: Mapping[str, object]) -> Document:
+        """Asks for something to be as given.
+
+        Args:
+            path: Below `/api/v1`.
+            body: A JSON object.
+
+        Raises:
+            Trouble: Any answer but a success, or none.
+        """
+        return self._ask("PUT", path, body=body)
 
     def delete(self, path: str, **query: str | int | None) -> Document:
         """Asks for something to be deleted.
@@ -224,6 +237,8 @@ class Gateway:
             response = self._client.request(method, path, params=query, json=body, headers=headers)
         if not response.is_success:
             raise _problem(response)
+        if response.status_code == _NO_CONTENT:
+            return Document()
         document = Document.parse(response.content)
         if document is None:
             message = f"{self.url} answered with something that is not the gateway's."

@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from cli import agents, approvals, audit, run, runs, streams, tenants, token
+from cli import agents, approvals, audit, kill_switches, run, runs, streams, tenants, token
 from cli.exits import EXIT_CODES, Exit, Trouble
 from cli.options import AsJson
 from cli.reporting import reported
@@ -56,11 +56,12 @@ app.command(rich_help_panel=_WORK)(reported(runs.cancel))
 app.command(rich_help_panel=_WORK)(reported(runs.pause))
 app.command(rich_help_panel=_WORK)(reported(runs.resume))
 app.command(rich_help_panel=_WORK)(reported(runs.say))
-app.command(rich_help_panel=_DECISIONS)(reported(approvals.approvals))
+app.add_typer(approvals.app, name="approvals", rich_help_panel=_DECISIONS)
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.approve))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.reject))
 app.add_typer(agents.app, name="agents", rich_help_panel=_CATALOG)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
+app.add_typer(kill_switches.app, name="kill-switches", rich_help_panel=_PLATFORM)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_PLATFORM)
 app.command(rich_help_panel=_HERE)(reported(token.token))
 

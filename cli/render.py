@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urljoin
 
+from rich.cells import chop_cells
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Column, Table
@@ -13,7 +14,7 @@ from rich.text import Text
 from cli.documents import Document
 from cli.exits import Trouble
 from cli.progress import StepView, ToolView
-from cli.terminal import Safe, clean, complain, exact_json, is_plain, one_line
+from cli.terminal import Safe, clean, complain, is_plain, one_line
 
 STATUS_STYLES: Final = {
     "queued": "dim",
@@ -41,6 +42,7 @@ _TOOL_MARKS: Final = {
 }
 _TODO_MARKS: Final = {"done": ("✓", "green"), "in_progress": ("▸", "cyan"), "pending": ("○", "dim")}
 _WIDE: Final = 110
+_NARROWEST: Final = 20
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
@@ -161,30 +163,6 @@ def runs_table(runs: Iterable[Document], width: int, now: datetime) -> Table:
             tokens = run.child("tokens").number("total")
             row += [agent_of(run), str(run.number("steps")), f"{tokens:,}"]
         table.add_row(*row, one_line(run.text("mission")))
-    return table
-
-
-def requests_table(requests: Iterable[Document], now: datetime) -> Table:
-    """Renders a table of requests for approval.
-
-    Args:
-        requests: Items of `GET /admin/requests/pending`.
-        now: The time now, UTC.
-    """
-    columns = (
-        Column("REQUEST", no_wrap=True),
-        Column("BY", no_wrap=True),
-        Column("LEFT", justify="right", no_wrap=True),
-    )
-    table = Table(*columns, Column("WHAT", overflow="fold"), box=None, pad_edge=False)
-    for request in requests:
-        payload = request.child("payload")
-        what = Text(one_line(request.text("title")))
-        what.append(f"  {payload.arguments('arguments', 120)}", style="dim")
-        if not request.flag("can_decide", default=True):
-            what.append("  (yours; somebody else decides)", style="yellow")
-        left = age(request.time("expires_at"), now)
-        table.add_row(request.text("request_id"), request.text("requester_id"), left, what)
     return table
 
 
@@ -325,22 +303,19 @@ def print_run(console: Console, run: Document) -> None:
     console.print()
 
 
-def print_request(console: Console, request: Document) -> None:
-    """Prints an approval request after a decision."""
-    decisions = request.items("decisions")
-    line = Text.assemble(status_text(request.text("status")), f"  {one_line(request.text('title'))}")
-    line.append(f"  ({len(decisions)} of {request.number('required_approvers') or 1} decisions)", style="dim")
-    console.print(line, soft_wrap=True)
+def print_folded(console: Console, start: str, text: str, then: str | None = None) -> None:
+    """Prints a text that goes on, where it is too long, behind a margin: so it cannot write a line of its own.
 
-
-def tell_content(request: Document) -> None:
-    """Prints on stderr, whole, what a decision is about: a tool call's arguments, else the request's payload."""
-    now_asked = request.child("edited") if request.raw.get("edited") else request.child("payload")
-    tool = now_asked.text("tool")
-    complain(f"{one_line(request.text('title'))}, asked by {one_line(request.text('requester_id'))}", "bold")
-    if tool:
-        complain(f"tool: {tool}")
-    complain(exact_json(now_asked.raw.get("arguments", {}) if tool else now_asked.raw))
+    Args:
+        console: Where to.
+        start: What stands before it.
+        text: One line, see `visible`.
+        then: The margin of the lines after the first; `start` again if it is left out.
+    """
+    width = max(console.width - len(start), _NARROWEST)
+    for place, part in enumerate(chop_cells(text, width) if text else []):
+        margin = start if place == 0 or then is None else then
+        console.print(Text.assemble((margin, "dim"), part), soft_wrap=True)
 
 
 def complain_of(trouble: Trouble) -> None:

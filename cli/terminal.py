@@ -10,6 +10,8 @@ from typing import Final
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 
+from taskforce.core.domain.visible_text import visible
+
 _SEQUENCES: Final = re.compile(
     r"\x1b[PX^_\]][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # strings such as window titles and links
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
@@ -68,10 +70,10 @@ def console() -> Console:
     )
 
 
-def complain(text: str, style: str = "") -> None:
-    """Writes a line for people on stderr."""
+def errors() -> Console:
+    """Builds the console on stderr, for people."""
     plain = not sys.stderr.isatty() or bool(os.environ.get("NO_COLOR"))
-    errors = Console(
+    return Console(
         stderr=True,
         markup=False,
         highlight=False,
@@ -79,7 +81,11 @@ def complain(text: str, style: str = "") -> None:
         force_terminal=False if plain else None,
         color_system=None if plain else "auto",
     )
-    errors.print(clean(text), style=style, soft_wrap=True)
+
+
+def complain(text: str, style: str = "") -> None:
+    """Writes a line for people on stderr."""
+    errors().print(clean(text), style=style, soft_wrap=True)
 
 
 def write_json(document: Mapping[str, object]) -> None:
@@ -89,13 +95,13 @@ def write_json(document: Mapping[str, object]) -> None:
 
 
 def exact_json(value: object) -> str:
-    """Formats JSON for a person who must see all of it: what `clean` would take out is there as an escape.
+    """Formats JSON for a person who must see all of it; see `visible`.
 
     Args:
         value: What a JSON parser returned.
     """
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    # The only line breaks are those of the format: in texts they are escapes already.
+    return "\n".join(map(visible, json.dumps(value, ensure_ascii=False, indent=2).split("\n")))
 
 
 class Safe:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
-from workflows.approval_details import carried, described, restored
+from workflows.approval_details import Subject, carried, described, restored, subject
 from workflows.approval_messages import (
     Ways,
     change_record,
@@ -84,7 +84,7 @@ class ApprovalWorkflow:
     @workflow.init
     def __init__(self, start: ApprovalInput) -> None:
         self._start = start
-        self._title = ""
+        self._subject = Subject()
         self._carries_out = False
         self._lasting = False
         self._hears_late = False
@@ -162,7 +162,7 @@ class ApprovalWorkflow:
             return ApprovalState(status="opening", title="", requester_id="")
         return ApprovalState(
             status=approval.status(workflow.now()).value,
-            title=self._title,
+            title=self._subject.title,
             requester_id=approval.requester_id,
             decided_by=tuple(decision.approver_id for decision in approval.decisions),
             expires_at=approval.expires_at,
@@ -203,7 +203,8 @@ class ApprovalWorkflow:
         return self._current().reassign(Deciders(change.roles, change.people), now)
 
     def _open(self, opened: OpenedRequest) -> None:
-        self._title, self._carries_out, self._lasting = opened.title, opened.carries_out, bool(opened.content)
+        self._subject = subject(self._start, opened)
+        self._carries_out, self._lasting = opened.carries_out, bool(opened.content)
         self._hears_late = opened.hears_late
         self._approval = Approval(
             self._start.request_id, opened.requester_id, terms_of(opened), opened.opened_at, content=opened.content
@@ -409,7 +410,7 @@ class ApprovalWorkflow:
         )
         await run_local("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
-        workflow.set_current_details(f"**{escaped(self._title)}** was {status.value}. {escaped(reason)}")
+        workflow.set_current_details(f"**{escaped(self._subject.title)}** was {status.value}. {escaped(reason)}")
         return ApprovalOutcome(status=end.status)
 
     async def _carry_out(self, outcome: ApprovalOutcome) -> None:
@@ -418,7 +419,7 @@ class ApprovalWorkflow:
         ref = RequestRef(tenant_id=self._start.tenant_id, request_id=self._start.request_id)
         carried = await run_regular("carry_out_request", ref, CarriedOut, time=CARRY_TIME, summary="what was approved")
         if carried.done:
-            workflow.set_current_details(f"**{escaped(self._title)}** was approved. {escaped(carried.done)}")
+            workflow.set_current_details(f"**{escaped(self._subject.title)}** was approved. {escaped(carried.done)}")
 
     def _refused(self, code: str, message: str, kind: str | None) -> DecisionOutcome:
         status = self._current().status(workflow.now()).value
@@ -437,4 +438,4 @@ class ApprovalWorkflow:
         return self._current().status(workflow.now()) is not ApprovalStatus.PENDING
 
     def _describe(self) -> None:
-        workflow.set_current_details(described(self._title, self._current()))
+        workflow.set_current_details(described(self._subject, self._current()))

@@ -9,6 +9,8 @@ from api.auth.guard import Allowed
 from api.auth.resource import agent_named
 from api.composition import GatewayContext
 from api.schemas.kill_switches import PREFIX, KillSwitchIn, KillSwitchOut, kill_switch_out
+from api.schemas.pages import PageOut
+from api.web.pagination import Cursor, Limit, page, parse_text, text_cursor
 from taskforce.application.catalog import agents
 from taskforce.application.runs import kill_switches
 from taskforce.core.domain.runs.kill_switches import SwitchScope, SwitchTarget
@@ -30,6 +32,30 @@ def _own(caller: Caller) -> SwitchTarget:
 
 def _of_tenant(tenant_id: str) -> SwitchTarget:
     return SwitchTarget(tenant_id, SwitchScope.TENANT_BY_OPERATOR)
+
+
+@router.get("", name="list_switches")
+async def list_switches(
+    caller: Manager, context: Context, limit: Limit = 20, cursor: Cursor = None
+) -> PageOut[KillSwitchOut]:
+    """Lists the pulled kill switches of the caller's tenant and that of the installation.
+
+    The platform's operator sees those of all tenants. They are ordered by tenant, scope and agent.
+    """
+    actor, after = actor_of(context, caller), _place(parse_text(cursor))
+    found = await kill_switches.list_switches(context.database, context.database, actor, after, limit + 1)
+    shown = (kill_switch_out(one.tenant_id, one.switch) for one in found[:limit])
+    kind = PageOut[KillSwitchOut]
+    return page(kind, shown, found=found, limit=limit, cursor_of=lambda last: text_cursor("/".join(last.place)))
+
+
+def _place(text: str | None) -> tuple[str, str, str] | None:
+    if text is None:
+        return None
+    # Neither tenants' ids nor scopes hold a slash; any other text is a place too, of which nothing has to be there.
+    tenant_id, _, rest = text.partition("/")
+    scope, _, agent_id = rest.partition("/")
+    return tenant_id, scope, agent_id
 
 
 @router.put("/installation", name="pull_installation_switch")
@@ -119,11 +145,13 @@ async def _of_agent(context: GatewayContext, caller: Caller, name: str) -> Switc
 
 async def _pull(context: GatewayContext, caller: Caller, target: SwitchTarget, body: KillSwitchIn) -> KillSwitchOut:
     actor = actor_of(context, caller)
-    return kill_switch_out(await kill_switches.pull_switch(context.database, actor, target, body.reason))
+    pulled = await kill_switches.pull_switch(context.database, actor, target, body.reason)
+    return kill_switch_out(target.tenant_id, pulled)
 
 
 async def _read(context: GatewayContext, caller: Caller, target: SwitchTarget) -> KillSwitchOut:
-    return kill_switch_out(await kill_switches.find_switch(context.database, actor_of(context, caller), target))
+    found = await kill_switches.find_switch(context.database, actor_of(context, caller), target)
+    return kill_switch_out(target.tenant_id, found)
 
 
 async def _release(context: GatewayContext, caller: Caller, target: SwitchTarget) -> None:

@@ -138,6 +138,7 @@ class RequestOut(BaseModel):
         for_run: Whether the approval holds for the tool for the rest of the run.
         next_action: The next timed action, if there is one before it expires.
         can_decide: Whether the caller may decide it now.
+        carries_out: Whether what was approved is done at once; else somebody does it, or the approval is the record.
     """
 
     request_id: str
@@ -163,6 +164,7 @@ class RequestOut(BaseModel):
     comment_required: bool
     for_run: bool
     can_decide: bool
+    carries_out: bool
     decisions: list[DecisionOut]
     opened_at: datetime
     expires_at: datetime
@@ -208,6 +210,7 @@ def request_out(request: Request, now: datetime, *, can_decide: bool) -> Request
         comment_required=terms.comment_required,
         for_run=request.for_run,
         can_decide=can_decide,
+        carries_out=terms.carries_out,
         decisions=[
             DecisionOut(
                 approver_id=one.approver_id,

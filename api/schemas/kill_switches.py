@@ -26,6 +26,7 @@ class KillSwitchOut(BaseModel):
 
     Attributes:
         scope: What it halts.
+        tenant_id: The tenant that it halts; null for all tenants.
         agent_id: The agent that it halts; null for all agents.
         reason: Why it was pulled.
         pulled_by: The user who pulled it.
@@ -33,16 +34,23 @@ class KillSwitchOut(BaseModel):
     """
 
     scope: SwitchScope
+    tenant_id: str | None
     agent_id: str | None
     reason: str
     pulled_by: str
     pulled_at: datetime
 
 
-def kill_switch_out(switch: KillSwitch) -> KillSwitchOut:
-    """Renders a kill switch."""
+def kill_switch_out(tenant_id: str, switch: KillSwitch) -> KillSwitchOut:
+    """Renders a kill switch.
+
+    Args:
+        tenant_id: The tenant that it belongs to.
+        switch: The switch.
+    """
     return KillSwitchOut.model_construct(
         scope=switch.scope,
+        tenant_id=None if switch.scope is SwitchScope.INSTALLATION else tenant_id,
         agent_id=switch.agent_id or None,
         reason=switch.reason,
         pulled_by=switch.pulled_by,

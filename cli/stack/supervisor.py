@@ -140,7 +140,7 @@ class Stack:
         if temporal:
             with timed(self._report, "Temporal") as stage:
                 temporal.wait_ready()
-                stage.note = temporal.address
+                stage.note = temporal.exposure()
         self._start_product()
         return self.settings
 
@@ -197,7 +197,8 @@ class Stack:
         require_free(self.settings.port, "TASKFORCE_PORT", self.settings.host)
         if not self.settings.temporal_address:
             require_free(self.settings.temporal_port, "TEMPORAL_PORT")
-            require_free(self.settings.temporal_ui_port, "TEMPORAL_UI_PORT")
+            if self.settings.local_ui_port:
+                require_free(self.settings.local_ui_port, "TEMPORAL_UI_PORT")
 
     def _decide_secret(self) -> None:
         if self.settings.jwt_secret or self.settings.jwt_public_key:
@@ -226,7 +227,7 @@ class Stack:
             binary,
             log=self._home.log("temporal"),
             port=self.settings.temporal_port,
-            ui_port=self.settings.temporal_ui_port,
+            ui_port=self.settings.local_ui_port,
             namespace=self.settings.temporal_namespace,
             database=self._home.temporal_database,
         )
@@ -380,7 +381,7 @@ class Stack:
             ports={
                 "gateway": self.settings.port,
                 "temporal": self.settings.temporal_port,
-                "temporal_ui": self.settings.temporal_ui_port,
+                **({"temporal_ui": ui_port} if (ui_port := self.settings.local_ui_port) else {}),
             },
             ready=self._ready,
         )

@@ -1,8 +1,11 @@
 """The Temporal dev server: one process, on loopback, in memory or over a file."""
 
+import json
+import secrets
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -10,6 +13,9 @@ from pydantic import BaseModel, Field, ValidationError
 from cli.stack.ports import free_port
 from cli.stack.processes import Child, ProcessId, environment_without, wait_until
 from taskforce.core.domain.errors import Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from cli.stack.temporal_ui import CheckedUI
 
 SEARCH_ATTRIBUTES = (
     "TaskforceTenant",
@@ -38,6 +44,9 @@ class _SearchAttributes(BaseModel):
 
 class TemporalDevServer:
     """A Temporal server for development and tests.
+
+    Its HTTP API, which takes a form of any web page, answers to a name that only this object knows: a browser sends the
+    name that a page has been loaded from, or the address. Its UI is served behind a check, see `cli.stack.temporal_ui`.
 
     Args:
         binary: The `temporal` program, see `cli.stack.binaries.temporal_binary`.
@@ -68,9 +77,12 @@ class TemporalDevServer:
         self._binary = binary
         self._log = log
         self._http_port = free_port()
+        self._http_name = f"{secrets.token_hex(16)}.invalid"
+        self._ui: CheckedUI | None = None
         self._attributes = tuple(search_attributes)
         self._database = database
-        self._dynamic_config = {**_DYNAMIC_CONFIG, **(dynamic_config or {})}
+        guards = {"frontend.httpAllowedHosts": json.dumps([self._http_name]), "system.enableNexus": "false"}
+        self._dynamic_config = {**_DYNAMIC_CONFIG, **guards, **(dynamic_config or {})}
         self._child: Child | None = None
 
     @property
@@ -94,7 +106,7 @@ class TemporalDevServer:
             self._database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._child = Child(
             "temporal",
-            [str(self._binary), *self._arguments()],
+            [str(self._binary), *self._arguments(), *self._open_ui()],
             log=self._log,
             # Its own command line reads TEMPORAL_ADDRESS and the like as options.
             environment=environment_without("TEMPORAL_"),
@@ -121,12 +133,25 @@ class TemporalDevServer:
         """Returns whether the server runs."""
         return self._child is not None and self._child.alive()
 
+    def exposure(self) -> str:
+        """Returns, for people, what listens where and for whom."""
+        ui = f"UI {self.ui_url}, for its own pages only" if self.ui_url else "no UI"
+        # An older program does not know the setting, and answers to any name.
+        closed = self._get("", name=_HOST) is None
+        http = (
+            "HTTP API closed"
+            if closed
+            else f"HTTP API OPEN TO ANY PAGE at {_HOST}:{self._http_port}, update `temporal`"
+        )
+        return f"{self.address}, without sign-in for everybody on this machine; {ui}; {http}"
+
     def identity(self) -> ProcessId | None:
         """Returns the server's process, or None when it does not run."""
         return self._child.identity() if self._child else None
 
     def stop(self, grace_seconds: float = _STOP_SECONDS) -> None:
         """Ends it by its pid; nothing happens when it does not run."""
+        self._close_ui()
         if self._child:
             self._child.stop(grace_seconds)
 
@@ -142,12 +167,30 @@ class TemporalDevServer:
             str(self._http_port),
         ]
         arguments += ["--log-level", "warn", "--namespace", self.namespace]
-        arguments += ["--ui-port", str(self.ui_port)] if self.ui_port else ["--headless"]
         for name in self._attributes:
             arguments += ["--search-attribute", f"{name}=Keyword"]
         for name, value in self._dynamic_config.items():
             arguments += ["--dynamic-config-value", f"{name}={value}"]
         return arguments + self._storage_arguments()
+
+    def _open_ui(self) -> list[str]:
+        """Serves the UI behind its check; returns the arguments that have the server bring the UI itself."""
+        self._close_ui()
+        if not self.ui_port:
+            return ["--headless"]
+        # Loaded where there is a UI only: tests and most commands have none.
+        from cli.stack.temporal_ui import CheckedUI, hidden_address
+
+        address = hidden_address()
+        port = free_port(address)
+        self._ui = CheckedUI(self.ui_port, f"http://{address}:{port}")
+        self._ui.start()
+        return ["--ui-ip", address, "--ui-port", str(port)]
+
+    def _close_ui(self) -> None:
+        if self._ui:
+            self._ui.stop()
+            self._ui = None
 
     def _storage_arguments(self) -> list[str]:
         if self._database is None:
@@ -180,11 +223,11 @@ class TemporalDevServer:
             text = f"Temporal refused the search attributes {', '.join(names)}: {result.stderr.strip()}"
             raise Conflict("search_attributes", text)
 
-    def _get(self, path: str) -> bytes | None:
+    def _get(self, path: str, *, name: str = "") -> bytes | None:
         url = f"http://{_HOST}:{self._http_port}/api/v1/namespaces/{self.namespace}{path}"
         try:
             # A proxy that the person has set would be asked for this machine.
-            answer = httpx.get(url, timeout=2, trust_env=False)
+            answer = httpx.get(url, headers={"Host": name or self._http_name}, timeout=2, trust_env=False)
         except httpx.HTTPError:
             return None
         return answer.content if answer.is_success else None

@@ -105,6 +105,8 @@ class OpenedRequest(Message):
 
     Attributes:
         hears_late: Whether decisions after the end are audited.
+        excerpt: An excerpt of its content for the Temporal UI; empty where none may be shown.
+        gateway_url: The public URL of the gateway; empty without one.
     """
 
     title: str
@@ -123,6 +125,8 @@ class OpenedRequest(Message):
     carries_out: bool = False
     content: str = ""
     hears_late: bool = False
+    excerpt: str = ""
+    gateway_url: str = ""
 
 
 class DecisionInput(Update):

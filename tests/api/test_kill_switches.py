@@ -3,7 +3,9 @@
 import httpx
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
+from taskforce.infrastructure.persistence.repositories.kill_switches import switch_page
 from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 
 SWITCHES = "/api/v1/admin/kill-switches"
@@ -135,3 +137,68 @@ async def test_the_installation_is_halted_by_the_operator_and_every_tenant_reads
     finally:
         assert (await platform.delete(switch)).status_code == 204
     await execute(operator)
+
+
+async def listed(client: httpx.AsyncClient, limit: int = 100) -> list[dict[str, object]]:
+    """All pages."""
+    found: list[dict[str, object]] = []
+    cursor = None
+    while True:
+        answer = await client.get(SWITCHES, params={"limit": limit, **({"cursor": cursor} if cursor else {})})
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["items"]) <= limit
+        found += answer.json()["items"]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            return found
+
+
+async def test_a_tenant_lists_its_own_switches_and_the_operator_all_page_by_page(
+    client_for: ClientFor,
+    platform: httpx.AsyncClient,
+    admin: httpx.AsyncClient,
+    operator: httpx.AsyncClient,
+    tenant: str,
+) -> None:
+    agent_id = (await operator.get(f"/api/v1/runs/{(await execute(operator))['run_id']}")).json()["agent_id"]
+    stranger = client_for(f"{tenant}-b", "bert", ["admin"])
+    await execute(client_for(f"{tenant}-b", "olga", ["operator"]))
+    assert await listed(admin) == []
+    for client, path in (
+        (admin, f"agents/{agent_id}"),
+        (admin, "tenant"),
+        (platform, f"tenants/{tenant}"),
+        (stranger, "tenant"),
+        (platform, "installation"),
+    ):
+        assert (await client.put(f"{SWITCHES}/{path}", json=WHY)).is_success
+    try:
+        agents_own = (await admin.get(f"{SWITCHES}/agents/{agent_id}")).json()
+        own = [(tenant, "agent"), (tenant, "tenant"), (tenant, "tenant_by_operator")]
+        for limit in (1, 2, 100):
+            seen = await listed(admin, limit)
+            assert agents_own in seen
+            assert [(one["tenant_id"], one["scope"]) for one in seen if one["tenant_id"]] == own
+            assert [one["scope"] for one in seen if not one["tenant_id"]] == ["installation"]
+            everything = await listed(platform, limit)
+            assert all(one in everything for one in seen)
+            assert (f"{tenant}-b", "tenant") in {(one["tenant_id"], one["scope"]) for one in everything}
+        assert not any(one["tenant_id"] == tenant for one in await listed(stranger))
+        assert_problem(await operator.get(SWITCHES), 403, "permission_denied")
+        assert_problem(await admin.get(SWITCHES, params={"cursor": "x"}), 422, "cursor_invalid")
+    finally:
+        assert (await platform.delete(f"{SWITCHES}/installation")).is_success
+
+
+async def test_the_operators_list_reads_no_more_rows_than_a_page(gateway: Gateway, platform: httpx.AsyncClient) -> None:
+    await platform.get(SWITCHES)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    page = switch_page(("a", "b", "c"), 20).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+    async with gateway.parts.database.tenant("platform") as records:
+        # A few rows are read and sorted as quickly; what counts is that the index has them in this order.
+        for way in ("seqscan", "bitmapscan", "sort"):
+            await records.users._connection.all(sa.text(f"SELECT set_config('enable_{way}', 'off', true)"))
+        rows = await records.users._connection.all(sa.text(f"EXPLAIN {page}"))
+    told = "\n".join(str(row) for row in rows)
+    assert "Index Scan using kill_switches_pkey" in told
+    assert "Sort" not in told

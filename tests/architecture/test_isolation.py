@@ -47,9 +47,10 @@ READ_BY_PLATFORM = {
     "run_words": "((current_setting('app.platform'::text, true) = 'on'::text) AND (told_at IS NULL))",
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "kill_switches": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
 }
 """What the platform door may read of all tenants."""
-READ_BY_ALL = {"kill_switches": "(scope = 'installation'::text)"}
+READ_BY_ALL = {("kill_switches", "all_read_installation"): "(scope = 'installation'::text)"}
 """What every tenant may read of another: the kill switch of the installation, which halts its runs."""
 
 _TABLES = """
@@ -106,7 +107,8 @@ async def test_every_table_has_the_policy_of_own_rows_for_reading_and_writing(ca
             ("ALL", "PERMISSIVE", OWN_ROWS, OWN_ROWS)
         ), table["name"]
     assert all(row["cmd"] == "SELECT" for row in policies.values())
-    assert {table: row["qual"] for (table, _), row in policies.items()} == READ_BY_PLATFORM | READ_BY_ALL
+    by_platform = {(table, "platform_reads"): only for table, only in READ_BY_PLATFORM.items()}
+    assert {policy: row["qual"] for policy, row in policies.items()} == by_platform | READ_BY_ALL
 
 
 async def test_every_unique_key_leads_with_the_tenant(catalog: asyncpg.Connection) -> None:

@@ -34,7 +34,7 @@ SLEEPS_FOR = {
 }
 """Who may sleep for a fixed time, and what for."""
 MEASURES = {
-    "tests/cli/test_run.py": "a deadline of a minute for what is to appear on a terminal",
+    "tests/cli/conftest.py": "a deadline of a minute for what is to appear on a terminal",
     "tests/taskforce/infrastructure/llm/conftest.py": "a deadline of a minute for a server to listen",
 }
 """Who may compare a clock, and what for."""

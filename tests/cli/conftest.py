@@ -1,6 +1,9 @@
 import os
+import pty
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +22,39 @@ class Done:
     code: int
     out: str
     err: str
+
+
+class Person:
+    """Somebody at a terminal."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.execve(sys.executable, [sys.executable, "-m", "cli", *command], environment)
+        self.seen = ""
+
+    def see(self, text: str) -> None:
+        deadline = time.monotonic() + 60
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"{text!r} did not come in {self.seen!r}"
+            if select.select([self._fd], [], [], 0.5)[0]:
+                self.seen += self._read()
+        self.seen = self.seen.partition(text)[2]
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def leave(self) -> int:
+        while more := self._read():
+            self.seen += more
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._fd, 65536).decode(errors="replace")
+        except OSError:  # what Linux says when the other side has closed
+            return ""
 
 
 @pytest.fixture
@@ -61,3 +97,12 @@ def gateway(environment: dict[str, str]) -> Iterator[Callable[[list[Entry]], Stu
             return stub
 
         yield serve
+
+
+@pytest.fixture
+def person(environment: dict[str, str]) -> Callable[..., Person]:
+
+    def at_a_terminal(*command: str, columns: int = 100) -> Person:
+        return Person(list(command), {**environment, "TERM": "xterm-256color", "COLUMNS": str(columns)})
+
+    return at_a_terminal

@@ -144,6 +144,10 @@ class StubGateway:
             "links": {"self": f"/api/v1/runs/{RUN}", "temporal_ui": "http://127.0.0.1:8233/x"},
         }
         self.pending: list[dict[str, object]] = []
+        self.pages = 1
+        """How many pages the list of what is pending has, each with the same."""
+        self.documents: dict[str, Mapping[str, object]] = {}
+        """What is answered at further paths."""
         self.reports: list[dict[str, object]] = []
         """What a tenant's deletion says, each time that somebody asks; the last one stays."""
 
@@ -167,7 +171,7 @@ class StubGateway:
         return [body for method, asked, body in self.asked if method == "POST" and asked.endswith(path)]
 
     def _app(self) -> Starlette:
-        return Starlette(routes=[Route("/api/v1/{path:path}", self._answer, methods=["GET", "POST", "DELETE"])])
+        return Starlette(routes=[Route("/api/v1/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE"])])
 
     async def _answer(self, request: Request) -> Response:
         path = "/" + request.path_params["path"]
@@ -176,6 +180,10 @@ class StubGateway:
         self.tokens.add(request.headers.get("authorization"))
         if path in self.answers:
             return self.answers[path]
+        if path == "/admin/requests/pending":
+            page = int(request.query_params.get("cursor", "1"))
+            following = str(page + 1) if page < self.pages else None
+            return JSONResponse({"items": self.pending, "next_cursor": following})
         if path.endswith("/events"):
             self.resumed_after.append(request.headers.get("last-event-id"))
             return StreamingResponse(self._stream(request.headers.get("last-event-id")), media_type="text/event-stream")
@@ -184,6 +192,8 @@ class StubGateway:
     def _document(self, method: str, path: str, body: Mapping[str, object]) -> Response:
         if path.startswith(f"/admin/requests/{REQUEST}/"):
             verdict = {"approver_id": "alice", "verdict": path.rpartition("/")[2], **body}
+            if not self.pending:
+                return problem(404, "request_not_found", "There is no such request.")
             return JSONResponse({**self.pending[0], "status": "approved", "decisions": [verdict]})
         if path.startswith("/admin/tenants/") and self.reports:
             told = self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
@@ -195,7 +205,7 @@ class StubGateway:
             "/runs": {"items": [self.run, {**self.run, "run_id": OTHER_RUN}], "next_cursor": None},
             f"/runs/{RUN}/steps": {"items": list(self.steps.values()), "next_cursor": None},
             f"/runs/{RUN}/messages": {"word_id": RUN},
-            "/admin/requests/pending": {"items": self.pending, "next_cursor": None},
+            **self.documents,
             **({f"/admin/requests/{REQUEST}": self.pending[0]} if self.pending else {}),
             **{f"/runs/{RUN}{verb}": self.run for verb in ("", "/cancel", "/pause", "/resume")},
         }

@@ -22,6 +22,7 @@ def test_help_names_all_commands_and_exit_codes() -> None:
         "approvals",
         "approve",
         "reject",
+        "kill-switches",
         "tenants",
     ):
         assert f" {name} " in shown

@@ -1,11 +1,7 @@
 import json
-import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +10,7 @@ import pytest
 from cli.documents import Document
 from cli.progress import Progress
 from cli.views import wants
-from tests.cli.conftest import Done
+from tests.cli.conftest import Done, Person
 from tests.cli.stub_gateway import (
     ANSWER,
     OPENING,
@@ -168,44 +164,6 @@ def test_a_question_is_answered_by_another_command_when_nobody_is_at_the_termina
     assert running.returncode == 0
     assert "Blue it is." in rest
     assert stub.posted("/messages") == [{"text": "blue", "question_id": "1.1"}]
-
-
-class Person:
-    """Somebody at a terminal."""
-
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "cli", *command], environment)
-        self.seen = ""
-
-    def see(self, text: str) -> None:
-        deadline = time.monotonic() + 60
-        while text not in self.seen:
-            assert time.monotonic() < deadline, f"{text!r} did not come in {self.seen!r}"
-            if select.select([self._fd], [], [], 0.5)[0]:
-                self.seen += self._read()
-        self.seen = self.seen.partition(text)[2]
-
-    def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
-
-    def leave(self) -> int:
-        while more := self._read():
-            self.seen += more
-        os.close(self._fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def _read(self) -> str:
-        try:
-            return os.read(self._fd, 65536).decode(errors="replace")
-        except OSError:  # what Linux says when the other side has closed
-            return ""
-
-
-@pytest.fixture
-def person(environment: dict[str, str]) -> Callable[..., Person]:
-    return lambda *command: Person(list(command), {**environment, "TERM": "xterm-256color", "COLUMNS": "100"})
 
 
 def test_at_a_terminal_the_question_is_asked_there(gateway: Serve, person: Callable[..., Person]) -> None:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from cli.terminal import Safe, clean, one_line
+from taskforce.core.domain.visible_text import visible
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,19 @@ def test_nothing_else_gets_through_and_cleaning_twice_changes_nothing(text: str)
     cleaned = clean(text)
     assert clean(cleaned) == cleaned
     assert all(character.isprintable() or character in "\n\t" or ord(character) > 0x9F for character in cleaned)
+
+
+@given(st.text())
+def test_what_is_shown_exactly_can_be_read_back_and_moves_nothing(text: str) -> None:
+    shown = visible(text)
+    assert len(shown.splitlines()) <= 1
+    assert clean(shown) == shown
+    # As JSON has it: what is escaped stands for itself, and nothing is left out.
+    assert json.loads(f'"{visible(json.dumps(text, ensure_ascii=False)[1:-1])}"') == text
+
+
+def test_half_of_a_character_is_shown_too() -> None:
+    assert visible("a\ud800b\tc") == "a\\ud800b\\tc"
 
 
 def test_one_line_is_short() -> None:

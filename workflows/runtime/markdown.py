@@ -2,6 +2,11 @@
 
 import re
 
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from taskforce.core.domain.visible_text import visible
+
 SUMMARY_BYTES = 400
 """Longest summary that Temporal accepts, in bytes."""
 
@@ -11,8 +16,11 @@ _BEGINNING = re.compile(r"^(\d{0,9})([-+=.])")
 
 
 def escaped(text: str) -> str:
-    """Escapes a text to one line of literal Markdown, without links, images, elements, lists or emphasis."""
-    one_line = " ".join(text.split())
+    """Escapes a text to one line of literal Markdown, without links, images, elements, lists or emphasis.
+
+    What is not drawn, or turns the direction of text, is shown as an escape.
+    """
+    one_line = visible(" ".join(text.split()))
     return _BEGINNING.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", one_line))
 
 

@@ -1,13 +1,21 @@
 """Kill switches: pulled and let go by people, and looked at by runs."""
 
+from collections.abc import Sequence
+
 from taskforce.application.identity.principals import Actor
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs.kill_switches import KillSwitch, SwitchScope, SwitchTarget, require_released
+from taskforce.core.domain.runs.kill_switches import (
+    KillSwitch,
+    ListedSwitch,
+    SwitchScope,
+    SwitchTarget,
+    require_released,
+)
 from taskforce.core.domain.tenants.tenant import parse_tenant_id
-from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.store import Platform, Records, Store
 
 
 async def pull_switch(store: Store, actor: Actor, target: SwitchTarget, reason: str) -> KillSwitch:
@@ -51,6 +59,25 @@ async def find_switch(store: Store, actor: Actor, target: SwitchTarget) -> KillS
         if switch is None:
             raise await _absent(records)
     return switch
+
+
+async def list_switches(
+    store: Store, platform: Platform, actor: Actor, after: tuple[str, str, str] | None, most: int
+) -> Sequence[ListedSwitch]:
+    """Lists the pulled kill switches by tenant, scope and agent: for the platform's operator those of all tenants.
+
+    Args:
+        store: The tenants' data.
+        platform: Look-ups across tenants.
+        actor: The caller; others than the operator see those of their tenant, those that the operator pulled for it
+            among them, and that of the installation.
+        after: The place of the last one of the page before.
+        most: How many at most.
+    """
+    if actor.runs_platform:
+        return await platform.kill_switches(after, most)
+    async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        return await records.kill_switches.page(after, most)
 
 
 async def release_switch(store: Store, actor: Actor, target: SwitchTarget) -> None:

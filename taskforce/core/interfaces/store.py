@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.domain.identity.api_keys import ApiKey
+from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.repositories.access import PolicyDocuments, RateBuckets
@@ -241,6 +242,10 @@ class Platform(Tenants, Protocol):
 
     async def deletion(self, tenant_id: str) -> Deletion | None:
         """Returns the report of a tenant's deletion; None without one."""
+        ...
+
+    async def kill_switches(self, after: tuple[str, str, str] | None, most: int) -> Sequence[ListedSwitch]:
+        """Returns a page of the pulled kill switches of all tenants, after a place."""
         ...
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:

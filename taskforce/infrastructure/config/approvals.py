@@ -1,11 +1,14 @@
-"""Approval rules of a deployment: the definitions of its profile, and whether signals count."""
+"""Approval rules of a deployment: the definitions of its profile, whether signals count, what Temporal shows."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from taskforce.core.domain.approvals.definition_documents import SchemaCheck, parse
 from taskforce.core.domain.approvals.definitions import MOST_DEFINITIONS, Definition, DefinitionRules, Source
+from taskforce.core.domain.approvals.excerpt import ExcerptRules
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.config.profiles import Profile
+from taskforce.infrastructure.config.settings import Settings
 
 _SECTION = "workflow_config.workflows"
 _WHOLE = ("workflow_config", _SECTION)
@@ -44,6 +47,18 @@ def definition_rules(profile: Profile, check_schema: SchemaCheck) -> DefinitionR
     if problems:
         raise Invalid("profile_invalid", " ".join(problems), details={"problems": problems})
     return DefinitionRules(tuple(found.values()), signals)
+
+
+def excerpt_rules(settings: Settings, profile: Profile, secrets: Iterable[str]) -> ExcerptRules:
+    """Builds what the Temporal UI shows of requests (`approvals.temporal_arguments`).
+
+    Args:
+        settings: Where the gateway is, for links.
+        profile: The profile that the deployment runs with.
+        secrets: Values that are redacted in any case.
+    """
+    url = (settings.public_url or "").rstrip("/")
+    return ExcerptRules(profile.approvals.temporal_arguments, url, tuple(secrets))
 
 
 def _told(error: Invalid) -> list[str]:

@@ -96,6 +96,8 @@ class ApprovalsSection(Section):
         self_approval: Whether the user who started the run may decide.
         signal_channel: Whether decisions from the Temporal UI and CLI count.
         required_approvers: Distinct people who must approve.
+        temporal_arguments: Whether the Temporal UI shows an excerpt of the content of requests that may be decided
+            there; it then stands in Temporal's history.
     """
 
     expire_hours: Annotated[float, Field(gt=0, le=24 * 366, allow_inf_nan=False)] = 72
@@ -103,6 +105,7 @@ class ApprovalsSection(Section):
     self_approval: bool = False
     signal_channel: bool = False
     required_approvers: Annotated[int, Field(ge=1, le=100)] = 1
+    temporal_arguments: bool = True
 
 
 class WorkflowConfigSection(Section):

@@ -24,6 +24,7 @@ _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _URL = "postgresql://user:password@host:5432/database"
 _CACHE = "prepared_statement_cache_size"
+_UI_PORT = 8233
 _UNTRANSLATED = {"host", "port", _CACHE}
 
 
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
     temporal_task_queue: str = Field("taskforce", alias="TEMPORAL_TASK_QUEUE")
     temporal_ui_url: str | None = Field(None, alias="TEMPORAL_UI_URL", pattern=r"^https?://\S+$")
     temporal_port: Port = Field(7233, alias="TEMPORAL_PORT")
-    temporal_ui_port: Port = Field(8233, alias="TEMPORAL_UI_PORT")
+    temporal_ui_port: Port | None = Field(None, alias="TEMPORAL_UI_PORT")
 
     host: str = Field("127.0.0.1", alias="TASKFORCE_HOST")
     port: Port = Field(8000, alias="TASKFORCE_PORT")
@@ -276,6 +277,11 @@ class Settings(BaseSettings):
     def temporal_target(self) -> str:
         """Returns host:port of the Temporal frontend to connect to."""
         return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
+
+    @property
+    def local_ui_port(self) -> int | None:
+        """Returns the port of the local stack's Temporal UI; outside development there is one only where it is set."""
+        return self.temporal_ui_port or (_UI_PORT if self.development else None)
 
     @property
     def temporal_connection(self) -> TemporalConnection:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.identity.api_keys import ApiKey
+from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
@@ -200,6 +201,11 @@ class Database:
         """Returns the report of a tenant's deletion; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.deletion(tenant_id)
+
+    async def kill_switches(self, after: tuple[str, str, str] | None, most: int) -> Sequence[ListedSwitch]:
+        """Returns a page of the pulled kill switches of all tenants, after a place; fulfils `Platform`."""
+        async with self._platform("") as records:
+            return await records.kill_switches(after, most)
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
         """Lists the ids of tenants whose deletion has not started; fulfils `Platform`."""

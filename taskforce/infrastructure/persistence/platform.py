@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow, RunWordRow
 from taskforce.core.domain.identity.api_keys import ApiKey
+from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
+from taskforce.infrastructure.persistence.repositories.kill_switches import listed, switch_page
 from taskforce.infrastructure.persistence.repositories.runs import STILL_OPEN
 from taskforce.infrastructure.persistence.repositories.tenant_deletions import DELETION, PHASES, UNSTARTED, deletion_of
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
@@ -97,6 +99,10 @@ class PlatformRecords:
         if row is None:
             return None
         return deletion_of(row, await self._connection.all(PHASES, {"home": row.tenant_id, "deleted": tenant_id}))
+
+    async def kill_switches(self, after: tuple[str, str, str] | None, most: int) -> Sequence[ListedSwitch]:
+        """Returns a page of the pulled kill switches of all tenants, after a place."""
+        return [listed(row) for row in await self._connection.all(switch_page(after, most))]
 
     async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
         """Lists the ids of tenants whose deletion has not started."""

@@ -49,3 +49,7 @@ def test_what_stays_up_has_a_health_check_and_mounts_only_what_is_here() -> None
         assert isinstance(volumes, list)
         for source in (str(volume).partition(":")[0] for volume in volumes):
             assert not source.startswith("./") or (REPOSITORY / source).exists(), source
+
+
+def test_the_temporal_ui_which_answers_to_any_name_is_asked_for() -> None:
+    assert composition()["services"]["temporal-ui"]["profiles"] == ["ui"]

@@ -23,6 +23,7 @@ from workflows.runtime.markdown import SUMMARY_BYTES, escaped, summary
         ("---", r"\---"),
         ("one\u2028two\r\n\tthree", "one two three"),
         ("a\\b_c", r"a\\b\_c"),
+        ("pay \u202e999\u200b", r"pay \\u202e999\\u200b"),
     ],
 )  # fmt: skip
 def test_no_word_is_markup(text: str, shown: str) -> None:

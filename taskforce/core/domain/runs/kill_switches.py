@@ -105,6 +105,24 @@ class KillSwitch:
         return cls(target.scope, target.agent_id, text, by, now)
 
 
+@dataclass(frozen=True, slots=True)
+class ListedSwitch:
+    """A pulled kill switch in a list.
+
+    Attributes:
+        tenant_id: The tenant that it halts; for the installation, the platform's tenant.
+        switch: The switch.
+    """
+
+    tenant_id: str
+    switch: KillSwitch
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Returns its place in lists, which are ordered by it: tenant, scope, agent."""
+        return self.tenant_id, self.switch.scope.value, self.switch.agent_id
+
+
 def require_released(switches: Sequence[KillSwitch], *, retry_after: float | None = None) -> None:
     """Requires that no kill switch halts a run.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskforce.core.domain.runs.kill_switches import KillSwitch, SwitchTarget
+from taskforce.core.domain.runs.kill_switches import KillSwitch, ListedSwitch, SwitchTarget
 
 
 class KillSwitches(Protocol):
@@ -15,6 +15,10 @@ class KillSwitches(Protocol):
 
     async def get(self, target: SwitchTarget) -> KillSwitch | None:
         """Returns a pulled switch; None when it is not pulled."""
+        ...
+
+    async def page(self, after: tuple[str, str, str] | None, most: int) -> Sequence[ListedSwitch]:
+        """Returns a page of the tenant's pulled switches and that of the installation, after a place."""
         ...
 
     async def add(self, switch: KillSwitch) -> bool:

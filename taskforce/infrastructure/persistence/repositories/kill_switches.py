@@ -1,12 +1,13 @@
 """Repository of kill switches in PostgreSQL."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.kill_switches import KillSwitchRow
-from taskforce.core.domain.runs.kill_switches import KillSwitch, SwitchScope, SwitchTarget
+from taskforce.core.domain.runs.kill_switches import KillSwitch, ListedSwitch, SwitchScope, SwitchTarget
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, table, where
 
@@ -39,8 +40,21 @@ _TENANT = sa.bindparam("of_tenant_id", type_=sa.Text)
 _HALTING = Query(sa.select(_SWITCHES).where(halting(_TENANT)), beside=True)
 _READ = Query(sa.select(_SWITCHES).where(where(_SWITCHES, "scope", "agent_id")))
 _READ_OF_ALL = Query(sa.select(_SWITCHES).where(_OF_ALL).order_by(_SWITCHES.c.pulled_at).limit(1))
+_PLACE = (_SWITCHES.c.tenant_id, _SWITCHES.c.scope, _SWITCHES.c.agent_id)
 _ADD = Query(insert(_SWITCHES).on_conflict_do_nothing())
 _REMOVE = Query(sa.delete(_SWITCHES).where(where(_SWITCHES, "scope", "agent_id")))
+
+
+def switch_page(after: tuple[str, str, str] | None, most: int) -> sa.Select[Any]:
+    """Returns the query of a page of pulled switches after a place; `listed` restores its rows."""
+    query = sa.select(_SWITCHES).order_by(*_PLACE).limit(most)
+    place = None if after is None else sa.tuple_(*(sa.literal(part, sa.Text) for part in map(storable, after)))
+    return query if place is None else query.where(sa.tuple_(*_PLACE) > place)
+
+
+def listed(row: Row) -> ListedSwitch:
+    """Restores a switch of a list."""
+    return ListedSwitch(row.tenant_id, _switch(row))
 
 
 class KillSwitchRepository(Repository):
@@ -58,6 +72,11 @@ class KillSwitchRepository(Repository):
         else:
             row = await self._connection.first(_READ, self._named(target))
         return None if row is None else _switch(row)
+
+    async def page(self, after: tuple[str, str, str] | None, most: int) -> Sequence[ListedSwitch]:
+        """Returns a page of the tenant's pulled switches and that of the installation, after a place."""
+        visible = sa.or_(_SWITCHES.c.tenant_id == self._tenant_id, _OF_ALL)
+        return [listed(row) for row in await self._connection.all(switch_page(after, most).where(visible))]
 
     async def add(self, switch: KillSwitch) -> bool:
         """Adds a pulled switch; False when it is pulled already, which stays unchanged."""

@@ -8,8 +8,9 @@ from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.core.domain.approvals.definitions import DefinitionRules, Source
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Invalid
-from taskforce.infrastructure.config.approvals import definition_rules
+from taskforce.infrastructure.config.approvals import definition_rules, excerpt_rules
 from taskforce.infrastructure.config.profiles import load_profile
+from taskforce.infrastructure.config.settings import Settings
 from tests.taskforce.infrastructure.config.places import CONFIGS
 
 TWO = """
@@ -101,3 +102,14 @@ def test_a_section_that_is_none_stops_the_profile(tmp_path: Path, section: str) 
 def test_without_a_section_there_are_none(tmp_path: Path) -> None:
     for content in ("agent: {id: x}", "workflow_config:", "workflow_config: {workflows: }"):
         assert rules(tmp_path, content).definitions == ()
+
+
+def test_what_temporal_shows_is_said_by_the_profile_and_the_gateways_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKFORCE_URL", "https://gateway.example/")
+    settings = Settings.from_env()
+    shown = excerpt_rules(settings, load_profile("dev", CONFIGS, {}), ["secret-of-ours"])
+    assert (shown.shown, shown.gateway_url, shown.secrets) == (True, "https://gateway.example", ("secret-of-ours",))
+    assert "secret-of-ours" not in repr(shown)
+    monkeypatch.delenv("TASKFORCE_URL")
+    enterprise = excerpt_rules(Settings.from_env(), load_profile("enterprise", CONFIGS, {}), [])
+    assert (enterprise.shown, enterprise.gateway_url) == (False, "")

@@ -198,3 +198,13 @@ def test_another_encryption_key_is_refused_and_not_repeated(monkeypatch: pytest.
         Settings.from_env()
     assert refused.value.message.startswith("TASKFORCE_ENCRYPTION_KEY is 32 random bytes in base64")
     assert written not in refused.value.message
+
+
+def test_the_local_stack_has_a_temporal_ui_in_development_and_elsewhere_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TEMPORAL_UI_PORT", raising=False)
+    for profile, port, expected in (("dev", "", 8233), ("enterprise", "", None), ("enterprise", "9000", 9000)):
+        monkeypatch.setenv("TASKFORCE_PROFILE", profile)
+        monkeypatch.setenv("TEMPORAL_UI_PORT", port)
+        assert Settings.from_env().local_ui_port == expected
