@@ -10,7 +10,7 @@ from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.principals import require
 from taskforce.core.domain.identity.roles import change_role, check_own, make_role
 from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.identity import Permission, Role
+from taskforce.core.interfaces.identity import Permission, ResourceType, Role
 from taskforce.core.interfaces.repositories.identity import RoleUse
 from taskforce.core.interfaces.store import Records, Store
 
@@ -148,7 +148,10 @@ async def delete_role(store: Store, actor: Actor, role_id: str) -> None:
         role = await _own(records, actor, role_id)
         _require_free(role_id, await records.roles.use(role_id, actor.now))
         await records.roles.remove(role_id)
-        await records.audit.append(_event(actor, "role.delete", role_id, before=role, after=None))
+        # Another role may take the id; nobody manages that one by what was granted on this one.
+        withdrawn = await records.roles.withdraw_all(ResourceType.ROLE, role_id)
+        more = {"grants_withdrawn": withdrawn} if withdrawn else {}
+        await records.audit.append(_event(actor, "role.delete", role_id, before=role, after=None, more=more))
 
 
 async def _all(records: Records, actor: Actor) -> Mapping[str, Role]:

@@ -15,6 +15,7 @@ from taskforce.application.access.authorization import (
 from taskforce.application.identity.principals import Actor, load_principal, refresh_principal, resolve_principal
 from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
+from taskforce.core.domain.access.decisions import subject_of
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import Principal, TokenClaims
 from taskforce.core.interfaces.identity import Permission
@@ -43,7 +44,7 @@ def shelf(stage: Stage, rule: Mapping[str, object], effect: str, when: object) -
 
 async def refusal(policies: Shelf, who: Principal) -> str | None:
     try:
-        await require_right(policies.engine(), who, Permission.AGENT_EXECUTE, "payroll")
+        await require_right(policies.engine(), subject_of(who), Permission.AGENT_EXECUTE, "payroll")
     except Forbidden as refused:
         return refused.code
     return None
