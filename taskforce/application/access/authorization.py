@@ -69,19 +69,6 @@ async def differing_attributes(engine: PolicyEngine, principal: Principal) -> Ma
     return principal.differing(await engine.attributes_read(principal.tenant.tenant_id))
 
 
-async def require_newest_attributes(engine: PolicyEngine, principal: Principal) -> None:
-    """Requires a token that the policy sees like the user's newest one, for what is judged by that one later.
-
-    Raises:
-        Forbidden: `claims_narrowed`.
-        Unavailable: `policy_unreadable`.
-    """
-    other = sorted(await differing_attributes(engine, principal))
-    if other:
-        text = f"Your newest token claims another {', '.join(other)}, which the policy of your tenant reads. Use that."
-        raise Forbidden("claims_narrowed", text, details={"attributes": other})
-
-
 async def require_right(
     engine: PolicyEngine,
     subject: Subject,

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from taskforce.application.access.authorization import load_subject, resource_named
-from taskforce.application.access.policy_engine import UNREADABLE, PolicyEngine
+from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.access.decisions import Subject, subject_of
 from taskforce.core.domain.access.policies import Explained, Resource
+from taskforce.core.domain.access.policy_documents import UNREADABLE
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.identity.principals import Principal
 from taskforce.core.domain.identity.resource_roles import ResourceGrant, allowed_by

@@ -11,16 +11,23 @@ from weakref import WeakValueDictionary
 import structlog
 
 from taskforce.application.access.authorization import load_subject
-from taskforce.application.access.policy_engine import MAX_CASES, UNREADABLE, Case, Tags, dry_run, tenant_of
+from taskforce.application.access.policy_engine import MAX_CASES, Case, Tags, dry_run, tenant_of
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import Actor, known_roles, load_principal_for_key
 from taskforce.application.identity.roles import require_current
 from taskforce.core.domain.access.decisions import Subject, subject_of
 from taskforce.core.domain.access.policies import Explained, Policy, Resource, check_author
-from taskforce.core.domain.access.policy_documents import MAX_CHARACTERS, canonical, document_of, parse
+from taskforce.core.domain.access.policy_documents import (
+    MAX_CHARACTERS,
+    canonical,
+    document_of,
+    parse,
+    parse_stored,
+    unreadable,
+)
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.canonical_json import canonical_hash
-from taskforce.core.domain.errors import Forbidden, Invalid, Unavailable
+from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import Principal, TokenClaims
 from taskforce.core.domain.identity.roles import permissions_of
 from taskforce.core.interfaces.identity import Permission, ResourceType, Role, UserContext
@@ -76,7 +83,7 @@ class StoredPolicies:
             async with self._reading.setdefault(tenant_id, asyncio.Lock()):
                 found = self._fresh(tenant_id) or await self._read(tenant_id)
         if found.policy is None:
-            raise _unreadable()
+            raise unreadable()
         return found.policy
 
     def _fresh(self, tenant_id: str) -> _Read | None:
@@ -103,10 +110,8 @@ async def policy_now(records: Records) -> Policy:
     Raises:
         Unavailable: `policy_unreadable`.
     """
-    found = await _made(await records.policies.current(), 0)
-    if found.policy is None:
-        raise _unreadable()
-    return found.policy
+    version = await records.policies.current()
+    return Policy() if version is None else await asyncio.to_thread(parse_stored, version.document)
 
 
 async def _made(version: PolicyVersion | None, until: float) -> _Read:
@@ -122,11 +127,6 @@ def _parsed(document: Mapping[str, object]) -> Policy | None:
         return parse(document)
     except Invalid:
         return None
-
-
-def _unreadable() -> Unavailable:
-    text = "The policy document cannot be read by this version; until an administrator saves a new one, nobody passes."
-    return Unavailable(UNREADABLE, text)
 
 
 class NoTags:

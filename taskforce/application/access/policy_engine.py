@@ -8,14 +8,12 @@ from typing import Protocol
 
 from taskforce.core.domain.access.decisions import Subject, decide
 from taskforce.core.domain.access.policies import Explained, Policy, Resource, Rule, TagCondition
-from taskforce.core.domain.access.policy_documents import parse
+from taskforce.core.domain.access.policy_documents import UNREADABLE, parse
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.identity import Permission, PolicyDecision, ResourceType, UserContext
 
 MAX_CASES = 100
-UNREADABLE = "policy_unreadable"
-"""The code of the error for a stored document that no longer parses."""
 _ELSEWHERE = ""
 """The tenant id of resources that belong to another tenant than the user's; no tenant has this id."""
 
