@@ -30,6 +30,7 @@ from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import Principal, TokenClaims
 from taskforce.core.domain.identity.roles import permissions_of
+from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import Permission, ResourceType, Role, UserContext
 from taskforce.core.interfaces.repositories.access import PolicyVersion
 from taskforce.core.interfaces.store import Records, Store
@@ -306,6 +307,8 @@ def _nobody(one: AccessCase, tenant_id: str, known_roles: Mapping[str, Role]) ->
 
 
 async def _person(records: Records, actor: Actor, user_id: str, key_id: str | None) -> Person | None:
+    if key_id is not None and not is_id(key_id):
+        return None
     try:
         principal = await load_principal_for_key(records, user_id, key_id, actor.rules, actor.now)
     except Forbidden:
