@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
+from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
 from taskforce.infrastructure.auth.issuers import Issuers
@@ -106,13 +107,21 @@ class GatewayContext:
         engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
         # Frozen for everybody else: both follow from the fields that were given.
         object.__setattr__(self, "policies", engine)
-        foundation = Foundation(self.database, self.live, self.clock, self.rules, self.definitions)
+        foundation = Foundation(
+            self.database, self.live, self.clock, self.rules, self.definitions, named=self.deployment_names
+        )
         object.__setattr__(self, "use_cases", use_cases(foundation))
         object.__setattr__(self, "health", HealthCheck(self.database.ping, self.workflow_client.pollers))
 
     def offered(self) -> Offered:
         """Returns the tools, models and handlers that a catalog definition may name."""
         return self.agents.offered(self.tools)
+
+    def deployment_names(self, resource_type: ResourceType) -> Collection[str]:
+        """Returns the ids of the deployment's own agents or tools; of other kinds it names none."""
+        if resource_type is ResourceType.AGENT:
+            return self.agents.ids()
+        return self.tools if resource_type is ResourceType.TOOL else ()
 
     @property
     def run_ports(self) -> RunPorts:

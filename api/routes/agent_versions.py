@@ -1,6 +1,7 @@
 """Routes of an agent's versions: create, revise, submit, publish, retire. The path names a version by id or number."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -41,6 +42,15 @@ from taskforce.core.domain.ids import missing
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.store import Store
 from taskforce.infrastructure.agent_yaml import write_agent
+
+
+@dataclass(frozen=True, slots=True)
+class _OnVersion:
+    """Holds the names of a version in a path."""
+
+    named: Named
+    version_id: str
+
 
 router = APIRouter(prefix=f"{PREFIX}/{{agent_id}}/versions", tags=["catalog"])
 
@@ -152,17 +162,8 @@ async def approve_version(
     It can be published then. Send the `ETag` or the `config_hash` that you were shown: without either, what is
     requested at this moment is approved.
     """
-    named = Named(agent_id, if_match)
-    return await _decided(
-        context,
-        caller,
-        response,
-        named=named,
-        version_id=version_id,
-        verdict=Verdict.APPROVE,
-        sent=body or VerdictIn(),
-        key=key,
-    )
+    on = _OnVersion(Named(agent_id, if_match), version_id)
+    return await _decided(context, caller, response, on, verdict=Verdict.APPROVE, sent=body, key=key)
 
 
 @router.post("/{version_id}/reject", name="reject_version")
@@ -178,17 +179,8 @@ async def reject_version(
     body: VerdictIn | None = None,
 ) -> VersionOut:
     """Rejects the publication request of a version, which becomes a draft again."""
-    named = Named(agent_id, if_match)
-    return await _decided(
-        context,
-        caller,
-        response,
-        named=named,
-        version_id=version_id,
-        verdict=Verdict.REJECT,
-        sent=body or VerdictIn(),
-        key=key,
-    )
+    on = _OnVersion(Named(agent_id, if_match), version_id)
+    return await _decided(context, caller, response, on, verdict=Verdict.REJECT, sent=body, key=key)
 
 
 @router.post("/{version_id}/publish", name="publish_version")
@@ -257,14 +249,13 @@ async def _decided(
     context: GatewayContext,
     caller: Caller,
     response: Response,
+    on: _OnVersion,
     *,
-    named: Named,
-    version_id: str,
     verdict: Verdict,
-    sent: VerdictIn,
+    sent: VerdictIn | None,
     key: str | None,
 ) -> VersionOut:
-    actor = actor_of(context, caller)
+    actor, sent, named, version_id = actor_of(context, caller), sent or VerdictIn(), on.named, on.version_id
     agent, request = await publishing.request_for(context.database, actor, named.name, version_id)
     preconditions = VerdictPreconditions(named.seen, sent.config_hash)
     check = partial(publishing.require_waiting, actor, agent, version_id, verdict, preconditions)

@@ -21,7 +21,7 @@ from taskforce.application.access.authorization import filter_allowed
 from taskforce.application.identity import resource_roles, users
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.application.identity.users import NewUser, UserChange
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.identity.users import UserKind
 from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.repositories.identity import UserFilter
@@ -81,10 +81,13 @@ async def list_grants(user_id: str, caller: Manager, context: Context) -> ListOu
 
 @router.post("/{user_id:path}/grants", status_code=201, name="grant_role")
 async def grant_role(user_id: str, body: GrantIn, caller: Manager, context: Context, response: Response) -> GrantOut:
-    """Grants a user a role on one resource; a catalog agent may be named by its slug, and is stored by its id."""
+    """Grants a user a role on one resource; a catalog agent may be named by its slug, and is stored by its id.
+
+    What the tenant does not have is answered 404 `resource_not_found`.
+    """
     resource_id = await _named(context, caller, body.resource_type, body.resource_id)
     grant = ResourceGrant(user_id, body.role_id, body.resource_type, resource_id)
-    await resource_roles.grant_role(context.database, actor_of(context, caller), grant)
+    await resource_roles.grant_role(context.database, actor_of(context, caller), grant, context.deployment_names)
     response.headers["location"] = f"{_path(user_id)}/grants"
     return grant_out(grant)
 

@@ -60,18 +60,24 @@ class CaseIn(RequestBody):
     """A case to decide: may this user, or somebody with these roles, do this action on that resource?
 
     Attributes:
-        user_id: A user of the tenant, with the present roles, permissions and attributes; in place of `roles`.
+        user_id: A user of the tenant, with the present roles, also on single resources, permissions and attributes; in
+            place of `roles`.
+        key_id: The API key of that user by which the request comes; left out, it comes by a token.
         roles: The roles of a hypothetical user; in place of `user_id`.
-        attributes: Their attributes, for conditions on `user.*`; only with `roles`.
+        attributes: With `roles` the attributes of that user, for conditions on `user.*`. With `user_id` those that the
+            token at hand claims: the policy must allow the action with these and with the ones of the newest token;
+            left out, the token is the newest one.
         action: The permission that the action requires.
         resource: The resource of the action.
-        context: Facts about the request, for conditions on `context.*`.
+        context: Facts about the request, for conditions on `context.*`. For a tool, `agent_id` is the id of the agent
+            in whose run it is called; a role on that agent counts then, and `channel` is `run`.
         at: The time of the action, with a time zone; left out, now.
     """
 
     user_id: Text | None = None
+    key_id: Text | None = None
     roles: Annotated[list[Text], Field(max_length=100)] | None = None
-    attributes: Document = Field(default_factory=dict)
+    attributes: Document | None = None
     action: Annotated[Permission, Field(strict=False)]
     resource: ResourceIn
     context: Document = Field(default_factory=dict)
@@ -81,8 +87,8 @@ class CaseIn(RequestBody):
     def _one_subject(self) -> Self:
         if (self.user_id is None) is (self.roles is None):
             raise ValueError("name user_id or roles, one of them")
-        if self.user_id is not None and self.attributes:
-            raise ValueError("attributes belong to roles; a user has its own")
+        if self.key_id is not None and (self.user_id is None or self.attributes is not None):
+            raise ValueError("key_id belongs to user_id, without attributes: a key has those of the newest token")
         return self
 
     def asked(self) -> AccessCase:
@@ -93,6 +99,7 @@ class CaseIn(RequestBody):
             resource_id=self.resource.id,
             tags=self.resource.tags,
             user_id=self.user_id,
+            key_id=self.key_id,
             roles=frozenset(self.roles or ()),
             attributes=self.attributes,
             context=self.context,

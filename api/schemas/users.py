@@ -10,7 +10,8 @@ from api.schemas.fields import SmallDocument, UserId
 from api.schemas.request_body import RequestBody
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.application.identity.users import LONGEST_EMAIL
-from taskforce.core.domain.identity.roles import MAX_NAME, ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
+from taskforce.core.domain.identity.roles import MAX_NAME
 from taskforce.core.domain.identity.users import UserKind, UserRecord
 from taskforce.core.interfaces.identity import ResourceType
 

@@ -23,6 +23,7 @@ from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.identity.resource_roles import DeploymentNames
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
@@ -91,6 +92,7 @@ class Foundation:
         definitions: The deployment's approval definitions.
         tools: The tools; None where none is called, and no call edited.
         handlers: Request handlers besides those of `all_handlers`, by request type.
+        named: The agents and tools that the deployment names; None where requests are not made.
     """
 
     database: Database
@@ -100,6 +102,7 @@ class Foundation:
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
     tools: ToolRunner | None = None
     handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
+    named: DeploymentNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class WorkerUseCases:
 
 def use_cases(on: Foundation) -> UseCases:
     """Builds the use cases that gateway, worker and recovery share."""
-    handlers = {**on.handlers, **all_handlers(on.rules, on.tools)}
+    handlers = {**on.handlers, **all_handlers(on.rules, on.tools, on.named)}
     run_cache = RunCache(on.database)
     return UseCases(
         handlers=handlers,

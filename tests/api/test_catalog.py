@@ -12,7 +12,7 @@ from api.agent_yaml import AgentFile
 from api.schemas.agents import AgentIn, VersionChangeIn, VersionIn
 from taskforce.core.domain.catalog.definition import MOST_VALUES
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.tenants.tenant import TenantSettings
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.infrastructure.persistence.database import Database

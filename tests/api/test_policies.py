@@ -142,7 +142,8 @@ async def test_people_of_another_tenant_are_not_there(
     [
         RUN,
         RUN | {"user_id": "vera", "roles": []},
-        RUN | {"user_id": "vera", "attributes": {"department": "hr"}},
+        RUN | {"user_id": "vera", "key_id": "k", "attributes": {"department": "hr"}},
+        RUN | {"roles": [], "key_id": "k"},
         RUN | {"roles": [], "action": "agent:fly"},
         RUN | {"roles": [], "resource": {"type": "agents"}},
         RUN | {"roles": [], "at": "2026-01-17T12:00:00"},

@@ -14,7 +14,7 @@ from tests.api.gateway import ClientFor, assert_problem
 USERS = "/api/v1/admin/users"
 ME = "/api/v1/me"
 SERVICE = {"kind": "service", "user_id": "svc-etl", "roles": ["operator"], "attributes": {"department": "data"}}
-GRANT = {"role_id": "operator", "resource_type": "agent", "resource_id": "a1"}
+GRANT = {"role_id": "operator", "resource_type": "agent", "resource_id": "assistant"}
 GRANTED = {**GRANT, "expires_at": None}
 
 
@@ -197,7 +197,7 @@ async def test_a_role_on_one_resource(admin: httpx.AsyncClient, client_for: Clie
     assert_problem(await admin.post(grants, json={**GRANT, "role_id": "boss"}), 422, "roles_unknown")
     assert_problem(await admin.post(f"{USERS}/nobody/grants", json=GRANT), 404, "user_not_found")
     mine = (await bob.get(f"{ME}/permissions")).json()["grants"]
-    assert mine == [{**GRANTED, "permissions": ["agent:execute", "agent:read"]}]
+    assert mine == [{**GRANTED, "permissions": ["agent:execute", "agent:read", "tool:execute"]}]
     assert_problem(await admin.delete(grants), 422, "request_invalid")
     assert_problem(await admin.delete(grants, params={**GRANT, "role_id": "\x00"}), 422, "request_invalid")
     assert (await admin.delete(grants, params=GRANT)).status_code == 204

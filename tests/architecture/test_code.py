@@ -24,7 +24,6 @@ BUILDS_AUDIT_EVENTS = {
 """Who makes audit events, and of what."""
 ROUTES_REQUIRE = {
     "api/routes/agents.py require_on": "a second agent, named in the query, is read by the guard's own rule",
-    "api/routes/api_keys.py require_newest_attributes": "asks the policy engine, which stands above identities",
     "api/routes/runs.py require_run": "finds the run; the name says that it must be there",
 }
 """What routes call that requires something, and why it is no decision of theirs."""

@@ -10,23 +10,35 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from taskforce.application.access.authorization import context_of
-from taskforce.application.access.policy_engine import MAX_CASES, UNREADABLE, Case, Tags, dry_run, tenant_of
+from taskforce.application.access.authorization import load_subject
+from taskforce.application.access.policy_engine import MAX_CASES, Case, Tags, dry_run, tenant_of
 from taskforce.application.cache import BoundedCache
-from taskforce.application.identity.principals import Actor, known_roles, load_principal
+from taskforce.application.identity.principals import Actor, known_roles, load_principal_for_key
 from taskforce.application.identity.roles import require_current
-from taskforce.core.domain.access.policies import Explained, Policy, Resource, check_author, evaluate
-from taskforce.core.domain.access.policy_documents import MAX_CHARACTERS, canonical, document_of, parse
+from taskforce.core.domain.access.decisions import Subject, subject_of
+from taskforce.core.domain.access.policies import Explained, Policy, Resource, check_author
+from taskforce.core.domain.access.policy_documents import (
+    MAX_CHARACTERS,
+    canonical,
+    document_of,
+    parse,
+    parse_stored,
+    unreadable,
+)
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.canonical_json import canonical_hash
-from taskforce.core.domain.errors import Forbidden, Invalid, Unavailable
+from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.identity.principals import Principal, TokenClaims
 from taskforce.core.domain.identity.roles import permissions_of
+from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import Permission, ResourceType, Role, UserContext
 from taskforce.core.interfaces.repositories.access import PolicyVersion
 from taskforce.core.interfaces.store import Records, Store
 
 KEPT_FOR = 1.0
 """Seconds that a process caches a policy: a saved document is in force everywhere after at most so long."""
+
+Person = tuple[Principal, Subject]
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +84,7 @@ class StoredPolicies:
             async with self._reading.setdefault(tenant_id, asyncio.Lock()):
                 found = self._fresh(tenant_id) or await self._read(tenant_id)
         if found.policy is None:
-            raise _unreadable()
+            raise unreadable()
         return found.policy
 
     def _fresh(self, tenant_id: str) -> _Read | None:
@@ -99,10 +111,8 @@ async def policy_now(records: Records) -> Policy:
     Raises:
         Unavailable: `policy_unreadable`.
     """
-    found = await _made(await records.policies.current(), 0)
-    if found.policy is None:
-        raise _unreadable()
-    return found.policy
+    version = await records.policies.current()
+    return Policy() if version is None else await asyncio.to_thread(parse_stored, version.document)
 
 
 async def _made(version: PolicyVersion | None, until: float) -> _Read:
@@ -118,11 +128,6 @@ def _parsed(document: Mapping[str, object]) -> Policy | None:
         return parse(document)
     except Invalid:
         return None
-
-
-def _unreadable() -> Unavailable:
-    text = "The policy document cannot be read by this version; until an administrator saves a new one, nobody passes."
-    return Unavailable(UNREADABLE, text)
 
 
 class NoTags:
@@ -198,10 +203,13 @@ class AccessCase:
         resource_type: The type of the resource.
         resource_id: The resource; None for all of the type, or for one that is still to be created.
         tags: Its tags; None for those that it has.
-        user_id: The user, with current roles, permissions and attributes; None for a made-up user.
+        user_id: The user, with current roles, also on single resources, permissions and attributes; None for a made-up
+            user.
+        key_id: The API key by which the user asks; None for a token.
         roles: The roles of the made-up user.
-        attributes: The attributes of the made-up user.
-        context: Facts about the request.
+        attributes: The attributes of the made-up user or, with `user_id`, those that the user's token claims; the
+            policy must allow the user with these and with the attributes of the newest token. None for the latter only.
+        context: Facts about the request; for a tool, `agent_id` is the agent in whose run it is called.
         at: The time of the request, with a time zone; None for now.
     """
 
@@ -210,8 +218,9 @@ class AccessCase:
     resource_id: str | None = None
     tags: Collection[str] | None = None
     user_id: str | None = None
+    key_id: str | None = None
     roles: Collection[str] = ()
-    attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
+    attributes: Mapping[str, object] | None = field(default=None, hash=False)
     context: Mapping[str, object] = field(default_factory=dict, hash=False)
     at: datetime | None = None
 
@@ -246,15 +255,15 @@ async def try_document(
 
     Raises:
         Invalid: `policy_invalid`; `policy_cases_invalid`: too many cases, or cases of unknown or deactivated users,
-            each named in `details["problems"]`.
+            or of keys that are not theirs or have ended, each named in `details["problems"]`.
         Unavailable: `policy_unreadable`: the policy in force cannot be evaluated.
     """
     if len(requests) > MAX_CASES:
         raise Invalid("policy_cases_invalid", f"A dry run takes up to {MAX_CASES} cases.")
     tenant_id, policies = actor.principal.tenant.tenant_id, StoredPolicies(store)
     async with store.tenant(tenant_id) as records:
-        users = await _users(records, actor, requests)
-    cases = [await _case(user, one, tags) for user, one in zip(users, requests, strict=True)]
+        subjects = await _subjects(records, actor, requests)
+    cases = [await _case(subject, one, tags) for subject, one in zip(subjects, requests, strict=True)]
     if document is not None:
         compared = await dry_run(policies, tenant_id, document, cases, actor.now)
         return tuple(DryRunAnswer(one.current, one.proposed) for one in compared)
@@ -263,43 +272,69 @@ async def try_document(
 
 
 def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[DryRunAnswer, ...]:
-    answers = (
-        evaluate(policy, one.user, one.action, one.resource, context=one.context, now=one.at or now) for one in cases
-    )
-    return tuple(DryRunAnswer(answer, None) for answer in answers)
+    return tuple(DryRunAnswer(one.decided(policy, now), None) for one in cases)
 
 
-async def _users(records: Records, actor: Actor, requests: Sequence[AccessCase]) -> Sequence[UserContext]:
+async def _subjects(records: Records, actor: Actor, requests: Sequence[AccessCase]) -> Sequence[Subject]:
     known = await known_roles(records, {role for one in requests for role in one.roles}, actor.rules)
-    named = sorted({one.user_id for one in requests if one.user_id is not None})
-    people = {user_id: await _person(records, actor, user_id) for user_id in named}
+    named = sorted({(one.user_id, one.key_id or "") for one in requests if one.user_id is not None})
+    people = {(user_id, key_id): await _person(records, actor, user_id, key_id or None) for user_id, key_id in named}
     tenant_id = actor.principal.tenant.tenant_id
-    found = [_nobody(one, tenant_id, known) if one.user_id is None else people[one.user_id] for one in requests]
-    strangers = [place for place, user in enumerate(found) if user is None]
+    found = [
+        _nobody(one, tenant_id, known)
+        if one.user_id is None
+        else _claiming(people[one.user_id, one.key_id or ""], one.attributes)
+        for one in requests
+    ]
+    strangers = [place for place, subject in enumerate(found) if subject is None]
     if strangers:
         text = f"{len(strangers)} cases name users who are not there or deactivated; `problems` says which."
-        problems = [{"path": f"cases[{place}].user_id", "problem": "names no active user."} for place in strangers]
+        problems = [_stranger(place, requests[place]) for place in strangers]
         raise Invalid("policy_cases_invalid", text, details={"problems": problems})
-    return [user for user in found if user is not None]
+    return [subject for subject in found if subject is not None]
 
 
-def _nobody(one: AccessCase, tenant_id: str, known_roles: Mapping[str, Role]) -> UserContext:
+def _stranger(place: int, one: AccessCase) -> dict[str, object]:
+    if one.key_id is None:
+        return {"path": f"cases[{place}].user_id", "problem": "names no active user."}
+    return {"path": f"cases[{place}].key_id", "problem": "names no active API key of this user."}
+
+
+def _nobody(one: AccessCase, tenant_id: str, known_roles: Mapping[str, Role]) -> Subject:
     held = permissions_of(one.roles, known_roles)
-    return UserContext("", tenant_id, roles=frozenset(one.roles), permissions=held, attributes=one.attributes)
+    attributes = one.attributes or {}
+    return Subject((UserContext("", tenant_id, roles=frozenset(one.roles), permissions=held, attributes=attributes),))
 
 
-async def _person(records: Records, actor: Actor, user_id: str) -> UserContext | None:
+async def _person(records: Records, actor: Actor, user_id: str, key_id: str | None) -> Person | None:
+    if key_id is not None and not is_id(key_id):
+        return None
     try:
-        return context_of(await load_principal(records, user_id, actor.rules, actor.now))
+        principal = await load_principal_for_key(records, user_id, key_id, actor.rules, actor.now)
     except Forbidden:
         return None
+    if principal.user.user_id != user_id:
+        return None
+    return principal, await load_subject(records, principal, rules=actor.rules, now=actor.now)
 
 
-async def _case(user: UserContext, one: AccessCase, tags: Tags) -> Case:
+def _claiming(person: Person | None, attributes: Mapping[str, object] | None) -> Subject | None:
+    """Returns a user as a token with other attributes has them judged; its roles are those of the newest token."""
+    if person is None or attributes is None:
+        return None if person is None else person[1]
+    principal, subject = person
+    claiming = replace(principal, claims=TokenClaims(principal.user.claimed_roles, attributes))
+    return subject_of(claiming, subject.grants, subject.known_roles)
+
+
+async def _case(subject: Subject, one: AccessCase, tags: Tags) -> Case:
     """Builds a case with the tags that the engine would look up."""
     kind, known_id = one.resource_type, one.resource_id
-    tenant_id, labels = tenant_of(user, kind, known_id, one.context), one.tags
-    if labels is None and known_id is not None and tenant_id == user.tenant_id:
+    tenant_id, labels = tenant_of(subject.user, kind, known_id, one.context), one.tags
+    if labels is None and known_id is not None and tenant_id == subject.user.tenant_id:
         labels = await tags.tags(tenant_id, kind, known_id)
-    resource = Resource(kind, known_id, tenant_id, frozenset(labels or ()))
-    return Case(user, one.action, resource, one.context, one.at)
+    agent_id = one.context.get("agent_id") if kind is ResourceType.TOOL else None
+    resource = Resource(
+        kind, known_id, tenant_id, frozenset(labels or ()), agent_id if isinstance(agent_id, str) else None
+    )
+    return Case(subject, one.action, resource, one.context, one.at)

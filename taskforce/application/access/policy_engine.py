@@ -2,19 +2,18 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from taskforce.core.domain.access.policies import Explained, Policy, Resource, Rule, TagCondition, evaluate
-from taskforce.core.domain.access.policy_documents import parse
+from taskforce.core.domain.access.decisions import Subject, decide
+from taskforce.core.domain.access.policies import Explained, Policy, Resource, Rule, TagCondition
+from taskforce.core.domain.access.policy_documents import UNREADABLE, parse
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.identity import Permission, PolicyDecision, ResourceType, UserContext
 
 MAX_CASES = 100
-UNREADABLE = "policy_unreadable"
-"""The code of the error for a stored document that no longer parses."""
 _ELSEWHERE = ""
 """The tenant id of resources that belong to another tenant than the user's; no tenant has this id."""
 
@@ -88,13 +87,29 @@ class PolicyEngine:
             Unavailable: As `Policies.policy`.
         """
         facts = context or {}
-        policy = await self._policy(user, action)
-        tenant_id = tenant_of(user, resource_type, resource_id, facts)
-        tags: Collection[str] = ()
-        if resource_id is not None and tenant_id == user.tenant_id and policy.asks_for_tags(action, resource_type):
-            tags = await self._tags.tags(tenant_id, resource_type, resource_id)
-        resource = Resource(resource_type, resource_id, tenant_id, frozenset(tags))
-        return evaluate(policy, user, action, resource, context=facts, now=self._clock())
+        resource = Resource(resource_type, resource_id, tenant_of(user, resource_type, resource_id, facts))
+        return await self.decide(Subject((user,)), action, resource, facts)
+
+    async def decide(
+        self, subject: Subject, action: Permission, resource: Resource, facts: Mapping[str, object] | None = None
+    ) -> Explained:
+        """Decides an access request by the policy in force, with the tags that the resource has.
+
+        Args:
+            subject: Whoever asks, with current rights.
+            action: The required permission.
+            resource: The resource; its tags are looked up where a rule asks for them.
+            facts: Facts that the product has established, for `context.*` conditions.
+
+        Returns:
+            The decision and its explanation; see `taskforce.core.domain.access.decisions.decide`.
+
+        Raises:
+            Unavailable: As `Policies.policy`.
+        """
+        policy = await self._policy(subject.user, action)
+        tagged = await self._tagged(policy, subject.user, action, resource)
+        return decide(policy, subject, action, tagged, context=facts or {}, now=self._clock())
 
     async def tells_apart(self, user: UserContext, action: Permission) -> bool:
         """Tells whether a decision can depend on the resource; if not, callers need not look the resource up.
@@ -112,6 +127,12 @@ class PolicyEngine:
             Unavailable: As `Policies.policy`.
         """
         return (await self._policies.policy(tenant_id)).attributes
+
+    async def _tagged(self, policy: Policy, user: UserContext, action: Permission, resource: Resource) -> Resource:
+        own = resource.tenant_id == user.tenant_id
+        if resource.id is None or not own or not policy.asks_for_tags(action, resource.type):
+            return resource
+        return replace(resource, tags=frozenset(await self._tags.tags(user.tenant_id, resource.type, resource.id)))
 
     async def _policy(self, user: UserContext, action: Permission) -> Policy:
         try:
@@ -146,18 +167,22 @@ class Case:
     """An access request of a dry run.
 
     Attributes:
-        user: The caller.
+        subject: The caller.
         action: The required permission.
         resource: The resource, with its tags.
         context: Facts about the request.
         at: The time of the request, with a time zone; None for now.
     """
 
-    user: UserContext
+    subject: Subject
     action: Permission
     resource: Resource
     context: Mapping[str, object] = field(default_factory=dict, hash=False)
     at: datetime | None = None
+
+    def decided(self, policy: Policy, now: datetime) -> Explained:
+        """Returns the decision of a policy; at `now` where the case states no time."""
+        return decide(policy, self.subject, self.action, self.resource, context=self.context, now=self.at or now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +217,7 @@ async def dry_run(
     Raises:
         Invalid: `policy_invalid`, as `parse`; `policy_cases_invalid`: more than 100 cases, or users of other tenants.
     """
-    if len(cases) > MAX_CASES or any(case.user.tenant_id != tenant_id for case in cases):
+    if len(cases) > MAX_CASES or any(case.subject.user.tenant_id != tenant_id for case in cases):
         text = f"A dry run takes up to {MAX_CASES} cases, all of users of the document's tenant."
         raise Invalid("policy_cases_invalid", text)
     # In a thread: the largest document with the most cases takes most of a second, which would block the event loop.
@@ -202,8 +227,4 @@ async def dry_run(
 
 
 def _compared(current: Policy, proposed: Policy, cases: Sequence[Case], now: datetime) -> tuple[Compared, ...]:
-    return tuple(Compared(case, _answer(current, case, now), _answer(proposed, case, now)) for case in cases)
-
-
-def _answer(policy: Policy, case: Case, now: datetime) -> Explained:
-    return evaluate(policy, case.user, case.action, case.resource, context=case.context, now=case.at or now)
+    return tuple(Compared(case, case.decided(current, now), case.decided(proposed, now)) for case in cases)

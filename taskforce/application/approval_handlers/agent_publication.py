@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from taskforce.application.access.authorization import add_resource_roles, evaluate_principal, raise_if_denied
+from taskforce.application.access.authorization import load_subject, raise_if_denied
 from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler
 from taskforce.application.audit.events import system_event
 from taskforce.application.catalog.agents import version_facts
 from taskforce.application.identity.principals import load_principal_for_key, without_temporary_roles
+from taskforce.core.domain.access.decisions import decide
 from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict
 from taskforce.core.domain.approvals.records import Request
@@ -90,14 +91,10 @@ class AgentPublicationHandler(DefaultHandler):
         asks = await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
         # Without temporary roles, for a publication outlasts them.
         principal = await without_temporary_roles(records, asks, self._rules, now)
-        if not principal.is_cut:
-            principal = await add_resource_roles(
-                records, principal, ResourceType.AGENT, agent.agent_id, rules=self._rules, now=now
-            )
+        subject = await load_subject(records, principal, rules=self._rules, now=now)
         policy, needed = await policy_now(records), Permission.AGENT_UPDATE
         what = Resource(ResourceType.AGENT, agent.agent_id, records.tenant_id, agent.about.tags)
-        answer = evaluate_principal(policy, principal, needed, what, facts=_FACTS, now=now)
-        raise_if_denied(answer, principal, needed)
+        raise_if_denied(decide(policy, subject, needed, what, context=_FACTS, now=now), needed)
 
 
 def _named(agent: Agent, request: Request) -> AgentVersion | None:

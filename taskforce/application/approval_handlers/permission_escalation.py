@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from taskforce.application.approvals.decisions import SUBJECT_CHANGED
 from taskforce.application.approvals.handler import DefaultHandler, approvers_of, followed
 from taskforce.application.approvals.payload_schemas import payload_problems, refuse_payload
 from taskforce.application.identity.principals import known_roles, load_principal_for_key, without_temporary_roles
-from taskforce.application.identity.resource_roles import grant_facts
+from taskforce.application.identity.resource_roles import grant_facts, resource_exists
 from taskforce.application.identity.users import audit_snapshot
 from taskforce.core.domain.approvals.approval import Decision, Verdict
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
 from taskforce.core.domain.identity.access_grants import grants_between
 from taskforce.core.domain.identity.principals import AccessRules
-from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, ResourceGrant, check_held, check_no_wider
+from taskforce.core.domain.identity.resource_roles import DeploymentNames, ResourceGrant, is_shared, no_names
+from taskforce.core.domain.identity.roles import CUSTOM_PREFIX, check_held, check_no_wider
 from taskforce.core.domain.json_limits import Json, moment
 from taskforce.core.interfaces.identity import ResourceType, Role
 from taskforce.core.interfaces.store import Records
@@ -76,13 +78,16 @@ class PermissionEscalationHandler(DefaultHandler):
 
     Args:
         rules: The deployment's access rules.
+        named: The agents and tools that the deployment names; None in a process that only applies requests, where those
+            that were there when the request was made count as there.
     """
 
-    def __init__(self, rules: AccessRules) -> None:
+    def __init__(self, rules: AccessRules, named: DeploymentNames | None = None) -> None:
         self._rules = rules
+        self._named = named
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """Requires an existing role and an end in the future; returns the payload with the role's id.
+        """Requires an existing role and resource, and an end in the future; returns the payload with the role's id.
 
         Raises:
             Invalid: `payload_invalid`.
@@ -93,14 +98,18 @@ class PermissionEscalationHandler(DefaultHandler):
             known = await known_roles(records, {asked, CUSTOM_PREFIX + asked}, self._rules)
             role = next((name for name in (asked, CUSTOM_PREFIX + asked) if name in known), None)
         problems = [*_problems(payload), *_passed(payload, now)]
-        unknown = isinstance(asked, str) and role is None
-        refuse_payload([*problems, "role: there is no such role."] if unknown else problems)
+        if isinstance(asked, str) and role is None:
+            problems.append("role: there is no such role.")
+        refuse_payload(problems)
+        if not await self._has_resource(records, payload):
+            refuse_payload(["resource_id: there is no such resource."])
         return {**payload, "role": role}
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """Returns the request's hash while the role exists; else None."""
+        """Returns the request's hash while the role and the resource exist; else None."""
         role = str(request.payload.get("role"))
-        return request.content_hash if role in await known_roles(records, {role}, self._rules) else None
+        there = role in await known_roles(records, {role}, self._rules)
+        return request.content_hash if there and await self._has_resource(records, request.payload) else None
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Grants the requester the role, if all approvers may hand it on now.
@@ -108,6 +117,7 @@ class PermissionEscalationHandler(DefaultHandler):
         Raises:
             Invalid: `payload_invalid`: a request from before such payloads were validated.
             Conflict: `escalation_over`.
+            Conflict: `subject_changed`: the resource is gone.
             Forbidden: As `load_principal_for_key` for the requester; `approver_holds_less`.
         """
         escalation, requester = escalation_of(request.payload), request.approval.requester_id
@@ -121,10 +131,21 @@ class PermissionEscalationHandler(DefaultHandler):
         for decision in request.approval.decisions:
             if decision.verdict is Verdict.APPROVE:
                 await self._check_approver(records, decision, escalation, known, now)
+        if not await self._has_resource(records, request.payload):
+            raise Conflict(SUBJECT_CHANGED, "The resource that the role was to be given on is not there any more.")
         if escalation.on is None:
             return await _lend(records, request, escalation.role, until, now)
         grant = ResourceGrant(requester, escalation.role, *escalation.on, until)
         return await _grant(records, request, grant, approvers[-1], now)
+
+    async def _has_resource(self, records: Records, payload: Json) -> bool:
+        # A kind that is none is a problem of the payload, which says so itself.
+        kind = next((one for one in ResourceType if one.value == payload.get("resource_type")), None)
+        resource_id = str(payload.get("resource_id"))
+        if kind is None or (self._named is None and is_shared(kind, resource_id)):
+            return True
+        names = self._named or no_names
+        return await resource_exists(records, kind, resource_id, rules=self._rules, named=names)
 
     async def _check_approver(
         self,

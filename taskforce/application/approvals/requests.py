@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from taskforce.application.access.policy_documents import policy_now
 from taskforce.application.approvals.approvers import actor_as_approver, concerns, may_decide
 from taskforce.application.approvals.decisions import locked
 from taskforce.application.approvals.definitions import definitions_of
@@ -14,6 +15,8 @@ from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.approvals.payload_schemas import check_payload
 from taskforce.application.idempotency import IdempotentCall, claim, earlier
 from taskforce.application.identity.principals import Actor
+from taskforce.core.domain.access.decisions import decide, subject_of
+from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.approval import Approval
 from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, check_known, choose
 from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request, RequestFilter
@@ -22,10 +25,11 @@ from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import missing, new_id, parse_id
 from taskforce.core.domain.json_limits import Json, check_document, check_texts
 from taskforce.core.domain.paging import Page
-from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.identity import Permission, ResourceType
 from taskforce.core.interfaces.store import Records, Store
 
 ROUTE = "requests"
+_OVER_HTTP: Final[Mapping[str, object]] = {"channel": "api"}
 MAX_PAYLOAD = 65_536
 """Characters of a payload, as JSON."""
 _MADE_ELSEWHERE: Final = {TOOL_CALL: "the run that wants the call", "agent_publish": "submitting the version"}
@@ -151,7 +155,8 @@ async def look_up(store: Store, actor: Actor, request_id: str) -> tuple[Request 
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         request = await records.requests.get(known_id)
         approver = await actor_as_approver(records, actor)
-    if request is None or not _may_know(actor, approver, request):
+        known = request is not None and (_concerned(actor, approver, request) or await _audits(records, actor))
+    if request is None or not known:
         return request, None
     return request, FoundRequest(request, approver)
 
@@ -174,11 +179,21 @@ async def find_request(store: Store, actor: Actor, request_id: str) -> FoundRequ
     return concerned
 
 
-def _may_know(actor: Actor, approver: Approver, request: Request) -> bool:
+def _concerned(actor: Actor, approver: Approver, request: Request) -> bool:
     user_id = actor.principal.user.user_id
     own = request.approval.requester_id == user_id
     spoke = any(user_id in decision.people for decision in request.approval.decisions)
-    return own or spoke or concerns(request, approver) or Permission.AUDIT_READ in actor.principal.permissions
+    return own or spoke or concerns(request, approver)
+
+
+async def _audits(records: Records, actor: Actor) -> bool:
+    """Tells whether the actor may read all requests, as the audit log is read: by role, and the tenant's policy."""
+    principal, needed = actor.principal, Permission.AUDIT_READ
+    if needed not in principal.permissions:
+        return False
+    log = Resource(ResourceType.AUDIT, None, records.tenant_id)
+    policy, subject = await policy_now(records), subject_of(principal)
+    return decide(policy, subject, needed, log, context=_OVER_HTTP, now=actor.now).decision.allowed
 
 
 async def list_pending(store: Store, actor: Actor, page: Page) -> ListedRequests:
@@ -194,9 +209,8 @@ async def list_pending(store: Store, actor: Actor, page: Page) -> ListedRequests
 
 async def list_requests(store: Store, actor: Actor, which: RequestFilter, page: Page) -> ListedRequests:
     """Lists requests of any status that the actor has made or may decide; for auditors, all requests."""
-    everything = Permission.AUDIT_READ in actor.principal.permissions
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
-        approver = await actor_as_approver(records, actor)
+        approver, everything = await actor_as_approver(records, actor), await _audits(records, actor)
         return ListedRequests(await records.requests.page(which, page, None if everything else approver), approver)
 
 

@@ -208,6 +208,8 @@ async def change_agent(
 async def remove_agent(store: Store, actor: Actor, named: Named) -> None:
     """Deletes an agent whose versions are drafts or archived and that has no open run; ended runs keep their record.
 
+    Roles on the agent go with it.
+
     Raises:
         Missing: `agent_not_found`.
         Stale: `revision_changed`.
@@ -217,7 +219,10 @@ async def remove_agent(store: Store, actor: Actor, named: Named) -> None:
         agent = await locked(records, named)
         agent.require_removable(await records.runs.open_of_agent(agent.agent_id))
         await records.catalog.remove(agent.agent_id)
-        await records.audit.append(event(actor, "agent.delete", agent, before=audit_snapshot(agent), after=None))
+        withdrawn = await records.roles.withdraw_all(ResourceType.AGENT, agent.agent_id)
+        more = {"grants_withdrawn": withdrawn} if withdrawn else {}
+        before = audit_snapshot(agent)
+        await records.audit.append(event(actor, "agent.delete", agent, before=before, after=None, **more))
 
 
 async def point_alias(store: Store, actor: Actor, named: Named, alias: str, version_id: str) -> Agent:

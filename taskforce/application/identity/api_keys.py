@@ -1,15 +1,19 @@
 """API keys: issued within their issuer's rights, listed without their secret, and revoked."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from taskforce.application.identity.principals import Actor
 from taskforce.application.identity.users import UserAdministration, lock_users
+from taskforce.core.domain.access.policies import Policy
+from taskforce.core.domain.access.policy_documents import parse_stored
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.api_keys import ApiKey, issue
+from taskforce.core.domain.identity.principals import require_newest_attributes
 from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.store import Store
+from taskforce.core.interfaces.store import Records, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,15 @@ class Issued:
 async def issue_key(store: Store, actor: Actor, new: NewKey) -> Issued:
     """Issues an API key.
 
-    A key for oneself is limited to one's current lasting rights; if an API key issues it, to those of that key.
+    A key for oneself is limited to one's current lasting rights; if an API key issues it, to those of that key. It has
+    the attributes of its user's newest token, so that no token issues it to which the policy allows less by its own.
 
     Raises:
         Missing: `user_not_found`.
         Invalid: `api_key_name_invalid`, `roles_invalid`, `roles_unknown`, `expiry_invalid` or `metadata_malformed`.
-        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, or as `users.lock_users`.
+        Forbidden: `user_stands_higher`, `roles_too_wide`, `roles_not_held`, `claims_narrowed`, or as
+            `users.lock_users`.
+        Unavailable: `policy_unreadable`.
         Conflict: `user_inactive`.
     """
     tenant_id, own_id = actor.principal.tenant.tenant_id, actor.principal.user.user_id
@@ -60,7 +67,9 @@ async def issue_key(store: Store, actor: Actor, new: NewKey) -> Issued:
     async with store.tenant(tenant_id) as records:
         dealing = await lock_users(records, actor, user_id, new.roles)
         _check_may_have_a_key(dealing)
-        if not dealing.with_oneself:
+        if dealing.with_oneself:
+            await _require_newest_attributes(records, actor)
+        else:
             # The issuer sees the secret and may use the key: it must not give them a role that only its user holds.
             dealing.check_handing_on(new.roles)
         plaintext, key = issue(
@@ -129,6 +138,15 @@ async def revoke_key(store: Store, actor: Actor, key_id: str) -> None:
                 "after": {**_audit_snapshot(key), "revoked_at": actor.now.isoformat()},
             }
             await records.audit.append(actor.event("api_key.revoke", "api_key", key_id, **details))
+
+
+async def _require_newest_attributes(records: Records, actor: Actor) -> None:
+    # Nearly every token is like the newest one; then the policy is not read.
+    if actor.principal.other_attributes is None:
+        return
+    version = await records.policies.current()
+    policy = Policy() if version is None else await asyncio.to_thread(parse_stored, version.document)
+    require_newest_attributes(actor.principal, policy.attributes)
 
 
 def _check_may_have_a_key(dealing: UserAdministration) -> None:

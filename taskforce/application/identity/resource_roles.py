@@ -6,10 +6,11 @@ from taskforce.application.identity.principals import Actor, known_roles
 from taskforce.application.identity.users import lock_users
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.identity.roles import ResourceGrant, allowed_by
-from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.identity import Permission
-from taskforce.core.interfaces.store import Store
+from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.identity.resource_roles import DeploymentNames, ResourceGrant
+from taskforce.core.domain.ids import is_id, missing
+from taskforce.core.interfaces.identity import ResourceType
+from taskforce.core.interfaces.store import Records, Store
 
 LONGEST_RESOURCE_ID = 255
 
@@ -26,11 +27,17 @@ async def list_grants(store: Store, actor: Actor, user_id: str) -> Sequence[Reso
         return [one for one in await records.roles.grants(user_id) if one.holds(actor.now)]
 
 
-async def grant_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
+async def grant_role(store: Store, actor: Actor, grant: ResourceGrant, named: DeploymentNames) -> None:
     """Grants a user a role on one resource.
 
+    Args:
+        store: The tenants' data.
+        actor: The caller.
+        grant: The grant.
+        named: What the deployment names.
+
     Raises:
-        Missing: `user_not_found`.
+        Missing: `user_not_found`; `resource_not_found`: the tenant has no such resource.
         Invalid: `resource_id_invalid` or `roles_unknown`.
         Forbidden: `user_stands_higher`, `roles_too_wide`, or as `lock_users`.
         Conflict: `grant_exists`.
@@ -42,6 +49,8 @@ async def grant_role(store: Store, actor: Actor, grant: ResourceGrant) -> None:
         # Its permissions are compared, but the actor need not hold the role: approvers are found by roles of users, so
         # on one resource the name of a role gives nothing.
         dealing.check_no_wider(grant.role_id)
+        if not await resource_exists(records, grant.resource_type, grant.resource_id, rules=actor.rules, named=named):
+            raise missing("resource")
         if not await records.roles.grant(grant, actor.principal.user.user_id, actor.now):
             raise Conflict("grant_exists", "The user holds this role on this resource already.")
         await records.audit.append(_grant_event(actor, "user.grant", None, grant))
@@ -64,12 +73,31 @@ async def withdraw_role(store: Store, actor: Actor, grant: ResourceGrant) -> Non
         await records.audit.append(_grant_event(actor, "user.withdraw", grant, None))
 
 
-async def own_grants(store: Store, actor: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
-    """Lists the actor's roles on single resources, each with the permissions that it gives there."""
-    async with store.tenant(actor.principal.tenant.tenant_id) as records:
-        grants = [one for one in await records.roles.grants(actor.principal.user.user_id) if one.holds(actor.now)]
-        known = await known_roles(records, {grant.role_id for grant in grants}, actor.rules)
-    return [(grant, allowed_by(grant, known, actor.now)) for grant in grants]
+async def resource_exists(
+    records: Records, resource_type: ResourceType, resource_id: str, *, rules: AccessRules, named: DeploymentNames
+) -> bool:
+    """Tells whether a tenant has a resource, and locks an agent or role so that it stays for this transaction.
+
+    Args:
+        records: The tenant's records.
+        resource_type: Its kind; of kinds without single resources, such as policies, there is none.
+        resource_id: Its id.
+        rules: The deployment's access rules, with its roles.
+        named: What the deployment names.
+    """
+    if resource_id in named(resource_type):
+        return True
+    if resource_type is ResourceType.AGENT:
+        # By its id only: a slug may change, and another agent may take it.
+        return is_id(resource_id) and await records.catalog.locked(resource_id) is not None
+    if resource_type is ResourceType.SESSION:
+        return await records.runs.session_owner(resource_id) is not None
+    if resource_type is ResourceType.USER:
+        return await records.users.get(resource_id) is not None
+    if resource_type is ResourceType.ROLE:
+        await records.roles.shared({resource_id})
+        return resource_id in await known_roles(records, {resource_id}, rules)
+    return False
 
 
 def _grant_event(actor: Actor, action: str, before: ResourceGrant | None, after: ResourceGrant | None) -> AuditEvent:

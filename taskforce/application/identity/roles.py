@@ -8,9 +8,10 @@ from taskforce.application.identity.principals import Actor, known_roles, load_l
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.identity.principals import require
+from taskforce.core.domain.identity.resource_roles import permissions_on
 from taskforce.core.domain.identity.roles import change_role, check_own, make_role
 from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.identity import Permission, Role
+from taskforce.core.interfaces.identity import Permission, ResourceType, Role
 from taskforce.core.interfaces.repositories.identity import RoleUse
 from taskforce.core.interfaces.store import Records, Store
 
@@ -25,7 +26,9 @@ class RoleChange:
     metadata: Mapping[str, object] | None = None
 
 
-async def require_current(records: Records, actor: Actor, permission: Permission) -> frozenset[Permission]:
+async def require_current(
+    records: Records, actor: Actor, permission: Permission, resource_id: str | None = None
+) -> frozenset[Permission]:
     """Requires that the actor holds a permission now, and locks their row so that it holds until the transaction ends.
 
     A concurrent change of the actor's rights waits for this transaction, or this one for it: rights that were withdrawn
@@ -35,9 +38,10 @@ async def require_current(records: Records, actor: Actor, permission: Permission
         records: The tenant's records.
         actor: The caller, cut to their credential.
         permission: The permission.
+        resource_id: The resource, on which a lasting role of the actor gives it too; None for all of the type.
 
     Returns:
-        The actor's lasting permissions.
+        The actor's lasting permissions everywhere.
 
     Raises:
         Forbidden: `permission_denied` or `user_deactivated`.
@@ -45,7 +49,13 @@ async def require_current(records: Records, actor: Actor, permission: Permission
     own_id = actor.principal.user.user_id
     await records.users.locked(own_id)
     lasting = await load_lasting_principal(records, actor)
-    require(lasting.permissions, permission)
+    if permission not in lasting.permissions and resource_id is not None and not lasting.is_cut:
+        grants = [one for one in await records.roles.grants(own_id) if one.expires_at is None]
+        known = await known_roles(records, {one.role_id for one in grants}, actor.rules)
+        kind = permission.resource_type
+        require(permissions_on(kind, resource_id, (), grants, now=actor.now, known_roles=known), permission)
+    else:
+        require(lasting.permissions, permission)
     return lasting.permissions
 
 
@@ -122,7 +132,7 @@ async def update_role(store: Store, actor: Actor, role_id: str, change: RoleChan
         Conflict: `role_is_system` or `role_is_profile`.
     """
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
-        held = await require_current(records, actor, Permission.ROLE_MANAGE)
+        held = await require_current(records, actor, Permission.ROLE_MANAGE, role_id)
         role = await _own(records, actor, role_id)
         changed = change_role(
             role,
@@ -148,7 +158,10 @@ async def delete_role(store: Store, actor: Actor, role_id: str) -> None:
         role = await _own(records, actor, role_id)
         _require_free(role_id, await records.roles.use(role_id, actor.now))
         await records.roles.remove(role_id)
-        await records.audit.append(_event(actor, "role.delete", role_id, before=role, after=None))
+        # Another role may take the id; nobody manages that one by what was granted on this one.
+        withdrawn = await records.roles.withdraw_all(ResourceType.ROLE, role_id)
+        more = {"grants_withdrawn": withdrawn} if withdrawn else {}
+        await records.audit.append(_event(actor, "role.delete", role_id, before=role, after=None, more=more))
 
 
 async def _all(records: Records, actor: Actor) -> Mapping[str, Role]:

@@ -14,14 +14,8 @@ from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.identity.access_grants import grants_between
 from taskforce.core.domain.identity.api_keys import checked_user_id
 from taskforce.core.domain.identity.principals import require
-from taskforce.core.domain.identity.roles import (
-    ResourceGrant,
-    allowed_by,
-    check_held,
-    check_no_wider,
-    display_name,
-    permissions_of,
-)
+from taskforce.core.domain.identity.resource_roles import ResourceGrant, allowed_by
+from taskforce.core.domain.identity.roles import check_held, check_no_wider, display_name, permissions_of
 from taskforce.core.domain.identity.users import UserKind, UserRecord
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.json_limits import check_document

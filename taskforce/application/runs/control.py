@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from taskforce.application.access.authorization import load_subject
 from taskforce.application.idempotency import IdempotentCall, claim
 from taskforce.application.identity.principals import Actor, load_principal_for_key
 from taskforce.application.late_start import reach
@@ -151,7 +152,12 @@ async def _require_as_much(records: Records, run: Run, actor: Actor) -> None:
     spec, rules, now = run.spec, actor.rules, actor.now
     # The rights that the run has now, not those it was started with: its next step is authorized by these.
     acts = await load_principal_for_key(records, spec.user_id, spec.key_id, rules, now, claims=spec.claims)
-    lacking = sorted(one.value for one in acts.permissions - actor.principal.permissions)
+    agent_id = spec.agent.agent_id
+    own, other = [
+        (await load_subject(records, one, rules=rules, now=now)).permissions_in_runs(agent_id, now)
+        for one in (acts, actor.principal)
+    ]
+    lacking = sorted(one.value for one in own - other)
     if lacking:
         what = "this API key" if actor.principal.is_cut else "this token"
         text = f"This run may do more than {what}, which so does not steer it; lacking: {', '.join(lacking)}."

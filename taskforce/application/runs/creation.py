@@ -16,6 +16,7 @@ from taskforce.core.domain.json_limits import check_document
 from taskforce.core.domain.runs.kill_switches import RELEASE_SECONDS, require_released
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, mission_text
+from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.store import Records, Store
 
 MAX_CONTEXT = 100_000
@@ -108,10 +109,13 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
         require_released(await records.kill_switches.halting(spec.agent.agent_id), retry_after=RELEASE_SECONDS)
         await hold_startable(records, spec.agent)
         await _require_room(records, mission)
-        await records.runs.add(spec)
+        began = await records.runs.add(spec)
         if mission.session_id is not None:
             # After the insert: of two callers who open one session at once, the second has waited for the first commit.
             await _require_session(records, mission)
+        if mission.session_id is not None and began:
+            # An erased session may have had this id; what was granted on that one is no right to this one.
+            await records.roles.withdraw_all(ResourceType.SESSION, mission.session_id)
         text = mission_text(spec.mission, spec.context)
         mission_said = Entry(0, 0, EntryKind.MISSION, text, now, author_id=spec.user_id)
         await records.transcripts.append(spec.run_id, mission_said)

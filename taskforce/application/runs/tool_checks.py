@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskforce.application.access.authorization import evaluate_principal, raise_if_denied
+from taskforce.application.access.authorization import load_subject, raise_if_denied
 from taskforce.application.access.policy_engine import Policies
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import load_principal_for_key
 from taskforce.application.runs.observations import MISFIT, observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
+from taskforce.core.domain.access.decisions import Subject, decide, subject_of
 from taskforce.core.domain.access.policies import Policy, Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request
@@ -48,6 +49,19 @@ class PermittedCall:
     call: int
     tool_spec: ToolSpec
     approval: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunOwner:
+    """The owner of a run with the rights of one moment.
+
+    Attributes:
+        principal: The user, cut to the key or token that started the run.
+        subject: The user as decisions on the run's tools take them.
+    """
+
+    principal: Principal
+    subject: Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +133,16 @@ class ToolCallPolicy:
             return ToolCallVerdicts()
         allowed: list[PermittedCall] = []
         refused: list[tuple[RequestedCall, Entry]] = []
-        principal = await self._standing(records, spec)
+        owner = await self._owner(records, spec)
         # The reply is paid and stored; its calls are permitted, and each meets what stops the run when it is to run.
-        stopped = isinstance(principal, Principal) and bool(principal.stop)
+        stopped = isinstance(owner, RunOwner) and bool(owner.principal.stop)
         granted = await self._granted(records, spec, [call.name for call in reply.tool_calls])
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in observed:
                 continue
             # Yields to the event loop, so that a reply with many calls does not delay other runs.
             await asyncio.sleep(0)
-            objection = _beyond(spec, reply, number) or self._against(spec, principal, policy, call)
+            objection = _beyond(spec, reply, number) or self._against(spec, owner, policy, call)
             if objection is None:
                 allowed.append(self._allowed(spec, number, call.name, granted))
                 if not stopped:
@@ -165,10 +179,10 @@ class ToolCallPolicy:
         Raises:
             Conflict, Unavailable: As `RunStop.require_none`.
         """
-        principal = await self._standing(records, spec)
-        if isinstance(principal, Principal):
-            principal.stop.require_none()
-        objection = self._against(spec, principal, policy, call)
+        owner = await self._owner(records, spec)
+        if isinstance(owner, RunOwner):
+            owner.principal.stop.require_none()
+        objection = self._against(spec, owner, policy, call)
         if objection is not None or not self._needs_approval(spec, call.name):
             return objection
         if request is None and call.name in await records.requests.granted_for_run(spec.run_id):
@@ -188,26 +202,32 @@ class ToolCallPolicy:
         tool_spec = self._tools.specs()[call.name]
         return tool_spec.quick and not tool_spec.asks_person and not self._needs_approval(spec, call.name)
 
-    async def _standing(self, records: Records, spec: RunSpec) -> Principal | Forbidden:
+    async def _owner(self, records: Records, spec: RunSpec) -> RunOwner | Forbidden:
         try:
-            return await self.user(records, spec)
+            principal = await self.user(records, spec)
         except Forbidden as error:
             # As a value: each call of the reply gets an observation of the refusal.
             return error
+        # Most owners hold it everywhere: then their roles on single resources are not read.
+        held = Permission.TOOL_EXECUTE in principal.permissions
+        subject = (
+            subject_of(principal)
+            if held
+            else await load_subject(records, principal, rules=self._rules, now=self._clock())
+        )
+        return RunOwner(principal, subject)
 
-    def _against(
-        self, spec: RunSpec, principal: Principal | Forbidden, policy: Policy, call: RequestedCall
-    ) -> str | None:
-        if isinstance(principal, Forbidden):
-            return f"Refused: {principal.message}"
-        return self._forbidden(spec, principal, policy, call) or self._objection(spec, principal.tenant.settings, call)
+    def _against(self, spec: RunSpec, owner: RunOwner | Forbidden, policy: Policy, call: RequestedCall) -> str | None:
+        if isinstance(owner, Forbidden):
+            return f"Refused: {owner.message}"
+        settings = owner.principal.tenant.settings
+        return self._forbidden(spec, owner.subject, policy, call) or self._objection(spec, settings, call)
 
-    def _forbidden(self, spec: RunSpec, principal: Principal, policy: Policy, call: RequestedCall) -> str | None:
+    def _forbidden(self, spec: RunSpec, subject: Subject, policy: Policy, call: RequestedCall) -> str | None:
+        tool = Resource(ResourceType.TOOL, call.name, spec.tenant_id, agent_id=spec.agent.agent_id)
+        needed = Permission.TOOL_EXECUTE
         try:
-            tool = Resource(ResourceType.TOOL, call.name, spec.tenant_id)
-            facts = {"channel": "run", "agent_id": spec.agent.agent_id}
-            now, needed = self._clock(), Permission.TOOL_EXECUTE
-            raise_if_denied(evaluate_principal(policy, principal, needed, tool, facts=facts, now=now), principal)
+            raise_if_denied(decide(policy, subject, needed, tool, context={}, now=self._clock()), needed)
         except Forbidden as error:
             return f"Refused: {error.message}"
         return None

@@ -75,12 +75,14 @@ class Resource:
         id: Id of the resource; None for all of the kind, or for one that does not exist yet.
         tenant_id: The resource's tenant.
         tags: The resource's tags.
+        agent_id: Of a tool, the agent in whose run it is called; else None.
     """
 
     type: ResourceType
     id: str | None
     tenant_id: str
     tags: frozenset[str] = frozenset()
+    agent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,12 @@ from taskforce.core.domain.access.policies import (
     TimeWindow,
 )
 from taskforce.core.domain.document_reader import MAX_VALUES, Part, Problems, shown
+from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.identity import ResourceType
 
 VERSION = 1
+UNREADABLE = "policy_unreadable"
+"""The code of the error for a stored document that no longer parses."""
 MAX_CHARACTERS = 1_000_000
 MAX_RULES = 500
 MAX_CONDITIONS = 20
@@ -78,6 +81,24 @@ def parse(document: object) -> Policy:
     _refuse_twins(rules, problems)
     problems.refuse()
     return Policy(tuple(rules))
+
+
+def parse_stored(document: Mapping[str, object]) -> Policy:
+    """Parses a document that was saved, perhaps by another version of the product.
+
+    Raises:
+        Unavailable: `policy_unreadable`: it no longer parses. It is never taken as empty: that would lift its denials.
+    """
+    try:
+        return parse(document)
+    except Invalid:
+        raise unreadable() from None
+
+
+def unreadable() -> Unavailable:
+    """Returns the error for a stored document that no longer parses."""
+    text = "The policy document cannot be read by this version; until an administrator saves a new one, nobody passes."
+    return Unavailable(UNREADABLE, text)
 
 
 def _refuse_twins(rules: list[Rule], problems: Problems) -> None:

@@ -134,3 +134,19 @@ def require_whole(principal: Principal) -> None:
     if principal.is_narrowed:
         text = "This token claims less than another of yours, and this takes all of your rights. Use the other."
         raise Forbidden("claims_narrowed", text)
+
+
+def require_newest_attributes(principal: Principal, names: Collection[str]) -> None:
+    """Requires a token that claims what the user's newest one does, for what is judged by that one later.
+
+    Args:
+        principal: The user, with the claims of the presented token.
+        names: The names of the attributes that the tenant's policy reads; others bind no token.
+
+    Raises:
+        Forbidden: `claims_narrowed`.
+    """
+    other = sorted(principal.differing(names))
+    if other:
+        text = f"Your newest token claims another {', '.join(other)}, which the policy of your tenant reads. Use that."
+        raise Forbidden("claims_narrowed", text, details={"attributes": other})

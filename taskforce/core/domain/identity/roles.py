@@ -1,4 +1,4 @@
-"""The rules of custom roles, of a tenant or a profile, and of roles granted on one resource.
+"""The rules of custom roles, of a tenant or a profile.
 
 A custom role has the id `custom:<slug>`, so that it cannot be mistaken for one of the five system roles. Whoever makes
 or changes a role grants rights with it, and may grant only permissions that they hold.
@@ -7,12 +7,11 @@ or changes a role grants rights with it, and may grant only permissions that the
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid
 from taskforce.core.domain.json_limits import check_document
-from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType, Role
+from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
 
 CUSTOM_PREFIX = "custom:"
 MAX_NAME = 100
@@ -315,70 +314,6 @@ def _profile_role(definition: Mapping[str, object], known_roles: Mapping[str, Ro
 
 def _roles_invalid(problems: list[str]) -> Invalid:
     return Invalid("roles_invalid", " ".join(problems), details={"problems": problems})
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceGrant:
-    """A role that a user holds on one resource only.
-
-    Attributes:
-        user_id: The user who holds it.
-        role_id: The role.
-        resource_type: The kind of resource.
-        resource_id: Id of the resource.
-        expires_at: End, UTC, excluded; None for none.
-    """
-
-    user_id: str
-    role_id: str
-    resource_type: ResourceType
-    resource_id: str
-    expires_at: datetime | None = None
-
-    def holds(self, now: datetime) -> bool:
-        """Tells whether the grant is in force at a time."""
-        return self.expires_at is None or now < self.expires_at
-
-
-def permissions_on(
-    resource_type: ResourceType,
-    resource_id: str,
-    user_permissions: Collection[Permission],
-    grants: Iterable[ResourceGrant],
-    *,
-    now: datetime,
-    known_roles: Mapping[str, Role] = SYSTEM_ROLES,
-) -> frozenset[Permission]:
-    """Returns a user's permissions on one resource.
-
-    Of a role that is granted on a resource, only the permissions of that kind of resource count: an operator of one
-    agent may execute that agent (`agent:*`), and gains no right to sessions or tools in general.
-
-    Args:
-        resource_type: The kind of the resource.
-        resource_id: Id of the resource.
-        user_permissions: The user's permissions on all resources; pass none, and no grants, for a deactivated user.
-        grants: Grants of this one user, on any resources; expired ones give nothing.
-        now: The time, UTC.
-        known_roles: The roles that exist in the tenant.
-
-    Raises:
-        Invalid: `grants_mixed`, when the grants belong to several users: one would get the rights of another.
-    """
-    given = tuple(grants)
-    if len({grant.user_id for grant in given}) > 1:
-        raise Invalid("grants_mixed", "Rights on a resource are computed for one user at a time.")
-    meant = (resource_type, resource_id)
-    here = (one.role_id for one in given if (one.resource_type, one.resource_id) == meant and one.holds(now))
-    kind = f"{resource_type.value}:"
-    return frozenset(user_permissions) | {
-        one for one in permissions_of(here, known_roles) if one.value.startswith(kind)
-    }
-
-
-def allowed_by(grant: ResourceGrant, known_roles: Mapping[str, Role], now: datetime) -> frozenset[Permission]:
-    """Returns the permissions of one grant on its resource at a time."""
-    return permissions_on(grant.resource_type, grant.resource_id, (), [grant], now=now, known_roles=known_roles)
 
 
 def permissions_of(roles: Iterable[str], known_roles: Mapping[str, Role] = SYSTEM_ROLES) -> frozenset[Permission]:

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from taskforce.core.domain.identity.access_grants import AccessGrant
 from taskforce.core.domain.identity.api_keys import ApiKey
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.identity.users import UserKind, UserRecord
 from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.tenants.tenant import Tenant
-from taskforce.core.interfaces.identity import Role
+from taskforce.core.interfaces.identity import ResourceType, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,10 @@ class Roles(Protocol):
 
     async def withdraw(self, grant: ResourceGrant) -> bool:
         """Removes a grant on one resource; False without one."""
+        ...
+
+    async def withdraw_all(self, resource_type: ResourceType, resource_id: str) -> int:
+        """Removes everybody's grants on a resource that is gone, or is to begin anew; returns their number."""
         ...
 
 

@@ -19,8 +19,8 @@ from taskforce.core.interfaces.tools import StoredFile
 class Runs(Protocol):
     """The repository of runs and their totals."""
 
-    async def add(self, spec: RunSpec) -> None:
-        """Adds a run; adds its session if it is new."""
+    async def add(self, spec: RunSpec) -> bool:
+        """Adds a run; adds its session, and returns True, if it is new."""
         ...
 
     async def get(self, run_id: str) -> Run | None:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables.access import ApiKeyRow, ResourceGrantRow, RoleRow
 from models.tables.columns import TEXTS, TIME
 from models.tables.users import UserRow
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.interfaces.identity import Permission, ResourceType, Role
 from taskforce.core.interfaces.repositories.identity import RoleUse
 from taskforce.infrastructure.persistence.connection import Query, Row
@@ -55,6 +55,7 @@ _SOONER = sa.or_(_UNTIL.is_(None), _GRANTS.c.expires_at < _UNTIL)
 _OUTLAST = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY), _GRANTS.c.expires_at.is_not(None), _SOONER))
 _GRANT = Query(insert(_GRANTS).on_conflict_do_nothing())
 _WITHDRAW = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY)))
+_WITHDRAW_ALL = Query(sa.delete(_GRANTS).where(where(_GRANTS, "resource_type", "resource_id")))
 
 
 class RoleRepository(Repository):
@@ -114,6 +115,11 @@ class RoleRepository(Repository):
     async def withdraw(self, grant: ResourceGrant) -> bool:
         """Revokes a role on one resource; False when there was none."""
         return await self._connection.change(_WITHDRAW, self._of(**_key(grant))) > 0
+
+    async def withdraw_all(self, resource_type: ResourceType, resource_id: str) -> int:
+        """Revokes everybody's roles on one resource; returns their number."""
+        gone = self._of(resource_type=resource_type.value, resource_id=resource_id)
+        return await self._connection.change(_WITHDRAW_ALL, gone)
 
 
 def _key(grant: ResourceGrant) -> dict[str, object]:

@@ -121,10 +121,10 @@ _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :mo
 class RunRepository(Repository):
     """Stores runs and their totals; fulfils `Runs`."""
 
-    async def add(self, spec: RunSpec) -> None:
-        """Stores a run before its workflow is started; creates the session if it is new."""
+    async def add(self, spec: RunSpec) -> bool:
+        """Stores a run before its workflow is started; creates the session, and returns True, if it is new."""
         session = {"session_id": spec.session_id, "user_id": spec.user_id, "created_at": spec.created_at}
-        await self._connection.change(_ADD_SESSION, {"tenant_id": self._tenant_id, **session})
+        began = await self._connection.change(_ADD_SESSION, {"tenant_id": self._tenant_id, **session}) > 0
         values = {
             "tenant_id": self._tenant_id,
             "run_id": spec.run_id,
@@ -147,6 +147,7 @@ class RunRepository(Repository):
         }
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
+        return began
 
     async def get(self, run_id: str) -> Run | None:
         """Returns the run, if the tenant has it."""

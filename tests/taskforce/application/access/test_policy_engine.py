@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.access.policy_engine import MAX_CASES, Case, dry_run
+from taskforce.core.domain.access.decisions import Subject
 from taskforce.core.domain.access.policies import Base, Policy, Resource
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.interfaces.identity import (
@@ -127,7 +128,7 @@ BOT = Resource(ResourceType.AGENT, "bot", "acme", frozenset({"restricted"}))
 
 async def test_a_dry_run_shows_both_answers_side_by_side() -> None:
     shelf = Shelf({"acme": [WEEKEND]})
-    cases = [Case(ALICE, RUN, BOT, at=NOW + timedelta(days=3)), Case(ALICE, RUN, BOT)]
+    cases = [Case(Subject((ALICE,)), RUN, BOT, at=NOW + timedelta(days=3)), Case(Subject((ALICE,)), RUN, BOT)]
     proposed = {"version": 1, "rules": [deny("typo", {"attribute": "user.x", "equals": 1}), RESTRICTED]}
     weekend, now = await dry_run(shelf, "acme", proposed, cases, NOW)
     assert (weekend.current.matched, weekend.proposed.matched) == (("no-weekend-runs",), ("restricted",))
@@ -139,7 +140,7 @@ async def test_a_dry_run_shows_both_answers_side_by_side() -> None:
 
 async def test_a_dry_run_changes_nothing() -> None:
     shelf = Shelf()
-    await dry_run(shelf, "acme", {"version": 1, "rules": [RESTRICTED]}, [Case(ALICE, RUN, BOT)], NOW)
+    await dry_run(shelf, "acme", {"version": 1, "rules": [RESTRICTED]}, [Case(Subject((ALICE,)), RUN, BOT)], NOW)
     assert (await shelf.engine().evaluate(ALICE, RUN, ResourceType.AGENT, "bot")).allowed
     assert shelf.asked == []
 
@@ -151,7 +152,8 @@ async def test_a_dry_run_of_a_wrong_document_names_its_problems() -> None:
 
 
 @pytest.mark.parametrize(
-    "cases", [[Case(ALICE, RUN, BOT)] * (MAX_CASES + 1), [Case(UserContext("bob", "other"), RUN, BOT)]]
+    "cases",
+    [[Case(Subject((ALICE,)), RUN, BOT)] * (MAX_CASES + 1), [Case(Subject((UserContext("bob", "other"),)), RUN, BOT)]],
 )
 async def test_a_dry_run_takes_so_many_cases_of_its_own_tenant(cases: list[Case]) -> None:
     with pytest.raises(Invalid) as refused:

@@ -14,6 +14,7 @@ from taskforce.application.approvals.requests import (
     create_request,
     insert_request,
 )
+from taskforce.application.catalog.agents import Named, NewAgent, create_agent, remove_agent
 from taskforce.application.identity import resource_roles
 from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.core.domain.approvals.approval import Channel
@@ -221,3 +222,16 @@ async def test_what_was_asked_for_before_payloads_were_checked_is_refused_by_cod
         request = await insert_request(records, await actor(stage, "bob"), old, new_id())
     await approved(stage, request.approval.request_id, "ada")
     assert await why_not(stage, request.approval.request_id) == "payload_invalid"
+
+
+async def test_a_role_is_asked_for_on_what_is_there_and_given_while_it_is(stage: Stage) -> None:
+    ada = await admin(stage)
+    agent = (await create_agent(stage.database, ada, NewAgent("Counter", {"instructions": "Count."}))).agent_id
+    wish = {"role": "operator", "resource_type": "agent"}
+    error = await refusal(asked(stage, **wish, resource_id=new_id()))
+    assert (error.code, error.details) == ("payload_invalid", {"problems": ["resource_id: there is no such resource."]})
+    request_id = await asked(stage, **wish, resource_id=agent)
+    await approved(stage, request_id, "ada")
+    await remove_agent(stage.database, ada, Named(agent, None))
+    assert await why_not(stage, request_id) == "subject_changed"
+    assert await resource_roles.list_grants(stage.database, ada, "bob") == []

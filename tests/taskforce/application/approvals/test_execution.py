@@ -17,7 +17,7 @@ from taskforce.core.domain.catalog.definition import ANYTHING
 from taskforce.core.domain.catalog.version import VersionStatus
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.identity.principals import AccessRules
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.interfaces.identity import ResourceType
 from tests.fixtures.agents import GOOD, NOW, make_acting
 from tests.taskforce.application.access.documents import deny, document, spoil

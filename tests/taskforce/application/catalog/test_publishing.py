@@ -39,7 +39,7 @@ from taskforce.core.domain.catalog.definition import ANYTHING
 from taskforce.core.domain.catalog.version import VersionStatus
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.identity.principals import AccessRules
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import ResourceType
 from tests.fixtures.agents import GOOD, NOW, make_acting

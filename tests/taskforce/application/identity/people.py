@@ -1,17 +1,37 @@
 """People who act, and what they are refused."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Sequence
 
 import pytest
 
+from taskforce.application.access import explanations
+from taskforce.application.access.policy_documents import StoredPolicies
+from taskforce.application.access.policy_engine import PolicyEngine
+from taskforce.application.catalog.agents import CatalogTags
 from taskforce.application.identity import users
 from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.identity.users import UserChange
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.identity.users import UserRecord
-from taskforce.core.interfaces.identity import Permission, Role
+from taskforce.core.interfaces.identity import Permission, ResourceType, Role
 from tests.taskforce.application.scenario import RULES, Stage
+
+
+def on_a1(kind: ResourceType) -> Collection[str]:
+    """A deployment with one agent, a1."""
+    return {"a1"} if kind is ResourceType.AGENT else ()
+
+
+def engine(stage: Stage) -> PolicyEngine:
+    """The policy engine of a gateway."""
+    return PolicyEngine(StoredPolicies(stage.database), CatalogTags(stage.database), stage.clock)
+
+
+async def own_grants(stage: Stage, who: Actor) -> Sequence[tuple[ResourceGrant, frozenset[Permission]]]:
+    """What somebody reads about their roles on single resources."""
+    return await explanations.own_grants(stage.database, engine(stage), who, {})
 
 
 async def role(stage: Stage, name: str, *permissions: Permission) -> str:

@@ -14,10 +14,10 @@ from taskforce.application.runs.creation import create_run
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.api_keys import LONGEST_LIFE, NOTED_EVERY
 from taskforce.core.domain.identity.principals import Principal
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType
-from tests.taskforce.application.identity.people import actor, admin, code, manager, refusal, role
+from tests.taskforce.application.identity.people import actor, admin, code, manager, on_a1, refusal, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 OPERATOR = frozenset({"operator"})
@@ -120,7 +120,7 @@ async def test_nobody_deals_with_the_keys_of_somebody_who_may_do_more(stage: Sta
     mia, ada = await manager(stage), await actor(stage, "ada")
     await service(stage, ada)
     await resource_roles.grant_role(
-        stage.database, ada, ResourceGrant("svc-etl", "agent_designer", ResourceType.AGENT, "a1")
+        stage.database, ada, ResourceGrant("svc-etl", "agent_designer", ResourceType.AGENT, "a1"), on_a1
     )
     wanted = NewKey("ada", "Mine", frozenset({"viewer"}))
     theirs = await issue_key(stage.database, ada, replace(wanted, user_id=None))

@@ -19,7 +19,8 @@ from taskforce.application.identity.roles import (
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.identity.api_keys import issue
 from taskforce.core.domain.identity.principals import AccessRules, Principal
-from taskforce.core.domain.identity.roles import ResourceGrant, profile_roles
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
+from taskforce.core.domain.identity.roles import profile_roles
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType, Role
 from tests.fixtures.locks import somebody_waits_for_a_lock

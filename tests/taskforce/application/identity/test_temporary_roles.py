@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.access.authorization import add_resource_roles
+from taskforce.application.access.authorization import load_subject
 from taskforce.application.access.policy_documents import save_document
 from taskforce.application.approvals.definitions import create_definition
 from taskforce.application.identity import resource_roles, users
@@ -13,10 +13,11 @@ from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.principals import Actor, load_principal, without_temporary_roles
 from taskforce.application.identity.roles import RoleChange, create_role, delete_role
 from taskforce.application.identity.users import NewUser, UserChange
+from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.definitions import DefinitionRules
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.interfaces.identity import Permission, ResourceType
-from tests.taskforce.application.identity.people import actor, admin, code, role
+from tests.taskforce.application.identity.people import actor, admin, code, on_a1, own_grants, role
 from tests.taskforce.application.scenario import RULES, Stage
 
 HOUR = timedelta(hours=1)
@@ -36,7 +37,9 @@ async def make_a_friend_an_administrator(stage: Stage, who: Actor) -> None:
 
 
 async def give_a_role_on_a_resource(stage: Stage, who: Actor) -> None:
-    await resource_roles.grant_role(stage.database, who, ResourceGrant("friend", "admin", ResourceType.AGENT, "a1"))
+    await resource_roles.grant_role(
+        stage.database, who, ResourceGrant("friend", "admin", ResourceType.AGENT, "a1"), on_a1
+    )
 
 
 async def make_a_role(stage: Stage, who: Actor) -> None:
@@ -80,11 +83,15 @@ async def grant(stage: Stage, name: str, hours: int | None) -> bool:
         )
 
 
+def a1(stage: Stage) -> Resource:
+    return Resource(ResourceType.AGENT, "a1", stage.tenant_id)
+
+
 async def may_execute_a1(stage: Stage) -> bool:
     async with stage.database.tenant(stage.tenant_id) as records:
         who = await load_principal(records, "bob", RULES, stage.now)
-        there = await add_resource_roles(records, who, ResourceType.AGENT, "a1", rules=RULES, now=stage.now)
-    return Permission.AGENT_EXECUTE in there.permissions
+        subject = await load_subject(records, who, rules=RULES, now=stage.now)
+    return Permission.AGENT_EXECUTE in subject.permissions_on(a1(stage), stage.now)
 
 
 async def test_a_lent_role_is_a_right_until_its_end(stage: Stage) -> None:
@@ -99,12 +106,12 @@ async def test_a_role_that_is_lent_on_one_resource_is_a_right_there_until_its_en
     await stage.person("bob")
     assert await grant(stage, "operator", 1)
     assert await may_execute_a1(stage)
-    ((own, _),) = await resource_roles.own_grants(stage.database, await actor(stage, "bob"))
+    ((own, _),) = await own_grants(stage, await actor(stage, "bob"))
     assert own.expires_at == stage.now + HOUR
     stage.now += HOUR
     assert not await may_execute_a1(stage)
     ada = await admin(stage)
-    assert await resource_roles.own_grants(stage.database, await actor(stage, "bob")) == []
+    assert await own_grants(stage, await actor(stage, "bob")) == []
     assert await resource_roles.list_grants(stage.database, ada, "bob") == []
 
 
@@ -148,7 +155,7 @@ async def test_nobody_makes_last_for_anybody_what_they_were_lent(stage: Stage, w
         attempt = users.change_user(stage.database, bob, whose, UserChange(roles=frozenset({wanted, people})))
         assert await code(attempt) == "roles_too_wide"
         own = ResourceGrant(whose, wanted, ResourceType.AGENT, "a1")
-        assert await code(resource_roles.grant_role(stage.database, bob, own)) == "roles_too_wide"
+        assert await code(resource_roles.grant_role(stage.database, bob, own, on_a1)) == "roles_too_wide"
         key = NewKey(whose, "for good", frozenset({wanted}))
         assert await code(issue_key(stage.database, bob, key)) == "roles_too_wide"
         service = NewUser("service", "more", roles=frozenset({wanted}))
@@ -171,10 +178,10 @@ async def test_a_lent_role_on_one_resource_is_no_right_to_what_lasts_there(stage
     async with stage.database.tenant(stage.tenant_id) as records:
         who = await load_principal(records, "bob", RULES, stage.now)
         lasting = await without_temporary_roles(records, who, RULES, stage.now)
-        now = await add_resource_roles(records, who, ResourceType.AGENT, "a1", rules=RULES, now=stage.now)
-        later = await add_resource_roles(records, lasting, ResourceType.AGENT, "a1", rules=RULES, now=stage.now)
-    assert Permission.AGENT_UPDATE in now.permissions
-    assert later.permissions == frozenset()
+        now = await load_subject(records, who, rules=RULES, now=stage.now)
+        later = await load_subject(records, lasting, rules=RULES, now=stage.now)
+    assert Permission.AGENT_UPDATE in now.permissions_on(a1(stage), stage.now)
+    assert later.permissions_on(a1(stage), stage.now) == frozenset()
 
 
 async def test_whoever_is_lent_more_still_does_what_their_own_roles_allow(stage: Stage) -> None:

@@ -9,14 +9,16 @@ import pytest
 from taskforce.application.access.authorization import (
     differing_attributes,
     filter_allowed,
-    require_newest_attributes,
     require_right,
 )
+from taskforce.application.access.policy_documents import save_document
+from taskforce.application.identity.api_keys import NewKey, issue_key
 from taskforce.application.identity.principals import Actor, load_principal, refresh_principal, resolve_principal
 from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
+from taskforce.core.domain.access.decisions import subject_of
 from taskforce.core.domain.errors import Forbidden
-from taskforce.core.domain.identity.principals import Principal, TokenClaims
+from taskforce.core.domain.identity.principals import Principal, TokenClaims, require_newest_attributes
 from taskforce.core.interfaces.identity import Permission
 from taskforce.core.interfaces.llm import RequestedCall
 from tests.taskforce.application.access.policy_shelf import Shelf
@@ -43,7 +45,7 @@ def shelf(stage: Stage, rule: Mapping[str, object], effect: str, when: object) -
 
 async def refusal(policies: Shelf, who: Principal) -> str | None:
     try:
-        await require_right(policies.engine(), who, Permission.AGENT_EXECUTE, "payroll")
+        await require_right(policies.engine(), subject_of(who), Permission.AGENT_EXECUTE, "payroll")
     except Forbidden as refused:
         return refused.code
     return None
@@ -159,12 +161,18 @@ async def test_a_token_steers_no_run_to_which_a_policy_may_allow_more(stage: Sta
 
 
 async def test_a_token_issues_no_key_for_its_user_to_which_a_policy_may_allow_more(stage: Stage) -> None:
-    policies = shelf(stage, TOOL, "deny", OUTSIDE)
-    newest = await signs_in(stage, "finance", "operator", minutes=1)
-    await require_newest_attributes(policies.engine(), newest)
+    key = NewKey(None, "k", frozenset({"admin"}))
+    newest = await signs_in(stage, "finance", "admin", minutes=1)
+    rule = {**TOOL, "id": "department", "effect": "deny", "when": OUTSIDE}
+    await save_document(stage.database, Actor(newest, RULES, None, stage.now), {"version": 1, "rules": [rule]})
+    await issue_key(stage.database, Actor(newest, RULES, None, stage.now), key)
+    older = Actor(await signs_in(stage, "sales", "admin"), RULES, None, stage.now)
     with pytest.raises(Forbidden) as refused:
-        await require_newest_attributes(policies.engine(), await signs_in(stage, "sales", "operator"))
-    assert refused.value.code == "claims_narrowed"
+        await issue_key(stage.database, older, key)
+    assert (refused.value.code, refused.value.details) == ("claims_narrowed", {"attributes": ["department"]})
+    # For somebody else, who has attributes of their own, it issues one.
+    await stage.person("bob")
+    await issue_key(stage.database, older, NewKey("bob", "k", frozenset({"admin"})))
 
 
 async def test_attributes_that_no_rule_reads_bind_no_token(stage: Stage) -> None:
@@ -173,7 +181,7 @@ async def test_attributes_that_no_rule_reads_bind_no_token(stage: Stage) -> None
     wide = await run_by(stage, await signs_in(stage, "finance", "operator", minutes=1, sid="s-2"))
     who = await signs_in(stage, "finance", "operator", sid="s-1")
 
-    await require_newest_attributes(policies.engine(), who)
+    require_newest_attributes(who, (await policies.policy(stage.tenant_id)).attributes)
     await send(stage, policies, who, wide)
 
 

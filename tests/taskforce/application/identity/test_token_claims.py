@@ -12,6 +12,7 @@ from taskforce.application.identity.roles import RoleChange, create_role
 from taskforce.application.identity.users import NewUser, create_user
 from taskforce.application.runs.control import MessageDraft, send_message
 from taskforce.application.runs.creation import create_run
+from taskforce.core.domain.access.decisions import subject_of
 from taskforce.core.domain.errors import Forbidden
 from taskforce.core.domain.identity.principals import AccessRules, Principal
 from taskforce.core.domain.identity.roles import permissions_of
@@ -173,9 +174,9 @@ async def test_a_policy_gives_a_token_nothing_by_a_role_that_it_does_not_claim(s
     auditor = await signs_in(stage, "auditor", minutes=1)
     viewer = await signs_in(stage, "viewer")
 
-    await require_right(shelf.engine(), auditor, Permission.AGENT_EXECUTE, "payroll")
+    await require_right(shelf.engine(), subject_of(auditor), Permission.AGENT_EXECUTE, "payroll")
     with pytest.raises(Forbidden) as refused:
-        await require_right(shelf.engine(), viewer, Permission.AGENT_EXECUTE, "payroll")
+        await require_right(shelf.engine(), subject_of(viewer), Permission.AGENT_EXECUTE, "payroll")
     assert refused.value.code == "permission_denied"
 
 
@@ -184,6 +185,7 @@ async def test_a_token_does_not_leave_out_a_role_that_a_policy_denies(stage: Sta
     await signs_in(stage, "operator")
     await signs_in(stage, "operator", "auditor", minutes=1)
 
+    operator = subject_of(await signs_in(stage, "operator"))
     with pytest.raises(Forbidden) as refused:
-        await require_right(shelf.engine(), await signs_in(stage, "operator"), Permission.AGENT_EXECUTE, "payroll")
+        await require_right(shelf.engine(), operator, Permission.AGENT_EXECUTE, "payroll")
     assert refused.value.code == "policy_denied"

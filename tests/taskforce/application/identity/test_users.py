@@ -11,12 +11,22 @@ from taskforce.application.identity import resource_roles, users
 from taskforce.application.identity.principals import Actor
 from taskforce.application.identity.users import NewUser, UserChange
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.ids import is_id
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, ResourceType
 from taskforce.core.interfaces.repositories.identity import UserFilter
-from tests.taskforce.application.identity.people import actor, admin, code, found, manager, refusal, role
+from tests.taskforce.application.identity.people import (
+    actor,
+    admin,
+    code,
+    found,
+    manager,
+    on_a1,
+    own_grants,
+    refusal,
+    role,
+)
 from tests.taskforce.application.scenario import CLAIMS_AGE, RULES, Stage
 
 VIEWED = frozenset(SYSTEM_ROLES["viewer"].permissions)
@@ -90,7 +100,7 @@ async def _by_changing(stage: Stage, who: Actor, name: str) -> object:
 
 
 async def _on_one_resource(stage: Stage, who: Actor, name: str) -> object:
-    await resource_roles.grant_role(stage.database, who, ResourceGrant("bob", name, ResourceType.AGENT, "a1"))
+    await resource_roles.grant_role(stage.database, who, ResourceGrant("bob", name, ResourceType.AGENT, "a1"), on_a1)
     return None
 
 
@@ -152,7 +162,7 @@ async def _deactivated_admin(stage: Stage) -> Actor:
 async def _designer_of_one_agent(stage: Stage) -> Actor:
     await stage.person("bob")
     grant = ResourceGrant("bob", "agent_designer", ResourceType.AGENT, "a1")
-    await resource_roles.grant_role(stage.database, await actor(stage, "ada"), grant)
+    await resource_roles.grant_role(stage.database, await actor(stage, "ada"), grant, on_a1)
     return await actor(stage, "mia")
 
 
@@ -189,7 +199,7 @@ async def test_somebody_who_may_do_more_is_out_of_reach(
         users.change_user(stage.database, mia, "bob", UserChange(username="Robert")),
         users.change_user(stage.database, mia, "bob", UserChange(active=True)),
         users.deactivate_user(stage.database, mia, "bob"),
-        resource_roles.grant_role(stage.database, mia, grant),
+        resource_roles.grant_role(stage.database, mia, grant, on_a1),
         resource_roles.withdraw_role(stage.database, mia, grant),
     ):
         error = await refusal(attempt)
@@ -285,11 +295,14 @@ async def test_a_role_on_one_resource_comes_and_goes(stage: Stage) -> None:
     ada = await admin(stage)
     await stage.person("bob")
     grant = ResourceGrant("bob", "operator", ResourceType.AGENT, "a1")
-    await resource_roles.grant_role(stage.database, ada, grant)
-    assert await code(resource_roles.grant_role(stage.database, ada, grant)) == "grant_exists"
+    await resource_roles.grant_role(stage.database, ada, grant, on_a1)
+    assert await code(resource_roles.grant_role(stage.database, ada, grant, on_a1)) == "grant_exists"
     assert await resource_roles.list_grants(stage.database, ada, "bob") == [grant]
-    ((own, allowed),) = await resource_roles.own_grants(stage.database, await actor(stage, "bob"))
-    assert (own, set(allowed)) == (grant, {Permission.AGENT_READ, Permission.AGENT_EXECUTE})
+    ((own, allowed),) = await own_grants(stage, await actor(stage, "bob"))
+    assert (own, allowed) == (
+        grant,
+        frozenset({Permission.AGENT_READ, Permission.AGENT_EXECUTE, Permission.TOOL_EXECUTE}),
+    )
     await resource_roles.withdraw_role(stage.database, ada, grant)
     assert await code(resource_roles.withdraw_role(stage.database, ada, grant)) == "grant_not_found"
     assert await resource_roles.list_grants(stage.database, ada, "bob") == []
@@ -305,7 +318,7 @@ async def test_grants_that_make_no_sense_are_refused(stage: Stage) -> None:
         (ResourceGrant("bob", "viewer", ResourceType.AGENT, ""), "resource_id_invalid"),
         (ResourceGrant("bob", "viewer", ResourceType.AGENT, "a\x00"), "resource_id_invalid"),
     ):
-        assert await code(resource_roles.grant_role(stage.database, ada, grant)) == expected
+        assert await code(resource_roles.grant_role(stage.database, ada, grant, on_a1)) == expected
     assert await code(resource_roles.list_grants(stage.database, ada, "nobody")) == "user_not_found"
 
 

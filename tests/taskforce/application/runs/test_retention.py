@@ -19,10 +19,12 @@ from taskforce.application.runs.retention import erase_all_expired, erase_expire
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.records import HistoryEntry, RequestResult
 from taskforce.core.domain.audit.events import AuditFilter
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Erased
 from taskforce.core.domain.runs.run import FINAL, Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings
+from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.llm import ModelCall
 from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.config.settings import driver_arguments
@@ -245,8 +247,16 @@ async def test_a_session_of_which_nothing_was_left_begins_anew(stage: Stage) -> 
     await keeping(stage, DAYS)
     session = {"session_id": f"{stage.tenant_id}:session-1"}
     await ended(stage, NOW - 40 * DAY, **session)
+    grant = ResourceGrant("bob", "viewer", ResourceType.SESSION, session["session_id"])
+    await stage.person("bob")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.roles.grant(grant, "tests", NOW)
     assert await sweep(stage) == Erased(1, 0, 1)
-    assert (await stage.accepted(**session)).session_id == session["session_id"]
+    for left in ([], [grant]):
+        assert (await stage.accepted(**session)).session_id == session["session_id"]
+        async with stage.database.tenant(stage.tenant_id) as records:
+            assert await records.roles.grants("bob") == left
+            await records.roles.grant(grant, "tests", NOW)
 
 
 async def test_a_key_that_asked_for_an_erased_run_asks_for_a_new_one(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from taskforce.application.catalog.agents import CatalogTags
 from taskforce.application.identity.principals import Actor, load_principal
 from taskforce.application.runs.start import RunPorts, RunRequest, start_run
 from taskforce.core.domain.errors import Forbidden, Invalid, Missing
-from taskforce.core.domain.identity.roles import ResourceGrant
+from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.runs.run import Limits, RunStatus
 from taskforce.core.domain.runs.selection import AgentSelector
 from taskforce.core.interfaces.identity import ResourceType

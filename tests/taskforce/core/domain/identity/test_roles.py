@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Invalid
+from taskforce.core.domain.identity.resource_roles import ResourceGrant, permissions_on
 from taskforce.core.domain.identity.roles import (
-    ResourceGrant,
     change_role,
     check_no_wider,
     check_own,
     make_role,
     permissions_named,
-    permissions_on,
     profile_roles,
     role_id_of,
 )
