@@ -11,6 +11,7 @@ from taskforce.application.approvals.definitions import DefinitionChange
 from taskforce.core.domain.approvals.definition_documents import MAX_DESCRIPTION, MAX_NAME, MOST_APPROVERS, as_document
 from taskforce.core.domain.approvals.definitions import BUILT_IN, CUSTOM, Definition, Source
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.interfaces.tools import ToolKind
 
 _ONLY_TOLD = frozenset({"source", "created_at", "updated_at"})
 _NAMES = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 256}, "maxItems": 100}
@@ -76,6 +77,18 @@ _PROPERTIES: dict[str, Any] = {
     "enabled": _flag("Whether it counts.", default=True),
     "payload_schema": {**_FACTS, "description": "JSON Schema 2020-12 of what is asked for, without references."},
     "tools": {**_NAMES, "description": "Of tool_call: for which tools; empty is all."},
+    "tool_tags": {**_NAMES, "description": "Of tool_call: for tools with one of these tags; empty is all."},
+    "tool_kinds": {
+        "type": "array",
+        "items": {"enum": [kind.value for kind in ToolKind]},
+        "maxItems": 100,
+        "description": "Of tool_call: for tools of one of these kinds; empty is all.",
+    },
+    "requires_approval": {
+        "type": ["boolean", "null"],
+        "description": "Of tool_call: whether these calls need an approval; left out, if it selects tools by name, tag "
+        "or kind. Otherwise it says who decides the calls for which the tool or the agent demands one.",
+    },
     "agents": {**_NAMES, "description": "Of tool_call: for which agents; empty is all."},
     "metadata": _FACTS,
 }
@@ -129,6 +142,9 @@ class DefinitionOut(BaseModel):
     enabled: bool
     payload_schema: Mapping[str, object] | None = None
     tools: list[str]
+    tool_tags: list[str] = []
+    tool_kinds: list[str] = []
+    requires_approval: bool | None = None
     agents: list[str]
     metadata: Mapping[str, object]
     source: Source
