@@ -221,7 +221,7 @@ async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
     await temporal.get_workflow_handle(workflow_id(tenant, cancelled["request_id"])).cancel()
     assert (await until(designer, f"{HERE}/0.1.0", "draft"))["transitions"][-1][
         "comment"
-    ] == "the request was withdrawn"
+    ] == "an operator cancelled the request"
 
 
 async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(

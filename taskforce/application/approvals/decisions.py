@@ -173,7 +173,12 @@ class ApprovalDecisions:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         request.approval.check(attempt.approver_id, attempt.channel, now)
         handler = self._handler(request)
-        if await handler.current_hash(records, request) != request.content_hash:
+        current = await handler.current_hash(records, request)
+        if current is None:
+            raise Conflict(
+                SUBJECT_CHANGED, "What this is about is gone, or has ended. Ask again if it is still needed."
+            )
+        if current != request.content_hash:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         approver = await approver_of(records, attempt.approver_id, self._rules, now, key_id=attempt.key_id)
         authority = find_authority(request, approver, attempt.channel, now)

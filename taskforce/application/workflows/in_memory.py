@@ -259,7 +259,7 @@ class WorkflowManager:
         with self._lock:
             if user_id != stored.approval.requester_id:
                 raise Forbidden("requester_only", "Only whoever asked takes a request back.")
-            withdrawn = self._requests[request_id].approval.withdraw(at)
+            withdrawn = self._requests[request_id].approval.withdraw(at, user_id)
             self._keep(request_id, withdrawn, ApprovalAction("withdraw", user_id, "", at))
         return True
 
