@@ -13,7 +13,7 @@ from taskforce.core.interfaces.tools import ToolFacts
 
 @dataclass(frozen=True, slots=True)
 class Selectable:
-    """What definitions may select, besides the agents of the tenant's catalog.
+    """The tools and agents that definitions may select, besides those of the tenant's catalog.
 
     Attributes:
         tools: The deployment's tools.

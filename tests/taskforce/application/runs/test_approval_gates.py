@@ -96,7 +96,7 @@ async def test_a_definition_that_was_made_meanwhile_stops_the_call_before_its_ef
     assert (await stage.tool_step.run(ref, 1, (), None)).status is CallStatus.REFUSED
     assert "Make it again, and people are asked" in await stage.told(run_id)
     assert not any(key.startswith(f"{run_id}/") for key in EFFECTS)
-    assert await stage.audited("run.tool_begun") == []
+    assert await stage.audited("tool.begin") == []
     await stage.reply(run_id, 2, call)
     assert await gated(stage, run_id, 2) == [True]
 
