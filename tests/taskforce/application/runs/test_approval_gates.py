@@ -114,7 +114,7 @@ async def test_what_is_saved_counts_at_once_and_what_is_taken_back_no_more(stage
     ada = await actor(stage)
     run_id = await stage.asked(WRITE)
     seen = [await gated(stage, run_id)]
-    document = {"name": "Gate", "request_type": "tool_call", "tools": ["write_file"]}
+    document: dict[str, Any] = {"name": "Gate", "request_type": "tool_call", "tools": ["write_file"]}
     await defined(stage, **document)
     seen.append(await gated(stage, run_id))
     off = DefinitionChange({**document, "enabled": False})
