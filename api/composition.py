@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ from api.health_check import HealthCheck
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
+from taskforce.application.approvals.definition_facts import Selectable
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.submissions import DecisionPorts
 from taskforce.application.catalog.agents import CatalogTags
@@ -23,6 +24,7 @@ from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
+from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
 from taskforce.infrastructure.composition import Foundation, UseCases, open_database, proof_key, use_cases, webhook_urls
@@ -99,7 +101,7 @@ class GatewayContext:
     temporal_ui: str | None = None
     rhythm: StreamTimings = StreamTimings()
     clock: Clock = utc_now
-    tools: frozenset[str] = field(default_factory=lambda: frozenset(ToolRegistry.discover().specs()))
+    tools: Mapping[str, ToolSpec] = field(default_factory=lambda: ToolRegistry.discover().specs())
     authentication_seconds: float = 15
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -122,6 +124,11 @@ class GatewayContext:
         if resource_type is ResourceType.AGENT:
             return self.agents.ids()
         return self.tools if resource_type is ResourceType.TOOL else ()
+
+    @property
+    def selectable(self) -> Selectable:
+        """Returns what approval definitions may select."""
+        return Selectable([one.facts for one in self.tools.values()], self.agents.knows)
 
     @property
     def run_ports(self) -> RunPorts:

@@ -6,7 +6,13 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError, is_cancelled_exception
+from temporalio.exceptions import (
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    TerminatedError,
+    is_cancelled_exception,
+)
 
 from workflows.approval import ApprovalWorkflow
 from workflows.model_retries import ModelRetries
@@ -305,8 +311,8 @@ class AgentRun:
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise asyncio.CancelledError from error
-            # An operator terminated the approval's own workflow, which counts as not approved.
-            await run_local("close_request", self._withdrawn(request_id))
+            # An operator terminated the approval's own workflow, or it failed: that counts as not approved.
+            await run_local("close_request", self._withdrawn(request_id, error))
             return False
 
     async def _ask_person(self, permit: Permit, request_id: str | None) -> ToolOutcome:
@@ -420,10 +426,10 @@ class AgentRun:
             more["request_id"] = request_id
         return ToolTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, call=permit.call, **more)
 
-    def _withdrawn(self, request_id: str) -> CloseRequest:
-        return CloseRequest(
-            tenant_id=self._tenant_id, request_id=request_id, status="withdrawn", reason="an operator ended the request"
-        )
+    def _withdrawn(self, request_id: str, error: ChildWorkflowError) -> CloseRequest:
+        ended = isinstance(error.cause, TerminatedError)
+        why = "an operator ended the request" if ended else f"the request failed: {last_failure(error)[1]}"
+        return CloseRequest(tenant_id=self._tenant_id, request_id=request_id, status="withdrawn", reason=why)
 
     def _attributes_of_approval(self) -> TypedSearchAttributes:
         plan = self._plan

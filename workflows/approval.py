@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 from workflows.approval_details import Subject, carried, described, restored, subject
 from workflows.approval_messages import (
     Ways,
+    cancellation_text,
     change_record,
     decision_check,
     decision_record,
@@ -118,9 +119,8 @@ class ApprovalWorkflow:
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
-            why = "the run was cancelled" if start.run_id else "the request was withdrawn"
             self._interrupt()
-            await self._close(ApprovalStatus.WITHDRAWN, why)
+            await self._close(ApprovalStatus.WITHDRAWN, cancellation_text(start, workflow.cancellation_reason()))
             raise
         # Closed first: whatever the execution takes, the decision is on record.
         outcome = await self._conclude(status)
@@ -199,7 +199,7 @@ class ApprovalWorkflow:
 
     def _changed(self, change: ChangeInput, now: datetime) -> Approval:
         if change.kind == "withdraw":
-            return self._current().withdraw(now)
+            return self._current().withdraw(now, change.actor_id, change.comment)
         return self._current().reassign(Deciders(change.roles, change.people), now)
 
     def _open(self, opened: OpenedRequest) -> None:
@@ -356,7 +356,7 @@ class ApprovalWorkflow:
             return self._refused(error.code, error.message, error.kind.value)
         code, message = last_failure(error)
         if code == SUBJECT_CHANGED and not self._is_decided():
-            self._approval = self._current().void(workflow.now())
+            self._approval = self._current().void(workflow.now(), message)
         return self._refused(code, message, failure_kind(error))
 
     async def _signalled(self, verdict: Literal["approve", "reject"], payload: tuple[Any, ...]) -> None:

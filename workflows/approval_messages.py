@@ -36,6 +36,18 @@ def require_decision(decision: DecisionInput) -> None:
     require_hashes(decision.seen, decision.edit)
 
 
+def cancellation_text(start: ApprovalInput, said: str | None) -> str:
+    """Returns why a request was withdrawn whose workflow was cancelled, in Temporal or with its run.
+
+    Args:
+        start: The workflow's input.
+        said: The reason that was sent with the cancellation, if any.
+    """
+    # A run's cancellation reaches its requests without a reason, and looks like an operator's.
+    why = "the run or the request was cancelled" if start.run_id else "an operator cancelled the request"
+    return f"{why}: {said}" if said else why
+
+
 def require_change(change: ChangeInput) -> None:
     """Requires a well-formed withdrawal or reassignment.
 

@@ -91,7 +91,7 @@ async def read_version(
 ) -> VersionOut:
     """Returns one version with its definition and its transitions so far."""
     agent = await agents.find_agent(context.database, actor_of(context, caller), agent_id)
-    return _out(context, response, agent, agent.version(version_id))
+    return await _out(context, caller, response, agent, agent.version(version_id))
 
 
 @router.get("/{version_id}/export", name="export_version", response_class=Response, responses=_AS_YAML)
@@ -121,7 +121,7 @@ async def change_version(
     # The path may name the version by its number, which this very change may replace; the id stays.
     known_id = (await agents.find_agent(context.database, actor, agent_id)).version(version_id).version_id
     agent = await versions.revise_version(context.database, actor, named, known_id, new)
-    return _out(context, response, agent, agent.version(known_id))
+    return await _out(context, caller, response, agent, agent.version(known_id))
 
 
 @router.post("/{version_id}/submit", name="submit_version")
@@ -136,13 +136,12 @@ async def submit_version(
     body: VersionCommentIn | None = None,
 ) -> VersionOut:
     """Submits a draft for publication: opens an approval request and freezes the version; 409 with its problems."""
-    terms, comment = context.agents.terms(), body.comment if body else ""
-    asked = Submission(version_id, context.offered(), terms, comment, context.definitions)
+    asked = _submission(context, version_id, body.comment if body else "")
     agent, request = await publishing.submit_version(
         context.database, actor_of(context, caller), Named(agent_id, if_match), asked
     )
     await start_or_leave(lambda: context.workflow_client.approvals.start(caller.tenant_id, request))
-    return _out(context, response, agent, agent.version(version_id))
+    return await _out(context, caller, response, agent, agent.version(version_id))
 
 
 @router.post("/{version_id}/approve", name="approve_version")
@@ -198,7 +197,7 @@ async def publish_version(
     actor, named = actor_of(context, caller), Named(agent_id, if_match)
     comment = body.comment if body else ""
     agent = await versions.publish_version(context.database, actor, named, version_id, comment)
-    return _out(context, response, agent, agent.version(version_id))
+    return await _out(context, caller, response, agent, agent.version(version_id))
 
 
 @router.post("/{version_id}/deprecate", name="deprecate_version")
@@ -242,7 +241,7 @@ async def _drafted(
 ) -> VersionOut:
     agent, version = await versions.draft_version(context.database, actor_of(context, caller), named, new)
     response.headers["location"] = f"/api/v1{PREFIX}/{agent.agent_id}/versions/{version.version_id}"
-    return _out(context, response, agent, version)
+    return await _out(context, caller, response, agent, version)
 
 
 async def _decided(
@@ -270,7 +269,7 @@ async def _decided(
         await context.workflow_client.approvals.concluded(caller.tenant_id, request.approval.request_id)
     mark_replayed(response, replayed=decided.replayed)
     agent = await agents.find_agent(context.database, actor, named.name)
-    return _out(context, response, agent, agent.version(version_id))
+    return await _out(context, caller, response, agent, agent.version(version_id))
 
 
 async def _retired(
@@ -290,12 +289,19 @@ async def _retired(
     cancelled = await control.cancel_all(context.control_ports, caller.tenant_id, retired.open_runs) if cancels else 0
     version = retired.agent.version(version_id)
     return RetiredOut.model_construct(
-        version=_out(context, response, retired.agent, version),
+        version=await _out(context, caller, response, retired.agent, version),
         open_runs=len(retired.open_runs),
         cancelled_runs=cancelled,
     )
 
 
-def _out(context: GatewayContext, response: Response, agent: Agent, version: AgentVersion) -> VersionOut:
+async def _out(
+    context: GatewayContext, caller: Caller, response: Response, agent: Agent, version: AgentVersion
+) -> VersionOut:
     response.headers["etag"] = etag(agent)
-    return version_out(agent, version, context.offered())
+    actor, asked = actor_of(context, caller), _submission(context, version.version_id)
+    return version_out(agent, version, await publishing.draft_problems(context.database, actor, agent, version, asked))
+
+
+def _submission(context: GatewayContext, version: str, comment: str = "") -> Submission:
+    return Submission(version, context.offered(), context.agents.terms(), comment, context.definitions)

@@ -1,7 +1,7 @@
 """Agents and versions of the catalog in requests and responses."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -11,7 +11,7 @@ from api.schemas.fields import Document, UserId
 from api.schemas.request_body import RequestBody
 from taskforce.application.catalog.versions import InFlight
 from taskforce.core.domain.catalog.agent import LONGEST_LABEL, LONGEST_TEXT, MOST_TAGS, Agent
-from taskforce.core.domain.catalog.definition import Offered, problems_of, require_few_values
+from taskforce.core.domain.catalog.definition import Problem, require_few_values
 from taskforce.core.domain.catalog.definition_diff import ChangeKind, DefinitionChange
 from taskforce.core.domain.catalog.version import LONGEST_CHANGELOG, LONGEST_COMMENT, AgentVersion, VersionStatus
 from taskforce.core.interfaces.repositories.catalog import AgentSummary
@@ -352,17 +352,14 @@ def version_listed(version: AgentVersion) -> VersionListedOut:
     )
 
 
-def version_out(agent: Agent, version: AgentVersion, offered: Offered) -> VersionOut:
+def version_out(agent: Agent, version: AgentVersion, problems: Iterable[Problem]) -> VersionOut:
     """Renders a version.
 
     Args:
         agent: Its agent.
         version: The version.
-        offered: The tools, models and handlers that its definition may name.
+        problems: What keeps it from being submitted.
     """
-    is_draft = version.status is VersionStatus.DRAFT
-    # What was submitted cannot be mended any more.
-    problems = problems_of(version.definition, offered) if is_draft else ()
     return VersionOut.model_construct(
         **version_listed(version).__dict__,
         agent_id=agent.agent_id,

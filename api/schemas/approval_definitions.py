@@ -6,13 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, JsonValue, WithJsonSchema
 
+from api.schemas.agents import ProblemOut
 from api.schemas.fields import Document
+from taskforce.application.approvals.definition_facts import DefinitionFacts
 from taskforce.application.approvals.definitions import DefinitionChange
 from taskforce.core.domain.approvals.definition_documents import MAX_DESCRIPTION, MAX_NAME, MOST_APPROVERS, as_document
-from taskforce.core.domain.approvals.definitions import BUILT_IN, CUSTOM, Definition, Source
+from taskforce.core.domain.approvals.definitions import BUILT_IN, CUSTOM, Source
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.interfaces.tools import ToolKind
 
-_ONLY_TOLD = frozenset({"source", "created_at", "updated_at"})
+_ONLY_TOLD = frozenset({"source", "created_at", "updated_at", "problems", "matched", "last_matched_at"})
 _NAMES = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 256}, "maxItems": 100}
 _APPROVERS = {"type": "integer", "minimum": 1, "maximum": MOST_APPROVERS, "default": 1}
 _HOURS = {"type": "number", "exclusiveMinimum": 0, "maximum": 366 * 24}
@@ -76,6 +79,18 @@ _PROPERTIES: dict[str, Any] = {
     "enabled": _flag("Whether it counts.", default=True),
     "payload_schema": {**_FACTS, "description": "JSON Schema 2020-12 of what is asked for, without references."},
     "tools": {**_NAMES, "description": "Of tool_call: for which tools; empty is all."},
+    "tool_tags": {**_NAMES, "description": "Of tool_call: for tools with one of these tags; empty is all."},
+    "tool_kinds": {
+        "type": "array",
+        "items": {"enum": [kind.value for kind in ToolKind]},
+        "maxItems": 100,
+        "description": "Of tool_call: for tools of one of these kinds; empty is all.",
+    },
+    "requires_approval": {
+        "type": ["boolean", "null"],
+        "description": "Of tool_call: whether these calls need an approval; left out, if it selects tools by name, tag "
+        "or kind. Otherwise it says who decides the calls for which the tool or the agent demands one.",
+    },
     "agents": {**_NAMES, "description": "Of tool_call: for which agents; empty is all."},
     "metadata": _FACTS,
 }
@@ -106,6 +121,9 @@ class DefinitionOut(BaseModel):
         version: The number of times that it was saved; 0 for the profile's.
         created_at: The time at which it was created; null for the profile's.
         updated_at: The time at which it was last saved; null for the profile's.
+        problems: What it selects and is not there: tools, tags, kinds, agents. Then it may never apply.
+        matched: The number of requests that were made under it and are kept, up to 10,000.
+        last_matched_at: The time of the latest such request; null without any.
     """
 
     workflow_id: str
@@ -129,16 +147,23 @@ class DefinitionOut(BaseModel):
     enabled: bool
     payload_schema: Mapping[str, object] | None = None
     tools: list[str]
+    tool_tags: list[str] = []
+    tool_kinds: list[str] = []
+    requires_approval: bool | None = None
     agents: list[str]
     metadata: Mapping[str, object]
     source: Source
     version: int
     created_at: datetime | None
     updated_at: datetime | None
+    problems: list[ProblemOut] = []
+    matched: int = 0
+    last_matched_at: datetime | None = None
 
 
-def definition_out(definition: Definition) -> DefinitionOut:
+def definition_out(facts: DefinitionFacts) -> DefinitionOut:
     """Renders an approval definition."""
+    definition = facts.definition
     return DefinitionOut.model_validate(
         {
             **as_document(definition),
@@ -146,6 +171,9 @@ def definition_out(definition: Definition) -> DefinitionOut:
             "version": definition.version,
             "created_at": definition.created_at,
             "updated_at": definition.updated_at,
+            "problems": facts.problems,
+            "matched": facts.matches.times,
+            "last_matched_at": facts.matches.last_at,
         }
     )
 

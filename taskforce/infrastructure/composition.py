@@ -164,6 +164,7 @@ def use_cases(on: Foundation) -> UseCases:
             rules=on.rules,
             handlers=handlers,
             definitions=on.definitions,
+            tools=on.tools,
         ),
         changes=ApprovalChanges(on.database, on.rules),
     )
@@ -191,7 +192,7 @@ def worker_use_cases(
         histories: The histories of a tenant's workflows.
     """
     database, run_cache, said = on.database, cases.run_cache, Conversations(on.database)
-    policy = ToolCallPolicy(tools, on.clock, on.rules, StoredPolicies(database))
+    policy = ToolCallPolicy(tools, on.clock, on.rules, StoredPolicies(database), definitions=on.definitions)
     return WorkerUseCases(
         tool_call_policy=policy,
         model_step=ModelStep(

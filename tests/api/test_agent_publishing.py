@@ -213,15 +213,15 @@ async def test_a_request_whose_workflow_an_operator_ends_gives_the_draft_back(
     tenant: str,
 ) -> None:
     version = await submitted(designer)
-    await temporal.get_workflow_handle(workflow_id(tenant, version["request_id"])).terminate()
+    await temporal.get_workflow_handle(workflow_id(tenant, version["request_id"])).terminate(reason="it hangs")
     async with sweeps(Alone(database, tenant), workflow_client, working_gateway.parts.live):
         back = await until(designer, f"{HERE}/0.1.0", "draft")
-    assert "an operator ended" in back["transitions"][-1]["comment"]
+    assert back["transitions"][-1]["comment"] == "an operator ended the request: it hangs"
     cancelled = (await designer.post(f"{HERE}/0.1.0/submit")).json()
     await temporal.get_workflow_handle(workflow_id(tenant, cancelled["request_id"])).cancel()
     assert (await until(designer, f"{HERE}/0.1.0", "draft"))["transitions"][-1][
         "comment"
-    ] == "the request was withdrawn"
+    ] == "an operator cancelled the request"
 
 
 async def test_a_request_that_nobody_decides_expires_and_gives_the_draft_back(

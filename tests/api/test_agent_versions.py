@@ -61,6 +61,21 @@ async def test_a_draft_takes_anything_and_lists_all_of_its_problems(designer: ht
     assert (await designer.get(f"{here}/1.0.0")).json() == made
 
 
+async def test_roles_that_leave_nobody_to_decide_keep_a_version_back(
+    client_for: ClientFor, designer: httpx.AsyncClient, here: str, tenant: str
+) -> None:
+    made = await draft(designer, here, "1.0.0", approval_roles=["ghost"])
+    assert [one["path"] for one in made["problems"]] == ["approval_roles"]
+    refused = assert_problem(await designer.post(f"{here}/1.0.0/submit"), 409, "definition_has_problems")
+    assert refused["problems"] == made["problems"]
+    admin, calls = client_for(tenant, "ada", ["admin"]), {"name": "Calls", "request_type": "tool_call"}
+    for agent, problems in (("another", ["approval_roles"]), ("counter", [])):
+        definition = {**calls, "workflow_id": agent, "agents": [agent], "allowed_approver_roles": ["ghost"]}
+        assert (await admin.post("/api/v1/admin/workflows", json=definition)).status_code == 201
+        assert [one["path"] for one in (await designer.get(f"{here}/1.0.0")).json()["problems"]] == problems
+    assert (await designer.post(f"{here}/1.0.0/submit")).status_code == 200
+
+
 @pytest.mark.parametrize(
     "model", ["http://127.0.0.1/x", "openai/a,openai/b", " openai/a", "", "evil//x", "anthropic/unheard", 7]
 )

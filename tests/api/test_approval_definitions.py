@@ -11,6 +11,7 @@ import pytest
 from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, Source
 from taskforce.core.domain.approvals.terms import Terms
 from tests.api.gateway import ClientFor, Gateway, assert_problem, serving
+from tests.fixtures.agents import GOOD
 
 WORKFLOWS = "/api/v1/admin/workflows"
 STRICT = f"{WORKFLOWS}/strict-publish"
@@ -157,3 +158,36 @@ async def test_whoever_may_not_is_told_what_is_missing(
     designer = client_for(tenant, "dora", ["agent_designer"])
     problem = assert_problem(await designer.get(WORKFLOWS), 403, "permission_denied")
     assert problem["permission"] == "policy:manage"
+
+
+async def test_a_definition_that_can_never_match_says_so(admin: httpx.AsyncClient, tenant: str) -> None:
+    calls = {"name": "Calls", "request_type": "tool_call", "tools": ["write_fil"], "agents": ["nobody"]}
+    made = await admin.post(WORKFLOWS, json=calls | {"workflow_id": "calls"})
+    assert made.status_code == 201
+    told = ["tools[0]", "agents[0]", "document"]
+    assert [one["path"] for one in made.json()["problems"]] == told
+    for answer in (await admin.get(f"{WORKFLOWS}/calls"), await admin.put(f"{WORKFLOWS}/calls", json=made.json())):
+        assert [one["path"] for one in answer.json()["problems"]] == told
+    (listed,) = (await admin.get(WORKFLOWS)).json()["items"]
+    assert [one["path"] for one in listed["problems"]] == told
+    agent = {"name": "Counter", "definition": dict(GOOD)}
+    assert (await admin.post("/api/v1/admin/agents", json=agent)).status_code == 201
+    mended = calls | {
+        "tools": ["write_file"],
+        "agents": ["counter", "assistant", "nobody"],
+        "version": listed["version"],
+    }
+    problems = (await admin.put(f"{WORKFLOWS}/calls", json=mended)).json()["problems"]
+    assert [one["path"] for one in problems] == ["agents[2]"]
+
+
+async def test_a_definition_says_how_often_it_matched(admin: httpx.AsyncClient) -> None:
+    holiday = {"name": "Holiday", "request_type": "holiday", "payload_schema": {"type": "object"}}
+    made = (await admin.post(WORKFLOWS, json=holiday | {"workflow_id": "holiday"})).json()
+    assert (made["matched"], made["last_matched_at"], made["problems"]) == (0, None, [])
+    asked = {"request_type": "holiday", "title": "Two weeks", "payload": {}, "resource_type": "x", "resource_id": "y"}
+    for _ in range(2):
+        assert (await admin.post("/api/v1/admin/requests", json=asked)).status_code in {201, 202}
+    (listed,) = (await admin.get(WORKFLOWS)).json()["items"]
+    newest = (await admin.get("/api/v1/admin/requests")).json()["items"][0]
+    assert (listed["matched"], listed["last_matched_at"]) == (2, newest["opened_at"])

@@ -156,7 +156,7 @@ class Workload:
                 for request in await self.missions.pending():
                     path = f"/api/v1/admin/requests/{request.approval.request_id}/approve"
                     await self._post(path, "bob")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
 
     async def _post(self, path: str, who: str) -> int:
         """Posts until it is answered, which it is not while somebody is away."""

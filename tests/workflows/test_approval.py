@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Verdict, workflow_id
+from taskforce.core.domain.approvals.changes import Change
 from taskforce.core.domain.approvals.submissions import SubmittedDecision
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.runs.run import RunStatus
@@ -59,6 +60,25 @@ async def test_a_request_that_nobody_decides_expires_and_the_model_is_told(
     [denied] = await missions.observations(run_id)
     assert "expired" in denied.text
     assert (await missions.request(request_id)).status is ApprovalStatus.EXPIRED
+
+
+async def test_a_request_that_is_taken_back_tells_the_model_why(missions: Missions, scripted: ScriptedLLM) -> None:
+    run_id, request_id = await asked(missions, scripted)
+    wish = Change("alice", "withdraw", now(), "paid by hand")
+    await missions.workflow_client.approvals.change(missions.tenant_id, request_id, wish)
+    await missions.ended(run_id)
+    assert (await missions.request(request_id)).reason == "alice withdrew the request: paid by hand"
+    [denied] = await missions.observations(run_id)
+    assert "Reason: alice withdrew the request: paid by hand." in denied.text
+
+
+async def test_a_request_that_an_operator_cancels_says_so(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    run_id, request_id = await asked(missions, scripted)
+    await temporal.get_workflow_handle(workflow_id(missions.tenant_id, request_id)).cancel(reason="not today")
+    await missions.ended(run_id)
+    assert (await missions.request(request_id)).reason == "the run or the request was cancelled: not today"
 
 
 @pytest.mark.parametrize(

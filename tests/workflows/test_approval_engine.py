@@ -227,7 +227,10 @@ async def test_a_request_whose_subject_has_changed_is_void(missions: Missions) -
     request_id = await missions.ask(FLEETING)
     assert await decide(missions, request_id, "bob") == "subject_changed"
     closed = await missions.closed(request_id)
-    assert (closed.status, closed.reason) == (ApprovalStatus.VOIDED, "what was asked for has changed")
+    assert (closed.status, closed.reason) == (
+        ApprovalStatus.VOIDED,
+        "What this is about is gone, or has ended. Ask again if it is still needed.",
+    )
 
 
 async def test_a_refusal_says_of_what_kind_it_is(missions: Missions, scripted: ScriptedLLM) -> None:

@@ -33,6 +33,7 @@ from workflows.runtime import search_attributes
 Update = TypeVar("Update", DecisionInput, ChangeInput)
 
 DECISION_TIME = timedelta(seconds=20)
+TERMINATED = "an operator ended the request"
 CONCLUSION_TIME = timedelta(seconds=5)
 _KINDS = frozenset(Kind)
 
@@ -117,6 +118,13 @@ class ApprovalClient(ApprovalWorkflows):
     async def ended_from_outside(self, since: datetime) -> Ended:
         """Lists requests whose workflow was terminated after a time."""
         return [one for one in map(request_of, await self._executions.ended("Approval", since)) if one is not None]
+
+    async def termination_reason(self, tenant_id: str, request_id: str) -> str:
+        """Returns why a request that an operator terminated has ended, in the operator's words if there are any."""
+        with suppress(Missing):
+            said = await self._executions.termination_reason(workflow_id(tenant_id, request_id))
+            return f"{TERMINATED}: {said}" if said else TERMINATED
+        return TERMINATED
 
     def _vouched(self, tenant_id: str, request_id: str, update: Update) -> Update:
         """Returns the update with a proof of the gateway."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowHistoryEventFilterType
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -97,3 +97,19 @@ class WorkflowExecutions:
             return [one.id async for one in self.client.list_workflows(query, limit=MOST_ENDED)]
         except RPCError as error:
             raise mapped(error, "run") from error
+
+    async def termination_reason(self, workflow_id: str) -> str:
+        """Returns what an operator wrote who terminated a workflow; empty where nothing was said.
+
+        Raises:
+            Missing: `workflow_not_found`.
+            Unavailable: `temporal_unavailable`.
+        """
+        closing = WorkflowHistoryEventFilterType.CLOSE_EVENT
+        events = self.client.get_workflow_handle(workflow_id).fetch_history_events(
+            event_filter_type=closing, rpc_timeout=RPC_TIME
+        )
+        try:
+            return "".join([event.workflow_execution_terminated_event_attributes.reason async for event in events])
+        except RPCError as error:
+            raise mapped(error, "workflow") from error

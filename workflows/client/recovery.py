@@ -196,7 +196,8 @@ def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
 
     async def withdraw_requests() -> None:
         for tenant_id, request_id in set(await workflows.approvals.ended_from_outside(clock() - LOOK_BACK)) - settled:
-            await ports.decisions.withdraw(tenant_id, request_id, "an operator ended the request")
+            why = await workflows.approvals.termination_reason(tenant_id, request_id)
+            await ports.decisions.withdraw(tenant_id, request_id, why)
             settled.add((tenant_id, request_id))
 
     async def stop_deliveries() -> None:

@@ -45,8 +45,10 @@ class AgentPublicationHandler(DefaultHandler):
     async def current_hash(self, records: Records, request: Request) -> str | None:
         """Returns the request's hash while the unchanged version waits for this request; else None."""
         version = _waiting(await records.catalog.get(request.resource_id), request)
-        same = version is not None and version.config_hash == request.payload.get("config_hash")
-        return request.content_hash if same else None
+        if version is None:
+            return None
+        same = version.config_hash == request.payload.get("config_hash")
+        return request.content_hash if same else version.config_hash
 
     async def on_closed(
         self, records: Records, request: Request, status: ApprovalStatus, reason: str, now: datetime

@@ -6,25 +6,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskforce.application.approvals.approvers import approver_of, find_authority
-from taskforce.application.approvals.definitions import definitions_of
-from taskforce.application.approvals.handler import TOOL_CALL, DefaultHandler, RequestHandler, approved_hash
+from taskforce.application.approvals.handler import DefaultHandler, RequestHandler
 from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.approvals.parties import asking_party, deciding_party, givers_of
+from taskforce.application.approvals.tool_call_requests import ToolCallRequests, idle_roles
 from taskforce.application.runs.run_cache import RunCache
-from taskforce.application.runs.tool_calls import CallRef, call_payload
-from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.definitions import DefinitionRules, agent_terms, choose
+from taskforce.application.runs.tool_calls import CallRef
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
+from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.parties import Party
 from taskforce.core.domain.approvals.records import Approver, Request
-from taskforce.core.domain.approvals.terms import ActionKind, Terms
+from taskforce.core.domain.approvals.terms import ActionKind
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing
-from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.interfaces.clock import Clock
-from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.store import Records, Store
+from taskforce.core.interfaces.tools import ToolRunner
 
 SUBJECT_CHANGED = "subject_changed"
 _DONE = {ActionKind.REMIND: "reminded", ActionKind.WIDEN: "widened", ActionKind.REASSIGN: "reassigned"}
@@ -77,6 +76,7 @@ class ApprovalDecisions:
         rules: The deployment's access rules.
         handlers: The handlers of requests by request type.
         definitions: The deployment's approval definitions.
+        tools: The deployment's tools; None where no call is opened.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class ApprovalDecisions:
         rules: AccessRules,
         handlers: Mapping[str, RequestHandler] | None = None,
         definitions: DefinitionRules | None = None,
+        tools: ToolRunner | None = None,
     ) -> None:
         self._store = store
         self._run_cache = run_cache
@@ -96,7 +97,7 @@ class ApprovalDecisions:
         self._clock = clock
         self._rules = rules
         self._handlers = handlers or {}
-        self._definitions = definitions or DefinitionRules()
+        self._calls = ToolCallRequests(definitions or DefinitionRules(), tools)
 
     async def open_call(self, ref: CallRef, request_id: str) -> Request:
         """Creates the request for a tool call, bound to its exact arguments; a second call returns the first request.
@@ -114,27 +115,15 @@ class ApprovalDecisions:
             reply = await records.transcripts.entry(ref.run_id, ref.step, 0)
             if reply is None:
                 raise missing("step")
-            call = reply.tool_calls[ref.call - 1]
-            terms, definition_id = await self._terms(records, spec, call.name)
-            approval = Approval(request_id, spec.user_id, terms, now)
-            request = _of_call(
-                approval, ref, call, agent=spec.agent.name, reason=reply.text, definition_id=definition_id
-            )
+            request = await self._calls.build(records, spec, ref, reply=reply, request_id=request_id, now=now)
             # A retry: an earlier attempt has committed the request, which may be decided already.
             if not await records.requests.add(request):
                 return await found(records, request_id)
-            await record_event(records, request, HistoryEvent("created", spec.user_id, now, outcome="pending"))
+            idle = idle_roles(spec, request.approval.terms)
+            event = HistoryEvent("created", spec.user_id, now, outcome="pending", data=idle)
+            await record_event(records, request, event)
         self._tell_run(ref.tenant_id, request)
         return request
-
-    async def _terms(self, records: Records, spec: RunSpec, tool: str) -> tuple[Terms, str | None]:
-        """Returns the terms of the tenant's definition for the tool, else those of the agent."""
-        rules = self._definitions
-        definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
-        chosen = choose(definitions, TOOL_CALL, tool=tool, agent=spec.agent.names)
-        agent = spec.agent
-        says = {"approval_roles": list(agent.approval_roles) or None}
-        return agent_terms(says, chosen, agent.approval), None if chosen is None else chosen.definition_id
 
     async def open(self, tenant_id: str, request_id: str) -> Request:
         """Records that the workflow of a request has started.
@@ -184,7 +173,12 @@ class ApprovalDecisions:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         request.approval.check(attempt.approver_id, attempt.channel, now)
         handler = self._handler(request)
-        if await handler.current_hash(records, request) != request.content_hash:
+        current = await handler.current_hash(records, request)
+        if current is None:
+            raise Conflict(
+                SUBJECT_CHANGED, "What this is about is gone, or has ended. Ask again if it is still needed."
+            )
+        if current != request.content_hash:
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         approver = await approver_of(records, attempt.approver_id, self._rules, now, key_id=attempt.key_id)
         authority = find_authority(request, approver, attempt.channel, now)
@@ -335,26 +329,6 @@ async def locked(records: Records, request_id: str) -> Request:
     if request is None:
         raise missing("request")
     return request
-
-
-def _of_call(
-    approval: Approval, ref: CallRef, call: RequestedCall, *, agent: str, reason: str, definition_id: str | None
-) -> Request:
-    payload = call_payload(call)
-    bound = approved_hash(payload, TOOL_CALL)
-    return Request(
-        approval=replace(approval, content=bound),
-        run_id=ref.run_id,
-        step=ref.step,
-        call=ref.call,
-        request_type=TOOL_CALL,
-        resource_type="tool",
-        resource_id=call.name,
-        title=f"{agent} wants to call {call.name}",
-        payload={**payload, "reason": reason[:2_000]},
-        content_hash=bound,
-        definition_id=definition_id,
-    )
 
 
 async def _after(records: Records, before: Request, decision: Decision, *, for_run: bool) -> Request:

@@ -52,7 +52,7 @@ async def definitions_of(
         profile: The definitions of the deployment's profile.
         signals: Whether the deployment accepts decisions by signal; if not, no definition does.
     """
-    return [one.within(signals=signals) for one in merged(await records.definitions.all(), profile)]
+    return DefinitionRules(tuple(profile), signals).in_force(await records.definitions.all())
 
 
 async def list_definitions(

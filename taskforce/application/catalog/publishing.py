@@ -15,17 +15,18 @@ from taskforce.application.catalog.agents import (
 )
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.approvals.approval import Verdict
-from taskforce.core.domain.approvals.definitions import DefinitionRules, choose
+from taskforce.core.domain.approvals.definitions import DefinitionRules, call_deciders, choose
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.agent import Agent
-from taskforce.core.domain.catalog.definition import Offered
-from taskforce.core.domain.catalog.version import Act, AgentVersion
+from taskforce.core.domain.catalog.definition import Offered, Problem, problems_of
+from taskforce.core.domain.catalog.version import Act, AgentVersion, VersionStatus
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.store import Records, Store
 
 AGENT_PUBLISH = "agent_publish"
+_APPROVAL_ROLES = "approval_roles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ async def submit_version(store: Store, actor: Actor, named: Named, submission: S
     act, request_id = act_of(actor, submission.comment), new_id()
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         agent = await locked(records, named)
-        changed = agent.submitted(submission.version, act, submission.offered, request_id)
+        offered = await _offered(records, agent, agent.version(submission.version), submission)
+        changed = agent.submitted(submission.version, act, offered, request_id)
         version = changed.version(submission.version)
         terms, definition_id = await _terms(records, changed, submission)
         request = await insert_request(
@@ -82,6 +84,29 @@ async def submit_version(store: Store, actor: Actor, named: Named, submission: S
         )
         await records.audit.append(audited)
     return changed, request
+
+
+async def draft_problems(
+    store: Store, actor: Actor, agent: Agent, version: AgentVersion, submission: Submission
+) -> tuple[Problem, ...]:
+    """Lists what keeps a draft from being submitted; nothing of any other version, which cannot be mended any more."""
+    if version.status is not VersionStatus.DRAFT:
+        return ()
+    offered = submission.offered
+    if _APPROVAL_ROLES in version.definition:
+        async with store.reading(actor.principal.tenant.tenant_id) as records:
+            offered = await _offered(records, agent, version, submission)
+    return problems_of(version.definition, offered)
+
+
+async def _offered(records: Records, agent: Agent, version: AgentVersion, submission: Submission) -> Offered:
+    """Returns what is offered to a version, with the roles that decide its calls where it names some."""
+    rules = submission.rules
+    if _APPROVAL_ROLES not in version.definition:
+        return submission.offered
+    definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
+    deciders = call_deciders(definitions, (agent.agent_id, agent.about.slug), submission.terms)
+    return replace(submission.offered, deciders=deciders)
 
 
 async def _terms(records: Records, agent: Agent, submission: Submission) -> tuple[Terms, str | None]:

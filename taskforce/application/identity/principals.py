@@ -254,11 +254,11 @@ async def load_principal(
     Raises:
         Forbidden: `user_deactivated`, also where the user does not exist; `tenant_disabled`.
     """
-    stop = RunStop()
+    stop, mark = RunStop(), ""
     if run is None:
         tenant, user = await records.users.principal(user_id)
     else:
-        tenant, user, stop = await records.users.run_principal(user_id, run.agent.agent_id, run.run_id)
+        tenant, user, stop, mark = await records.users.run_principal(user_id, run.agent.agent_id, run.run_id)
     if tenant is None or user is None:
         raise _deactivated()
     if run is None:
@@ -266,7 +266,7 @@ async def load_principal(
     else:
         tenant.require_working(now)
     principal = await _standing(records, tenant, user, rules, now, claims=claims)
-    return replace(principal, stop=stop) if stop else principal
+    return replace(principal, stop=stop, definitions_mark=mark) if stop or mark else principal
 
 
 async def without_temporary_roles(

@@ -1,7 +1,7 @@
 """Authorization of tool calls and validation of their arguments, as if the model were under an attacker's control."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,11 +9,13 @@ from taskforce.application.access.authorization import load_subject, raise_if_de
 from taskforce.application.access.policy_engine import Policies
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import load_principal_for_key
+from taskforce.application.runs.approval_gates import ApprovalGates
 from taskforce.application.runs.observations import MISFIT, observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
 from taskforce.core.domain.access.decisions import Subject, decide, subject_of
 from taskforce.core.domain.access.policies import Policy, Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus
+from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, requires_approval
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
@@ -34,6 +36,8 @@ TOO_LARGE = (
     f"{MAX_ARGUMENT_VALUES:,} values; do it in several steps."
 )
 CLEARED_FOR = timedelta(seconds=2)
+_UNAPPROVED = "Refused: this call has no approval for exactly these arguments."
+_GATED_SINCE = "Refused: since you made this call, calls of {} need an approval. Make it again, and people are asked."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,23 @@ class ToolCallPolicy:
         clock: The time, UTC.
         rules: The deployment's access rules.
         policies: The tenants' policies.
+        definitions: The deployment's approval definitions.
     """
 
-    def __init__(self, tools: ToolRunner, clock: Clock, rules: AccessRules, policies: Policies) -> None:
+    def __init__(
+        self,
+        tools: ToolRunner,
+        clock: Clock,
+        rules: AccessRules,
+        policies: Policies,
+        *,
+        definitions: DefinitionRules | None = None,
+    ) -> None:
         self._tools = tools
         self._policies = policies
         self._clock = clock
         self._rules = rules
+        self._gates = ApprovalGates(definitions or DefinitionRules())
         self._cleared: BoundedCache[CallRef, datetime] = BoundedCache(CLEARED_KEPT)
 
     async def user(self, records: Records, spec: RunSpec) -> Principal:
@@ -136,7 +150,8 @@ class ToolCallPolicy:
         owner = await self._owner(records, spec)
         # The reply is paid and stored; its calls are permitted, and each meets what stops the run when it is to run.
         stopped = isinstance(owner, RunOwner) and bool(owner.principal.stop)
-        granted = await self._granted(records, spec, [call.name for call in reply.tool_calls])
+        gated = await self._gated(records, spec, owner, {call.name for call in reply.tool_calls})
+        granted = await records.requests.granted_for_run(spec.run_id) if gated else frozenset[str]()
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in observed:
                 continue
@@ -144,8 +159,9 @@ class ToolCallPolicy:
             await asyncio.sleep(0)
             objection = _beyond(spec, reply, number) or self._against(spec, owner, policy, call)
             if objection is None:
-                allowed.append(self._allowed(spec, number, call.name, granted))
-                if not stopped:
+                needed = call.name in gated - granted
+                allowed.append(PermittedCall(number, self._tools.specs()[call.name], approval=needed))
+                if not stopped and call.name not in gated:
                     self._cleared.keep(CallRef(spec.tenant_id, spec.run_id, reply.step, number), self._clock(), 1)
             else:
                 seen = ShownText(objection)
@@ -183,15 +199,18 @@ class ToolCallPolicy:
         if isinstance(owner, RunOwner):
             owner.principal.stop.require_none()
         objection = self._against(spec, owner, policy, call)
-        if objection is not None or not self._needs_approval(spec, call.name):
+        if objection is not None or not await self._gated(records, spec, owner, {call.name}):
             return objection
-        if request is None and call.name in await records.requests.granted_for_run(spec.run_id):
+        if request is not None:
+            return None if _approves(request, ref, call) else _UNAPPROVED
+        if call.name in await records.requests.granted_for_run(spec.run_id):
             return None
-        approved = request is not None and _approves(request, ref, call)
-        return None if approved else "Refused: this call has no approval for exactly these arguments."
+        # Only a definition can have come since the reply was authorized, so that nobody was asked.
+        always = _demands_approval(spec, self._tools.specs()[call.name])
+        return _UNAPPROVED if always else _GATED_SINCE.format(call.name)
 
     def just_cleared(self, spec: RunSpec, ref: CallRef, call: RequestedCall) -> bool:
-        """Tells, once, whether this process has authorized a quick call within the last `CLEARED_FOR`.
+        """Tells, once, whether this process has authorized a quick call, without approval, within `CLEARED_FOR`.
 
         Then neither rights nor an earlier observation are read again: quick tools are idempotent, and the primary key
         of observations refuses a second one.
@@ -200,7 +219,7 @@ class ToolCallPolicy:
         if at is None or self._clock() - at > CLEARED_FOR:
             return False
         tool_spec = self._tools.specs()[call.name]
-        return tool_spec.quick and not tool_spec.asks_person and not self._needs_approval(spec, call.name)
+        return tool_spec.quick and not tool_spec.asks_person
 
     async def _owner(self, records: Records, spec: RunSpec) -> RunOwner | Forbidden:
         try:
@@ -248,19 +267,24 @@ class ToolCallPolicy:
         problems = self._tools.problems(call.name, arguments)
         return f"{MISFIT}: {'; '.join(problems)}" if problems else None
 
-    def _allowed(self, spec: RunSpec, number: int, name: str, granted: Collection[str]) -> PermittedCall:
-        approval = self._needs_approval(spec, name) and name not in granted
-        return PermittedCall(number, self._tools.specs()[name], approval)
+    async def _gated(
+        self, records: Records, spec: RunSpec, owner: RunOwner | Forbidden, names: Collection[str]
+    ) -> frozenset[str]:
+        """Returns those of the tools of which each call needs an approval now."""
+        if isinstance(owner, Forbidden):
+            return frozenset()
+        definitions = await self._gates.of(records, spec.tenant_id, owner.principal.definitions_mark)
+        known = (self._tools.specs()[name] for name in names if name in self._tools.specs())
+        return frozenset(one.name for one in known if _needs_approval(spec, one, definitions))
 
-    def _needs_approval(self, spec: RunSpec, name: str) -> bool:
-        return self._tools.specs()[name].needs_approval or name in spec.agent.require_approval
 
-    async def _granted(self, records: Records, spec: RunSpec, names: Collection[str]) -> frozenset[str]:
-        """Reads the tools that are approved for the rest of the run, if any of the calls needs an approval."""
-        known = [name for name in names if name in self._tools.specs()]
-        if any(self._needs_approval(spec, name) for name in known):
-            return await records.requests.granted_for_run(spec.run_id)
-        return frozenset()
+def _needs_approval(spec: RunSpec, tool_spec: ToolSpec, definitions: Sequence[Definition]) -> bool:
+    gated = requires_approval(definitions, tool_spec.facts, spec.agent.names)
+    return gated or _demands_approval(spec, tool_spec)
+
+
+def _demands_approval(spec: RunSpec, tool_spec: ToolSpec) -> bool:
+    return tool_spec.needs_approval or tool_spec.name in spec.agent.require_approval
 
 
 def _beyond(spec: RunSpec, reply: Entry, number: int) -> str | None:

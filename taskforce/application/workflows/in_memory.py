@@ -17,6 +17,7 @@ from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.interfaces.identity import checked_tenant_id
+from taskforce.core.interfaces.tools import ToolFacts
 
 EventName = Literal[
     "request_created",
@@ -156,7 +157,8 @@ class WorkflowManager:
     def _chosen(self, tenant_id: str, request_type: str, tool: str | None, agent: str | None) -> Definition | None:
         with self._lock:
             own = tuple(self._workflows.get(tenant_id, {}).values())
-        found = choose(merged(own, self._profile), request_type, tool=tool, agent=() if agent is None else (agent,))
+        facts, names = None if tool is None else ToolFacts(tool), () if agent is None else (agent,)
+        found = choose(merged(own, self._profile), request_type, tool=facts, agent=names)
         check_known(request_type, found)
         return found
 
@@ -257,7 +259,7 @@ class WorkflowManager:
         with self._lock:
             if user_id != stored.approval.requester_id:
                 raise Forbidden("requester_only", "Only whoever asked takes a request back.")
-            withdrawn = self._requests[request_id].approval.withdraw(at)
+            withdrawn = self._requests[request_id].approval.withdraw(at, user_id)
             self._keep(request_id, withdrawn, ApprovalAction("withdraw", user_id, "", at))
         return True
 

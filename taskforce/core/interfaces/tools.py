@@ -3,7 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
+
+
+class ToolKind(StrEnum):
+    """A kind of tools, which follows from what a tool declares."""
+
+    EFFECT = "effect"
+    OUTSIDE = "outside"
+    QUESTION = "question"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFacts:
+    """The facts of a tool by which approval definitions select it.
+
+    Attributes:
+        name: Its name.
+        tags: Its tags.
+        kinds: Its kinds.
+    """
+
+    name: str
+    tags: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +45,7 @@ class ToolSpec:
         asks_person: The workflow waits for a person's answer before it runs the tool.
         timeout_seconds: Timeout of one attempt, in seconds.
         feature: The tenant's feature without which it is neither offered nor run; None needs none.
+        tags: Words by which approval definitions select it, such as `files`, `network`, `write`.
     """
 
     name: str
@@ -32,6 +57,18 @@ class ToolSpec:
     asks_person: bool = False
     timeout_seconds: float = 30.0
     feature: str | None = None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> ToolFacts:
+        """Returns the facts of the tool for approval definitions."""
+        declared = {
+            ToolKind.EFFECT: not self.idempotent,
+            ToolKind.OUTSIDE: not self.quick,
+            ToolKind.QUESTION: self.asks_person,
+        }
+        kinds = frozenset(kind.value for kind, holds in declared.items() if holds)
+        return ToolFacts(self.name, frozenset(self.tags), kinds)
 
 
 class ToolFailure(Exception):

@@ -150,6 +150,14 @@ class ApprovalWorkflows(Protocol):
         """
         ...
 
+    async def termination_reason(self, tenant_id: str, request_id: str) -> str:
+        """Returns why a request that an operator terminated has ended, in the operator's words if there are any.
+
+        Raises:
+            Unavailable: Temporal does not answer.
+        """
+        ...
+
 
 class DeliveryWorkflows(Protocol):
     """The workflows of deliveries to webhooks."""

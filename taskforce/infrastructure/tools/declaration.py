@@ -21,6 +21,7 @@ from taskforce.core.interfaces.tools import ToolContext, ToolSpec
 ToolFunction = Callable[..., Awaitable[object]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFINITION = "#/$defs/"
 
 
@@ -70,6 +71,7 @@ def tool(
     asks_person: bool = False,
     timeout_seconds: float = 30.0,
     feature: str | None = None,
+    tags: tuple[str, ...] = (),
 ) -> Callable[[ToolFunction], Tool]:
     """Declares an async function as a tool of the same name.
 
@@ -84,6 +86,7 @@ def tool(
         asks_person: The run waits for a person's next message before the tool runs.
         timeout_seconds: Time for one attempt.
         feature: One of `FEATURES` that the tenant must have been given; the tool is there for no other tenant.
+        tags: Words by which a tenant's approval definitions select it, `[a-z][a-z0-9_-]{0,63}`.
 
     Returns:
         The decorator.
@@ -100,6 +103,8 @@ def tool(
             raise MisdeclaredToolError(f"Tool {name}: timeout_seconds must be above 0.")
         if feature is not None and feature not in FEATURES:
             raise MisdeclaredToolError(f"Tool {name}: there is no feature {feature}; {', '.join(sorted(FEATURES))}.")
+        if wrong := [one for one in tags if not _TAG.fullmatch(one)]:
+            raise MisdeclaredToolError(f"Tool {name}: a tag matches {_TAG.pattern}, not {wrong[0]!r}.")
         docstring = _docstring(name, function)
         annotations, context_parameter = _annotations(name, function)
         descriptions = _descriptions(name, docstring, annotations, context_parameter)
@@ -114,6 +119,7 @@ def tool(
             asks_person=asks_person,
             timeout_seconds=timeout_seconds,
             feature=feature,
+            tags=tags,
         )
         return Tool(spec, function, arguments, fields, context_parameter)
 

@@ -101,7 +101,7 @@ class Stage:
         self.now = NOW
         self.live = Watchers()
         self.workflows = Workflows()
-        foundation = Foundation(database, self.live, self.clock, RULES)
+        foundation = Foundation(database, self.live, self.clock, RULES, tools=TOOLS)
         every = use_cases(foundation)
         own = worker_use_cases(
             foundation,

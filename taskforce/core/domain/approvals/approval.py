@@ -92,6 +92,7 @@ class Approval:
         deciders: Roles and people who may decide since a reassignment; None for those of the terms.
         acted: Number of the terms' timed actions that were performed.
         voided: Whether it ended because the requested resource was changed meanwhile.
+        why: Why it was withdrawn or voided, in the words of whoever did; empty where nothing was said.
     """
 
     request_id: str
@@ -104,6 +105,7 @@ class Approval:
     deciders: Deciders | None = None
     acted: int = 0
     voided: bool = False
+    why: str = ""
 
     @property
     def expires_at(self) -> datetime:
@@ -266,31 +268,52 @@ class Approval:
             raise Invalid("deciders_missing", "Name roles or people who shall decide.")
         return replace(self, deciders=to)
 
-    def withdraw(self, now: datetime) -> "Approval":
+    def withdraw(self, now: datetime, by: str = "", comment: str = "") -> "Approval":
         """Withdraws the request.
 
+        Args:
+            now: Time of the withdrawal, UTC.
+            by: The user who withdraws it.
+            comment: The user's reason; may be empty.
+
         Raises:
             Conflict: `request_closed`.
         """
         self._require_pending(now)
-        return replace(self, withdrawn=True)
+        return replace(self, withdrawn=True, why=withdrawal_reason(by, comment))
 
-    def void(self, now: datetime) -> "Approval":
+    def void(self, now: datetime, why: str = "") -> "Approval":
         """Voids a request whose resource was changed meanwhile.
 
+        Args:
+            now: Time at which that was found, UTC.
+            why: What has become of the resource; may be empty.
+
         Raises:
             Conflict: `request_closed`.
         """
         self._require_pending(now)
-        return replace(self, voided=True)
+        return replace(self, voided=True, why=why)
 
     def reason(self, now: datetime) -> str:
         """Returns why the request ended as it did, for its row and for the model: approvers with their comments."""
         status = self.status(now)
         if status in _REASONS:
-            return _REASONS[status]
-        words = self._said(_VERDICT_OF[status]) if status in _VERDICT_OF else ()
-        return "; ".join(f"{_named(d)}: {d.comment}" if d.comment else _named(d) for d in words)
+            return self.why or _REASONS[status]
+        if status is ApprovalStatus.EXPIRED:
+            return self._missed()
+        return _quoted(self._said(_VERDICT_OF[status])) if status in _VERDICT_OF else ""
+
+    def _missed(self) -> str:
+        """Returns what was decided on a request that expired, and what was not."""
+        approved, rejected = self._said(Verdict.APPROVE), self._said(Verdict.REJECT)
+        if not approved and not rejected:
+            return "nobody decided in time"
+        parts = [f"only {len(approved)} of {self.terms.required_approvers} approvals came in time", _quoted(approved)]
+        if rejected:
+            # Too few to close the request, and yet the only thing that the requester can act on.
+            parts += [f"{len(rejected)} of {self.terms.rejections_to_close} rejections", _quoted(rejected)]
+        return "; ".join(part for part in parts if part)
 
     def _require_pending(self, now: datetime) -> None:
         status = self.status(now)
@@ -318,13 +341,24 @@ def _not_independent(what: str) -> Conflict:
     )
 
 
+def withdrawal_reason(by: str, comment: str) -> str:
+    """Returns why a request was withdrawn: the person's words, else who it was."""
+    said = comment.strip()
+    if not by:
+        return said
+    return f"{by} withdrew the request: {said}" if said else f"{by} withdrew the request"
+
+
+def _quoted(decisions: tuple[Decision, ...]) -> str:
+    return "; ".join(f"{_named(d)}: {d.comment}" if d.comment else _named(d) for d in decisions)
+
+
 def _named(decision: Decision) -> str:
     return f"{decision.approver_id} for {decision.on_behalf_of}" if decision.on_behalf_of else decision.approver_id
 
 
 _VERDICT_OF = {ApprovalStatus.APPROVED: Verdict.APPROVE, ApprovalStatus.REJECTED: Verdict.REJECT}
 _REASONS = {
-    ApprovalStatus.EXPIRED: "nobody decided in time",
     ApprovalStatus.WITHDRAWN: "the request was withdrawn",
     ApprovalStatus.VOIDED: "what was asked for has changed",
 }

@@ -23,6 +23,7 @@ from taskforce.core.domain.approvals.terms import LONGEST, MOST_ACTIONS, ActionK
 from taskforce.core.domain.document_reader import Part, Problems, shown
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.ids import is_addressable
+from taskforce.core.interfaces.tools import ToolKind
 
 MAX_CHARACTERS: Final = 50_000
 MAX_NAME: Final = 200
@@ -50,12 +51,14 @@ _TERMS = (
     "on_approved",
 )
 _FLAGS = ("notify_on_create", "notify_on_action", "enabled")
-_CALLS = ("tools", "agents")
-_OTHERS = ("description", "payload_schema", "metadata", *_CALLS)
+_CALLS = ("tools", "tool_tags", "tool_kinds", "agents")
+_GATES = "requires_approval"
+_OTHERS = ("description", "payload_schema", "metadata", *_CALLS, _GATES)
 _EXPIRE = "expire"
 _DOINGS = (*(kind.value for kind in ActionKind), _EXPIRE)
 _CARRY_OUT, _WAIT = "carry_out", "wait"
 _USUAL = Terms()
+_KINDS = frozenset(kind.value for kind in ToolKind)
 
 
 def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Definition:
@@ -90,6 +93,7 @@ def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Defi
         "metadata": metadata,
         **{name: _flag(parts, name, default=True) for name in _FLAGS},
         **{name: _only_for_calls(parts, name, decides) for name in _CALLS},
+        _GATES: _gates(parts, decides),
     }
     problems.refuse()
     definition = Definition(**found)  # type: ignore[arg-type]  # each is read as its field's type
@@ -102,7 +106,10 @@ def parse(document: object, check_schema: SchemaCheck, *, signals: bool) -> Defi
 def as_document(definition: Definition) -> dict[str, object]:
     """Serializes a definition with every default written out; `parse` reads it as an equal one."""
     terms = definition.terms
-    schema = {} if definition.payload_schema is None else {"payload_schema": definition.payload_schema}
+    # Left out where they are not set: workers of an earlier version, which run beside a new one, know no such fields.
+    later = {"tool_tags": list(definition.tool_tags), "tool_kinds": list(definition.tool_kinds)}
+    more = {"payload_schema": definition.payload_schema, _GATES: definition.requires_approval}
+    said = {name: value for name, value in {**later, **more}.items() if value is not None and value != []}
     return {
         "workflow_id": definition.definition_id,
         "name": definition.name,
@@ -126,7 +133,7 @@ def as_document(definition: Definition) -> dict[str, object]:
         "tools": list(definition.tools),
         "agents": list(definition.agents),
         "metadata": definition.metadata,
-        **schema,
+        **said,
     }
 
 
@@ -267,7 +274,18 @@ def _only_for_calls(parts: Mapping[str, Part], name: str, decides: str) -> tuple
     found = parts[name].names() if name in parts else ()
     if found and decides != TOOL_CALL:
         parts[name].say(f"is for {TOOL_CALL} only.")
+    if name == "tool_kinds" and not set(found) <= _KINDS:
+        parts[name].say(f"holds kinds of tools: {', '.join(sorted(_KINDS))}.")
     return found
+
+
+def _gates(parts: Mapping[str, Part], decides: str) -> bool | None:
+    # A response has null where the author has said nothing.
+    if _GATES not in parts or parts[_GATES].value is None:
+        return None
+    if decides != TOOL_CALL:
+        parts[_GATES].say(f"is for {TOOL_CALL} only.")
+    return parts[_GATES].flag()
 
 
 def _word(parts: Mapping[str, Part], name: str, fits: Callable[[str], bool], looks: str) -> str:

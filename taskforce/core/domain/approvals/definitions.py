@@ -19,6 +19,7 @@ from taskforce.core.domain.document_reader import Part, Problems
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.identity.principals import require
 from taskforce.core.interfaces.identity import Permission
+from taskforce.core.interfaces.tools import ToolFacts
 
 AGENT_PUBLISH: Final = "agent_publish"
 TOOL_CALL: Final = "tool_call"
@@ -63,6 +64,10 @@ class Definition:
         description: Display text; may be empty.
         payload_schema: JSON Schema of a request's payload; None accepts any object.
         tools: For `tool_call`: the tools that it applies to; empty means all.
+        tool_tags: For `tool_call`: tags of which a tool has one; empty means any tool.
+        tool_kinds: For `tool_call`: kinds of which a tool is one (`ToolKind`); empty means any tool.
+        requires_approval: For `tool_call`: whether the calls that it applies to need an approval; None means that they
+            do where it selects tools by name, tag or kind. Others only say who decides what tool or agent has asked.
         agents: For `tool_call`: the agents that it applies to; empty means all.
         notify_on_create: Whether webhooks are notified of a new request.
         notify_on_action: Whether webhooks are notified of each decision and action.
@@ -84,6 +89,9 @@ class Definition:
     description: str = ""
     payload_schema: Mapping[str, object] | None = field(default=None, hash=False)
     tools: tuple[str, ...] = ()
+    tool_tags: tuple[str, ...] = ()
+    tool_kinds: tuple[str, ...] = ()
+    requires_approval: bool | None = None
     agents: tuple[str, ...] = ()
     notify_on_create: bool = True
     notify_on_action: bool = True
@@ -108,9 +116,22 @@ class Definition:
         """Returns the terms of its requests, with its notification flags."""
         return replace(self.terms, notify_on_create=self.notify_on_create, notify_on_action=self.notify_on_action)
 
-    def is_for(self, tool: str | None, agent: Collection[str]) -> bool:
+    @property
+    def gates(self) -> bool:
+        """Returns whether the tool calls that it applies to need an approval."""
+        selects = bool(self.tools or self.tool_tags or self.tool_kinds)
+        return selects if self.requires_approval is None else self.requires_approval
+
+    def selects(self, tool: ToolFacts | None) -> bool:
+        """Tells whether it applies to a tool: named, and tagged, and of a kind, as far as it says so."""
+        facts = tool or ToolFacts("")
+        named = not self.tools or facts.name in self.tools
+        tagged = not self.tool_tags or not facts.tags.isdisjoint(self.tool_tags)
+        return named and tagged and (not self.tool_kinds or not facts.kinds.isdisjoint(self.tool_kinds))
+
+    def is_for(self, tool: ToolFacts | None, agent: Collection[str]) -> bool:
         """Tells whether it applies to calls of a tool by an agent; `agent` holds the agent's id and slug."""
-        return (not self.tools or tool in self.tools) and (not self.agents or not set(agent).isdisjoint(self.agents))
+        return self.selects(tool) and (not self.agents or not set(agent).isdisjoint(self.agents))
 
     def within(self, *, signals: bool) -> "Definition":
         """Returns the definition without its signal channel where the deployment no longer accepts signals."""
@@ -130,6 +151,10 @@ class DefinitionRules:
 
     definitions: tuple[Definition, ...] = ()
     signals: bool = False
+
+    def in_force(self, own: Iterable[Definition]) -> Sequence[Definition]:
+        """Returns the definitions in force for a tenant that has these of its own."""
+        return [one.within(signals=self.signals) for one in merged(own, self.definitions)]
 
 
 def is_definition_id(text: str) -> bool:
@@ -151,7 +176,7 @@ def merged(own: Iterable[Definition], profile: Iterable[Definition]) -> tuple[De
 
 
 def choose(
-    definitions: Iterable[Definition], request_type: str, *, tool: str | None = None, agent: Collection[str] = ()
+    definitions: Iterable[Definition], request_type: str, *, tool: ToolFacts | None = None, agent: Collection[str] = ()
 ) -> Definition | None:
     """Chooses the definition under which a request is decided.
 
@@ -162,16 +187,36 @@ def choose(
         agent: The agent's id and, for one of the catalog, its slug.
 
     Returns:
-        The most specific enabled definition: for agent and tool, for the tool, for the agent, for all. Among equals a
-        tenant's goes before the profile's, then the smallest id. None when no definition applies.
+        The most specific enabled definition: one that names the tool goes before one by tag, that before one by kind,
+        that before one that only names the agent. Among equals a tenant's goes before the profile's, then the smallest
+        id. None when no definition applies.
     """
-    fitting = [one for one in definitions if one.enabled and one.decides == request_type and one.is_for(tool, agent)]
-    return min(fitting, key=_order, default=None)
+    return min(_fitting(definitions, request_type, tool, agent), key=_order, default=None)
 
 
-def _order(one: Definition) -> tuple[int, bool, str]:
-    # Naming the tool outweighs naming the agent; False sorts before True.
-    return -2 * bool(one.tools) - bool(one.agents), one.source is Source.PROFILE, one.definition_id
+def requires_approval(definitions: Iterable[Definition], tool: ToolFacts, agent: Collection[str]) -> bool:
+    """Tells whether a definition requires an approval of an agent's calls of a tool, whatever tool and agent say.
+
+    One is enough: a more specific definition says who decides, and exempts from none.
+
+    Args:
+        definitions: All definitions of the tenant; see `merged`.
+        tool: The tool.
+        agent: The agent's id and, for one of the catalog, its slug.
+    """
+    return any(one.gates for one in _fitting(definitions, TOOL_CALL, tool, agent))
+
+
+def _fitting(
+    definitions: Iterable[Definition], request_type: str, tool: ToolFacts | None, agent: Collection[str]
+) -> Sequence[Definition]:
+    return [one for one in definitions if one.enabled and one.decides == request_type and one.is_for(tool, agent)]
+
+
+def _order(one: Definition) -> tuple[tuple[bool, ...], bool, str]:
+    # Naming the tool outweighs its tags, these its kinds, and these naming the agent; False sorts before True.
+    names = (one.tools, one.tool_tags, one.tool_kinds, one.agents)
+    return tuple(not listed for listed in names), one.source is Source.PROFILE, one.definition_id
 
 
 def follows(request_type: str) -> frozenset[Permission]:
@@ -197,9 +242,9 @@ def check_author(held: Collection[Permission], *definitions: Definition) -> None
 def agent_terms(agent: Mapping[str, object], definition: Definition | None, usual: Terms) -> Terms:
     """Returns the terms of an agent's tool calls where the agent names approvers (guide 11.3, `approval_roles`).
 
-    An agent's author may narrow down the approvers of a definition and cannot evade it: of the agent's roles only
-    those that the definition allows count, and when none is left, the definition's terms apply unchanged. Of its timed
-    actions only reminders are kept, for the others would let further people decide.
+    An agent's author may narrow down the approvers and cannot go around them: of the agent's roles only those count
+    that the terms allow. When none is left, the terms apply unchanged, for somebody must be able to decide. Of the
+    timed actions only reminders are kept, for the others would let further people decide.
 
     Args:
         agent: The section `agent` of its definition.
@@ -215,11 +260,24 @@ def agent_terms(agent: Mapping[str, object], definition: Definition | None, usua
     problems = Problems(INVALID, "agent's definition")
     roles = Part(agent["approval_roles"], "agent.approval_roles", problems).names(least=1)
     problems.refuse()
-    allowed = roles if definition is None else tuple(role for role in roles if role in terms.allowed_roles)
+    allowed = tuple(role for role in roles if role in terms.allowed_roles)
     if not allowed:
         return terms
     reminders = tuple(one for one in terms.actions if one.kind is ActionKind.REMIND)
     return replace(terms, allowed_roles=allowed, allowed_people=(), actions=reminders)
+
+
+def call_deciders(definitions: Iterable[Definition], agent: Collection[str], usual: Terms) -> frozenset[str]:
+    """Returns the roles by which somebody may decide a tool call of an agent, whatever the tool.
+
+    Args:
+        definitions: All definitions of the tenant; see `merged`.
+        agent: The agent's id and, for one of the catalog, its slug.
+        usual: The terms where there is no definition.
+    """
+    ours = (one for one in definitions if one.enabled and one.decides == TOOL_CALL)
+    fitting = (one.terms for one in ours if not one.agents or not set(agent).isdisjoint(one.agents))
+    return frozenset(role for terms in (usual, *fitting) for role in terms.allowed_roles)
 
 
 def check_known(request_type: str, chosen: Definition | None) -> None:

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus
 from taskforce.core.domain.json_limits import Json
+
+MOST_MATCHES: Final = 10_000
+"""Requests of a definition that are counted, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,19 @@ class RequestFilter:
     request_type: str | None = None
     requester_id: str | None = None
     run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The requests that were made under a definition, as far as they are kept.
+
+    Attributes:
+        times: Their number, counted up to `MOST_MATCHES`.
+        last_at: Time of the latest one, UTC; None without any.
+    """
+
+    times: int = 0
+    last_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,12 @@ class Offered:
     Attributes:
         tools: Names of the tools; None accepts any name, where they are not known.
         model: Tells whether a model is offered, by its LiteLLM name.
+        deciders: Roles by which somebody may decide the agent's tool calls; None accepts any, where they are not known.
     """
 
     tools: Collection[str] | None = None
     model: Callable[[str], bool] = bool
+    deciders: Collection[str] | None = None
 
 
 ANYTHING = Offered()
@@ -168,7 +170,7 @@ def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
     if not isinstance(prompt, str) or not prompt.strip():
         yield Problem("system_prompt", "says what the model is told first, and is missing.")
     yield from _tools(definition, offered)
-    yield from _approval_roles(definition.get("approval_roles"))
+    yield from _approval_roles(definition.get("approval_roles"), offered)
     yield from _models(definition, offered)
     yield from _in_range(definition, "max_iterations", HARD_MAX_STEPS)
     yield from _in_range(definition, "max_tokens", MOST_REPLY_TOKENS)
@@ -198,12 +200,17 @@ def _tools(definition: Definition, offered: Offered) -> Iterator[Problem]:
             yield Problem(f"require_approval[{place}]", f"{name[:80]} is none of the agent's tools.")
 
 
-def _approval_roles(value: object) -> Iterator[Problem]:
+def _approval_roles(value: object, offered: Offered) -> Iterator[Problem]:
     # Parsed like `agent_terms` parses it: a malformed list that counts as none would let the default approvers decide.
-    if value is not None:
-        problems = Problems("definition_invalid", "definition")
-        Part(value, "approval_roles", problems).names(least=1)
-        yield from (Problem(one["path"], one["problem"]) for one in problems.found)
+    if value is None:
+        return
+    problems = Problems("definition_invalid", "definition")
+    roles = Part(value, "approval_roles", problems).names(least=1)
+    yield from (Problem(one["path"], one["problem"]) for one in problems.found)
+    if roles and offered.deciders is not None and not problems.found and set(roles).isdisjoint(offered.deciders):
+        known = ", ".join(sorted(offered.deciders)) or "only named people"
+        told = f"narrows down who decides, and leaves nobody: its calls are decided by {known}."
+        yield Problem("approval_roles", f"{told} An approval definition for its calls can allow other roles.")
 
 
 def _models(definition: Definition, offered: Offered) -> Iterator[Problem]:

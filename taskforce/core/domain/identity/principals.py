@@ -81,6 +81,7 @@ class Principal:
         is_narrowed: Whether the user's newest token claims roles that the presented one does not; they do not count.
         lasting: Whether roles granted for a limited time are left out, here and on single resources.
         stop: What stops the run for which it was loaded; nothing where it is not for a run.
+        definitions_mark: A mark that changes with the tenant's approval definitions; empty where it is not for a run.
     """
 
     user: "UserRecord"
@@ -93,6 +94,7 @@ class Principal:
     is_narrowed: bool = False
     lasting: bool = False
     stop: RunStop = field(default_factory=RunStop)
+    definitions_mark: str = ""
 
     @property
     def is_cut(self) -> bool:

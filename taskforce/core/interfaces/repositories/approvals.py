@@ -1,6 +1,6 @@
 """The repositories of approvals, within one transaction of one tenant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from taskforce.core.domain.approvals.records import (
     Approver,
     Delegation,
     HistoryEntry,
+    Matches,
     Request,
     RequestFilter,
     RequestResult,
@@ -81,6 +82,10 @@ class Requests(Protocol):
 
     async def granted_for_run(self, run_id: str) -> frozenset[str]:
         """Returns the tools that were approved for the rest of a run."""
+        ...
+
+    async def matches(self, definition_ids: Sequence[str]) -> Mapping[str, Matches]:
+        """Counts the requests that were made under each definition."""
         ...
 
     async def start(self, request_id: str, now: datetime) -> bool:

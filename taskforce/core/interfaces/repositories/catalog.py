@@ -118,6 +118,10 @@ class Catalog(Protocol):
         """
         ...
 
+    async def named(self, names: Collection[str]) -> Collection[str]:
+        """Returns those of the names that are the id or slug of an agent."""
+        ...
+
     async def tags(self, name: str) -> Collection[str]:
         """Returns the tags of an agent; empty without such an agent."""
         ...

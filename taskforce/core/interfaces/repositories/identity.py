@@ -56,8 +56,10 @@ class Users(Protocol):
 
     async def run_principal(
         self, user_id: str, agent_id: str, run_id: str
-    ) -> tuple[Tenant | None, UserRecord | None, RunStop]:
-        """Returns the tenant, the user and what stops a run of an agent, by one statement."""
+    ) -> tuple[Tenant | None, UserRecord | None, RunStop, str]:
+        """Returns, by one statement, the tenant, the user, what stops a run of an agent, and a mark that changes with
+        the tenant's approval definitions.
+        """
         ...
 
     async def locked(self, user_id: str) -> UserRecord | None:

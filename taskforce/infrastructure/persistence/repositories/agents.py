@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.agents import AgentRow, AgentVersionRow
 from taskforce.core.domain.catalog.agent import Agent, Description
@@ -25,6 +25,10 @@ _COLUMNS = [column for column in _AGENTS.c if column.name != "search"]
 _NAMES = ("agent_id", "slug")
 _GET = {name: Query(sa.select(*_COLUMNS).where(where(_AGENTS, name))) for name in _NAMES}
 _LOCK = {name: Query(sa.select(*_COLUMNS).where(where(_AGENTS, name)).with_for_update()) for name in _NAMES}
+_IDS = sa.bindparam("ids", type_=ARRAY(_AGENTS.c.agent_id.type))
+_SLUGS = sa.bindparam("slugs", type_=ARRAY(_AGENTS.c.slug.type))
+_ANY_NAME = sa.or_(_AGENTS.c.agent_id == sa.any_(_IDS), _AGENTS.c.slug == sa.any_(_SLUGS))
+_NAMED = Query(sa.select(_AGENTS.c.agent_id, _AGENTS.c.slug).where(where(_AGENTS), _ANY_NAME))
 _TAGS = {name: Query(sa.select(_AGENTS.c.tags).where(where(_AGENTS, name))) for name in _NAMES}
 _ID = Query(sa.select(_AGENTS.c.agent_id).where(where(_AGENTS, "slug")))
 _IS_THERE = Query(sa.select(_AGENTS.c.agent_id).where(where(_AGENTS, "agent_id")))
@@ -104,6 +108,12 @@ class AgentRepository(Repository):
         if query is None:
             return []
         return [_summary(row, row.rank) for row in await self._connection.all(query)]
+
+    async def named(self, names: Collection[str]) -> Collection[str]:
+        """Returns those of the names that are the id or slug of an agent."""
+        ids, slugs = [name for name in names if is_id(name)], [name for name in names if storable(name) == name]
+        found = await self._connection.all(_NAMED, {**self._of(), "ids": ids, "slugs": slugs})
+        return {name for row in found for name in (row.agent_id, row.slug)} & set(names)
 
     async def tags(self, name: str) -> Collection[str]:
         """Returns the tags of an agent; none when there is no such agent."""

@@ -1,6 +1,6 @@
 """Repository of approval requests in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,14 @@ from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 from models.tables.approvals import ApprovalDecisionRow, ApprovalEditRow, ApprovalHappeningRow, ApprovalRow
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.parties import Party
-from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request, RequestFilter
+from taskforce.core.domain.approvals.records import (
+    MOST_MATCHES,
+    Approver,
+    HistoryEntry,
+    Matches,
+    Request,
+    RequestFilter,
+)
 from taskforce.core.domain.approvals.terms import Deciders, Terms
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.paging import Page
@@ -50,6 +57,15 @@ _OF_KIND = Query(
 )
 _APPROVED_FOR_RUN = sa.and_(_REQUESTS.c.for_run, _REQUESTS.c.status == ApprovalStatus.APPROVED.value)
 _GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
+
+
+_DEFINITIONS = sa.func.unnest(sa.bindparam("definitions", type_=ARRAY(sa.Text)))
+_DEFINITION = _DEFINITIONS.table_valued("definition_id", name="asked").render_derived()
+_UNDER = sa.and_(where(_REQUESTS), _REQUESTS.c.definition_id == _DEFINITION.c.definition_id)
+_SOME = sa.select(sa.literal(1)).where(_UNDER).limit(sa.literal(MOST_MATCHES)).correlate(_DEFINITION).lateral("some")
+_TIMES = sa.select(sa.func.count()).select_from(_SOME).scalar_subquery()
+_LAST = sa.select(sa.func.max(_REQUESTS.c.opened_at)).where(_UNDER).correlate(_DEFINITION).scalar_subquery()
+_MATCHES = Query(sa.select(_DEFINITION.c.definition_id, _TIMES.label("times"), _LAST.label("last_at")))
 
 
 class RequestRepository(Repository):
@@ -201,6 +217,11 @@ class RequestRepository(Repository):
         """Returns the tools that were approved for the rest of a run."""
         rows = await self._connection.all(_GRANTED, self._of(run_id=run_id))
         return frozenset(row.resource_id for row in rows)
+
+    async def matches(self, definition_ids: Sequence[str]) -> Mapping[str, Matches]:
+        """Counts the requests that were made under each definition."""
+        rows = await self._connection.all(_MATCHES, {**self._of(), "definitions": list(definition_ids)})
+        return {row.definition_id: Matches(row.times, row.last_at) for row in rows}
 
     async def _decisions(self, request_ids: Sequence[str]) -> dict[str, list[Decision]]:
         found: dict[str, list[Decision]] = {}

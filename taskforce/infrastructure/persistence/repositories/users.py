@@ -13,6 +13,7 @@ from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.repositories.identity import UserFilter
 from taskforce.infrastructure.persistence.connection import Query, Row
+from taskforce.infrastructure.persistence.repositories.approval_definitions import mark_beside
 from taskforce.infrastructure.persistence.repositories.kill_switches import switches_beside, switches_of
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
@@ -38,9 +39,12 @@ _CANCELLED = (
     .correlate(TENANTS)
     .scalar_subquery()
 )
-_RUN_STANDING = Query(
-    _BOTH.add_columns(switches_beside(TENANTS).label("switches"), _CANCELLED.label("cancelled")), beside=True
+_BESIDE = (
+    switches_beside(TENANTS).label("switches"),
+    _CANCELLED.label("cancelled"),
+    mark_beside(TENANTS).label("definitions_mark"),
 )
+_RUN_STANDING = Query(_BOTH.add_columns(*_BESIDE), beside=True)
 
 
 def _save() -> sa.ClauseElement:
@@ -77,11 +81,12 @@ class UserRepository(Repository):
 
     async def run_principal(
         self, user_id: str, agent_id: str, run_id: str
-    ) -> tuple[Tenant | None, UserRecord | None, RunStop]:
-        """Returns the tenant, the user and what stops a run of an agent, by one query."""
+    ) -> tuple[Tenant | None, UserRecord | None, RunStop, str]:
+        """Returns the tenant, the user, what stops a run of an agent, and the mark of the definitions, by one query."""
         asked = {**self._of(), "who": _findable(user_id), "agent": agent_id, "run_id": run_id}
         row = await self._connection.first(_RUN_STANDING, asked)
-        return *_tenant_and_user(row), RunStop() if row is None else _run_stop(row)
+        stop, mark = (RunStop(), "") if row is None else (_run_stop(row), row.definitions_mark)
+        return *_tenant_and_user(row), stop, mark
 
     async def page(self, which: UserFilter, after: str | None, most: int) -> Sequence[UserRecord]:
         """Returns a page of users by id."""

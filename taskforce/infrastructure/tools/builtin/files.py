@@ -11,7 +11,7 @@ from taskforce.infrastructure.tools.truncation import PART, part
 Path = Annotated[str, Field(min_length=1, max_length=512)]
 
 
-@tool(quick=True)
+@tool(quick=True, tags=("files", "write"))
 async def write_file(path: Path, content: str, context: ToolContext) -> str:
     """Writes a text file into the workspace of this run, replacing what was there under that path.
 
@@ -25,7 +25,7 @@ async def write_file(path: Path, content: str, context: ToolContext) -> str:
     return f"Wrote {len(encoded)} bytes to {path}."
 
 
-@tool(quick=True)
+@tool(quick=True, tags=("files", "read"))
 async def read_file(
     path: Path,
     context: ToolContext,
@@ -46,7 +46,7 @@ async def read_file(
     return part(text[offset : offset + length], offset, offset + length < len(text), f"read_file(path={path!r}")
 
 
-@tool(quick=True)
+@tool(quick=True, tags=("files", "read"))
 async def list_files(context: ToolContext) -> list[dict[str, object]]:
     """Lists the files in the workspace of this run, each with its size in bytes and the time of its last change.
 

@@ -18,7 +18,7 @@ _TEXTUAL = re.compile(
 )
 
 
-@tool(idempotent=True)
+@tool(idempotent=True, tags=("network", "read"))
 async def http_get(url: Url, context: ToolContext) -> dict[str, object]:
     """Fetches a public web address with HTTP GET.
 
@@ -29,7 +29,7 @@ async def http_get(url: Url, context: ToolContext) -> dict[str, object]:
     return _result(await context.http.request("GET", url))
 
 
-@tool(needs_approval=True)
+@tool(needs_approval=True, tags=("network", "write"))
 async def http_post(
     url: Url, body: str, context: ToolContext, content_type: ContentType = "application/json"
 ) -> dict[str, object]:

@@ -148,7 +148,7 @@ class Agreement(RuleBasedStateMachine):
             model = self._met(request, own)
             if who != model.approval.requester_id:
                 raise Forbidden("requester_only", "not theirs")
-            model.approval = model.approval.withdraw(self.now)
+            model.approval = model.approval.withdraw(self.now, who)
             model.open = False
 
         assert facade == _outcome(withdrawn)

@@ -77,6 +77,26 @@ def test_the_reason_names_who_said_what() -> None:
     assert Approval("1", "alice", Terms(), NOW, withdrawn=True).reason(NOW) == "the request was withdrawn"
 
 
+WEEKS = NOW + timedelta(days=30)
+
+
+def test_a_request_that_expired_says_what_came_in_time() -> None:
+    two = request(required_approvers=2, rejections_to_close=2)
+    one = two.decide(says("bob", comment="fine"))
+    assert one.reason(WEEKS) == "only 1 of 2 approvals came in time; bob: fine"
+    both = one.decide(says("carol", Verdict.REJECT, comment="too much"))
+    assert both.reason(WEEKS) == "only 1 of 2 approvals came in time; bob: fine; 1 of 2 rejections; carol: too much"
+    against = two.decide(says("carol", Verdict.REJECT))
+    assert against.reason(WEEKS) == "only 0 of 2 approvals came in time; 1 of 2 rejections; carol"
+
+
+def test_a_request_that_was_taken_back_says_by_whom_and_why() -> None:
+    assert request().withdraw(NOW, "alice", "not needed").reason(NOW) == "alice withdrew the request: not needed"
+    assert request().withdraw(NOW, "alice", " ").reason(NOW) == "alice withdrew the request"
+    assert request().withdraw(NOW).reason(NOW) == "the request was withdrawn"
+    assert request().void(NOW, "The run has ended.").reason(NOW) == "The run has ended."
+
+
 def test_a_comment_is_required_where_the_terms_say_so() -> None:
     assert refusal(request(comment_required=True), says("bob", comment="  ")) == "comment_required"
     assert request(comment_required=True).decide(says("bob", comment="fine")).status(NOW) is ApprovalStatus.APPROVED

@@ -47,6 +47,9 @@ EVERYTHING: Document = {
     "notify_on_action": False,
     "enabled": False,
     "tools": ["pay"],
+    "tool_tags": ["money"],
+    "tool_kinds": ["effect"],
+    "requires_approval": False,
     "agents": ["clerk"],
     "metadata": {"owner": {"team": ["risk", 7, None]}},
 }
@@ -104,6 +107,13 @@ def test_everything_is_read_and_written_as_it_was() -> None:
         ),
         carries_out=False,
     )
+
+
+def test_what_selects_tools_is_for_calls_only_and_kinds_are_known() -> None:
+    other = {**STRICT, "tool_tags": ["files"], "requires_approval": True}
+    assert set(problems(other)) == {"tool_tags", "requires_approval"}
+    assert set(problems({**EVERYTHING, "tool_kinds": ["effekt"]})) == {"tool_kinds"}
+    assert read({**EVERYTHING, "requires_approval": None}).gates
 
 
 NAMES = st.lists(st.text("abcdef.-", min_size=1, max_size=5), min_size=1, max_size=4, unique=True)

@@ -16,10 +16,12 @@ from taskforce.core.domain.approvals.definitions import (
     check_known,
     choose,
     merged,
+    requires_approval,
 )
 from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission
+from taskforce.core.interfaces.tools import ToolFacts
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -50,7 +52,54 @@ def test_the_most_specific_counts_in_whatever_order_they_come(
     tool: str | None, agent: str | None, expected: Definition
 ) -> None:
     for order in permutations(ALL):
-        assert choose(order, "tool_call", tool=tool, agent=[agent, "0190aaaa"] if agent else ()) == expected
+        called = None if tool is None else ToolFacts(tool)
+        assert choose(order, "tool_call", tool=called, agent=[agent, "0190aaaa"] if agent else ()) == expected
+
+
+PAY = ToolFacts("pay", frozenset({"money", "write"}), frozenset({"effect", "outside"}))
+BY_TAG, BY_KIND = definition("v-tag", tool_tags=("money",)), definition("u-kind", tool_kinds=("effect",))
+
+
+def test_a_name_goes_before_a_tag_a_tag_before_a_kind_and_a_kind_before_an_agent() -> None:
+    for fewer in range(4):
+        rest = (TOOL, BY_TAG, BY_KIND, AGENT)[fewer:]
+        for order in permutations(rest):
+            assert choose(order, "tool_call", tool=PAY, agent=("clerk",)) == rest[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "gated"),
+    [
+        ({"tools": ("pay",)}, True),
+        ({"tools": ("send",)}, False),
+        ({"tool_tags": ("money", "files")}, True),
+        ({"tool_tags": ("files",)}, False),
+        ({"tool_kinds": ("effect",)}, True),
+        ({"tool_kinds": ("question",)}, False),
+        ({"tools": ("pay",), "tool_tags": ("files",)}, False),
+        ({"tools": ("pay",), "agents": ("clerk",)}, True),
+        ({"tools": ("pay",), "agents": ("other",)}, False),
+        ({"tools": ("pay",), "enabled": False}, False),
+        ({"tools": ("pay",), "requires_approval": False}, False),
+        # Whoever selects no tool says who decides, and asks for nothing, unless they say so.
+        ({}, False),
+        ({"agents": ("clerk",)}, False),
+        ({"agents": ("clerk",), "requires_approval": True}, True),
+        ({"requires_approval": True}, True),
+    ],
+)
+def test_a_definition_requires_approval_of_the_calls_that_it_selects(keys: dict[str, Any], gated: bool) -> None:
+    assert requires_approval([definition(**keys)], PAY, ("clerk", "0190aaaa")) is gated
+
+
+def test_no_more_specific_definition_exempts_a_call() -> None:
+    exempt = definition("exempt", tools=("pay",), agents=("clerk",), requires_approval=False)
+    assert requires_approval([exempt, BY_KIND], PAY, ("clerk",))
+    assert choose([exempt, BY_KIND], "tool_call", tool=PAY, agent=("clerk",)) == exempt
+
+
+def test_definitions_of_other_types_require_no_approval_of_calls() -> None:
+    assert not requires_approval([definition("one", "data_export", requires_approval=True)], PAY, ())
 
 
 def test_of_equals_the_tenants_own_goes_first_and_then_the_smallest_id() -> None:
@@ -60,7 +109,7 @@ def test_of_equals_the_tenants_own_goes_first_and_then_the_smallest_id() -> None
     assert choose((profile,), "tool_call") == profile
     # However specific it is: a profile's for the tool goes before the tenant's own for everything.
     for_tool = definition("z", tools=("pay",), source=Source.PROFILE)
-    assert choose((for_tool, *own), "tool_call", tool="pay") == for_tool
+    assert choose((for_tool, *own), "tool_call", tool=ToolFacts("pay")) == for_tool
 
 
 def test_others_do_not_count() -> None:
@@ -140,10 +189,15 @@ CHAIN = (
 USUAL = Terms(required_approvers=2, allowed_people=("bob",), comment_required=True, actions=CHAIN)
 
 
-def test_the_roles_of_an_agent_decide_its_calls() -> None:
+def test_the_roles_of_an_agent_narrow_down_who_decides_its_calls() -> None:
+    wide = replace(USUAL, allowed_roles=("admin", "cfo", "compliance_officer"))
     expected = replace(USUAL, allowed_roles=("cfo", "compliance_officer"), allowed_people=(), actions=CHAIN[:1])
-    assert agent_terms(SOX, None, USUAL) == expected
+    assert agent_terms(SOX, None, wide) == expected
     assert agent_terms({"require_approval": True}, None, USUAL) == USUAL
+
+
+def test_roles_that_may_not_decide_leave_those_who_may() -> None:
+    assert agent_terms({"approval_roles": ["nobody_has_this"]}, None, USUAL) == USUAL
 
 
 def test_an_agent_narrows_a_definition_and_never_goes_around_it() -> None:

@@ -279,6 +279,14 @@ def test_who_decides_is_read_as_it_was_said(roles: object, read: tuple[str, ...]
     assert instructions_of({**GOOD, "approval_roles": roles}).approval_roles == read
 
 
+def test_roles_that_leave_nobody_to_decide_are_a_problem() -> None:
+    asked = {**GOOD, "approval_roles": ["ghost", "cfo"]}
+    assert problems_of(asked) == problems_of(asked, Offered(deciders={"cfo", "admin"})) == ()
+    (nobody,) = problems_of(asked, Offered(deciders={"admin", "legal"}))
+    assert (nobody.path, "decided by admin, legal" in nobody.problem) == ("approval_roles", True)
+    assert problems_of(GOOD, Offered(deciders={"admin"})) == ()
+
+
 def test_what_a_definition_says_and_leaves_open() -> None:
     says = instructions_of({**GOOD, "model": "a/b", "fallbacks": ["c/d"], "limits": {"max_seconds": 60}, "other": {}})
     assert says.limits == Limits(max_steps=5, max_seconds=60)

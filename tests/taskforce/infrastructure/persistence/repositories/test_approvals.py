@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Request
+from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Matches, Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.plans import watched
 from tests.taskforce.infrastructure.persistence.factories import NASTY, NOW, SECOND, STORED, queued, request
 
 
@@ -145,3 +146,19 @@ async def test_a_very_long_history_shows_its_end(database: Database, tenant: str
             await records.requests.happened(request_id, HistoryEntry(f"{number}", "commented", "alice", at))
         history = await records.requests.history(request_id)
     assert [one.name for one in history] == [f"{number}" for number in range(3, 2_003)]
+
+
+async def test_requests_are_counted_by_their_definition_by_an_index(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    async with database.tenant(tenant) as records:
+        for number in range(300):
+            asked = request(run.run_id, call=number + 1, definition_id=None if number % 3 else "often")
+            opened = replace(asked.approval, opened_at=NOW + number * SECOND)
+            assert await records.requests.add(replace(asked, approval=opened))
+        await records.requests.add(request(run.run_id, step=2, definition_id="once"))
+    async with database.tenant(tenant) as records, watched(records) as statements:
+        found = await records.requests.matches(["often", "once", "never"])
+        (plan,) = await statements.plans()
+    assert found == {"often": Matches(100, NOW + 297 * SECOND), "once": Matches(1, NOW), "never": Matches()}
+    assert plan.indexes == {"approvals_of_definition"}
+    assert not plan.read_whole
