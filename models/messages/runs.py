@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal, Self
 
 from models.messages.frame import Message, RunRef
+from taskforce.core.domain.runs.reply_times import ReplyTimes, longest_call
 from taskforce.core.domain.runs.run import ANSWER_SECONDS, RunSpec
 
 Todo = tuple[tuple[str, str], ...]
@@ -47,6 +48,8 @@ class RunPlan(Message):
         answer_seconds: Seconds that a question waits for a person's answer.
         model_patience_seconds: Seconds during which a failed model call is retried.
         model_pause_seconds: Longest pause between two retries, in seconds.
+        model_call_seconds: Seconds that one attempt of a model call may take, all of its models in turn. Gateways
+            before 2026-12 do not say it; the default has room for five models.
     """
 
     agent_id: str
@@ -57,11 +60,12 @@ class RunPlan(Message):
     answer_seconds: int
     model_patience_seconds: int = 900
     model_pause_seconds: int = 60
+    model_call_seconds: int = 18_000
 
     @classmethod
     def of(cls, spec: RunSpec) -> Self:
         """Builds the plan of a run."""
-        loop = spec.agent.loop
+        loop, models = spec.agent.loop, spec.agent.models
         return cls(
             agent_id=spec.agent.agent_id,
             user_id=spec.user_id,
@@ -71,6 +75,7 @@ class RunPlan(Message):
             answer_seconds=ANSWER_SECONDS,
             model_patience_seconds=loop.model_patience_seconds,
             model_pause_seconds=loop.model_pause_seconds,
+            model_call_seconds=longest_call([spec.agent.reply_times.get(one, ReplyTimes()) for one in models]),
         )
 
 

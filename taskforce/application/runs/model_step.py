@@ -226,6 +226,7 @@ class ModelStep:
             tools=context.offered,
             temperature=agent.temperature,
             max_tokens=agent.max_reply_tokens,
+            times=agent.reply_times,
         )
 
     def _stream(self, turn: ModelStepInput) -> "_Stream":

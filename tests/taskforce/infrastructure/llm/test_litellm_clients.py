@@ -12,6 +12,7 @@ from itertools import chain, repeat
 import httpx
 import pytest
 
+from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.core.interfaces.llm import ChatMessage, ModelFailure, ModelReply, ModelRequest, ModelUnavailable
 from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, BoundedBody, EscapedSeparators, ReplyBodies
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -184,7 +185,7 @@ async def test_a_deadline_is_kept_while_pings_arrive(wild: WildLLM) -> None:
     transport = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=10**12, wire_bytes=10**12))
     wild.says(Wild(repeat(PING)))
     with pytest.raises(ModelUnavailable) as failed:
-        await ask(transport, timeout_seconds=0.5)
+        await ask(transport, times={"anthropic/claude-sonnet-4-5": ReplyTimes(first_token_seconds=0.5)})
     assert failed.value.code == "model_timeout"
     await transport.aclose()
 
