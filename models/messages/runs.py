@@ -16,7 +16,7 @@ class Carried(Message):
     Attributes:
         step: Steps done.
         tokens: Tokens used.
-        worked_seconds: Seconds of work, waits for people left out.
+        worked_seconds: Seconds of work.
         part: Number of the execution, from 1.
         todo: The todo list, as (text, status).
         words: Ids of people's messages that the model has not received yet.
@@ -141,6 +141,7 @@ class ModelOutcome(Message):
         ended: Whether the reply has ended the run, and its row is closed.
         stop_reason: Why the run ends as incomplete with this reply; None otherwise.
         unknown: Number of the turn's messages that have no row: nobody has sent them.
+        worked_ms: Milliseconds that the activity has worked; None from workers before 2026-12.
     """
 
     calls: int = 0
@@ -149,6 +150,7 @@ class ModelOutcome(Message):
     ended: bool = False
     stop_reason: str | None = None
     unknown: int = 0
+    worked_ms: int | None = None
 
 
 class UnheardMessages(Message):
@@ -196,20 +198,23 @@ class ToolOutcome(Message):
         todo: The todo list that it wrote.
         unanswered: Whether the tool was not run, and nothing stored: no row answers its question, which is still open.
         answered_by: Id of the message whose row answers the question, for a turn that asks `by_row`.
+        worked_ms: Milliseconds that the activity has worked, earlier attempts included as far as they could tell; None
+            from workers before 2026-12.
     """
 
     status: str = "succeeded"
     todo: Todo | None = None
     unanswered: bool = False
     answered_by: str | None = None
+    worked_ms: int | None = None
 
 
 class RetryNote(Message):
-    """The next retry of a failed model call, or of a step that a kill switch halts.
+    """The next retry of a failed model call, or why a step waits: a kill switch, or the database.
 
     Attributes:
-        attempt: Number of the attempt, from 2; 1 for a step that is halted.
-        at: Time of the attempt, UTC; for a step that is halted, the time since which it waits.
+        attempt: Number of the attempt, from 2; 1 for a step that waits.
+        at: Time of the attempt, UTC; for a step that waits, the time since which it does.
         code: Error code of the last failure.
         message: Message of the last failure, without secrets.
     """

@@ -64,12 +64,12 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a run's use. Waits for people do not count as work; they have expiries of their own.
+    """Limits of a run's use. Waits do not count as work: for people, for workers, for the database, between retries.
 
     Attributes:
         max_steps: Model turns with tools; one closing turn without tools may follow.
         max_tokens: Input and output tokens together.
-        max_seconds: Seconds of work, waits for people excluded.
+        max_seconds: Seconds of work of models and tools.
 
     Raises:
         Invalid: `limits_invalid` when a limit is not positive or beyond what the product carries.

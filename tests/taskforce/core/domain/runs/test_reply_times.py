@@ -61,7 +61,7 @@ def test_each_has_its_range_for_all_models_and_for_one(name: str) -> None:
         assert named == [f"limits.{name}", f"limits.models.ollama/*.{name}"]
     for settings in ({"general": {name: 0}}, {"models": {"a": {name: LONGEST_REPLY + 1}}}):
         with pytest.raises(Invalid) as refused:
-            ReplyTimeSettings(**settings)  # type: ignore[arg-type]
+            ReplyTimeSettings(**settings)
         assert refused.value.code == "limits_invalid"
 
 
