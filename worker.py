@@ -24,6 +24,7 @@ from activities.runs.model import ModelActivities
 from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
 from activities.webhooks import WebhookActivities
+from activities.work import WorkInterceptor
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.update_proofs import UpdateVerification
@@ -180,7 +181,7 @@ def build_worker(
         task_queue=task_queue,
         workflows=WORKFLOWS,
         activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
-        interceptors=[FailureInterceptor(), HeartbeatInterceptor()],
+        interceptors=[WorkInterceptor(), FailureInterceptor(), HeartbeatInterceptor()],
         **chosen,
     )
 

@@ -9,6 +9,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from activities.work import worked_ms
 from taskforce.core.domain.errors import MAY_PASS, DomainError
 from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
@@ -25,14 +26,15 @@ def to_failure(error: DomainError) -> ApplicationError:
         error: The domain's error.
 
     Returns:
-        A failure whose type is the error's code and whose detail is its kind; retryable by kind, after the error's
-        `retry_after` where it has one.
+        A failure whose type is the error's code, and whose details are its kind and the milliseconds that the activity
+        has worked; retryable by kind, after the error's `retry_after` where it has one.
     """
     # A duplicate key means that another attempt of the same activity committed first: a retry finds its result.
     may_pass = error.kind in MAY_PASS or isinstance(error, DuplicateKey)
     return ApplicationError(
         error.message,
         error.kind.value,
+        worked_ms(),
         type=error.code,
         non_retryable=not may_pass,
         # Each halted run is refused again and again, as it should be: that is no line of the log.
@@ -65,5 +67,5 @@ class _Mapping(ActivityInboundInterceptor):
             except Exception as error:  # noqa: BLE001 - the one place that meets whatever an activity raises
                 _log.exception("activity.failed", attempt=info.attempt)
                 raise ApplicationError(
-                    f"Unexpected {type(error).__name__}; see the worker's log.", type=INTERNAL
+                    f"Unexpected {type(error).__name__}; see the worker's log.", worked_ms(), type=INTERNAL
                 ) from None

@@ -7,6 +7,8 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from activities.work import worked_ms
+
 EVERY_SECONDS = 2.0
 # A heartbeat is a call to the server, which short activities need not make; cancellations arrive with it only.
 FIRST_SECONDS = 0.5
@@ -45,5 +47,6 @@ class _HeartbeatTimer:
         self._next.cancel()
 
     def _beat(self) -> None:
-        activity.heartbeat()
+        # Another attempt begins with what this one has worked; so does the run, if this process dies.
+        activity.heartbeat(worked_ms())
         self._next = self._loop.call_later(EVERY_SECONDS, self._beat, context=self._context)

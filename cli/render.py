@@ -260,8 +260,8 @@ def summary(run: Document) -> Text:
     if run.text("waiting_for"):
         line.append(f" for {run.text('waiting_for')}")
     retry = run.child("retry")
-    if retry.text("code") == "halted":
-        # Nothing is tried at a time that could be told: it waits for whoever pulled the switch.
+    if retry.raw and retry.number("attempt") == 1:
+        # Nothing is tried at a time that could be told: it waits for whoever pulled a switch, or for the database.
         line.append(f" ({one_line(retry.text('message'))})")
     elif retry.raw:
         line.append(f", attempt {retry.number('attempt')} at {clock_time(retry.time('next_at'))}")

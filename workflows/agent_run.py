@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
@@ -15,19 +14,15 @@ from temporalio.exceptions import (
 )
 
 from workflows.approval import ApprovalWorkflow
-from workflows.model_retries import ModelRetries
+from workflows.run_attempts import RunAttempts
 from workflows.run_messages import RunMessages
 from workflows.run_waits import ANSWER, PAUSE, RunWaits
+from workflows.run_work import RunWork
 from workflows.runtime.activity_calls import (
-    MARGIN,
     MODEL_PATIENCE,
-    call_model,
-    is_halted,
     is_refusal,
     last_failure,
     ran_out,
-    run_local,
-    run_tool,
     stop_if_cancelled,
 )
 from workflows.runtime.markdown import escaped, summary
@@ -83,12 +78,13 @@ class AgentRun:
         self._part = carried.part
         self._step = carried.step
         self._tokens = carried.tokens
-        self._worked_before = carried.worked_seconds
         self._todo = carried.todo
         self._paused = carried.paused
         self._has_new_limits = False
         self._stop_reason: StopReason | None = None
         self._waits = RunWaits(self._ref(), self._describe)
+        self._worked = RunWork(carried.worked_seconds, self._waits)
+        self._attempts = RunAttempts(self._waits, self._worked, self._while_paused)
         self._questions = self._waits.questions
         self._messages = RunMessages(carried, self._waits)
         self._row_ended = False
@@ -98,7 +94,9 @@ class AgentRun:
     async def run(self, start: RunInput) -> str:
         """Runs the loop until the run has ended; returns its final status."""
         try:
-            self._plan = self._given if self._given is not None else await run_local("begin_run", self._ref(), RunPlan)
+            self._plan = (
+                self._given if self._given is not None else await self._waits.run_row("begin_run", self._ref(), RunPlan)
+            )
             end = await self._work()
             if not self._row_ended:
                 stop_if_cancelled()
@@ -155,10 +153,10 @@ class AgentRun:
             await self._while_paused()
             await self._read_new_limits()
             limits = Limits(self._plan.max_steps, self._plan.max_tokens, self._plan.max_seconds)
-            reached = limits.reached(self._step, self._tokens, self._worked())
+            reached = limits.reached(self._step, self._tokens, self._worked.seconds(limits.max_seconds))
             if reached in {StopReason.MAX_TOKENS, StopReason.MAX_SECONDS}:
                 return self._incomplete(reached)
-            left = self._left()
+            left = self._worked.time_left(limits.max_seconds)
             try:
                 if reached is StopReason.MAX_STEPS:
                     await self._think(closing=True)
@@ -170,8 +168,8 @@ class AgentRun:
                     return self._incomplete(StopReason.MAX_TOKENS)
                 if is_refusal(error, TIME_USED_UP):
                     return self._incomplete(StopReason.MAX_SECONDS)
-                # The timeout was the run's remaining time, so its own limit was reached, not the model's patience.
-                if ran_out(error) and left <= MODEL_PATIENCE:
+                # In older histories the timeout was the run's remaining time: its own limit was reached.
+                if ran_out(error) and left <= MODEL_PATIENCE and not self._worked.is_counted():
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
             # A message that arrived during the model call gets a step of its own, although the model has answered.
@@ -182,7 +180,7 @@ class AgentRun:
     async def _read_new_limits(self) -> None:
         while self._has_new_limits:
             self._has_new_limits = False
-            self._plan = await run_local("read_plan", self._ref(), RunPlan)
+            self._plan = await self._waits.run_row("read_plan", self._ref(), RunPlan)
             # Runs from before 2026-12 carry no plan in their input, and must replay without one.
             self._given = None if self._given is None else self._plan
 
@@ -191,6 +189,7 @@ class AgentRun:
         if outcome.calls:
             await self._while_paused()
             await self._act(outcome)
+        self._worked.settle()
         return not outcome.calls
 
     async def _think(self, *, closing: bool = False) -> ModelOutcome:
@@ -211,24 +210,11 @@ class AgentRun:
         return outcome
 
     async def _ask(self, turn: dict[str, Any]) -> ModelOutcome:
-        retries = ModelRetries()
-        while True:
-            tried = {"tried": retries.tried} if retries.tried else {}
-            asked = ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn, **tried)
-            try:
-                outcome = await call_model(asked, ModelOutcome, self._left())
-            except FailureError as error:
-                stop_if_cancelled()
-                if is_halted(error):
-                    await self._until_released(error)
-                    retries.begin_anew()
-                    continue
-                again = retries.next_try(error, self._plan, self._left())
-                await self._waits.try_again(again)
-                await workflow.sleep(max(again.at - workflow.now(), timedelta()))
-            else:
-                await self._waits.try_again(None, silent=outcome.ended)
-                return outcome
+        def attempt(tried: int) -> ModelTurn:
+            more = {"tried": tried} if tried else {}
+            return ModelTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, **turn, **more)
+
+        return await self._attempts.call_model(self._plan, attempt)
 
     async def _has_words(self) -> bool:
         if self._given is not None and not self._messages:
@@ -241,7 +227,7 @@ class AgentRun:
             return outcome.permits
         # `call_model` could not authorize the calls, or the history is from before 2026-11, when it never did.
         ref = StepRef(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step)
-        return (await run_local("authorize", ref, Permits, patience=self._left())).calls
+        return (await self._waits.run_row("authorize", ref, Permits)).calls
 
     async def _act(self, outcome: ModelOutcome) -> None:
         calls = [asyncio.create_task(self._call(permit)) for permit in await self._permits(outcome)]
@@ -260,31 +246,19 @@ class AgentRun:
         if permit.approval:
             request_id = effect_id(self._run_id, self._step, permit.call)
             if not await self._approved(permit, request_id):
-                await run_local("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
+                await self._waits.run_row("record_denial", self._turn(permit, request_id=request_id), ToolOutcome)
                 return
         if permit.asks and workflow.patched(ANSWERED_BY_ROW):
             outcome = await self._ask_person(permit, request_id)
         else:
             messages = await self._answer(permit) if permit.asks else ()
             await self._while_paused()
-            outcome = await self._run_tool(permit, self._turn(permit, request_id=request_id, messages=messages))
+            outcome = await self._attempts.run_tool(
+                permit, self._turn(permit, request_id=request_id, messages=messages)
+            )
         if outcome.todo is not None:
             self._todo = outcome.todo
             self._describe()
-
-    async def _run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
-        time = timedelta(seconds=permit.seconds) + MARGIN
-        while True:
-            # The cancellation may have come while the approval's workflow closed, which it then did not reach.
-            stop_if_cancelled()
-            try:
-                if permit.quick:
-                    return await run_local("run_tool", turn, ToolOutcome, patience=self._left())
-                return await run_tool(turn, ToolOutcome, permit.tool, time, self._left())
-            except FailureError as error:
-                if not is_halted(error):
-                    raise
-                await self._until_released(error)
 
     async def _approved(self, permit: Permit, request_id: str) -> bool:
         what = f"approval of {permit.tool}"
@@ -312,7 +286,7 @@ class AgentRun:
             if workflow.cancellation_reason() is not None:
                 raise asyncio.CancelledError from error
             # An operator terminated the approval's own workflow, or it failed: that counts as not approved.
-            await run_local("close_request", self._withdrawn(request_id, error))
+            await self._waits.run_row("close_request", self._withdrawn(request_id, error))
             return False
 
     async def _ask_person(self, permit: Permit, request_id: str | None) -> ToolOutcome:
@@ -320,7 +294,7 @@ class AgentRun:
             # A quick tool only reads the answer; otherwise a paused run would show an answered question as open.
             if not permit.quick:
                 await self._while_paused()
-            return await self._run_tool(
+            return await self._attempts.run_tool(
                 permit, self._turn(permit, request_id=request_id, messages=messages, by_row=True)
             )
 
@@ -354,10 +328,6 @@ class AgentRun:
             stop_if_cancelled()
             await workflow.wait_condition(lambda: False)
 
-    async def _until_released(self, error: FailureError) -> None:
-        await self._waits.until_released(error)
-        await self._while_paused()
-
     async def _while_paused(self) -> None:
         while self._paused:
             # Nothing else would wake a run that waits here with a cancellation that an activity has taken.
@@ -369,7 +339,7 @@ class AgentRun:
     async def _continue_as_new(self) -> None:
         if not workflow.info().is_continue_as_new_suggested():
             return
-        await run_local("record_usage", self._ref())
+        await self._waits.run_row("record_usage", self._ref())
         await self._read_new_limits()
         # A handler that is cut off by continue-as-new would lose its signal.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -378,7 +348,7 @@ class AgentRun:
         carried = Carried(
             step=self._step,
             tokens=self._tokens,
-            worked_seconds=self._worked(),
+            worked_seconds=self._worked.carried(),
             part=self._part + 1,
             todo=self._todo,
             paused=self._paused,
@@ -399,7 +369,7 @@ class AgentRun:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._waits.end(end.status)
         if not self._row_ended:
-            await run_local("finish_run", end)
+            await self._waits.run_row("finish_run", end)
         self._waits.mark(end.status, None)
         self._describe()
 
@@ -435,13 +405,6 @@ class AgentRun:
         plan = self._plan
         values = {TENANT: self._tenant_id, AGENT: plan.agent_id, USER: plan.user_id, APPROVAL_TYPE: "tool_call"}
         return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values.items()])
-
-    def _worked(self) -> float:
-        since = workflow.now() - workflow.info().start_time - self._waits.held()
-        return self._worked_before + since.total_seconds()
-
-    def _left(self) -> timedelta:
-        return timedelta(seconds=max(self._plan.max_seconds - self._worked(), 1))
 
     def _describe(self) -> None:
         todo = TodoList.of(self._todo).markdown(escaped)

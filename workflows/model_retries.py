@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
+from workflows.run_work import RunWork
 from workflows.runtime.activity_calls import asked_wait, last_failure, may_pass
 
 with workflow.unsafe.imports_passed_through():
@@ -31,13 +32,18 @@ class ModelRetries:
         """Forgets since when the call fails: the model's patience does not run while a kill switch halts the run."""
         self._failing_since = None
 
-    def next_try(self, error: FailureError, plan: RunPlan, left: timedelta) -> RetryNote:
+    def begin_again(self) -> None:
+        """Counts an attempt that the database failed: the model has not, but usage is recorded by attempt."""
+        self.tried += 1
+        self._failing_since = None
+
+    def next_try(self, error: FailureError, plan: RunPlan, work: RunWork) -> RetryNote:
         """Returns the next attempt after a failure.
 
         Args:
             error: The failure.
             plan: The run's plan with patience and longest pause.
-            left: The run's remaining time.
+            work: The run's work, what the failed attempt took included.
 
         Returns:
             The next attempt.
@@ -55,9 +61,15 @@ class ModelRetries:
         # `workflow.random`: a replay must draw the same number.
         pause = pause_before(attempt, plan.model_pause_seconds, asked_wait(error), workflow.random().random())
         failing, patience = now - self._failing_since, plan.model_patience_seconds
-        if gives_up(failing, pause, patience) and timedelta(seconds=patience) - failing < left:
+        is_impatient = gives_up(failing, pause, patience)
+        if work.is_counted():
+            is_used_up = work.counted >= timedelta(seconds=plan.max_seconds)
+        else:
+            left = work.time_left(plan.max_seconds)
+            is_used_up = pause >= left and not (is_impatient and timedelta(seconds=patience) - failing < left)
+        if is_used_up:
+            raise ApplicationError(message, type=TIME_USED_UP, non_retryable=True) from None
+        if is_impatient:
             text = f"{message} ({'tried once' if self.tried == 1 else f'tried {self.tried} times'})"
             raise ApplicationError(text, type=code, non_retryable=True) from None
-        if pause >= left:
-            raise ApplicationError(message, type=TIME_USED_UP, non_retryable=True) from None
         return RetryNote(attempt=attempt, at=now + pause, code=code, message=message[:MESSAGE_SHOWN])

@@ -8,7 +8,7 @@ from typing import TypedDict
 from temporalio import workflow
 
 from workflows.run_waits import ANSWER, RunWaits
-from workflows.runtime.activity_calls import run_local, stop_if_cancelled
+from workflows.runtime.activity_calls import stop_if_cancelled
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.frame import RunRef
@@ -92,7 +92,7 @@ class RunMessages:
             await workflow.wait_condition(lambda: bool(self._waiting), timeout=LATE_MESSAGE)
         except TimeoutError:
             if workflow.patched(UNHEARD_READ):
-                unheard = await run_local("read_unheard_messages", run, UnheardMessages)
+                unheard = await self._waits.run_row("read_unheard_messages", run, UnheardMessages)
                 self._enqueue(unheard.messages)
 
     async def answered(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError
@@ -13,15 +13,25 @@ from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import STATUS, WAITING_FOR, value
 
 with workflow.unsafe.imports_passed_through():
+    from pydantic import BaseModel
+
     from models.messages.frame import RunRef
     from models.messages.runs import RetryNote, RunNote
-    from taskforce.core.domain.runs.model_retry import MESSAGE_SHOWN
+    from taskforce.core.domain.runs.model_retry import MESSAGE_SHOWN, pause_before
     from taskforce.core.domain.runs.questions import OpenQuestions
+
+Result = TypeVar("Result")
 
 PAUSE = "pause"
 ANSWER = "an answer from a person"
 MODEL = "the model"
 RELEASE = "a kill switch to be let go"
+DATABASE = "the database"
+OUTAGE_SHOWN = "outage-shown"
+"""2026-12: a step that the database does not answer waits for it, and the status says so; before, the server repeated a
+tool until the run's time was over, and a model call failed the run when the model's patience was."""
+LONGEST_PAUSE = 60
+"""Seconds at most between two attempts of a step to which the database answers now and then."""
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
@@ -37,14 +47,14 @@ class RunWaits:
 
     Attributes:
         status: The status as in the run's row.
-        waiting_for: Display text of the wait; None without one.
         questions: The open questions.
-        retry: The next retry of a failed model call, or of a step that a kill switch halts.
+        retry: The next retry of a failed model call, or why a step waits: a kill switch, or the database.
     """
 
     def __init__(self, ref: RunRef, changed: Callable[[], None]) -> None:
         self.status: str = "running"
-        self.waiting_for: str | None = None
+        self._waiting_for: str | None = None
+        self._rows_away = 0
         self.questions = OpenQuestions()
         self.retry: RetryNote | None = None
         self._ref = ref
@@ -57,6 +67,11 @@ class RunWaits:
         begun_with = workflow.info().typed_search_attributes
         self._marks_always = begun_with.get(STATUS) is not None
         self._marked: tuple[str | None, str | None] = (None, begun_with.get(WAITING_FOR))
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Returns the display text of the wait; None without one."""
+        return self._waiting_for or (DATABASE if self._rows_away else None)
 
     def held(self) -> timedelta:
         """Returns the time spent waiting for people, which does not count as work."""
@@ -82,14 +97,48 @@ class RunWaits:
         Args:
             error: The failure of the halted step, which says who pulled the switch and why.
         """
-        if RELEASE not in self._holds:
+        await self._hold_for(RELEASE, error)
+        await await_release(self._ref)
+        await self._release_after(RELEASE)
+
+    async def until_database(self, error: FailureError, times: int) -> None:
+        """Waits until the database answers that did not answer a step; the time does not count as work.
+
+        Args:
+            error: The failure of the step.
+            times: How often it has failed so.
+        """
+        # The note is a row, so that it is written once the database answers, however long that takes.
+        await self._hold_for(DATABASE, error)
+        if times > 1:
+            await workflow.sleep(pause_before(times, LONGEST_PAUSE, None, workflow.random().random()))
+        await self._release_after(DATABASE)
+
+    async def run_row(self, activity: str, message: BaseModel, result: type[Result] | None = None) -> Result:
+        """Runs an activity on rows, however long the database does not answer; the status says so meanwhile.
+
+        Args:
+            activity: The activity's name.
+            message: The activity's input.
+            result: Type of the result; None for none.
+        """
+        return await run_local(activity, message, result, waits=self.show_outage)
+
+    def show_outage(self, away: bool) -> None:
+        """Shows that an activity waits for the database, where no row or search attribute can tell it."""
+        self._rows_away += 1 if away else -1
+        self._changed()
+
+    async def _hold_for(self, what: str, error: FailureError) -> None:
+        if what not in self._holds:
             code, message = last_failure(error)
             self.retry = RetryNote(attempt=1, at=workflow.now(), code=code, message=message[:MESSAGE_SHOWN])
-        await self.hold(RELEASE)
-        await await_release(self._ref)
-        if self._holds.count(RELEASE) == 1:
+        await self.hold(what)
+
+    async def _release_after(self, what: str) -> None:
+        if self._holds.count(what) == 1:
             self.retry = None
-        await self.release(RELEASE)
+        await self.release(what)
 
     async def try_again(self, retry: RetryNote | None, *, silent: bool = False) -> None:
         """Sets or clears the next retry of a model call.
@@ -105,7 +154,7 @@ class RunWaits:
 
     def end(self, status: str) -> None:
         """Clears all waits and sets the final status."""
-        self.status, self.waiting_for, self.retry = status, None, None
+        self.status, self._waiting_for, self.retry = status, None, None
 
     def mark(self, status: str, waiting_for: str | None) -> None:
         """Sets the search attributes for status and wait."""
@@ -130,11 +179,11 @@ class RunWaits:
             if noted == self._noted:
                 return
             self._noted = noted
-            self.status, self.waiting_for = status, waiting_for
+            self.status, self._waiting_for = status, waiting_for
             self._changed()
             if not silent:
                 self.mark(status, waiting_for)
-                await run_local("note_status", self._run_note(status, waiting_for))
+                await self.run_row("note_status", self._run_note(status, waiting_for))
 
     def _run_note(self, status: _Open, waiting_for: str | None) -> RunNote:
         more: dict[str, Any] = {"questions": self.questions.unanswered} if self.questions.unanswered else {}

@@ -5,6 +5,7 @@ from typing import Any
 from temporalio import activity
 
 from activities.runs.tools import permits
+from activities.work import worked_ms
 from models.messages.runs import ModelOutcome, ModelTurn
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
@@ -38,7 +39,9 @@ class ModelActivities:
 
 def _outcome(thought: ModelStepResult) -> ModelOutcome:
     # Unset fields are not serialized: defaults stay out of the history.
-    more: dict[str, Any] = {"ended": True} if thought.ended else {}
+    more: dict[str, Any] = {"worked_ms": worked_ms()}
+    if thought.ended:
+        more["ended"] = True
     if thought.calls and thought.allowed is not None:
         more["permits"] = permits(thought.allowed)
     if thought.stop_reason is not None:

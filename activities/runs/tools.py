@@ -5,6 +5,7 @@ from typing import Any
 
 from temporalio import activity
 
+from activities.work import worked_ms
 from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.application.runs.tool_checks import PermittedCall
@@ -35,7 +36,7 @@ class ToolActivities:
         observed = await self._tool_step.run(
             _ref(turn), attempt, turn.words, turn.request_id, by_row=turn.by_row, is_over=_is_over
         )
-        return _outcome(observed)
+        return _outcome(observed, worked=worked_ms())
 
     @activity.defn(name="record_denial")
     async def record_denial(self, turn: ToolTurn) -> ToolOutcome:
@@ -66,9 +67,11 @@ def _permit(one: PermittedCall) -> Permit:
     return Permit(call=one.call, tool=spec.name, seconds=spec.timeout_seconds, **{k: v for k, v in wanted.items() if v})
 
 
-def _outcome(observed: ToolStepResult) -> ToolOutcome:
+def _outcome(observed: ToolStepResult, *, worked: int | None = None) -> ToolOutcome:
     # Unset fields are not serialized: defaults stay out of the history.
     more: dict[str, Any] = {"unanswered": True} if observed.unanswered else {}
+    if worked is not None:
+        more["worked_ms"] = worked
     if observed.answered_by is not None:
         more["answered_by"] = observed.answered_by
     if observed.todo is not None:

@@ -157,11 +157,11 @@ class QuestionOut(BaseModel):
 
 
 class RetryOut(BaseModel):
-    """The next attempt of a model call that failed, or of a step that a kill switch halts.
+    """The next attempt of a model call that failed, or why a step waits: a kill switch, or the database.
 
     Attributes:
-        attempt: Its number, from 2; 1 for a step that is halted.
-        next_at: The time of the attempt; for a step that is halted, the time since which it waits.
+        attempt: Its number, from 2; 1 for a step that waits.
+        next_at: The time of the attempt; for a step that waits, the time since which it does.
         code: The code of the failure before it.
         message: That failure, for a person.
     """
@@ -181,7 +181,7 @@ class RunOut(BaseModel):
         answer_truncated: Whether `answer` is an excerpt.
         answer_result: The URL of the whole answer, when it is too long to be shown in a run.
         questions: The open questions to a person, the one that has waited longest first.
-        retry: The next attempt of a failed model call or of a halted step, while the run waits for it.
+        retry: The next attempt of a failed model call, or why a step waits (`attempt` is 1), while the run does.
     """
 
     run_id: str

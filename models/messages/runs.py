@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal, Self
 
 from models.messages.frame import Message, RunRef
+from taskforce.core.domain.runs.reply_times import ReplyTimes, longest_call
 from taskforce.core.domain.runs.run import ANSWER_SECONDS, RunSpec
 
 Todo = tuple[tuple[str, str], ...]
@@ -15,7 +16,7 @@ class Carried(Message):
     Attributes:
         step: Steps done.
         tokens: Tokens used.
-        worked_seconds: Seconds of work, waits for people left out.
+        worked_seconds: Seconds of work.
         part: Number of the execution, from 1.
         todo: The todo list, as (text, status).
         words: Ids of people's messages that the model has not received yet.
@@ -47,6 +48,8 @@ class RunPlan(Message):
         answer_seconds: Seconds that a question waits for a person's answer.
         model_patience_seconds: Seconds during which a failed model call is retried.
         model_pause_seconds: Longest pause between two retries, in seconds.
+        model_call_seconds: Seconds that one attempt of a model call may take, all of its models in turn. Gateways
+            before 2026-12 do not say it; the default has room for five models.
     """
 
     agent_id: str
@@ -57,11 +60,12 @@ class RunPlan(Message):
     answer_seconds: int
     model_patience_seconds: int = 900
     model_pause_seconds: int = 60
+    model_call_seconds: int = 18_000
 
     @classmethod
     def of(cls, spec: RunSpec) -> Self:
         """Builds the plan of a run."""
-        loop = spec.agent.loop
+        loop, models = spec.agent.loop, spec.agent.models
         return cls(
             agent_id=spec.agent.agent_id,
             user_id=spec.user_id,
@@ -71,6 +75,7 @@ class RunPlan(Message):
             answer_seconds=ANSWER_SECONDS,
             model_patience_seconds=loop.model_patience_seconds,
             model_pause_seconds=loop.model_pause_seconds,
+            model_call_seconds=longest_call([spec.agent.reply_times.get(one, ReplyTimes()) for one in models]),
         )
 
 
@@ -136,6 +141,7 @@ class ModelOutcome(Message):
         ended: Whether the reply has ended the run, and its row is closed.
         stop_reason: Why the run ends as incomplete with this reply; None otherwise.
         unknown: Number of the turn's messages that have no row: nobody has sent them.
+        worked_ms: Milliseconds that the activity has worked; None from workers before 2026-12.
     """
 
     calls: int = 0
@@ -144,6 +150,7 @@ class ModelOutcome(Message):
     ended: bool = False
     stop_reason: str | None = None
     unknown: int = 0
+    worked_ms: int | None = None
 
 
 class UnheardMessages(Message):
@@ -191,20 +198,23 @@ class ToolOutcome(Message):
         todo: The todo list that it wrote.
         unanswered: Whether the tool was not run, and nothing stored: no row answers its question, which is still open.
         answered_by: Id of the message whose row answers the question, for a turn that asks `by_row`.
+        worked_ms: Milliseconds that the activity has worked, earlier attempts included as far as they could tell; None
+            from workers before 2026-12.
     """
 
     status: str = "succeeded"
     todo: Todo | None = None
     unanswered: bool = False
     answered_by: str | None = None
+    worked_ms: int | None = None
 
 
 class RetryNote(Message):
-    """The next retry of a failed model call, or of a step that a kill switch halts.
+    """The next retry of a failed model call, or why a step waits: a kill switch, or the database.
 
     Attributes:
-        attempt: Number of the attempt, from 2; 1 for a step that is halted.
-        at: Time of the attempt, UTC; for a step that is halted, the time since which it waits.
+        attempt: Number of the attempt, from 2; 1 for a step that waits.
+        at: Time of the attempt, UTC; for a step that waits, the time since which it does.
         code: Error code of the last failure.
         message: Message of the last failure, without secrets.
     """

@@ -8,6 +8,7 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs.reply_times import reply_times
 from taskforce.core.domain.runs.run import Limits
 from taskforce.core.domain.runs.selection import AgentSelector, ResolvedVersion, SelectedAgent
 from taskforce.core.interfaces.agents import AgentSource
@@ -82,7 +83,8 @@ class ProfileAgents(AgentSource):
         if selector.model is not None and says.models and selector.model != ",".join(says.models):
             raise Invalid("model_pinned", "This version of the agent names its model; it runs with no other.")
         models = says.models or own.models(self._environ, selector.model)
-        agent = found.definition(models, self._terms(own), own.loop_limits())
+        times = reply_times(models, own.reply_times(), says.reply_times, own.llm.max_reply_seconds)
+        agent = found.definition(models, self._terms(own), own.loop_limits(), times)
         return SelectedAgent(own.profile, agent, _limits(says.limits, selector), found.deprecated_at)
 
     def knows(self, agent_id: str) -> bool:

@@ -46,7 +46,7 @@ async def incomplete_by_tokens(stage: Stage) -> str:
 
 @scene(run="incomplete_by_time")
 async def incomplete_by_time(stage: Stage) -> str:
-    stage.llm.reply = lambda _: status(503)
+    stage.llm.reply = lambda _: hang("Well, ")
     return (await stage.missions.finish(limits=Limits(max_seconds=2))).spec.run_id
 
 

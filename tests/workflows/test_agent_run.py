@@ -109,14 +109,6 @@ async def test_the_limit_of_tokens_ends_the_run_with_its_last_thought(
     assert (run.status, run.stop_reason, run.answer) == (RunStatus.INCOMPLETE, StopReason.MAX_TOKENS, "Thinking.")
 
 
-async def test_the_limit_of_time_ends_a_run_whose_model_does_not_answer(
-    missions: Missions, scripted: ScriptedLLM
-) -> None:
-    scripted.reply = lambda _: status(503)
-    run = await missions.finish(limits=Limits(max_seconds=2))
-    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)
-
-
 async def test_an_outage_of_the_provider_is_retried(missions: Missions, scripted: ScriptedLLM) -> None:
     scripted.requests.clear()
     scripted.script([status(500), status(429, {"retry-after": "1"}), text("Back again.")])

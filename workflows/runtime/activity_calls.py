@@ -5,6 +5,7 @@ activity is run as a regular one, which may take as long as it needs.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -40,6 +41,15 @@ PATIENT = RetryPolicy(
     maximum_interval=timedelta(seconds=20),
     non_retryable_error_types=[HALTED],
 )
+# The server does not repeat what the database did not answer: the run itself waits for it, without an end and visibly.
+DATABASE_AWAY = ("database_busy", "database_closed", "database_outcome_unknown", "database_unavailable")
+# Attempts for about an hour. A timeout of all of them together would count time in which no worker lives.
+TOOL = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500),
+    maximum_interval=timedelta(seconds=20),
+    maximum_attempts=200,
+    non_retryable_error_types=[HALTED, *DATABASE_AWAY],
+)
 RELEASE = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
 # The run itself retries, so that its status shows the next attempt; see `workflows/model_retries.py`.
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -47,8 +57,8 @@ LOCAL_TIME = timedelta(seconds=5)
 ROW_TIME = timedelta(seconds=60)
 DECISION_PATIENCE = timedelta(minutes=2)
 """Time in which the activities of a decision are retried before its update fails."""
-MODEL_TIME = timedelta(minutes=10)
 MODEL_PATIENCE = timedelta(minutes=30)
+"""The longest that a model call of older histories waited; the activity's timeout was that or the run's last time."""
 SEND = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
 SEND_TIME = timedelta(minutes=2)
 HEARTBEAT = timedelta(seconds=10)
@@ -68,6 +78,10 @@ def stop_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
+def _ignored(_: bool) -> None:
+    pass
+
+
 async def run_local(
     activity: str,
     message: BaseModel,
@@ -75,6 +89,8 @@ async def run_local(
     *,
     time: timedelta = LOCAL_TIME,
     patience: timedelta | None = None,
+    retries: RetryPolicy = PATIENT,
+    waits: Callable[[bool], None] = _ignored,
 ) -> Result:
     """Runs an idempotent activity that takes milliseconds.
 
@@ -84,6 +100,8 @@ async def run_local(
         result: Type of the result; None for none.
         time: Timeout of the local activity.
         patience: Timeout of the regular activity that follows a slow local one; None waits without end.
+        retries: Retries of the regular one.
+        waits: Called with whether it waits for the database.
 
     Returns:
         The activity's result.
@@ -98,7 +116,14 @@ async def run_local(
         # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
         if is_cancelled_exception(error) or refusal(error) is not None or is_halted(error):
             raise
-    return await run_regular(activity, message, result, patience=patience)
+        away = is_database_away(error)
+    if away:
+        waits(True)
+    try:
+        return await run_regular(activity, message, result, patience=patience, retries=retries)
+    finally:
+        if away:
+            waits(False)
 
 
 async def _local(activity: str, message: BaseModel, result: type[Result] | None, time: timedelta) -> Any:  # noqa: ANN401
@@ -115,6 +140,7 @@ async def run_regular(
     *,
     time: timedelta = ROW_TIME,
     patience: timedelta | None = None,
+    retries: RetryPolicy = PATIENT,
     summary: str | None = None,
 ) -> Result:
     """Runs an idempotent activity as a regular one, visible in the Temporal UI.
@@ -127,6 +153,7 @@ async def run_regular(
         result: Type of the result; None for none.
         time: Timeout of each attempt.
         patience: Timeout of all attempts together; None waits without end.
+        retries: When another attempt follows.
         summary: Its label in the Temporal UI.
 
     Raises:
@@ -139,14 +166,19 @@ async def run_regular(
         start_to_close_timeout=time,
         schedule_to_close_timeout=patience,
         heartbeat_timeout=HEARTBEAT,
-        retry_policy=PATIENT,
+        retry_policy=retries,
         summary=summary and in_summary(summary),
     )
     return value
 
 
-async def call_model(message: BaseModel, result: type[Result], left: timedelta) -> Result:
-    """Makes one attempt of `call_model`, within the run's remaining time.
+async def call_model(message: BaseModel, result: type[Result], time: timedelta) -> Result:
+    """Makes one attempt of `call_model`.
+
+    Args:
+        message: The activity's input.
+        result: Type of the result.
+        time: Timeout of the attempt. It waits for a worker without an end.
 
     Raises:
         ActivityError: The model refused, failed, or did not answer in time.
@@ -157,8 +189,7 @@ async def call_model(message: BaseModel, result: type[Result], left: timedelta) 
         "call_model",
         message,
         result_type=result,
-        start_to_close_timeout=MODEL_TIME,
-        schedule_to_close_timeout=min(MODEL_PATIENCE, left),
+        start_to_close_timeout=time,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=ONCE,
         # Waits for the activity to stop, so that it records the tokens of a cancelled call.
@@ -167,17 +198,16 @@ async def call_model(message: BaseModel, result: type[Result], left: timedelta) 
     return reply
 
 
-async def run_tool(message: BaseModel, result: type[Result], tool: str, time: timedelta, left: timedelta) -> Result:
+async def run_tool(message: BaseModel, result: type[Result], tool: str, time: timedelta) -> Result:
     """Runs a slow tool, or one with outside effects, as a regular activity labelled by its tool."""
     outcome: Result = await workflow.execute_activity(
         "run_tool",
         message,
         result_type=result,
-        start_to_close_timeout=time,
         # A tool gets its whole timeout, also where the run has less time left.
-        schedule_to_close_timeout=max(left, time),
+        start_to_close_timeout=time,
         heartbeat_timeout=HEARTBEAT,
-        retry_policy=PATIENT,
+        retry_policy=TOOL,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=in_summary(tool),
     )
@@ -228,6 +258,36 @@ def is_halted(error: BaseException) -> bool:
     """Tells whether an activity refused because a kill switch is pulled."""
     cause = error.cause if isinstance(error, ActivityError) else error
     return isinstance(cause, ApplicationError) and cause.type == HALTED
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Tells whether an activity failed because the database did not answer."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(cause, ApplicationError) and cause.type in DATABASE_AWAY
+
+
+def worked_seconds(error: BaseException, time: timedelta) -> float | None:
+    """Returns the seconds that a failed activity has worked; None when it does not tell, as those of older workers.
+
+    Args:
+        error: The failure.
+        time: The activity's timeout of an attempt.
+    """
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if is_database_away(error):
+        return 0.0
+    if isinstance(cause, exceptions.TimeoutError):
+        if cause.type is TimeoutType.START_TO_CLOSE:
+            return time.total_seconds()
+        # A worker has died: its last heartbeat tells.
+        return _milliseconds(cause.last_heartbeat_details, 0) / 1_000
+    if isinstance(cause, ApplicationError) and (told := _milliseconds(cause.details, -1)) >= 0:
+        return told / 1_000
+    return None
+
+
+def _milliseconds(details: Sequence[object], default: int) -> int:
+    return next((one for one in details if isinstance(one, int)), default)
 
 
 def may_pass(error: BaseException) -> bool:

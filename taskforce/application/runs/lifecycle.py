@@ -15,7 +15,6 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import Json
-from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
@@ -38,7 +37,7 @@ class Waits:
         status: `running`, `waiting` or `paused`.
         waiting_for: What it waits for, as text for people.
         questions: The ids of its open questions, in order.
-        retry: The next attempt of a model call that failed.
+        retry: The next attempt of a model call that failed, or why a step waits.
     """
 
     status: RunStatus
@@ -159,8 +158,7 @@ async def _question(records: Records, run_id: str, question: str) -> Question:
 def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tuple[str, Json]]:
     """Returns the milestones of a change of an open run's state."""
     retry = waits.retry
-    halted = retry is not None and retry.code == HALTED
-    if retry is not None and retry != run.retry and not halted:
+    if retry is not None and retry != run.retry and not retry.is_wait:
         said = {"attempt": retry.attempt, "next_at": retry.at.isoformat(), "code": retry.code, "message": retry.message}
         yield "model.retrying", said
     # A retry is a milestone of its own; a second one that the run is (still) running would only repeat it.
@@ -168,7 +166,7 @@ def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tup
     if not trying and (waits.status, waits.waiting_for) != (run.status, run.waiting_for):
         ids = [question.question_id for question in questions]
         asked = {"questions": ids} if ids else {}
-        why = {"code": retry.code, "message": retry.message} if retry is not None and halted else {}
+        why = {"code": retry.code, "message": retry.message} if retry is not None and retry.is_wait else {}
         yield f"run.{waits.status.value}", {"waiting_for": waits.waiting_for, **asked, **why}
     for question in questions:
         if question not in run.questions:

@@ -135,8 +135,7 @@ class ModelStep:
             repeated = 0 if turn.words else repeated_steps(window.before(turn.step))
             if repeated >= spec.agent.loop.max_repeated_steps and not turn.closing:
                 turn = replace(turn, closing=True, stop=StopReason.REPEATED_CALLS)
-            heard = await self._heard(records, turn)
-            unknown = len(turn.words) - len(heard)
+            heard, unknown = await self._heard(records, turn)
             # An id that nobody has stored is no message: the run ends once the stored ones are heard.
             turn = replace(turn, told=None if turn.told is None else turn.told - unknown)
             known = window.reply(turn.step)
@@ -204,18 +203,20 @@ class ModelStep:
             _log.exception("calls.not_checked", step=reply.step)
             return None
 
-    async def _heard(self, records: Records, turn: ModelStepInput) -> list[Entry]:
+    async def _heard(self, records: Records, turn: ModelStepInput) -> tuple[list[Entry], int]:
+        """Reads the messages that the step hears; returns them, and the number of ids that nobody has stored."""
         if not turn.words:
-            return []
+            return [], 0
         # Whoever reaches Temporal may send an id again: each message is heard once, and an answer not as a message too.
         before = await records.transcripts.words_before(turn.run_id, turn.step, turn.words)
         heard = await records.messages.get(turn.run_id, [word_id for word_id in turn.words if word_id not in before])
-        now = self._clock()
-        return [
+        now, found = self._clock(), {*before, *(word_id for word_id, _, _ in heard)}
+        entries = [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
             Entry(turn.step, place - len(heard), EntryKind.WORD, text, now, author_id=author, word_id=word_id)
             for place, (word_id, author, text) in enumerate(heard)
         ]
+        return entries, len(set(turn.words) - found)
 
     def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:
         agent = spec.agent
@@ -225,6 +226,7 @@ class ModelStep:
             tools=context.offered,
             temperature=agent.temperature,
             max_tokens=agent.max_reply_tokens,
+            times=agent.reply_times,
         )
 
     def _stream(self, turn: ModelStepInput) -> "_Stream":

@@ -1,11 +1,12 @@
 """Value types of a conversation with a model, and the protocol that `infrastructure/llm` implements."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from taskforce.core.domain.errors import DomainError, Invalid, Limited, Unavailable
+from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.core.interfaces.tools import ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -66,7 +67,7 @@ class ModelRequest:
         tools: Offered tools; empty when the model shall answer with text.
         temperature: Sampling temperature; None leaves the provider's default.
         max_tokens: Cap of the reply in tokens; None leaves the provider's default.
-        timeout_seconds: Timeout of one call to one model, in seconds.
+        times: Time limits of a reply by model; one without an entry has the default ones.
     """
 
     models: tuple[str, ...]
@@ -74,7 +75,11 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     temperature: float | None = None
     max_tokens: int | None = None
-    timeout_seconds: float = 120.0
+    times: Mapping[str, ReplyTimes] = field(default_factory=dict)
+
+    def times_of(self, model: str) -> ReplyTimes:
+        """Returns the time limits of a model's reply."""
+        return self.times.get(model) or ReplyTimes()
 
 
 @dataclass(frozen=True, slots=True)

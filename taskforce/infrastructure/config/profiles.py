@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Invalid, Missing
 from taskforce.core.domain.runs.loop_limits import LOOP_RANGES, LoopLimits
+from taskforce.core.domain.runs.reply_times import REPLY_TIME_NAMES, ReplyTimes, ReplyTimeSettings
 from taskforce.core.domain.runs.run import AgentDefinition, Limits
 from taskforce.infrastructure.config.sections import (
     AgentSection,
@@ -126,12 +127,24 @@ class Profile(Section):
             require_approval=self.agent.require_approval,
             approval=self.terms(),
             loop=self.loop_limits(),
+            reply_times={model: ReplyTimes(**self.reply_times().of(model)) for model in models},
         )
 
     def loop_limits(self) -> LoopLimits:
         """Returns the loop limits of a run, where the agent's version sets none."""
         limits = self.agent.limits
         return LoopLimits(**{name: getattr(limits, name) for name in LOOP_RANGES})
+
+    def reply_times(self) -> ReplyTimeSettings:
+        """Returns the time limits of replies, where the agent's version sets none."""
+        limits = self.agent.limits
+        return ReplyTimeSettings(
+            limits.model_dump(include=set(REPLY_TIME_NAMES), exclude_none=True),
+            {
+                pattern: times.model_dump(include=set(REPLY_TIME_NAMES), exclude_none=True)
+                for pattern, times in limits.models.items()
+            },
+        )
 
     def limits(self) -> Limits:
         """Returns the limits of a run, unless the request asks for less."""

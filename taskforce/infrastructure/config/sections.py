@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from taskforce.core.domain.runs.loop_limits import LoopLimits
+from taskforce.core.domain.runs.reply_times import LONGEST_REPLY, MOST_PATTERNS
 from taskforce.core.domain.runs.run import DEFAULT_MAX_SECONDS, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS, HARD_MAX_STEPS
 
 DEFAULT_SYSTEM_PROMPT = """\
@@ -22,6 +23,7 @@ You work on a mission by yourself, step by step, with the tools that you are giv
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[int, Field(ge=1, le=LONGEST_REPLY)]
 _LOOP = LoopLimits()
 ContextName = Literal["tenant_id", "user_id", "session_id", "agent_id"]
 CONTEXT: tuple[ContextName, ...] = get_args(ContextName)
@@ -40,13 +42,28 @@ class Section(BaseModel):
         return field.get_default(call_default_factory=True, validated_data={}) if value is None else value
 
 
-class LimitsSection(Section):
+class ReplyTimesSection(Section):
+    """Configures time limits of a model's reply; see `ReplyTimes`. None leaves one as it is."""
+
+    first_token_seconds: Seconds | None = None
+    between_tokens_seconds: Seconds | None = None
+    reply_seconds: Seconds | None = None
+
+
+class ModelTimesSection(ReplyTimesSection):
+    """Configures the time limits of single models; an unknown key is an error here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LimitsSection(ReplyTimesSection):
     """Configures the limits of a run.
 
     Attributes:
         max_tokens: Input and output tokens of a run.
         max_seconds: Seconds of active time of a run.
         max_calls_per_reply, max_repeated_steps, model_patience_seconds, model_pause_seconds: See `LoopLimits`.
+        models: Time limits of the replies of single models, by patterns of LiteLLM names.
     """
 
     max_tokens: Positive = DEFAULT_MAX_TOKENS
@@ -55,6 +72,7 @@ class LimitsSection(Section):
     max_repeated_steps: Annotated[int, Field(ge=2, le=10_000)] = _LOOP.max_repeated_steps
     model_patience_seconds: Annotated[int, Field(ge=0, le=86_400)] = _LOOP.model_patience_seconds
     model_pause_seconds: Annotated[int, Field(ge=1, le=3_600)] = _LOOP.model_pause_seconds
+    models: Annotated[Mapping[str, ModelTimesSection], Field(max_length=MOST_PATTERNS)] = Field(default_factory=dict)
 
 
 class AgentSection(Section):
@@ -131,6 +149,7 @@ class LlmSection(Section):
         model: The model's name, where the provider has no deployments.
         temperature: Sampling temperature.
         max_tokens: Cap of one reply, in tokens.
+        max_reply_seconds: Greatest time limit of a reply that an agent's version is given.
     """
 
     provider: Name | None = None
@@ -138,6 +157,7 @@ class LlmSection(Section):
     model: Name | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     max_tokens: Positive | None = None
+    max_reply_seconds: Seconds = 7_200
 
     @property
     def litellm_name(self) -> str | None:

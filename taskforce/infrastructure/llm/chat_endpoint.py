@@ -106,6 +106,7 @@ class ChatEndpoints:
         self._api_base = api_base
         self._environ = environ
         self._by_responses: dict[tuple[str, bool], bool] = {}
+        self._streamed: dict[str, bool] = {}
 
     def request(
         self, model: str, messages: list[Json], options: Mapping[str, object], refused: frozenset[str]
@@ -146,6 +147,27 @@ class ChatEndpoints:
         body = place.config.transform_request(place.model, messages, mapped, settings, dict[str, object](headers))
         body = without({**body, "stream": True}, refused)
         return WireRequest(url, {**headers, "content-type": "application/json", **self._account(place)}, body)
+
+    def streams(self, model: str) -> bool:
+        """Returns whether LiteLLM streams a model's replies; of others it makes a stream once they are complete.
+
+        Args:
+            model: Its LiteLLM name.
+        """
+        if model not in self._streamed:
+            if len(self._streamed) >= _MOST_KEPT:
+                self._streamed.clear()
+            self._streamed[model] = self._is_streamed(model)
+        return self._streamed[model]
+
+    def _is_streamed(self, model: str) -> bool:
+        name, provider, _, _ = self._litellm.get_llm_provider(model, api_base=self._api_base)
+        try:
+            kind = self._litellm.LlmProviders(provider)
+        except ValueError:
+            return True
+        config = self._litellm.utils.ProviderConfigManager.get_provider_chat_config(name, kind)
+        return config is None or not config.should_fake_stream(name, True, provider)
 
     def _place(self, model: str, with_tools: bool) -> _Place | None:
         name, provider, key, base = self._litellm.get_llm_provider(model, api_base=self._api_base)

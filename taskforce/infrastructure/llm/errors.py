@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 from taskforce.core.domain.redaction import redact
 from taskforce.core.domain.retry_after import retry_after
+from taskforce.core.domain.runs.reply_times import BETWEEN_TOKENS, FIRST_TOKEN
 from taskforce.core.interfaces.llm import ModelFailure, ModelLimited, ModelRefused, ModelUnavailable
 from taskforce.infrastructure.llm.chat_endpoint import key_missing
 from taskforce.infrastructure.llm.model_selection import key_variable
 from taskforce.infrastructure.llm.provider_errors import NotAnApiError, Quoted, ReplyTooLongError, StreamBrokenError
+from taskforce.infrastructure.llm.reply_timer import ReplyLateError
 
 LONGEST_DETAIL = 300
 
@@ -21,9 +23,13 @@ CONTENT_REFUSED = "model_content_refused"
 REQUEST_INVALID = "model_request_invalid"
 ENDPOINT_INVALID = "model_endpoint_invalid"
 REPLY_TOO_LONG = "model_reply_too_long"
+REPLY_TOO_SLOW = "model_reply_too_slow"
 
-ANOTHER_MODEL_MAY = frozenset({CONTEXT_TOO_LONG, CONTENT_REFUSED, REPLY_TOO_LONG})
+ANOTHER_MODEL_MAY = frozenset({CONTEXT_TOO_LONG, CONTENT_REFUSED, REPLY_TOO_LONG, REPLY_TOO_SLOW})
 """Refusals by this model alone: the next fallback may have a larger context, another content policy, fewer words."""
+
+PAID_IN_VAIN = frozenset({REPLY_TOO_LONG, REPLY_TOO_SLOW})
+"""Refusals of replies that were paid for: the same again would cost the same."""
 
 _TIMEOUT = 408
 _TOO_MANY = 429
@@ -102,6 +108,9 @@ def failure_of(
     too_long = next((one for one in chain if isinstance(one, ReplyTooLongError)), None)
     if too_long is not None:
         return _too_long(too_long, model)
+    late = next((one for one in chain if isinstance(one, ReplyLateError)), None)
+    if late is not None:
+        return _late(late, model)
     return _passing(chain, model) or _refusal(chain, model, secrets) or _failed(chain, model)
 
 
@@ -220,6 +229,25 @@ def _no_endpoint(error: NotAnApiError, model: str, secrets: Sequence[str]) -> Mo
 def _too_long(error: ReplyTooLongError, model: str) -> ModelFailure:
     text = f"The reply of {model} is one JSON document of more than {error.most:,} bytes, which is more than is read."
     return ModelRefused(REPLY_TOO_LONG, text, details={"model": model, "bytes": error.most})
+
+
+def _late(error: ReplyLateError, model: str) -> ModelFailure:
+    """Builds the failure of a reply that used up a time: a silence may pass, a whole reply will cost the same again."""
+    details = {"model": model, "limit": error.limit}
+    where = (
+        f"Its limit is {error.limit}: set it in the agent's `limits` or the profile's `agent.limits`, also for one "
+        "model by `models` there, up to the profile's `llm.max_reply_seconds`."
+    )
+    within = f"{error.seconds:g} s"
+    if error.limit == FIRST_TOKEN:
+        return ModelUnavailable(
+            "model_timeout", f"{model} did not begin to reply in {within}. {where}", details=details
+        )
+    if error.limit == BETWEEN_TOKENS:
+        return ModelUnavailable(
+            "model_stalled", f"{model} fell silent within a reply for {within}. {where}", details=details
+        )
+    return ModelRefused(REPLY_TOO_SLOW, f"{model} did not finish a reply in {within}. {where}", details=details)
 
 
 def _detail(error: BaseException, secrets: Sequence[str]) -> str:

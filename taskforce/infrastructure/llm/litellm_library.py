@@ -30,6 +30,8 @@ class LiteLLMStream(Protocol):
 class ChatConfig(Protocol):
     """Types LiteLLM's configuration of a provider's chat endpoint."""
 
+    def should_fake_stream(self, model: str, stream: bool, custom_llm_provider: str) -> bool: ...
+
     def get_supported_openai_params(self, model: str) -> list[str]: ...
 
     def map_openai_params(

@@ -22,7 +22,13 @@ from taskforce.core.interfaces.llm import (
 )
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints, require_sound_key
 from taskforce.infrastructure.llm.chat_format import wire_messages, wire_tools
-from taskforce.infrastructure.llm.errors import CONTENT_REFUSED, failure_of, nothing_answered, refusal_code
+from taskforce.infrastructure.llm.errors import (
+    CONTENT_REFUSED,
+    PAID_IN_VAIN,
+    failure_of,
+    nothing_answered,
+    refusal_code,
+)
 from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, BoundedClients, ReplyBodies
 from taskforce.infrastructure.llm.litellm_library import Json, LiteLLM, LiteLLMStream
 from taskforce.infrastructure.llm.model_selection import key_variable, known_secrets
@@ -36,12 +42,14 @@ from taskforce.infrastructure.llm.provider_errors import (
 from taskforce.infrastructure.llm.refused_options import (
     MOST_ASKED,
     REASONING_REQUIRED,
+    UNSTREAMED,
     RefusedOptions,
     refused_option,
     without,
 )
 from taskforce.infrastructure.llm.reply_limits import ReplyLimits
 from taskforce.infrastructure.llm.reply_stream import BROKEN, ReplyStream
+from taskforce.infrastructure.llm.reply_timer import ReplyLateError, ReplyTimer
 from taskforce.infrastructure.llm.token_estimate import TokenCounter, request_texts
 
 CANCELLED = "cancelled"
@@ -51,7 +59,15 @@ NUDGE = ChatMessage(
     "[Your last reply was empty, or a tool call in it had no name or was cut off. "
     "Answer in words, or call one of the tools.]",
 )
-_TOLD = (TimeoutError, StreamBrokenError, NotAnApiError, ReplyTooLongError, httpx.HTTPError, ModelFailure)
+_TOLD = (
+    TimeoutError,
+    ReplyLateError,
+    StreamBrokenError,
+    NotAnApiError,
+    ReplyTooLongError,
+    httpx.HTTPError,
+    ModelFailure,
+)
 """Failures that say what they are: no key is missing then."""
 
 COUNTS_SECONDS = 2.0
@@ -138,26 +154,33 @@ class ModelCalls:
 
     async def _call(self, model: str, messages: Sequence[ChatMessage]) -> ReplyStream:
         """Calls again without an optional parameter that the model refuses."""
-        until = asyncio.get_running_loop().time() + self.asked.timeout_seconds
+        until = asyncio.get_running_loop().time() + self.asked.times_of(model).reply_seconds
         offered = tuple(tool.name for tool in self.asked.tools)
         for left in reversed(range(MOST_ASKED)):
-            reply = ReplyStream(self.on_text, offered, self.transport.limits)
-            option = await self._try(model, messages, reply, until, adapts=left > 0)
+            timer = ReplyTimer(self.asked.times_of(model), until)
+            reply = ReplyStream(self.on_text, offered, self.transport.limits, timer.token)
+            option = await self._try(model, messages, reply, timer, adapts=left > 0)
             if option is None:
                 return reply
             self.transport.refused.add(model, option)
         raise AssertionError("the last one does not adapt")
 
+    def _streams(self, model: str) -> bool:
+        return self.transport.refused.streams(model) and self.transport.endpoints.streams(model)
+
     async def _try(
-        self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, until: float, *, adapts: bool
+        self, model: str, messages: Sequence[ChatMessage], reply: ReplyStream, timer: ReplyTimer, *, adapts: bool
     ) -> str | None:
         """Makes one call. Returns the option that the model refuses, or None when the reply is complete."""
         started, body = time.monotonic(), Json()
         failure: ModelFailure | None
         option = None
         try:
-            async with asyncio.timeout_at(until):
+            timer.whole_only = not self._streams(model)
+            async with timer.running():
                 await self._read(model, messages, reply, body)
+            if reply.is_whole:
+                self.transport.refused.add(model, UNSTREAMED)
             failure = _refused_content(model, reply)
         except asyncio.CancelledError:
             # Providers charge a cancelled call, the prompt at least, and report no counts: estimate them.
@@ -245,7 +268,7 @@ class ModelCalls:
         return stream
 
     def _settings(self, model: str) -> Json:
-        timeout = self.asked.timeout_seconds
+        timeout = self.asked.times_of(model).reply_seconds
         settings: Json = {"model": model, "stream": True, "num_retries": 0, "max_retries": 0, "timeout": timeout}
         key = os.environ.get(key_variable(model), "")
         require_sound_key(model, key.strip())
@@ -308,14 +331,15 @@ def given_up(failures: Sequence[ModelFailure], calls: Sequence[ModelCall]) -> Mo
         calls: The calls that were made.
 
     Returns:
-        A reply that ended the search; else the first that may pass, where the first model's own will not for this
-        conversation; else the first. Its wait is the shortest.
+        A reply that ended the search; else one that was paid for whole in vain, and would be again; else the first that
+        may pass, where the first model's own will not for this conversation; else the first. Its wait is the shortest.
     """
     if not failures:
         return ModelRefused("model_not_named", "No model is named: set TASKFORCE_MODEL or the agent's model.")
     passing = [one for one in failures if not isinstance(one, ModelRefused)]
-    unusable = isinstance(failures[-1], ModelReplyInvalid)
-    failure = failures[-1] if unusable else (passing or failures)[0]
+    unusable = failures[-1:] if isinstance(failures[-1], ModelReplyInvalid) else []
+    in_vain = [one for one in failures if one.code in PAID_IN_VAIN]
+    failure = (unusable or in_vain or passing or failures)[0]
     waits = [each.retry_after for each in failures if each.retry_after is not None]
     if waits and all(isinstance(each, ModelLimited) for each in passing):
         failure.retry_after = min(waits)

@@ -15,6 +15,8 @@ from taskforce.infrastructure.llm.reply_stream import REASONING_FIELDS
 
 REASONING_REQUIRED = "reasoning required"
 """Marks, among the refused options, a model that refuses messages without their reasoning."""
+UNSTREAMED = "unstreamed"
+"""Marks, among the refused options, a model whose replies came whole although a stream was asked for."""
 REMEMBERED_SECONDS = 3_600.0
 MOST_REMEMBERED = 512
 MOST_ASKED = 5
@@ -45,6 +47,10 @@ class RefusedOptions:
         """Returns the options that a model is known to refuse."""
         until, options = self._known.get(model, (0.0, frozenset()))
         return options if self._clock() < until else frozenset()
+
+    def streams(self, model: str) -> bool:
+        """Returns whether a model's replies come in pieces, as far as is known."""
+        return not self.of(model) & {"stream", UNSTREAMED}
 
     def add(self, model: str, option: str) -> None:
         """Adds an option."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReplyLimits:
-    """Bounds on one reply. The time of a reply is bounded by `ModelRequest.timeout_seconds`.
+    """Bounds on one reply. Its time is bounded by `ReplyTimes`.
 
     Attributes:
         calls: Tool calls; further ones are left out, and a note in the reply tells the model.

@@ -19,6 +19,9 @@ MOST_PARTS = 10_000
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
+SEALED_FIELDS = ("reasoning_details", "thinking_blocks")
+"""Fields of reasoning that only its provider can read: the model is at work."""
+
 _LENGTH = frozenset({"length", "max_tokens", "model_length", "model_context_window_exceeded"})
 _FILTERED = frozenset({"content_filter", "sensitive", "safety", "refusal", "prohibited_content", "blocklist"})
 BROKEN = frozenset({"insufficient_system_resource", "network_error", "abort", "server_error"})
@@ -26,6 +29,10 @@ BROKEN = frozenset({"insufficient_system_resource", "network_error", "abort", "s
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIGH_SURROGATE = re.compile("[\ud800-\udbff]$")
+
+
+def _ignored() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -36,6 +43,7 @@ class ReplyStream:
         on_text: Called with each piece of text.
         offered: Names of the tools on offer.
         limits: The bounds of the reply.
+        on_token: Called with each piece of text, reasoning or a tool call.
 
     Attributes:
         finish_reason: The provider's finish reason, once the model stopped.
@@ -43,16 +51,19 @@ class ReplyStream:
         output_tokens: Likewise.
         cached_tokens: Input tokens that came from the provider's cache.
         too_long: Whether text or reasoning exceeds its bound.
+        is_whole: Whether it came as one message instead of a stream.
     """
 
     on_text: Callable[[str], None]
     offered: tuple[str, ...] = ()
     limits: ReplyLimits = DEFAULT_LIMITS
+    on_token: Callable[[], None] = _ignored
     finish_reason: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     too_long: bool = False
+    is_whole: bool = False
     calls: CallDeltas = field(init=False)
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
@@ -76,6 +87,7 @@ class ReplyStream:
         if delta is None:
             # A whole message: the reply itself, or some servers' repetition of it at the end.
             delta = None if self.begun else get(choice, "message")
+            self.is_whole |= delta is not None
         self._add_delta(delta)
         finish = get(choice, "finish_reason")
         if isinstance(finish, str) and finish:
@@ -97,6 +109,8 @@ class ReplyStream:
             self._say("".join(_texts(refusal)))
             # Servers finish a refusal with `stop`, as if it were the answer.
             self.finish_reason = "content_filter"
+        if any(get(delta, name) for name in SEALED_FIELDS):
+            self.on_token()
         if calls := get(delta, "tool_calls") or get(delta, "function_call"):
             self._add_calls(calls)
 
@@ -111,7 +125,7 @@ class ReplyStream:
     def _add_calls(self, calls: object) -> None:
         for piece in call_deltas(calls):
             if self.calls.add(piece):
-                self._idle = 0
+                self._advance()
             if self.calls.left_out:
                 self._say(("\n\n" if self._text else "") + calls_note(self.limits.calls))
                 break
@@ -123,7 +137,7 @@ class ReplyStream:
         room = self.limits.characters - self._characters
         self._characters += len(text)
         if text:
-            self._idle = 0
+            self._advance()
         if len(text) > room:
             self.too_long, text = True, text[: max(room, 0)]
         if text:
@@ -134,12 +148,16 @@ class ReplyStream:
         if not text:
             return
         self._characters += len(text)
-        self._idle = 0
+        self._advance()
         self._reasoning_field = name
         if self._characters > self.limits.characters:
             self.too_long = True
         else:
             self._reasoning.append(text)
+
+    def _advance(self) -> None:
+        self._idle = 0
+        self.on_token()
 
     def count(self, chunks: Iterable[object]) -> None:
         """Reads token counts from chunks that have some; providers send them once, or growing."""

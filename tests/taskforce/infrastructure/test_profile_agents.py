@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from taskforce.core.domain.catalog.definition import instructions_of
 from taskforce.core.domain.errors import Missing
-from taskforce.core.domain.runs.selection import AgentSelector
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.runs.reply_times import ReplyTimes
+from taskforce.core.domain.runs.run import Pinned
+from taskforce.core.domain.runs.selection import AgentSelector, ResolvedVersion
 from taskforce.infrastructure.config.settings import REPOSITORY
 from taskforce.infrastructure.profile_agents import ProfileAgents
+from tests.fixtures.agents import GOOD
 
 CONFIGS = REPOSITORY / "configs"
 AZURE = {"AZURE_OPENAI_DEPLOYMENT": "gpt-4o"}
@@ -86,3 +91,14 @@ def test_an_offered_profile_that_went_away_is_not_found(tmp_path: Path) -> None:
     refused = refusal(agents, AgentSelector(profile="other"))
     assert refused.code == "profile_not_found"
     assert "secret" not in refused.message
+
+
+def test_a_version_sets_the_times_of_its_replies_as_far_as_the_deployment_lets_it(tmp_path: Path) -> None:
+    limits = "{between_tokens_seconds: 20, models: {b/*: {between_tokens_seconds: 40}}}"
+    (tmp_path / "own.yaml").write_text(f"agent: {{limits: {limits}}}\nllm: {{max_reply_seconds: 100}}")
+    asked = {"reply_seconds": 60, "models": {"b/d": {"first_token_seconds": 900}}}
+    version = {**GOOD, "model": "a/c", "fallbacks": ["b/d"], "limits": asked}
+    pinned = Pinned(new_id(), "1.0.0", "0" * 64, "writer")
+    found = ResolvedVersion(new_id(), "Writer", pinned, instructions_of(version))
+    agent = ProfileAgents(tmp_path, "own", {}).pinned(AgentSelector(), found).agent
+    assert agent.reply_times == {"a/c": ReplyTimes(300, 20, 60), "b/d": ReplyTimes(100, 40, 60)}

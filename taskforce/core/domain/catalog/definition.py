@@ -1,6 +1,6 @@
 """The definition of an agent: its validation, which lists all problems, and its parsed form. Unknown keys are kept."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -9,6 +9,13 @@ from taskforce.core.domain.document_reader import Part, Problems
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.json_limits import check_document, parts_in
 from taskforce.core.domain.runs.loop_limits import LOOP_RANGES
+from taskforce.core.domain.runs.reply_times import (
+    LONGEST_REPLY,
+    MODEL_TIMES,
+    MOST_PATTERNS,
+    REPLY_TIME_NAMES,
+    ReplyTimeSettings,
+)
 from taskforce.core.domain.runs.run import (
     DEFAULT_MAX_SECONDS,
     DEFAULT_MAX_STEPS,
@@ -72,6 +79,7 @@ class Instructions:
         temperature: Sampling temperature, if set.
         max_reply_tokens: Cap of one reply, if set.
         loop: The `LoopLimits` that it sets; the others come from the deployment's profile.
+        reply_times: The time limits of replies that it sets; likewise.
     """
 
     system_prompt: str
@@ -83,6 +91,7 @@ class Instructions:
     temperature: float | None
     max_reply_tokens: int | None
     loop: Mapping[str, int] = field(default_factory=dict)
+    reply_times: ReplyTimeSettings = field(default_factory=ReplyTimeSettings)
 
 
 def check_definition(definition: Definition) -> None:
@@ -149,7 +158,14 @@ def instructions_of(definition: Definition) -> Instructions:
         ),
         temperature=cast("float | None", definition.get("temperature")),
         max_reply_tokens=cast("int | None", definition.get("max_tokens")),
-        loop={name: cast("int", limits[name]) for name in LOOP_RANGES if limits.get(name) is not None},
+        loop=_set(limits, LOOP_RANGES),
+        reply_times=ReplyTimeSettings(
+            _set(limits, REPLY_TIME_NAMES),
+            {
+                pattern: _set(_mapping(one), REPLY_TIME_NAMES)
+                for pattern, one in _mapping(limits.get(MODEL_TIMES)).items()
+            },
+        ),
     )
 
 
@@ -176,12 +192,29 @@ def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
     yield from _in_range(definition, "max_tokens", MOST_REPLY_TOKENS)
     limits = definition.get("limits")
     if limits is not None and not isinstance(limits, Mapping):
-        yield Problem("limits", f"holds max_tokens, max_seconds, {', '.join(LOOP_RANGES)}.")
+        named = ", ".join((*LOOP_RANGES, *REPLY_TIME_NAMES, MODEL_TIMES))
+        yield Problem("limits", f"holds max_tokens, max_seconds, {named}.")
     for name, most in (("max_tokens", HARD_MAX_TOKENS), ("max_seconds", HARD_MAX_SECONDS)):
         yield from _in_range(_mapping(limits), name, most, "limits.")
     for name, (least, most) in LOOP_RANGES.items():
         yield from _in_range(_mapping(limits), name, most, "limits.", least)
+    yield from _reply_times(_mapping(limits))
     yield from _temperature(definition.get("temperature"))
+
+
+def _reply_times(limits: Mapping[str, object]) -> Iterator[Problem]:
+    for name in REPLY_TIME_NAMES:
+        yield from _in_range(limits, name, LONGEST_REPLY, "limits.")
+    models = limits.get(MODEL_TIMES)
+    if models is not None and (not isinstance(models, Mapping) or len(models) > MOST_PATTERNS):
+        yield Problem(f"limits.{MODEL_TIMES}", f"holds at most {MOST_PATTERNS} names or patterns of models.")
+        return
+    for pattern, times in _mapping(models).items():
+        path = f"limits.{MODEL_TIMES}.{pattern[:80]}"
+        if not isinstance(times, Mapping) or not set(times) <= set(REPLY_TIME_NAMES):
+            yield Problem(path, f"holds {', '.join(REPLY_TIME_NAMES)}.")
+        for name in REPLY_TIME_NAMES:
+            yield from _in_range(_mapping(times), name, LONGEST_REPLY, f"{path}.")
 
 
 def _tools(definition: Definition, offered: Offered) -> Iterator[Problem]:
@@ -253,6 +286,10 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _set(holder: Mapping[str, object], names: Iterable[str]) -> dict[str, int]:
+    return {name: cast("int", holder[name]) for name in names if holder.get(name) is not None}
 
 
 def _whole(value: object, default: int) -> int:

@@ -10,11 +10,11 @@ _MOST_DOUBLINGS = 12
 
 @dataclass(frozen=True, slots=True)
 class ModelRetry:
-    """The next retry of a failed model call, or of a step that a kill switch halts.
+    """The next retry of a failed model call, or why a step waits: a kill switch, or the database.
 
     Attributes:
-        attempt: Number of the attempt, from 2; 1 for a step that is halted.
-        at: Time of the attempt, UTC; for a step that is halted, the time since which it waits.
+        attempt: Number of the attempt, from 2; 1 for a step that waits.
+        at: Time of the attempt, UTC; for a step that waits, the time since which it does.
         code: Error code of the last failure.
         message: Message of the last failure, without secrets.
     """
@@ -23,6 +23,11 @@ class ModelRetry:
     at: datetime
     code: str
     message: str
+
+    @property
+    def is_wait(self) -> bool:
+        """Returns whether it tells why a step waits, and not of a model call's next attempt."""
+        return self.attempt == 1
 
 
 def pause_before(attempt: int, longest: float, retry_after: float | None, spread: float) -> timedelta:

@@ -12,6 +12,7 @@ from taskforce.core.domain.ids import is_id
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import Question
+from taskforce.core.domain.runs.reply_times import ReplyTimes
 
 TOKENS_USED_UP = "tokens_used_up"
 TIME_USED_UP = "time_used_up"
@@ -63,12 +64,12 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a run's use. Waits for people do not count as work; they have expiries of their own.
+    """Limits of a run's use. Waits do not count as work: for people, for workers, for the database, between retries.
 
     Attributes:
         max_steps: Model turns with tools; one closing turn without tools may follow.
         max_tokens: Input and output tokens together.
-        max_seconds: Seconds of work, waits for people excluded.
+        max_seconds: Seconds of work of models and tools.
 
     Raises:
         Invalid: `limits_invalid` when a limit is not positive or beyond what the product carries.
@@ -147,6 +148,8 @@ class AgentDefinition:
         approval_roles: Roles that may decide it, out of those that the terms allow; empty means all of them.
         pinned: The catalog version; None for an agent of a profile.
         loop: Limits of its runs' loop.
+        reply_times: Time limits of a reply by model; one without an entry has the default ones, as have runs stored
+            before the field.
     """
 
     agent_id: str
@@ -161,6 +164,7 @@ class AgentDefinition:
     pinned: Pinned | None = None
     approval_roles: tuple[str, ...] = ()
     loop: LoopLimits = field(default_factory=LoopLimits)
+    reply_times: Mapping[str, ReplyTimes] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

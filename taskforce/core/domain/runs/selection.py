@@ -1,11 +1,13 @@
 """Selection of a run's agent: the request's selector, the resolved catalog version, and the selected agent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.catalog.definition import Instructions
 from taskforce.core.domain.runs.loop_limits import LoopLimits
+from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, Pinned
 
 
@@ -75,13 +77,16 @@ class ResolvedVersion:
     instructions: Instructions
     deprecated_at: datetime | None = None
 
-    def definition(self, models: tuple[str, ...], approval: Terms, loop: LoopLimits) -> AgentDefinition:
+    def definition(
+        self, models: tuple[str, ...], approval: Terms, loop: LoopLimits, times: Mapping[str, ReplyTimes]
+    ) -> AgentDefinition:
         """Returns the agent definition that a run is started with.
 
         Args:
             models: LiteLLM names, the preferred first.
             approval: The terms of requests for approval of its calls.
             loop: Limits of the loop where the version sets none.
+            times: Time limits of a reply by model, those that the version sets among them.
         """
         says = self.instructions
         return AgentDefinition(
@@ -97,4 +102,5 @@ class ResolvedVersion:
             approval=approval,
             pinned=self.pinned,
             loop=loop.changed(says.loop),
+            reply_times=times,
         )

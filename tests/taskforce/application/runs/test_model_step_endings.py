@@ -11,6 +11,7 @@ from taskforce.application.runs.log_context import COMPLETED, STARTED
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.core.domain.errors import Conflict, Forbidden
+from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.llm import ChatModel, ModelFailure, ModelReply, ModelRequest
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
@@ -63,6 +64,28 @@ async def test_a_word_that_comes_while_the_model_answers_keeps_the_run_open(
     with pytest.raises(Conflict) as refused:
         await send_message(stage.database, stage.acting(), await stage.run(run_id), MessageDraft("And?"))
     assert refused.value.code == "run_finished"
+
+
+async def test_of_the_ids_of_messages_those_are_unknown_that_nobody_has_stored(
+    stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    scripted.script([tool_calls([("echo", {"text": "x"})]), text("Not yet."), text("Both.")])
+    first, second = [
+        (await send_message(stage.database, stage.acting(), await stage.run(run_id), MessageDraft(said))).message_id
+        for said in ("One.", "Two.")
+    ]
+    made_up = new_id()
+    turns = [
+        # The one that is made up is told of, and of the two that are stored only one is.
+        ModelStepInput(stage.tenant_id, run_id, 1, attempt=1, words=(first, first, made_up, made_up), told=2),
+        # One that was heard before has a row: as many are told of as before, and the second is not among them.
+        ModelStepInput(stage.tenant_id, run_id, 2, attempt=1, words=(first,), told=1),
+        ModelStepInput(stage.tenant_id, run_id, 3, attempt=1, words=(second, first), told=2),
+    ]
+    results = [await model_step.run(turn) for turn in turns]
+    assert [(one.unknown, one.ended) for one in results] == [(1, False), (0, False), (0, True)]
+    assert (await stage.run(run_id)).answer == "Both."
 
 
 async def test_the_closing_turn_ends_the_run_as_incomplete(

@@ -29,7 +29,7 @@ async def counter(stage: Stage) -> ResolvedVersion:
 
 
 async def start(stage: Stage, counter: ResolvedVersion) -> AcceptedRun:
-    agent = counter.definition(("openai/scripted",), Terms(), LoopLimits())
+    agent = counter.definition(("openai/scripted",), Terms(), LoopLimits(), {})
     return await create_run(stage.database, stage.mission(agent=agent))
 
 

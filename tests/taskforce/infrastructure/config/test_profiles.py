@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from taskforce.core.domain.errors import Invalid, Missing
+from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.infrastructure.config.profiles import Profile, list_profiles, load_profile
 from taskforce.infrastructure.config.sections import DEFAULT_SYSTEM_PROMPT
 from tests.taskforce.infrastructure.config.places import CONFIGS
@@ -69,6 +70,21 @@ class TestModelsOfARequest:
         with pytest.raises(Invalid) as caught:
             profile.models({}, requested="vllm/a, vllm/b")
         assert caught.value.code == "model_not_offered"
+
+
+class TestTimesOfReplies:
+    def test_are_of_all_models_and_of_single_ones(self, tmp_path: Path) -> None:
+        limits = "{reply_seconds: 60, models: {'ollama/*': {first_token_seconds: 900}}}"
+        profile = written(tmp_path, f"agent: {{limits: {limits}}}")
+        assert profile.definition(("ollama/a", "openai/b")).reply_times == {
+            "ollama/a": ReplyTimes(900, reply_seconds=60),
+            "openai/b": ReplyTimes(reply_seconds=60),
+        }
+        assert written(tmp_path, "profile: mine").definition(("a/b",)).reply_times == {"a/b": ReplyTimes()}
+
+    @pytest.mark.parametrize("times", ["{reply_second: 60}", "{reply_seconds: 0}", "60"])
+    def test_a_wrong_one_of_a_model_is_refused(self, tmp_path: Path, times: str) -> None:
+        assert "agent.limits.models.a/b" in refusal(tmp_path, f"agent: {{limits: {{models: {{a/b: {times}}}}}}}")
 
 
 class TestVariables:

@@ -2,9 +2,6 @@
 
 import asyncio
 import gzip
-import json
-import struct
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from itertools import chain, repeat
@@ -12,12 +9,14 @@ from itertools import chain, repeat
 import httpx
 import pytest
 
+from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.core.interfaces.llm import ChatMessage, ModelFailure, ModelReply, ModelRequest, ModelUnavailable
 from taskforce.infrastructure.llm.litellm_clients import REPLY_BODIES, BoundedBody, EscapedSeparators, ReplyBodies
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.llm.provider_errors import NotAnApiError, ReplyTooLongError, StreamBrokenError
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits
-from tests.fixtures.wild_llm import EVENTS, Wild, WildLLM, document, refusal
+from tests.fixtures.wild_llm import Wild, WildLLM, document, refusal
+from tests.fixtures.wild_streams import BINARY, NOVA, anthropic, begun, converse, event, message
 
 
 @pytest.fixture
@@ -29,10 +28,6 @@ async def wild(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WildLLM]:
         yield server
 
 
-def event(kind: str, **data: object) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, **data}, ensure_ascii=False)}\n\n".encode()
-
-
 SMALL = replace(DEFAULT_LIMITS, event_bytes=200_000, idle_bytes=300_000)
 PING = event("ping") * 50
 
@@ -42,22 +37,6 @@ async def small() -> AsyncIterator[LiteLLMModel]:
     transport = LiteLLMModel(limits=SMALL)
     yield transport
     await transport.aclose()
-
-
-def anthropic(*texts: str, stop: str = "end_turn") -> Wild:
-    usage = {"input_tokens": 9, "output_tokens": 1}
-    message = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [], "usage": usage}
-    begin = [
-        event("message_start", message=message),
-        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
-    ]
-    said = [event("content_block_delta", index=0, delta={"type": "text_delta", "text": one}) for one in texts]
-    end = [
-        event("content_block_stop", index=0),
-        event("message_delta", delta={"stop_reason": stop}, usage={"output_tokens": 4}),
-        event("message_stop"),
-    ]
-    return Wild([*begin, *said, *end], headers=EVENTS)
 
 
 async def ask(model: LiteLLMModel, *models: str, **more: object) -> ModelReply:
@@ -184,7 +163,7 @@ async def test_a_deadline_is_kept_while_pings_arrive(wild: WildLLM) -> None:
     transport = LiteLLMModel(limits=replace(DEFAULT_LIMITS, idle_bytes=10**12, wire_bytes=10**12))
     wild.says(Wild(repeat(PING)))
     with pytest.raises(ModelUnavailable) as failed:
-        await ask(transport, timeout_seconds=0.5)
+        await ask(transport, times={"anthropic/claude-sonnet-4-5": ReplyTimes(first_token_seconds=0.5)})
     assert failed.value.code == "model_timeout"
     await transport.aclose()
 
@@ -251,27 +230,6 @@ async def test_compression_counts_as_what_it_holds() -> None:
         [piece async for piece in bounded(gzip.compress(b"x\n" * 10_000_000), limits=limits, encoding="gzip")]
 
 
-def message(kind: str, **holds: object) -> bytes:
-    """A message of Bedrock's event stream: lengths, headers, payload, each with its checksum."""
-    named = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
-    headers = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-        for name, value in named.items()
-    )
-    payload = json.dumps(holds).encode()
-    whole = begun(16 + len(headers) + len(payload), len(headers)) + headers + payload
-    return whole + struct.pack(">I", zlib.crc32(whole))
-
-
-def begun(length: int, headers: int) -> bytes:
-    prelude = struct.pack(">II", length, headers)
-    return prelude + struct.pack(">I", zlib.crc32(prelude))
-
-
-BINARY = {"content-type": "application/vnd.amazon.eventstream"}
-NOVA = "bedrock/us.amazon.nova-lite-v1:0"
-
-
 @pytest.fixture
 async def bedrock(wild: WildLLM, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiteLLMModel]:
     for name, value in {"ACCESS_KEY_ID": "AKIAX", "SECRET_ACCESS_KEY": "x", "REGION_NAME": "us-west-2"}.items():
@@ -279,13 +237,6 @@ async def bedrock(wild: WildLLM, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     transport = LiteLLMModel(api_base=wild.root, limits=SMALL)
     yield transport
     await transport.aclose()
-
-
-def converse(*texts: str) -> Wild:
-    said = [message("contentBlockDelta", contentBlockIndex=0, delta={"text": text}) for text in texts]
-    usage = {"inputTokens": 9, "outputTokens": 70_000, "totalTokens": 70_009}
-    end = [message("messageStop", stopReason="end_turn"), message("metadata", usage=usage, metrics={"latencyMs": 1})]
-    return Wild([message("messageStart", role="assistant"), *said, *end], headers=BINARY)
 
 
 async def test_a_reply_of_bedrock_is_read(bedrock: LiteLLMModel, wild: WildLLM) -> None:

@@ -37,10 +37,8 @@ from tests.taskforce.infrastructure.llm.conftest import KEY
 TOOL = ToolSpec("calculator", "Computes.", {"type": "object", "properties": {"expression": {"type": "string"}}})
 
 
-def asking(*models: str, timeout_seconds: float = 30.0) -> ModelRequest:
-    return ModelRequest(
-        models or ("openai/first",), (ChatMessage("user", "Go"),), (TOOL,), timeout_seconds=timeout_seconds
-    )
+def asking(*models: str) -> ModelRequest:
+    return ModelRequest(models or ("openai/first",), (ChatMessage("user", "Go"),), (TOOL,))
 
 
 def ignore(_: str) -> None:
@@ -200,14 +198,6 @@ class TestUnavailable:
         assert isinstance(failure, ModelUnavailable)
         assert len(llm.requests) == 1
         assert [(call.failed, call.input_tokens) for call in failure.calls] == [(failure.code, 0)]
-
-    @pytest.mark.parametrize("reply", [hang(), hang("Hel")], ids=["at once", "in the middle"])
-    async def test_a_server_that_hangs(self, model: LiteLLMModel, llm: ScriptedLLM, reply: Reply) -> None:
-        llm.script([reply])
-        failure = await failing(model, asking(timeout_seconds=0.3))
-        assert isinstance(failure, ModelUnavailable)
-        assert failure.code == "model_timeout"
-        await llm.until(lambda it: it.hangups == 1)
 
     @pytest.mark.parametrize(
         "reply",

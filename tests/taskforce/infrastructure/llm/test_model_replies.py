@@ -64,8 +64,7 @@ async def fresh() -> AsyncIterator[LiteLLMModel]:
 async def ask(
     transport: LiteLLMModel, *models: str, messages: tuple[ChatMessage, ...] = (GO,), **more: object
 ) -> ModelReply:
-    settings = {"timeout_seconds": 20.0, **more}
-    request = ModelRequest(models or ("openai/stub",), messages, (CALCULATOR,), **settings)  # type: ignore[arg-type]
+    request = ModelRequest(models or ("openai/stub",), messages, (CALCULATOR,), **more)  # type: ignore[arg-type]
     return await transport.complete(request, lambda _: None)
 
 

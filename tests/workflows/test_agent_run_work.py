@@ -1,0 +1,144 @@
+"""What counts as the work of a run: what its model and its tools take, and no time in which it waits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from taskforce.core.domain.runs.run import Limits, RunStatus, StopReason, workflow_id
+from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from tests.fixtures.missions import Missions
+from tests.fixtures.probe_tools import EFFECTS
+from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
+from tests.workflows.approvals import asked, yes
+from worker import WorkerParts, build_worker
+from workflows.client.client import WorkflowClient
+
+SECONDS = 5
+"""The work that a run may do here, less than what it waits."""
+BRIEF = Limits(max_seconds=SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A task queue of the test's own, with workers that come and go."""
+
+    temporal: Client
+    parts: WorkerParts
+    queue: str
+    missions: Missions
+
+    async def age(self, run_id: str) -> float:
+        """The seconds since the run's workflow was started."""
+        found = await self.temporal.get_workflow_handle(workflow_id(self.missions.tenant_id, run_id)).describe()
+        assert found.start_time is not None
+        return (self.parts.clock() - found.start_time).total_seconds()
+
+    async def until_older(self, run_id: str, seconds: float) -> None:
+        await until(lambda: self._is_older(run_id, seconds))
+
+    async def _is_older(self, run_id: str, seconds: float) -> bool:
+        return await self.age(run_id) > seconds
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not await condition():  # noqa: ASYNC110 - time passes by itself
+            await asyncio.sleep(0.1)
+
+
+async def began(run_id: str) -> bool:
+    return EFFECTS[f"{run_id}/1/1"] == 1
+
+
+@pytest.fixture(autouse=True)
+async def prepared(parts: WorkerParts) -> None:
+    """The import of LiteLLM takes longer than a run may work here."""
+    assert isinstance(parts.model, LiteLLMModel)
+    await parts.model.prepare()
+
+
+@pytest.fixture
+def site(temporal: Client, parts: WorkerParts, tenant: str) -> Site:
+    queue = f"work-{uuid4()}"
+    return Site(temporal, parts, queue, Missions(parts.database, WorkflowClient(temporal, queue), tenant))
+
+
+async def test_time_without_a_worker_before_the_first_step_is_no_work(site: Site, scripted: ScriptedLLM) -> None:
+    scripted.script([tool_calls([("echo_slowly", {"text": "a"})]), text("Done.")])
+    run_id = await site.missions.start(limits=BRIEF)
+    await site.until_older(run_id, 2 * SECONDS)
+    async with build_worker(site.temporal, site.queue, site.parts):
+        run = await site.missions.ended(run_id)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Done.")
+
+
+async def test_nor_is_that_of_a_model_call_that_waits_for_a_worker(site: Site, scripted: ScriptedLLM) -> None:
+    scripted.script([tool_calls([("echo_slowly", {"text": "a"})]), text("Done.")])
+    async with build_worker(site.temporal, site.queue, site.parts, no_remote_activities=True):
+        run_id = await site.missions.start(limits=BRIEF)
+        await site.until_older(run_id, 2 * SECONDS)
+    async with build_worker(site.temporal, site.queue, site.parts):
+        run = await site.missions.ended(run_id)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Done.")
+
+
+async def test_nor_is_that_of_a_tool_whose_worker_has_gone(site: Site, scripted: ScriptedLLM) -> None:
+    scripted.script([tool_calls([("transfer", {"name": str(uuid4())})]), text("Unknown.")])
+    async with build_worker(site.temporal, site.queue, site.parts, graceful_shutdown_timeout=timedelta()):
+        run_id = await site.missions.start(limits=BRIEF)
+        await until(lambda: began(run_id))
+    await site.until_older(run_id, 2 * SECONDS)
+    async with build_worker(site.temporal, site.queue, site.parts):
+        run = await site.missions.ended(run_id)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Unknown.")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_nor_are_pauses_between_the_attempts_of_a_model_call(missions: Missions, scripted: ScriptedLLM) -> None:
+    scripted.script([status(429, {"retry-after": str(2 * SECONDS)}), text("Back again.")])
+    run = await missions.finish(limits=BRIEF)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Back again.")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_nor_is_the_time_until_a_person_decides(missions: Missions, scripted: ScriptedLLM, site: Site) -> None:
+    run_id, request_id = await asked(missions, scripted, limits=BRIEF)
+    await missions.person("bob", "admin")
+    await Site(site.temporal, site.parts, "", missions).until_older(run_id, 2 * SECONDS)
+    await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
+    assert (await missions.ended(run_id)).stop_reason is None
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("attempts", [1, 2], ids=["one attempt", "failed attempts as well"])
+async def test_the_work_of_the_model_ends_a_run(missions: Missions, scripted: ScriptedLLM, attempts: int) -> None:
+    scripted.requests.clear()
+    scripted.script([*[status(503)] * (attempts - 1), hang("Well, ")])
+    run = await missions.finish(limits=BRIEF)
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)
+    assert len(scripted.requests) == attempts
+
+    async def wasted() -> bool:
+        # The activity learns by its next heartbeat that its time is over.
+        return (await missions.run(run.spec.run_id)).totals.wasted_tokens > 0
+
+    await until(wasted)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_the_work_of_tools_ends_a_run_and_side_by_side_it_counts_once(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    """`dawdle` takes 0.2 s: one after the other these calls would take 12."""
+    rounds = [tool_calls([("dawdle", {})] * 20)] * 3
+    scripted.script([*rounds, text("Done.")])
+    run = await missions.finish(limits=Limits(max_seconds=8))
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+    scripted.script([tool_calls([("dawdle", {})], says=str(number)) for number in range(30)])
+    run = await missions.within(max_repeated_steps=100).finish(limits=Limits(max_seconds=1, max_steps=30))
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)

@@ -1,0 +1,124 @@
+"""The attempts of a run's model calls and tool calls, until one succeeds or none is left."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from workflows.model_retries import ModelRetries
+from workflows.run_waits import OUTAGE_SHOWN, RunWaits
+from workflows.run_work import RunWork
+from workflows.runtime.activity_calls import (
+    MARGIN,
+    TOOL,
+    call_model,
+    is_database_away,
+    is_halted,
+    run_local,
+    run_tool,
+    stop_if_cancelled,
+    worked_seconds,
+)
+
+with workflow.unsafe.imports_passed_through():
+    from models.messages.runs import ModelOutcome, ModelTurn, Permit, RunPlan, ToolOutcome, ToolTurn
+
+
+class RunAttempts:
+    """Makes attempts, counts their work, and waits where a kill switch or the database holds them up.
+
+    Args:
+        waits: The run's waits.
+        work: The run's work.
+        until_resumed: Waits while the run is paused.
+    """
+
+    def __init__(self, waits: RunWaits, work: RunWork, until_resumed: Callable[[], Awaitable[None]]) -> None:
+        self._waits = waits
+        self._work = work
+        self._until_resumed = until_resumed
+
+    async def call_model(self, plan: RunPlan, turn: Callable[[int], ModelTurn]) -> ModelOutcome:
+        """Calls the model until it replies, or no attempt is left.
+
+        Args:
+            plan: The run's plan.
+            turn: Makes the activity's input of the number of earlier attempts.
+
+        Raises:
+            FailureError: As `ModelRetries.next_try`.
+        """
+        retries = ModelRetries()
+        while True:
+            time, since = self._model_time(plan), workflow.now()
+            try:
+                outcome = await call_model(turn(retries.tried), ModelOutcome, time)
+            except FailureError as error:
+                stop_if_cancelled()
+                self._work.add(worked_seconds(error, time), since)
+                if is_halted(error):
+                    await self._until_released(error)
+                    retries.begin_anew()
+                elif is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
+                    retries.begin_again()
+                    await self._until_database(error, retries.tried)
+                else:
+                    again = retries.next_try(error, plan, self._work)
+                    await self._waits.try_again(again)
+                    await workflow.sleep(max(again.at - workflow.now(), timedelta()))
+            else:
+                self._add(outcome.worked_ms, since)
+                await self._waits.try_again(None, silent=outcome.ended)
+                return outcome
+
+    async def run_tool(self, permit: Permit, turn: ToolTurn) -> ToolOutcome:
+        """Runs a tool.
+
+        Args:
+            permit: The terms of the call.
+            turn: The activity's input.
+
+        Raises:
+            FailureError: The activity failed otherwise than by a kill switch or for want of the database.
+        """
+        time, away = timedelta(seconds=permit.seconds) + MARGIN, 0
+        while True:
+            # The cancellation may have come while the approval's workflow closed, which it then did not reach.
+            stop_if_cancelled()
+            since = workflow.now()
+            try:
+                outcome = await self._run_tool(permit, turn, time)
+            except FailureError as error:
+                self._work.add(worked_seconds(error, time), since)
+                if is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
+                    away += 1
+                    await self._until_database(error, away)
+                elif is_halted(error):
+                    await self._until_released(error)
+                else:
+                    raise
+            else:
+                self._add(outcome.worked_ms, since)
+                return outcome
+
+    @staticmethod
+    async def _run_tool(permit: Permit, turn: ToolTurn, time: timedelta) -> ToolOutcome:
+        if permit.quick:
+            return await run_local("run_tool", turn, ToolOutcome, retries=TOOL)
+        return await run_tool(turn, ToolOutcome, permit.tool, time)
+
+    def _model_time(self, plan: RunPlan) -> timedelta:
+        longest = timedelta(seconds=plan.model_call_seconds) + MARGIN
+        return min(longest, self._work.left(plan.max_seconds))
+
+    def _add(self, milliseconds: int | None, since: datetime) -> None:
+        self._work.add(None if milliseconds is None else milliseconds / 1_000, since)
+
+    async def _until_released(self, error: FailureError) -> None:
+        await self._waits.until_released(error)
+        await self._until_resumed()
+
+    async def _until_database(self, error: FailureError, times: int) -> None:
+        await self._waits.until_database(error, times)
+        await self._until_resumed()
