@@ -5,10 +5,8 @@ from typing import Any
 
 import asyncpg
 
-TO_START_OR_CANCEL = (
-    "(status = 'queued'::text) OR ((cancel_at IS NOT NULL) AND (status = ANY "
-    "(ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'paused'::text])))"
-)
+OPEN_RUN = "status = ANY (ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'paused'::text])"
+OPEN_DELIVERY = "status = ANY (ARRAY['queued'::text, 'pending'::text])"
 APP = "taskforce_app"
 NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
@@ -40,10 +38,9 @@ OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
 READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
-    "webhook_deliveries": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
-    "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({TO_START_OR_CANCEL}))",
-    "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND "
-    "((status = 'pending'::text) AND (started_at IS NULL)))",
+    "webhook_deliveries": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_DELIVERY}))",
+    "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_RUN}))",
+    "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'pending'::text))",
     "run_words": "((current_setting('app.platform'::text, true) = 'on'::text) AND (told_at IS NULL))",
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",

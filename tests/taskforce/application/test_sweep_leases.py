@@ -64,7 +64,8 @@ class Unreachable(Database):
 
 
 @pytest.fixture
-def pair() -> tuple[Worker, Worker]:
+async def pair(database: Database) -> tuple[Worker, Worker]:
+    await database.ping()  # opens the pool that all doors share
     sweep = f"sweep-{uuid4().hex[:8]}"
     return Worker(f"{sweep}-one", sweep), Worker(f"{sweep}-other", sweep)
 
