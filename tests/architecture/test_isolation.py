@@ -28,6 +28,8 @@ OWNERS_FUNCTIONS = {
     "of the audit log; this drops old events from the beginning of one tenant's chain and keeps their anchor",
     "erase_ended_runs(timestamp with time zone,integer,integer)": "retention: the application itself deletes nothing "
     "of a run; this erases one tenant's runs that ended before what the tenant's own setting keeps",
+    "erase_expired_records(text,timestamp with time zone,integer)": "retention: the application itself deletes no "
+    "answer, delivery, request or usage record; this erases one tenant's that its own setting keeps no longer",
     "begin_tenant_deletion(text,text,text,timestamp with time zone,timestamp with time zone)": "the application can "
     "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
     "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "

@@ -19,6 +19,7 @@ from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.sweep_leases import Sweep, SweepLeader
 from taskforce.application.sweeps import AGAIN, DueSweep, EndedSweep, Look
 from taskforce.application.tenants.deletion_requests import start_late_deletions
+from taskforce.application.tenants.retention import erase_all_records
 from taskforce.application.webhooks.delivery_log import settle_delivery
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import new_id
@@ -115,6 +116,7 @@ def _sweeps(ports: RecoveryPorts) -> Mapping[str, Sweep]:
     hourly: dict[str, Work] = {
         "audit.drop": lambda: drop_all_expired(store, store, ports.audit_days, clock()),
         "runs.erase": lambda: erase_all_expired(store, store, clock()),
+        "records.erase": lambda: erase_all_records(store, store, clock()),
         "results.erase": lambda: erase_all_old_results(store, store, clock()),
     }
     return {

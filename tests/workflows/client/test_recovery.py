@@ -72,9 +72,10 @@ async def swept(
 async def test_a_run_whose_termination_nobody_lists_is_settled_by_its_row(
     missions: Missions, scripted: ScriptedLLM, temporal: Client, nobody: Blind, worker: WorkerParts
 ) -> None:
+    scripted.requests.clear()
     scripted.reply = lambda _: hang("Thinking")
     run_id = await missions.start()
-    await missions.event(run_id, "run.started")
+    await scripted.until(lambda llm: len(llm.requests) == 1, timeout=60)
     await temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id)).terminate()
 
     async def ended() -> bool:

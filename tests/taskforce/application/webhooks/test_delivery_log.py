@@ -1,7 +1,8 @@
 """What is queued is started at once by whoever queued it, a share of each tenant in turn."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -113,9 +114,11 @@ async def test_whoever_has_nothing_queued_costs_no_transaction(hooks: Hooks, dat
             self.__dict__.update(database.__dict__)
             self.entered: list[str] = []
 
-        def tenant(self, tenant_id: str) -> AbstractAsyncContextManager[TenantRecords]:
+        @asynccontextmanager
+        async def tenant(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
             self.entered.append(tenant_id)
-            return super().tenant(tenant_id)
+            async with super().tenant(tenant_id) as records:
+                yield records
 
     await hooks.make(URL)
     await hooks.announce()
