@@ -48,7 +48,7 @@ Look = Callable[[str, DueRow], Awaitable[bool]]
 
 @dataclass(slots=True)
 class Turn:
-    """What a turn has brought.
+    """The outcome of a turn.
 
     Attributes:
         rows: The number of rows in order.

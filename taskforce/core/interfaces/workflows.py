@@ -16,7 +16,7 @@ Ended = Sequence[tuple[str, str]]
 
 
 class WorkflowState(StrEnum):
-    """What has become of the workflow of a row."""
+    """The state of the workflow of a row, as Temporal tells it."""
 
     ABSENT = "absent"
     OPEN = "open"

@@ -7,14 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlmodel import SQLModel
 
 from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow, RunWordRow
 from models.tables.webhooks import WebhookDeliveryRow
 from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.connection import Connection, Query
-from taskforce.infrastructure.persistence.repository import Repository, table
+from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,63 +21,101 @@ class Source:
     """Rows of a kind.
 
     Attributes:
-        row: Their table.
+        table: Their table.
         key: The column of their id.
         rows: Which they are, exactly as in the partial index of the kind, or PostgreSQL does not use it.
         due: The column with the time from which they are due.
-        label: The column of their label; none where it is empty.
+        label: The column of their label; empty where they have none.
     """
 
-    row: type[SQLModel]
+    table: sa.Table
     key: str
-    rows: str
+    rows: sa.TextClause
     due: str = "sweep_at"
-    label: str | None = None
+    label: str = ""
+
+    @property
+    def due_at(self) -> sa.Column[Any]:
+        """Returns the column with the time from which they are due."""
+        return self.table.c[self.due]
+
+    @property
+    def row_id(self) -> sa.Column[Any]:
+        """Returns the column of their id."""
+        return self.table.c[self.key]
+
+    def first_after(self, tenant_id: sa.ColumnElement[str]) -> sa.Select[Any]:
+        """Builds the first row, by tenant and time, of the next tenant after one."""
+        mine = self.table.c.tenant_id
+        found = sa.select(mine, self.due_at.label("due_at")).where(self.rows, mine > tenant_id)
+        return found.order_by(mine, self.due_at).limit(_ONE)
 
 
-_OPEN = "status IN ('queued', 'running', 'waiting', 'paused')"
+_ONE: sa.ColumnElement[int] = sa.literal_column("1")
+_RUNS, _WORDS = table(RunRow), table(RunWordRow)
+_REQUESTS, _DELIVERIES = table(ApprovalRow), table(WebhookDeliveryRow)
+_QUEUED = sa.text("status = 'queued' AND cancel_at IS NULL")
+_BEGUN = sa.text("status IN ('running', 'waiting', 'paused')")
+_TO_CANCEL = sa.text("cancel_at IS NOT NULL AND status IN ('queued', 'running', 'waiting', 'paused')")
+_UNSTARTED = sa.text("status = 'pending' AND started_at IS NULL")
+_STARTED = sa.text("status = 'pending' AND started_at IS NOT NULL")
 SOURCES: Mapping[DueKind, Source] = {
-    DueKind.RUN_START: Source(RunRow, "run_id", "status = 'queued' AND cancel_at IS NULL"),
-    DueKind.RUN_CHECK: Source(RunRow, "run_id", "status IN ('running', 'waiting', 'paused')"),
-    DueKind.RUN_CANCELLATION: Source(RunRow, "run_id", f"cancel_at IS NOT NULL AND {_OPEN}", due="cancel_at"),
-    DueKind.MESSAGE: Source(RunWordRow, "word_id", "told_at IS NULL"),
-    DueKind.REQUEST_START: Source(ApprovalRow, "request_id", "status = 'pending' AND started_at IS NULL"),
-    DueKind.REQUEST_CHECK: Source(ApprovalRow, "request_id", "status = 'pending' AND started_at IS NOT NULL"),
-    DueKind.DELIVERY_START: Source(WebhookDeliveryRow, "delivery_id", "status = 'queued'", label="event"),
-    DueKind.DELIVERY_CHECK: Source(WebhookDeliveryRow, "delivery_id", "status = 'pending'"),
+    DueKind.RUN_START: Source(_RUNS, "run_id", _QUEUED),
+    DueKind.RUN_CHECK: Source(_RUNS, "run_id", _BEGUN),
+    DueKind.RUN_CANCELLATION: Source(_RUNS, "run_id", _TO_CANCEL, due="cancel_at"),
+    DueKind.MESSAGE: Source(_WORDS, "word_id", sa.text("told_at IS NULL")),
+    DueKind.REQUEST_START: Source(_REQUESTS, "request_id", _UNSTARTED),
+    DueKind.REQUEST_CHECK: Source(_REQUESTS, "request_id", _STARTED),
+    DueKind.DELIVERY_START: Source(_DELIVERIES, "delivery_id", sa.text("status = 'queued'"), label="event"),
+    DueKind.DELIVERY_CHECK: Source(_DELIVERIES, "delivery_id", sa.text("status = 'pending'")),
 }
-_TENANT = "tenant_id = :of_tenant_id"
-# From one tenant to the next by the index, in one step each: a DISTINCT would read every row that waits.
-_TENANTS = """
-WITH RECURSIVE found AS (
-    (SELECT tenant_id, {due} AS due_at, 1 AS number FROM {table}
-     WHERE {rows} AND tenant_id > :after ORDER BY tenant_id, {due} LIMIT 1)
-    UNION ALL
-    SELECT following.tenant_id, following.due_at, found.number + 1
-    FROM found CROSS JOIN LATERAL (
-        SELECT t.tenant_id, t.{due} AS due_at FROM {table} t
-        WHERE {rows} AND t.tenant_id > found.tenant_id ORDER BY t.tenant_id, t.{due} LIMIT 1
-    ) following
-    WHERE found.number < :most
-)
-SELECT tenant_id, due_at < :before AS due FROM found ORDER BY number
-"""
-# With a limit, so that it is one step by the index for each tenant: a semi-join would read every row that waits.
-_AMONG = """
-SELECT asked.tenant_id FROM unnest(:tenants) asked(tenant_id) CROSS JOIN LATERAL (
-    SELECT FROM {table} t WHERE t.tenant_id = asked.tenant_id AND {rows} AND t.{due} < :before
-    ORDER BY t.tenant_id, t.{due} LIMIT 1
-) found
-ORDER BY asked.tenant_id
-"""
-# A row that is locked is changed at this moment, or claimed: it can wait for the next look.
-_CLAIM = """
-UPDATE {table} SET {due} = :until WHERE {tenant} AND {key} = ANY (ARRAY(
-    SELECT {key} FROM {table} WHERE {tenant} AND {rows} AND {due} < :before
-    ORDER BY {due}, {key} LIMIT :most FOR UPDATE SKIP LOCKED
-)) RETURNING {key} AS row_id, {label} AS label
-"""
-_POSTPONE = "UPDATE {table} SET {due} = :until WHERE {tenant} AND {rows} AND {key} = ANY (:row_ids)"
+_BEFORE = sa.bindparam("before", type_=sa.DateTime(timezone=True))
+_MOST = sa.bindparam("most", type_=sa.Integer())
+
+
+def _tenants(source: Source) -> Query:
+    """Goes from one tenant to the next by the index, in one step each: a DISTINCT would read every row that waits."""
+    begins = source.first_after(sa.bindparam("after", type_=sa.Text())).add_columns(_ONE.label("number"))
+    found = begins.cte("found", recursive=True)
+    following = source.first_after(found.c.tenant_id).lateral("following")
+    goes_on = sa.select(following.c.tenant_id, following.c.due_at, found.c.number + _ONE)
+    found = found.union_all(goes_on.select_from(found.join(following, sa.true())).where(found.c.number < _MOST))
+    return Query(sa.select(found.c.tenant_id, (found.c.due_at < _BEFORE).label("due")).order_by(found.c.number))
+
+
+def _among(source: Source) -> Query:
+    """Takes one step by the index for each tenant: without the limit, a semi-join would read every row that waits."""
+    given = sa.func.unnest(sa.bindparam("tenants", type_=ARRAY(sa.Text())))
+    asked = given.table_valued("tenant_id", name="asked").render_derived()
+    mine = source.table.c.tenant_id
+    first = sa.select(_ONE.label("due")).where(mine == asked.c.tenant_id, source.rows, source.due_at < _BEFORE)
+    found = first.order_by(mine, source.due_at).limit(_ONE).lateral("found")
+    return Query(sa.select(asked.c.tenant_id).join_from(asked, found, sa.true()).order_by(asked.c.tenant_id))
+
+
+def _claim(source: Source) -> Query:
+    due = sa.select(source.row_id).where(where(source.table), source.rows, source.due_at < _BEFORE)
+    first = due.order_by(source.due_at, source.row_id).limit(_MOST)
+    # A row that is locked is changed at this moment, or claimed: it can wait for the next look.
+    free = sa.func.array(first.with_for_update(skip_locked=True).scalar_subquery())
+    claimed = sa.update(source.table).where(where(source.table), source.row_id == sa.any_(free))
+    label = source.table.c[source.label] if source.label else sa.literal_column("''")
+    return Query(_due_again(claimed, source).returning(source.row_id.label("row_id"), label.label("label")))
+
+
+def _postpone(source: Source) -> Query:
+    chosen = source.row_id == sa.any_(sa.bindparam("row_ids", type_=ARRAY(source.row_id.type)))
+    return Query(_due_again(sa.update(source.table).where(where(source.table), source.rows, chosen), source))
+
+
+def _due_again(changed: sa.Update, source: Source) -> sa.Update:
+    return changed.values({source.due: sa.bindparam("until", type_=source.due_at.type)})
+
+
+TENANTS = {kind: _tenants(source) for kind, source in SOURCES.items()}
+AMONG = {kind: _among(source) for kind, source in SOURCES.items()}
+_CLAIMS = {kind: _claim(source) for kind, source in SOURCES.items()}
+_POSTPONES = {kind: _postpone(source) for kind, source in SOURCES.items()}
 # The planner cannot tell how few rows a policy hides, or what a limit leaves: it would read and sort all that wait.
 _IN_ORDER = Query(
     sa.text(
@@ -86,30 +123,6 @@ _IN_ORDER = Query(
         "set_config('enable_sort', 'off', true)"
     )
 )
-_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
-    "after": sa.Text(),
-    "before": sa.DateTime(timezone=True),
-    "until": sa.DateTime(timezone=True),
-    "most": sa.Integer(),
-    "tenants": ARRAY(sa.Text()),
-    "row_ids": ARRAY(sa.Uuid(as_uuid=False)),
-    "of_tenant_id": sa.Text(),
-}
-
-
-def _queries(text: str) -> Mapping[DueKind, Query]:
-    return {kind: _query(text, source) for kind, source in SOURCES.items()}
-
-
-def _query(text: str, source: Source) -> Query:
-    parts = {"table": table(source.row).name, "key": source.key, "rows": source.rows, "due": source.due}
-    statement = sa.text(text.format(**parts, tenant=_TENANT, label=source.label or "''"))
-    used = [name for name in _TYPES if f":{name}" in statement.text]
-    return Query(statement.bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in used)))
-
-
-TENANTS, AMONG = _queries(_TENANTS), _queries(_AMONG)
-_CLAIMS, _POSTPONES = _queries(_CLAIM), _queries(_POSTPONE)
 
 
 async def by_index(connection: Connection) -> None:

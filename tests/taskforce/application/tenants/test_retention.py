@@ -74,10 +74,9 @@ class Keeping:
 
     async def add(self, kind: RecordKind, at: datetime) -> None:
         async with self.database.tenant(self.tenant_id) as records:
-            values = {"tenant": self.tenant_id, "at": at}
-            typed = {"tenant": sa.Text(), "at": sa.DateTime(timezone=True)}
-            bound = [sa.bindparam(name, value, type_=typed[name]) for name, value in values.items()]
-            await records.users._connection.change(sa.text(ADD[kind]).bindparams(*bound))
+            tenant = sa.bindparam("tenant", self.tenant_id, type_=sa.Text())
+            when = sa.bindparam("at", at, type_=sa.DateTime(timezone=True))
+            await records.users._connection.change(sa.text(ADD[kind]).bindparams(tenant, when))
 
     async def counts(self, kind: RecordKind) -> list[int]:
         async with self.database.tenant(self.tenant_id) as records:
