@@ -19,7 +19,8 @@ class TenantFieldsIn(RequestBody):
     Attributes:
         name: A name for people.
         settings: All of the tenant's settings: `max_agents`, `max_concurrent_sessions`, `features`,
-            `data_retention_days`, `requests_per_minute` and `ip_allow_list`; one that is left out is no limit.
+            `data_retention_days`, `answer_retention_days`, `delivery_retention_days`, `request_retention_days`,
+            `usage_retention_days`, `requests_per_minute` and `ip_allow_list`; one that is left out is no limit.
         metadata: Data that the product stores and does not interpret.
         active: Whether the tenant is enabled; if not, its users are refused and its runs do nothing more.
     """

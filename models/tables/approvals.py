@@ -42,6 +42,7 @@ class ApprovalRow(SQLModel, table=True):
     acted: int = column(sa.Integer)
     started_at: datetime | None = maybe(TIME)
     key_id: str | None = maybe(UUID)
+    sweep_at: datetime = column(TIME)
 
 
 class ApprovalDecisionRow(SQLModel, table=True):

@@ -50,6 +50,7 @@ class RunRow(SQLModel, table=True):
     claimed_attributes: dict[str, Any] | None = maybe(JSONB)
     questions: list[dict[str, Any]] = column(JSONB)
     retry: dict[str, Any] | None = maybe(JSONB)
+    sweep_at: datetime = column(TIME)
 
 
 class TranscriptRow(SQLModel, table=True):
@@ -68,7 +69,7 @@ class TranscriptRow(SQLModel, table=True):
 
 
 class RunWordRow(SQLModel, table=True):
-    """A person's message to an open run; only `told_at` changes, when the run's workflow has been signalled."""
+    """A person's message to an open run; only `told_at` and `sweep_at` change, as its workflow is signalled."""
 
     __tablename__ = "run_words"
 
@@ -80,6 +81,7 @@ class RunWordRow(SQLModel, table=True):
     at: datetime = column(TIME)
     question_id: str | None = maybe()
     told_at: datetime | None = maybe(TIME)
+    sweep_at: datetime = column(TIME)
 
 
 class RunEffectRow(SQLModel, table=True):

@@ -52,6 +52,7 @@ class WebhookDeliveryRow(SQLModel, table=True):
     next_attempt_at: datetime | None = maybe(TIME)
     finished_at: datetime | None = maybe(TIME)
     redelivery_of: str | None = maybe(UUID)
+    sweep_at: datetime = column(TIME)
 
 
 class WebhookAttemptRow(SQLModel, table=True):

@@ -1,15 +1,20 @@
-"""Sweeps over all tenants, and over rows whose workflow a crash has left unstarted."""
+"""Sweeps over all tenants, over rows that are due, and over workflows that were ended from outside."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from taskforce.core.domain.errors import DomainError
+from taskforce.core.domain.errors import DomainError, Unavailable
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
 from taskforce.core.interfaces.store import Tenants
 
 TENANTS = 200
+LOOK_BACK = timedelta(hours=24)
+OVERLAP = timedelta(minutes=5)
+"""The time by which Temporal may list the end of a workflow late."""
 
 
 async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant]:
@@ -28,90 +33,160 @@ async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant
         after = page[-1].tenant_id
 
 
-UNSTARTED_BATCH = 200
+SHARE = 10
+"""Rows of one tenant in a turn; then it is the others' turn."""
+AT_ONCE = 4
+"""Tenants whose rows are looked after side by side."""
+CLAIM = timedelta(seconds=10)
+"""The time after which a row is due again whose process died, or could not do what was to be done."""
+AGAIN = timedelta(hours=1)
+"""The time after which a row is looked at again that was in order."""
+
+Look = Callable[[str, DueRow], Awaitable[bool]]
+"""Looks after a row of a tenant; returns whether it is in order now. It must be safe to repeat."""
 
 
-class Start(Protocol):
-    """Starts the workflow of a committed row; a second start changes nothing."""
+@dataclass(slots=True)
+class Turn:
+    """The outcome of a turn.
 
-    def __call__(self, tenant_id: str, thing_id: str, /) -> Awaitable[bool]:
-        """Starts the workflow; returns False where it was started before."""
-        ...
-
-
-class ListOrphans(Protocol):
-    """Lists rows that were committed before a time and whose workflow has not begun, by id."""
-
-    def __call__(self, before: datetime, most: int, after: str | None, /) -> Awaitable[Sequence[tuple[str, str]]]:
-        """Returns a page of tenant ids and row ids, after a row id."""
-        ...
-
-
-class OrphanSweep:
-    """Starts the workflows that a crash between commit and start has left unstarted.
-
-    A row whose workflow waits for a worker looks the same as one without a workflow. So each sweep continues where the
-    last one ended, and many waiting workflows do not keep an unstarted one from being reached.
-
-    Args:
-        unstarted: Lists the rows.
-        start: Starts the workflow of one.
+    Attributes:
+        rows: The number of rows in order.
+        unserved: The tenants that had a whole share, and may have more due rows.
+        refused: The last error; the other rows were looked after all the same.
     """
 
-    def __init__(self, unstarted: ListOrphans, start: Start) -> None:
-        self._unstarted = unstarted
-        self._start = start
-        self._after: str | None = None
+    rows: int = 0
+    unserved: list[str] = field(default_factory=list)
+    refused: Exception | None = None
 
-    async def sweep(self, before: datetime, most: int = UNSTARTED_BATCH) -> int:
-        """Starts the next page of those that were committed before a time; returns the number of started workflows.
+
+class DueSweep:
+    """Looks after the due rows of a kind: a share of each tenant in turn, until nothing is due.
+
+    So a tenant with very many rows keeps another's waiting for the length of one share, and only tenants with rows of
+    the kind cost anything. A row is claimed before it is looked after: another process leaves it alone meanwhile, and
+    one that fails or cannot be done is due again when the claim is over, behind the others of its tenant.
+
+    Args:
+        store: The rows.
+        kind: The kind of rows.
+        look: Looks after one.
+        clock: The time, UTC.
+        again: The time after which a row that is in order is due again.
+    """
+
+    def __init__(self, store: DueStore, kind: DueKind, look: Look, *, clock: Clock, again: timedelta = AGAIN) -> None:
+        self._store = store
+        self._kind = kind
+        self._look = look
+        self._clock = clock
+        self._again = again
+
+    async def sweep(self, before: datetime) -> int:
+        """Looks after all rows that were due before a time, of all tenants.
+
+        Returns:
+            The number of rows that are in order now.
 
         Raises:
-            DomainError: As `sweep`.
+            Exception: The last error of a row; the others were looked after all the same, unless nothing answers.
         """
-        late = await self._unstarted(before, most, self._after)
-        self._after = late[-1][1] if len(late) == most else None
-        return await sweep(late, self._start)
+        total, more, refused = 0, True, None
+        while more:
+            more = False
+            async for tenants in self._pages(before):
+                turn = await self.serve(tenants, before)
+                total, more, refused = total + turn.rows, more or bool(turn.unserved), turn.refused or refused
+                # While Temporal does not answer, each row would wait for it in vain: the next sweep goes on.
+                if isinstance(turn.refused, Unavailable) and not turn.rows:
+                    raise turn.refused
+        if refused is not None:
+            raise refused
+        return total
+
+    async def serve_among(self, tenants: Collection[str], before: datetime) -> Turn:
+        """Looks after a share of each of those tenants that have due rows; one statement finds them."""
+        return await self.serve(await self._store.due_among(self._kind, before, tenants), before)
+
+    async def serve(self, tenants: Sequence[str], before: datetime) -> Turn:
+        """Looks after a share of each of some tenants, `AT_ONCE` at a time."""
+        turn, lanes = Turn(), asyncio.Semaphore(AT_ONCE)
+
+        async def one(tenant_id: str) -> None:
+            async with lanes:
+                try:
+                    await self._share(tenant_id, before, turn)
+                except DomainError as error:
+                    turn.refused = error
+
+        async with asyncio.TaskGroup() as group:
+            for tenant_id in tenants:
+                group.create_task(one(tenant_id))
+        return turn
+
+    async def _pages(self, before: datetime) -> AsyncIterator[Sequence[str]]:
+        after = ""
+        while page := await self._store.due_tenants(self._kind, before, after, TENANTS):
+            if due := [tenant_id for tenant_id, is_due in page if is_due]:
+                yield due
+            after = page[-1][0]
+
+    async def _share(self, tenant_id: str, before: datetime, turn: Turn) -> None:
+        now = self._clock()
+        async with self._store.tenant(tenant_id) as records:
+            rows = await records.due_rows.claim(self._kind, before, now + CLAIM, SHARE)
+        outcomes = await asyncio.gather(*(self._look(tenant_id, row) for row in rows), return_exceptions=True)
+        in_order = [row.row_id for row, outcome in zip(rows, outcomes, strict=True) if outcome is True]
+        if in_order:
+            async with self._store.tenant(tenant_id) as records:
+                await records.due_rows.postpone(self._kind, in_order, now + self._again)
+        turn.rows += len(in_order)
+        turn.refused = next((one for one in outcomes if isinstance(one, Exception)), turn.refused)
+        if len(rows) == SHARE:
+            turn.unserved.append(tenant_id)
 
 
-async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
-    """Starts workflows that should have been started by now.
+class EndedSweep:
+    """Settles the rows of workflows that were ended from outside, as Temporal lists them.
+
+    What Temporal lists late, or not at all, is found by the rows, which are checked from time to time.
 
     Args:
-        late: The tenant's and the row's id of each.
-        start: Starts the workflow of one.
-
-    Returns:
-        The number of started workflows.
-
-    Raises:
-        DomainError: The last error of a start; the other workflows are started all the same.
+        ended: Lists (tenant id, row id) of those that ended after a time.
+        settle: Closes the row of one; a second call changes nothing.
+        clock: The time, UTC.
     """
-    started, refused = 0, None
-    for tenant_id, thing_id in late:
-        try:
-            started += await start(tenant_id, thing_id)
-        except DomainError as error:
-            # Raised at the end: one that cannot be started must not keep the others waiting.
-            refused = error
-    if refused is not None:
-        raise refused
-    return started
 
+    def __init__(
+        self,
+        ended: Callable[[datetime], Awaitable[Sequence[tuple[str, str]]]],
+        settle: Callable[[str, str], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self._ended = ended
+        self._settle = settle
+        self._clock = clock
+        self._since: datetime | None = None
+        self._settled: frozenset[tuple[str, str]] = frozenset()
 
-async def repeat(
-    every_seconds: float, work: Callable[[], Awaitable[object]], failed: Callable[[Exception], None]
-) -> None:
-    """Repeats work until it is cancelled; a failure is reported and does not end it.
+    async def sweep(self) -> None:
+        """Settles those that ended since the last sweep, or within a day at the first.
 
-    Args:
-        every_seconds: The seconds between the end of one call and the next one.
-        work: The work.
-        failed: Called with the exception of a failed call.
-    """
-    while True:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - an error of one sweep must not end the sweeper
-            failed(error)
-        await asyncio.sleep(every_seconds)
+        Raises:
+            DomainError: The last error; the other rows are settled all the same, and this one at the next sweep.
+        """
+        now = self._clock()
+        listed = frozenset(await self._ended(self._since or now - LOOK_BACK))
+        left, refused = set[tuple[str, str]](), None
+        for one in sorted(listed - self._settled):
+            try:
+                await self._settle(*one)
+            except DomainError as error:
+                left.add(one)
+                refused = error
+        # Those alone that the next sweep may list once more.
+        self._settled = listed - left
+        if refused is not None:
+            raise refused
+        self._since = now - OVERLAP

@@ -9,6 +9,7 @@ from temporalio.client import Client
 
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.runs.run import RunSpec
+from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
 from workflows.client.client import WorkflowClient
@@ -162,5 +163,6 @@ async def test_a_committed_run_is_accepted_although_temporal_is_down(
     async with serving(parts) as lonely, lonely.clients() as client_for:
         accepted = await execute(client_for(tenant, "olga", ["operator"]))
 
-    late = await database.unstarted_runs(parts.clock(), 1_000)
-    assert (tenant, accepted["run_id"]) in late
+    async with database.tenant(tenant) as records:
+        late = await records.due_rows.claim(DueKind.RUN_START, parts.clock(), parts.clock(), 100)
+    assert [row.row_id for row in late] == [accepted["run_id"]]

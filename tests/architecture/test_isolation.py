@@ -5,17 +5,15 @@ from typing import Any
 
 import asyncpg
 
-TO_START_OR_CANCEL = (
-    "(status = 'queued'::text) OR ((cancel_at IS NOT NULL) AND (status = ANY "
-    "(ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'paused'::text])))"
-)
+OPEN_RUN = "status = ANY (ARRAY['queued'::text, 'running'::text, 'waiting'::text, 'paused'::text])"
+OPEN_DELIVERY = "status = ANY (ARRAY['queued'::text, 'pending'::text])"
 APP = "taskforce_app"
 NOT_TENANTS = frozenset({"alembic_version"})
 """The only tables without a tenant; one that is added here needs a very good reason."""
 CHANGED_IN_PLACE = frozenset(
     {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
     | {"approval_delegations", "approval_definitions", "agents", "agent_versions", "webhooks", "webhook_deliveries"}
-    | {"request_results", "run_words"}
+    | {"request_results", "run_words", "sweep_leases"}
 )
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset(
@@ -30,6 +28,8 @@ OWNERS_FUNCTIONS = {
     "of the audit log; this drops old events from the beginning of one tenant's chain and keeps their anchor",
     "erase_ended_runs(timestamp with time zone,integer,integer)": "retention: the application itself deletes nothing "
     "of a run; this erases one tenant's runs that ended before what the tenant's own setting keeps",
+    "erase_expired_records(text,timestamp with time zone,integer)": "retention: the application itself deletes no "
+    "answer, delivery, request or usage record; this erases one tenant's that its own setting keeps no longer",
     "begin_tenant_deletion(text,text,text,timestamp with time zone,timestamp with time zone)": "the application can "
     "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
     "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "
@@ -40,10 +40,9 @@ OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
 READ_BY_PLATFORM = {
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
-    "webhook_deliveries": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'queued'::text))",
-    "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({TO_START_OR_CANCEL}))",
-    "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND "
-    "((status = 'pending'::text) AND (started_at IS NULL)))",
+    "webhook_deliveries": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_DELIVERY}))",
+    "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_RUN}))",
+    "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'pending'::text))",
     "run_words": "((current_setting('app.platform'::text, true) = 'on'::text) AND (told_at IS NULL))",
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",

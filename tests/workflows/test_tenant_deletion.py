@@ -255,6 +255,19 @@ async def test_the_sweeper_starts_what_a_gateway_committed_and_did_not_start(
     assert (await deletions.result()).is_done
 
 
+async def test_one_that_an_operator_has_ended_goes_on_by_a_sweep(
+    deletions: Deletions, missions: Missions, scripted: ScriptedLLM, temporal: Client, worker: WorkerParts
+) -> None:
+    scripted.script([tool_calls([("ask_user", {"question": "Which colour?"})])])
+    await missions.event(await missions.start(), "run.waiting")
+    await deletions.start(drain=timedelta(seconds=3))
+    await deletions.reach(Phase.BEGUN)
+    await temporal.get_workflow_handle(workflow_id(missions.tenant_id)).terminate()
+    workflow_client = DeletionsOnly(temporal, missions.workflow_client.task_queue)
+    async with sweeps(worker.database, workflow_client, worker.live, lambda: now() + LATE + timedelta(seconds=1)):
+        await deletions.reach(Phase.VERIFIED)
+
+
 async def test_one_that_an_operator_has_ended_goes_on_when_it_is_asked_for_again(
     deletions: Deletions, missions: Missions, scripted: ScriptedLLM, temporal: Client
 ) -> None:

@@ -24,7 +24,7 @@ from taskforce.core.domain.approvals.submissions import DecisionResult, Submitte
 from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Kind, Missing
 from taskforce.core.interfaces.clock import Clock, utc_now
-from taskforce.core.interfaces.workflows import ApprovalWorkflows, Ended
+from taskforce.core.interfaces.workflows import ApprovalWorkflows, Ended, WorkflowState
 from workflows.approval import ApprovalWorkflow
 from workflows.client.errors import carried, mapped
 from workflows.client.executions import RPC_TIME, WorkflowExecutions
@@ -114,6 +114,10 @@ class ApprovalClient(ApprovalWorkflows):
             return
         except RPCError as error:
             raise mapped(error, "request") from error
+
+    async def state(self, tenant_id: str, request_id: str) -> WorkflowState:
+        """Returns what has become of a request's workflow."""
+        return await self._executions.state(workflow_id(tenant_id, request_id))
 
     async def ended_from_outside(self, since: datetime) -> Ended:
         """Lists requests whose workflow was terminated after a time."""

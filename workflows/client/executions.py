@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 from temporalio.client import Client, WorkflowHandle, WorkflowHistoryEventFilterType
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.types import MethodAsyncSingleParam
 
+from taskforce.core.interfaces.workflows import WorkflowState
 from workflows.client.errors import mapped
 from workflows.runtime import markdown
 
@@ -18,7 +19,7 @@ Given = TypeVar("Given")
 Outcome = TypeVar("Outcome")
 
 RPC_TIME = timedelta(seconds=10)
-MOST_ENDED = 500
+PAGE = 1_000
 
 
 class WorkflowExecutions:
@@ -85,8 +86,22 @@ class WorkflowExecutions:
         """Returns a handle by workflow id; the execution need not exist."""
         return self.client.get_workflow_handle_for(run, workflow_id)
 
+    async def state(self, workflow_id: str) -> WorkflowState:
+        """Tells whether there is an execution of a workflow id, and whether its latest one is open.
+
+        Raises:
+            Unavailable: `temporal_unavailable`.
+        """
+        try:
+            described = await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=RPC_TIME)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return WorkflowState.ABSENT
+            raise mapped(error, "run") from error
+        return WorkflowState.OPEN if described.close_time is None else WorkflowState.CLOSED
+
     async def ended(self, workflow_type: str, since: datetime) -> Sequence[str]:
-        """Lists the workflow ids of executions that were terminated, or timed out, after a time.
+        """Lists the workflow ids of all executions that were terminated, or timed out, after a time, page by page.
 
         Raises:
             Unavailable: `temporal_unavailable`.
@@ -94,7 +109,7 @@ class WorkflowExecutions:
         ended = "ExecutionStatus IN ('Terminated', 'TimedOut')"
         query = f"WorkflowType = '{workflow_type}' AND {ended} AND CloseTime > '{since.isoformat()}'"
         try:
-            return [one.id async for one in self.client.list_workflows(query, limit=MOST_ENDED)]
+            return [one.id async for one in self.client.list_workflows(query, page_size=PAGE)]
         except RPCError as error:
             raise mapped(error, "run") from error
 

@@ -1,14 +1,12 @@
 """Recovery: periodic sweeps that complete what a crash, an outage or an operator has left incomplete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
-
-import structlog
 
 from taskforce.application.approvals.decisions import ApprovalDecisions, found
 from taskforce.application.approvals.results import erase_all_old_results
@@ -18,28 +16,38 @@ from taskforce.application.runs.lifecycle import RunLifecycle, settle
 from taskforce.application.runs.message_signals import tell_late
 from taskforce.application.runs.retention import erase_all_expired
 from taskforce.application.runs.run_cache import RunCache
-from taskforce.application.sweeps import OrphanSweep, repeat
+from taskforce.application.sweep_leases import Sweep, SweepLeader
+from taskforce.application.sweeps import AGAIN, DueSweep, EndedSweep, Look
 from taskforce.application.tenants.deletion_requests import start_late_deletions
-from taskforce.application.webhooks.delivery_log import settle_deliveries
+from taskforce.application.tenants.retention import erase_all_records
+from taskforce.application.webhooks.delivery_log import settle_delivery
 from taskforce.core.domain.errors import Missing
+from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.clock import Clock
-from taskforce.core.interfaces.store import Orphans, Platform, Store
-from taskforce.core.interfaces.workflows import ApprovalWorkflows, DeliveryWorkflows, RunWorkflows, TenantWorkflows
+from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueTenants
+from taskforce.core.interfaces.store import Platform, Store
+from taskforce.core.interfaces.sweep_leases import SweepLeases
+from taskforce.core.interfaces.workflows import (
+    ApprovalWorkflows,
+    DeliveryWorkflows,
+    RunWorkflows,
+    TenantWorkflows,
+    WorkflowState,
+)
+from workflows.client.open_rows import OpenRows
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
-DROP_SECONDS = 3_600.0
 ERASE_SECONDS = 3_600.0
+CHECK_SECONDS = 60.0
+DELETION_SECONDS = 300.0
 # The gateway starts what it has committed itself; only what is older than this counts as left behind.
 LATE = timedelta(seconds=5)
-LOOK_BACK = timedelta(hours=24)
 
 Work = Callable[[], Awaitable[object]]
 
-_log = structlog.get_logger(__name__)
 
-
-class RecoveryStore(Store, Platform, Orphans, Protocol):
+class RecoveryStore(Store, Platform, DueTenants, SweepLeases, Protocol):
     """The tenants' rows, and look-ups across tenants."""
 
 
@@ -93,120 +101,122 @@ class RecoveryPorts:
 @asynccontextmanager
 async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
     """Runs the sweeps while the block lasts: late starts, rows of terminated workflows, sealing, retention."""
-    store, clock = ports.store, ports.clock
-    works: dict[Work, float] = {
-        **dict.fromkeys(_late_starts(ports), SWEEP_SECONDS),
-        _late_cancellations(ports): SWEEP_SECONDS,
-        _late_messages(ports): SWEEP_SECONDS,
-        **dict.fromkeys(_terminated(ports), SWEEP_SECONDS),
-        Sealer(store, store, clock).sweep: SEAL_SECONDS,
-        lambda: drop_all_expired(store, store, ports.audit_days, clock()): DROP_SECONDS,
-        lambda: erase_all_expired(store, store, clock()): ERASE_SECONDS,
-        lambda: erase_all_old_results(store, store, clock()): ERASE_SECONDS,
-    }
-    failed = partial(_report, "sweep.failed")
-    tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
+    leader = SweepLeader(ports.store, new_id())
+    leading = asyncio.create_task(leader.lead(_sweeps(ports)))
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
 
 
-def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
-    """Builds the sweeps that start workflows whose process crashed between commit and start."""
-    store, workflows, clock = ports.store, ports.workflows, ports.clock
-
-    async def start_run(tenant_id: str, run_id: str) -> bool:
-        # Safe beside the gateway's own start: the workflow id is unique, and a second start is refused.
-        return await workflows.runs.start(await ports.run_cache.get(tenant_id, run_id))
-
-    async def start_request(tenant_id: str, request_id: str) -> bool:
-        async with store.tenant(tenant_id) as records:
-            request = await found(records, request_id)
-        return await workflows.approvals.start(tenant_id, request)
-
-    runs = OrphanSweep(store.unstarted_runs, start_run)
-    requests = OrphanSweep(store.unstarted_requests, start_request)
-
-    async def start_runs() -> None:
-        started = await runs.sweep(clock() - LATE)
-        if started:
-            _log.info("runs.swept", started=started)
-
-    async def start_requests() -> None:
-        started = await requests.sweep(clock() - LATE)
-        if started:
-            _log.info("requests.swept", started=started)
-
-    async def start_deletions() -> None:
-        await start_late_deletions(store, clock() - LATE, workflows.tenants.start_deletion)
-
-    return start_runs, start_requests, start_deletions
+def _sweeps(ports: RecoveryPorts) -> Mapping[str, Sweep]:
+    """Builds all sweeps, each by the name of its lease."""
+    store, clock = ports.store, ports.clock
+    hourly: dict[str, Work] = {
+        "audit.drop": lambda: drop_all_expired(store, store, ports.audit_days, clock()),
+        "runs.erase": lambda: erase_all_expired(store, store, clock()),
+        "records.erase": lambda: erase_all_records(store, store, clock()),
+        "results.erase": lambda: erase_all_old_results(store, store, clock()),
+    }
+    return {
+        **_open_rows(ports),
+        **_late_acts(ports),
+        **_deletions(ports),
+        "audit.seal": Sweep(SEAL_SECONDS, Sealer(store, store, clock).sweep),
+        **{name: Sweep(ERASE_SECONDS, work) for name, work in hourly.items()},
+    }
 
 
-def _late_cancellations(ports: RecoveryPorts) -> Work:
-    """Builds the sweep that cancels runs whose requester crashed between commit and cancellation."""
+def _open_rows(ports: RecoveryPorts) -> Mapping[str, Sweep]:
+    """Builds the sweeps that start late workflows, and settle rows whose workflow is gone."""
+    kinds = (
+        (DueKind.RUN_START, DueKind.RUN_CHECK, _runs(ports), ports.workflows.runs),
+        (DueKind.REQUEST_START, DueKind.REQUEST_CHECK, _requests(ports), ports.workflows.approvals),
+        (DueKind.DELIVERY_START, DueKind.DELIVERY_CHECK, _deliveries(ports), ports.workflows.deliveries),
+    )
+    sweeps: dict[str, Sweep] = {}
+    for start, check, rows, workflows in kinds:
+        sweeps |= _due(ports, start, rows.start_late)
+        checks = DueSweep(ports.store, check, rows.check, clock=ports.clock, again=timedelta())
+        sweeps[check] = Sweep(CHECK_SECONDS, partial(_before, checks, ports.clock, AGAIN))
+        ended = EndedSweep(workflows.ended_from_outside, rows.end, ports.clock)
+        sweeps[f"{rows.noun}.ended"] = Sweep(SWEEP_SECONDS, ended.sweep)
+    return sweeps
+
+
+def _runs(ports: RecoveryPorts) -> OpenRows:
+    async def start(tenant_id: str, row: DueRow) -> bool:
+        return await ports.workflows.runs.start(await ports.run_cache.get(tenant_id, row.row_id))
+
+    return OpenRows("runs", ports.workflows.runs.state, start, partial(settle, ports.lifecycle))
+
+
+def _requests(ports: RecoveryPorts) -> OpenRows:
+    async def start(tenant_id: str, row: DueRow) -> bool:
+        async with ports.store.tenant(tenant_id) as records:
+            request = await found(records, row.row_id)
+        return await ports.workflows.approvals.start(tenant_id, request)
+
+    async def withdraw(tenant_id: str, request_id: str) -> None:
+        why = await ports.workflows.approvals.termination_reason(tenant_id, request_id)
+        await ports.decisions.withdraw(tenant_id, request_id, why)
+
+    return OpenRows("requests", ports.workflows.approvals.state, start, withdraw)
+
+
+def _deliveries(ports: RecoveryPorts) -> OpenRows:
+    deliveries = ports.workflows.deliveries
+
+    async def start(tenant_id: str, row: DueRow) -> bool:
+        return await deliveries.start(tenant_id, row.row_id, row.label)
+
+    async def stop(tenant_id: str, delivery_id: str) -> None:
+        await settle_delivery(ports.store, tenant_id, delivery_id, ports.clock())
+
+    return OpenRows("deliveries", deliveries.state, start, stop)
+
+
+def _late_acts(ports: RecoveryPorts) -> Mapping[str, Sweep]:
+    """Builds the sweeps that cancel and tell runs where whoever asked for it crashed between commit and signal."""
     runs = ports.workflows.runs
 
-    async def cancel(tenant_id: str, run_id: str) -> bool:
-        try:
-            await runs.cancel(tenant_id, run_id)
-        except Missing:
-            # Not started yet: a workflow must exist to close the row. Terminated ones are settled by another sweep.
-            await runs.start(await ports.run_cache.get(tenant_id, run_id))
-            with suppress(Missing):
-                await runs.cancel(tenant_id, run_id)
+    async def cancel(tenant_id: str, row: DueRow) -> bool:
+        state = await runs.state(tenant_id, row.row_id)
+        if state is WorkflowState.CLOSED:
+            # Temporal accepts the cancellation of a workflow that has ended, and nothing follows.
+            await settle(ports.lifecycle, tenant_id, row.row_id)
+            return True
+        if state is WorkflowState.ABSENT:
+            # A workflow must exist to close the row.
+            await runs.start(await ports.run_cache.get(tenant_id, row.row_id))
+        with suppress(Missing):
+            await runs.cancel(tenant_id, row.row_id)
         return True
 
-    late = OrphanSweep(ports.store.runs_to_cancel, cancel)
+    async def tell(tenant_id: str, row: DueRow) -> bool:
+        return await tell_late(ports.store, runs, ports.clock, tenant_id, row.row_id)
 
-    async def cancel_runs() -> None:
-        cancelled = await late.sweep(ports.clock() - LATE)
-        if cancelled:
-            _log.info("runs.cancelled", asked=cancelled)
-
-    return cancel_runs
+    return {**_due(ports, DueKind.RUN_CANCELLATION, cancel), **_due(ports, DueKind.MESSAGE, tell)}
 
 
-def _late_messages(ports: RecoveryPorts) -> Work:
-    """Builds the sweep that tells runs of messages whose sender crashed between commit and signal."""
-    store, clock = ports.store, ports.clock
-    late = OrphanSweep(store.untold_messages, partial(tell_late, store, ports.workflows.runs, clock))
+def _deletions(ports: RecoveryPorts) -> Mapping[str, Sweep]:
+    """Builds the sweeps that start deletions of tenants, and have those go on whose workflow was terminated."""
+    start = ports.workflows.tenants.start_deletion
 
-    async def tell_runs() -> None:
-        told = await late.sweep(clock() - LATE)
-        if told:
-            _log.info("messages.swept", told=told)
+    async def start_late() -> None:
+        await start_late_deletions(ports.store, ports.clock() - LATE, start)
 
-    return tell_runs
+    async def go_on() -> None:
+        await start_late_deletions(ports.store, ports.clock() - LATE, start, begun=True)
 
-
-def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
-    """Builds the sweeps that close rows whose workflow was terminated and cannot close them itself."""
-    store, workflows, clock = ports.store, ports.workflows, ports.clock
-    # A terminated workflow is listed at each sweep for a day; its row needs closing once.
-    settled: set[tuple[str, str]] = set()
-
-    async def settle_runs() -> None:
-        ended = set(await workflows.runs.ended_from_outside(clock() - LOOK_BACK)) - settled
-        await settle(ports.lifecycle, sorted(ended))
-        settled.update(ended)
-
-    async def withdraw_requests() -> None:
-        for tenant_id, request_id in set(await workflows.approvals.ended_from_outside(clock() - LOOK_BACK)) - settled:
-            why = await workflows.approvals.termination_reason(tenant_id, request_id)
-            await ports.decisions.withdraw(tenant_id, request_id, why)
-            settled.add((tenant_id, request_id))
-
-    async def stop_deliveries() -> None:
-        ended = set(await workflows.deliveries.ended_from_outside(clock() - LOOK_BACK)) - settled
-        await settle_deliveries(store, sorted(ended), clock())
-        settled.update(ended)
-
-    return settle_runs, withdraw_requests, stop_deliveries
+    return {"deletions.start": Sweep(SWEEP_SECONDS, start_late), "deletions.check": Sweep(DELETION_SECONDS, go_on)}
 
 
-def _report(event: str, error: Exception) -> None:
-    _log.warning(event, error=type(error).__name__, detail=str(error)[:300])
+def _due(ports: RecoveryPorts, kind: DueKind, look: Look) -> Mapping[str, Sweep]:
+    sweep = DueSweep(ports.store, kind, look, clock=ports.clock)
+    return {kind: Sweep(SWEEP_SECONDS, partial(_before, sweep, ports.clock, LATE))}
+
+
+async def _before(sweep: DueSweep, clock: Clock, late: timedelta) -> None:
+    await sweep.sweep(clock() - late)

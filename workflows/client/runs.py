@@ -7,7 +7,7 @@ from temporalio.service import RPCError
 
 from models.messages.runs import RunInput, RunPlan, RunProgress
 from taskforce.core.domain.runs.run import RunSpec, run_of, workflow_id
-from taskforce.core.interfaces.workflows import Ended, RunWorkflows
+from taskforce.core.interfaces.workflows import Ended, RunWorkflows, WorkflowState
 from workflows.agent_run import AgentRun
 from workflows.client.errors import mapped
 from workflows.client.executions import RPC_TIME, WorkflowExecutions
@@ -68,6 +68,10 @@ class RunClient(RunWorkflows):
             return await self._handle(tenant_id, run_id).query(AgentRun.progress, rpc_timeout=RPC_TIME)
         except RPCError as error:
             raise mapped(error, "run") from error
+
+    async def state(self, tenant_id: str, run_id: str) -> WorkflowState:
+        """Returns what has become of a run's workflow."""
+        return await self._executions.state(workflow_id(tenant_id, run_id))
 
     async def ended_from_outside(self, since: datetime) -> Ended:
         """Lists runs whose workflow was terminated after a time."""

@@ -271,15 +271,15 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
     return run
 
 
-async def settle(running: RunLifecycle, ended: Sequence[tuple[str, str]]) -> None:
-    """Ends the rows of runs whose workflow an operator terminated; rows that have ended stay as they are.
+async def settle(running: RunLifecycle, tenant_id: str, run_id: str) -> None:
+    """Ends the row of a run whose workflow is gone, as when an operator terminates it; one that has ended is unchanged.
 
     Args:
         running: The lifecycle of runs.
-        ended: The tenant's and the run's id of each.
+        tenant_id: The tenant.
+        run_id: The run.
     """
     ending = Ending(
         RunStatus.FAILED, error_code="run_terminated", error_message="An operator terminated the run's workflow."
     )
-    for tenant_id, run_id in ended:
-        await running.end(tenant_id, run_id, ending)
+    await running.end(tenant_id, run_id, ending)

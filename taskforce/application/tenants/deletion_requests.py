@@ -3,18 +3,20 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from taskforce.application.identity.principals import Actor
 from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.domain.errors import Conflict, Forbidden, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.tenants.deletion import Deletion, DeletionOrder, drains_until, require_deletable
 from taskforce.core.domain.tenants.tenant import parse_tenant_id
 from taskforce.core.interfaces.repositories.tenants import Begun
 from taskforce.core.interfaces.store import Platform, Records, Store
 
-UNSTARTED_BATCH = 50
+DELETIONS = 200
+LONGEST_OUTAGE = timedelta(days=30)
+"""The time within which a deletion is looked at whose rows are all erased and whose report is still open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +93,32 @@ async def require_never_deleted(platform: Platform, tenant_id: str) -> None:
         raise Conflict("tenant_deleted", "A tenant of that id was deleted, or is being deleted; choose another id.")
 
 
-async def start_late_deletions(platform: Platform, before: datetime, start: Callable[[str], Awaitable[None]]) -> None:
+async def start_late_deletions(
+    platform: Platform, before: datetime, start: Callable[[str], Awaitable[None]], *, begun: bool = False
+) -> None:
     """Starts deletions that a crash between commit and start has left unstarted.
 
     Args:
         platform: Lists the deletions.
         before: Those committed before this time are started.
-        start: Starts the workflow of a tenant's deletion; a second start changes nothing.
+        start: Starts the workflow of a tenant's deletion; a second start of a running one changes nothing.
+        begun: Whether those that have begun are started too: the workflow of one that was terminated goes on then.
+
+    Raises:
+        DomainError: The last error of a start; the other deletions are started all the same.
     """
-    for tenant_id in await platform.unstarted_deletions(before, UNSTARTED_BATCH):
-        await start(tenant_id)
+    after, refused = "", None
+    while page := await platform.open_deletions(before, before - LONGEST_OUTAGE, after, DELETIONS):
+        for tenant_id, has_begun in page:
+            if has_begun and not begun:
+                continue
+            try:
+                await start(tenant_id)
+            except DomainError as error:
+                refused = error
+        after = page[-1][0]
+    if refused is not None:
+        raise refused
 
 
 async def _begin(records: Records, actor: Actor, order: DeletionOrder) -> None:

@@ -92,17 +92,17 @@ async def send_test(store: Store, actor: Actor, webhook_id: str) -> Delivery:
     return delivery
 
 
-async def settle_deliveries(store: Store, ended: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Stops deliveries whose workflow an operator terminated; those that have ended stay as they are.
+async def settle_delivery(store: Store, tenant_id: str, delivery_id: str, now: datetime) -> None:
+    """Stops a delivery whose workflow is gone, as when an operator terminates it; one that has ended is unchanged.
 
     Args:
         store: The tenants' data.
-        ended: The tenant's and the delivery's id of each.
+        tenant_id: The tenant.
+        delivery_id: The delivery.
         now: The time, UTC.
     """
-    for tenant_id, delivery_id in ended:
-        async with store.tenant(tenant_id) as records:
-            await records.deliveries.stop(delivery_id, now)
+    async with store.tenant(tenant_id) as records:
+        await records.deliveries.stop(delivery_id, now)
 
 
 async def _webhook(records: Records, webhook_id: str) -> Webhook:

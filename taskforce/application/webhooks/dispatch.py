@@ -1,39 +1,36 @@
-"""Start of the workflows of queued webhook deliveries."""
+"""Start of the workflows of queued webhook deliveries, at once after the commit of this process.
+
+What it leaves behind, since Temporal does not answer or the process dies, a sweep of the workers starts.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
-from datetime import datetime, timedelta
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
 
-from taskforce.core.domain.errors import DomainError
+from taskforce.application.sweeps import DueSweep
 from taskforce.core.interfaces.clock import Clock
-from taskforce.core.interfaces.repositories.webhooks import QueuedDeliveries
+from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
+from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 
 _log = structlog.get_logger(__name__)
 
-QUEUED_BATCH = 500
 
-
-SWEEP_SECONDS = 5.0
-
-
-LATE = timedelta(seconds=5)
+AHEAD = timedelta(seconds=5)
+"""Room for the clocks of other machines, whose deliveries this process may see."""
 
 
 GATHER_SECONDS = 0.02
 
 
-REMEMBERED = timedelta(seconds=60)
-
-
 class StartDelivery(Protocol):
     """Starts the workflow of a committed delivery; starting it again is harmless."""
 
-    def __call__(self, tenant_id: str, delivery_id: str, event: str) -> Awaitable[None]:
-        """Starts the workflow.
+    def __call__(self, tenant_id: str, delivery_id: str, event: str) -> Awaitable[bool]:
+        """Starts the workflow; returns False where it was started before.
 
         Args:
             tenant_id: The tenant.
@@ -44,78 +41,52 @@ class StartDelivery(Protocol):
 
 
 class DeliveryDispatcher:
-    """Starts queued deliveries: those of this process at once, and those that a crash has left unstarted later.
+    """Starts the deliveries of the tenants for whom this process has queued some, a share of each in turn.
 
     Args:
-        queued: The queued deliveries of all tenants.
+        store: The queued deliveries.
+        queued: The tenants.
         start: Starts the workflow of one.
         clock: The time, UTC.
     """
 
-    def __init__(self, queued: QueuedDeliveries, start: StartDelivery, clock: Clock) -> None:
+    def __init__(self, store: DueStore, queued: QueuedTenants, start: StartDelivery, clock: Clock) -> None:
         self._queued = queued
         self._start = start
         self._clock = clock
-        self._started: dict[str, datetime] = {}
+        self._due = DueSweep(store, DueKind.DELIVERY_START, self._look, clock=clock)
 
-    async def sweep(self, before: datetime) -> int:
-        """Starts the deliveries that were queued before a time.
-
-        Returns:
-            The number of started deliveries.
-
-        Raises:
-            DomainError: The last error of a start; the other deliveries are started all the same.
-        """
-        self._forget()
-        started, refused = 0, None
-        for tenant_id, delivery_id, event in await self._queued.queued_deliveries(before, QUEUED_BATCH):
-            # Its row is still marked as queued until a worker takes it; a second start would be harmless but costly.
-            if delivery_id in self._started:
-                continue
-            try:
-                await self._start(tenant_id, delivery_id, event)
-            except DomainError as error:
-                refused = error
-            else:
-                self._started[delivery_id] = self._clock()
-                started += 1
-        if refused is not None:
-            raise refused
-        return started
-
-    async def go_on(self, notified: asyncio.Event) -> None:
-        """Sweeps after each commit that may have queued deliveries, and every `SWEEP_SECONDS`, until it is cancelled.
-
-        Args:
-            notified: The event that is set after such a commit of this process.
-        """
+    async def go_on(self) -> None:
+        """Starts deliveries after each commit that may have queued some, until it is cancelled."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_SECONDS):
-                    await notified.wait()
-            # After a commit of this process: everything, with room for the clocks of other machines. Otherwise only
-            # what another process should have started by now.
-            before = self._clock() + LATE if notified.is_set() else self._clock() - LATE
-            # Waits briefly, so that one query finds the deliveries of several concurrent commits.
+            await self._queued.wait()
+            # Waits briefly, so that one query finds the tenants of several concurrent commits.
             await asyncio.sleep(GATHER_SECONDS)
-            notified.clear()
             try:
-                await self.sweep(before)
-            except Exception as error:  # noqa: BLE001 - an error of one sweep must not end the sweeper
-                _log.warning("deliveries.sweep_failed", error=type(error).__name__, detail=str(error)[:300])
+                await self.turn()
+            except Exception as error:  # noqa: BLE001 - what is left behind now is started by a sweep
+                _report(error)
 
-    def _forget(self) -> None:
-        since = self._clock() - REMEMBERED
-        self._started = {one: at for one, at in self._started.items() if at > since}
+    async def turn(self) -> None:
+        """Starts a share of each tenant's deliveries; those who have more are left for the next turn."""
+        turn = await self._due.serve_among(self._queued.take(), self._clock() + AHEAD)
+        if turn.refused is not None:
+            _report(turn.refused)
+        self._queued.add(*turn.unserved)
+
+    async def _look(self, tenant_id: str, row: DueRow) -> bool:
+        await self._start(tenant_id, row.row_id, row.label)
+        return True
+
+
+def _report(error: Exception) -> None:
+    _log.warning("deliveries.not_started", error=type(error).__name__, detail=str(error)[:300])
 
 
 @asynccontextmanager
-async def starting(
-    queued: QueuedDeliveries, notified: asyncio.Event, start: StartDelivery, clock: Clock
-) -> AsyncIterator[None]:
+async def starting(store: DueStore, queued: QueuedTenants, start: StartDelivery, clock: Clock) -> AsyncIterator[None]:
     """Runs a `DeliveryDispatcher` in the background until the block ends."""
-    task = asyncio.create_task(DeliveryDispatcher(queued, start, clock).go_on(notified))
+    task = asyncio.create_task(DeliveryDispatcher(store, queued, start, clock).go_on())
     try:
         yield
     finally:

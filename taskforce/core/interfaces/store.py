@@ -13,6 +13,7 @@ from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.due_rows import DueRows
 from taskforce.core.interfaces.repositories.access import PolicyDocuments, RateBuckets
 from taskforce.core.interfaces.repositories.approvals import Definitions, Delegations, RequestResults, Requests
 from taskforce.core.interfaces.repositories.audit import Audit
@@ -177,6 +178,11 @@ class Records(Protocol):
         """Returns the repository of webhook deliveries."""
         ...
 
+    @property
+    def due_rows(self) -> DueRows:
+        """Returns the repository of the rows that sweeps look after."""
+        ...
+
 
 class Store(Protocol):
     """Opens transactions on one tenant's rows."""
@@ -204,28 +210,6 @@ class Tenants(Protocol):
         ...
 
 
-class Orphans(Protocol):
-    """Lists what a crash between commit and start has left behind, of all tenants, by id."""
-
-    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Lists (tenant id, run id) of runs committed before a time and not started, after a run's id."""
-        ...
-
-    async def unstarted_requests(
-        self, before: datetime, most: int, after: str | None = None
-    ) -> Sequence[tuple[str, str]]:
-        """Lists (tenant id, request id) of requests opened before a time that have no workflow yet, after an id."""
-        ...
-
-    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Lists (tenant id, run id) of open runs whose cancellation was requested before a time, after a run's id."""
-        ...
-
-    async def untold_messages(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Lists (tenant id, message id) of messages stored before a time of which no run was told, after an id."""
-        ...
-
-
 class Platform(Tenants, Protocol):
     """Look-ups across tenants, before the tenant is known."""
 
@@ -248,6 +232,18 @@ class Platform(Tenants, Protocol):
         """Returns a page of the pulled kill switches of all tenants, after a place."""
         ...
 
-    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """Lists the ids of tenants whose deletion was committed before a time and has not started."""
+    async def open_deletions(
+        self, before: datetime, since: datetime, after: str, most: int
+    ) -> Sequence[tuple[str, bool]]:
+        """Returns a page of the deletions whose report is open, by the tenant's id.
+
+        Args:
+            before: Those that were requested before this time.
+            since: Those that have rows to erase, or whose last row was erased since this time.
+            after: The last tenant of the page before; empty for the first page.
+            most: The number of deletions at most.
+
+        Returns:
+            The deleted tenant, and whether the workflow has begun.
+        """
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from taskforce.core.domain.approvals.changes import Change
@@ -12,6 +13,14 @@ from taskforce.core.domain.runs.run import RunSpec
 
 Ended = Sequence[tuple[str, str]]
 """(tenant id, id) of each whose workflow was terminated, so that it could not close its row itself."""
+
+
+class WorkflowState(StrEnum):
+    """The state of the workflow of a row, as Temporal tells it."""
+
+    ABSENT = "absent"
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class RunSignals(Protocol):
@@ -72,6 +81,14 @@ class RunWorkflows(RunControl, Protocol):
 
         Raises:
             Unavailable: Temporal does not answer; the sweeper starts the run later.
+        """
+        ...
+
+    async def state(self, tenant_id: str, run_id: str) -> WorkflowState:
+        """Returns what has become of a run's workflow.
+
+        Raises:
+            Unavailable: Temporal does not answer.
         """
         ...
 
@@ -142,6 +159,14 @@ class ApprovalWorkflows(Protocol):
         """
         ...
 
+    async def state(self, tenant_id: str, request_id: str) -> WorkflowState:
+        """Returns what has become of a request's workflow.
+
+        Raises:
+            Unavailable: Temporal does not answer.
+        """
+        ...
+
     async def ended_from_outside(self, since: datetime) -> Ended:
         """Lists requests whose workflow was terminated after a time.
 
@@ -162,11 +187,22 @@ class ApprovalWorkflows(Protocol):
 class DeliveryWorkflows(Protocol):
     """The workflows of deliveries to webhooks."""
 
-    async def start(self, tenant_id: str, delivery_id: str, event: str) -> None:
+    async def start(self, tenant_id: str, delivery_id: str, event: str) -> bool:
         """Starts the workflow of a committed delivery; idempotent.
+
+        Returns:
+            False when it was started before.
 
         Raises:
             Unavailable: Temporal does not answer; the delivery is started later.
+        """
+        ...
+
+    async def state(self, tenant_id: str, delivery_id: str) -> WorkflowState:
+        """Returns what has become of a delivery's workflow.
+
+        Raises:
+            Unavailable: Temporal does not answer.
         """
         ...
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -17,10 +17,13 @@ from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
+from taskforce.core.interfaces.due_rows import DueKind
+from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Query, ReadingConnection, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
+from taskforce.infrastructure.persistence.repositories.sweep_leases import NO_TENANT
 from taskforce.infrastructure.persistence.sqlstates import StatementError, translated, unavailable
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
@@ -56,7 +59,7 @@ class Database:
         fixed_webhooks: The deployment's own webhooks.
 
     Attributes:
-        queued: Set after a commit that may have queued webhook deliveries.
+        queued: The tenants for whom this process may have queued webhook deliveries.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Database:
         sealer: ColumnSealer | None = None,
         fixed_webhooks: FixedWebhooks | None = None,
     ) -> None:
-        self.queued = asyncio.Event()
+        self.queued = QueuedTenants()
         self._sealer = sealer or ColumnSealer()
         self._fixed = fixed_webhooks or {}
         self._where = driver_arguments(url)
@@ -134,7 +137,7 @@ class Database:
             records = self._records(connection, tenant_id)
             yield records
         if records.deliveries.queued:
-            self.queued.set()
+            self.queued.add(tenant_id)
 
     @asynccontextmanager
     async def reading(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
@@ -153,32 +156,15 @@ class Database:
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
             yield self._records(connection, tenant_id)
 
-    async def unstarted_runs(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
+    async def due_tenants(self, kind: DueKind, before: datetime, after: str, most: int) -> Sequence[tuple[str, bool]]:
+        """Returns a page of the tenants with rows of a kind, each with whether some are due; fulfils `DueTenants`."""
         async with self._platform("") as records:
-            return await records.unstarted_runs(before, most, after)
+            return await records.due_tenants(kind, before, after, most)
 
-    async def unstarted_requests(
-        self, before: datetime, most: int, after: str | None = None
-    ) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Orphans`."""
+    async def due_among(self, kind: DueKind, before: datetime, tenants: Collection[str]) -> Sequence[str]:
+        """Returns those of some tenants that have due rows; fulfils `DueTenants`."""
         async with self._platform("") as records:
-            return await records.unstarted_requests(before, most, after)
-
-    async def runs_to_cancel(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Orphans`."""
-        async with self._platform("") as records:
-            return await records.runs_to_cancel(before, most, after)
-
-    async def untold_messages(self, before: datetime, most: int, after: str | None = None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, message) of messages stored before a time and told to no run; fulfils `Orphans`."""
-        async with self._platform("") as records:
-            return await records.untold_messages(before, most, after)
-
-    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """Lists deliveries of all tenants that were not started; fulfils `QueuedDeliveries`."""
-        async with self._platform("") as records:
-            return await records.queued_deliveries(before, most)
+            return await records.due_among(kind, before, tenants)
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """Adds the tenant's row if it does not exist; fulfils `Platform`."""
@@ -207,10 +193,22 @@ class Database:
         async with self._platform("") as records:
             return await records.kill_switches(after, most)
 
-    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """Lists the ids of tenants whose deletion has not started; fulfils `Platform`."""
+    async def open_deletions(
+        self, before: datetime, since: datetime, after: str, most: int
+    ) -> Sequence[tuple[str, bool]]:
+        """Returns a page of the open deletions, each with whether it has begun; fulfils `Platform`."""
         async with self._platform("") as records:
-            return await records.unstarted_deletions(before, most)
+            return await records.open_deletions(before, since, after, most)
+
+    async def hold_sweeps(self, sweeps: Collection[str], holder: str, lease: timedelta) -> frozenset[str]:
+        """Takes free and expired leases of sweeps, and renews the holder's; fulfils `SweepLeases`."""
+        async with self._platform(NO_TENANT) as records:
+            return await records.leases.hold(sweeps, holder, lease)
+
+    async def release_sweeps(self, holder: str) -> None:
+        """Ends the leases of a holder now; fulfils `SweepLeases`."""
+        async with self._platform(NO_TENANT) as records:
+            await records.leases.release(holder)
 
     def _records(self, connection: Connection, tenant_id: str) -> TenantRecords:
         return TenantRecords(connection, tenant_id, self._contents, self._sealer, self._fixed)

@@ -1,33 +1,28 @@
 """Platform-wide reads across tenants, and the creation of tenants."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
-from models.tables.approvals import ApprovalRow
-from models.tables.runs import RunRow, RunWordRow
 from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
+from taskforce.infrastructure.persistence.repositories.due_rows import due_among, due_tenants
 from taskforce.infrastructure.persistence.repositories.kill_switches import listed, switch_page
-from taskforce.infrastructure.persistence.repositories.runs import STILL_OPEN
-from taskforce.infrastructure.persistence.repositories.tenant_deletions import DELETION, PHASES, UNSTARTED, deletion_of
-from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
-from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DELIVERIES
-from taskforce.infrastructure.persistence.repository import table
-
-_RUNS, _REQUESTS, _WORDS = table(RunRow), table(ApprovalRow), table(RunWordRow)
-_QUEUED = Query(
-    sa.select(DELIVERIES.c.tenant_id, DELIVERIES.c.delivery_id, DELIVERIES.c.event)
-    .where(sa.text("status = 'queued'"), DELIVERIES.c.created_at < sa.bindparam("before"))
-    .order_by(DELIVERIES.c.created_at)
-    .limit(sa.bindparam("most", type_=sa.Integer()))
+from taskforce.infrastructure.persistence.repositories.sweep_leases import SweepLeaseRepository
+from taskforce.infrastructure.persistence.repositories.tenant_deletions import (
+    DELETION,
+    OPEN_DELETIONS,
+    PHASES,
+    deletion_of,
 )
+from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
+
 # The key that is found sets the tenant of the rest of the transaction, which sees no other tenant's rows from then on.
 _ENTER = Query(
     sa.select(
@@ -39,48 +34,26 @@ _ENTER = Query(
 
 
 class PlatformRecords:
-    """Reads across tenants, within one transaction of the platform's scope."""
+    """Reads across tenants, within one transaction of the platform's scope.
+
+    Args:
+        connection: The connection, in a transaction.
+
+    Attributes:
+        leases: The leases of sweeps.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.leases = SweepLeaseRepository(connection)
 
-    async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
-        late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before, _RUNS.c.cancel_at.is_(None))
-        return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
+    async def due_tenants(self, kind: DueKind, before: datetime, after: str, most: int) -> Sequence[tuple[str, bool]]:
+        """Returns a page of the tenants with rows of a kind, each with whether some are due."""
+        return await due_tenants(self._connection, kind, before, after=after, most=most)
 
-    async def unstarted_requests(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, request) of requests opened before a time without a workflow; fulfils `Orphans`."""
-        waits = sa.and_(_REQUESTS.c.status == "pending", _REQUESTS.c.started_at.is_(None))
-        late = sa.and_(waits, _REQUESTS.c.opened_at < before)
-        return await self._late(_REQUESTS.c.tenant_id, _REQUESTS.c.request_id, late, most, after)
-
-    async def runs_to_cancel(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, run) of open runs marked for cancellation before a time; fulfils `Orphans`."""
-        late = sa.and_(_RUNS.c.cancel_at < before, STILL_OPEN)
-        return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
-
-    async def untold_messages(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
-        """Returns (tenant, message) of messages stored before a time and told to no run; fulfils `Orphans`."""
-        late = sa.and_(_WORDS.c.told_at.is_(None), _WORDS.c.at < before)
-        return await self._late(_WORDS.c.tenant_id, _WORDS.c.word_id, late, most, after)
-
-    async def _late(
-        self,
-        tenant: sa.Column[Any],
-        record_id: sa.Column[Any],
-        late: sa.ColumnElement[bool],
-        most: int,
-        after: str | None,
-    ) -> Sequence[tuple[str, str]]:
-        page = late if after is None else sa.and_(late, record_id > after)
-        rows = await self._connection.all(sa.select(tenant, record_id).where(page).order_by(record_id).limit(most))
-        return [(found[0], found[1]) for found in map(tuple, rows)]
-
-    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """Lists deliveries of all tenants that were not started."""
-        rows = await self._connection.all(_QUEUED, {"before": before, "most": most})
-        return [(row.tenant_id, row.delivery_id, row.event) for row in rows]
+    async def due_among(self, kind: DueKind, before: datetime, tenants: Collection[str]) -> Sequence[str]:
+        """Returns those of some tenants that have due rows."""
+        return await due_among(self._connection, kind, before, tenants)
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """Returns a page of all tenants, by id."""
@@ -104,7 +77,9 @@ class PlatformRecords:
         """Returns a page of the pulled kill switches of all tenants, after a place."""
         return [listed(row) for row in await self._connection.all(switch_page(after, most))]
 
-    async def unstarted_deletions(self, before: datetime, most: int) -> Sequence[str]:
-        """Lists the ids of tenants whose deletion has not started."""
-        rows = await self._connection.all(UNSTARTED, {"before": before, "most": most})
-        return [row.deleted_id for row in rows]
+    async def open_deletions(
+        self, before: datetime, since: datetime, after: str, most: int
+    ) -> Sequence[tuple[str, bool]]:
+        """Returns a page of the deletions whose report is open, each with whether it has begun."""
+        values = {"before": before, "since": since, "after": after, "most": most}
+        return [(row.deleted_id, row.begun) for row in await self._connection.all(OPEN_DELETIONS, values)]

@@ -12,6 +12,7 @@ from taskforce.infrastructure.persistence.repositories.approval_delegations impo
 from taskforce.infrastructure.persistence.repositories.approval_results import RequestResultRepository
 from taskforce.infrastructure.persistence.repositories.approvals import RequestRepository
 from taskforce.infrastructure.persistence.repositories.audit import AuditRepository
+from taskforce.infrastructure.persistence.repositories.due_rows import DueRowRepository
 from taskforce.infrastructure.persistence.repositories.idempotency import AnswerRepository
 from taskforce.infrastructure.persistence.repositories.kill_switches import KillSwitchRepository
 from taskforce.infrastructure.persistence.repositories.policies import PolicyRepository
@@ -73,3 +74,4 @@ class TenantRecords:
         self.tenant_data = TenantDataRepository(connection, tenant_id)
         self.webhooks = WebhookRepository(connection, tenant_id, sealer, fixed)
         self.deliveries = DeliveryRepository(connection, tenant_id, fixed)
+        self.due_rows = DueRowRepository(connection, tenant_id)

@@ -30,6 +30,15 @@ class TenantStatus(StrEnum):
     DELETING = "deleting"
 
 
+class RecordKind(StrEnum):
+    """Records that hang on no run, each with a setting `<kind>_retention_days` of its own."""
+
+    ANSWER = "answer"
+    DELIVERY = "delivery"
+    REQUEST = "request"
+    USAGE = "usage"
+
+
 @dataclass(frozen=True, slots=True)
 class TenantSettings:
     """Limits and features of a tenant. None means no limit, for `features` all of them.
@@ -43,6 +52,10 @@ class TenantSettings:
         data_retention_days: Days that runs and their parts are kept after their end; None for ever.
         requests_per_minute: Requests per minute of the whole tenant.
         ip_allow_list: Networks from which its users and keys are accepted; empty means all.
+        answer_retention_days: Days that first answers to idempotency keys are kept; then a key may be used anew.
+        delivery_retention_days: Days that deliveries to webhooks and their attempts are kept after their end.
+        request_retention_days: Days that requests for approval that no run asked for are kept after their end.
+        usage_retention_days: Days that usage records of ended runs are kept.
     """
 
     max_agents: int | None = None
@@ -51,6 +64,10 @@ class TenantSettings:
     data_retention_days: int | None = None
     requests_per_minute: int | None = None
     ip_allow_list: tuple[str, ...] = ()
+    answer_retention_days: int | None = None
+    delivery_retention_days: int | None = None
+    request_retention_days: int | None = None
+    usage_retention_days: int | None = None
 
     @classmethod
     def parse(cls, settings: Mapping[str, object]) -> Self:
@@ -85,6 +102,7 @@ class TenantSettings:
             "data_retention_days": self.data_retention_days,
             "requests_per_minute": self.requests_per_minute,
             "ip_allow_list": list(self.ip_allow_list) or None,
+            **{f"{kind}_retention_days": self._days(kind) for kind in RecordKind},
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -102,6 +120,23 @@ class TenantSettings:
             The time, included; None when all runs are kept.
         """
         return None if self.data_retention_days is None else now - timedelta(days=self.data_retention_days)
+
+    def records_kept_since(self, kind: RecordKind, now: datetime) -> datetime | None:
+        """Returns the time since which records of a kind are kept; those that ended earlier are erased.
+
+        Args:
+            kind: The kind of records.
+            now: The time, UTC.
+
+        Returns:
+            The time, included; None when all are kept.
+        """
+        days = self._days(kind)
+        return None if days is None else now - timedelta(days=days)
+
+    def _days(self, kind: RecordKind) -> int | None:
+        days: int | None = getattr(self, f"{kind}_retention_days")
+        return days
 
     def admits(self, address: str | None) -> bool:
         """Tells whether a client's address is allowed; an unknown address is refused when there is a list.
@@ -288,4 +323,5 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "data_retention_days": _count(1, _MOST_DAYS),
     "requests_per_minute": _count(1, MOST),
     "ip_allow_list": _networks,
+    **{f"{kind}_retention_days": _count(1, _MOST_DAYS) for kind in RecordKind},
 }

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from taskforce.core.domain.tenants.deletion import DeletionOrder, Phase
-from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.domain.tenants.tenant import RecordKind, Tenant
 
 
 class Begun(StrEnum):
@@ -71,4 +71,12 @@ class OwnTenant(Protocol):
 
     async def save(self, tenant: Tenant) -> None:
         """Updates the tenant's mutable fields."""
+        ...
+
+    async def erase_records(self, kind: RecordKind, ended_before: datetime, most: int) -> int:
+        """Erases a batch of records that ended before a time and that the tenant's setting does not keep.
+
+        Returns:
+            Their number.
+        """
         ...

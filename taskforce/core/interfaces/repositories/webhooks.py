@@ -1,5 +1,6 @@
 """The repositories of webhooks and deliveries, and the protocols of their outbound HTTP."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -106,12 +107,28 @@ class Deliveries(Protocol):
         ...
 
 
-class QueuedDeliveries(Protocol):
-    """Look-up of queued deliveries of all tenants."""
+class QueuedTenants:
+    """The tenants for whom this process may have queued deliveries that are not started yet."""
 
-    async def queued_deliveries(self, before: datetime, most: int) -> Sequence[tuple[str, str, str]]:
-        """Lists (tenant id, delivery id, event) of deliveries queued before a time and not started."""
-        ...
+    def __init__(self) -> None:
+        self._tenants: set[str] = set()
+        self._some = asyncio.Event()
+
+    def add(self, *tenants: str) -> None:
+        """Adds tenants, and wakes who waits."""
+        self._tenants.update(tenants)
+        if tenants:
+            self._some.set()
+
+    async def wait(self) -> None:
+        """Waits until there are some."""
+        await self._some.wait()
+
+    def take(self) -> Sequence[str]:
+        """Returns them, by id, and forgets them."""
+        taken, self._tenants = sorted(self._tenants), set()
+        self._some.clear()
+        return taken
 
 
 class WebhookPost(Protocol):

@@ -90,6 +90,7 @@ class RequestRepository(Repository):
             "terms": _TERMS.dump(approval.terms),
             "status": request.status.value,
             "opened_at": approval.opened_at,
+            "sweep_at": approval.opened_at,
             "closed_at": None,
             "reason": None,
             "definition_id": request.definition_id,

@@ -93,9 +93,10 @@ class MessageRepository(Repository):
         self, run_id: str, message_id: str, author_id: str, text: str, now: datetime, *, question: str | None = None
     ) -> None:
         """Stores a message until the model reads it, or the tool whose question it answers."""
-        message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question, "told_at": None}
+        message = {"author_id": author_id, "text": storable(text), "at": now, "question_id": question}
+        untold = {"told_at": None, "sweep_at": now}
         await self._connection.change(
-            _ADD_MESSAGE, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": message_id, **message}
+            _ADD_MESSAGE, {"tenant_id": self._tenant_id, "run_id": run_id, "word_id": message_id, **message, **untold}
         )
 
     async def untold(self, message_id: str) -> UntoldMessage | None:

@@ -141,6 +141,7 @@ class RunRepository(Repository):
             "max_seconds": spec.limits.max_seconds,
             "status": RunStatus.QUEUED.value,
             "created_at": spec.created_at,
+            "sweep_at": spec.created_at,
             "key_id": spec.key_id,
             "claimed_roles": None if spec.claimed_roles is None else sorted(spec.claimed_roles),
             "claimed_attributes": None if spec.claimed_attributes is None else storable_json(spec.claimed_attributes),

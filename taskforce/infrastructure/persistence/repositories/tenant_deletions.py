@@ -37,10 +37,17 @@ PHASES = Query(
     )
     .order_by(_PHASES.c.at)
 )
-UNSTARTED = Query(
-    sa.select(_DELETIONS.c.deleted_id)
-    .where(_DELETIONS.c.requested_at < sa.bindparam("before"), ~sa.exists().where(_PASSED))
-    .order_by(_DELETIONS.c.requested_at)
+_SINCE_THEN = sa.bindparam("since", type_=_DELETIONS.c.erased_at.type)
+OPEN_DELETIONS = Query(
+    sa.select(_DELETIONS.c.deleted_id, sa.exists().where(_PASSED).label("begun"))
+    .where(
+        # As in the index `tenant_deletions_open`.
+        sa.func.coalesce(_DELETIONS.c.erased_at, sa.text("'infinity'")) > _SINCE_THEN,
+        _DELETIONS.c.requested_at < sa.bindparam("before", type_=_DELETIONS.c.requested_at.type),
+        _DELETIONS.c.deleted_id > sa.bindparam("after", type_=sa.Text()),
+        ~sa.exists().where(_PASSED, _PHASES.c.phase == sa.literal(Phase.VERIFIED.value)),
+    )
+    .order_by(_DELETIONS.c.deleted_id)
     .limit(_MOST)
 )
 _BEGIN = Query(sa.text("SELECT begin_tenant_deletion(:deleted, :by_user, :by_request, :asked, :until)"))

@@ -1,10 +1,12 @@
 """Repository of the tenant's own row in PostgreSQL."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.tenants import TenantRow
-from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings, TenantStatus
+from taskforce.core.domain.tenants.tenant import RecordKind, Tenant, TenantSettings, TenantStatus
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
@@ -13,6 +15,7 @@ _ADD = Query(insert(TENANTS).on_conflict_do_nothing())
 _GET = sa.select(TENANTS).where(where(TENANTS))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", "settings", "metadata", "updated_at"))
+_ERASE = Query(sa.text("SELECT erase_expired_records(:kind, :ended_before, :most)"))
 
 
 class TenantRepository(Repository):
@@ -35,6 +38,11 @@ class TenantRepository(Repository):
     async def save(self, tenant: Tenant) -> None:
         """Replaces what may change."""
         await self._connection.change(_SAVE, {**self._of(), **values_of(tenant)})
+
+    async def erase_records(self, kind: RecordKind, ended_before: datetime, most: int) -> int:
+        """Erases records that ended before a time; the owner's SQL function checks again."""
+        values = {"kind": kind.value, "ended_before": ended_before, "most": most}
+        return int(await self._connection.value(_ERASE, values))
 
 
 def values_of(tenant: Tenant) -> dict[str, object]:

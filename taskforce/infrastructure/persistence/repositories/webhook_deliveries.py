@@ -17,6 +17,7 @@ from taskforce.infrastructure.persistence.repository import Codec, Repository, s
 
 DELIVERIES, _ATTEMPTS = table(WebhookDeliveryRow), table(WebhookAttemptRow)
 _ATTEMPT = Codec(Attempt)
+_SAID = ("tenant_id", "event_id", "event", "subject", "at", "created_at", "sweep_at", "status")
 _UUIDS = ARRAY(DELIVERIES.c.delivery_id.type)
 
 
@@ -32,7 +33,7 @@ def _queueing() -> Query:
     receivers = own.union_all(fixed).subquery()
     # Random ids, made in SQL because only it knows how many there will be; no list is ordered by them.
     made = {"delivery_id": sa.func.gen_random_uuid(), "webhook_id": receivers.c.webhook_id}
-    said = {name: _named(name) for name in ("tenant_id", "event_id", "event", "subject", "at", "created_at", "status")}
+    said = {name: _named(name) for name in _SAID}
     return Query(sa.insert(DELIVERIES).from_select([*made, *said], sa.select(*made.values(), *said.values())))
 
 
@@ -86,7 +87,8 @@ class DeliveryRepository(Repository):
     async def queue(self, message: WebhookMessage, definition_id: str | None) -> None:
         """Queues a delivery to each webhook that subscribes to the event; written when the transaction ends."""
         wanting = [one for one, fixed in self._fixed.items() if fixed.webhook.wants(message.event, definition_id)]
-        values = {**_happened(message), "created_at": message.at, "status": DeliveryStatus.QUEUED.value}
+        times = {"created_at": message.at, "sweep_at": message.at}
+        values = {**_happened(message), **times, "status": DeliveryStatus.QUEUED.value}
         chosen = {"of_tenant_id": self._tenant_id, "definition_id": definition_id, "fixed": wanting}
         await self._connection.later(_QUEUE, {"tenant_id": self._tenant_id, **values, **chosen})
         self.queued = True
@@ -98,6 +100,7 @@ class DeliveryRepository(Repository):
             "delivery_id": delivery.delivery_id,
             "webhook_id": delivery.webhook_id,
             "created_at": delivery.created_at,
+            "sweep_at": delivery.created_at,
             "status": delivery.state.status.value,
             "next_attempt_at": None,
             "finished_at": None,

@@ -9,6 +9,7 @@ from taskforce.application.runs.control import ControlPorts, MessageDraft, reque
 from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.llm import ModelCall, ModelReply, ModelRequest
 from tests.fixtures.missions import NoWorkflows
 from tests.taskforce.application.scenario import Stage
@@ -80,8 +81,8 @@ async def test_a_cancellation_is_kept_for_the_sweeper_where_temporal_does_not_an
     await cancelled(stage, run_id)
     stage.now += timedelta(minutes=1)
     await cancelled(stage, run_id)
-    late = await stage.database.runs_to_cancel(stage.now, 1_000, None)
-    assert (stage.tenant_id, run_id) in late
+    late = await stage.database.due_among(DueKind.RUN_CANCELLATION, stage.now, [stage.tenant_id])
+    assert late == [stage.tenant_id]
     assert len(await stage.audited("run.cancel")) == 2
 
 

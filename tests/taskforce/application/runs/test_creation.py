@@ -7,10 +7,11 @@ import pytest
 
 from taskforce.application.runs.creation import MAX_CONTEXT, AcceptedRun, create_run
 from taskforce.application.runs.lifecycle import settle
-from taskforce.application.sweeps import UNSTARTED_BATCH, OrphanSweep, sweep
+from taskforce.application.sweeps import DueSweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import RunStatus
+from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.isolated_sweeps import Alone
 from tests.taskforce.application.scenario import Stage
@@ -87,39 +88,26 @@ async def test_a_body_with_any_text_can_be_told_from_another(stage: Stage) -> No
     assert (await refusal(stage, idempotency_key="k", body={"mission": "\x00?"})).code == "idempotency_key_reused"
 
 
-async def test_the_sweeper_starts_what_was_left_behind(stage: Stage) -> None:
+async def test_the_sweeper_looks_after_what_was_left_behind(stage: Stage) -> None:
     late = (await stage.accepted()).run_id
     begun = (await stage.accepted()).run_id
     await stage.lifecycle.begin(stage.tenant_id, begun)
     stage.now += timedelta(minutes=1)
-    fresh = (await stage.accepted()).run_id
-    started: list[tuple[str, str]] = []
+    await stage.accepted()
+    seen: list[str] = []
 
-    async def start(tenant_id: str, run_id: str) -> bool:
-        started.append((tenant_id, run_id))
+    async def look(tenant_id: str, row: DueRow) -> bool:
+        assert tenant_id == stage.tenant_id
+        seen.append(row.row_id)
         return True
 
-    # Other tests leave more runs unstarted than one sweep looks at.
     alone = Alone(stage.database, stage.tenant_id)
-    assert await sweep(await alone.unstarted_runs(stage.now, UNSTARTED_BATCH), start) == len(started)
-    mine = [run_id for tenant_id, run_id in started if tenant_id == stage.tenant_id]
-    assert (mine, fresh in mine, begun in mine) == ([late], False, False)
-
-
-async def test_runs_that_have_a_workflow_already_do_not_keep_one_without_waiting(stage: Stage) -> None:
-    late = sorted([(await stage.accepted()).run_id for _ in range(3)])
-    looked_at: list[str] = []
-
-    async def start(tenant_id: str, run_id: str) -> bool:
-        looked_at.append(run_id)
-        return run_id == late[2]
-
-    runs = OrphanSweep(Alone(stage.database, stage.tenant_id).unstarted_runs, start)
-    assert [await runs.sweep(stage.now + timedelta(minutes=1), most=1) for _ in range(5)] == [0, 0, 1, 0, 0]
-    assert looked_at == [*late, late[0]]
+    assert await DueSweep(alone, DueKind.RUN_START, look, clock=stage.clock).sweep(stage.now) == 1
+    assert seen == [late]
 
 
 async def test_a_terminated_run_that_is_erased_meanwhile_does_not_keep_the_rows_of_others_open(stage: Stage) -> None:
     terminated = (await stage.accepted()).run_id
-    await settle(stage.lifecycle, [(stage.tenant_id, new_id()), (stage.tenant_id, terminated)])
+    for run_id in (new_id(), terminated):
+        await settle(stage.lifecycle, stage.tenant_id, run_id)
     assert (await stage.run(terminated)).error_code == "run_terminated"

@@ -11,6 +11,7 @@ from taskforce.core.domain.errors import Forbidden, Invalid, Missing
 from taskforce.core.domain.identity.resource_roles import ResourceGrant
 from taskforce.core.domain.runs.run import Limits, RunStatus
 from taskforce.core.domain.runs.selection import AgentSelector
+from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.identity import ResourceType
 from tests.fixtures.missions import NoWorkflows, OneAgent
 from tests.taskforce.application.scenario import AGENT, RULES, Stage
@@ -27,20 +28,25 @@ async def actor(stage: Stage, *roles: str) -> Actor:
         return Actor(await load_principal(records, "alice", RULES, stage.now), RULES, None, stage.now)
 
 
+async def late(stage: Stage) -> list[str]:
+    """The runs that a sweep would start."""
+    far = stage.clock().replace(year=2999)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        return [row.row_id for row in await records.due_rows.claim(DueKind.RUN_START, far, far, 100)]
+
+
 async def test_a_run_whose_workflow_cannot_be_started_now_is_left_to_the_sweeper(stage: Stage) -> None:
     started = await start_run(ports(stage), await actor(stage, "operator"), RunRequest("Count."))
     run = await stage.run(started.run_id)
     assert (run.status, run.spec.user_id, run.spec.mission) == (RunStatus.QUEUED, "alice", "Count.")
-    late = await stage.database.unstarted_runs(stage.clock().replace(year=2999), 100_000)
-    assert (stage.tenant_id, started.run_id) in late
+    assert await late(stage) == [started.run_id]
 
 
 async def test_who_may_not_execute_the_agent_starts_nothing(stage: Stage) -> None:
     with pytest.raises(Forbidden) as refused:
         await start_run(ports(stage), await actor(stage, "viewer"), RunRequest("Count."))
     assert refused.value.code == "permission_denied"
-    late = await stage.database.unstarted_runs(stage.clock().replace(year=2999), 100_000)
-    assert stage.tenant_id not in {tenant_id for tenant_id, _ in late}
+    assert await late(stage) == []
 
 
 async def test_a_role_on_the_one_agent_is_enough(stage: Stage) -> None:

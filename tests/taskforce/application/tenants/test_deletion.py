@@ -69,6 +69,9 @@ async def test_late_ones_are_started_and_those_that_have_begun_are_not(database:
     assert not any(one.startswith(tenant) for one in started)
     await start_late_deletions(database, NOW + SECOND, start)
     assert [one for one in started if one.startswith(tenant)] == [f"{tenant}-late"]
+    started.clear()
+    await start_late_deletions(database, NOW + SECOND, start, begun=True)
+    assert [one for one in started if one.startswith(tenant)] == [f"{tenant}-begun", f"{tenant}-late"]
 
 
 @pytest.mark.parametrize(("at_first_sight", "code"), [(True, "tenant_deleted"), (False, "tenant_unknown")])

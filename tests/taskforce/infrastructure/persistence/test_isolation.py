@@ -15,7 +15,8 @@ from models.tables.metadata import METADATA
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Unavailable
-from taskforce.core.domain.runs.run import RunSpec, RunStatus
+from taskforce.core.domain.runs.run import FINAL, Ending, RunSpec, RunStatus
+from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.sqlstates import StatementError
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
@@ -23,6 +24,7 @@ from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, queued, request, settled, spec
 
 TABLES = sorted(METADATA.tables)
+OPEN_RUN = set(RunStatus) - FINAL
 SETTING = sa.text(
     "SELECT coalesce(current_setting('app.tenant_id', true), '') || current_setting('app.platform', true)"
 )
@@ -197,7 +199,7 @@ async def test_the_tenant_ends_with_its_commit(single: Database, tenant: str) ->
     async with single.tenant(tenant):
         pass
     assert await leftover(single) == ""
-    await single.unstarted_runs(NOW, 1)
+    await single.due_tenants(DueKind.RUN_START, NOW, "", 1)
     assert await leftover(single) == ""
 
 
@@ -243,36 +245,38 @@ async def test_the_tenant_ends_with_a_cancellation(single: Database, tenant: str
     assert await leftover(single) == ""
 
 
-async def test_the_platform_door_sees_tenants_and_what_is_to_be_started_only(
+async def test_the_platform_door_sees_tenants_and_what_is_open_only(
     database: Database, bare: AsyncEngine, tenant: str
 ) -> None:
-    waiting, begun = await queued(database, f"{tenant}-a"), await queued(database, f"{tenant}-b")
-    async with database.tenant(begun.tenant_id) as records:
-        await records.runs.begin(begun.run_id, "run.started", NOW)
-    found = await database.unstarted_runs(NOW + SECOND, 10_000)
-    assert (waiting.tenant_id, waiting.run_id) in found
-    assert (begun.tenant_id, begun.run_id) not in found
+    waiting, begun, ended = [await queued(database, f"{tenant}-{name}") for name in ("a", "b", "c")]
+    for one in (begun, ended):
+        async with database.tenant(one.tenant_id) as records:
+            await records.runs.begin(one.run_id, "run.started", NOW)
+    async with database.tenant(ended.tenant_id) as records:
+        await records.runs.close(ended.run_id, Ending(RunStatus.FAILED), None, NOW)
     filed = [replace(request(waiting.run_id), run_id=None) for _ in range(3)]
     async with database.tenant(waiting.tenant_id) as records:
-        for one in (*filed, request(waiting.run_id)):
-            await records.requests.add(one)
+        for asked in (*filed, request(waiting.run_id)):
+            await records.requests.add(asked)
         await records.requests.start(filed[1].approval.request_id, NOW)
         await records.requests.close(filed[2].approval.request_id, ApprovalStatus.WITHDRAWN, "", NOW)
-    late = [one for one in await database.unstarted_requests(NOW + SECOND, 10_000) if one[0] == waiting.tenant_id]
-    assert late == [(waiting.tenant_id, filed[0].approval.request_id)]
-    assert waiting.tenant_id not in {one[0] for one in await database.unstarted_requests(NOW, 10_000)}
-    after = await database.unstarted_requests(NOW + SECOND, 10_000, late[0][1])
-    assert waiting.tenant_id not in {one[0] for one in after}
+    all_three = [one.tenant_id for one in (waiting, begun, ended)]
+    found = {kind: list(await database.due_among(kind, NOW + SECOND, all_three)) for kind in DueKind}
+    assert {kind: tenants for kind, tenants in found.items() if tenants} == {
+        DueKind.RUN_START: [waiting.tenant_id],
+        DueKind.RUN_CHECK: [begun.tenant_id],
+        DueKind.REQUEST_START: [waiting.tenant_id],
+        DueKind.REQUEST_CHECK: [waiting.tenant_id],
+    }
+    assert await database.due_among(DueKind.REQUEST_START, NOW, all_three) == []
     async with bare.begin() as connection:
         await connection.execute(sa.text("SELECT set_config('app.platform', 'on', true)"))
         counted = {
             table: (await connection.execute(sa.text(f"SELECT count(*) FROM {table}"))).scalar_one() for table in TABLES
         }
         statuses = await connection.execute(sa.text("SELECT DISTINCT status FROM runs"))
-        assert [row.status for row in statuses] == ["queued"]
-        others = (
-            "SELECT count(*) FROM approvals WHERE status <> 'pending' OR run_id IS NOT NULL OR started_at IS NOT NULL"
-        )
+        assert {"queued", "running"} <= {row.status for row in statuses} <= {status.value for status in OPEN_RUN}
+        others = "SELECT count(*) FROM approvals WHERE status <> 'pending'"
         assert (await connection.execute(sa.text(others))).scalar_one() == 0
         told = "SELECT count(*) FROM run_words WHERE told_at IS NOT NULL"
         assert (await connection.execute(sa.text(told))).scalar_one() == 0

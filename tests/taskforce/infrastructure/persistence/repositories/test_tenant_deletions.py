@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
@@ -106,6 +106,12 @@ async def test_what_the_code_looks_into_at_the_end_is_every_table(deleting: Dele
         assert set(await records.tenant_data.tables()) == known
 
 
+async def open_deletion(deleting: Deleting, before: datetime) -> bool | None:
+    """Whether the deletion has begun, as sweeps see it; None where it is not open."""
+    after = deleting.gone[:-1]
+    return dict(await deleting.database.open_deletions(before, NOW, after, 1)).get(deleting.gone)
+
+
 async def test_a_deletion_is_begun_once_and_remembered(deleting: Deleting) -> None:
     assert [await deleting.begin() for _ in range(2)] == [Begun.BEGUN, Begun.KNOWN]
     assert await deleting.begin("nobody") is Begun.MISSING
@@ -114,15 +120,18 @@ async def test_a_deletion_is_begun_once_and_remembered(deleting: Deleting) -> No
     assert report is not None
     assert (report.home_id, report.status) == (deleting.home, DeletionStatus.REQUESTED)
     assert report.order == DeletionOrder(deleting.gone, "pia", NOW, "req-1", NOW + SECOND)
-    assert deleting.gone in await deleting.database.unstarted_deletions(NOW + SECOND, 1_000)
-    assert deleting.gone not in await deleting.database.unstarted_deletions(NOW, 1_000)
+    assert await open_deletion(deleting, NOW + SECOND) is False
+    assert await open_deletion(deleting, NOW) is None
     async with deleting.database.tenant(deleting.home) as records:
         for facts in ({"first": 1}, {"second": 2}):
             await records.deletions.passed(deleting.gone, Phase.BEGUN, facts, NOW)
-    assert deleting.gone not in await deleting.database.unstarted_deletions(NOW + SECOND, 1_000)
+    assert await open_deletion(deleting, NOW + SECOND) is True
     report = await deleting.database.deletion(deleting.gone)
     assert report is not None
     assert (report.status, report.facts(Phase.BEGUN)) == (DeletionStatus.ENDING_RUNS, {"first": 1})
+    async with deleting.database.tenant(deleting.home) as records:
+        await records.deletions.passed(deleting.gone, Phase.VERIFIED, {}, NOW)
+    assert await open_deletion(deleting, NOW + SECOND) is None
 
 
 @pytest.mark.parametrize(("status", "until"), [("active", NOW + SECOND), ("disabled", None)])

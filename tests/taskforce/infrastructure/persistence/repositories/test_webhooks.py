@@ -14,6 +14,7 @@ from taskforce.core.domain.ids import is_id, new_id
 from taskforce.core.domain.webhooks.delivery import Delivery
 from taskforce.core.domain.webhooks.endpoint import EVENTS, FixedWebhook, Secrets, Webhook, WebhookFormat, new_secret
 from taskforce.core.domain.webhooks.signatures import WebhookMessage
+from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.stack import MASTER_KEY, DatabaseUrls
@@ -94,11 +95,12 @@ async def test_two_events_of_one_transaction_are_both_told(hooks: Hooks) -> None
 
 async def test_a_commit_that_may_have_queued_something_says_so(hooks: Hooks) -> None:
     await hooks.make(URL)
-    hooks.database.queued.clear()
+    hooks.database.queued.take()
     await hooks.make(URL)
-    assert not hooks.database.queued.is_set()
+    assert hooks.database.queued.take() == []
     await hooks.announce()
-    assert hooks.database.queued.is_set()
+    await hooks.announce()
+    assert hooks.database.queued.take() == [hooks.tenant_id]
 
 
 async def test_a_secret_is_sealed_where_it_stands_and_opens_nowhere_else(hooks: Hooks) -> None:
@@ -135,22 +137,17 @@ async def test_another_tenant_finds_nothing(hooks: Hooks, database: Database) ->
         assert await records.deliveries.stop_all(webhook.webhook_id, NOW) == 0
 
 
-async def test_the_platform_finds_what_is_queued_whosever_it_is_and_nothing_else(
+async def test_what_is_queued_is_claimed_with_its_event_and_what_has_begun_is_not(
     hooks: Hooks, database: Database
 ) -> None:
-    other = Hooks(database, None, f"{hooks.tenant_id}-other", lambda: NOW)
-    wanted = set()
-    for one in (hooks, other):
-        webhook, _ = await one.make(URL)
-        await one.announce()
-        await one.announce()
-        begun, waiting = await one.deliveries(webhook)
-        async with database.tenant(one.tenant_id) as records:
-            await records.deliveries.begin(begun.delivery_id)
-        wanted.add((one.tenant_id, waiting.delivery_id, "request_approved"))
-    found = {row for row in await database.queued_deliveries(NOW + SECOND, 1_000) if row[0].startswith(hooks.tenant_id)}
-    assert found == wanted
-    assert not [row for row in await database.queued_deliveries(NOW, 1_000) if row[0].startswith(hooks.tenant_id)]
+    webhook, _ = await hooks.make(URL)
+    await hooks.announce()
+    await hooks.announce()
+    begun, waiting = await hooks.deliveries(webhook)
+    async with database.tenant(hooks.tenant_id) as records:
+        await records.deliveries.begin(begun.delivery_id)
+        claimed = await records.due_rows.claim(DueKind.DELIVERY_START, NOW + SECOND, NOW + SECOND, 10)
+        assert claimed == [DueRow(waiting.delivery_id, "request_approved")]
 
 
 def fixed(event: str) -> FixedWebhook:

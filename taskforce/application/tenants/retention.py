@@ -1,0 +1,79 @@
+"""Retention of what hangs on no run: each kind is erased after the days that a setting of the tenant says.
+
+The kinds and their settings are those of `RecordKind`; runs have a setting of their own (`runs/retention.py`), and the
+audit log has one of the deployment (`audit/retention.py`).
+"""
+
+from datetime import datetime
+
+import structlog
+
+from taskforce.application.audit.events import system_event
+from taskforce.application.sweeps import iter_tenants
+from taskforce.core.domain.tenants.tenant import RecordKind
+from taskforce.core.interfaces.store import Store, Tenants
+
+ERASE_BATCH = 1_000
+
+_log = structlog.get_logger(__name__)
+
+
+async def erase_records(store: Store, tenant_id: str, kind: RecordKind, now: datetime) -> int:
+    """Erases one batch of a tenant's expired records, the oldest first, and records it in the same transaction.
+
+    Args:
+        store: The tenants' data.
+        tenant_id: The tenant; its setting is read again, for it may have been raised a moment ago.
+        kind: The kind of records.
+        now: The time, UTC.
+
+    Returns:
+        The number of erased records; 0 once nothing is expired.
+    """
+    async with store.tenant(tenant_id) as records:
+        tenant = await records.tenant.get()
+        kept_since = None if tenant is None else tenant.settings.records_kept_since(kind, now)
+        if kept_since is None:
+            return 0
+        erased = await records.tenant.erase_records(kind, kept_since, ERASE_BATCH)
+        if erased:
+            until = kept_since.isoformat()
+            event = system_event(f"{kind}.erase", "tenant", tenant_id, now, erased=erased, ended_before=until)
+            await records.audit.append(event)
+    return erased
+
+
+async def erase_all_records(platform: Tenants, store: Store, now: datetime) -> int:
+    """Erases the expired records of all tenants: a batch of each in turn, so that a large tenant does not delay others.
+
+    Tenants without such a setting cost nothing but their place on a page of the list. A tenant that fails is logged,
+    and the others go on.
+
+    Args:
+        platform: The list of all tenants.
+        store: The tenants' data.
+        now: The time, UTC.
+
+    Returns:
+        The number of erased records.
+    """
+    total = 0
+    waiting = [
+        (tenant.tenant_id, kind)
+        async for tenant in iter_tenants(platform, now)
+        for kind in RecordKind
+        if tenant.settings.records_kept_since(kind, now) is not None
+    ]
+    while waiting:
+        erased = {one: await _erased(store, *one, now) for one in waiting}
+        total += sum(erased.values())
+        waiting = [one for one in waiting if erased[one]]
+    return total
+
+
+async def _erased(store: Store, tenant_id: str, kind: RecordKind, now: datetime) -> int:
+    try:
+        return await erase_records(store, tenant_id, kind, now)
+    except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the records of others
+        _log.error("records.not_erased", tenant_id=tenant_id, kind=kind, error=type(error).__name__)
+        return 0
