@@ -13,7 +13,7 @@ import structlog
 from taskforce.application.approvals.decisions import ApprovalDecisions, found
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
-from taskforce.application.audit.sealing import Sealer
+from taskforce.application.audit.sealing import seal_all
 from taskforce.application.runs.lifecycle import RunLifecycle, settle
 from taskforce.application.runs.message_signals import tell_late
 from taskforce.application.runs.retention import erase_all_expired
@@ -23,7 +23,7 @@ from taskforce.application.tenants.deletion_requests import start_late_deletions
 from taskforce.application.webhooks.delivery_log import settle_deliveries
 from taskforce.core.domain.errors import Missing
 from taskforce.core.interfaces.clock import Clock
-from taskforce.core.interfaces.store import Orphans, Platform, Store
+from taskforce.core.interfaces.store import Orphans, Platform, Store, UnsealedLogs
 from taskforce.core.interfaces.workflows import ApprovalWorkflows, DeliveryWorkflows, RunWorkflows, TenantWorkflows
 
 SWEEP_SECONDS = 5.0
@@ -39,7 +39,7 @@ Work = Callable[[], Awaitable[object]]
 _log = structlog.get_logger(__name__)
 
 
-class RecoveryStore(Store, Platform, Orphans, Protocol):
+class RecoveryStore(Store, Platform, Orphans, UnsealedLogs, Protocol):
     """The tenants' rows, and look-ups across tenants."""
 
 
@@ -99,7 +99,7 @@ async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
         _late_cancellations(ports): SWEEP_SECONDS,
         _late_messages(ports): SWEEP_SECONDS,
         **dict.fromkeys(_terminated(ports), SWEEP_SECONDS),
-        Sealer(store, store, clock).sweep: SEAL_SECONDS,
+        lambda: seal_all(store, store, clock): SEAL_SECONDS,
         lambda: drop_all_expired(store, store, ports.audit_days, clock()): DROP_SECONDS,
         lambda: erase_all_expired(store, store, clock()): ERASE_SECONDS,
         lambda: erase_all_old_results(store, store, clock()): ERASE_SECONDS,

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow
+from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow, AuditUnsealedRow
 from taskforce.core.domain.audit.chain import Anchor, Sealed
 from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.audit.events import AuditEvent, AuditFilter, AuditRecord
@@ -31,6 +32,7 @@ _SMALL_TEXT = 200
 _SMALL_NUMBER = 2**53
 
 _EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
+_QUEUE = table(AuditUnsealedRow)
 
 
 def _appending() -> Query:
@@ -51,15 +53,23 @@ def _appending() -> Query:
 _APPEND = DeferredWrite(audited=_appending())
 _PLACED = sa.and_(_CHAIN.c.tenant_id == _EVENTS.c.tenant_id, _CHAIN.c.audit_id == _EVENTS.c.audit_id)
 _MOST = sa.bindparam("most", type_=sa.Integer())
+_WAITS = sa.and_(_QUEUE.c.tenant_id == _EVENTS.c.tenant_id, _QUEUE.c.audit_id == _EVENTS.c.audit_id)
+_FIRST = datetime.min.replace(tzinfo=UTC), str(UUID(int=0))
 _UNSEALED = Query(
     sa.select(_EVENTS)
-    .where(where(_EVENTS), _EVENTS.c.at >= sa.bindparam("since"), ~sa.exists().where(_PLACED))
-    .order_by(_EVENTS.c.at, _EVENTS.c.audit_id)
+    .join(_QUEUE, _WAITS)
+    .where(
+        where(_QUEUE),
+        sa.tuple_(_QUEUE.c.at, _QUEUE.c.audit_id)
+        > sa.tuple_(
+            sa.bindparam("after_at", type_=_QUEUE.c.at.type), sa.bindparam("after_id", type_=_QUEUE.c.audit_id.type)
+        ),
+    )
+    .order_by(_QUEUE.c.at, _QUEUE.c.audit_id)
     .limit(_MOST)
 )
 _LAST = Query(
-    sa.select(_CHAIN.c.seq, _CHAIN.c.hash, _EVENTS.c.at)
-    .join(_EVENTS, _PLACED)
+    sa.select(_CHAIN.c.seq, _CHAIN.c.hash, sa.select(_EVENTS.c.at).where(_PLACED).scalar_subquery().label("at"))
     .where(where(_CHAIN))
     .order_by(_CHAIN.c.seq.desc())
     .limit(sa.literal(1))
@@ -155,10 +165,10 @@ class AuditRepository(Repository):
         newest = query.order_by(_EVENTS.c.at.desc(), _EVENTS.c.audit_id.desc()).limit(page.limit)
         return [_record(row) for row in await self._connection.all(newest)]
 
-    async def sealing(self) -> tuple[Anchor, datetime | None]:
-        """Locks the chain against other sealers; returns its end, and the time of its last event."""
+    async def sealing(self) -> Anchor:
+        """Locks the chain against other sealers; returns its end."""
         await self._connection.value(_LOCK, {"tenant": self._tenant_id})
-        return await self.end()
+        return (await self.end())[0]
 
     async def end(self) -> tuple[Anchor, datetime | None]:
         """Returns the end of the chain and the time of its last event; None when the chain holds none."""
@@ -175,9 +185,10 @@ class AuditRepository(Repository):
         row = await self._connection.first(_AT, self._of(seq=seq))
         return None if row is None else self._anchor(row)
 
-    async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
-        """Returns events without a place in the chain, the oldest first; since a time, or all."""
-        values = {**self._of(), "since": since or datetime.min.replace(tzinfo=UTC), "most": most}
+    async def unsealed(self, after: tuple[datetime, str] | None, most: int) -> Sequence[AuditRecord]:
+        """Returns events without a place in the chain, in the order of time and id; after such a place, or all."""
+        at, audit_id = after or _FIRST
+        values = {**self._of(), "after_at": at, "after_id": audit_id, "most": most}
         return [_record(row) for row in await self._connection.all(_UNSEALED, values)]
 
     async def place(self, sealed: Sequence[Sealed]) -> None:
