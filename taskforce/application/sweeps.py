@@ -1,7 +1,6 @@
 """Sweeps over all tenants, and over rows whose workflow a crash has left unstarted."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -102,21 +101,3 @@ async def sweep(late: Sequence[tuple[str, str]], start: Start) -> int:
     if refused is not None:
         raise refused
     return started
-
-
-async def repeat(
-    every_seconds: float, work: Callable[[], Awaitable[object]], failed: Callable[[Exception], None]
-) -> None:
-    """Repeats work until it is cancelled; a failure is reported and does not end it.
-
-    Args:
-        every_seconds: The seconds between the end of one call and the next one.
-        work: The work.
-        failed: Called with the exception of a failed call.
-    """
-    while True:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - an error of one sweep must not end the sweeper
-            failed(error)
-        await asyncio.sleep(every_seconds)

@@ -1,7 +1,7 @@
 """Recovery: periodic sweeps that complete what a crash, an outage or an operator has left incomplete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,17 +18,19 @@ from taskforce.application.runs.lifecycle import RunLifecycle, settle
 from taskforce.application.runs.message_signals import tell_late
 from taskforce.application.runs.retention import erase_all_expired
 from taskforce.application.runs.run_cache import RunCache
-from taskforce.application.sweeps import OrphanSweep, repeat
+from taskforce.application.sweep_leases import Sweep, SweepLeader
+from taskforce.application.sweeps import OrphanSweep
 from taskforce.application.tenants.deletion_requests import start_late_deletions
 from taskforce.application.webhooks.delivery_log import settle_deliveries
 from taskforce.core.domain.errors import Missing
+from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.store import Orphans, Platform, Store, UnsealedLogs
+from taskforce.core.interfaces.sweep_leases import SweepLeases
 from taskforce.core.interfaces.workflows import ApprovalWorkflows, DeliveryWorkflows, RunWorkflows, TenantWorkflows
 
 SWEEP_SECONDS = 5.0
 SEAL_SECONDS = 10.0
-DROP_SECONDS = 3_600.0
 ERASE_SECONDS = 3_600.0
 # The gateway starts what it has committed itself; only what is older than this counts as left behind.
 LATE = timedelta(seconds=5)
@@ -39,7 +41,7 @@ Work = Callable[[], Awaitable[object]]
 _log = structlog.get_logger(__name__)
 
 
-class RecoveryStore(Store, Platform, Orphans, UnsealedLogs, Protocol):
+class RecoveryStore(Store, Platform, Orphans, UnsealedLogs, SweepLeases, Protocol):
     """The tenants' rows, and look-ups across tenants."""
 
 
@@ -93,28 +95,37 @@ class RecoveryPorts:
 @asynccontextmanager
 async def recovery(ports: RecoveryPorts) -> AsyncIterator[None]:
     """Runs the sweeps while the block lasts: late starts, rows of terminated workflows, sealing, retention."""
-    store, clock = ports.store, ports.clock
-    works: dict[Work, float] = {
-        **dict.fromkeys(_late_starts(ports), SWEEP_SECONDS),
-        _late_cancellations(ports): SWEEP_SECONDS,
-        _late_messages(ports): SWEEP_SECONDS,
-        **dict.fromkeys(_terminated(ports), SWEEP_SECONDS),
-        lambda: seal_all(store, store, clock): SEAL_SECONDS,
-        lambda: drop_all_expired(store, store, ports.audit_days, clock()): DROP_SECONDS,
-        lambda: erase_all_expired(store, store, clock()): ERASE_SECONDS,
-        lambda: erase_all_old_results(store, store, clock()): ERASE_SECONDS,
-    }
-    failed = partial(_report, "sweep.failed")
-    tasks = [asyncio.create_task(repeat(seconds, work, failed)) for work, seconds in works.items()]
+    leader = SweepLeader(ports.store, new_id())
+    leading = asyncio.create_task(leader.lead(_sweeps(ports)))
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
 
 
-def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
+def _sweeps(ports: RecoveryPorts) -> Mapping[str, Sweep]:
+    """Builds all sweeps, each by the name of its lease."""
+    store, clock = ports.store, ports.clock
+    often: dict[str, Work] = {
+        **_late_starts(ports),
+        "runs.cancel": _late_cancellations(ports),
+        "messages.tell": _late_messages(ports),
+        **_terminated(ports),
+    }
+    hourly: dict[str, Work] = {
+        "audit.drop": lambda: drop_all_expired(store, store, ports.audit_days, clock()),
+        "runs.erase": lambda: erase_all_expired(store, store, clock()),
+        "results.erase": lambda: erase_all_old_results(store, store, clock()),
+    }
+    return {
+        **{name: Sweep(SWEEP_SECONDS, work) for name, work in often.items()},
+        "audit.seal": Sweep(SEAL_SECONDS, lambda: seal_all(store, store, clock)),
+        **{name: Sweep(ERASE_SECONDS, work) for name, work in hourly.items()},
+    }
+
+
+def _late_starts(ports: RecoveryPorts) -> Mapping[str, Work]:
     """Builds the sweeps that start workflows whose process crashed between commit and start."""
     store, workflows, clock = ports.store, ports.workflows, ports.clock
 
@@ -143,7 +154,7 @@ def _late_starts(ports: RecoveryPorts) -> Sequence[Work]:
     async def start_deletions() -> None:
         await start_late_deletions(store, clock() - LATE, workflows.tenants.start_deletion)
 
-    return start_runs, start_requests, start_deletions
+    return {"runs.start": start_runs, "requests.start": start_requests, "deletions.start": start_deletions}
 
 
 def _late_cancellations(ports: RecoveryPorts) -> Work:
@@ -183,7 +194,7 @@ def _late_messages(ports: RecoveryPorts) -> Work:
     return tell_runs
 
 
-def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
+def _terminated(ports: RecoveryPorts) -> Mapping[str, Work]:
     """Builds the sweeps that close rows whose workflow was terminated and cannot close them itself."""
     store, workflows, clock = ports.store, ports.workflows, ports.clock
     # A terminated workflow is listed at each sweep for a day; its row needs closing once.
@@ -204,8 +215,4 @@ def _terminated(ports: RecoveryPorts) -> Sequence[Work]:
         await settle_deliveries(store, sorted(ended), clock())
         settled.update(ended)
 
-    return settle_runs, withdraw_requests, stop_deliveries
-
-
-def _report(event: str, error: Exception) -> None:
-    _log.warning(event, error=type(error).__name__, detail=str(error)[:300])
+    return {"runs.settle": settle_runs, "requests.settle": withdraw_requests, "deliveries.settle": stop_deliveries}

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -20,6 +20,7 @@ from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Query, ReadingConnection, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
+from taskforce.infrastructure.persistence.repositories.sweep_leases import NO_TENANT
 from taskforce.infrastructure.persistence.sqlstates import StatementError, translated, unavailable
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
@@ -210,6 +211,16 @@ class Database:
         """Lists the ids of tenants whose deletion has not started; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.unstarted_deletions(before, most)
+
+    async def hold_sweeps(self, sweeps: Collection[str], holder: str, lease: timedelta) -> frozenset[str]:
+        """Takes free and expired leases of sweeps, and renews the holder's; fulfils `SweepLeases`."""
+        async with self._platform(NO_TENANT) as records:
+            return await records.leases.hold(sweeps, holder, lease)
+
+    async def release_sweeps(self, holder: str) -> None:
+        """Ends the leases of a holder now; fulfils `SweepLeases`."""
+        async with self._platform(NO_TENANT) as records:
+            await records.leases.release(holder)
 
     def _records(self, connection: Connection, tenant_id: str) -> TenantRecords:
         return TenantRecords(connection, tenant_id, self._contents, self._sealer, self._fixed)

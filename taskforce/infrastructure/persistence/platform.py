@@ -14,6 +14,7 @@ from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.repositories.runs import STILL_OPEN
+from taskforce.infrastructure.persistence.repositories.sweep_leases import SweepLeaseRepository
 from taskforce.infrastructure.persistence.repositories.tenant_deletions import DELETION, PHASES, UNSTARTED, deletion_of
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
 from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DELIVERIES
@@ -48,10 +49,18 @@ _UNSEALED = Query(
 
 
 class PlatformRecords:
-    """Reads across tenants, within one transaction of the platform's scope."""
+    """Reads across tenants, within one transaction of the platform's scope.
+
+    Args:
+        connection: The connection, in a transaction.
+
+    Attributes:
+        leases: The leases of sweeps.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.leases = SweepLeaseRepository(connection)
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
         """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
