@@ -7,7 +7,7 @@ from alembic import op
 from models.migrations.isolation import APP_ROLE, OWN_ROWS, open_to_platform
 
 revision = "0030"
-down_revision = "0023"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -12,6 +12,7 @@ import structlog
 from taskforce.application.audit import sealing
 from taskforce.application.audit.export import begin_export, current_anchor
 from taskforce.application.audit.sealing import SEAL_BATCH, seal_all, seal_tenant
+from taskforce.application.sweep_leases import Sweep, SweepLeader
 from taskforce.core.domain.audit.chain import Sealed
 from taskforce.core.domain.tenants.tenant import TenantStatus
 from taskforce.core.interfaces.store import Records
@@ -273,6 +274,30 @@ async def test_a_sealer_that_dies_is_followed_by_another_and_nothing_is_sealed_t
     assert (len(await sealed(whole, tenant)), await unsealed(whole, tenant)) == (2 * SEAL_BATCH, 2 * SEAL_BATCH)
     assert await seal_all(whole, whole, clock) == 2 * SEAL_BATCH
     assert (await verified(whole, tenant)).events == 4 * SEAL_BATCH + 1
+
+
+async def test_the_worker_that_seals_dies_and_another_takes_over(whole: Database, tenant: str) -> None:
+    await append(whole, tenant, *[NOW] * (2 * SEAL_BATCH + 1))
+    dying: Any = Dying(whole, 2)
+    assert await whole.hold_sweeps({"audit.seal"}, "first", HOUR) == {"audit.seal"}
+    with pytest.raises(asyncio.CancelledError):
+        await seal_all(whole, dying, clock)
+    took_over = asyncio.Event()
+
+    async def seal() -> None:
+        await seal_all(whole, whole, clock)
+        took_over.set()
+
+    leader = SweepLeader(whole, "second", SECOND)
+    leading = asyncio.create_task(leader.lead({"audit.seal": Sweep(0.01, seal)}))
+    assert await whole.hold_sweeps({"audit.seal"}, "first", SECOND) == {"audit.seal"}
+    assert not took_over.is_set()
+    async with asyncio.timeout(60):
+        await took_over.wait()
+    leading.cancel()
+    await asyncio.gather(leading, return_exceptions=True)
+    assert await unsealed(whole, tenant) == 0
+    assert (await verified(whole, tenant)).events == 2 * SEAL_BATCH + 2
 
 
 async def test_sealers_of_all_tenants_at_the_same_time_seal_each_event_once(whole: Database, tenant: str) -> None:
