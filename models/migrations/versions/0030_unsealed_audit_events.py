@@ -33,14 +33,25 @@ BEGIN
 END
 $$
 """
-# Planned at each batch: a plan that was cached while the tables were short would read all of them.
+# Row by row, by the whole key. A queue is long one day and empty the next, and its statistics are of another day: of one
+# that is believed to be empty, a join goes through all for each event of a batch. Plans are kept, and one that was made
+# while the tables were short would read all of them: hence without sequential scans.
 FORGET = """
 CREATE FUNCTION public.forget_sealed_audit_events() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    scans CONSTANT text := current_setting('enable_seqscan');
+    place record;
 BEGIN
-    EXECUTE 'DELETE FROM public.audit_unsealed u USING placed p, public.audit_events e '
-        'WHERE e.tenant_id = p.tenant_id AND e.audit_id = p.audit_id '
-        'AND u.tenant_id = e.tenant_id AND u.at = e.at AND u.audit_id = e.audit_id';
+    PERFORM set_config('enable_seqscan', 'off', true);
+    FOR place IN SELECT p.tenant_id, p.audit_id FROM placed p LOOP
+        DELETE FROM public.audit_unsealed u
+            WHERE u.tenant_id = place.tenant_id AND u.audit_id = place.audit_id AND u.at = (
+                SELECT e.at FROM public.audit_events e
+                WHERE e.tenant_id = place.tenant_id AND e.audit_id = place.audit_id
+            );
+    END LOOP;
+    PERFORM set_config('enable_seqscan', scans, true);
     RETURN NULL;
 END
 $$

@@ -7,12 +7,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 import structlog
 
 from taskforce.application.audit import sealing
 from taskforce.application.audit.export import begin_export, current_anchor
 from taskforce.application.audit.sealing import SEAL_BATCH, seal_all, seal_tenant
 from taskforce.application.sweep_leases import Sweep, SweepLeader
+from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Sealed
 from taskforce.core.domain.tenants.tenant import TenantStatus
 from taskforce.core.interfaces.store import Records
@@ -336,6 +338,31 @@ async def test_a_batch_is_found_by_the_queue_and_no_table_is_read_whole(whole: D
         assert (batch.read_whole, end.read_whole) == (frozenset(), frozenset())
         assert {"audit_unsealed_pkey", "audit_events_pkey"} <= batch.indexes
         assert batch.pages < 10 * waiting + 30
+
+
+READ = """
+SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int AS read FROM pg_stat_xact_user_tables WHERE relname = :name
+"""
+
+
+async def test_a_batch_reads_as_much_of_a_queue_that_the_planner_believes_to_be_empty(
+    whole: Database, admin: asyncpg.Connection, tenant: str
+) -> None:
+    await append(whole, tenant)
+    await admin.execute("SELECT set_config('app.tenant_id', $1, false)", tenant)
+    await admin.execute(EVENTS, tenant, NOW, SECOND, 40 * SEAL_BATCH)
+    await admin.execute("UPDATE pg_class SET reltuples = 0, relpages = 90 WHERE relname = 'audit_unsealed'")
+    async with whole.tenant(tenant) as records:
+        before = await records.audit.sealing()
+        found = await records.audit.unsealed(None, SEAL_BATCH)
+        await records.audit.place(chain.seal(before, [one.event() for one in found])[0])
+        read = [
+            await records.users._connection.value(sa.text(READ), {"name": name})
+            for name in ("audit_unsealed", "audit_events", "audit_chain")
+        ]
+    assert await unsealed(whole, tenant) == 39 * SEAL_BATCH
+    await admin.execute("DELETE FROM audit_unsealed")
+    assert max(read) < 5 * SEAL_BATCH
 
 
 async def test_what_is_sealed_before_an_export_is_what_is_unsealed(
