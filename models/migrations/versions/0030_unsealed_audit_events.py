@@ -33,8 +33,8 @@ BEGIN
 END
 $$
 """
-# Row by row, by the whole key. A queue is long one day and empty the next, and its statistics are of another day: of one
-# that is believed to be empty, a join goes through all for each event of a batch. Plans are kept, and one that was made
+# Row by row, by the whole key. A queue is long one day and empty the next, and its statistics are of another day: of a
+# queue that is believed to be empty, a join reads all for each event of a batch. Plans are kept, and one that was made
 # while the tables were short would read all of them: hence without sequential scans.
 FORGET = """
 CREATE FUNCTION public.forget_sealed_audit_events() RETURNS trigger

@@ -27,6 +27,8 @@ KEY_ISSUER = "key_issuer"
 """In the details of an event by an API key: the user who issued the key."""
 MAX_TEXT = 4_000
 """Longest of an event's other texts, in characters."""
+PLACES_PAGE = 10_000
+"""Events that one statement looks at for the places of a period."""
 _SMALL_MEMBERS = 20
 _SMALL_TEXT = 200
 _SMALL_NUMBER = 2**53
@@ -53,18 +55,15 @@ def _appending() -> Query:
 _APPEND = DeferredWrite(audited=_appending())
 _PLACED = sa.and_(_CHAIN.c.tenant_id == _EVENTS.c.tenant_id, _CHAIN.c.audit_id == _EVENTS.c.audit_id)
 _MOST = sa.bindparam("most", type_=sa.Integer())
+_AFTER = sa.tuple_(
+    sa.bindparam("after_at", type_=_EVENTS.c.at.type), sa.bindparam("after_id", type_=_EVENTS.c.audit_id.type)
+)
 _WAITS = sa.and_(_QUEUE.c.tenant_id == _EVENTS.c.tenant_id, _QUEUE.c.audit_id == _EVENTS.c.audit_id)
 _FIRST = datetime.min.replace(tzinfo=UTC), str(UUID(int=0))
 _UNSEALED = Query(
     sa.select(_EVENTS)
     .join(_QUEUE, _WAITS)
-    .where(
-        where(_QUEUE),
-        sa.tuple_(_QUEUE.c.at, _QUEUE.c.audit_id)
-        > sa.tuple_(
-            sa.bindparam("after_at", type_=_QUEUE.c.at.type), sa.bindparam("after_id", type_=_QUEUE.c.audit_id.type)
-        ),
-    )
+    .where(where(_QUEUE), sa.tuple_(_QUEUE.c.at, _QUEUE.c.audit_id) > _AFTER)
     .order_by(_QUEUE.c.at, _QUEUE.c.audit_id)
     .limit(_MOST)
 )
@@ -80,11 +79,6 @@ _SEALED = Query(
     .where(where(_CHAIN), _CHAIN.c.seq > sa.bindparam("after"), _CHAIN.c.seq <= sa.bindparam("until"))
     .order_by(_CHAIN.c.seq)
     .limit(_MOST)
-)
-_PLACES = Query(
-    sa.select(sa.func.min(_CHAIN.c.seq).label("first"), sa.func.max(_CHAIN.c.seq).label("last"))
-    .join(_EVENTS, _PLACED)
-    .where(where(_CHAIN), _EVENTS.c.at >= sa.bindparam("since"), _EVENTS.c.at < sa.bindparam("until"))
 )
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
@@ -112,7 +106,22 @@ def _placing() -> Query:
     return Query(sa.insert(_CHAIN).from_select(["tenant_id", *(column.name for column in columns)], chosen))
 
 
+def _finding_places() -> Query:
+    """Builds the statement that finds the numbers of a page of events, and the last event of the page."""
+    period = sa.and_(sa.tuple_(_EVENTS.c.at, _EVENTS.c.audit_id) > _AFTER, _EVENTS.c.at < sa.bindparam("until"))
+    seq = sa.select(_CHAIN.c.seq).where(_PLACED).scalar_subquery()
+    events = sa.select(_EVENTS.c.at, _EVENTS.c.audit_id, seq.label("seq")).where(where(_EVENTS), period)
+    page = events.order_by(_EVENTS.c.at, _EVENTS.c.audit_id).limit(_MOST).cte("page")
+    newest = sa.select(page.c.at, page.c.audit_id).order_by(page.c.at.desc(), page.c.audit_id.desc())
+    last = newest.limit(sa.literal(1)).subquery("newest")
+    numbers = sa.select(sa.func.min(page.c.seq).label("first"), sa.func.max(page.c.seq).label("last")).subquery(
+        "numbers"
+    )
+    return Query(sa.select(numbers, last).select_from(last.join(numbers, sa.true())))
+
+
 _PLACE = _placing()
+_PLACES = _finding_places()
 
 
 class AuditRepository(Repository):
@@ -207,11 +216,19 @@ class AuditRepository(Repository):
         return [Sealed(row.seq, row.hash, _record(row).event()) for row in rows]
 
     async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
-        """Returns the numbers of the first and the last event of a period; None when there is none."""
-        ever = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-        values = {**self._of(), "since": since or ever[0], "until": until or ever[1]}
-        row = await self._connection.one(_PLACES, values)
-        return None if row.first is None else (row.first, row.last)
+        """Returns the numbers of the first and the last event of a period; None when there is none.
+
+        It reads page by page, for no statement may take as long as a period of years.
+        """
+        values = {**self._of(), "until": until or datetime.max.replace(tzinfo=UTC), "most": PLACES_PAGE}
+        at, audit_id = since or _FIRST[0], _FIRST[1]
+        first: int | None = None
+        last = 0
+        while row := await self._connection.first(_PLACES, {**values, "after_at": at, "after_id": audit_id}):
+            at, audit_id = row.at, row.audit_id
+            if row.first is not None:
+                first, last = min(row.first, first or row.first), max(row.last, last)
+        return None if first is None else (first, last)
 
     async def drop(self, older_than: datetime, most: int) -> int:
         """Drops the beginning of the chain as far as its events are older, keeps its anchor, and returns the number."""

@@ -17,6 +17,7 @@ from taskforce.core.domain.audit.events import AuditRecord
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.connection import DeferredWrite
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.repositories import audit
 from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.audit_factories import (
@@ -117,6 +118,25 @@ async def test_places_of_the_chain_are_known_by_their_number(database: Database,
     async with database.tenant(f"{tenant}-other") as records:
         assert await records.audit.anchor(2) is None
         assert await records.audit.end() == (Anchor.genesis(f"{tenant}-other"), None)
+
+
+async def test_the_places_of_a_period_are_found_page_by_page_among_unsealed_and_late_ones(
+    database: Database, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PLACES_PAGE", 2)
+    await append(database, tenant, *(event(at=NOW + number * SECOND) for number in range(8)))
+    await seal(database, tenant)
+    await append(database, tenant, event(at=NOW + 2 * SECOND))
+    await seal(database, tenant)
+    await append(database, tenant, *(event(at=NOW + 4 * SECOND) for _ in range(3)))
+    async with database.tenant(tenant) as records:
+        found = records.audit.places
+        assert [await found(NOW + 2 * SECOND, NOW + 5 * SECOND), await found(None, None)] == [(3, 9), (1, 9)]
+        assert [await found(NOW + 3 * SECOND, NOW + 5 * SECOND), await found(NOW + 7 * SECOND, None)] == [
+            (4, 5),
+            (8, 8),
+        ]
+        assert await found(NOW + 9 * SECOND, None) is None
 
 
 async def test_two_events_cannot_have_one_place_nor_one_event_two(database: Database, tenant: str) -> None:
