@@ -83,10 +83,12 @@ _SEALED = Query(
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
 # Of two concurrent sealers the second waits, then finds what the first has placed. A plan cached while the chain was
-# short would scan all of it for each event, so custom plans are forced until the places are stored.
+# short would scan all of it for each event, so custom plans are forced until the places are stored. Of a tenant that
+# has grown since the last ANALYZE the planner would read and sort all that waits, for each batch; the key is in order.
 _LOCK = Query(
     sa.text(
-        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', 'off', true), "
+        "set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true), "
         "pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"
     )
 )
