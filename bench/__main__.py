@@ -1,6 +1,6 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals]... [--quick] [--steps 1000] [--json FILE]    # `make bench`
+python -m bench [runs|where|history|access|approvals|audit]... [--quick] [--steps 1000] [--json FILE]    # `make bench`
 """
 
 import argparse
@@ -17,13 +17,14 @@ from rich.status import Status
 
 from bench.access import measure_access
 from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
+from bench.audit_log import QUICK_AUDIT, AuditPlan, measure_audit
 from bench.cpu_shares import measure_where
 from bench.history import measure_history, measure_long_run
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 
-PARTS = ("runs", "where", "history", "access", "approvals")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit")
 WIDTH = 120
 
 
@@ -58,6 +59,8 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
         plan = QUICK_APPROVALS if arguments.quick else ApprovalsPlan()
         plan = replace(plan, pending=arguments.pending or plan.pending, rounds=arguments.rounds or plan.rounds)
         results.approvals = await measure_approvals(stack, plan, say)
+    elif part == "audit":
+        results.audit = await measure_audit(stack, QUICK_AUDIT if arguments.quick else AuditPlan(), say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
+from bench.audit_log import AuditLog
 from bench.cpu_shares import Where
 from bench.history import HistoryRow, LongRun
 from bench.runs import Row
@@ -23,6 +24,7 @@ class Results:
     long_run: LongRun | None = None
     access: list[AccessRow] = field(default_factory=list)
     approvals: Approvals | None = None
+    audit: AuditLog | None = None
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -32,6 +34,7 @@ class Results:
         self.access += other.access
         self.long_run = other.long_run or self.long_run
         self.approvals = other.approvals or self.approvals
+        self.audit = other.audit or self.audit
 
     def as_dict(self) -> dict[str, object]:
         """Returns the measurements for JSON."""
@@ -54,6 +57,8 @@ def show(results: Results, console: Console) -> None:
     if results.approvals:
         console.print(_waiting_table(results.approvals.waiting))
         console.print(_compared_table(results.approvals))
+    if results.audit:
+        console.print(_audit_table(results.audit))
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:
@@ -153,4 +158,19 @@ def _compared_table(found: Approvals) -> Table:
         numbers = (row.few_p50, row.few_p99, row.p50, row.p99)
         ratios = (row.ratio, row.p99 / row.few_p99)
         table.add_row(row.what, *(f"{one:.1f}" for one in numbers), *(f"{one:.2f}" for one in ratios))
+    return table
+
+
+def _audit_table(found: AuditLog) -> Table:
+    table = Table(title="The audit log: milliseconds of a look for what is unsealed, where nothing is")
+    for name in ("beside", "few", "ms", "many", "ms", "ratio"):
+        table.add_column(name, justify="left" if name == "beside" else "right")
+    for row in found.looks:
+        table.add_row(
+            row.what, f"{row.few}", f"{row.few_ms:.1f}", f"{row.many}", f"{row.many_ms:.1f}", f"{row.ratio:.2f}"
+        )
+    table.add_section()
+    table.add_row("events sealed a second", "", "", "", f"{found.sealed_per_second:.0f}", "")
+    table.add_row("events exported a second", "", "", "", f"{found.exported_per_second:.0f}", "")
+    table.add_row("peak memory of the export, MB more", "", "", "", f"{found.export_mb:.1f}", "")
     return table

@@ -42,6 +42,16 @@ class AuditChainRow(SQLModel, table=True):
     hash: str = column()
 
 
+class AuditUnsealedRow(SQLModel, table=True):
+    """An event without a position in the chain yet; triggers of the database write these rows, and nothing else."""
+
+    __tablename__ = "audit_unsealed"
+
+    tenant_id: str = key()
+    at: datetime = key(TIME)
+    audit_id: str = key(UUID)
+
+
 class AuditAnchorRow(SQLModel, table=True):
     """The anchor up to which retention has dropped earlier events; append-only."""
 

@@ -27,10 +27,15 @@ async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant
     after: str | None = None
     while page := await platform.tenants(after, TENANTS):
         for tenant in page:
-            # A deletion has sealed the audit log to its last anchor, which its report keeps: no sweep may change it.
-            if tenant.status is not TenantStatus.DELETING or tenant.is_drained(now):
+            if is_swept(tenant, now):
                 yield tenant
         after = page[-1].tenant_id
+
+
+def is_swept(tenant: Tenant, now: datetime) -> bool:
+    """Tells whether sweeps visit the tenant: also when it is disabled, but not while its rows are being erased."""
+    # A deletion has sealed the audit log to its last anchor, which its report keeps: no sweep may change it.
+    return tenant.status is not TenantStatus.DELETING or tenant.is_drained(now)
 
 
 SHARE = 10

@@ -21,7 +21,7 @@ DELETED_FROM = frozenset(
     | {"webhooks", "request_results", "request_result_pieces", "kill_switches"}
 )
 """The tables from which the application may delete."""
-WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "tenant_deletions"})
+WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "audit_unsealed", "tenant_deletions"})
 """The tables that the application only reads; a function of `OWNERS_FUNCTIONS` writes them."""
 OWNERS_FUNCTIONS = {
     "drop_sealed_audit_events(timestamp with time zone,integer)": "retention: the application itself deletes nothing "
@@ -34,10 +34,14 @@ OWNERS_FUNCTIONS = {
     "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
     "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "
     "has a tombstone and is being deleted, its audit log last and not before its time",
+    "note_unsealed_audit_event()": "the application changes nothing in the queue of unsealed audit events, or it could "
+    "keep an event out of the chain; this trigger puts in what is appended",
+    "forget_sealed_audit_events()": "the same queue; this trigger takes out what is sealed, and nothing else",
 }
 """The functions that run with their owner's rights, and why each must; one more needs a very good reason."""
 OWN_ROWS = "(tenant_id = current_setting('app.tenant_id'::text, true))"
 READ_BY_PLATFORM = {
+    "audit_unsealed": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenants": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "api_keys": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "webhook_deliveries": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_DELIVERY}))",

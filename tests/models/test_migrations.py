@@ -139,6 +139,36 @@ async def test_who_made_what_before_it_was_recorded_is_taken_from_the_log(empty:
     assert await with_connection(empty, after) == ([None, first], [("svc", "ada", None, None)])
 
 
+LOG_OF_BEFORE = """
+SELECT set_config('app.tenant_id', '{0}', true);
+INSERT INTO tenants (tenant_id, name, status, settings, metadata, created_at, updated_at)
+VALUES ('{0}', 'x', 'active', '{{}}', '{{}}', now(), now());
+INSERT INTO audit_events (tenant_id, audit_id, actor_id, channel, action, resource_type, resource_id, outcome, details,
+                          at)
+SELECT '{0}', lpad(n::text, 32, '0')::uuid, 'ada', 'api', 'run.pause', 'run', 'r', 'allowed', '{{}}',
+       now() - n * interval '1 day' FROM generate_series(0, 9) n;
+INSERT INTO audit_chain (tenant_id, seq, audit_id, hash)
+SELECT '{0}', row_number() OVER (), audit_id, repeat('a', 64) FROM audit_events WHERE audit_id::text ~ '[1-7]$'
+"""
+
+
+async def test_what_is_unsealed_before_the_queue_is_sealed_after_it(empty: str) -> None:
+    def before(connection: sa.Connection) -> None:
+        command.upgrade(config(connection), "0023")
+        for tenant in ("acme", "globex"):
+            for statement in LOG_OF_BEFORE.format(tenant).split(";"):
+                connection.execute(sa.text(statement))
+
+    def queued(connection: sa.Connection) -> list[str]:
+        connection.execute(sa.text("SELECT set_config('app.platform', 'on', true)"))
+        found = connection.execute(sa.text("SELECT tenant_id, audit_id::text FROM audit_unsealed ORDER BY 1, at"))
+        return [f"{row[0]} {row[1][-1]}" for row in found]
+
+    await with_connection(empty, before)
+    await runner.upgrade(empty)
+    assert await with_connection(empty, queued) == [f"{name} {n}" for name in ("acme", "globex") for n in (9, 8, 0)]
+
+
 async def test_the_log_of_a_deleted_tenant_is_kept_for_23_hours_unless_the_owner_says_otherwise(empty: str) -> None:
     await runner.upgrade(empty)
     grace = sa.text("SELECT extract(epoch FROM tenant_log_grace())")

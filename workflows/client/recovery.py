@@ -11,7 +11,7 @@ from typing import Protocol
 from taskforce.application.approvals.decisions import ApprovalDecisions, found
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
-from taskforce.application.audit.sealing import Sealer
+from taskforce.application.audit.sealing import seal_all
 from taskforce.application.runs.lifecycle import RunLifecycle, settle
 from taskforce.application.runs.message_signals import tell_late
 from taskforce.application.runs.retention import erase_all_expired
@@ -25,7 +25,7 @@ from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueTenants
-from taskforce.core.interfaces.store import Platform, Store
+from taskforce.core.interfaces.store import Platform, Store, UnsealedLogs
 from taskforce.core.interfaces.sweep_leases import SweepLeases
 from taskforce.core.interfaces.workflows import (
     ApprovalWorkflows,
@@ -47,7 +47,7 @@ LATE = timedelta(seconds=5)
 Work = Callable[[], Awaitable[object]]
 
 
-class RecoveryStore(Store, Platform, DueTenants, SweepLeases, Protocol):
+class RecoveryStore(Store, Platform, DueTenants, UnsealedLogs, SweepLeases, Protocol):
     """The tenants' rows, and look-ups across tenants."""
 
 
@@ -123,7 +123,7 @@ def _sweeps(ports: RecoveryPorts) -> Mapping[str, Sweep]:
         **_open_rows(ports),
         **_late_acts(ports),
         **_deletions(ports),
-        "audit.seal": Sweep(SEAL_SECONDS, Sealer(store, store, clock).sweep),
+        "audit.seal": Sweep(SEAL_SECONDS, lambda: seal_all(store, store, clock)),
         **{name: Sweep(ERASE_SECONDS, work) for name, work in hourly.items()},
     }
 

@@ -5,7 +5,7 @@ from alembic import op
 from models.migrations.isolation import open_to_platform
 
 revision = "0029"
-down_revision = "0027c"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 

@@ -77,7 +77,7 @@ class DataExportHandler(DefaultHandler):
         """
         order, now = _order(request.payload), clock()
         if await self._begin(store, tenant_id, request, now):
-            await seal_tenant(store, tenant_id, now, full=True)
+            await seal_tenant(store, tenant_id)
         while await _write(store, tenant_id, request, order):
             continue
 

@@ -53,7 +53,7 @@ def parse_after(text: str | None) -> Anchor | int | None:
 
 
 async def begin_export(store: Store, actor: Actor, after: Anchor | int | None) -> Export:
-    """Records an export, seals the whole log, and determines the section of the chain to export.
+    """Records an export, seals what is unsealed, and determines the section of the chain to export.
 
     The event `audit.export` is committed first and sealed with the rest: so an export contains the record of itself,
     and one that is interrupted is recorded too.
@@ -71,7 +71,7 @@ async def begin_export(store: Store, actor: Actor, after: Anchor | int | None) -
     async with store.tenant(tenant_id) as records:
         begin = await _begin(records, after)
         await records.audit.append(actor.event("audit.export", _LOG, tenant_id, **{"from": str(begin)}))
-    await seal_tenant(store, tenant_id, actor.now, full=True)
+    await seal_tenant(store, tenant_id)
     async with store.tenant(tenant_id) as records:
         end, _ = await records.audit.end()
     return Export(begin, end)

@@ -125,7 +125,7 @@ class TenantErasure:
         """
         deletion = await self._deletion(tenant_id)
         if deletion.log_end is None:
-            await seal_tenant(self._store, tenant_id, self._clock(), full=True)
+            await seal_tenant(self._store, tenant_id)
         while await self._erase_batch(deletion):
             continue
         await self._passed(deletion, Phase.DATA_ERASED, {})

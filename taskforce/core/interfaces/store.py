@@ -210,6 +210,14 @@ class Tenants(Protocol):
         ...
 
 
+class UnsealedLogs(Protocol):
+    """Lists the tenants whose audit log has events that are not sealed yet."""
+
+    async def unsealed_tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        """Returns a page of these tenants, by id; what it costs grows with the page, not with tenants or events."""
+        ...
+
+
 class Platform(Tenants, Protocol):
     """Look-ups across tenants, before the tenant is known."""
 

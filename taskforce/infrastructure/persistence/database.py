@@ -176,6 +176,11 @@ class Database:
         async with self._platform("") as records:
             return await records.tenants(after, most)
 
+    async def unsealed_tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        """Returns a page of the tenants that have unsealed audit events, by id; fulfils `UnsealedLogs`."""
+        async with self._platform("") as records:
+            return await records.unsealed_tenants(after, most)
+
     @asynccontextmanager
     async def with_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
         """Finds an API key, and opens its tenant's repositories as `counting` does; fulfils `Platform`."""

@@ -32,6 +32,17 @@ _ENTER = Query(
     ).where(KEYS.c.hash == sa.bindparam("hash"))
 )
 
+# From one tenant to the next by the index, in one step each: a DISTINCT would read every event that waits.
+_UNSEALED = Query(
+    sa.text(
+        "WITH RECURSIVE found AS ("
+        "SELECT min(u.tenant_id) AS tenant_id, 1 AS number FROM audit_unsealed u WHERE u.tenant_id > :after "
+        "UNION ALL SELECT (SELECT min(u.tenant_id) FROM audit_unsealed u WHERE u.tenant_id > f.tenant_id), "
+        "f.number + 1 FROM found f WHERE f.tenant_id IS NOT NULL AND f.number < :most) "
+        "SELECT t.* FROM found f JOIN tenants t ON t.tenant_id = f.tenant_id ORDER BY f.number"
+    )
+)
+
 
 class PlatformRecords:
     """Reads across tenants, within one transaction of the platform's scope.
@@ -60,6 +71,11 @@ class PlatformRecords:
         query = sa.select(TENANTS).order_by(TENANTS.c.tenant_id).limit(most)
         later = query if after is None else query.where(TENANTS.c.tenant_id > after)
         return [tenant_of(row) for row in await self._connection.all(later)]
+
+    async def unsealed_tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        """Returns a page of the tenants that have unsealed audit events, by id."""
+        rows = await self._connection.all(_UNSEALED, {"after": after or "", "most": most})
+        return [tenant_of(row) for row in rows]
 
     async def find_key(self, key_hash: str) -> ApiKey | None:
         """Finds an API key and limits the transaction to the key's tenant; see `of_key`."""

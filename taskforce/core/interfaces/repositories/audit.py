@@ -20,8 +20,8 @@ class Audit(Protocol):
         """Returns a page of events, newest first."""
         ...
 
-    async def sealing(self) -> tuple[Anchor, datetime | None]:
-        """Locks the chain against other sealers; returns its end, and the time of its last event."""
+    async def sealing(self) -> Anchor:
+        """Locks the chain against other sealers; returns its end."""
         ...
 
     async def end(self) -> tuple[Anchor, datetime | None]:
@@ -36,8 +36,8 @@ class Audit(Protocol):
         """Returns the anchor after an event; None without such an event."""
         ...
 
-    async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
-        """Returns events that are not sealed yet, oldest first; those since a time, or all."""
+    async def unsealed(self, after: tuple[datetime, str] | None, most: int) -> Sequence[AuditRecord]:
+        """Returns events that are not sealed yet, in the order of time and id; those after such a place, or all."""
         ...
 
     async def place(self, sealed: Sequence[Sealed]) -> None:

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow
+from models.tables.audit import AuditAnchorRow, AuditChainRow, AuditRow, AuditUnsealedRow
 from taskforce.core.domain.audit.chain import Anchor, Sealed
 from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.audit.events import AuditEvent, AuditFilter, AuditRecord
@@ -26,11 +27,14 @@ KEY_ISSUER = "key_issuer"
 """In the details of an event by an API key: the user who issued the key."""
 MAX_TEXT = 4_000
 """Longest of an event's other texts, in characters."""
+PLACES_PAGE = 10_000
+"""Events that one statement looks at for the places of a period."""
 _SMALL_MEMBERS = 20
 _SMALL_TEXT = 200
 _SMALL_NUMBER = 2**53
 
 _EVENTS, _CHAIN, _ANCHORS = table(AuditRow), table(AuditChainRow), table(AuditAnchorRow)
+_QUEUE = table(AuditUnsealedRow)
 
 
 def _appending() -> Query:
@@ -51,15 +55,26 @@ def _appending() -> Query:
 _APPEND = DeferredWrite(audited=_appending())
 _PLACED = sa.and_(_CHAIN.c.tenant_id == _EVENTS.c.tenant_id, _CHAIN.c.audit_id == _EVENTS.c.audit_id)
 _MOST = sa.bindparam("most", type_=sa.Integer())
-_UNSEALED = Query(
+_AFTER = sa.tuple_(
+    sa.bindparam("after_at", type_=_EVENTS.c.at.type), sa.bindparam("after_id", type_=_EVENTS.c.audit_id.type)
+)
+# OFFSET 0 keeps it from becoming a join, which reads the tenant's whole log for each event where statistics are old.
+_WAITING = (
     sa.select(_EVENTS)
-    .where(where(_EVENTS), _EVENTS.c.at >= sa.bindparam("since"), ~sa.exists().where(_PLACED))
-    .order_by(_EVENTS.c.at, _EVENTS.c.audit_id)
+    .where(_EVENTS.c.tenant_id == _QUEUE.c.tenant_id, _EVENTS.c.audit_id == _QUEUE.c.audit_id)
+    .offset(sa.literal_column("0"))
+    .lateral("waiting")
+)
+_FIRST = datetime.min.replace(tzinfo=UTC), str(UUID(int=0))
+_UNSEALED = Query(
+    sa.select(_WAITING)
+    .select_from(_QUEUE.join(_WAITING, sa.true()))
+    .where(where(_QUEUE), sa.tuple_(_QUEUE.c.at, _QUEUE.c.audit_id) > _AFTER)
+    .order_by(_QUEUE.c.at, _QUEUE.c.audit_id)
     .limit(_MOST)
 )
 _LAST = Query(
-    sa.select(_CHAIN.c.seq, _CHAIN.c.hash, _EVENTS.c.at)
-    .join(_EVENTS, _PLACED)
+    sa.select(_CHAIN.c.seq, _CHAIN.c.hash, sa.select(_EVENTS.c.at).where(_PLACED).scalar_subquery().label("at"))
     .where(where(_CHAIN))
     .order_by(_CHAIN.c.seq.desc())
     .limit(sa.literal(1))
@@ -71,18 +86,15 @@ _SEALED = Query(
     .order_by(_CHAIN.c.seq)
     .limit(_MOST)
 )
-_PLACES = Query(
-    sa.select(sa.func.min(_CHAIN.c.seq).label("first"), sa.func.max(_CHAIN.c.seq).label("last"))
-    .join(_EVENTS, _PLACED)
-    .where(where(_CHAIN), _EVENTS.c.at >= sa.bindparam("since"), _EVENTS.c.at < sa.bindparam("until"))
-)
 _DROPPED = Query(sa.select(_ANCHORS).where(where(_ANCHORS)).order_by(_ANCHORS.c.seq.desc()).limit(sa.literal(1)))
 _AT = Query(sa.select(_CHAIN.c.seq, _CHAIN.c.hash).where(where(_CHAIN, "seq")))
 # Of two concurrent sealers the second waits, then finds what the first has placed. A plan cached while the chain was
-# short would scan all of it for each event, so custom plans are forced until the places are stored.
+# short would scan all of it for each event, so custom plans are forced until the places are stored. Of a tenant that
+# has grown since the last ANALYZE the planner would read and sort all that waits, for each batch; the key is in order.
 _LOCK = Query(
     sa.text(
-        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', 'off', true), "
+        "set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true), "
         "pg_advisory_xact_lock(hashtextextended('audit:' || :tenant, 0))"
     )
 )
@@ -102,7 +114,22 @@ def _placing() -> Query:
     return Query(sa.insert(_CHAIN).from_select(["tenant_id", *(column.name for column in columns)], chosen))
 
 
+def _finding_places() -> Query:
+    """Builds the statement that finds the numbers of a page of events, and the last event of the page."""
+    period = sa.and_(sa.tuple_(_EVENTS.c.at, _EVENTS.c.audit_id) > _AFTER, _EVENTS.c.at < sa.bindparam("until"))
+    seq = sa.select(_CHAIN.c.seq).where(_PLACED).scalar_subquery()
+    events = sa.select(_EVENTS.c.at, _EVENTS.c.audit_id, seq.label("seq")).where(where(_EVENTS), period)
+    page = events.order_by(_EVENTS.c.at, _EVENTS.c.audit_id).limit(_MOST).cte("page")
+    newest = sa.select(page.c.at, page.c.audit_id).order_by(page.c.at.desc(), page.c.audit_id.desc())
+    last = newest.limit(sa.literal(1)).subquery("newest")
+    numbers = sa.select(sa.func.min(page.c.seq).label("first"), sa.func.max(page.c.seq).label("last")).subquery(
+        "numbers"
+    )
+    return Query(sa.select(numbers, last).select_from(last.join(numbers, sa.true())))
+
+
 _PLACE = _placing()
+_PLACES = _finding_places()
 
 
 class AuditRepository(Repository):
@@ -155,10 +182,10 @@ class AuditRepository(Repository):
         newest = query.order_by(_EVENTS.c.at.desc(), _EVENTS.c.audit_id.desc()).limit(page.limit)
         return [_record(row) for row in await self._connection.all(newest)]
 
-    async def sealing(self) -> tuple[Anchor, datetime | None]:
-        """Locks the chain against other sealers; returns its end, and the time of its last event."""
+    async def sealing(self) -> Anchor:
+        """Locks the chain against other sealers; returns its end."""
         await self._connection.value(_LOCK, {"tenant": self._tenant_id})
-        return await self.end()
+        return (await self.end())[0]
 
     async def end(self) -> tuple[Anchor, datetime | None]:
         """Returns the end of the chain and the time of its last event; None when the chain holds none."""
@@ -175,9 +202,10 @@ class AuditRepository(Repository):
         row = await self._connection.first(_AT, self._of(seq=seq))
         return None if row is None else self._anchor(row)
 
-    async def unsealed(self, since: datetime | None, most: int) -> Sequence[AuditRecord]:
-        """Returns events without a place in the chain, the oldest first; since a time, or all."""
-        values = {**self._of(), "since": since or datetime.min.replace(tzinfo=UTC), "most": most}
+    async def unsealed(self, after: tuple[datetime, str] | None, most: int) -> Sequence[AuditRecord]:
+        """Returns events without a place in the chain, in the order of time and id; after such a place, or all."""
+        at, audit_id = after or _FIRST
+        values = {**self._of(), "after_at": at, "after_id": audit_id, "most": most}
         return [_record(row) for row in await self._connection.all(_UNSEALED, values)]
 
     async def place(self, sealed: Sequence[Sealed]) -> None:
@@ -196,11 +224,19 @@ class AuditRepository(Repository):
         return [Sealed(row.seq, row.hash, _record(row).event()) for row in rows]
 
     async def places(self, since: datetime | None, until: datetime | None) -> tuple[int, int] | None:
-        """Returns the numbers of the first and the last event of a period; None when there is none."""
-        ever = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-        values = {**self._of(), "since": since or ever[0], "until": until or ever[1]}
-        row = await self._connection.one(_PLACES, values)
-        return None if row.first is None else (row.first, row.last)
+        """Returns the numbers of the first and the last event of a period; None when there is none.
+
+        It reads page by page, for no statement may take as long as a period of years.
+        """
+        values = {**self._of(), "until": until or datetime.max.replace(tzinfo=UTC), "most": PLACES_PAGE}
+        at, audit_id = since or _FIRST[0], _FIRST[1]
+        first: int | None = None
+        last = 0
+        while row := await self._connection.first(_PLACES, {**values, "after_at": at, "after_id": audit_id}):
+            at, audit_id = row.at, row.audit_id
+            if row.first is not None:
+                first, last = min(row.first, first or row.first), max(row.last, last)
+        return None if first is None else (first, last)
 
     async def drop(self, older_than: datetime, most: int) -> int:
         """Drops the beginning of the chain as far as its events are older, keeps its anchor, and returns the number."""

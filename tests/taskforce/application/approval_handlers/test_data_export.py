@@ -138,7 +138,7 @@ async def test_of_a_time_the_part_of_the_chain_is_exported_that_holds_it(stage: 
     await admin(stage)
     for day in range(5):
         await events(stage, 3, NOW - DAY * (5 - day))
-        await seal_tenant(stage.database, stage.tenant_id, stage.now, full=True)
+        await seal_tenant(stage.database, stage.tenant_id)
     since, until = NOW - 4 * DAY, NOW - 2 * DAY
     request_id = await wanted(stage, **{"from": since.isoformat(), "to": until.isoformat()})
     await carried_out(stage, request_id)

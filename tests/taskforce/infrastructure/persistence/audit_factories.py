@@ -34,7 +34,7 @@ async def newest(database: Database, tenant: str, **which: Any) -> list[AuditRec
 
 async def seal(database: Database, tenant: str, most: int = MOST) -> Anchor:
     async with database.tenant(tenant) as records:
-        before, _ = await records.audit.sealing()
+        before = await records.audit.sealing()
         found = await records.audit.unsealed(None, most)
         sealed, after = chain.seal(before, [record.event() for record in found])
         await records.audit.place(sealed)

@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor
+from taskforce.core.domain.audit.events import AuditRecord
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.connection import DeferredWrite
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.repositories import audit
 from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.fixtures import stack as stacks
 from tests.taskforce.infrastructure.persistence.audit_factories import (
@@ -30,7 +32,7 @@ from tests.taskforce.infrastructure.persistence.audit_factories import (
 )
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND
 
-TABLES = ("audit_events", "audit_chain", "audit_anchors")
+TABLES = ("audit_events", "audit_chain", "audit_anchors", "audit_unsealed")
 
 
 # The chain
@@ -88,10 +90,15 @@ async def test_what_has_a_place_is_not_found_again(database: Database, tenant: s
         assert await records.audit.unsealed(None, MOST) == []
 
 
-async def test_only_events_since_a_time_are_looked_at(database: Database, tenant: str) -> None:
-    await append(database, tenant, event(action="old"), event(at=NOW + SECOND, action="new"))
+async def test_unsealed_events_are_paged_in_the_order_in_which_they_are_sealed(database: Database, tenant: str) -> None:
+    await append(database, tenant, *(event(at=NOW + number % 3 * SECOND) for number in range(9)))
+    found: list[AuditRecord] = []
     async with database.tenant(tenant) as records:
-        assert [one.action for one in await records.audit.unsealed(NOW + SECOND, MOST)] == ["new"]
+        whole = await records.audit.unsealed(None, MOST)
+        while page := await records.audit.unsealed((found[-1].at, found[-1].audit_id) if found else None, 2):
+            found += page
+    assert len(whole) == 9
+    assert found == whole == sorted(whole, key=lambda one: (one.at, one.audit_id))
 
 
 async def test_a_second_sealer_waits_for_the_first_and_finds_nothing_left(database: Database, tenant: str) -> None:
@@ -113,6 +120,25 @@ async def test_places_of_the_chain_are_known_by_their_number(database: Database,
         assert await records.audit.end() == (Anchor.genesis(f"{tenant}-other"), None)
 
 
+async def test_the_places_of_a_period_are_found_page_by_page_among_unsealed_and_late_ones(
+    database: Database, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PLACES_PAGE", 2)
+    await append(database, tenant, *(event(at=NOW + number * SECOND) for number in range(8)))
+    await seal(database, tenant)
+    await append(database, tenant, event(at=NOW + 2 * SECOND))
+    await seal(database, tenant)
+    await append(database, tenant, *(event(at=NOW + 4 * SECOND) for _ in range(3)))
+    async with database.tenant(tenant) as records:
+        found = records.audit.places
+        assert [await found(NOW + 2 * SECOND, NOW + 5 * SECOND), await found(None, None)] == [(3, 9), (1, 9)]
+        assert [await found(NOW + 3 * SECOND, NOW + 5 * SECOND), await found(NOW + 7 * SECOND, None)] == [
+            (4, 5),
+            (8, 8),
+        ]
+        assert await found(NOW + 9 * SECOND, None) is None
+
+
 async def test_two_events_cannot_have_one_place_nor_one_event_two(database: Database, tenant: str) -> None:
     await append(database, tenant, event(), event(at=NOW + SECOND))
     await seal(database, tenant)
@@ -126,7 +152,7 @@ async def test_two_events_cannot_have_one_place_nor_one_event_two(database: Data
 async def test_plans_made_when_the_chain_was_short_do_not_last(database: Database, tenant: str) -> None:
     await append(database, tenant, event())
     async with database.tenant(tenant) as records:
-        before, _ = await records.audit.sealing()
+        before = await records.audit.sealing()
         mode = sa.text("SELECT current_setting('plan_cache_mode')")
         assert await records.audit._connection.value(mode) == "force_custom_plan"
         sealed, _ = chain.seal(before, [one.event() for one in await records.audit.unsealed(None, MOST)])
@@ -150,6 +176,25 @@ async def test_the_applications_role_neither_changes_nor_deletes(
         async with database.tenant(tenant) as records:
             await records.audit._connection.change(sa.text(statement.format(table)))
     assert (await verified(database, tenant)).events == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO audit_unsealed VALUES (:tenant, now(), gen_random_uuid())",
+        "DELETE FROM audit_unsealed WHERE tenant_id = :tenant",
+        "SELECT note_unsealed_audit_event()",
+        "SELECT forget_sealed_audit_events()",
+    ],
+)
+async def test_the_applications_role_keeps_no_event_out_of_the_chain(
+    database: Database, tenant: str, statement: str
+) -> None:
+    await append(database, tenant, event())
+    with pytest.raises(StatementError, match=r"permission denied|FeatureNotSupported"):
+        async with database.tenant(tenant) as records:
+            await records.audit._connection.change(sa.text(statement), {"tenant": tenant} if ":" in statement else {})
+    assert (await seal(database, tenant)).seq == 1
 
 
 async def test_the_applications_role_makes_no_anchors(database: Database, tenant: str) -> None:

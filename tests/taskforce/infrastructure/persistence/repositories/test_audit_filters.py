@@ -41,10 +41,13 @@ async def long(postgres: DatabaseUrls, database: Database, tenant: str) -> Async
     await database.register_tenant(tenant, NOW)
     admin = await asyncpg.connect(**driver_arguments(postgres.admin))
     try:
+        # The queue of unsealed events is behind the tenant's wall for everybody.
+        await admin.execute("SELECT set_config('app.tenant_id', $1, false)", tenant)
         await admin.execute(FILL, tenant, NOW)
         await admin.execute("ANALYZE audit_events")
         yield tenant
-        await admin.execute("DELETE FROM audit_events WHERE tenant_id = $1", tenant)
+        for table in ("audit_unsealed", "audit_events"):
+            await admin.execute(f"DELETE FROM {table} WHERE tenant_id = $1", tenant)
     finally:
         await admin.close()
 

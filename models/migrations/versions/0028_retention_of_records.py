@@ -4,8 +4,8 @@ from alembic import op
 
 from models.migrations.isolation import APP_ROLE
 
-revision = "0027c"
-down_revision = "0027b"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

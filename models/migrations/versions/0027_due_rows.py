@@ -4,8 +4,8 @@ from alembic import op
 
 from models.migrations.isolation import open_to_platform
 
-revision = "0027b"
-down_revision = "0027"
+revision = "0027"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,72 @@
+"""Audit logs to seal, to export and to shorten, and doors to them that show less or break."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+
+from taskforce.application.audit.export import Export, begin_export, export_lines
+from taskforce.core.domain.audit import chain
+from taskforce.core.domain.audit.chain import Anchor, Verified
+from taskforce.core.domain.audit.events import AuditEvent
+from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.store import Records
+from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.actors import acting
+from tests.taskforce.application.scenario import NOW
+
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+
+
+def paused(at: datetime) -> AuditEvent:
+    return AuditEvent("alice", "run.pause", "run", "r", "allowed", at)
+
+
+async def append(database: Database, tenant: str, *times: datetime) -> None:
+    await database.register_tenant(tenant, NOW)
+    async with database.tenant(tenant) as records:
+        for at in times:
+            await records.audit.append(paused(at))
+
+
+async def always() -> bool:
+    return True
+
+
+async def exported(database: Database, tenant: str, after: Anchor | int | None = None) -> tuple[Export, str]:
+    export = await begin_export(database, acting(tenant, "vera", NOW, request_id="req-1"), after)
+    return export, "".join([text async for text in export_lines(database, export, always)])
+
+
+async def verified(database: Database, tenant: str, after: Anchor | int | None = None) -> Verified:
+    export, text = await exported(database, tenant, after)
+    return chain.verify(text.splitlines(keepends=True), export.end, start=export.begin)
+
+
+class SomeTenants:
+    """The platform's door, which sees only these, page by page."""
+
+    def __init__(self, *tenant_ids: str) -> None:
+        self._ids = sorted(tenant_ids)
+
+    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
+        return [Tenant(one, one, NOW, NOW) for one in self._ids if after is None or one > after][:1]
+
+
+class Breaking:
+    """The door to the data, which is shut for one tenant."""
+
+    def __init__(self, database: Database, broken: str) -> None:
+        self._database = database
+        self._broken = broken
+
+    def tenant(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        if tenant_id == self._broken:
+            raise RuntimeError("this tenant's log is broken")
+        return self._database.tenant(tenant_id)
+
+    def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        return self._database.reading(tenant_id)
+
+    def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
+        return self._database.counting(tenant_id)
