@@ -180,7 +180,7 @@ async def test_a_key_decides_by_no_role_that_it_was_not_given(
     admin = client_for(tenant, "ada", ["admin", "auditor"])
     answer = await admin.post("/api/v1/admin/api-keys", json={"name": "reports", "roles": ["auditor"]})
     headers = {"x-api-key": answer.json()["api_key"]}
-    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as key:
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as key:
         assert (await key.get(path)).json()["can_decide"] is False
         for verdict in ("approve", "reject"):
             assert_problem(await key.post(f"{path}/{verdict}"), 403, "approver_role_missing")

@@ -147,7 +147,7 @@ async def test_a_key_decides_by_its_own_roles_and_hands_nothing_on(
     run_id = (await execute(operator))["run_id"]
     own = await ask(database, tenant, run_id, requester="ada", terms=Terms(self_approval=True))
     headers = {"x-api-key": made.json()["api_key"]}
-    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as client:
         assert_problem(await client.post(f"{REQUESTS}/{own}/approve"), 403, "approver_role_missing")
         assert_problem(await client.post(f"{REQUESTS}/{own}/reassign", json={"roles": ["x"]}), 403, "key_may_not")
         assert_problem(await client.put(DELEGATION, json={"delegate_id": "x", "until": LATER}), 403, "key_may_not")
@@ -172,7 +172,7 @@ async def test_the_log_names_the_key_by_which_a_request_was_made_decided_handed_
     wanted = {"request_type": "data_export", "title": "All of it", "payload": {"what": "audit"}}
     of_olga = (await olga.post(REQUESTS, json=wanted)).json()["request_id"]
     headers = {"x-api-key": made["api_key"]}
-    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False) as key:
+    async with httpx.AsyncClient(base_url=admin.base_url, headers=headers, trust_env=False, timeout=60) as key:
         own = (await key.post(REQUESTS, json=wanted)).json()["request_id"]
         for path, body in (
             (f"{of_olga}/comments", {"comment": "Well."}),
@@ -201,7 +201,7 @@ async def test_a_key_does_not_decide_what_names_its_user_in_person(
     run_id = (await execute(operator))["run_id"]
     named = await ask(database, tenant, run_id, terms=Terms(allowed_roles=(), allowed_people=("ada",)))
     headers = {"x-api-key": made.json()["api_key"]}
-    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as client:
         assert (await client.get(f"{REQUESTS}/{named}")).json()["can_decide"] is False
         assert_problem(await client.post(f"{REQUESTS}/{named}/approve"), 403, "key_may_not")
     assert (await admin.get(f"{REQUESTS}/{named}")).json()["can_decide"] is True

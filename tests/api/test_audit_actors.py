@@ -37,7 +37,7 @@ async def key_id(admin: httpx.AsyncClient) -> str:
 @pytest.fixture
 async def bearer(gateway: Gateway, admin: httpx.AsyncClient, key_id: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"x-api-key": admin.headers.pop("the-key")}
-    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -85,7 +85,7 @@ async def test_what_a_key_does_in_anothers_name_names_who_issued_it(
     wanted = {"name": "hers", "user_id": "olga", "roles": ["operator"]}
     issued = (await admin.post(KEYS, json=wanted)).json()
     headers = {"x-api-key": issued["api_key"]}
-    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as client:
         assert (await client.post(links["messages"], json={"text": "Go on."})).is_success
         assert (await client.post(links["cancel"])).is_success
         made = await client.post(USERS, json={"user_id": "svc", "kind": "service"})

@@ -42,7 +42,7 @@ class _Mute(Database):
 async def test_each_part_is_named_that_does_not_answer(gateway: Gateway, temporal: Client) -> None:
     mute = _Mute("postgresql+asyncpg://nobody@/nowhere?host=/nowhere")
     parts = replace(gateway.parts, workflow_client=_Gone(temporal, "none"), database=mute, closing=asyncio.Event())
-    async with serving(parts) as broken, httpx.AsyncClient(base_url=broken.url, trust_env=False) as client:
+    async with serving(parts) as broken, httpx.AsyncClient(base_url=broken.url, trust_env=False, timeout=60) as client:
         answer = await client.get("/ready")
         assert answer.status_code == 503
         found = answer.json()["parts"]

@@ -116,7 +116,7 @@ async def test_ones_permissions_and_a_dry_run_go_by_the_attributes_of_the_token(
         issued = int(time.time()) - age
         token = create_test_jwt("vera", tenant, ["operator"], SECRET, iat=issued, department=department)
         headers = {"authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False) as vera:
+        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as vera:
             found = await until_allowed(vera, department == "finance", action="agent:execute", resource_id="assistant")
             listed = (await vera.get(f"{ME}/permissions")).json()["permissions"]
             assert ("agent:execute" in listed) is found["allowed"]

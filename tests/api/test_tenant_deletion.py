@@ -29,7 +29,7 @@ async def key_of(admin: httpx.AsyncClient) -> dict[str, str]:
 
 
 def nobody(gateway: Gateway) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    return httpx.AsyncClient(base_url=gateway.url, trust_env=False)
+    return httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60)
 
 
 async def logged(gateway: Gateway, tenant: str) -> list[AuditRecord]:

@@ -176,7 +176,7 @@ async def test_a_sign_in_that_fails_stands_in_the_platforms_log(gateway: Gateway
     async with gateway.parts.database.tenant("platform") as records:
         # Other tests have failed too, and so many are noted in a minute.
         await records.users._connection.change(FRESH, {"now": now})
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as nobody:
         answer = await nobody.get("/api/v1/me", headers={"Authorization": "Bearer tf_none", "X-Request-ID": tenant})
         assert_problem(answer, 401, "api_key_invalid")
     async with gateway.parts.database.tenant("platform") as records:

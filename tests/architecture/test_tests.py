@@ -204,8 +204,20 @@ def short_limits(module: Module) -> Iterator[int]:
                 yield call.lineno
 
 
+def hasty_clients(module: Module) -> Iterator[int]:
+    """Finds HTTP clients with httpx's own patience, five seconds, in which a slow machine may not answer."""
+    for call in module.calls():
+        given = {keyword.arg for keyword in call.keywords}
+        if ast.unparse(call.func) in {"httpx.AsyncClient", "httpx.Client"} and not given & {
+            "timeout",
+            "transport",
+            None,
+        }:
+            yield call.lineno
+
+
 def offences(module: Module) -> Iterator[int]:
-    for rule in (fixed_sleeps, measured_times, short_patience, short_limits):
+    for rule in (fixed_sleeps, measured_times, short_patience, short_limits, hasty_clients):
         yield from rule(module)
 
 
@@ -227,9 +239,14 @@ def test_clients_of_a_shared_gateway_have_time() -> None:
     assert {f"{path}:{line}" for path, module in modules() for line in short_limits(module)} == set()
 
 
+def test_clients_of_any_server_have_time() -> None:
+    assert {f"{path}:{line}" for path, module in modules() for line in hasty_clients(module)} == set()
+
+
 @pytest.mark.parametrize(
     "planted",
     [
+        "httpx.AsyncClient(base_url=gateway.url)",
         "asyncio.sleep(0.05)",
         "while True:\n    await asyncio.sleep(1)",
         "time.sleep(2)",

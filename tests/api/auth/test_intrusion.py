@@ -58,7 +58,7 @@ async def test_a_line_break_in_an_id_ends_no_line(gateway: Gateway, client_for: 
 async def test_methods_that_a_route_does_not_have(gateway: Gateway, client_for: ClientFor, tenant: str) -> None:
     """HEAD too: an answer without its body would still say what is there."""
     client = client_for(tenant, "eve", ["admin"])
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as nobody:
         for path, operations in gateway.app.openapi()["paths"].items():
             for method in {"HEAD", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "GETT"} - set(operations):
                 for who in (client, nobody):
@@ -69,7 +69,7 @@ async def test_methods_that_a_route_does_not_have(gateway: Gateway, client_for: 
 
 @pytest.mark.parametrize("path", ["/", "//", "/./", "/%2e", ";a=b", "/%20", ".json", "?x=%00", "%00"])
 async def test_what_stands_around_a_path_opens_nothing(gateway: Gateway, path: str) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as nobody:
         for route in ("/api/v1/runs", "/api/v1/admin/users", "/v1/admin/tenants"):
             assert (await nobody.get(f"{route}{path}")).status_code in {401, 404}
 
@@ -91,7 +91,7 @@ async def test_more_than_one_credential_is_none(
         [("authorization", f"Bearer {key}"), ("x-api-key", key)],
         [("x-api-key", key), ("x-api-key", "tf_none")],
     ]
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
         for headers in pairs:
             assert_problem(await client.get(ME, headers=headers), 401, "credentials_ambiguous")
         # A proxy's own password for the way here is no credential of ours.

@@ -64,7 +64,9 @@ async def test_a_key_does_not_get_around_a_denial_by_leaving_the_role_out(
     assert made.is_success, made.text
     asked = {"user_id": "svc", "name": "Pipeline", "roles": ["operator"]}
     key = (await admin.post("/api/v1/admin/api-keys", json=asked)).json()["api_key"]
-    async with httpx.AsyncClient(base_url=gateway.url, headers={"X-API-Key": key}, trust_env=False) as bearer:
+    async with httpx.AsyncClient(
+        base_url=gateway.url, headers={"X-API-Key": key}, trust_env=False, timeout=60
+    ) as bearer:
         assert_problem(await becomes(bearer, 403), 403, "policy_denied")
 
 

@@ -162,7 +162,7 @@ async def test_each_role_may_what_its_permissions_say(
 
 
 async def test_without_a_token_there_is_nothing_but_signs_of_life(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as nobody:
         for path, operations in gateway.app.openapi()["paths"].items():
             for method in operations:
                 if path not in {"/health", "/ready"}:
@@ -174,7 +174,7 @@ async def test_without_a_token_there_is_nothing_but_signs_of_life(gateway: Gatew
 async def test_tokens_that_are_not_believed(gateway: Gateway, tenant: str) -> None:
     good = gateway.token(tenant, "olga", ["operator"])
     expired = gateway.token(tenant, "olga", ["operator"], seconds=-3600)
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
         for credentials, code in [
             (f"Bearer {expired}", "token_expired"),
             (f"Bearer {good[:-2]}", "token_invalid"),

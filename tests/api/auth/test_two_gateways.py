@@ -143,7 +143,7 @@ async def test_a_request_that_its_tenant_has_no_room_for_takes_nothing_of_its_ke
     rates = replace(gateway.parts.rates, default=Rate.per_minute(100))
     async with serving(replace(gateway.parts, rates=rates, closing=asyncio.Event())) as limited:
         headers = {"x-api-key": key["api_key"]}
-        async with httpx.AsyncClient(base_url=limited.url, headers=headers, trust_env=False) as bearer:
+        async with httpx.AsyncClient(base_url=limited.url, headers=headers, trust_env=False, timeout=60) as bearer:
             answers = [await bearer.get(ME) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429, 429]
     async with gateway.parts.database.tenant(tenant) as records:

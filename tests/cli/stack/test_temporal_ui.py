@@ -61,7 +61,7 @@ async def test_no_port_takes_a_form_of_another_site(
 ) -> None:
     listening = sorted(open_ports(with_ui))
     assert all(address.startswith("127.") for address in listening)
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=60) as browser:
         for address, kind in product(listening, FORMS):
             headers = {"Origin": "https://evil.example", "Content-Type": kind}
             with suppress(httpx.HTTPError):  # gRPC does not speak HTTP/1.1
@@ -75,7 +75,7 @@ async def test_no_port_shows_workflows_to_a_foreign_name(
 ) -> None:
     known = [address for address in sorted(open_ports(with_ui)) if address.startswith("127.0.0.1:")]
     paths = ("/", "/api/v1/namespaces", f"/api/v1/namespaces/default/workflows/{decision.id}")
-    async with httpx.AsyncClient(headers={"Host": "evil.example"}) as browser:
+    async with httpx.AsyncClient(headers={"Host": "evil.example"}, timeout=60) as browser:
         for address, path in product(known, paths):
             with suppress(httpx.HTTPError):
                 assert (await browser.get(f"http://{address}{path}")).is_error, (address, path)
@@ -84,7 +84,7 @@ async def test_no_port_shows_workflows_to_a_foreign_name(
 async def test_its_own_pages_are_served_and_decide(
     with_ui: TemporalDevServer, decision: WorkflowHandle[object, object]
 ) -> None:
-    async with httpx.AsyncClient(base_url=str(with_ui.ui_url)) as browser:
+    async with httpx.AsyncClient(base_url=str(with_ui.ui_url), timeout=60) as browser:
         page = await browser.get("/namespaces/default/workflows?query=a%20b")
         assert page.headers["content-type"].startswith("text/html")
 

@@ -29,7 +29,7 @@ class OpenIdProvider:
 
     async def discovered(self, name: str) -> str:
         """What it says of itself, as clients find it."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.get(f"{self.issuer}/.well-known/openid-configuration")
         return str(answer.raise_for_status().json()[name])
 
@@ -37,7 +37,7 @@ class OpenIdProvider:
         """A token of the test's client, for an API."""
         form = {"grant_type": "client_credentials", "resource": audience}
         endpoint = await self.discovered("token_endpoint")
-        async with httpx.AsyncClient(trust_env=False, auth=(CLIENT, SECRET)) as client:
+        async with httpx.AsyncClient(trust_env=False, auth=(CLIENT, SECRET), timeout=60) as client:
             answer = await client.post(endpoint, data=form)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
