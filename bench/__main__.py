@@ -1,6 +1,8 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals]... [--quick] [--steps 1000] [--json FILE]    # `make bench`
+python -m bench [runs|where|history|access|approvals|lists]... [--quick] [--steps 1000] [--rows 1000000] [--json FILE]
+
+The same: `make bench`.
 """
 
 import argparse
@@ -19,11 +21,12 @@ from bench.access import measure_access
 from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
 from bench.cpu_shares import measure_where
 from bench.history import measure_history, measure_long_run
+from bench.lists import measure_lists
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 
-PARTS = ("runs", "where", "history", "access", "approvals")
+PARTS = ("runs", "where", "history", "access", "approvals", "lists")
 WIDTH = 120
 
 
@@ -58,6 +61,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
         plan = QUICK_APPROVALS if arguments.quick else ApprovalsPlan()
         plan = replace(plan, pending=arguments.pending or plan.pending, rounds=arguments.rounds or plan.rounds)
         results.approvals = await measure_approvals(stack, plan, say)
+    elif part == "lists":
+        rows = arguments.rows or (5_000 if arguments.quick else 100_000)
+        results.lists = await measure_lists(stack, rows, arguments.rounds or (10 if arguments.quick else 50), say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):
@@ -78,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-a-time", type=int, default=40, help="runs at a time under load")
     parser.add_argument("--steps", type=int, help="steps of the long run")
     parser.add_argument("--pending", type=int, help="requests that wait for people")
+    parser.add_argument("--rows", type=int, help="rows of the large tenant of lists, with ten steps each")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     return parser
 

@@ -10,6 +10,7 @@ from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
 from bench.cpu_shares import Where
 from bench.history import HistoryRow, LongRun
+from bench.lists import FEW_ROWS, Lists
 from bench.runs import Row
 
 
@@ -23,6 +24,7 @@ class Results:
     long_run: LongRun | None = None
     access: list[AccessRow] = field(default_factory=list)
     approvals: Approvals | None = None
+    lists: Lists | None = None
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -32,6 +34,7 @@ class Results:
         self.access += other.access
         self.long_run = other.long_run or self.long_run
         self.approvals = other.approvals or self.approvals
+        self.lists = other.lists or self.lists
 
     def as_dict(self) -> dict[str, object]:
         """Returns the measurements for JSON."""
@@ -54,6 +57,8 @@ def show(results: Results, console: Console) -> None:
     if results.approvals:
         console.print(_waiting_table(results.approvals.waiting))
         console.print(_compared_table(results.approvals))
+    if results.lists:
+        console.print(_lists_table(results.lists))
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:
@@ -153,4 +158,17 @@ def _compared_table(found: Approvals) -> Table:
         numbers = (row.few_p50, row.few_p99, row.p50, row.p99)
         ratios = (row.ratio, row.p99 / row.few_p99)
         table.add_row(row.what, *(f"{one:.1f}" for one in numbers), *(f"{one:.2f}" for one in ratios))
+    return table
+
+
+def _lists_table(found: Lists) -> Table:
+    table = Table(
+        title=f"Milliseconds of a page, by turns of a tenant with {FEW_ROWS:,} rows and of one with {found.rows:,} "
+        f"({found.steps:,} steps)"
+    )
+    for name in ("", "few: p50", "p99", "many: p50", "p99", "ratio of p50"):
+        table.add_column(name, justify="left" if not name else "right")
+    for row in found.lists:
+        numbers = (row.few_p50_ms, row.few_p99_ms, row.p50_ms, row.p99_ms)
+        table.add_row(row.what, *(f"{one:.1f}" for one in numbers), f"{row.ratio:.2f}")
     return table
