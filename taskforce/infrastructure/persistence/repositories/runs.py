@@ -91,7 +91,8 @@ def _of_each_status(conditions: Sequence[sa.ColumnElement[bool]], page: Page) ->
     each = sa.func.unnest(statuses).table_valued("status").render_derived(name="each")
     keys = sa.select(_RUNS.c.created_at, _RUNS.c.run_id)
     of_one = _newest(keys, [*conditions, _RUNS.c.status == each.c.status], page).lateral("of_one")
-    chosen = newest(sa.select(of_one).select_from(each.join(of_one, sa.true())), *of_one.c, page).subquery("chosen")
+    every = sa.select(of_one).select_from(each.join(of_one, sa.true()))
+    chosen = newest(every, of_one.c.created_at, of_one.c.run_id, page).subquery("chosen")
     # The keys first: of the few that the page holds, the rows are read, and no others.
     rows = sa.select(*_LISTED).join(chosen, _RUNS.c.run_id == chosen.c.run_id).where(*conditions)
     return rows.order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc())
