@@ -35,7 +35,7 @@ from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.notifications import Listener, Publisher
+from taskforce.infrastructure.persistence.notifications import Listener, Publisher, check_delivery
 from taskforce.infrastructure.profile_agents import ProfileAgents
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.client.client import WorkflowClient
@@ -166,12 +166,13 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
         database = open_database(settings, profile)
         stack.push_async_callback(database.close)
         await database.check()
+        await check_delivery(settings.listen_url, settings.app_url)
         where = TemporalAddress(**settings.temporal_connection)
         workflow_client = WorkflowClient(await connect(where), where.task_queue, vouching)
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
         yield GatewayContext(
             database=database,
-            listener=await stack.enter_async_context(Listener(settings.app_url)),
+            listener=await stack.enter_async_context(Listener(settings.listen_url)),
             live=await stack.enter_async_context(Publisher(settings.app_url)),
             workflow_client=workflow_client,
             identities=issuers,

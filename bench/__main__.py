@@ -1,6 +1,7 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals|audit]... [--quick] [--steps 1000] [--json FILE]    # `make bench`
+python -m bench [runs|where|history|access|approvals|audit|lists]... [--quick] [--steps 1000] [--rows 1000000]
+[--json FILE]; the same: `make bench`.
 """
 
 import argparse
@@ -20,11 +21,12 @@ from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
 from bench.audit_log import QUICK_AUDIT, AuditPlan, measure_audit
 from bench.cpu_shares import measure_where
 from bench.history import measure_history, measure_long_run
+from bench.lists import measure_lists
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 
-PARTS = ("runs", "where", "history", "access", "approvals", "audit")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit", "lists")
 WIDTH = 120
 
 
@@ -61,6 +63,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
         results.approvals = await measure_approvals(stack, plan, say)
     elif part == "audit":
         results.audit = await measure_audit(stack, QUICK_AUDIT if arguments.quick else AuditPlan(), say)
+    elif part == "lists":
+        rows = arguments.rows or (5_000 if arguments.quick else 100_000)
+        results.lists = await measure_lists(stack, rows, arguments.rounds or (10 if arguments.quick else 50), say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):
@@ -81,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-a-time", type=int, default=40, help="runs at a time under load")
     parser.add_argument("--steps", type=int, help="steps of the long run")
     parser.add_argument("--pending", type=int, help="requests that wait for people")
+    parser.add_argument("--rows", type=int, help="rows of the large tenant of lists, with ten steps each")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     return parser
 

@@ -11,6 +11,7 @@ from bench.approvals import Approvals, Waiting
 from bench.audit_log import AuditLog
 from bench.cpu_shares import Where
 from bench.history import HistoryRow, LongRun
+from bench.lists import FEW_ROWS, Lists
 from bench.runs import Row
 
 
@@ -25,6 +26,7 @@ class Results:
     access: list[AccessRow] = field(default_factory=list)
     approvals: Approvals | None = None
     audit: AuditLog | None = None
+    lists: Lists | None = None
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -35,6 +37,7 @@ class Results:
         self.long_run = other.long_run or self.long_run
         self.approvals = other.approvals or self.approvals
         self.audit = other.audit or self.audit
+        self.lists = other.lists or self.lists
 
     def as_dict(self) -> dict[str, object]:
         """Returns the measurements for JSON."""
@@ -59,6 +62,8 @@ def show(results: Results, console: Console) -> None:
         console.print(_compared_table(results.approvals))
     if results.audit:
         console.print(_audit_table(results.audit))
+    if results.lists:
+        console.print(_lists_table(results.lists))
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:
@@ -173,4 +178,17 @@ def _audit_table(found: AuditLog) -> Table:
     table.add_row("events sealed a second", "", "", "", f"{found.sealed_per_second:.0f}", "")
     table.add_row("events exported a second", "", "", "", f"{found.exported_per_second:.0f}", "")
     table.add_row("peak memory of the export, MB more", "", "", "", f"{found.export_mb:.1f}", "")
+    return table
+
+
+def _lists_table(found: Lists) -> Table:
+    table = Table(
+        title=f"Milliseconds of a page, by turns of a tenant with {FEW_ROWS:,} rows and of one with {found.rows:,} "
+        f"({found.steps:,} steps)"
+    )
+    for name in ("", "few: p50", "p99", "many: p50", "p99", "ratio of p50"):
+        table.add_column(name, justify="left" if not name else "right")
+    for row in found.lists:
+        numbers = (row.few_p50_ms, row.few_p99_ms, row.p50_ms, row.p99_ms)
+        table.add_row(row.what, *(f"{one:.1f}" for one in numbers), f"{row.ratio:.2f}")
     return table

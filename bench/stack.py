@@ -49,6 +49,7 @@ class BenchStack:
         database: The product's access to PostgreSQL.
         pids: Process ids by name.
         directory: The directory of all data; removed at the end.
+        admin_url: The URL of PostgreSQL's superuser.
     """
 
     client: Client
@@ -56,6 +57,7 @@ class BenchStack:
     pids: dict[str, int]
     directory: Path
     environment: Mapping[str, str]
+    admin_url: str
 
     def workflow_client(self, task_queue: str = PRODUCT) -> WorkflowClient:
         """Returns the product's client of Temporal, for a queue."""
@@ -144,7 +146,7 @@ async def running(say: Say) -> AsyncIterator[BenchStack]:
             database = Database(normalise_database_url(urls.app), 20)
             workers.push_async_callback(database.close)
             client = await connect(TemporalAddress(temporal.address))
-            stack = BenchStack(client, database, pids, directory, environment)
+            stack = BenchStack(client, database, pids, directory, environment, urls.admin)
             yield stack
 
 

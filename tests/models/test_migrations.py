@@ -33,8 +33,10 @@ async def empty(stack: stacks.StackAddress, worker_id: str) -> AsyncIterator[str
 
 async def with_connection(url: str, work: Callable[[sa.Connection], Any]) -> Any:
     engine = create_async_engine(url, poolclass=sa.NullPool)
-    async with engine.begin() as connection:
+    # Not begun: Alembic makes the transactions, and none for an index that is built concurrently.
+    async with engine.connect() as connection:
         result = await connection.run_sync(work)
+        await connection.commit()
     await engine.dispose()
     return result
 

@@ -1,6 +1,6 @@
 """Requests are counted by the definition that they were made under."""
 
-from alembic import op
+from models.migrations.indexes import build_index, drop_index
 
 revision = "0024"
 down_revision = "0023"
@@ -10,12 +10,10 @@ depends_on = None
 
 def upgrade() -> None:
     """Adds the index."""
-    op.execute(
-        "CREATE INDEX approvals_of_definition ON approvals (tenant_id, definition_id, opened_at) "
-        "WHERE definition_id IS NOT NULL"
-    )
+    on = "approvals (tenant_id, definition_id, opened_at) WHERE definition_id IS NOT NULL"
+    build_index("approvals_of_definition", on)
 
 
 def downgrade() -> None:
     """Takes it back."""
-    op.execute("DROP INDEX approvals_of_definition")
+    drop_index("approvals_of_definition")

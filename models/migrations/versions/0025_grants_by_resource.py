@@ -1,6 +1,6 @@
 """Roles on single resources are found by resource: when it goes, or its id is taken again, they go too."""
 
-from alembic import op
+from models.migrations.indexes import build_index, drop_index
 
 revision = "0025"
 down_revision = "0024"
@@ -10,9 +10,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Adds the index."""
-    op.execute("CREATE INDEX resource_grants_by_resource ON resource_grants (tenant_id, resource_type, resource_id)")
+    build_index("resource_grants_by_resource", "resource_grants (tenant_id, resource_type, resource_id)")
 
 
 def downgrade() -> None:
     """Takes it back."""
-    op.execute("DROP INDEX resource_grants_by_resource")
+    drop_index("resource_grants_by_resource")

@@ -2,6 +2,7 @@
 
 from alembic import op
 
+from models.migrations.indexes import build_index, drop_index
 from models.migrations.isolation import open_to_platform
 
 revision = "0027"
@@ -11,7 +12,7 @@ depends_on = None
 
 OPEN_RUN = "status IN ('queued', 'running', 'waiting', 'paused')"
 # Old workers insert beside this schema for a while, and do not know the column.
-COLUMN = "ADD COLUMN sweep_at timestamptz NOT NULL DEFAULT now()"
+COLUMN = "ADD COLUMN IF NOT EXISTS sweep_at timestamptz NOT NULL DEFAULT now()"
 TABLES = ("runs", "run_words", "approvals", "webhook_deliveries")
 # The conditions are those of `repositories/due_rows.py`, word for word.
 INDEXES = {
@@ -66,9 +67,9 @@ def downgrade() -> None:
 
 def _index(made: dict[str, str], dropped: dict[str, str]) -> None:
     for name, on in made.items():
-        op.execute(f"CREATE INDEX {name} ON {on}")
+        build_index(name, on)
     for name in dropped:
-        op.execute(f"DROP INDEX {name}")
+        drop_index(name)
 
 
 def _let_read(rows: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from alembic import op
 
+from models.migrations.indexes import build_index, drop_index
 from models.migrations.isolation import APP_ROLE
 
 revision = "0028"
@@ -94,7 +95,7 @@ NAME = "public.erase_expired_records(text, timestamptz, integer)"
 def upgrade() -> None:
     """Makes the function, for the application alone, and the indexes."""
     for name, on in INDEXES.items():
-        op.execute(f"CREATE INDEX {name} ON {on}")
+        build_index(name, on)
     op.execute(FUNCTION)
     op.execute(f"REVOKE ALL ON FUNCTION {NAME} FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION {NAME} TO {APP_ROLE}")
@@ -104,4 +105,4 @@ def downgrade() -> None:
     """Takes them back."""
     op.execute(f"DROP FUNCTION {NAME}")
     for name in INDEXES:
-        op.execute(f"DROP INDEX {name}")
+        drop_index(name)

@@ -175,6 +175,7 @@ class Settings(BaseSettings):
     Attributes:
         database_url: The URL of the application's role; None when unset (`taskforce up` then starts its own server).
         migration_database_url: The URL of the role that owns the tables; only migrations get it.
+        listen_database_url: The URL of the same database where the gateway listens; see `listen_url`.
         temporal_address: host:port of a running Temporal; None as above.
         temporal_tls: Whether to use TLS for it; implied by a certificate or an API key.
         temporal_ui_url: The URL of its UI, without a slash at the end.
@@ -196,6 +197,7 @@ class Settings(BaseSettings):
 
     database_url: DatabaseUrl | None = Field(None, alias="DATABASE_URL")
     migration_database_url: DatabaseUrl | None = Field(None, alias="MIGRATION_DATABASE_URL")
+    listen_database_url: DatabaseUrl | None = Field(None, alias="LISTEN_DATABASE_URL")
     db_pool_size: int = Field(10, alias="TASKFORCE_DB_POOL_SIZE", ge=1, le=1000)
 
     temporal_address: Address | None = Field(None, alias="TEMPORAL_ADDRESS")
@@ -347,6 +349,15 @@ class Settings(BaseSettings):
             Invalid: MIGRATION_DATABASE_URL is not set.
         """
         return _required(self.migration_database_url, "MIGRATION_DATABASE_URL")
+
+    @property
+    def listen_url(self) -> str:
+        """Returns the URL at which the gateway listens to notifications, for SQLAlchemy: the server's own, no pooler's.
+
+        Raises:
+            Invalid: Neither LISTEN_DATABASE_URL nor DATABASE_URL is set.
+        """
+        return self.app_url if self.listen_database_url is None else self.listen_database_url.get_secret_value()
 
     def _said(self, field: str, value: str) -> str:
         if self.development or field in self.model_fields_set:

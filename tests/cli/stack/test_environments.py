@@ -12,6 +12,7 @@ ENVIRON = {
     "HTTPS_PROXY": "http://proxy",
     "DATABASE_URL": "postgresql://app",
     "MIGRATION_DATABASE_URL": "postgresql://owner",
+    "LISTEN_DATABASE_URL": "postgresql://direct",
     "TASKFORCE_MODEL": "azure/x",
     "AZURE_OPENAI_API_KEY": "a-key",
     "AZURE_OPENAI_DEPLOYMENT": "x",
@@ -37,6 +38,7 @@ def test_the_gateway_sees_which_keys_are_set_but_none_of_them(tmp_path: Path) ->
     assert seen["AZURE_OPENAI_API_KEY"] == "set"
     assert seen["TEMPORAL_API_KEY"] == "of-temporal"
     assert seen["JWT_SECRET"] == "signs"
+    assert seen["LISTEN_DATABASE_URL"] == "postgresql://direct"
     assert not seen.keys() & {"EMPTY_API_KEY", "SLACK_TOKEN", "MIGRATION_DATABASE_URL"}
 
 

@@ -10,7 +10,7 @@ from taskforce.core.domain.catalog.agent import Description
 from taskforce.core.domain.catalog.search import WEIGHTS, index_of, query_tokens, stem
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.repositories.catalog import AgentFilter
-from taskforce.infrastructure.persistence.repository import storable, table
+from taskforce.infrastructure.persistence.repository import newest, storable, table
 
 _AGENTS = table(AgentRow)
 _LISTED = (
@@ -29,11 +29,7 @@ def places_of(about: Description) -> str:
 def listing(tenant_id: str, which: AgentFilter, page: Page) -> sa.Select[tuple[object, ...]]:
     """Builds the statement of a page of agents, newest first."""
     query = sa.select(*_SHOWN).where(*_conditions(tenant_id, which))
-    if page.before is not None:
-        at, agent_id = page.before
-        place = sa.tuple_(sa.literal(at, _AGENTS.c.created_at.type), sa.literal(agent_id, _AGENTS.c.agent_id.type))
-        query = query.where(sa.tuple_(_AGENTS.c.created_at, _AGENTS.c.agent_id) < place)
-    return query.order_by(_AGENTS.c.created_at.desc(), _AGENTS.c.agent_id.desc()).limit(page.limit)
+    return newest(query, _AGENTS.c.created_at, _AGENTS.c.agent_id, page)
 
 
 def searching(

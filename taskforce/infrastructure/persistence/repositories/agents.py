@@ -98,7 +98,7 @@ class AgentRepository(Repository):
 
     async def page(self, which: AgentFilter, page: Page) -> Sequence[AgentSummary]:
         """Returns a page of agents, newest first."""
-        return [_summary(row, 0) for row in await self._connection.all(listing(self._tenant_id, which, page))]
+        return [_summary(row, 0) for row in await self._listed(listing(self._tenant_id, which, page))]
 
     async def search(
         self, which: AgentFilter, question: str, most: int, after: tuple[float, str] | None

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from models.tables.access import ApiKeyRow
 from taskforce.core.domain.identity.api_keys import ApiKey
+from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.connection import Query, Row
-from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.repository import Repository, newest, storable, storable_json, table, where
 
 KEYS = table(ApiKeyRow)
 _ADD = Query(sa.insert(KEYS))
@@ -33,11 +34,8 @@ class ApiKeyRepository(Repository):
     async def page(self, before: tuple[datetime, str] | None, most: int) -> Sequence[ApiKey]:
         """Returns a page of keys, newest first."""
         query = sa.select(KEYS).where(KEYS.c.tenant_id == self._tenant_id)
-        if before is not None:
-            place = (sa.literal(before[0], KEYS.c.created_at.type), sa.literal(before[1], KEYS.c.key_id.type))
-            query = query.where(sa.tuple_(KEYS.c.created_at, KEYS.c.key_id) < sa.tuple_(*place))
-        newest = query.order_by(KEYS.c.created_at.desc(), KEYS.c.key_id.desc()).limit(most)
-        return [key_of(row) for row in await self._connection.all(newest)]
+        listed = newest(query, KEYS.c.created_at, KEYS.c.key_id, Page(most, before))
+        return [key_of(row) for row in await self._listed(listed)]
 
     async def revoke(self, key_id: str, now: datetime) -> bool:
         """Revokes a key; False when it was revoked before, or does not exist."""

@@ -22,7 +22,15 @@ from taskforce.core.domain.approvals.terms import Deciders, Terms
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.connection import Query, Row
-from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.repository import (
+    Codec,
+    Repository,
+    newest,
+    storable,
+    storable_json,
+    table,
+    where,
+)
 
 _REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
 _EDITS, _HAPPENINGS = table(ApprovalEditRow), table(ApprovalHappeningRow)
@@ -130,14 +138,7 @@ class RequestRepository(Repository):
         return await self._newest(query if approver is None else query.where(_concerns(approver)), page)
 
     async def _newest(self, query: sa.Select[Any], page: Page) -> Sequence[Request]:
-        if page.before is not None:
-            at, request_id = page.before
-            after = sa.tuple_(
-                sa.literal(at, _REQUESTS.c.opened_at.type), sa.literal(request_id, _REQUESTS.c.request_id.type)
-            )
-            query = query.where(sa.tuple_(_REQUESTS.c.opened_at, _REQUESTS.c.request_id) < after)
-        newest = query.order_by(_REQUESTS.c.opened_at.desc(), _REQUESTS.c.request_id.desc()).limit(page.limit)
-        rows = await self._connection.all(newest)
+        rows = await self._listed(newest(query, _REQUESTS.c.opened_at, _REQUESTS.c.request_id, page))
         decisions = await self._decisions([row.request_id for row in rows])
         return [_request(row, decisions) for row in rows]
 

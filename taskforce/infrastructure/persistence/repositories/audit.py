@@ -18,7 +18,7 @@ from taskforce.core.domain.paging import Page
 from taskforce.core.domain.redaction import redact
 from taskforce.infrastructure.persistence.connection import Connection, DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS
-from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.repository import Repository, newest, storable, storable_json, table, where
 
 MAX_DETAILS_BYTES = 65_536
 """Largest details of an event, in bytes of canonical JSON in UTF-8; far below what the chain takes."""
@@ -175,12 +175,8 @@ class AuditRepository(Repository):
         query = query if which.key_id is None else query.where(_EVENTS.c.key_id == which.key_id)
         query = query if which.since is None else query.where(_EVENTS.c.at >= which.since)
         query = query if which.until is None else query.where(_EVENTS.c.at < which.until)
-        if page.before is not None:
-            at, audit_id = page.before
-            place = sa.tuple_(sa.literal(at, _EVENTS.c.at.type), sa.literal(audit_id, _EVENTS.c.audit_id.type))
-            query = query.where(sa.tuple_(_EVENTS.c.at, _EVENTS.c.audit_id) < place)
-        newest = query.order_by(_EVENTS.c.at.desc(), _EVENTS.c.audit_id.desc()).limit(page.limit)
-        return [_record(row) for row in await self._connection.all(newest)]
+        rows = await self._listed(newest(query, _EVENTS.c.at, _EVENTS.c.audit_id, page))
+        return [_record(row) for row in rows]
 
     async def sealing(self) -> Anchor:
         """Locks the chain against other sealers; returns its end."""

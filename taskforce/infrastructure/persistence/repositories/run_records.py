@@ -12,6 +12,7 @@ from taskforce.core.domain.runs.records import Event
 from taskforce.core.interfaces.repositories.runs import UntoldMessage
 from taskforce.core.interfaces.tools import StoredFile
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
+from taskforce.infrastructure.persistence.repositories.transcripts import HOLDS_MESSAGE
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _WORDS, _EFFECTS, _RESULTS = table(RunWordRow), table(RunEffectRow), table(RunResultRow)
@@ -66,6 +67,7 @@ _GET_UNTOLD = Query(sa.select(_WORDS.c.run_id, _WORDS.c.question_id).where(_UNTO
 _TELL = Query(sa.update(_WORDS).where(_UNTOLD).values(told_at=sa.bindparam("now", type_=_WORDS.c.told_at.type)))
 _IN_TRANSCRIPT = sa.exists().where(
     *(_ENTRIES.c[name] == _WORDS.c[name] for name in ("tenant_id", "run_id")),
+    HOLDS_MESSAGE,
     _ENTRIES.c.data["word_id"].astext == sa.cast(_WORDS.c.word_id, sa.Text),
 )
 _UNHEARD = Query(

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.runs import RunRow, RunWordRow, SessionRow
 from models.tables.usage import UsageRow
@@ -30,7 +30,15 @@ from taskforce.core.domain.runs.run import (
 from taskforce.core.domain.runs.transcript import Exchange
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.run_records import milestone
-from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.repository import (
+    Codec,
+    Repository,
+    newest,
+    storable,
+    storable_json,
+    table,
+    where,
+)
 
 ERASED_ROWS = 20_000
 """Size of a batch of runs to erase, in milestones and pieces of content; the run that reaches it is the last."""
@@ -68,6 +76,26 @@ def _exchanges() -> sa.ClauseElement:
 
 def _sum(column: sa.ColumnElement[int], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(sa.func.sum(column).filter(condition), 0)
+
+
+def _newest(columns: sa.Select[Any], conditions: Sequence[sa.ColumnElement[bool]], page: Page) -> sa.Select[Any]:
+    return newest(columns.where(*conditions), _RUNS.c.created_at, _RUNS.c.run_id, page)
+
+
+def _of_each_status(conditions: Sequence[sa.ColumnElement[bool]], page: Page) -> sa.Select[Any]:
+    """Builds the statement of a page of runs in whatever status, by the indexes in which the status precedes the time.
+
+    So the runs of one user or agent are found in each status, and in all of them, by one index each.
+    """
+    statuses = sa.cast([status.value for status in RunStatus], ARRAY(sa.Text))
+    each = sa.func.unnest(statuses).table_valued("status").render_derived(name="each")
+    keys = sa.select(_RUNS.c.created_at, _RUNS.c.run_id)
+    of_one = _newest(keys, [*conditions, _RUNS.c.status == each.c.status], page).lateral("of_one")
+    every = sa.select(of_one).select_from(each.join(of_one, sa.true()))
+    chosen = newest(every, of_one.c.created_at, of_one.c.run_id, page).subquery("chosen")
+    # The keys first: of the few that the page holds, the rows are read, and no others.
+    rows = sa.select(*_LISTED).join(chosen, _RUNS.c.run_id == chosen.c.run_id).where(*conditions)
+    return rows.order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc())
 
 
 _OF_RUN = where(_RUNS, "run_id")
@@ -162,17 +190,12 @@ class RunRepository(Repository):
 
     async def page(self, which: RunFilter, page: Page) -> Sequence[Run]:
         """Returns a page of runs, newest first, with excerpts of their answers; see `Run.answer`."""
-        query = sa.select(*_LISTED).where(_RUNS.c.tenant_id == self._tenant_id)
-        for name in ("status", "session_id", "agent_id", "user_id"):
-            wanted = getattr(which, name)
-            if wanted is not None:
-                query = query.where(_RUNS.c[name] == wanted)
-        if page.before is not None:
-            at, run_id = page.before
-            place = sa.tuple_(sa.literal(at, _RUNS.c.created_at.type), sa.literal(run_id, _RUNS.c.run_id.type))
-            query = query.where(sa.tuple_(_RUNS.c.created_at, _RUNS.c.run_id) < place)
-        newest = query.order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc()).limit(page.limit)
-        return [_run(row) for row in await self._connection.all(newest)]
+        wanted = {name: getattr(which, name) for name in ("status", "session_id", "agent_id", "user_id")}
+        conditions = [_RUNS.c[name] == value for name, value in wanted.items() if value is not None]
+        conditions.append(_RUNS.c.tenant_id == self._tenant_id)
+        by_status = which.status is None and which.session_id is None and len(conditions) > 1
+        listed = _of_each_status(conditions, page) if by_status else _newest(sa.select(*_LISTED), conditions, page)
+        return [_run(row) for row in await self._listed(listed)]
 
     async def exchanges(self, spec: RunSpec, most: int) -> tuple[Exchange, ...]:
         """Returns the latest answered runs of the session before this one, oldest first."""

@@ -40,6 +40,8 @@ def _newest(*conditions: sa.ColumnElement[bool]) -> Query:
 
 
 _DATA = _ENTRIES.c.data
+# Literal, as the partial index `transcript_messages` has it: PostgreSQL would not use it with a parameter.
+HOLDS_MESSAGE = sa.text("(transcript.data ->> 'word_id') IS NOT NULL")
 _LATEST = Query(_latest())
 _WITHIN = _ENTRIES.c.step.between(sa.bindparam("first"), sa.bindparam("last"))
 _RANGE = Query(sa.select(_ENTRIES).where(_OF_RUN, _WITHIN).order_by(*_ORDER))
@@ -58,6 +60,7 @@ _HEARD = _newest(
 _WORDS_BEFORE = Query(
     sa.select(_DATA["word_id"].astext.label("word_id")).where(
         _OF_RUN,
+        HOLDS_MESSAGE,
         _ENTRIES.c.step < sa.bindparam("step", type_=sa.Integer),
         _DATA["word_id"].astext == sa.any_(sa.bindparam("words", type_=ARRAY(sa.Text))),
     )

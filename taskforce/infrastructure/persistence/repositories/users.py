@@ -24,7 +24,6 @@ _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _ADD = Query(insert(_USERS).on_conflict_do_nothing())
 _FIXED = {"tenant_id", "user_id", "created_at"}
 
-
 _OWN = {f"tenant_{column.name}": column for column in TENANTS.c}
 _WHO = sa.and_(_USERS.c.tenant_id == TENANTS.c.tenant_id, _USERS.c.user_id == sa.bindparam("who"))
 _BOTH = (
@@ -95,7 +94,7 @@ class UserRepository(Repository):
         for name, value in wanted.items():
             query = query if value is None else query.where(_USERS.c[name] == value)
         later = query if after is None else query.where(_USERS.c.user_id > after)
-        return [_user(row) for row in await self._connection.all(later)]
+        return [_user(row) for row in await self._listed(later)]
 
     async def add(self, user: UserRecord, now: datetime) -> bool:
         """Inserts the user; False when one of that id exists, who stays unchanged."""

@@ -13,7 +13,15 @@ from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.core.domain.webhooks.signatures import WebhookMessage
 from taskforce.infrastructure.persistence.connection import Connection, DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repositories.webhooks import WEBHOOKS
-from taskforce.infrastructure.persistence.repository import Codec, Repository, storable, storable_json, table, where
+from taskforce.infrastructure.persistence.repository import (
+    Codec,
+    Repository,
+    newest,
+    storable,
+    storable_json,
+    table,
+    where,
+)
 
 DELIVERIES, _ATTEMPTS = table(WebhookDeliveryRow), table(WebhookAttemptRow)
 _ATTEMPT = Codec(Attempt)
@@ -123,15 +131,8 @@ class DeliveryRepository(Repository):
     async def page(self, webhook_id: str, page: Page) -> Sequence[Delivery]:
         """Returns a page of a webhook's deliveries with their attempts, newest first."""
         of_webhook = sa.and_(DELIVERIES.c.tenant_id == self._tenant_id, DELIVERIES.c.webhook_id == webhook_id)
-        query = _LOGGED.where(of_webhook)
-        if page.before is not None:
-            at, delivery_id = page.before
-            place = sa.tuple_(
-                sa.literal(at, DELIVERIES.c.created_at.type), sa.literal(delivery_id, DELIVERIES.c.delivery_id.type)
-            )
-            query = query.where(sa.tuple_(DELIVERIES.c.created_at, DELIVERIES.c.delivery_id) < place)
-        newest = query.order_by(DELIVERIES.c.created_at.desc(), DELIVERIES.c.delivery_id.desc()).limit(page.limit)
-        return [_delivery(row) for row in await self._connection.all(newest)]
+        query = newest(_LOGGED.where(of_webhook), DELIVERIES.c.created_at, DELIVERIES.c.delivery_id, page)
+        return [_delivery(row) for row in await self._listed(query)]
 
     async def tried(self, delivery_id: str, attempt: Attempt, state: DeliveryState, now: datetime) -> None:
         """Stores an attempt, and the state of an open delivery after it; a stored attempt stays unchanged."""

@@ -10,7 +10,7 @@ from taskforce.core.domain.paging import Page
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks, Secrets, Webhook, WebhookFormat
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer, Place
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row
-from taskforce.infrastructure.persistence.repository import Repository, storable, table, where
+from taskforce.infrastructure.persistence.repository import Repository, newest, storable, table, where
 
 WEBHOOKS = table(WebhookRow)
 _SECRETS = ("secret", "previous_secret", "previous_until")
@@ -76,14 +76,8 @@ class WebhookRepository(Repository):
     async def page(self, page: Page) -> Sequence[Webhook]:
         """Returns a page of the tenant's own webhooks, newest first."""
         query = sa.select(*_OPENLY).where(WEBHOOKS.c.tenant_id == self._tenant_id)
-        if page.before is not None:
-            at, webhook_id = page.before
-            place = sa.tuple_(
-                sa.literal(at, WEBHOOKS.c.created_at.type), sa.literal(webhook_id, WEBHOOKS.c.webhook_id.type)
-            )
-            query = query.where(sa.tuple_(WEBHOOKS.c.created_at, WEBHOOKS.c.webhook_id) < place)
-        newest = query.order_by(WEBHOOKS.c.created_at.desc(), WEBHOOKS.c.webhook_id.desc()).limit(page.limit)
-        return [_webhook(row) for row in await self._connection.all(newest)]
+        rows = await self._listed(newest(query, WEBHOOKS.c.created_at, WEBHOOKS.c.webhook_id, page))
+        return [_webhook(row) for row in rows]
 
     async def save(self, webhook: Webhook) -> None:
         """Replaces what may change."""

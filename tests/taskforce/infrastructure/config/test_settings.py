@@ -154,6 +154,13 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hidden-word" in settings.app_url
 
 
+def test_the_gateway_listens_where_everybody_else_is_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u@pooler:6432/d?prepared_statement_cache_size=0")
+    assert Settings.from_env().listen_url == Settings.from_env().app_url
+    monkeypatch.setenv("LISTEN_DATABASE_URL", "postgres://u@server/d")
+    assert Settings.from_env().listen_url == "postgresql+asyncpg://u@server/d"
+
+
 def test_settings_do_not_change_and_missing_ones_are_named() -> None:
     settings = Settings.from_env()
     with pytest.raises(ValidationError):

@@ -1,0 +1,152 @@
+"""Migrations of a database that is in use: they hold nobody up, name who holds them up, and are repeated safely."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cli.stack.postgres import EmbeddedPostgres
+from models.migrations import runner
+from models.migrations.locks import Patience
+from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.config.settings import driver_arguments, normalise_database_url
+from tests.fixtures import stack as stacks
+
+BEFORE_COLUMN, BEFORE_INDEX = "0020", "0031"
+BRIEF = Patience(lock_seconds=0.2, build_seconds=0.2, tries=2, pause_seconds=0.05)
+VALIDITY = """
+SELECT c.relname::text AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'public'::regnamespace
+"""
+
+
+@pytest.fixture
+async def in_use(stack: stacks.StackAddress, worker_id: str) -> AsyncIterator[str]:
+    """A database of its own, as its owner reaches it."""
+    server, name = EmbeddedPostgres(Path(stack.postgres_dir), durable=False), f"in_use_{worker_id}"
+    yield normalise_database_url(server.create_database(name).owner)
+    server.drop_database(name)
+
+
+async def upgraded(url: str, revision: str) -> None:
+    """Brings a database to a revision as it was then."""
+
+    def upgrade(connection: sa.Connection) -> None:
+        command.upgrade(runner._config(connection, Patience()), revision)
+
+    engine = create_async_engine(url, poolclass=sa.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(upgrade)
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def long_transaction(url: str, statement: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session that has done something and does not commit."""
+    connection = await asyncpg.connect(**driver_arguments(url), server_settings={"application_name": "nightly-report"})
+    async with connection.transaction():
+        await connection.execute(statement)
+        yield connection
+    await connection.close()
+
+
+async def indexes(url: str) -> Mapping[str, bool]:
+    """The indexes, and whether each is whole."""
+    connection = await asyncpg.connect(**driver_arguments(url))
+    found = {row["name"]: row["valid"] for row in await connection.fetch(VALIDITY)}
+    await connection.close()
+    return found
+
+
+async def waiting(watcher: asyncpg.Connection, ready: Callable[[], bool] = lambda: False) -> None:
+    """Waits until a migration waits for a lock."""
+    async with asyncio.timeout(60):
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while not ready() and not await watcher.fetchval(waits):  # noqa: ASYNC110 - PostgreSQL has no event for it
+            await asyncio.sleep(0.005)
+
+
+async def test_a_migration_behind_a_long_transaction_gives_up_names_it_and_is_repeated(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_COLUMN)
+    async with long_transaction(in_use, "SELECT count(*) FROM run_words") as session:
+        pid = session.get_server_pid()
+        with pytest.raises(Unavailable) as refused:
+            await runner.upgrade(in_use, BRIEF)
+    assert refused.value.code == "migration_locked"
+    for fact in ("run_words", f"session {pid}", "taskforce_owner", "nightly-report", f"pg_terminate_backend({pid})"):
+        assert fact in refused.value.message
+    assert not await runner.at_head(in_use)
+    await runner.upgrade(in_use)
+    assert await runner.at_head(in_use)
+
+
+async def test_queries_are_not_held_up_by_a_migration_that_waits(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_COLUMN)
+    reader = await asyncpg.connect(**driver_arguments(in_use))
+    async with long_transaction(in_use, "SELECT count(*) FROM run_words") as session:
+        patience = Patience(lock_seconds=0.3, tries=1_000, pause_seconds=0.05)
+        migration = asyncio.create_task(runner.upgrade(in_use, patience))
+        await waiting(session, migration.done)
+        # It stands in the queue behind the migration's lock, and is answered while that lock is not to be had.
+        async with asyncio.timeout(60):
+            assert await reader.fetchval("SELECT count(*) FROM run_words") == 0
+        assert not migration.done()
+    await migration
+    assert await runner.at_head(in_use)
+    await reader.close()
+
+
+async def test_an_index_that_a_broken_build_left_is_built_anew(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_INDEX)
+    async with long_transaction(in_use, "LOCK TABLE transcript IN ROW EXCLUSIVE MODE"):
+        with pytest.raises(Unavailable, match="is held by session"):
+            await runner.upgrade(in_use, BRIEF)
+    assert (await indexes(in_use))["transcript_messages"] is False
+    await runner.upgrade(in_use)
+    built = await indexes(in_use)
+    assert all(built.values())
+    assert "transcript_messages" in built
+
+
+async def test_rows_are_written_while_an_index_is_built(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_INDEX)
+    writer = await asyncpg.connect(**driver_arguments(in_use))
+    async with long_transaction(in_use, "LOCK TABLE transcript IN ROW EXCLUSIVE MODE") as session:
+        migration = asyncio.create_task(runner.upgrade(in_use, Patience(build_seconds=60)))
+        await waiting(session, migration.done)
+        async with asyncio.timeout(60), writer.transaction():
+            await writer.execute("LOCK TABLE transcript IN ROW EXCLUSIVE MODE")
+        assert not migration.done()
+    await migration
+    await writer.close()
+
+
+async def test_processes_that_start_at_once_migrate_one_after_the_other(in_use: str) -> None:
+    """None waits within a transaction: the index that another builds concurrently would wait for it for ever."""
+    async with asyncio.timeout(120):
+        await asyncio.gather(*(runner.upgrade(in_use, Patience(build_seconds=60)) for _ in range(3)))
+    assert await runner.at_head(in_use)
+    assert all((await indexes(in_use)).values())
+
+
+async def test_a_migration_that_fails_otherwise_is_not_tried_again(
+    in_use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Any] = []
+
+    def failing(connection: sa.Connection, _patience: Patience) -> None:
+        tried.append(connection)
+        connection.execute(sa.text("SELECT 1 / 0"))
+
+    monkeypatch.setattr(runner, "_upgrade", failing)
+    with pytest.raises(Unavailable) as refused:
+        await runner.upgrade(in_use, BRIEF)
+    assert refused.value.code == "migration_failed"
+    assert len(tried) == 1
