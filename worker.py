@@ -23,6 +23,7 @@ from activities.runs.lifecycle import RunActivities
 from activities.runs.model import ModelActivities
 from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
+from activities.tenant_shares import CallLimits, TenantShares
 from activities.webhooks import WebhookActivities
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
@@ -51,7 +52,9 @@ from taskforce.infrastructure.config.logging import log_as_deployed
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.llm.model_selection import known_secrets
+from taskforce.infrastructure.loop_watch import watched_loop
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
+from taskforce.infrastructure.net.name_resolution import NameResolution, ResolvingLoop
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
@@ -86,6 +89,7 @@ class WorkerParts:
         handlers: Request handlers besides those of `all_handlers`, by request type.
         definitions: The deployment's approval definitions.
         proof_key: The key with which the gateway proves people's decisions.
+        limits: The bounds of slow activities.
     """
 
     database: Database
@@ -98,6 +102,7 @@ class WorkerParts:
     handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
     proof_key: ProofKey = field(default_factory=ProofKey)
+    limits: CallLimits = field(default_factory=CallLimits)
 
     @property
     def foundation(self) -> Foundation:
@@ -159,7 +164,7 @@ def build_worker(
         The worker, not yet running.
     """
     chosen: dict[str, Any] = {
-        "max_concurrent_activities": 200,
+        "max_concurrent_activities": parts.limits.slots,
         "max_concurrent_local_activities": 200,
         "max_concurrent_workflow_tasks": 100,
         # A cancellation reaches an activity with a heartbeat, and by default the SDK throttles heartbeats.
@@ -176,7 +181,8 @@ def build_worker(
         task_queue=task_queue,
         workflows=WORKFLOWS,
         activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
-        interceptors=[FailureInterceptor(), HeartbeatInterceptor()],
+        # In this order: a call that waits for its tenant's turn sends heartbeats, and its refusal is mapped.
+        interceptors=[FailureInterceptor(), HeartbeatInterceptor(), TenantShares(parts.limits)],
         **chosen,
     )
 
@@ -223,7 +229,9 @@ async def work(settings: Settings) -> None:
         await workflow_client.ensure_search_attributes()
         model = LiteLLMModel()
         stack.push_async_callback(model.aclose)
-        http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts))
+        names = NameResolution()
+        stack.callback(names.close)
+        http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts), names=names)
         stack.push_async_callback(http.aclose)
         parts = WorkerParts(
             database=database,
@@ -234,6 +242,7 @@ async def work(settings: Settings) -> None:
             rules=access_rules(settings, profile),
             definitions=definition_rules(profile, schema_problems),
             proof_key=vouched,
+            limits=CallLimits(settings.worker_model_calls, settings.worker_tool_calls),
         )
         cases = use_cases(parts.foundation)
         await stack.enter_async_context(
@@ -244,6 +253,7 @@ async def work(settings: Settings) -> None:
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, cases, workflow_runner=runner)
         await stack.enter_async_context(worker)
+        stack.enter_context(watched_loop())
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         # Importing LiteLLM takes seconds; activities that need no model run meanwhile.
         async with asyncio.TaskGroup() as group:
@@ -266,7 +276,8 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         log_as_deployed(settings)
-        asyncio.run(work(settings))
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+            runner.run(work(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1

@@ -16,6 +16,7 @@ from workflows.runtime.activity_calls import (
     MARGIN,
     MODEL_PATIENCE,
     call_model,
+    is_busy,
     is_halted,
     is_refusal,
     last_failure,
@@ -214,6 +215,11 @@ class AgentRun:
                 if is_halted(error):
                     await self._until_released(error)
                     retries.begin_anew()
+                    continue
+                if is_busy(error):
+                    # No attempt of the model's: nothing was asked, so that neither patience nor tries are used up.
+                    await self._waits.until_turn(error)
+                    await self._while_paused()
                     continue
                 again = retries.next_try(error, self._plan, self._left())
                 await self._waits.try_again(again)

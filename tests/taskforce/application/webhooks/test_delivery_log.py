@@ -5,9 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.webhooks.delivery import ConcurrencyLimit
 from taskforce.application.webhooks.dispatch import LATE, REMEMBERED, DeliveryDispatcher, starting
-from taskforce.core.domain.errors import Limited, Unavailable
+from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import now
 from tests.fixtures.webhooks import Hooks
@@ -88,14 +87,3 @@ async def test_one_that_cannot_be_started_keeps_nobody_waiting(hooks: Hooks, dat
     start.refused.clear()
     await sweeper.sweep(now())
     assert start.ids == [newer, older]
-
-
-def test_receivers_that_hang_take_only_so_many_lanes() -> None:
-    lanes = ConcurrencyLimit(in_all=3, of_a_tenant=2)
-    with lanes.taken("a"), lanes.taken("a"):
-        with pytest.raises(Limited), lanes.taken("a"):
-            pass
-        with lanes.taken("b"), pytest.raises(Limited), lanes.taken("c"):
-            pass
-    with lanes.taken("a"), lanes.taken("c"), lanes.taken("a"):
-        pass
