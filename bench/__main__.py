@@ -1,6 +1,8 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals]... [--quick] [--steps 1000] [--json FILE]    # `make bench`
+python -m bench [runs|where|history|access|approvals|fairness]... [--quick] [--steps 1000] [--json FILE]
+
+as `make bench`.
 """
 
 import argparse
@@ -18,12 +20,13 @@ from rich.status import Status
 from bench.access import measure_access
 from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
 from bench.cpu_shares import measure_where
+from bench.fairness import measure_fairness
 from bench.history import measure_history, measure_long_run
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 
-PARTS = ("runs", "where", "history", "access", "approvals")
+PARTS = ("runs", "where", "history", "access", "approvals", "fairness")
 WIDTH = 120
 
 
@@ -58,6 +61,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
         plan = QUICK_APPROVALS if arguments.quick else ApprovalsPlan()
         plan = replace(plan, pending=arguments.pending or plan.pending, rounds=arguments.rounds or plan.rounds)
         results.approvals = await measure_approvals(stack, plan, say)
+    elif part == "fairness":
+        async with stack.product_worker(say):
+            results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):

@@ -9,6 +9,7 @@ from rich.table import Table
 from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
 from bench.cpu_shares import Where
+from bench.fairness import Fairness
 from bench.history import HistoryRow, LongRun
 from bench.runs import Row
 
@@ -23,6 +24,7 @@ class Results:
     long_run: LongRun | None = None
     access: list[AccessRow] = field(default_factory=list)
     approvals: Approvals | None = None
+    fairness: Fairness | None = None
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -32,6 +34,7 @@ class Results:
         self.access += other.access
         self.long_run = other.long_run or self.long_run
         self.approvals = other.approvals or self.approvals
+        self.fairness = other.fairness or self.fairness
 
     def as_dict(self) -> dict[str, object]:
         """Returns the measurements for JSON."""
@@ -54,6 +57,20 @@ def show(results: Results, console: Console) -> None:
     if results.approvals:
         console.print(_waiting_table(results.approvals.waiting))
         console.print(_compared_table(results.approvals))
+    if results.fairness:
+        console.print(_fairness_table(results.fairness))
+
+
+def _fairness_table(measured: Fairness) -> Table:
+    table = Table(
+        title=f"First step of a quiet tenant's run, beside {measured.busy_runs} runs of another; milliseconds"
+    )
+    for name in ("alone, first step", "alone, whole run", "beside, each first step", "busy runs ended before, after"):
+        table.add_column(name, justify="right")
+    beside = ", ".join(f"{one:.0f}" for one in measured.beside_ms)
+    ended = ", ".join(map(str, measured.ended))
+    table.add_row(f"{measured.alone_ms:.0f}", f"{measured.run_ms:.0f}", beside, ended)
+    return table
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:
