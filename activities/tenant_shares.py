@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from taskforce.core.domain.access.fair_shares import TENANT_BUSY, FairShares
+from taskforce.core.domain.access.fair_shares import FairShares, tenant_busy
 
 MODEL_CALLS = 600
 TOOL_CALLS = 600
@@ -89,5 +90,4 @@ def _admitted(calls: int) -> int:
 
 
 def _shares(places: int, retry_seconds: float) -> FairShares:
-    text = "The tenant has its share of this worker in use; the call is tried again."
-    return FairShares(places, code=TENANT_BUSY, message=text, retry_after=retry_seconds)
+    return FairShares(places, partial(tenant_busy, retry_seconds))

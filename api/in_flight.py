@@ -56,16 +56,15 @@ class OpenRequests:
     """Counts the open requests of one kind.
 
     Args:
-        kind: The kind in the plural, as it is shown.
-        limits: Its bounds.
+        limits: The bounds of the kind.
+        refused: Makes the error for those beyond them.
     """
 
-    def __init__(self, kind: str, limits: OpenLimits) -> None:
-        self._kind = kind
+    def __init__(self, limits: OpenLimits, refused: Callable[[], Limited]) -> None:
         self._most = limits.per_caller
+        self._refused = refused
         self._by_caller: Counter[tuple[str, str]] = Counter()
-        text = f"Your tenant has its share of the {kind} of this gateway open. Close some, or try again later."
-        self._shares = FairShares(limits.in_all, code=f"{kind}_limited", message=text, retry_after=RETRY_SECONDS)
+        self._shares = FairShares(limits.in_all, refused)
 
     def __len__(self) -> int:
         return self._by_caller.total()
@@ -78,12 +77,11 @@ class OpenRequests:
             user_id: The caller.
 
         Raises:
-            Limited: `streams_limited`, `waits_limited` or `exports_limited`.
+            Limited: `streams_limited`, `waits_limited` or `exports_limited`: the user, or its tenant, has too many.
         """
         who = (tenant_id, user_id)
         if self._by_caller[who] >= self._most:
-            text = f"You have {self._most} {self._kind} open on this gateway. Close some, or try again later."
-            raise Limited(f"{self._kind}_limited", text, retry_after=RETRY_SECONDS)
+            raise self._refused()
         self._shares.take(tenant_id)
         self._by_caller[who] += 1
         return OpenPlace(partial(self._release, who))
@@ -117,6 +115,21 @@ class InFlight:
         waits: OpenLimits = OpenLimits(1_500, 50),
         exports: OpenLimits = OpenLimits(30, 2),
     ) -> None:
-        self.streams = OpenRequests("streams", streams)
-        self.waits = OpenRequests("waits", waits)
-        self.exports = OpenRequests("exports", exports)
+        self.streams = OpenRequests(streams, _streams)
+        self.waits = OpenRequests(waits, _waits)
+        self.exports = OpenRequests(exports, _exports)
+
+
+def _streams() -> Limited:
+    text = "You, or your tenant, have too many event streams open here. Close some, or try again later."
+    return Limited("streams_limited", text, retry_after=RETRY_SECONDS)
+
+
+def _waits() -> Limited:
+    text = "You, or your tenant, have too many requests waiting here. Ask without a wait, or try again later."
+    return Limited("waits_limited", text, retry_after=RETRY_SECONDS)
+
+
+def _exports() -> Limited:
+    text = "You, or your tenant, have too many exports open here. Wait until one is done."
+    return Limited("exports_limited", text, retry_after=RETRY_SECONDS)

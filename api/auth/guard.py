@@ -199,7 +199,11 @@ class _Entrance:
         plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
         credential, limit = plaintext or token or "", self.context.sign_in_limit
         limit.check(self.request.state.client, credential, self.context.clock())
-        principal, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        try:
+            principal, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        except (Unauthenticated, Forbidden):
+            limit.refused(credential)
+            raise
         limit.accepted(credential)
         return Admission(principal, expires_at)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from taskforce.core.domain.access.fair_shares import TENANT_BUSY, FairShares
+from taskforce.core.domain.access.fair_shares import FairShares, tenant_busy
 
 THREADS = 6
 PATIENCE_SECONDS = 60.0
@@ -19,9 +19,7 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="tenants")
-_shares = FairShares(
-    THREADS, code=TENANT_BUSY, message="Too much of your tenant is being checked. Try again.", retry_after=5
-)
+_shares = FairShares(THREADS, partial(tenant_busy, 5))
 
 
 async def in_thread(

@@ -65,6 +65,10 @@ class SignInLimit:
         self._accepted[digest] = None
         _bound(self._accepted, digest, MOST_CREDENTIALS)
 
+    def refused(self, credential: str) -> None:
+        """Forgets a credential that is not accepted any more, so that the limit counts for it."""
+        self._accepted.pop(_digest(credential), None)
+
 
 def _bound(kept: OrderedDict[Key, Value], newest: Key, most: int) -> None:
     kept.move_to_end(newest)

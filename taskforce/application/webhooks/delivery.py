@@ -9,6 +9,7 @@ from taskforce.application.audit.events import system_event
 from taskforce.application.shielding import shielded
 from taskforce.application.webhooks.endpoints import destination
 from taskforce.core.domain.access.fair_shares import FairShares
+from taskforce.core.domain.errors import Limited
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.tenants.tenant import TenantStatus
 from taskforce.core.domain.webhooks.delivery import (
@@ -60,8 +61,7 @@ class DeliveryAttempts:
         self._store = store
         self._post = post
         self._clock = clock
-        busy = "Other deliveries are under way; this one is tried later."
-        self._lanes = FairShares(AT_ONCE, code="deliveries_busy", message=busy)
+        self._lanes = FairShares(AT_ONCE, _busy)
 
     async def attempt(self, tenant_id: str, delivery_id: str, number: int) -> Delivered:
         """Makes an attempt and stores its result; an attempt whose result is stored is not made again.
@@ -145,6 +145,10 @@ class DeliveryAttempts:
             state = (await _found(records, delivery.delivery_id)).state
         _tell(tenant_id, delivery, webhook, attempt, state)
         return Delivered(state.status, state.wait(now), _summary(attempt))
+
+
+def _busy() -> Limited:
+    return Limited("deliveries_busy", "Other deliveries are under way; this one is tried later.")
 
 
 async def _begun(records: Records, delivery_id: str) -> Delivery:

@@ -64,14 +64,14 @@ class LiteLLMModel:
 
     async def open(self) -> ModelTransport:
         """Imports LiteLLM if necessary, and returns what calls are made with."""
-        return self._transport or await asyncio.to_thread(self._opened)
+        return await asyncio.to_thread(self._opened) if self._transport is None else self._transport
 
     def _opened(self) -> ModelTransport:
         # Calls that come while LiteLLM is imported would open one each, and all but the last leave connections open.
         with self._opening:
-            if self._transport is None:
-                self._transport = self._open()
-            return self._transport
+            transport = self._transport or self._open()
+            self._transport = transport
+            return transport
 
     async def aclose(self) -> None:
         """Closes idle connections."""

@@ -35,7 +35,7 @@ class NameResolution:
         self, *, threads: int = THREADS, seconds: float = SECONDS, lookup: Lookup = socket.getaddrinfo
     ) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="names")
-        self._shares = FairShares(threads, code="lookups_busy", message="Too many lookups are under way.")
+        self._shares = FairShares(threads, lambda: Limited("lookups_busy", "Too many lookups are under way."))
         self._seconds = seconds
         self._lookup = lookup
         self._under_way: dict[tuple[object, ...], asyncio.Future[Found]] = {}
@@ -115,7 +115,7 @@ class ResolvingLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self.names = NameResolution()
 
-    async def getaddrinfo(self, host: object, port: object, **options: int) -> Found:  # type: ignore[override]
+    async def getaddrinfo(self, host: object, port: object, **options: int) -> Found:
         """Looks a name up; see `NameResolution.lookup`."""
         return await self.names.lookup(host, port, holder=f"host:{host}", **options)
 

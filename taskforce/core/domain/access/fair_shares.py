@@ -7,13 +7,14 @@ for whoever comes next. Unlike fixed quotas it needs to know neither the holders
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 from taskforce.core.domain.errors import Limited
 
-TENANT_BUSY = "tenant_busy"
-"""Code of the error of an activity whose tenant has its share of the worker in use."""
+TENANT_BUSY: Final = "tenant_busy"
+"""Code of the error for work whose tenant has its share of a process in use."""
 
 _Waiting = deque["asyncio.Future[None]"]
 
@@ -23,19 +24,15 @@ class FairShares:
 
     Args:
         places: The number of places.
-        code: Code of the error for a holder that has its share in use.
-        message: Text of that error.
-        retry_after: Seconds after which another try makes sense; None when not known.
+        busy: Makes the error for a holder that has its share in use.
 
     Attributes:
         places: The number of places.
     """
 
-    def __init__(self, places: int, *, code: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, places: int, busy: Callable[[], Limited]) -> None:
         self.places = places
-        self._code = code
-        self._message = message
-        self._retry_after = retry_after
+        self._busy = busy
         self._held: Counter[str] = Counter()
         self._taken = 0
         self._waiting: dict[str, _Waiting] = {}
@@ -56,7 +53,7 @@ class FairShares:
             Limited: The holder has its share in use.
         """
         if not self._has_room(holder):
-            raise self._limited()
+            raise self._busy()
         self._hold(holder)
 
     def release(self, holder: str) -> None:
@@ -125,7 +122,7 @@ class FairShares:
             else:
                 self._forget(holder, turn)
             if isinstance(error, TimeoutError):
-                raise self._limited() from None
+                raise self._busy() from None
             raise
 
     def _has_room(self, holder: str) -> bool:
@@ -161,5 +158,11 @@ class FairShares:
         if not waiting:
             del self._waiting[holder]
 
-    def _limited(self) -> Limited:
-        return Limited(self._code, self._message, retry_after=self._retry_after)
+
+def tenant_busy(retry_after: float) -> Limited:
+    """Makes the error for work whose tenant has its share of a process in use.
+
+    Args:
+        retry_after: Seconds after which another try makes sense.
+    """
+    return Limited(TENANT_BUSY, "The tenant has its share of this process in use. Try again.", retry_after=retry_after)

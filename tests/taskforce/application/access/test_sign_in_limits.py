@@ -38,6 +38,14 @@ def test_neighbours_behind_the_same_address_who_signed_in_before_go_on() -> None
     failing("192.0.2.1", limit).check("192.0.2.1", "known", AT)
 
 
+def test_a_credential_that_is_accepted_no_more_is_one_of_many() -> None:
+    limit = SignInLimit(Rate.per_minute(LIMIT))
+    limit.accepted("revoked")
+    limit.refused("revoked")
+    with pytest.raises(Limited):
+        failing("192.0.2.1", limit).check("192.0.2.1", "revoked", AT)
+
+
 def test_an_ipv6_network_counts_as_one() -> None:
     limit = failing("2001:db8::1")
     with pytest.raises(Limited):

@@ -12,7 +12,7 @@ from taskforce.core.domain.errors import Limited
 
 
 def shares(places: int) -> FairShares:
-    return FairShares(places, code="busy", message="Busy.", retry_after=5)
+    return FairShares(places, lambda: Limited("busy", "Busy.", retry_after=5))
 
 
 def fill(shared: FairShares, holder: str) -> int:
