@@ -23,6 +23,7 @@ from activities.runs.lifecycle import RunActivities
 from activities.runs.model import ModelActivities
 from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
+from activities.tenant_shares import CallLimits, TenantShares
 from activities.webhooks import WebhookActivities
 from activities.work import WorkInterceptor
 from taskforce.application.approvals.handler import RequestHandler
@@ -53,7 +54,9 @@ from taskforce.infrastructure.config.logging import log_as_deployed
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.llm.model_selection import known_secrets
+from taskforce.infrastructure.loop_watch import watched_loop
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
+from taskforce.infrastructure.net.name_resolution import NameResolution, ResolvingLoop
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
@@ -89,6 +92,7 @@ class WorkerParts:
         definitions: The deployment's approval definitions.
         proof_key: The key with which the gateway proves people's decisions.
         excerpts: What the Temporal UI shows of requests for approval.
+        limits: The bounds of slow activities.
     """
 
     database: Database
@@ -102,6 +106,7 @@ class WorkerParts:
     definitions: DefinitionRules = field(default_factory=DefinitionRules)
     proof_key: ProofKey = field(default_factory=ProofKey)
     excerpts: ExcerptRules = field(default_factory=ExcerptRules)
+    limits: CallLimits = field(default_factory=CallLimits)
 
     @property
     def foundation(self) -> Foundation:
@@ -164,7 +169,7 @@ def build_worker(
         The worker, not yet running.
     """
     chosen: dict[str, Any] = {
-        "max_concurrent_activities": 200,
+        "max_concurrent_activities": parts.limits.slots,
         "max_concurrent_local_activities": 200,
         "max_concurrent_workflow_tasks": 100,
         # A cancellation reaches an activity with a heartbeat, and by default the SDK throttles heartbeats.
@@ -181,7 +186,8 @@ def build_worker(
         task_queue=task_queue,
         workflows=WORKFLOWS,
         activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
-        interceptors=[WorkInterceptor(), FailureInterceptor(), HeartbeatInterceptor()],
+        # In this order: failures and heartbeats tell the work, and a call that waits for its tenant's turn sends them.
+        interceptors=[WorkInterceptor(), FailureInterceptor(), HeartbeatInterceptor(), TenantShares(parts.limits)],
         **chosen,
     )
 
@@ -228,7 +234,9 @@ async def work(settings: Settings) -> None:
         await workflow_client.ensure_search_attributes()
         model = LiteLLMModel()
         stack.push_async_callback(model.aclose)
-        http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts))
+        names = NameResolution()
+        stack.callback(names.close)
+        http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts), names=names)
         stack.push_async_callback(http.aclose)
         parts = WorkerParts(
             database=database,
@@ -240,6 +248,7 @@ async def work(settings: Settings) -> None:
             definitions=definition_rules(profile, schema_problems),
             proof_key=vouched,
             excerpts=excerpt_rules(settings, profile, known_secrets(os.environ)),
+            limits=CallLimits(settings.worker_model_calls, settings.worker_tool_calls),
         )
         cases = use_cases(parts.foundation)
         await stack.enter_async_context(
@@ -250,6 +259,7 @@ async def work(settings: Settings) -> None:
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, cases, workflow_runner=runner)
         await stack.enter_async_context(worker)
+        stack.enter_context(watched_loop())
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         # Importing LiteLLM takes seconds; activities that need no model run meanwhile.
         async with asyncio.TaskGroup() as group:
@@ -272,7 +282,8 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         log_as_deployed(settings)
-        asyncio.run(work(settings))
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+            runner.run(work(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1

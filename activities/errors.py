@@ -10,11 +10,14 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, Ca
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.work import worked_ms
+from taskforce.core.domain.access.fair_shares import TENANT_BUSY
 from taskforce.core.domain.errors import MAY_PASS, DomainError
 from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 
 INTERNAL = "internal"
+# Refused again and again, as it should be: that is no line of the log.
+_EXPECTED = frozenset({HALTED, TENANT_BUSY})
 
 _log = structlog.get_logger(__name__)
 
@@ -37,8 +40,7 @@ def to_failure(error: DomainError) -> ApplicationError:
         worked_ms(),
         type=error.code,
         non_retryable=not may_pass,
-        # Each halted run is refused again and again, as it should be: that is no line of the log.
-        category=ApplicationErrorCategory.BENIGN if error.code == HALTED else ApplicationErrorCategory.UNSPECIFIED,
+        category=ApplicationErrorCategory.BENIGN if error.code in _EXPECTED else ApplicationErrorCategory.UNSPECIFIED,
         next_retry_delay=None if error.retry_after is None else timedelta(seconds=error.retry_after),
     )
 

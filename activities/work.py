@@ -2,12 +2,25 @@
 
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-_BEGAN: ContextVar[float | None] = ContextVar("_BEGAN", default=None)
+
+@dataclass(slots=True)
+class _Work:
+    """The work of an attempt: what is done, and since when it goes on; None while it waits for its turn."""
+
+    done: float
+    since: float | None
+
+    def seconds(self) -> float:
+        return self.done + (0 if self.since is None else time.monotonic() - self.since)
+
+
+_WORK: ContextVar[_Work | None] = ContextVar("_WORK", default=None)
 
 
 def worked_ms() -> int:
@@ -15,8 +28,22 @@ def worked_ms() -> int:
 
     Those of earlier attempts are among them, as far as their heartbeats have told.
     """
-    began = _BEGAN.get()
-    return 0 if began is None else round((time.monotonic() - began) * 1_000)
+    work = _WORK.get()
+    return 0 if work is None else round(work.seconds() * 1_000)
+
+
+def suspend_work() -> None:
+    """Stops the clock of the running activity: what follows is waiting, until `resume_work`."""
+    work = _WORK.get()
+    if work is not None:
+        work.done, work.since = work.seconds(), None
+
+
+def resume_work() -> None:
+    """Starts the clock of the running activity again."""
+    work = _WORK.get()
+    if work is not None:
+        work.since = time.monotonic()
 
 
 class WorkInterceptor(Interceptor):
@@ -30,5 +57,5 @@ class WorkInterceptor(Interceptor):
 class _WorkInboundInterceptor(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
         before = next((one for one in activity.info().heartbeat_details if isinstance(one, int)), 0)
-        _BEGAN.set(time.monotonic() - before / 1_000)
+        _WORK.set(_Work(before / 1_000, time.monotonic()))
         return await self.next.execute_activity(input)

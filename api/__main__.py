@@ -15,6 +15,8 @@ from api.web.server import GatewayServer
 from taskforce.core.domain.errors import DomainError
 from taskforce.infrastructure.config.logging import log_as_deployed
 from taskforce.infrastructure.config.settings import Settings
+from taskforce.infrastructure.loop_watch import watched_loop
+from taskforce.infrastructure.net.name_resolution import ResolvingLoop
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +66,8 @@ async def serve(settings: Settings) -> int:
         prepare(app)
         server = GatewayServer(app, context.closing, host=settings.host, port=settings.port, limits=limits)
         _log.info("gateway.starting", url=settings.url, profile=settings.profile)
-        await server.serve()
+        with watched_loop():
+            await server.serve()
         _log.info("gateway.ended")
         return 0 if server.started else 1
 
@@ -78,7 +81,8 @@ def run() -> int:
     try:
         settings = Settings.from_env()
         log_as_deployed(settings)
-        return asyncio.run(serve(settings))
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+            return runner.run(serve(settings))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1

@@ -7,9 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from api.health_check import HealthCheck
+from api.in_flight import InFlight, OpenLimits
+from taskforce.application.access.failed_sign_ins import FailedSignInLog
 from taskforce.application.access.policy_documents import StoredPolicies
 from taskforce.application.access.policy_engine import PolicyEngine
 from taskforce.application.access.rate_limits import RateRules
+from taskforce.application.access.sign_in_limits import SignInLimit
 from taskforce.application.approvals.definition_facts import Selectable
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.submissions import DecisionPorts
@@ -17,6 +20,7 @@ from taskforce.application.catalog.agents import CatalogTags
 from taskforce.application.runs.control import ControlPorts
 from taskforce.application.runs.start import RunPorts
 from taskforce.application.webhooks.dispatch import starting
+from taskforce.core.domain.access.rate_limits import Rate
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.identity.principals import AccessRules
@@ -40,6 +44,8 @@ from taskforce.infrastructure.profile_agents import ProfileAgents
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
+
+FAILED_SIGN_INS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,9 @@ class GatewayContext:
         clock: Returns the time, UTC.
         tools: Names of the installed tools.
         authentication_seconds: How long checking one credential may take.
+        sign_in_limit: Bounds failed sign-ins by address.
+        failed_sign_ins: Writes failed sign-ins to the audit log, in batches.
+        in_flight: Bounds the streams, waits and exports that are open.
         closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
@@ -103,12 +112,20 @@ class GatewayContext:
     clock: Clock = utc_now
     tools: Mapping[str, ToolSpec] = field(default_factory=lambda: ToolRegistry.discover().specs())
     authentication_seconds: float = 15
+    sign_in_limit: SignInLimit = field(default_factory=lambda: SignInLimit(Rate.per_minute(FAILED_SIGN_INS)))
+    in_flight: InFlight = field(default_factory=InFlight)
+    failed_sign_ins: FailedSignInLog = field(init=False)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         engine = PolicyEngine(StoredPolicies(self.database), CatalogTags(self.database), self.clock)
         # Frozen for everybody else: both follow from the fields that were given.
         object.__setattr__(self, "policies", engine)
+        object.__setattr__(
+            self,
+            "failed_sign_ins",
+            FailedSignInLog(self.database, self.database, self.rules.platform_tenant, clock=self.clock),
+        )
         foundation = Foundation(
             self.database, self.live, self.clock, self.rules, self.definitions, named=self.deployment_names
         )
@@ -170,7 +187,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
         where = TemporalAddress(**settings.temporal_connection)
         workflow_client = WorkflowClient(await connect(where), where.task_queue, vouching)
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
-        yield GatewayContext(
+        context = GatewayContext(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.listen_url)),
             live=await stack.enter_async_context(Publisher(settings.app_url)),
@@ -183,7 +200,15 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
             trusted_proxies=settings.trusted_proxies,
             webhook_urls=webhook_urls(settings),
             temporal_ui=temporal_ui(settings),
+            sign_in_limit=SignInLimit(Rate.per_minute(settings.failed_sign_ins)),
+            in_flight=InFlight(
+                streams=OpenLimits(settings.streams, settings.streams_per_caller),
+                waits=OpenLimits(settings.waits, settings.waits_per_caller),
+                exports=OpenLimits(settings.exports, settings.exports_per_caller),
+            ),
         )
+        stack.push_async_callback(context.failed_sign_ins.aclose)
+        yield context
 
 
 def temporal_ui(settings: Settings) -> str | None:

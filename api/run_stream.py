@@ -7,11 +7,12 @@ from contextlib import aclosing
 
 import structlog
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from api.auth.caller import Caller
 from api.auth.guard import may_still
 from api.composition import GatewayContext
+from api.in_flight import OpenPlace
 from api.run_watch import Watch, watching
 from taskforce.application.runs.history import read_events
 from taskforce.core.domain.errors import DomainError
@@ -31,14 +32,25 @@ _log = structlog.get_logger(__name__)
 
 
 class EventStreamResponse(StreamingResponse):
-    """Streams from a source that is closed at once, whichever side ends the response."""
+    """Streams from a source that is closed at once, whichever side ends the response.
+
+    Args:
+        source: The encoded events.
+        place: The stream's place among those that are open, which it gives back at its end.
+    """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, source: AsyncGenerator[bytes, None], place: OpenPlace) -> None:
         # nginx buffers responses unless this header forbids it.
         super().__init__(source, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._source = source
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the response."""
+        with self._place:
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Sends what the source yields."""

@@ -1,6 +1,6 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals|audit|lists]... [--quick] [--steps 1000] [--rows 1000000]
+python -m bench [runs|where|history|access|approvals|audit|fairness|lists]... [--quick] [--steps 1000] [--rows 1000000]
 [--json FILE]; the same: `make bench`.
 """
 
@@ -20,13 +20,14 @@ from bench.access import measure_access
 from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
 from bench.audit_log import QUICK_AUDIT, AuditPlan, measure_audit
 from bench.cpu_shares import measure_where
+from bench.fairness import measure_fairness
 from bench.history import measure_history, measure_long_run
 from bench.lists import measure_lists
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 
-PARTS = ("runs", "where", "history", "access", "approvals", "audit", "lists")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists")
 WIDTH = 120
 
 
@@ -66,6 +67,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "lists":
         rows = arguments.rows or (5_000 if arguments.quick else 100_000)
         results.lists = await measure_lists(stack, rows, arguments.rounds or (10 if arguments.quick else 50), say)
+    elif part == "fairness":
+        async with stack.product_worker(say):
+            results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
         async with stack.product_worker(say):

@@ -64,27 +64,29 @@ class Product:
     Args:
         stack: The stack.
         task_queue: The queue of the worker that runs them.
+        tenant_id: Their tenant.
     """
 
-    def __init__(self, stack: BenchStack, task_queue: str = PRODUCT) -> None:
+    def __init__(self, stack: BenchStack, task_queue: str = PRODUCT, tenant_id: str = TENANT) -> None:
         self._stack = stack
+        self.tenant_id = tenant_id
         self._workflow_client = stack.workflow_client(task_queue)
 
     async def authenticate(self) -> None:
         """Stores tenant and user."""
-        await know_user(self._stack)
+        await know_user(self._stack, self.tenant_id)
 
     async def start(self, tool: str, calls: int = 4, limits: Limits | None = None) -> str:
         """Starts a run whose model calls a tool so many times; returns the run's id."""
-        mission = _mission(tool, calls, limits or Limits())
+        mission = _mission(self.tenant_id, tool, calls, limits or Limits())
         run_id = (await create_run(self._stack.database, mission)).run_id
-        run = await require_run(self._stack.database, TENANT, run_id)
+        run = await require_run(self._stack.database, self.tenant_id, run_id)
         await self._workflow_client.runs.start(run.spec)
         return run_id
 
     async def ended(self, run_id: str) -> str:
         """Waits for the end of a run; returns its status."""
-        handle = self._stack.client.get_workflow_handle(workflow_id(TENANT, run_id), result_type=str)
+        handle = self._stack.client.get_workflow_handle(workflow_id(self.tenant_id, run_id), result_type=str)
         return str(await handle.result())
 
     def once(self, shape: Shape) -> Once:
@@ -159,12 +161,12 @@ async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: 
     into.add(latencies, time.perf_counter() - began, meter.since(before))
 
 
-async def know_user(stack: BenchStack) -> None:
+async def know_user(stack: BenchStack, tenant_id: str = TENANT) -> None:
     """Stores tenant and user, as the gateway does when it first sees a token."""
     now = datetime.now(UTC)
     identity = Identity(
         user_id=USER,
-        tenant_id=TENANT,
+        tenant_id=tenant_id,
         username=USER,
         email=None,
         roles=frozenset({"operator"}),
@@ -175,7 +177,7 @@ async def know_user(stack: BenchStack) -> None:
     await resolve_principal(stack.database, stack.database, identity, AccessRules(), now)
 
 
-def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
+def _mission(tenant_id: str, tool: str, calls: int, limits: Limits) -> NewRun:
     agent = AgentDefinition(
         agent_id="bench",
         name="Bench",
@@ -184,7 +186,7 @@ def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
         models=(model_name(tool, calls),),
     )
     return NewRun(
-        _actor(),
+        _actor(tenant_id),
         mission="Work.",
         agent=agent,
         profile="dev",
@@ -196,8 +198,8 @@ def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
     )
 
 
-def _actor() -> Actor:
+def _actor(tenant_id: str) -> Actor:
     now = datetime.now(UTC)
     nothing = frozenset[str]()
-    user, tenant = UserRecord(TENANT, USER, USER), Tenant(TENANT, TENANT, now, now)
+    user, tenant = UserRecord(tenant_id, USER, USER), Tenant(tenant_id, tenant_id, now, now)
     return Actor(Principal(user, tenant, nothing, frozenset(), nothing), AccessRules(), None, now)

@@ -10,6 +10,7 @@ from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
 from bench.audit_log import AuditLog
 from bench.cpu_shares import Where
+from bench.fairness import Fairness
 from bench.history import HistoryRow, LongRun
 from bench.lists import FEW_ROWS, Lists
 from bench.runs import Row
@@ -27,6 +28,7 @@ class Results:
     approvals: Approvals | None = None
     audit: AuditLog | None = None
     lists: Lists | None = None
+    fairness: Fairness | None = None
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -38,6 +40,7 @@ class Results:
         self.approvals = other.approvals or self.approvals
         self.audit = other.audit or self.audit
         self.lists = other.lists or self.lists
+        self.fairness = other.fairness or self.fairness
 
     def as_dict(self) -> dict[str, object]:
         """Returns the measurements for JSON."""
@@ -64,6 +67,20 @@ def show(results: Results, console: Console) -> None:
         console.print(_audit_table(results.audit))
     if results.lists:
         console.print(_lists_table(results.lists))
+    if results.fairness:
+        console.print(_fairness_table(results.fairness))
+
+
+def _fairness_table(measured: Fairness) -> Table:
+    table = Table(
+        title=f"First step of a quiet tenant's run, beside {measured.busy_runs} runs of another; milliseconds"
+    )
+    for name in ("alone, first step", "alone, whole run", "beside, each first step", "busy runs ended before, after"):
+        table.add_column(name, justify="right")
+    beside = ", ".join(f"{one:.0f}" for one in measured.beside_ms)
+    ended = ", ".join(map(str, measured.ended))
+    table.add_row(f"{measured.alone_ms:.0f}", f"{measured.run_ms:.0f}", beside, ended)
+    return table
 
 
 def _runs_table(rows: Sequence[Row]) -> Table:

@@ -16,12 +16,14 @@ from temporalio.testing import WorkflowEnvironment
 from cli.stack.postgres import EmbeddedPostgres
 from cli.stack.temporal import TemporalDevServer
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
+from taskforce.infrastructure.loop_watch import LoopWatch
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probe_tools
+from tests.fixtures.loop_holds import HOLDS, LoopHolds
 from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, DatabaseUrls, Stack, StackAddress, own_database
@@ -129,6 +131,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[_STACK].stop()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logstart(nodeid: str) -> None:
+    HOLDS.current = nodeid
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := HOLDS.lines():
+        terminalreporter.section("longest holds of the event loop")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+async def loop_holds() -> AsyncIterator[LoopHolds]:
+    """Watches the session's loop, in which workers and gateways of most tests run."""
+    watch = LoopWatch(HOLDS.note)
+    yield HOLDS
+    watch.stop()
+
+
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> StackAddress:
     return _started(request.config)
@@ -191,7 +213,10 @@ async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLL
 
 
 @pytest.fixture(scope="session")
-async def worker(temporal: Client, temporal_address: TemporalAddress, parts: WorkerParts) -> AsyncIterator[WorkerParts]:
+async def worker(
+    temporal: Client, temporal_address: TemporalAddress, parts: WorkerParts, loop_holds: LoopHolds
+) -> AsyncIterator[WorkerParts]:
+    del loop_holds
     async with build_worker(temporal, temporal_address.task_queue, parts):
         yield parts
 

@@ -13,6 +13,7 @@ from workflows.runtime.activity_calls import (
     MARGIN,
     TOOL,
     call_model,
+    is_busy,
     is_database_away,
     is_halted,
     run_local,
@@ -60,6 +61,10 @@ class RunAttempts:
                 if is_halted(error):
                     await self._until_released(error)
                     retries.begin_anew()
+                elif is_busy(error):
+                    # Nothing was asked of the model, so that no try of it is used up.
+                    await self._waits.until_turn(error)
+                    await self._until_resumed()
                 elif is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
                     retries.begin_again()
                     await self._until_database(error, retries.tried)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
-from workflows.runtime.activity_calls import await_release, last_failure, run_local
+from workflows.runtime.activity_calls import asked_wait, await_release, last_failure, run_local
 from workflows.runtime.markdown import escaped
 from workflows.runtime.search_attributes import STATUS, WAITING_FOR, value
 
@@ -32,6 +32,7 @@ OUTAGE_SHOWN = "outage-shown"
 tool until the run's time was over, and a model call failed the run when the model's patience was."""
 LONGEST_PAUSE = 60
 """Seconds at most between two attempts of a step to which the database answers now and then."""
+TURN = "other calls of its tenant"
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
 
@@ -139,6 +140,16 @@ class RunWaits:
         if self._holds.count(what) == 1:
             self.retry = None
         await self.release(what)
+
+    async def until_turn(self, error: FailureError) -> None:
+        """Waits before a call that its tenant's share had no room for is asked for again; no time of the run's work.
+
+        Args:
+            error: The refusal, which says how long to wait.
+        """
+        await self.hold(TURN)
+        await workflow.sleep(asked_wait(error) or 0)
+        await self.release(TURN)
 
     async def try_again(self, retry: RetryNote | None, *, silent: bool = False) -> None:
         """Sets or clears the next retry of a model call.

@@ -63,7 +63,7 @@ async def admit(request: Request, context: GatewayContext) -> None:
     Raises:
         Unauthenticated: As `Guard` raises it.
         Forbidden: As `Guard` raises it, except `permission_denied` and `policy_denied`.
-        Limited: `rate_limited`.
+        Limited: `rate_limited` or `sign_ins_limited`.
         Unavailable: `authentication_timeout`.
     """
     await _admission(request, context, await _bearer(request), await _key_header(request))
@@ -110,7 +110,7 @@ class Guard:
             Unauthenticated: There is no credential, none that is accepted, or more than one.
             Forbidden: `user_deactivated`, `tenant_disabled`, `address_not_allowed`, `permission_denied` or
                 `policy_denied`.
-            Limited: `rate_limited`.
+            Limited: `rate_limited` or `sign_ins_limited`.
             Unavailable: `authentication_timeout`.
         """
         admission = await _admission(request, context, credentials, key)
@@ -197,7 +197,14 @@ class _Entrance:
         self.request.state.client = client_address(self.request, self.context.trusted_proxies)
         self._check_single(token, key)
         plaintext = key or (token if token and token.startswith(KEY_PREFIX) else None)
-        principal, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        credential, limit = plaintext or token or "", self.context.sign_in_limit
+        limit.check(self.request.state.client, credential, self.context.clock())
+        try:
+            principal, expires_at = await (self._by_key(plaintext) if plaintext else self._by_token(token))
+        except (Unauthenticated, Forbidden):
+            limit.refused(credential)
+            raise
+        limit.accepted(credential)
         return Admission(principal, expires_at)
 
     def _check_single(self, token: str | None, key: str | None) -> None:

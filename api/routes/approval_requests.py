@@ -131,7 +131,9 @@ async def download_result(request_id: str, caller: Anybody, context: Context) ->
     """
     actor = actor_of(context, caller)
     found = await requests.find_request(context.database, actor, request_id)
-    download = await begin_download(context.database, actor, found.request.approval.request_id)
+    with context.in_flight.exports.take(caller.tenant_id, caller.user_id) as place:
+        download = await begin_download(context.database, actor, found.request.approval.request_id)
+        place.keep()
     result, anchor = download.result, download.result.state.get("end")
     headers = {
         "content-disposition": f'attachment; filename="{result.file_name}"',
@@ -139,7 +141,7 @@ async def download_result(request_id: str, caller: Anybody, context: Context) ->
         **({ANCHOR: anchor} if isinstance(anchor, str) else {}),
     }
     reading = still(context, lambda: is_still_known(context, caller))
-    return LinesResponse(pieces(context.database, download, reading), headers)
+    return LinesResponse(pieces(context.database, download, reading), headers, place)
 
 
 @router.post("/{request_id}/approve", name="approve_request")

@@ -88,12 +88,14 @@ async def export_audit_log(
 
     The header `Audit-Anchor` says where it must end: keep it where whoever can change the file cannot.
     """
-    place = parse_after(after)
-    export = await begin_export(context.database, actor_of(context, caller), place)
+    after_place = parse_after(after)
+    with context.in_flight.exports.take(caller.tenant_id, caller.user_id) as place:
+        export = await begin_export(context.database, actor_of(context, caller), after_place)
+        place.keep()
     name = f"audit-{caller.tenant_id}-{export.begin.seq + 1}-{export.end.seq}.jsonl"
     headers = {ANCHOR: str(export.end), "content-disposition": f'attachment; filename="{name}"'}
     reading = still(context, lambda: may_still(context, caller, Permission.AUDIT_READ, None))
-    return LinesResponse(export_lines(context.database, export, reading), headers)
+    return LinesResponse(export_lines(context.database, export, reading), headers, place)
 
 
 @router.get("/anchor", name="read_audit_anchor")

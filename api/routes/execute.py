@@ -33,7 +33,10 @@ async def execute(
     key: IdempotencyKey,
     wait: WaitSeconds,
 ) -> AcceptedOut | Response:
-    """Stores a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time."""
+    """Stores a mission as a run and starts it; with `Prefer: wait=N` answers 200 and the run if it ends in time.
+
+    Where the caller, or its tenant, has too many such requests open, the preference is not applied: 202 at once.
+    """
     # An idempotency key goes with the body as it was sent, before defaults: that is what a client repeats.
     run_request = _run_request(body, await request.json(), key, caller)
     started = await start_run(context.run_ports, actor_of(context, caller), run_request)
@@ -42,9 +45,10 @@ async def execute(
     mark_replayed(response, replayed=started.replayed)
     if started.deprecated_at is not None:
         response.headers["deprecation"] = f"@{int(started.deprecated_at.timestamp())}"
-    if wait:
+    if wait and (place := context.in_flight.waits.offer(caller.tenant_id, caller.user_id)) is not None:
         response.headers["preference-applied"] = f"wait={wait}"
-        run = await wait_for_end(context, caller.tenant_id, started.run_id, wait)
+        with place:
+            run = await wait_for_end(context, caller.tenant_id, started.run_id, wait)
         if run is not None:
             whole = run_out(run, context.temporal_ui).model_dump_json()
             return Response(whole, 200, dict(response.headers), "application/json")

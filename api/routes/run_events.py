@@ -41,6 +41,10 @@ def resume_point(
 async def follow_run(
     run_id: str, caller: Reader, context: Context, after: Annotated[int, Depends(resume_point)]
 ) -> EventStreamResponse:
-    """Streams server-sent events: stored milestones with ids, the model's text (`token`) without. Ends with the run."""
+    """Streams server-sent events: stored milestones with ids, the model's text (`token`) without. Ends with the run.
+
+    429 `streams_limited` where the caller, or its tenant, has too many open.
+    """
     run = await find_run(context, caller, run_id)
-    return EventStreamResponse(RunStream(context, caller, run, after).pieces())
+    place = context.in_flight.streams.take(caller.tenant_id, caller.user_id)
+    return EventStreamResponse(RunStream(context, caller, run, after).pieces(), place)

@@ -7,7 +7,7 @@ import structlog
 from starlette.requests import Request
 
 from api.composition import GatewayContext
-from taskforce.application.access.denials import record_denial, record_failed_sign_in
+from taskforce.application.access.denials import record_denial
 from taskforce.application.audit.events import denied_event
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import DomainError, Forbidden, Limited, Unauthenticated, Unavailable
@@ -71,15 +71,13 @@ async def _note_denial(request: Request, context: GatewayContext, principal: Pri
 
 async def _note_failed_sign_in(request: Request, context: GatewayContext, error: DomainError) -> None:
     _log.warning("auth.failed", code=error.code)
-    now, tenant_id, actor_id = context.clock(), context.rules.platform_tenant, NOBODY
+    context.sign_in_limit.failed(getattr(request.state, "client", None), context.clock())
+    # No tenant to log it under: no verified credential names one, or the one that it names is not there any more.
+    tenant_id, actor_id = None, NOBODY
     claimed = getattr(request.state, "claimed", None)
     if isinstance(claimed, Claimed) and error.code not in _NO_TENANT:
         tenant_id, actor_id = claimed.tenant_id, claimed.user_id
-    else:
-        # No tenant to log it under: no verified credential names one, or the one that it names is not there any more.
-        await context.database.register_tenant(tenant_id, now)
-    event = _event(request, context, actor_id, "auth.failed", error)
-    await record_failed_sign_in(context.database, tenant_id, event)
+    await context.failed_sign_ins.add(tenant_id, _event(request, context, actor_id, "auth.failed", error))
 
 
 def _event(request: Request, context: GatewayContext, actor_id: str, action: str, error: DomainError) -> AuditEvent:

@@ -6,9 +6,10 @@ from contextlib import aclosing
 
 import structlog
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from api.composition import GatewayContext
+from api.in_flight import OpenPlace
 from taskforce.core.domain.errors import DomainError
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -19,15 +20,27 @@ _log = structlog.get_logger(__name__)
 
 
 class LinesResponse(StreamingResponse):
-    """Sends JSON Lines out of a source that is closed at once, whichever side ends the response."""
+    """Sends JSON Lines out of a source that is closed at once, whichever side ends the response.
+
+    Args:
+        source: The lines.
+        headers: Further headers.
+        place: The export's place among those that are open, which it gives back at its end.
+    """
 
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, source: AsyncGenerator[str, None] | AsyncGenerator[bytes, None], headers: dict[str, str]
+        self, source: AsyncGenerator[str, None] | AsyncGenerator[bytes, None], headers: dict[str, str], place: OpenPlace
     ) -> None:
         super().__init__(source, headers={"x-accel-buffering": "no", **headers})
         self._source = source
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the response."""
+        with self._place:
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Sends what the source yields. Where it fails, the response stays unfinished and the connection is closed."""

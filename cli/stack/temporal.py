@@ -2,8 +2,10 @@
 
 import json
 import secrets
+import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,10 @@ _STOP_SECONDS = 10
 # The dev server polls its one shard 20 times a second unless told otherwise; without eager execution some activities
 # wait for two seconds.
 _DYNAMIC_CONFIG = {"history.transferProcessorMaxPollRPS": "2000", "system.enableActivityEagerExecution": "true"}
+# Tenants take turns in a queue's backlog. The server keeps such a backlog in another table, and does not bring over
+# what the first one holds.
+_FAIRNESS = {"matching.enableFairness": "true"}
+_BACKLOG = "SELECT 1 FROM tasks LIMIT 1"
 # A crash of the machine may lose the last moments of a development server, but the file stays whole.
 _PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 
@@ -169,7 +175,8 @@ class TemporalDevServer:
         arguments += ["--log-level", "warn", "--namespace", self.namespace]
         for name in self._attributes:
             arguments += ["--search-attribute", f"{name}=Keyword"]
-        for name, value in self._dynamic_config.items():
+        fairness = _FAIRNESS if _has_no_backlog(self._database) else {}
+        for name, value in {**fairness, **self._dynamic_config}.items():
             arguments += ["--dynamic-config-value", f"{name}={value}"]
         return arguments + self._storage_arguments()
 
@@ -234,3 +241,15 @@ class TemporalDevServer:
 
     def _last_words(self) -> str:
         return self._child.last_words() if self._child else ""
+
+
+def _has_no_backlog(database: Path | None) -> bool:
+    """Tells whether no task waits in the table of servers without fairness."""
+    if database is None or not database.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute(_BACKLOG).fetchone() is None
+    except sqlite3.Error:
+        # Not a file of this server's, or of a version that keeps its tasks elsewhere.
+        return False

@@ -10,6 +10,8 @@ import pytest
 from temporalio.client import Client
 
 from api.composition import GatewayContext
+from taskforce.application.access.sign_in_limits import SignInLimit
+from taskforce.core.domain.access.rate_limits import Rate
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig, JWTIdentityProvider
 from taskforce.infrastructure.config.settings import REPOSITORY
@@ -25,7 +27,7 @@ from workflows.client.client import WorkflowClient
 async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Client) -> AsyncIterator[GatewayContext]:
     """No worker polls this door's queue, so that runs stay as they were asked for."""
     async with Listener(postgres.app) as listener, Publisher(postgres.app) as live:
-        yield GatewayContext(
+        parts = GatewayContext(
             database=database,
             listener=listener,
             live=live,
@@ -35,7 +37,11 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
                 REPOSITORY / "configs", "dev", {"TASKFORCE_MODELS": "openai/*, azure/*"}, development=True
             ),
             temporal_ui="http://temporal.example/namespaces/default/workflows",
+            # All tests come from one address.
+            sign_in_limit=SignInLimit(Rate.per_minute(1_000_000)),
         )
+        yield parts
+        await parts.failed_sign_ins.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -179,6 +179,7 @@ async def test_a_sign_in_that_fails_stands_in_the_platforms_log(gateway: Gateway
     async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as nobody:
         answer = await nobody.get("/api/v1/me", headers={"Authorization": "Bearer tf_none", "X-Request-ID": tenant})
         assert_problem(answer, 401, "api_key_invalid")
+    await gateway.parts.failed_sign_ins.flush()
     async with gateway.parts.database.tenant("platform") as records:
         rows = await records.users._connection.all(FAILED, {"request": tenant})
     assert [(row.actor_id, row.reason, row.outcome) for row in rows] == [("anonymous", "api_key_invalid", "denied")]

@@ -5,14 +5,20 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio.client import Client, WorkflowHandle, WorkflowHistoryEventFilterType
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.types import MethodAsyncSingleParam
 
 from taskforce.core.interfaces.workflows import WorkflowState
 from workflows.client.errors import mapped
-from workflows.runtime import markdown
+from workflows.runtime import markdown, search_attributes
 
 Workflow = TypeVar("Workflow")
 Given = TypeVar("Given")
@@ -51,7 +57,8 @@ class WorkflowExecutions:
             run: The workflow's run method.
             given: The workflow's input.
             workflow_id: The workflow id.
-            attributes: The search attributes.
+            attributes: The search attributes, the tenant's among them: servers that know fairness keys let tenants
+                take turns by it, for the workflow and, as they inherit it, for its activities and children.
             summary: The label in the Temporal UI.
             noun: The noun for `<noun>_not_found`.
             reuse: Whether a closed workflow may be started again.
@@ -71,6 +78,7 @@ class WorkflowExecutions:
                 id_reuse_policy=reuse,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(k, v) for k, v in attributes.items()]),
                 static_summary=markdown.summary(summary),
+                priority=Priority(fairness_key=attributes[search_attributes.TENANT]),
                 rpc_timeout=RPC_TIME,
             )
         # Started before, by another attempt or by recovery: the outcome is the same.

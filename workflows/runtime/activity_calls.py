@@ -25,6 +25,7 @@ from workflows.runtime.markdown import summary as in_summary
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
+    from taskforce.core.domain.access.fair_shares import TENANT_BUSY
     from taskforce.core.domain.runs.kill_switches import HALTED
 
 Result = TypeVar("Result")
@@ -256,8 +257,17 @@ def is_refusal(error: BaseException, code: str) -> bool:
 
 def is_halted(error: BaseException) -> bool:
     """Tells whether an activity refused because a kill switch is pulled."""
+    return _has_code(error, HALTED)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Tells whether an activity did not begin because its tenant had its share of the worker in use."""
+    return _has_code(error, TENANT_BUSY)
+
+
+def _has_code(error: BaseException, code: str) -> bool:
     cause = error.cause if isinstance(error, ActivityError) else error
-    return isinstance(cause, ApplicationError) and cause.type == HALTED
+    return isinstance(cause, ApplicationError) and cause.type == code
 
 
 def is_database_away(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from taskforce.application.access.policy_engine import MAX_CASES, Case, Tags, dr
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import Actor, known_roles, load_principal_for_key
 from taskforce.application.identity.roles import require_current
+from taskforce.application.tenant_threads import in_thread
 from taskforce.core.domain.access.decisions import Subject, subject_of
 from taskforce.core.domain.access.policies import Explained, Policy, Resource, check_author
 from taskforce.core.domain.access.policy_documents import (
@@ -98,7 +99,7 @@ class StoredPolicies:
             mark = await records.policies.latest()
             same = kept is not None and kept.mark == mark
             version = None if same or mark is None else await records.policies.current()
-        found = replace(kept, until=until) if kept is not None and same else await _made(version, until)
+        found = replace(kept, until=until) if kept is not None and same else await _made(version, until, tenant_id)
         if found.policy is None:
             _log.error("policy.unreadable", tenant_id=tenant_id, version=None if mark is None else mark[0])
         self._kept.keep(tenant_id, found, found.size)
@@ -115,11 +116,16 @@ async def policy_now(records: Records) -> Policy:
     return Policy() if version is None else await asyncio.to_thread(parse_stored, version.document)
 
 
-async def _made(version: PolicyVersion | None, until: float) -> _Read:
+async def _made(version: PolicyVersion | None, until: float, tenant_id: str | None = None) -> _Read:
     if version is None:
         return _Read(None, Policy(), 1, until)
-    # In a thread: parsing a large document would block the event loop.
-    policy, size = await asyncio.to_thread(lambda: (_parsed(version.document), len(json.dumps(version.document))))
+
+    def made() -> tuple[Policy | None, int]:
+        return _parsed(version.document), len(json.dumps(version.document))
+
+    # In a thread: parsing a large document would block the event loop. Within a transaction, which holds a connection,
+    # nobody waits for the tenant's share.
+    policy, size = await (asyncio.to_thread(made) if tenant_id is None else in_thread(tenant_id, made))
     return _Read((version.version, version.at), policy, size, until)
 
 
@@ -161,7 +167,7 @@ async def save_document(store: Store, actor: Actor, document: object) -> PolicyV
         Forbidden: `permission_denied`: an allow rule gives the named permission, which its author lacks; or as
             `require_current`.
     """
-    proposed, written = await asyncio.to_thread(_written, document)
+    proposed, written = await in_thread(actor.principal.tenant.tenant_id, _written, document)
     author = actor.principal.user.user_id
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
         held = await require_current(records, actor, Permission.POLICY_MANAGE)
@@ -268,7 +274,7 @@ async def try_document(
         compared = await dry_run(policies, tenant_id, document, cases, actor.now)
         return tuple(DryRunAnswer(one.current, one.proposed) for one in compared)
     current = await policies.policy(tenant_id)
-    return await asyncio.to_thread(_answered, current, cases, actor.now)
+    return await in_thread(tenant_id, _answered, current, cases, actor.now)
 
 
 def _answered(policy: Policy, cases: Sequence[Case], now: datetime) -> tuple[DryRunAnswer, ...]:

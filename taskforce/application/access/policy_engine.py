@@ -1,11 +1,11 @@
 """Policy engine: evaluates the tenant's policy with the resource's tags, by the rules of `core`."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
+from taskforce.application.tenant_threads import in_thread
 from taskforce.core.domain.access.decisions import Subject, decide
 from taskforce.core.domain.access.policies import Explained, Policy, Resource, Rule, TagCondition
 from taskforce.core.domain.access.policy_documents import UNREADABLE, parse
@@ -221,9 +221,9 @@ async def dry_run(
         text = f"A dry run takes up to {MAX_CASES} cases, all of users of the document's tenant."
         raise Invalid("policy_cases_invalid", text)
     # In a thread: the largest document with the most cases takes most of a second, which would block the event loop.
-    proposed = await asyncio.to_thread(parse, document)
+    proposed = await in_thread(tenant_id, parse, document)
     current = await policies.policy(tenant_id)
-    return await asyncio.to_thread(_compared, current, proposed, cases, now)
+    return await in_thread(tenant_id, _compared, current, proposed, cases, now)
 
 
 def _compared(current: Policy, proposed: Policy, cases: Sequence[Case], now: datetime) -> tuple[Compared, ...]:

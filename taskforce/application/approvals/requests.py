@@ -1,6 +1,5 @@
 """Approval requests of users: creation, lists, comments and edits."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.approvals.payload_schemas import check_payload
 from taskforce.application.idempotency import IdempotentCall, claim, earlier
 from taskforce.application.identity.principals import Actor
+from taskforce.application.tenant_threads import in_thread
 from taskforce.core.domain.access.decisions import decide, subject_of
 from taskforce.core.domain.access.policies import Resource
 from taskforce.core.domain.approvals.approval import Approval
@@ -268,7 +268,7 @@ async def create_request(
         asked = await handler.validate(records, draft.payload, actor.now)
     if chosen is not None:
         # Between two transactions: it may take a second, in which none should be open.
-        await asyncio.to_thread(check_payload, chosen.payload_schema, asked)
+        await in_thread(tenant_id, check_payload, chosen.payload_schema, asked)
     async with store.tenant(tenant_id) as records:
         # Claimed only here: a request that fails its validation leaves its idempotency key unused.
         request_id = new_id()

@@ -1,6 +1,5 @@
 """The model step of a run: the request to the model, and the reply with its usage and tool call verdicts."""
 
-import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_checks import ToolCallPolicy, ToolCallVerdicts, offered
 from taskforce.application.shielding import shielded
+from taskforce.application.tenant_threads import in_thread
 from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
@@ -248,7 +248,7 @@ class ModelStep:
         text = capped_text(reply.text, turn.step)
         # In a thread: arguments may be megabytes, and parsing them would block the event loop for other tenants' runs.
         asked = () if turn.closing else reply.tool_calls
-        calls = await asyncio.to_thread(capped_calls, asked, spec.agent.loop.max_calls_per_reply)
+        calls = await in_thread(spec.tenant_id, capped_calls, asked, spec.agent.loop.max_calls_per_reply)
         entry = _entry(turn, reply, calls, text, self._clock())
         policy = await self._tool_call_policy.policy(spec)
         try:

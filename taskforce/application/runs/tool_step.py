@@ -28,7 +28,7 @@ from taskforce.core.interfaces.llm import RequestedCall
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
-from taskforce.core.interfaces.tools import OutboundHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
+from taskforce.core.interfaces.tools import TenantHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class ToolStep:
         run_cache: The specifications of runs.
         tool_call_policy: Authorizes tool calls.
         tools: The deployment's tools.
-        http: The guarded HTTP client of the tools.
+        http: The guarded HTTP clients of the tools.
         live: Notifies watchers of runs.
         clock: The time, UTC.
         conversations: The cache of steps.
@@ -71,7 +71,7 @@ class ToolStep:
         tool_call_policy: ToolCallPolicy,
         *,
         tools: ToolRunner,
-        http: OutboundHttp,
+        http: TenantHttp,
         live: Live,
         clock: Clock,
         conversations: Conversations | None = None,
@@ -269,7 +269,7 @@ class ToolStep:
             now=self._clock(),
             workspace=RunWorkspace(self._store, spec.tenant_id, spec.run_id, self._clock),
             results=RunResults(self._store, spec.tenant_id, spec.run_id),
-            http=self._http,
+            http=self._http.of(spec.tenant_id),
             words=messages,
         )
 

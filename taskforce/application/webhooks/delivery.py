@@ -1,9 +1,6 @@
 """Delivery attempts of webhook events."""
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,6 +8,7 @@ import structlog
 from taskforce.application.audit.events import system_event
 from taskforce.application.shielding import shielded
 from taskforce.application.webhooks.endpoints import destination
+from taskforce.core.domain.access.fair_shares import FairShares
 from taskforce.core.domain.errors import Limited
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.tenants.tenant import TenantStatus
@@ -29,8 +27,8 @@ from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.repositories.webhooks import WebhookPost
 from taskforce.core.interfaces.store import Records, Store
 
-AT_ONCE = 50
-AT_ONCE_OF_A_TENANT = 10
+AT_ONCE = 60
+"""Attempts in this process at a time: slow receivers do not occupy the worker, nor those of one tenant the others'."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,38 +48,6 @@ class Delivered:
     summary: str = ""
 
 
-@dataclass
-class ConcurrencyLimit:
-    """Limit of concurrent attempts in this process, so that slow receivers do not occupy the worker's slots.
-
-    Attributes:
-        in_all: Attempts of all tenants at once.
-        of_a_tenant: Attempts of one tenant at once.
-    """
-
-    in_all: int = AT_ONCE
-    of_a_tenant: int = AT_ONCE_OF_A_TENANT
-    _taken: Counter[str] = field(default_factory=Counter)
-
-    @contextmanager
-    def taken(self, tenant_id: str) -> Iterator[None]:
-        """Counts an attempt until the block ends.
-
-        Raises:
-            Limited: `deliveries_busy`: the limit is reached; the attempt is to be retried later.
-        """
-        if self._taken[tenant_id] >= self.of_a_tenant or self._taken.total() >= self.in_all:
-            raise Limited("deliveries_busy", "Other deliveries are under way; this one is tried later.")
-        self._taken[tenant_id] += 1
-        try:
-            yield
-        finally:
-            self._taken[tenant_id] -= 1
-            # Otherwise the counter would keep an entry for every tenant there ever was.
-            if not self._taken[tenant_id]:
-                del self._taken[tenant_id]
-
-
 class DeliveryAttempts:
     """Use cases of the activities of the `WebhookDelivery` workflow.
 
@@ -95,7 +61,7 @@ class DeliveryAttempts:
         self._store = store
         self._post = post
         self._clock = clock
-        self._lanes = ConcurrencyLimit()
+        self._lanes = FairShares(AT_ONCE, _busy)
 
     async def attempt(self, tenant_id: str, delivery_id: str, number: int) -> Delivered:
         """Makes an attempt and stores its result; an attempt whose result is stored is not made again.
@@ -120,7 +86,7 @@ class DeliveryAttempts:
             if target is None:
                 return await self._as_it_stands(tenant_id, delivery_id)
             webhook, secrets = target
-            attempt, answered = await self._send(delivery, webhook, secrets, number)
+            attempt, answered = await self._send(tenant_id, delivery, webhook, secrets, number=number)
         # Stored also if the activity is cancelled now, for the receiver has the event.
         return await shielded(self._keep(tenant_id, delivery, webhook, attempt, answered))
 
@@ -147,12 +113,17 @@ class DeliveryAttempts:
         return Delivered(state.status, state.wait(self._clock()), state.status.value)
 
     async def _send(
-        self, delivery: Delivery, webhook: Webhook, secrets: Secrets, number: int
+        self, tenant_id: str, delivery: Delivery, webhook: Webhook, secrets: Secrets, *, number: int
     ) -> tuple[Attempt, Answered]:
         began = self._clock()
         request = signed(delivery.what, webhook.format, secrets.at(began), began)
         answered = await self._post.post(
-            webhook.url, headers=request.headers, body=request.body, seconds=ATTEMPT_SECONDS, most_bytes=KEPT_BYTES
+            webhook.url,
+            tenant_id=tenant_id,
+            headers=request.headers,
+            body=request.body,
+            seconds=ATTEMPT_SECONDS,
+            most_bytes=KEPT_BYTES,
         )
         spent = int((self._clock() - began).total_seconds() * 1_000)
         attempt = Attempt(number, began, answered.http_status, answered.error, answered.excerpt, spent)
@@ -174,6 +145,10 @@ class DeliveryAttempts:
             state = (await _found(records, delivery.delivery_id)).state
         _tell(tenant_id, delivery, webhook, attempt, state)
         return Delivered(state.status, state.wait(now), _summary(attempt))
+
+
+def _busy() -> Limited:
+    return Limited("deliveries_busy", "Other deliveries are under way; this one is tried later.")
 
 
 async def _begun(records: Records, delivery_id: str) -> Delivery:

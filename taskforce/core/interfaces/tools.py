@@ -141,6 +141,14 @@ class OutboundHttp(Protocol):
         ...
 
 
+class TenantHttp(Protocol):
+    """The outbound HTTP clients of tenants, each of which has a share of what the process has."""
+
+    def of(self, tenant_id: str) -> OutboundHttp:
+        """Returns a tenant's client."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """The context of one tool call; its rights were checked before.

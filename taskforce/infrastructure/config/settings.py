@@ -176,10 +176,13 @@ class Settings(BaseSettings):
         database_url: The URL of the application's role; None when unset (`taskforce up` then starts its own server).
         migration_database_url: The URL of the role that owns the tables; only migrations get it.
         listen_database_url: The URL of the same database where the gateway listens; see `listen_url`.
+        worker_model_calls, worker_tool_calls: Slow activities of a worker at a time; see `activities/tenant_shares.py`.
         temporal_address: host:port of a running Temporal; None as above.
         temporal_tls: Whether to use TLS for it; implied by a certificate or an API key.
         temporal_ui_url: The URL of its UI, without a slash at the end.
         http_header_seconds, ...: The limits of the HTTP server; see `api/web/limits.py`.
+        failed_sign_ins: Failed sign-ins of an address in a minute, beyond which its unknown credentials are refused.
+        streams, waits, exports, ...: What is open at a time; see `api/in_flight.py`.
         url: The public URL of the gateway, without a slash at the end.
         profile: Name of the profile in `config_dir`; `dev` relaxes what only a developer's machine may relax.
         offered_profiles: The other profiles that a request may name; None when unset.
@@ -199,6 +202,8 @@ class Settings(BaseSettings):
     migration_database_url: DatabaseUrl | None = Field(None, alias="MIGRATION_DATABASE_URL")
     listen_database_url: DatabaseUrl | None = Field(None, alias="LISTEN_DATABASE_URL")
     db_pool_size: int = Field(10, alias="TASKFORCE_DB_POOL_SIZE", ge=1, le=1000)
+    worker_model_calls: int = Field(600, alias="TASKFORCE_WORKER_MODEL_CALLS", ge=3, le=100_000)
+    worker_tool_calls: int = Field(600, alias="TASKFORCE_WORKER_TOOL_CALLS", ge=3, le=100_000)
 
     temporal_address: Address | None = Field(None, alias="TEMPORAL_ADDRESS")
     temporal_namespace: str = Field("default", alias="TEMPORAL_NAMESPACE")
@@ -222,6 +227,13 @@ class Settings(BaseSettings):
     http_headers: int = Field(100, alias="TASKFORCE_HTTP_HEADERS", ge=10, le=10_000)
     http_connections: int = Field(2_000, alias="TASKFORCE_HTTP_CONNECTIONS", ge=1)
     http_pending_bytes: int = Field(33_554_432, alias="TASKFORCE_HTTP_PENDING_BYTES", ge=65_536)
+    failed_sign_ins: int = Field(300, alias="TASKFORCE_FAILED_SIGN_INS", ge=1, le=1_000_000)
+    streams: int = Field(1_500, alias="TASKFORCE_STREAMS", ge=3)
+    streams_per_caller: int = Field(50, alias="TASKFORCE_STREAMS_PER_CALLER", ge=1)
+    waits: int = Field(1_500, alias="TASKFORCE_WAITS", ge=3)
+    waits_per_caller: int = Field(50, alias="TASKFORCE_WAITS_PER_CALLER", ge=1)
+    exports: int = Field(30, alias="TASKFORCE_EXPORTS", ge=3)
+    exports_per_caller: int = Field(2, alias="TASKFORCE_EXPORTS_PER_CALLER", ge=1)
     public_url: str | None = Field(None, alias="TASKFORCE_URL", pattern=r"^https?://\S+$")
     profile: str = Field("dev", alias="TASKFORCE_PROFILE", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     offered_profiles: Annotated[CommaSeparated | None, NoDecode] = Field(None, alias="TASKFORCE_PROFILES")

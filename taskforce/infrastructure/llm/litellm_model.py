@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import cast
 
@@ -53,6 +54,7 @@ class LiteLLMModel:
         self._api_base = api_base
         self._limits = limits
         self._transport: ModelTransport | None = None
+        self._opening = threading.Lock()
 
     async def prepare(self) -> None:
         """Imports LiteLLM ahead of the first call: the import takes seconds."""
@@ -62,9 +64,14 @@ class LiteLLMModel:
 
     async def open(self) -> ModelTransport:
         """Imports LiteLLM if necessary, and returns what calls are made with."""
-        if self._transport is None:
-            self._transport = await asyncio.to_thread(self._open)
-        return self._transport
+        return await asyncio.to_thread(self._opened) if self._transport is None else self._transport
+
+    def _opened(self) -> ModelTransport:
+        # Calls that come while LiteLLM is imported would open one each, and all but the last leave connections open.
+        with self._opening:
+            transport = self._transport or self._open()
+            self._transport = transport
+            return transport
 
     async def aclose(self) -> None:
         """Closes idle connections."""

@@ -12,17 +12,20 @@ environment, no proxy. Replies are bounded in time and size, before and after un
 """
 
 import asyncio
+import copy
 import re
-import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Self
 
 import httpx
 
 from taskforce.core.domain.redaction import redact
 from taskforce.core.domain.webhooks.delivery import Answered
 from taskforce.core.interfaces.tools import HttpReply, ToolFailure
+from taskforce.infrastructure.net.name_resolution import NameResolution
 from taskforce.infrastructure.net.response_body import decoded, read_body
 from taskforce.infrastructure.net.url_target import Resolver, Target, addresses_of, place, read_target
 
@@ -57,12 +60,6 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _DEFAULTS = {"accept": "*/*", "user-agent": "pytaskforce"}
 
 
-async def system_resolver(host: str, port: int) -> tuple[str, ...]:
-    """Resolves a name as the machine does."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return tuple(str(address[0]) for *_, address in found)
-
-
 class GuardedHttp:
     """Implements `OutboundHttp`, for tools, and `WebhookPost`.
 
@@ -70,7 +67,8 @@ class GuardedHttp:
         allowed_hosts: Places exempt from the checks of address and port, written `host:port`.
         max_bytes: Limit of a reply's body in bytes, packed and unpacked.
         timeout_seconds: Time for a request in all, redirects included.
-        resolve: Looks names up.
+        resolve: Looks names up; by default `names` does.
+        names: The process's resolution of names; by default one of its own.
         tls: Whom to trust; by default the usual authorities, or those that `SSL_CERT_FILE` names.
         transport: Carries a request to the literal address in its URL.
 
@@ -84,21 +82,31 @@ class GuardedHttp:
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        resolve: Resolver = system_resolver,
+        resolve: Resolver | None = None,
+        names: NameResolution | None = None,
         tls: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._allowed = frozenset(place(host) for host in allowed_hosts)
         self._max_bytes = max_bytes
         self._timeout = timeout_seconds
-        self._resolve = resolve
+        self._fixed_resolver = resolve
+        self._names = names or NameResolution()
+        self._holder = ""
         self._transport = transport or httpx.AsyncHTTPTransport(
             verify=tls or httpx.create_ssl_context(),
             # A proxy of the environment would connect to the name, not to the address that was checked.
             trust_env=False,
             # No keep-alive: connections are per address, and a kept one could serve another name at the same address.
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=0),
+            # Not bounded here: each call has one connection at a time, and calls have shares by tenant (`FairShares`).
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
+
+    def of(self, tenant_id: str) -> Self:
+        """Returns the same client for the calls of one tenant, which has a share of the lookups."""
+        view = copy.copy(self)
+        view._holder = tenant_id  # noqa: SLF001 - a copy of this very object
+        return view
 
     async def aclose(self) -> None:
         """Closes open connections."""
@@ -129,7 +137,7 @@ class GuardedHttp:
                 return await self._followed(method, target, _checked_headers(headers or {}), body)
 
     async def post(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
+        self, url: str, *, tenant_id: str, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
     ) -> Answered:
         """Sends a body without following redirects, and keeps the beginning of the response; see `WebhookPost`.
 
@@ -140,7 +148,9 @@ class GuardedHttp:
             with _in_words(target, seconds):
                 end = asyncio.get_running_loop().time() + seconds
                 async with asyncio.timeout_at(end):
-                    response = await self._answer("POST", target, _checked_headers(headers), body)
+                    response = await self.of(tenant_id)._answer(  # noqa: SLF001 - a copy of this very object
+                        "POST", target, _checked_headers(headers), body
+                    )
                 excerpt = await _excerpt(response, most_bytes, end)
         except ToolFailure as failure:
             return Answered(None, {}, reason=str(failure))
@@ -163,7 +173,8 @@ class GuardedHttp:
     async def _answer(
         self, method: str, target: Target, headers: Mapping[str, str], body: bytes | None
     ) -> httpx.Response:
-        addresses = await addresses_of(target, self._allowed, self._resolve)
+        resolve = self._fixed_resolver or partial(self._names.addresses, holder=self._holder)
+        addresses = await addresses_of(target, self._allowed, resolve)
         reason = ""
         for address in addresses[:MAX_ADDRESSES]:
             try:

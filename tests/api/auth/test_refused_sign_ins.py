@@ -16,6 +16,7 @@ ME = "/api/v1/me"
 
 
 async def failures(gateway: Gateway, tenant: str, request_id: str) -> list[tuple[str, str, str]]:
+    await gateway.parts.failed_sign_ins.flush()
     async with gateway.parts.database.tenant(tenant) as records:
         rows = await records.users._connection.all(FAILED, {"request": request_id})
     return [(row.actor_id, row.reason, row.outcome) for row in rows]

@@ -135,9 +135,17 @@ class WebhookPost(Protocol):
     """The outbound HTTP client of webhooks."""
 
     async def post(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
+        self, url: str, *, tenant_id: str, headers: Mapping[str, str], body: bytes, seconds: float, most_bytes: int
     ) -> Answered:
         """Posts a body without following redirects, and reads the beginning of the response.
+
+        Args:
+            url: The receiver.
+            tenant_id: The tenant, whose share of lookups is used.
+            headers: The headers.
+            body: The body.
+            seconds: Time for the response's head, and for its body.
+            most_bytes: How much of the body is kept.
 
         Returns:
             The response, or the reason why there was none.

@@ -8,9 +8,8 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.sweeps import CLAIM, SHARE
-from taskforce.application.webhooks.delivery import ConcurrencyLimit
 from taskforce.application.webhooks.dispatch import DeliveryDispatcher, starting
-from taskforce.core.domain.errors import Limited, Unavailable
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 from taskforce.infrastructure.persistence.database import Database
@@ -125,14 +124,3 @@ async def test_whoever_has_nothing_queued_costs_no_transaction(hooks: Hooks, dat
     counted, start = Counted(), Started(hooks.tenant_id)
     await turn(counted, start, *(f"{hooks.tenant_id}-{number}" for number in range(20)), hooks.tenant_id)
     assert counted.entered == [hooks.tenant_id] * 2
-
-
-def test_receivers_that_hang_take_only_so_many_lanes() -> None:
-    lanes = ConcurrencyLimit(in_all=3, of_a_tenant=2)
-    with lanes.taken("a"), lanes.taken("a"):
-        with pytest.raises(Limited), lanes.taken("a"):
-            pass
-        with lanes.taken("b"), pytest.raises(Limited), lanes.taken("c"):
-            pass
-    with lanes.taken("a"), lanes.taken("c"), lanes.taken("a"):
-        pass

@@ -367,3 +367,10 @@ async def test_an_explicit_base_url_goes_before_the_environment(llm: ScriptedLLM
         await transport.aclose()
     assert reply.text == "From the other"
     assert llm.requests == []
+
+
+async def test_calls_that_come_at_once_open_one_transport(llm: ScriptedLLM) -> None:
+    model = LiteLLMModel(api_base=llm.url)
+    opened = await asyncio.gather(*(model.open() for _ in range(8)))
+    assert len({id(transport) for transport in opened}) == 1
+    await model.aclose()

@@ -16,7 +16,7 @@ HEADERS = {"content-type": "application/json", "webhook-id": "1"}
 
 
 async def post(http: GuardedHttp, url: str = URL, seconds: float = 5.0) -> tuple[int | None, str, str | None]:
-    answered = await http.post(url, headers=HEADERS, body=b"{}", seconds=seconds, most_bytes=16)
+    answered = await http.post(url, tenant_id="acme", headers=HEADERS, body=b"{}", seconds=seconds, most_bytes=16)
     return answered.http_status, answered.excerpt, answered.reason
 
 

@@ -1,0 +1,119 @@
+"""No tenant stands in another's way: not in the server's queues, not in a worker's places."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from activities.tenant_shares import CallLimits
+from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
+from taskforce.core.domain.runs.run import RunStatus, workflow_id
+from tests.fixtures import probe_tools
+from tests.fixtures.missions import Missions
+from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, held, text, tool_calls
+from worker import WorkerParts, build_worker
+from workflows.client.client import WorkflowClient
+
+FEW = CallLimits(model_calls=9, tool_calls=9, retry_seconds=0.2)
+FLOOD = 60
+
+
+class Neighbours:
+    """Two tenants of one worker that has few places."""
+
+    def __init__(self, busy: Missions, quiet: Missions) -> None:
+        self.busy = busy
+        self.quiet = quiet
+
+
+@pytest.fixture
+async def neighbours(temporal: Client, parts: WorkerParts, tenant: str) -> AsyncIterator[Neighbours]:
+    queue = f"fair-{uuid4().hex[:8]}"
+    client = WorkflowClient(temporal, queue)
+    async with build_worker(temporal, queue, replace(parts, limits=FEW)):
+        yield Neighbours(
+            Missions(parts.database, client, tenant), Missions(parts.database, client, f"quiet-{uuid4().hex[:8]}")
+        )
+
+
+async def test_a_tenant_whose_every_tool_hangs_delays_nobody(neighbours: Neighbours, scripted: ScriptedLLM) -> None:
+    name = uuid4().hex
+
+    def reply(body: Body) -> Reply:
+        said = str(body["messages"])
+        if "hang" in said:
+            return tool_calls([("transfer", {"name": name})] * 4)
+        return text("Done.") if "'tool'" in said else tool_calls([("echo_slowly", {"text": "hello"})])
+
+    scripted.reply = reply
+    hanging = [await neighbours.busy.start("hang") for _ in range(3)]
+    for run_id in hanging:
+        await neighbours.busy.event(run_id, "step.replied")
+    assert (await neighbours.quiet.finish("work")).status is RunStatus.COMPLETED
+    assert {(await neighbours.busy.run(run_id)).status for run_id in hanging} == {RunStatus.RUNNING}
+    # Whoever had to wait gets its turn, and nothing is done twice.
+    probe_tools.TRANSFERS[name].set()
+    scripted.reply = lambda _: text("Done.")
+    for run_id in hanging:
+        assert (await neighbours.busy.ended(run_id)).status is RunStatus.COMPLETED
+        assert [probe_tools.EFFECTS[f"{run_id}/1/{call}"] for call in range(1, 5)] == [1] * 4
+
+
+async def test_a_tenant_whose_model_does_not_answer_delays_nobody(
+    neighbours: Neighbours, scripted: ScriptedLLM
+) -> None:
+    answers = asyncio.Event()
+    scripted.reply = lambda body: text("Done.") if "work" in str(body["messages"]) else held(text("At last."), answers)
+    hanging = [await neighbours.busy.start("hang") for _ in range(30)]
+    assert (await neighbours.quiet.finish("work")).status is RunStatus.COMPLETED
+    assert {(await neighbours.busy.run(run_id)).status for run_id in hanging} <= {
+        RunStatus.QUEUED,
+        RunStatus.RUNNING,
+        RunStatus.WAITING,
+    }
+    answers.set()
+    for run_id in hanging:
+        run = await neighbours.busy.ended(run_id)
+        assert (run.status, run.answer) == (RunStatus.COMPLETED, "At last.")
+
+
+async def test_a_thousandth_run_of_one_tenant_is_not_before_the_first_of_another(
+    neighbours: Neighbours, scripted: ScriptedLLM
+) -> None:
+    began: list[str] = []
+
+    def reply(body: Body) -> Reply:
+        mission = "work" if "work" in str(body["messages"]) else "flood"
+        began.append(mission)
+        return text("Done.")
+
+    scripted.reply = reply
+    flood = [await neighbours.busy.accepted("flood") for _ in range(FLOOD)]
+    for run_id in flood:
+        await neighbours.busy.workflow_client.runs.start(await neighbours.busy.spec(run_id))
+    done_before = began.count("flood")
+    assert (await neighbours.quiet.finish("work")).status is RunStatus.COMPLETED
+    for run_id in flood:
+        assert (await neighbours.busy.ended(run_id)).status is RunStatus.COMPLETED
+    waited_for = began.index("work") - done_before
+    # The server lets tenants take turns, and the worker has a few places more than calls in progress.
+    assert waited_for < (FLOOD - done_before) / 2 or done_before > FLOOD / 2
+
+
+async def test_workflows_and_their_children_have_the_tenants_key(
+    neighbours: Neighbours, temporal: Client, scripted: ScriptedLLM
+) -> None:
+    scripted.script([tool_calls([("pay", {"amount": 1})])])
+    run_id = await neighbours.busy.start("pay")
+    await neighbours.busy.event(run_id, "approval.requested")
+    [request] = await neighbours.busy.pending()
+    tenant = neighbours.busy.tenant_id
+    child = approval_workflow_id(tenant, request.approval.request_id)
+    for name in (workflow_id(tenant, run_id), child):
+        described = await temporal.get_workflow_handle(name).describe()
+        assert described.raw_description.workflow_execution_info.priority.fairness_key == tenant
+    await neighbours.busy.workflow_client.runs.cancel(tenant, run_id)
+    await neighbours.busy.ended(run_id)
