@@ -15,6 +15,7 @@ from taskforce.infrastructure.llm.reply_stream import REASONING_FIELDS
 
 REASONING_REQUIRED = "reasoning required"
 """Marks, among the refused options, a model that refuses messages without their reasoning."""
+# Not for ever: what serves a model's name is replaced from time to time, and may take the option then.
 REMEMBERED_SECONDS = 3_600.0
 MOST_REMEMBERED = 512
 MOST_ASKED = 5
@@ -95,6 +96,7 @@ def without(body: Body, refused: frozenset[str]) -> Body:
     Returns:
         Another body.
     """
+    # OpenAI's API refuses `stream_options` where `stream` is missing.
     gone = refused | ({"stream_options"} if "stream" in refused else set())
     left = {name: value for name, value in body.items() if name not in gone}
     for name, other in _RENAMED.items():
