@@ -21,6 +21,7 @@ CHANNEL = "taskforce_live"
 MAX_BYTES = 7_900
 GATHER_SECONDS = 0.05
 MAX_WAITING = 10_000
+# Characters of a text in one notification: each takes six bytes of JSON at most, and PostgreSQL takes 7,999 in all.
 _PIECE = 1_200
 
 _log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class _End(ABC):
                     await connection.close(timeout=1)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 _log.warning("live.lost", end=type(self).__name__, error=type(error).__name__)
+            # A pause, or a database that refuses at once would be asked without end.
             await asyncio.sleep(1)
 
     @abstractmethod
@@ -81,6 +83,7 @@ class Publisher(_End):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._texts: dict[tuple[str, str, int, int], list[str]] = {}
+        # A dict for the order of its keys; several milestones of a run need one notification.
         self._changed: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
 

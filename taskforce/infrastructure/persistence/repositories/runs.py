@@ -78,6 +78,7 @@ _OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id
 _ADD = Query(sa.insert(_RUNS))
 _GET = Query(sa.select(_RUNS).where(_OF_RUN))
 # The text beyond the excerpt is not read from the database.
+# One character more than is shown tells whether it was cut.
 _EXCERPT = sa.func.left(_RUNS.c.answer, ANSWER_EXCERPT + 1).label("answer")
 _LISTED = [*(column for column in _RUNS.c if column.name != "answer"), _EXCERPT]
 _EXCHANGES = Query(_exchanges())
