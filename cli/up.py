@@ -164,6 +164,7 @@ def _signals(stack: Stack, report: Report) -> Iterator[None]:
         if stack.interruptible:
             raise KeyboardInterrupt
 
+    # SIGHUP too: a terminal that is closed must not leave servers behind.
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

@@ -156,6 +156,7 @@ class EmbeddedPostgres:
 
     def schema_revisions(self, database: str = DATABASE) -> frozenset[str]:
         """Reads the migrations that a running server's database stands at; none where it knows of no migrations."""
+        # `-X`: a person's own `.psqlrc` could change what is printed.
         options = ["-X", "-q", "-A", "-t", "-h", str(self._socket_dir()), "-U", OWNER, "-d", database]
         result = self._run("psql", *options, script="SELECT version_num FROM alembic_version;")
         return frozenset(result.stdout.split())

@@ -77,6 +77,7 @@ class TemporalDevServer:
         self._binary = binary
         self._log = log
         self._http_port = free_port()
+        # No name server answers for `.invalid` (RFC 2606, section 2), so that no page can be loaded from the name.
         self._http_name = f"{secrets.token_hex(16)}.invalid"
         self._ui: CheckedUI | None = None
         self._attributes = tuple(search_attributes)
