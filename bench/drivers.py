@@ -145,6 +145,7 @@ async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: 
     """Executes runs, so many at a time, and adds their times."""
     latencies: list[float] = []
     before, began = meter.read(), time.perf_counter()
+    # One iterator for all: each worker takes the next run as soon as it is free.
     left = iter(range(runs))
 
     async def work() -> None:
@@ -198,6 +199,7 @@ def _mission(tool: str, calls: int, limits: Limits) -> NewRun:
 
 def _actor() -> Actor:
     now = datetime.now(UTC)
+    # Without rights, which are checked before `create_run` and not by it.
     nothing = frozenset[str]()
     user, tenant = UserRecord(TENANT, USER, USER), Tenant(TENANT, TENANT, now, now)
     return Actor(Principal(user, tenant, nothing, frozenset(), nothing), AccessRules(), None, now)

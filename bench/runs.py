@@ -78,6 +78,7 @@ async def _take_turns(stack: BenchStack, kinds: Mapping[tuple[str, str], Once], 
     meter = CpuMeter(stack.pids)
     for (kind, tool), once in kinds.items():
         say(f"warming up: {kind}, {tool} tool")
+        # What the first runs import, cache and plan belongs to no measurement.
         await measure(once, 20, 20, meter, Measured())
     rows: list[Row] = []
     for at_a_time, runs in ((1, plan.alone), (plan.at_a_time, plan.together)):

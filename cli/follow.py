@@ -58,6 +58,7 @@ class _StepPages:
             page = self._gateway.get(self._path, limit=_STEPS_AT_ONCE, cursor=self._cursor)
             found += page.items("items")
             following = page.raw.get("next_cursor")
+            # A cursor that repeats itself would be followed without end.
             if not isinstance(following, str) or following == self._cursor:
                 return found
             self._cursor = following

@@ -87,6 +87,7 @@ def _serve(stack: Stack, report: Report, issue_token: TokenIssuer | None, run_sa
             settings = stack.bring_up()
             _present(stack, report, settings, issue_token, run_sample)
             stack.watch()
+        # Raised by `_signals`, for the orderly end that follows.
         except KeyboardInterrupt:
             pass
         finally:

@@ -241,6 +241,7 @@ def _http_section(trees: Iterable[ast.Module]) -> str:
                 continue
             status, code, detail = place.call.args
             if isinstance(code, ast.Constant):
+                # `TOO_LARGE` is the one status that is given by a name.
                 number = int(ast.literal_eval(status)) if isinstance(status, ast.Constant) else problems.TOO_LARGE
                 rows[number, str(code.value)] = _text(detail, place.texts)
     lines = [f"| {status} | `{code}` | {_cell([said])} |" for (status, code), said in sorted(rows.items())]

@@ -80,6 +80,7 @@ class Issuers:
         return user_id.startswith(self._foreign.get(issuer, ()))
 
     def _provider_for(self, token: str | None) -> JWTIdentityProvider:
+        # No issuer has an empty name: `TokenRules` requires one.
         provider = self._by_name.get(unverified_origin(token).issuer or "")
         if provider is None:
             raise Unauthenticated("token_invalid", "The token is from an issuer that is not known here.")

@@ -29,6 +29,7 @@ SHORTEST_SECRET_BYTES: Final[Mapping[str, int]] = MappingProxyType({"HS256": 32,
 SHORTEST_RSA_BITS: Final = 2048
 _KINDS: Final = f"A public key is RSA of {SHORTEST_RSA_BITS} bits or more, or on P-256, P-384 or P-521."
 
+# cryptography names curves as SEC 2 does, and RFC 7518 as NIST does.
 _CURVES: Mapping[str, tuple[str, str, type[ec.EllipticCurve]]] = MappingProxyType(
     {
         "secp256r1": ("ES256", "P-256", ec.SECP256R1),

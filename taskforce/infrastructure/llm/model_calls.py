@@ -251,6 +251,7 @@ class ModelCalls:
         settings: Json = {"model": model, "stream": True, "num_retries": 0, "max_retries": 0, "timeout": timeout}
         key = os.environ.get(key_variable(model), "")
         require_sound_key(model, key.strip())
+        # LiteLLM would read the variable itself, with the line break that a file has left at its end.
         if key != key.strip():
             settings["api_key"] = key.strip()
         if self.transport.api_base is not None:

@@ -257,7 +257,7 @@ class Database:
                 **{"statement_cache_size": 500, **self._where},
                 min_size=0,
                 max_size=self._size,
-                # By default asyncpg replaces a connection after 50,000 queries; a new one prepares every statement anew.
+                # asyncpg replaces a connection after 50,000 queries by default; a new one prepares each statement anew.
                 max_queries=1_000_000,
                 max_inactive_connection_lifetime=1_800,
                 timeout=5,

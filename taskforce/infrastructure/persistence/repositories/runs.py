@@ -146,6 +146,7 @@ class RunRepository(Repository):
             "claimed_roles": None if spec.claimed_roles is None else sorted(spec.claimed_roles),
             "claimed_attributes": None if spec.claimed_attributes is None else storable_json(spec.claimed_attributes),
         }
+        # The statement sets all columns, so that it is compiled once; what a new run does not have is NULL.
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
 
