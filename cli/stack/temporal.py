@@ -82,6 +82,7 @@ class TemporalDevServer:
         self._ui: CheckedUI | None = None
         self._attributes = tuple(search_attributes)
         self._database = database
+        # Nexus is off because it has routes past the allowed hosts.
         guards = {"frontend.httpAllowedHosts": json.dumps([self._http_name]), "system.enableNexus": "false"}
         self._dynamic_config = {**_DYNAMIC_CONFIG, **guards, **(dynamic_config or {})}
         self._child: Child | None = None
