@@ -53,7 +53,6 @@ async def issue_key(body: ApiKeyIn, caller: Issuer, context: Context, response: 
     """Issues an API key. `api_key` is in this answer only; the same request sent once more does not return it again."""
     actor = actor_of(context, caller)
     if body.user_id in {None, caller.user_id}:
-        # The key will act with the attributes of the newest token, which the policy may judge otherwise than these.
         await require_newest_attributes(context.policies, caller.principal)
     wanted = NewKey(body.user_id, body.name, frozenset(body.roles), body.expires_at, body.metadata)
     issued = await api_keys.issue_key(context.database, actor, wanted)

@@ -48,7 +48,6 @@ async def seal_tenant(store: Store, tenant_id: str, now: datetime, *, full: bool
         total += len(found)
         if len(found) < SEAL_BATCH:
             return total
-        # Events of the same time that were sealed are no longer found, and those that were not must not be passed over.
         since = found[-1].at
 
 

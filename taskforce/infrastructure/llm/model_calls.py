@@ -138,7 +138,6 @@ class ModelCalls:
 
     async def _call(self, model: str, messages: Sequence[ChatMessage]) -> ReplyStream:
         """Calls again without an optional parameter that the model refuses."""
-        # One time limit for all attempts: a refused option does not begin it anew.
         until = asyncio.get_running_loop().time() + self.asked.timeout_seconds
         offered = tuple(tool.name for tool in self.asked.tools)
         for left in reversed(range(MOST_ASKED)):
@@ -247,7 +246,6 @@ class ModelCalls:
 
     def _settings(self, model: str) -> Json:
         timeout = self.asked.timeout_seconds
-        # No retries within: Temporal repeats the activity, and each call is recorded as usage.
         settings: Json = {"model": model, "stream": True, "num_retries": 0, "max_retries": 0, "timeout": timeout}
         key = os.environ.get(key_variable(model), "")
         require_sound_key(model, key.strip())

@@ -15,7 +15,6 @@ from taskforce.infrastructure.llm.reply_stream import REASONING_FIELDS
 
 REASONING_REQUIRED = "reasoning required"
 """Marks, among the refused options, a model that refuses messages without their reasoning."""
-# Not for ever: what serves a model's name is replaced from time to time, and may take the option then.
 REMEMBERED_SECONDS = 3_600.0
 MOST_REMEMBERED = 512
 MOST_ASKED = 5

@@ -46,7 +46,6 @@ class PlatformRecords:
 
     async def unstarted_runs(self, before: datetime, most: int, after: str | None) -> Sequence[tuple[str, str]]:
         """Returns (tenant, run) of runs committed before a time that have not begun; fulfils `Orphans`."""
-        # One that is to be cancelled is left to `runs_to_cancel`.
         late = sa.and_(_RUNS.c.status == "queued", _RUNS.c.created_at < before, _RUNS.c.cancel_at.is_(None))
         return await self._late(_RUNS.c.tenant_id, _RUNS.c.run_id, late, most, after)
 
