@@ -143,6 +143,7 @@ async def _by_turns(few: "_Office", many: "_Office", rounds: int) -> list[Compar
     with_many: Times = defaultdict(list)
     turns = [(few, with_few), (many, with_many)]
     for number in range(rounds):
+        # In the other order every second time, so that what drifts on the machine touches both alike.
         for office, found in turns if number % 2 == 0 else turns[::-1]:
             await office.work(found)
     return [Compared(what, *_ends(with_few[what]), *_ends(times)) for what, times in with_many.items()]

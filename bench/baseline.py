@@ -125,6 +125,7 @@ class HonestActivities:
 
     async def _write(self, turn: Turn, call: int, text: str) -> None:
         body = json.dumps({"text": text})
+        # A retried activity writes its row once, as one of the product does.
         await self._pool.execute(
             "INSERT INTO bench_rows VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", turn.run, turn.step, call, body
         )

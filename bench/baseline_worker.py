@@ -32,6 +32,7 @@ async def _work(settings: Settings) -> None:
             max_concurrent_activities=200,
             max_concurrent_local_activities=200,
             max_concurrent_workflow_tasks=100,
+            # As in the product's worker in production, so that the comparison is not of sandboxes.
             workflow_runner=UnsandboxedWorkflowRunner(),
         )
         async with worker:

@@ -65,6 +65,7 @@ async def measure_where(stack: BenchStack, runs: int, at_a_time: int, say: Say) 
 
 
 async def _read(path: Path) -> _Found:
+    # The sampler writes from time to time: what is read must be newer than what was measured.
     await asyncio.sleep(2 * WRITE_SECONDS)
     found: _Found = json.loads(await asyncio.to_thread(path.read_text))
     return found

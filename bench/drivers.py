@@ -147,6 +147,7 @@ async def measure(once: Once, runs: int, at_a_time: int, meter: CpuMeter, into: 
     """Executes runs, so many at a time, and adds their times."""
     latencies: list[float] = []
     before, began = meter.read(), time.perf_counter()
+    # One iterator for all: each worker takes the next run as soon as it is free.
     left = iter(range(runs))
 
     async def work() -> None:
@@ -200,6 +201,7 @@ def _mission(tenant_id: str, tool: str, calls: int, limits: Limits) -> NewRun:
 
 def _actor(tenant_id: str) -> Actor:
     now = datetime.now(UTC)
+    # Without rights, which are checked before `create_run` and not by it.
     nothing = frozenset[str]()
     user, tenant = UserRecord(tenant_id, USER, USER), Tenant(tenant_id, tenant_id, now, now)
     return Actor(Principal(user, tenant, nothing, frozenset(), nothing), AccessRules(), None, now)

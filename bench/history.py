@@ -126,6 +126,7 @@ async def _step_times(stack: BenchStack, run_id: str, steps: int) -> tuple[Seque
     async with stack.database.tenant(TENANT) as records:
         entries = await records.transcripts.range(run_id, 0, steps + 1)
     replies = [entry for entry in entries if entry.call == 0]
+    # Between two replies lies the later one's call, so the first call belongs to no gap.
     models = [float(entry.duration_ms or 0) for entry in replies][1:]
     gaps = [_ms(earlier.at, later.at) for earlier, later in pairwise(replies)]
     return [gap - model for gap, model in zip(gaps, models, strict=True)], models

@@ -81,6 +81,7 @@ async def measure(reply: str) -> Measured:
     try:
         wire = await model.open()
         litellm = replace(wire, endpoints=_ByLiteLLM())  # type: ignore[arg-type]
+        # Without the first two rounds, which import and connect.
         rounds = [(await _cpu(wire), await _cpu(litellm)) for _ in range(ROUNDS)][2:]
     finally:
         await model.aclose()

@@ -78,11 +78,13 @@ async def _take_turns(stack: BenchStack, kinds: Mapping[tuple[str, str], Once], 
     meter = CpuMeter(stack.pids)
     for (kind, tool), once in kinds.items():
         say(f"warming up: {kind}, {tool} tool")
+        # What the first runs import, cache and plan belongs to no measurement.
         await measure(once, 20, 20, meter, Measured())
     rows: list[Row] = []
     for at_a_time, runs in ((1, plan.alone), (plan.at_a_time, plan.together)):
         found = {key: Measured() for key in kinds}
         for number in range(plan.rounds):
+            # In the other order every second time, so that what drifts on the machine touches all alike.
             turns = list(kinds.items()) if number % 2 == 0 else list(kinds.items())[::-1]
             for key, once in turns:
                 say(f"{at_a_time} at a time, round {number + 1} of {plan.rounds}: {key[0]}, {key[1]} tool")

@@ -86,6 +86,7 @@ class Sampler:
             now = time.clock_gettime(time.pthread_getcpuclockid(ident))
         except OSError:  # the thread has ended
             return 0.0
+        # A thread counts from its first look on: what it used before has no place to be charged to.
         used = now - self._clocks.get(ident, now)
         self._clocks[ident] = now
         return used

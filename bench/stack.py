@@ -128,6 +128,7 @@ async def running(say: Say) -> AsyncIterator[BenchStack]:
             temporal_binary(say), log=directory / "temporal.log", ui_port=None, database=directory / "temporal.db"
         )
         servers.callback(temporal.stop)
+        # Waited for only after PostgreSQL and the migrations, which take as long.
         temporal.launch()
         postgres = EmbeddedPostgres(directory / "pg")
         servers.callback(postgres.stop)

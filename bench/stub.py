@@ -27,6 +27,7 @@ def reply(body: Body) -> Reply:
 
 async def _main() -> None:
     llm = ScriptedLLM(int(sys.argv[1]))
+    # Kept requests of a whole benchmark would fill the memory.
     llm.keep_requests, llm.reply = False, reply
     async with llm:
         await llm.serve_forever()

@@ -39,6 +39,7 @@ class EventParser:
     """Turns bytes into events as the HTML standard's section 9.2.6 says."""
 
     def __init__(self) -> None:
+        # `utf-8-sig`: the standard drops a byte order mark at the beginning.
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._rest = ""
         self._type = ""
@@ -76,12 +77,14 @@ class EventParser:
             self._type = value
         elif name == "data":
             self._data.append(value)
+        # The standard ignores an id with NUL in it.
         elif name == "id" and "\0" not in value:
             self._id = value
         return None
 
     def _dispatch(self) -> ServerEvent | None:
         event = ServerEvent(self._type or "message", "\n".join(self._data), self._id) if self._data else None
+        # Unlike the standard's, the id does not last: text of the model has none, and is no place to resume after.
         self._type, self._data, self._id = "", [], None
         return event
 

@@ -58,6 +58,7 @@ class _StepPages:
             page = self._gateway.get(self._path, limit=_STEPS_AT_ONCE, cursor=self._cursor)
             found += page.items("items")
             following = page.raw.get("next_cursor")
+            # A cursor that repeats itself would be followed without end.
             if not isinstance(following, str) or following == self._cursor:
                 return found
             self._cursor = following
@@ -96,6 +97,7 @@ class Follower:
         self._progress = Progress(run)
         self._pages = _StepPages(gateway, self._run_id)
         self._reader = EventReader(EventStream(gateway, self._run_id))
+        # By identity: an older gateway's question has no id.
         self._declined: set[int] = set()
 
     def follow(self) -> Outcome:
@@ -224,6 +226,7 @@ class Follower:
                 self._leave()
             else:
                 self._choose(self._view)
+        # A second Ctrl-C, while the first one's choice is put, leaves.
         except KeyboardInterrupt:
             self._leave()
 
@@ -245,6 +248,7 @@ class Follower:
         try:
             self._gateway.post(f"/runs/{self._run_id}/cancel")
         except Trouble as trouble:
+            # A conflict says that the run has ended meanwhile, and its events say how.
             if trouble.exit_code != Exit.CONFLICT:
                 raise
 

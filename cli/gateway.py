@@ -21,6 +21,7 @@ _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _SECONDS: Final = 70.0
 _CONNECT_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 50.0  # three keep-alive comments
+# Before the first byte of an export the gateway seals what is left of the audit log.
 _PREPARING_SECONDS: Final = 600.0
 _PREFIX: Final = 8
 _NO_CONTENT: Final = 204
@@ -50,6 +51,7 @@ class Gateway:
     """
 
     def __init__(self, url: str, token: str | None) -> None:
+        # Imported here, so that commands that ask no gateway, and `--help`, need not wait for it.
         import httpx
 
         self.url = checked_url(url)

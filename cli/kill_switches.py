@@ -149,6 +149,7 @@ def _path(scope: Scope, name: str | None) -> str:
         raise Trouble(Exit.USAGE, "agent_missing", "Say which agent: its id or its slug.")
     if scope is Scope.INSTALLATION and name is not None:
         raise Trouble(Exit.USAGE, "name_not_taken", "The installation has no name.")
+    # The slash is quoted too, for the name is one segment of the path.
     where = str(scope) if name is None else f"{scope}s/{quote(name, safe='')}"
     return f"/admin/kill-switches/{where}"
 

@@ -123,6 +123,7 @@ def _all_steps(gateway: "Gateway", run_id: str) -> list[Document]:
         page = gateway.get(f"/runs/{run_id}/steps", limit=_STEPS, cursor=cursor)
         found += page.items("items")
         following = page.raw.get("next_cursor")
+        # A cursor that repeats itself would be followed without end.
         if not isinstance(following, str) or following == cursor:
             return found
         cursor = following

@@ -87,6 +87,7 @@ def _serve(stack: Stack, report: Report, issue_token: TokenIssuer | None, run_sa
             settings = stack.bring_up()
             _present(stack, report, settings, issue_token, run_sample)
             stack.watch()
+        # Raised by `_signals`, for the orderly end that follows.
         except KeyboardInterrupt:
             pass
         finally:
@@ -164,6 +165,7 @@ def _signals(stack: Stack, report: Report) -> Iterator[None]:
         if stack.interruptible:
             raise KeyboardInterrupt
 
+    # SIGHUP too: a terminal that is closed must not leave servers behind.
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

@@ -254,6 +254,7 @@ class _Tail:
         lines = console.render_lines(Group(*self._parts), pad=False) if self._parts else []
         if len(lines) > self._most:
             yield Text(f"  … {len(lines) - self._most + 1} lines above", style="dim")
+            # The note takes one of the lines.
             lines = lines[-(self._most - 1) :]
         for line in lines:
             yield Segments([*line, Segment.line()])
@@ -266,6 +267,7 @@ def _current(step: StepView) -> RenderableType:
         Text(f"{step.number:>2}", style="bold cyan"), Text(clean(step.text).strip() or "thinking", overflow="fold")
     )
     lines: list[RenderableType] = [head]
+    # A copy: the region is drawn by a thread of its own, while events add to the step.
     for tool in list(step.tools.values()):
         took = duration(max(0.0, (now - tool.began).total_seconds() * 1000)) if tool.began else ""
         lines.append(tool_line(tool, Spinner("dots", style="cyan"), took))

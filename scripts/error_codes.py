@@ -92,6 +92,7 @@ def found_in(tree: ast.Module, kinds: Mapping[str, Kind], constants: Mapping[str
         message = _text(given[1], place.texts) if len(given) > 1 else ""
         for code in _codes(given[0], place.texts):
             if _is_parameter(place.around, given[1:2]):
+                # Its callers say the message, so each of their calls is an error of its own.
                 builders[place.around.name] = (code, kind)  # type: ignore[attr-defined]
             else:
                 yield Found(code, kind, message)
@@ -223,6 +224,7 @@ def rendered() -> str:
     command = {path: tree for path, tree in trees.items() if path.is_relative_to(REPOSITORY / "cli")}
     messages: dict[tuple[Kind, str], list[str]] = defaultdict(list)
     for path, tree in trees.items():
+        # The command's own errors have a section of theirs, with exit codes.
         for one in found_in(tree, kinds, _constants(tree)) if path not in command else ():
             if one.message not in messages[one.kind, one.code]:
                 messages[one.kind, one.code].append(one.message)
@@ -239,6 +241,7 @@ def _http_section(trees: Iterable[ast.Module]) -> str:
                 continue
             status, code, detail = place.call.args
             if isinstance(code, ast.Constant):
+                # `TOO_LARGE` is the one status that is given by a name.
                 number = int(ast.literal_eval(status)) if isinstance(status, ast.Constant) else problems.TOO_LARGE
                 rows[number, str(code.value)] = _text(detail, place.texts)
     lines = [f"| {status} | `{code}` | {_cell([said])} |" for (status, code), said in sorted(rows.items())]

@@ -259,6 +259,7 @@ async def _decided(
     preconditions = VerdictPreconditions(named.seen, sent.config_hash)
     check = partial(publishing.require_waiting, actor, agent, version_id, verdict, preconditions)
     if request is None:
+        # Refuses first where the version's status says why there is no request.
         check()
         raise missing("request")
     body = {"verdict": verdict.value, **sent.model_dump(exclude_none=True)}
@@ -266,6 +267,7 @@ async def _decided(
     to_decide = await concerning(context.database, actor, request)
     decided = await decide(context.decision_ports, actor, to_decide, draft)
     if decided.status is not ApprovalStatus.PENDING:
+        # The version changes when the workflow closes its request; the answer shows it as it is then.
         await context.workflow_client.approvals.concluded(caller.tenant_id, request.approval.request_id)
     mark_replayed(response, replayed=decided.replayed)
     agent = await agents.find_agent(context.database, actor, named.name)

@@ -219,6 +219,7 @@ def _new(body: CloneIn, definition: dict[str, Any]) -> NewAgent:
 
 async def _read_also(context: GatewayContext, caller: Caller, name: str) -> Agent:
     agent = await agents.find_agent(context.database, actor_of(context, caller), name)
+    # The guard has checked the right to create agents; to read the one that is copied is another.
     await require_on(context, caller, Permission.AGENT_READ, agent.agent_id)
     return agent
 

@@ -111,5 +111,6 @@ def _plain(key_id: UUID | None) -> str | None:
 def _utc(moment: datetime | None) -> datetime | None:
     try:
         return None if moment is None else moment.astimezone(UTC)
+    # The first and the last hours that `datetime` holds may be outside of it in UTC.
     except OverflowError:
         raise Invalid("time_invalid", "There is no such time in UTC.") from None

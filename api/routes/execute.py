@@ -44,12 +44,14 @@ async def execute(
     response.headers["location"] = f"{PREFIX}/{started.run_id}"
     mark_replayed(response, replayed=started.replayed)
     if started.deprecated_at is not None:
+        # RFC 9745, section 2.1: a date in Unix seconds after an @.
         response.headers["deprecation"] = f"@{int(started.deprecated_at.timestamp())}"
     if wait and (place := context.in_flight.waits.offer(caller.tenant_id, caller.user_id)) is not None:
         response.headers["preference-applied"] = f"wait={wait}"
         with place:
             run = await wait_for_end(context, caller.tenant_id, started.run_id, wait)
         if run is not None:
+            # A response that is returned replaces the injected one, so it takes its headers along.
             whole = run_out(run, context.temporal_ui).model_dump_json()
             return Response(whole, 200, dict(response.headers), "application/json")
     return AcceptedOut(

@@ -121,6 +121,7 @@ async def release_operator_switch(tenant_id: str, caller: Manager, context: Cont
 async def pull_agent_switch(agent_id: str, body: KillSwitchIn, caller: Editor, context: Context) -> KillSwitchOut:
     """Halts one agent, named by its id or its slug. See `pull_tenant_switch`."""
     target = await _of_agent(context, caller, agent_id)
+    # Only to refuse a name that no agent has: its switch would halt nothing, and nobody would notice.
     if not context.agents.knows(target.agent_id):
         await agents.find_agent(context.database, actor_of(context, caller), target.agent_id)
     return await _pull(context, caller, target, body)

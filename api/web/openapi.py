@@ -39,6 +39,7 @@ class EncodedDocument:
 
     def response(self, request: Request) -> Response:
         """Returns the document, or 304 to a client that has it already."""
+        # `no-cache` lets clients keep it, and has them ask by its tag whether it is still the same (RFC 9111, 5.2.2.4).
         headers = {"etag": self.etag, "cache-control": "no-cache"}
         if {self.etag, "*"} & set(tags_of(request.headers.get("if-none-match", ""))):
             return Response(status_code=304, headers=headers)

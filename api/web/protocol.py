@@ -35,6 +35,7 @@ _FRAMING_PER_BYTE = 8
 # Requests that wait behind another one whose caller has shown no accepted credential on this connection.
 _PIPELINED_BY_STRANGERS = 1
 
+# `http2-settings` comes with an upgrade to HTTP/2 (RFC 7540, section 3.2.1).
 _OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 _log = structlog.get_logger(__name__)
@@ -330,6 +331,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(self._limits.body_seconds, self._too_slow)
 
     def _too_slow(self) -> None:
+        # Who has sent nothing waits for no answer.
         if self._number == 0:
             self._lingering.close()
         else:
@@ -343,12 +345,14 @@ class GatewayProtocol(HttpToolsProtocol):
             self._answer(problem)
         elif self.cycle is running and self._phase is _Phase.BODY:
             self._disconnect()
+            # A problem document cannot follow a response that has begun; cut off, that one shows as broken.
             if running.response_started:
                 self._lingering.abort()
             else:
                 self._answer(problem)
         else:
             if self._phase is _Phase.BODY:
+                # Uvicorn queues at the left, so this is the newest request, whose body is being read.
                 self.pipeline.popleft()
             last = self.pipeline[0][0] if self.pipeline else running
             last.keep_alive = False
@@ -359,6 +363,7 @@ class GatewayProtocol(HttpToolsProtocol):
         _log.info("http.refused", client=self.client, status=problem.status, code=problem.code, request_id=request_id)
         self._ended = True
         self._lingering.write(problem.encoded(request_id))
+        # For want of room the connection goes at once: lingering, it would take the room of another.
         self._lingering.unread = problem is not wire.NO_ROOM
         self._lingering.close()
 

@@ -199,4 +199,5 @@ def _ending_with_us(jobs: Sequence[Job]) -> Iterator[None]:
 
 def leave(number: int, _frame: FrameType | None = None) -> None:
     """Exits by way of everybody's `finally`; a signal's handler."""
+    # As shells report a process that a signal has ended.
     sys.exit(128 + number)

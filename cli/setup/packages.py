@@ -71,6 +71,7 @@ def _uv(environment: VirtualEnvironment, for_pip: Mapping[str, str], progress: P
         if candidate and _uv_version(candidate) >= _UV_OLDEST:
             return candidate
     progress("fetching uv, which installs the packages")
+    # `-I`: neither the person's PYTHON variables nor packages of their own have a say.
     command = [str(environment.python), "-I", "-m", "pip", "install", "--require-hashes", "--no-deps"]
     command += ["--only-binary", ":all:", "--upgrade", "--target", str(environment.tools)]
     command += ["--requirement", str(environment.root / UV_LOCK)]

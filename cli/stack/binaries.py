@@ -100,6 +100,7 @@ def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk:
                     raise Unavailable(
                         "temporal_missing", f"The Temporal dev server is not here: {_why(sources)}\n{_TEMPORAL_ADVICE}"
                     )
+                # In one step, so that no other process finds half of a program.
                 made.replace(target)
     return target
 

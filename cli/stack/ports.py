@@ -8,6 +8,7 @@ from pathlib import Path
 from cli.stack.processes import command_name
 from taskforce.core.domain.errors import Conflict
 
+# TCP_LISTEN, as the tables of proc(5) write it.
 _LISTEN = "0A"
 
 

@@ -112,6 +112,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Ends the server by its pid: politely, then not; nothing happens when it does not run."""
+        # `fast` ends all sessions and writes a checkpoint; `immediate` leaves the next start a recovery.
         for mode, seconds in (("fast", 30), ("immediate", 10)):
             if not self.is_running():
                 return self._remove_socket_dir()
@@ -156,6 +157,7 @@ class EmbeddedPostgres:
 
     def schema_revisions(self, database: str = DATABASE) -> frozenset[str]:
         """Reads the migrations that a running server's database stands at; none where it knows of no migrations."""
+        # `-X`: a person's own `.psqlrc` could change what is printed.
         options = ["-X", "-q", "-A", "-t", "-h", str(self._socket_dir()), "-U", OWNER, "-d", database]
         result = self._run("psql", *options, script="SELECT version_num FROM alembic_version;")
         return frozenset(result.stdout.split())
@@ -243,6 +245,7 @@ class EmbeddedPostgres:
             raise Unavailable("postgres_setup", "PostgreSQL goes on to let everybody in without a password.")
 
     def _asks_for_passwords(self) -> bool:
+        # With no password at hand: whoever gets in all the same has not been asked for one.
         options = ["-X", "-w", "-h", str(self._socket_dir()), "-U", _ADMIN, "-d", f"passfile={os.devnull}"]
         return self._run("psql", *options, script="SELECT 1;").returncode != 0
 

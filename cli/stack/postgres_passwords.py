@@ -14,6 +14,7 @@ _ANYWHERE = "*:*:*:"
 """Host, port and database of a `.pgpass` line."""
 _PASSWORD_BYTES = 32
 _SALT_BYTES = 16
+# PostgreSQL's default (`scram_iterations`), and the least of RFC 7677, section 4.
 _ITERATIONS = 4_096
 
 

@@ -205,6 +205,7 @@ def _started(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    # The fields 3 and 22 of proc(5): the state, and the time of the start in clock ticks.
     state, ticks = fields[0], fields[19]
     # A zombie keeps its number and its start, and does nothing any more.
     return "" if state in {"Z", "X"} else ticks

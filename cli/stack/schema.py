@@ -40,6 +40,7 @@ def _links(source: str) -> tuple[str, set[str]] | None:
     revision, before = found.get("revision"), found.get("down_revision")
     if not isinstance(revision, str):
         return None
+    # A migration that merges two heads names both.
     several = before if isinstance(before, tuple | list) else (before,)
     return revision, {name for name in several if isinstance(name, str)}
 

@@ -104,6 +104,7 @@ class _Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                # A group of its own, so that `stop` ends the compilers too.
                 start_new_session=True,
             )
 
@@ -149,6 +150,7 @@ class SdkDownload:
         """Starts the download once an interpreter has the SDK; returns at once."""
         if not self._begun and self._ready():
             self._begun, self._grown = True, time.monotonic()
+            # `-P`: a script's own directory would come first on the import path, with our `ports` and `locks` in it.
             command = [str(self._python), "-P", str(_DOWNLOADER), self._kind, str(self._program.directory)]
             self._program.launch(command, environment_without())
 
@@ -171,6 +173,7 @@ class SdkDownload:
         if not self._program.succeeded():
             return None
         files = [path for path in self._program.directory.iterdir() if path.is_file() and path != self._program.log]
+        # The SDK chooses the program's name; it is by far the largest file.
         found = max(files, key=lambda path: path.stat().st_size, default=None)
         return found if found and os.access(found, os.X_OK) and found.stat().st_size > 0 else None
 

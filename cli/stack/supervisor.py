@@ -235,6 +235,7 @@ class Stack:
         with self._undisturbed():
             self._add("temporal", server, grace_seconds=10)
             server.launch()
+        # At once: by this list the next start ends what a killed supervisor has left behind.
         self._write_state()
         return server
 

@@ -83,10 +83,12 @@ class TemporalDevServer:
         self._binary = binary
         self._log = log
         self._http_port = free_port()
+        # No name server answers for `.invalid` (RFC 2606, section 2), so that no page can be loaded from the name.
         self._http_name = f"{secrets.token_hex(16)}.invalid"
         self._ui: CheckedUI | None = None
         self._attributes = tuple(search_attributes)
         self._database = database
+        # Nexus is off because it has routes past the allowed hosts.
         guards = {"frontend.httpAllowedHosts": json.dumps([self._http_name]), "system.enableNexus": "false"}
         self._dynamic_config = {**_DYNAMIC_CONFIG, **guards, **(dynamic_config or {})}
         self._child: Child | None = None

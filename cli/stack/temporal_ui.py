@@ -47,6 +47,7 @@ def refusal(hosts: list[str], origin: str | None) -> str | None:
         hosts: The values of its Host headers.
         origin: The value of its Origin header, which browsers send with every form and script of another site.
     """
+    # A name that was bound anew to 127.0.0.1 (DNS rebinding) still stands in Host.
     if len(hosts) != 1 or _name(hosts[0]) not in _OWN_NAMES:
         return "This is the Temporal UI of a local stack: it answers as 127.0.0.1 and localhost only."
     if origin is not None and origin.lower() not in {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}:
@@ -72,6 +73,7 @@ class CheckedUI:
     def __init__(self, port: int, upstream: str) -> None:
         self._port = port
         self._upstream = httpx.URL(upstream)
+        # A proxy that the person has set would be asked for this machine.
         self._client = httpx.AsyncClient(timeout=70, trust_env=False)
         routes = [Route("/{path:path}", self._answer, methods=_METHODS)]
         app = Starlette(routes=routes, lifespan=self._lifespan)

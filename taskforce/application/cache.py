@@ -33,6 +33,7 @@ class BoundedCache(Generic[Key, Value]):
             value: The value.
             size: Its size, for example in characters; a value larger than the whole cache is not stored.
         """
+        # Also puts the key last: the dict's order is that of storing, and its first key the oldest.
         self.take(key)
         while self._values and self._room < size:
             self.take(next(iter(self._values)))

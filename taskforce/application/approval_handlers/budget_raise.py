@@ -86,6 +86,7 @@ class BudgetRaiseHandler(DefaultHandler):
             Forbidden: As `load_principal_for_key` for the requester.
         """
         raise_ = raise_of(request.payload)
+        # Only to require that the requester, and the key that asked, may still act.
         await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
         run = await records.runs.locked(raise_.run_id)
         if run is None:

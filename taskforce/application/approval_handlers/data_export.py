@@ -107,6 +107,7 @@ class DataExportHandler(DefaultHandler):
         request_id = request.approval.request_id
         name = f"audit-{tenant_id}-{request_id}.jsonl"
         async with store.tenant(tenant_id) as records:
+            # Only to require that the requester, and the key that asked, may still act.
             await load_principal_for_key(records, request.approval.requester_id, request.key_id, self._rules, now)
             if await records.request_results.begin(RequestResult(request_id, MEDIA_TYPE, name, now, now + KEPT)):
                 await records.audit.append(_exported(tenant_id, request, now))
@@ -136,6 +137,7 @@ async def _write(store: Store, tenant_id: str, request: Request, order: _ExportO
 async def _write_page(records: Records, result: RequestResult) -> None:
     begin, end = (Anchor.parse(str(result.state[name])) for name in ("begin", "end"))
     page = await next_page(records, Export(begin, end), int(str(result.state["after"])))
+    # The header is the first piece already.
     _, *events, closing = chain.export(begin, page, end)
     if page:
         await records.request_results.add(result, "".join(events).encode(), {**result.state, "after": page[-1].seq})

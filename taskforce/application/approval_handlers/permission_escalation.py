@@ -136,6 +136,7 @@ class PermissionEscalationHandler(DefaultHandler):
         if escalation.on is None:
             return await _lend(records, request, escalation.role, until, now)
         grant = ResourceGrant(requester, escalation.role, *escalation.on, until)
+        # A grant's row has one granter: the one whose approval completed the quorum.
         return await _grant(records, request, grant, approvers[-1], now)
 
     async def _has_resource(self, records: Records, payload: Json) -> bool:

@@ -184,6 +184,7 @@ class AgentCatalog:
 
     def remove_agent(self, agent_id: str) -> None:
         """Deletes an agent whose versions are drafts or archived. Raises as `Agent.require_removable`."""
+        # Runs are the program's own, and are not known here.
         self.agent(agent_id).require_removable(0)
         del self._agents[agent_id]
 
@@ -220,6 +221,7 @@ class AgentCatalog:
             if not wanted or not wanted.isdisjoint(one.about.tags)
             if status is None or any(version.status is status for version in one.versions)
         ]
+        # The dict has the order of creation.
         return [CatalogEntry(self, one.agent_id) for one in reversed(found)]
 
     def search_agents(self, tenant_id: str, query: str, limit: int = 10) -> list[CatalogEntry]:

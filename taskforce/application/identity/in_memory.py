@@ -259,6 +259,7 @@ class UserManager:
         user = self._users.get((tenant_id, user_id))
         if user is None or not user.active:
             return None
+        # No token is ever seen here, so there are no claims to age.
         roles = user.effective_roles(self._clock(), timedelta(0))
         return UserContext(
             user_id=user.user_id,

@@ -324,6 +324,7 @@ async def known_roles(records: Records, names: Collection[str], rules: AccessRul
     if not any(name.startswith(CUSTOM_PREFIX) and name not in rules.roles for name in names):
         return rules.roles
     own = {role.role_id: role for role in await records.roles.all()}
+    # The deployment's roles last: no role of a tenant's replaces one of them.
     return {**own, **rules.roles}
 
 

@@ -111,6 +111,7 @@ class ModelStep:
         if turn.begins and turn.attempt == 1:
             begun(self._live, spec)
         try:
+            # No transaction is open during the call, which may take minutes.
             reply = await self._ask(spec, seen)
         except ModelFailure as error:
             await self._spend(spec, turn, error.calls, error)
@@ -167,6 +168,7 @@ class ModelStep:
             raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
 
     def _looking(self, turn: ModelStepInput) -> AbstractAsyncContextManager[Records]:
+        # Only a run's first step writes before the call: it marks the run as running.
         return self._store.tenant(turn.tenant_id) if turn.begins else self._store.reading(turn.tenant_id)
 
     async def _known(

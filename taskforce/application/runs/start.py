@@ -105,6 +105,7 @@ async def start_run(ports: RunPorts, actor: Actor, request: RunRequest) -> Start
     try:
         return await _start(ports, actor, request, agent_id)
     except DomainError as error:
+        # A version that was named by its number leads to no other.
         if request.agent.version is not None or error.code not in MOVED_ON:
             raise
     # The alias or agent has moved to another version since it was resolved, so resolve it once more.

@@ -35,6 +35,7 @@ TOO_LARGE = (
     f"Refused: the arguments of all calls of a reply may have {MAX_ARGUMENTS:,} characters and "
     f"{MAX_ARGUMENT_VALUES:,} values; do it in several steps."
 )
+# Also bounds for how long a quick call still passes by a right that was withdrawn after its check.
 CLEARED_FOR = timedelta(seconds=2)
 _UNAPPROVED = "Refused: this call has no approval for exactly these arguments."
 _GATED_SINCE = "Refused: since you made this call, calls of {} need an approval. Make it again, and people are asked."

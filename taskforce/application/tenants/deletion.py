@@ -193,6 +193,7 @@ class TenantErasure:
         for run_id in run_ids:
             if now - since.setdefault(run_id, now) < self._patience:
                 continue
+            # A run without a workflow may still have an open row, which is ended in any case.
             with suppress(Missing):
                 await self._runs.terminate(tenant_id, run_id)
             await self._lifecycle.end(tenant_id, run_id, Ending(RunStatus.CANCELLED))

@@ -130,6 +130,7 @@ async def _begin(records: Records, actor: Actor, order: DeletionOrder) -> None:
             raise Conflict("tenant_keeps_reports", text)
         case Begun.BEGUN:
             await records.audit.append(_event(actor, order))
+        # Another request has begun it since it was looked up.
         case Begun.KNOWN:
             return
 

@@ -117,6 +117,7 @@ async def create_webhook(
         updated_at=actor.now,
     )
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
+        # Again and locked: the right may have been withdrawn since the request was authorized.
         await require_current(records, actor, Permission.POLICY_MANAGE)
         if made.definition_id is not None:
             await known(records, rules, made.definition_id)

@@ -68,6 +68,7 @@ class WorkflowManager:
         self._lock = Lock()
         self._workflows: dict[str, dict[str, Definition]] = {}
         self._requests: dict[str, StoredRequest] = {}
+        # Dicts of keys alone, for their order: lists show the oldest request first.
         self._open: dict[str, dict[str, None]] = {}
         self._callbacks: dict[str, list[Callback]] = {}
 
@@ -265,6 +266,7 @@ class WorkflowManager:
 
     def tick(self, now: datetime | None = None) -> None:
         """Performs the timed actions that are due: reminders, widening, reassignment and expiry of open requests."""
+        # A copy, for callbacks may create requests meanwhile.
         for tenant_id in list(self._open):
             self._arrive(now, tenant_id)
 
@@ -360,12 +362,14 @@ class WorkflowManager:
             roles = self._roles(tenant_id, user_id)
             if roles is None:
                 raise Forbidden("approver_unknown", "No active user of that id is known in this tenant.")
+        # Without a lookup the program vouches for roles; where only people are named, these are compared all the same.
         vouched = roles is None and bool(approval.who.roles)
         if not vouched and not approval.who.include(user_id, roles or ()):
             raise Forbidden("approver_role_missing", f"Deciding this request is for: {approval.who}.")
 
     def _tell(self, request_id: str, *events: EventName) -> None:
         for event in events:
+            # A copy, for a callback may register others.
             for callback in tuple(self._callbacks.get(event, ())):
                 try:
                     callback(ApprovalRequest(request_id, self))

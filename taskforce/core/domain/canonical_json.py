@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from math import isfinite
 
+# ECMAScript writes numbers from 1e-6 to below 1e21 without an exponent.
 _MOST_DIGITS = 21
 _LEAST_PLAIN_POINT = -5
 
@@ -55,6 +56,7 @@ def _units(name: str) -> bytes:
 
 
 def _text(text: str) -> str:
+    # RFC 8785, section 3.2.2.2: nothing is escaped but what JSON demands.
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -69,6 +71,7 @@ def _number(value: object) -> str:
 def _as_javascript(number: float) -> str:
     """Formats the shortest digits that round-trip, as ECMAScript's `Number::toString` does."""
     sign, figures, exponent = Decimal(repr(number)).normalize().as_tuple()
+    # ECMAScript writes -0 as 0.
     digits, minus = "".join(map(str, figures)), "-" if sign and number else ""
     point = len(digits) + int(exponent)
     if len(digits) <= point <= _MOST_DIGITS:

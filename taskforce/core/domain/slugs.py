@@ -30,6 +30,7 @@ _DIGITS: Final = 8
 
 def _table(*alphabets: str) -> dict[str, str]:
     words = " ".join(alphabets).split()
+    # A hyphen stands for a letter that is left out, such as the Cyrillic signs.
     return {letter: "" if latin == "-" else latin for letter, latin in zip(words[::2], words[1::2], strict=True)}
 
 

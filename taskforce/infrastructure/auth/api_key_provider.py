@@ -190,7 +190,9 @@ class APIKeyProvider:
             key = self._active(api_key)
         if key is None:
             return None
+        # Outside the lock: a thread's lock that is held over an await stops the event loop of whoever waits for it.
         user = self._unknown(key) if self._users is None else await self._users(key.user_id, key.tenant_id)
+        # A look-up that returns somebody else must not lend that person's rights to the key.
         if user is None or (user.user_id, user.tenant_id) != (key.user_id, key.tenant_id):
             return None
         # Read again: the key may have been revoked while its user was looked up.
@@ -239,6 +241,7 @@ class APIKeyProvider:
             tenant_id=key.tenant_id,
             username=key.user_id,
             roles=key.roles,
+            # Every permission, for `_cut` leaves of them what the key's roles allow.
             permissions=frozenset(Permission),
         )
 

@@ -76,9 +76,11 @@ class Issuers:
         return identity
 
     def _is_foreign(self, issuer: str, user_id: str) -> bool:
+        # `startswith` of an empty tuple is False, as for most issuers, which have no foreign prefixes.
         return user_id.startswith(self._foreign.get(issuer, ()))
 
     def _provider_for(self, token: str | None) -> JWTIdentityProvider:
+        # No issuer has an empty name: `TokenRules` requires one.
         provider = self._by_name.get(unverified_origin(token).issuer or "")
         if provider is None:
             raise Unauthenticated("token_invalid", "The token is from an issuer that is not known here.")
@@ -97,6 +99,7 @@ def _overlaps(providers: Iterable[JWTIdentityProvider]) -> Iterator[_Pair]:
 
 def _judge(overlaps: Iterable[_Pair], *, development: bool) -> None:
     for pair in overlaps:
+        # One prefix is enough: `_foreign` keeps the other issuer from ids that begin with it.
         if any(one.user_prefix is not None for one in pair):
             continue
         names = sorted(one.issuer for one in pair)
@@ -111,6 +114,7 @@ def _foreign(overlaps: Iterable[_Pair]) -> Mapping[str, tuple[str, ...]]:
     """Returns, by issuer, the id prefixes that belong to another issuer of the same tenant."""
     found: dict[str, tuple[str, ...]] = {}
     for pair in overlaps:
+        # With the prefixes "" and "okta|" the first issuer could sign a token for `sub` "okta|anna".
         shorter, longer = sorted(pair, key=lambda one: len(one.user_prefix or ""))
         own, other = shorter.user_prefix or "", longer.user_prefix or ""
         if own != other and other.startswith(own):

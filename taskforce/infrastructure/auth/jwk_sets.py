@@ -91,6 +91,7 @@ def _record(jwk: Mapping[str, object], position: int, algorithms: Sequence[str])
         return LeftOut(position, None, "kid_invalid")
     if jwk.get("kty") == "oct":
         return LeftOut(position, kid, "key_symmetric")
+    # Whoever reads the set could sign with a key that stands in it whole.
     if not _PRIVATE.isdisjoint(jwk):
         return LeftOut(position, kid, "key_private")
     try:
@@ -105,6 +106,7 @@ def _algorithm(jwk: Mapping[str, object], algorithms: Sequence[str]) -> str | No
     possible = algorithms_for(public_key(jwk))
     accepted = algorithms or ("RS256", *sorted(ASYMMETRIC_ALGORITHMS))
     fitting = [one for one in accepted if one in possible]
+    # What the issuer says of its key binds (RFC 7517, section 4.4): no other algorithm is tried with it.
     if "alg" in jwk:
         return next((one for one in fitting if one == jwk["alg"]), None)
     return next(iter(fitting), None)

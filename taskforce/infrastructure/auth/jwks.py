@@ -126,6 +126,7 @@ class Jwks:
             fetch = self._fetch_under_way()
             # During an outage the cached keys are used at once, without waiting for the issuer.
             if fetch is not None and not (self._failing and known):
+                # Shielded: a caller who gives up must not end the fetch that others wait for.
                 await asyncio.shield(fetch)
         return self._countable()
 
@@ -222,6 +223,7 @@ class Jwks:
             _log.warning("auth.issuer.no_usable_keys", host=self._host)
         self._failing = False
         names = frozenset(record.kid for record in records if record.kid is not None)
+        # The same tuple as before where nothing changed: by its identity callers keep the parsed keys.
         kept = before.records if before is not None and before.records == records else records
         self._held = _Held(kept, names, self._clock(), lifetime)
 
@@ -233,6 +235,8 @@ class Jwks:
         headers = {"accept": "application/json, application/jwk-set+json", "accept-encoding": "identity"}
         # A proxy of the environment cannot reach this machine's loopback addresses.
         trust = self._uri.startswith("https:")
+        # A timeout for the whole: httpx's own begins anew with each piece, so that a slow sender could hold it open.
+        # No redirects, for only the configured address was checked.
         async with (
             asyncio.timeout(self._timing.timeout),
             httpx.AsyncClient(follow_redirects=False, trust_env=trust, timeout=self._timing.timeout) as client,
@@ -240,6 +244,7 @@ class Jwks:
         ):
             if response.status_code != _OK or response.headers.get("content-encoding", "identity") != "identity":
                 raise ValueError("not the document that was asked for")
+            # Undecoded, so that the bound counts bytes received: a small packed body could unpack to any size.
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk

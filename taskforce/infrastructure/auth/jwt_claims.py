@@ -21,6 +21,7 @@ _REGISTERED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 _LONGEST_NAME: Final = 255
 _MOST_SAID: Final = 4_096
 _SEPARATORS = re.compile(r"[\s,]+")
+# Without blanks and commas, which separate the roles of a claim that is one text.
 _CUSTOM_ROLE = re.compile(r"custom:[^\s,]{1,100}")
 
 
@@ -246,6 +247,7 @@ def _is_overage(claims: Mapping[str, object], path: str) -> bool:
 @lru_cache(maxsize=_MOST_SAID)
 def _say(event: str, code: str, *, issuer: str, claim: str, user_id: str, issued_at: datetime) -> None:
     """Logs what a token lacks for its bearer's roles, once per token, however often it is sent."""
+    # It is part of the cache's key alone, so that a new token of the same person is worth a new line.
     del issued_at
     structlog.get_logger(__name__).warning(event, code=code, issuer=issuer, claim=claim, user_id=user_id)
 

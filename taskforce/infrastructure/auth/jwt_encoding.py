@@ -22,6 +22,7 @@ def decode_base64url(text: str) -> bytes:
     if not _BASE64URL.fullmatch(text):
         raise ValueError("not base64url")
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    # The decoder drops stray bits of the last letter, so that several spellings would mean the same bytes.
     if base64.urlsafe_b64encode(data).rstrip(b"=") != text.encode("ascii"):
         raise ValueError("not canonical base64url")
     return data
@@ -51,6 +52,7 @@ def decode_json_object(data: bytes) -> dict[str, object]:
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # Readers differ in which of two claims of one name counts; RFC 7519, section 4, lets a verifier refuse both.
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a name stands twice")
@@ -75,6 +77,7 @@ def _short_int(text: str) -> int:
 
 
 def _check_depth_and_text(root: dict[str, object]) -> None:
+    # Level by level: recursion could run into Python's own limit before ours.
     level: list[object] = [root]
     for _ in range(_DEEPEST):
         level = [child for value in level for child in _children(value)]

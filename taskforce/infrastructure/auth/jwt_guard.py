@@ -42,10 +42,14 @@ AudienceClaim = Literal["aud", "client_id"]
 LONGEST_TOKEN: Final = 16 * 1024
 LONGEST_LEEWAY_SECONDS: Final = 300
 _LONGEST_KID: Final = 256
+# 9999-12-31T23:59:59Z, the last second that `datetime` holds.
 _LATEST_SECOND: Final = 253_402_300_799
 _SEGMENTS: Final = 3
+# They bring the sender's own key along (`jwk`, `jku`, `x5c`, `x5u`; RFC 8725, section 3.10), or change what is
+# signed or how it is read.
 _REFUSED_HEADERS: Final = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "cty", "enc", "zip"})
 _Result = TypeVar("_Result")
+# RFC 9068 calls an access token `at+jwt`; `application/` may stand before a type (RFC 7515, section 4.1.9).
 _TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
 
@@ -189,6 +193,8 @@ class TokenGuard:
 
     def _candidates(self, header: Mapping[str, object]) -> tuple[KeyRecord, ...]:
         kid = _kid(header)
+        # The header's `alg` only selects among our keys, each of which has one algorithm: `none`, or HS256 for a public
+        # key, fits nothing (RFC 8725, section 3.1).
         fitting = tuple(record for record in self._keys if record.algorithm == header["alg"])
         if kid is not None and self._has_names:
             return tuple(record for record in fitting if record.kid == kid)
@@ -209,6 +215,7 @@ def sign(claims: Mapping[str, object], record: KeyRecord) -> str:
         Invalid: `claims_invalid` when the claims are not JSON.
     """
     try:
+        # Without `allow_nan` Python would write NaN, which is no JSON, and the guard would refuse the token.
         payload = json.dumps(claims, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError):
         raise Invalid(
@@ -228,6 +235,7 @@ def _or_refused(read: Callable[[], _Result]) -> _Result:
     except Unauthenticated:
         raise
     except Exception as failure:  # noqa: BLE001 - what nobody thought of is a refusal too, not a server error
+        # The type alone: the text of a library's error may quote the token.
         structlog.get_logger(__name__).error("auth.token.guard_failed", error=type(failure).__name__)
         raise _refused("The token cannot be read.") from None
 
@@ -242,6 +250,7 @@ def _unverified_origin(token: object) -> UnverifiedOrigin:
 def _checked_size(token: object) -> str:
     if token is None or token == "":
         raise Unauthenticated("token_missing", "Send a token: Authorization: Bearer <token>.")
+    # Bounded before anything is decoded: nobody knows yet who sends it.
     if not isinstance(token, str) or len(token) > LONGEST_TOKEN:
         raise _refused(f"A token is a text of at most {LONGEST_TOKEN} characters.")
     return token

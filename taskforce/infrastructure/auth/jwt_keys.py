@@ -29,6 +29,7 @@ SHORTEST_SECRET_BYTES: Final[Mapping[str, int]] = MappingProxyType({"HS256": 32,
 SHORTEST_RSA_BITS: Final = 2048
 _KINDS: Final = f"A public key is RSA of {SHORTEST_RSA_BITS} bits or more, or on P-256, P-384 or P-521."
 
+# cryptography names curves as SEC 2 does, and RFC 7518 as NIST does.
 _CURVES: Mapping[str, tuple[str, str, type[ec.EllipticCurve]]] = MappingProxyType(
     {
         "secp256r1": ("ES256", "P-256", ec.SECP256R1),
@@ -36,6 +37,7 @@ _CURVES: Mapping[str, tuple[str, str, type[ec.EllipticCurve]]] = MappingProxyTyp
         "secp521r1": ("ES512", "P-521", ec.SECP521R1),
     }
 )
+# Exactly one block: of several, `load_pem_public_key` takes the first and passes over the rest.
 _PUBLIC_PEM = re.compile(rb"\s*-----BEGIN (RSA )?PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END (RSA )?PUBLIC KEY-----\s*")
 _LOOKS_ASYMMETRIC = re.compile(rb"BEGIN [A-Z0-9 ]*(KEY|CERTIFICATE)|ssh-|ecdsa-sha2-")
 
@@ -60,6 +62,7 @@ class KeyRecord:
 
     kid: str | None
     algorithm: str
+    # Not compared or hashed: a JWK is a dict, and `material` stands for the key.
     key: str | bytes | Mapping[str, object] = field(repr=False, compare=False, hash=False)
     allow_short_secret: bool = field(default=False, compare=False)
     material: bytes = field(init=False, repr=False)
@@ -150,6 +153,7 @@ def _number(value: object) -> int:
 
 
 def _check_jwk_purpose(jwk: Mapping[str, object], kid: str | None, algorithm: str) -> None:
+    # RFC 7517, sections 4.2 to 4.5; each of the four members is optional.
     operations = jwk.get("key_ops", ["verify"])
     suits = (
         jwk.get("alg", algorithm) == algorithm
@@ -199,6 +203,7 @@ def _is_asymmetric(secret: bytes) -> bool:
     if _LOOKS_ASYMMETRIC.search(secret) or _is_jwk(secret):
         return True
     try:
+        # A key in PEM that lost its first and last line on the way into a variable is no secret either.
         unarmoured = base64.b64decode(b"".join(secret.split()), validate=True)
     except binascii.Error:
         unarmoured = b""

@@ -167,6 +167,7 @@ class JWTIdentityProvider:
         if self._jwks is None:
             return self._guarded(self._records, token)
         seen = unverified_origin(token)
+        # Before any fetch: a token that names somebody else must not make this server ask the issuer for keys.
         if seen.issuer != self.issuer:
             raise Unauthenticated("token_invalid", "The token is from another issuer.")
         records = await self._jwks.records(seen.kid)
@@ -180,6 +181,7 @@ class JWTIdentityProvider:
         return self._guarded(others, token)
 
     def _guarded(self, records: tuple[KeyRecord, ...], token: str | None) -> VerifiedToken:
+        # By identity: `Jwks` returns the same tuple until the keys change, and a guard caches parsed keys.
         if records is not self._records:
             self._records = records
             self._guard = TokenGuard(records, self._rules) if records else None
@@ -353,6 +355,7 @@ def _keys(config: JWTConfig, *, lenient: bool) -> tuple[KeyRecord, ...]:
 def _only(possible: frozenset[str], accepted: frozenset[str], usual: str) -> str:
     """Returns the one algorithm that a key is bound to."""
     if not accepted:
+        # `min` takes the only one: the algorithm of an EC key's curve.
         return usual if usual in possible else min(possible)
     match tuple(possible & accepted):
         case (algorithm,):

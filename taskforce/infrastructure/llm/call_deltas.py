@@ -32,6 +32,7 @@ class _Call:
     @property
     def arguments(self) -> str:
         whole = "".join(self.pieces)
+        # Some servers send all of the text so far each time; put together, that is no JSON.
         if len(self.pieces) > 1 and _is_grown(self.pieces) and parsed_object(whole) is None:
             return self.pieces[-1]
         return whole
@@ -94,6 +95,7 @@ class CallDeltas:
         ids: set[str] = set()
         calls = []
         for call in self._calls:
+            # By its id a result finds its call in the next request: a missing or repeated one would mix them up.
             given = call.id if call.id and call.id not in ids else f"call_{uuid.uuid4().hex[:16]}"
             ids.add(given)
             calls.append(RequestedCall(given, offered_name(call.name, self.offered), call.arguments))
@@ -165,6 +167,7 @@ class CallDeltas:
         return name if name.startswith(call.name) else call.name + name
 
     def _append(self, call: _Call, arguments: str) -> None:
+        # Servers that write `null` first mean that there are no arguments yet.
         if not arguments or (arguments == "null" and not call.pieces):
             return
         if call.pieces and arguments.lstrip().startswith("{"):

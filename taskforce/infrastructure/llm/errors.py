@@ -119,6 +119,7 @@ def _passing(chain: Sequence[BaseException], model: str) -> ModelFailure | None:
     if any(isinstance(one, StreamBrokenError) for one in chain):
         return _unavailable("model_stream_broken", f"The reply of {model} broke off.", model, chain)
     status = _status(chain)
+    # A quota that is used up comes as 429 too, and waiting does not mend it.
     if status == _TOO_MANY and refusal_code(chain[0]) != PAYMENT_REQUIRED:
         return _limited(chain, model)
     if any(isinstance(one, TimeoutError) for one in chain) or status == _TIMEOUT:
@@ -150,6 +151,7 @@ def refusal_code(error: BaseException) -> str | None:
         Our code, or None where neither says.
     """
     chain = tuple(_chain(error))
+    # By name: importing LiteLLM's classes would load the library, which takes seconds, outside `litellm_model`.
     names = {cls.__name__ for one in chain for cls in type(one).__mro__}
     by_class = next((code for name, code in _BY_CLASS.items() if name in names), None)
     return by_class or next((_CODES[word] for word in _words(chain) if word in _CODES), None)
@@ -166,6 +168,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     queue: list[BaseException] = [error]
     while queue:
         one = queue.pop(0)
+        # Causes and contexts of exceptions may form a ring.
         if id(one) not in seen:
             seen.add(id(one))
             yield one
@@ -210,6 +213,7 @@ def _limited(chain: Sequence[BaseException], model: str) -> ModelFailure:
 
 
 def _refused(error: BaseException, code: str, model: str, status: int | None, secrets: Sequence[str]) -> ModelFailure:
+    # So LiteLLM reports a name for which it knows no provider; nothing was sent.
     if code == REQUEST_INVALID and getattr(error, "llm_provider", None) == "":
         text = f"No provider is known for {model!r}: name it as provider/model, for example openai/gpt-4o-mini."
         return ModelRefused(NOT_FOUND, redact(text, secrets), details={"model": model})

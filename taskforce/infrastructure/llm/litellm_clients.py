@@ -89,6 +89,7 @@ class BoundedClients:
     def install(cls, litellm: "LiteLLM") -> "BoundedClients":
         """Returns those of the process, and puts them in place the first time."""
         there = litellm.in_memory_llm_clients_cache
+        # Ours must not wrap itself when a second `LiteLLMModel` is opened.
         clients = there if isinstance(there, cls) else cls(litellm)
         litellm.in_memory_llm_clients_cache = clients
         return clients
@@ -154,6 +155,7 @@ def _ask_plainly(request: httpx.Request) -> None:
 async def _bound(response: httpx.Response) -> None:
     """Puts bounds on a response, whatever its type says; one that is compressed arrives as what it holds."""
     response.stream = BoundedBody(response, REPLY_BODIES.get() or ReplyBodies())
+    # Otherwise httpx would decode a second time what `BoundedBody` has decoded.
     response.headers.pop("content-encoding", None)
     if _kind(response) == "text/event-stream":
         response.stream = EscapedSeparators(response.stream)

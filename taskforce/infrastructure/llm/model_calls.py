@@ -272,6 +272,7 @@ class ModelCalls:
         settings: Json = {"model": model, "stream": True, "num_retries": 0, "max_retries": 0, "timeout": timeout}
         key = os.environ.get(key_variable(model), "")
         require_sound_key(model, key.strip())
+        # LiteLLM would read the variable itself, with the line break that a file has left at its end.
         if key != key.strip():
             settings["api_key"] = key.strip()
         if self.transport.api_base is not None:
@@ -298,6 +299,7 @@ class ModelCalls:
         if not reported and not reply.begun and nothing_answered(error):
             missing = self.transport.litellm.validate_environment(model).get("missing_keys")
         keys = [str(name) for name in missing] if isinstance(missing, list) else []
+        # `validate_environment` lists Azure's API version too, which has a default and is no key.
         keys = [name for name in keys if not name.endswith("_API_VERSION")]
         return failure_of(error, model, missing_keys=keys, secrets=known_secrets(os.environ))
 

@@ -40,10 +40,12 @@ YIELD_BYTES = 65_536
 _SERVER_FAILED = 500
 _NOT_ANSWERED = 300
 _REFUSED = 400
+# These repeat the POST with its body; after the others a client would send a GET (RFC 9110, section 15.4).
 _SENT_ON = (307, 308)
 _NO_SUCH_PLACE = (404, 405)
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _INFLATED_AT_ONCE = 65_536
+# 32 + MAX_WBITS: zlib tells the headers of gzip and of zlib apart by itself.
 _ZLIB = {"gzip": 47, "deflate": 47, "x-gzip": 47}
 
 
@@ -144,6 +146,7 @@ class OpenAIWire:
         said = await body.beginning(self._limits.error_bytes)
         document = parsed(said)
         error = error_in(document, anything=True)
+        # A web server's own 404 means a wrong base URL, an API's an unknown model: people need to be told which.
         if status in _NO_SUCH_PLACE and not is_of_api(document):
             return not_an_api(response, said)
         if error is None:
@@ -266,10 +269,12 @@ async def _send(client: httpx.AsyncClient, url: str, content: bytes, headers: Ma
 
 def _is_same_host(url: str, other: str) -> bool:
     here, there = urlsplit(url), urlsplit(other)
+    # From http to https is allowed; the other way the key would be readable on the wire.
     return here.hostname == there.hostname and (there.scheme == "https" or here[:2] == there[:2])
 
 
 def _content(body: Mapping[str, object]) -> bytes:
+    # Half a surrogate pair, as a model may write it, cannot be encoded and becomes a question mark.
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -279,6 +284,7 @@ async def _documents(whole: bytes, response: httpx.Response) -> AsyncIterator[Ma
     if document is not None:
         yield _chunk(document, response, _REFUSED)
         return
+    # Looked through before the first chunk is yielded, so that a page with a line of JSON in it is no reply.
     async for line in _lines(whole):
         if isinstance(line, dict) and "choices" in line:
             break
@@ -309,6 +315,7 @@ def _of_event(event: ServerEvent, response: httpx.Response) -> Iterator[Mapping[
         yield DONE
         return
     document = parsed(data)
+    # The standard makes one text of several data lines; some servers send a chunk in each.
     documents = [document] if document is not None else [parsed(line) for line in data.split(b"\n")]
     for one in documents:
         failed = event.type == "error" and isinstance(one, dict) and "error" not in one

@@ -142,6 +142,7 @@ def error_in(document: object, *, anything: bool = False) -> Mapping[str, object
         document: The document.
         anything: Whether one that only says something, and holds no reply, is an error too.
     """
+    # Google's endpoint wraps an error in a list.
     if isinstance(document, list) and len(document) == 1:
         return error_in(document[0], anything=anything)
     if not isinstance(document, dict):
@@ -158,6 +159,7 @@ def is_of_api(document: object) -> bool:
     """Returns whether a refusal comes from an API, and not from the web server before it, which knows no such path."""
     if isinstance(document, list) and document:
         return is_of_api(document[0])
+    # Web frameworks (Spring's, for one) name in their own 404 the path that they do not know.
     if not isinstance(document, dict) or "path" in document:
         return False
     return any(document.get(name) for name in ("type", "code", "error"))

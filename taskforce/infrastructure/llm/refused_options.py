@@ -101,6 +101,7 @@ def without(body: Body, refused: frozenset[str]) -> Body:
     Returns:
         Another body.
     """
+    # OpenAI's API refuses `stream_options` where `stream` is missing.
     gone = refused | ({"stream_options"} if "stream" in refused else set())
     left = {name: value for name, value in body.items() if name not in gone}
     for name, other in _RENAMED.items():

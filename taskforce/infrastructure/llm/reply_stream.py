@@ -102,6 +102,7 @@ class ReplyStream:
         elif content:
             self._add_parts(content)
         for name in REASONING_FIELDS:
+            # The first name that is there: servers that send both send the same text twice.
             if thought := get(delta, name):
                 self._reason("".join(_texts(thought)), name)
                 break

@@ -87,6 +87,7 @@ class EventStream:
             yield from self._dispatch()
         elif line.startswith((b"{", b"[")):
             yield from self._add(line)
+        # Other fields (`id`, `retry`) and comments say nothing about a reply and are dropped.
         elif line.startswith(b"data"):
             yield from self._add_field(line)
         elif line.startswith(b"event:"):
@@ -98,6 +99,7 @@ class EventStream:
             yield from self._add(value.removeprefix(b" "))
 
     def _name(self, value: bytes) -> Iterator[ServerEvent]:
+        # Without a blank line before it, a new type begins the next event.
         if self._data:
             yield from self._dispatch()
         self._type = value.strip().decode("utf-8", "replace")

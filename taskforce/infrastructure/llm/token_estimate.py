@@ -38,6 +38,7 @@ def rough_tokens(*texts: str) -> int:
         plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
         ascii_only += plain
         other += len(text) - plain
+    # Rounded up, so that no text counts as nothing.
     return -int(-(ascii_only / _ASCII_PER_TOKEN + other / _OTHER_PER_TOKEN) // 1)
 
 

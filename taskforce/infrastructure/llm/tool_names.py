@@ -18,6 +18,7 @@ NAMELESS = "unnamed_tool"
 _SOUND = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _OTHER = re.compile(r"[^a-zA-Z0-9_-]+")
 _NAMESPACE = re.compile(r"^.*[./:\\]")
+# As in the ids of Kimi K2, `functions.search:0`, which models also write as names.
 _COUNTER = re.compile(r":\d+$")
 
 
@@ -96,6 +97,7 @@ class WireIds:
         Returns:
             An id for each.
         """
+        # Observations directly follow the message that calls: a later message may use the same ids again.
         self._open.clear()
         return [self._opened(call.id) for call in calls]
 
@@ -114,6 +116,7 @@ class WireIds:
 
     def _opened(self, written: str) -> str:
         given = _sound_id(written, self._seen[written])
+        # A model may write by itself what the digest of another id gives.
         while given in self._used:
             self._seen[written] += 1
             given = _sound_id(written, self._seen[written])

@@ -37,8 +37,11 @@ CONNECT_SECONDS = 5.0
 MAX_REASON = 300
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+# Other methods are not safe to send to another place unasked (RFC 9110, section 15.4).
 _FOLLOWED = frozenset({"GET", "HEAD"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# The client sets these itself: with a `host` of its own a request would leave the checked name, and with
+# `content-length` or `transfer-encoding` it could carry a second request inside.
 _OURS = frozenset(
     {
         "accept-encoding",
@@ -229,10 +232,12 @@ def _lowered(headers: httpx.Headers) -> dict[str, str]:
 def _pinned(method: str, target: Target, address: str, headers: Mapping[str, str], body: bytes | None) -> httpx.Request:
     """Builds a request to the address that was checked, in the name of the target."""
     name = target.url.netloc.decode("ascii")
+    # Only the connection has a limit here, so that the next address gets its turn; callers bound the whole.
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS).as_dict()
     return httpx.Request(
         method,
         target.url.copy_with(host=address),
+        # Only gzip, which `read_body` unpacks within its limit; httpx's own decoders know no limit.
         headers={"host": name, "accept-encoding": "gzip", **_DEFAULTS, **headers},
         content=body,
         extensions={"timeout": timeout, "sni_hostname": target.host},

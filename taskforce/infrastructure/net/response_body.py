@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable
 
 from taskforce.core.interfaces.tools import ToolFailure
 
+# An empty member takes some 20 bytes and unpacks to nothing: without a bound a small body costs much time.
 MAX_MEMBERS = 100
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -34,6 +35,7 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> 
         arrived += len(chunk)
         # One byte beyond what fits tells a body that is exactly full from one that goes on.
         body += unpack(chunk, limit + 1 - len(body))
+        # Both: a gzip body may unpack to little and still never end.
         if len(body) > limit or arrived > limit:
             return bytes(body[:limit]), True
     return bytes(body), False

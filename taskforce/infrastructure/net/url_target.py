@@ -21,9 +21,13 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Resolves a name for a port to literal addresses, in the order to be tried."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# No backslash: some parsers read it as a slash, so that a URL could be checked for one host and mean another.
 _URL = re.compile(r"(?i)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#\\\x00-\x20\x7f]*)[^\\\x00-\x20\x7f]*")
 _NO_HOST = re.compile(r"[\s/@?#\[\]\\]")
+# A dot at least, for single words are names of the own network; and a last label that begins with a letter, for
+# resolvers take `0x7f.1` and `127.1` as addresses.
 _NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+# Names of private networks (RFC 6761, RFC 6762, RFC 8375, and by custom).
 _LOCAL_NAMES = (
     ".localhost",
     ".local",
@@ -73,12 +77,14 @@ def read_target(url: str) -> Target:
         raise ToolFailure(f"This is not a URL of at most {MAX_URL} characters without spaces and backslashes.")
     if shape["scheme"].lower() not in _DEFAULT_PORTS:
         raise ToolFailure("Only http and https URLs can be asked for.")
+    # `http://good.example@10.0.0.5/` looks like the one host and leads to the other.
     if "@" in shape["authority"]:
         raise ToolFailure("A URL must not carry a user name or a password.")
     try:
         parsed = httpx.URL(url).copy_with(fragment=None)
     except httpx.InvalidURL as error:
         raise ToolFailure("This is not a valid URL.") from error
+    # A final dot means the same name, and would not match the lists of allowed and of local names.
     host = parsed.raw_host.decode("ascii").lower().removesuffix(".")
     return Target(parsed, host, _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port)
 
@@ -165,6 +171,7 @@ def _literal(host: str) -> str | None:
 async def _looked_up(target: Target, resolve: Resolver) -> tuple[str, ...]:
     try:
         found = tuple(dict.fromkeys(await resolve(target.host, target.port)))
+    # `getaddrinfo` encodes names by IDNA, which raises UnicodeError for a label that is too long.
     except (OSError, UnicodeError) as error:
         raise _unknown(target) from error
     if not found:

@@ -53,6 +53,7 @@ class ColumnSealer:
             Unavailable: `encryption_key_missing`.
         """
         nonce = os.urandom(_NONCE_BYTES)
+        # The prefix is bound too, so that no other scheme's value can be passed off as one of this.
         return PREFIX + nonce + self._ready().encrypt(nonce, plaintext.encode(), PREFIX + place.associated())
 
     def open(self, sealed: bytes, place: Place) -> str:

@@ -73,6 +73,7 @@ class Query:
         """
         if _LOCK.search(self.text):
             raise TypeError("A look locks nothing.")
+        # `OFFSET 0` keeps the planner from merging the subqueries and from reading before the tenant is set.
         enters = "SELECT set_config('app.tenant_id', $1, true) AS tenant OFFSET 0"
         asked = self.numbered_after(1)
         once = f"SELECT asked.* FROM ({asked}) asked WHERE entered.tenant IS NOT NULL OFFSET 0"  # noqa: S608 - our text
@@ -164,6 +165,7 @@ class Connection:
     async def change(self, statement: Statement, values: Mapping[str, object] = _NOTHING) -> int:
         """Executes a change and returns the number of rows."""
         tag = await self._send(self._driver.execute, statement, values)
+        # PostgreSQL's command tag ends in the number of rows: `UPDATE 3`, `INSERT 0 3`.
         return int(tag.rpartition(" ")[2])
 
     async def _send(
@@ -223,6 +225,7 @@ async def prepare(connection: "asyncpg.Connection[Row]") -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 
 
+# Only constants of modules come here (`DeferredWrite`s, and queries that are `beside`), so the cache stays small.
 @cache
 def _together(writes: tuple[DeferredWrite, ...], query: Query | None) -> str:
     """Joins statements into one: each becomes a common table expression, parameters renumbered, the query last."""

@@ -136,6 +136,7 @@ class Database:
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
             records = self._records(connection, tenant_id)
             yield records
+        # After the commit: whoever is woken must find the rows.
         if records.deliveries.queued:
             self.queued.add(tenant_id)
 
@@ -184,6 +185,7 @@ class Database:
     @asynccontextmanager
     async def with_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
         """Finds an API key, and opens its tenant's repositories as `counting` does; fulfils `Platform`."""
+        # No tenant yet: the query that finds the key enters the key's.
         async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
             key = await PlatformRecords(connection).find_key(key_hash)
             yield None if key is None else (key, self._records(connection, key.tenant_id))
@@ -231,6 +233,7 @@ class Database:
                 connection = Connection(driver)
                 yield connection
                 await connection.flush()
+            # Cancellation too: a connection with an open transaction must not return to the pool.
             except BaseException:
                 await _roll_back(driver)
                 raise
@@ -239,6 +242,7 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["PoolConnectionProxy[Row]"]:
         pool = await self._opened()
+        # Its TimeoutError is an OSError, which `_telling` makes `database_unavailable`.
         async with asyncio.timeout(self._patience):
             driver = await pool.acquire()
         try:
@@ -256,6 +260,7 @@ class Database:
                 **{"statement_cache_size": 500, **self._where},
                 min_size=0,
                 max_size=self._size,
+                # asyncpg replaces a connection after 50,000 queries by default; a new one prepares each statement anew.
                 max_queries=1_000_000,
                 max_inactive_connection_lifetime=1_800,
                 timeout=5,
@@ -276,6 +281,7 @@ async def _telling() -> AsyncIterator[None]:
         yield
     except asyncpg.ClientConfigurationError as error:
         raise Invalid("bad_setting", f"DATABASE_URL cannot be used: {error}") from None
+    # A migration that changes a table invalidates prepared statements; the next attempt prepares them anew.
     except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
         raise unavailable(error) from error
     except asyncpg.PostgresError as error:

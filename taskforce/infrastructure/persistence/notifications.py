@@ -31,6 +31,7 @@ KEEPALIVE_SECONDS = 15.0
 """Seconds of silence after which a connection is asked whether it is still one."""
 ANSWER_SECONDS = 5.0
 """Seconds that PostgreSQL may take for a statement; a connection that takes longer is lost."""
+# Each character takes six bytes of JSON at most, and PostgreSQL takes 7,999 in all.
 _PIECE = 1_200
 _FOLLOW_SECONDS = 1.0
 _NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS sent (channel, payload)"
@@ -109,6 +110,7 @@ class _End(ABC):
                     await _close(connection)
             except _LOST as error:
                 _log.warning("live.lost", end=type(self).__name__, error=type(error).__name__)
+            # A pause, or a database that refuses at once would be asked without end.
             await asyncio.sleep(1)
 
     async def _woken(self, connection: asyncpg.Connection) -> None:
@@ -138,6 +140,9 @@ class Publisher(_End):
         super().__init__(url, keepalive=keepalive, answer=answer)
         self._texts: dict[tuple[str, str, int, int], list[str]] = {}
         self._changed: dict[Key, None] = {}
+        # A dict for the order of its keys; several milestones of a run need one notification.
+        self._changed: dict[tuple[str, str], None] = {}
+        self._wake = asyncio.Event()
 
     def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
         """Queues a piece of text without blocking, and drops it when the queue is full."""

@@ -47,6 +47,7 @@ def complaints(validator: Validator, arguments: object) -> tuple[str, ...]:
         for error in islice(validator.iter_errors(arguments), 100 * MAX_PROBLEMS)
         for sentence in _sentences(error)
     )
+    # More are looked at than are told, because many violations make the same sentence.
     return tuple(dict.fromkeys(islice(sentences, 100 * MAX_PROBLEMS)))[:MAX_PROBLEMS]
 
 
@@ -57,6 +58,7 @@ def _excess(arguments: object) -> str | None:
         seen += len(layer)
         if seen > MAX_VALUES:
             return f"arguments: hold more than {MAX_VALUES} values"
+        # Messages quote the value, and Python refuses to write an integer of more than 4,300 digits.
         if any(isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS for value in layer):
             return "arguments: hold a number that is too large"
         layer = [inner for value in layer for inner in _inner(value)]

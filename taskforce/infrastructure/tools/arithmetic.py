@@ -130,6 +130,7 @@ class _Evaluation:
         text = self._text(node)
         if not _LITERAL.fullmatch(text) or isinstance(node.value, bool | complex | str | None):
             raise ArithmeticRefusedError(f"{self._quoted(node)} is not a number that is known here.")
+        # Before the fraction is built: a literal of six characters may stand for tens of thousands of digits.
         if "e" in text.lower() and abs(int(re.split("[eE]", text)[1])) * math.log2(10) > MAX_BITS:
             raise ArithmeticRefusedError(f"{self._quoted(node)} is too large.")
         return _bounded(Fraction(text.replace("_", "")))
@@ -196,6 +197,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 def _exact_power(base: Fraction, exponent: int) -> Number:
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    # Before the power is computed: `9**9**9` would take all memory.
     if (bits - 1) * abs(exponent) > MAX_BITS:
         raise ArithmeticRefusedError(f"The power has more than {MAX_BITS} binary digits.")
     return _bounded(base**exponent)

@@ -188,6 +188,7 @@ def _arguments_model(
     }
     try:
         model = create_model(name, __config__=ConfigDict(extra="forbid"), **definitions)
+        # For its errors only: pydantic takes some types that have no JSON Schema.
         model.model_json_schema()
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         raise MisdeclaredToolError(f"Tool {name}: an argument has no JSON Schema: {error.message}") from error
@@ -237,10 +238,12 @@ def _object_node(
     for key, value in node.items():
         if key == "properties" and isinstance(value, dict):
             plain[key] = {argument: _plain(name, inner, definitions, within) for argument, inner in value.items()}
+        # Data and not schemas: a value in them may have a member named `title`.
         elif key in ("default", "enum", "const", "examples"):
             plain[key] = value
         elif key != "title":
             plain[key] = _plain(name, value, definitions, within)
     if "properties" in plain:
+        # So that the model is told of an argument that it misspelt, also within an object.
         plain.setdefault("additionalProperties", False)
     return plain

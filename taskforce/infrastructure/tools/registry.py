@@ -136,6 +136,7 @@ async def _within_time(tool: Tool, given: Mapping[str, object], context: ToolCon
         async with clock:
             return await tool.call(given, context)
     except TimeoutError:
+        # A TimeoutError of the tool's own is told like any other error of a tool.
         if not clock.expired():
             raise
         effect = "" if tool.spec.idempotent else " Whether it had an effect is unknown."
@@ -149,12 +150,14 @@ def _modules(package: ModuleType) -> list[ModuleType]:
 
 def _declared_in(module: ModuleType) -> list[Tool]:
     tools = (value for value in vars(module).values() if isinstance(value, Tool))
+    # A tool that a module only imports is declared in another, and would be found twice.
     return list({id(tool): tool for tool in tools if tool.function.__module__ == module.__name__}.values())
 
 
 def _carried(result: object) -> object:
     if isinstance(result, str | TodoList):
         return result
+    # NaN and infinity are no JSON, and `jsonb` refuses them.
     carried: object = from_json(to_json(result, inf_nan_mode="strings"))
     return carried
 

@@ -198,6 +198,7 @@ def _values(part: Part) -> frozenset[Key]:
 
 def _scalar(part: Part) -> Key:
     match part.value:
+        # Before numbers, for `True` is an int in Python.
         case bool() as flag:
             return "flag", flag
         case int() | float() as number if abs(number) <= MAX_NUMBER:

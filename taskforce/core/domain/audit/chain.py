@@ -366,6 +366,7 @@ def _closing_line(after: Anchor) -> str:
 
 def _follow(before: Anchor, event: str) -> Anchor:
     seq = before.seq + 1
+    # As text: the event is canonical already, and a tenant id or a hash holds nothing that JSON escapes.
     text = f'["{FORMAT}","{before.tenant_id}",{seq},"{before.hash}",{event}]'
     return Anchor(before.tenant_id, seq, hashlib.sha256(text.encode()).hexdigest())
 

@@ -42,6 +42,7 @@ def index_of(about: Description) -> tuple[tuple[str, str], ...]:
     # From the lowest weight to the highest: a later one replaces an earlier one.
     for weight, text in (("C", about.description[:SEARCHED]), ("B", " ".join(sorted(about.tags))), ("A", about.name)):
         for token in tokens(text):
+            # Both forms, so that a query in the singular or the plural finds it.
             found |= {token: weight, stem(token): weight}
     return tuple(sorted(found.items()))
 

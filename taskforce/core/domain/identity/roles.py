@@ -56,6 +56,7 @@ def role_id_of(name: str) -> str:
     """
     plain = _plain(display_name(name, "role")).removeprefix(CUSTOM_PREFIX)
     slug = _GAP.sub("_", plain)
+    # A name that is a slug keeps the underscores at its ends.
     slug = slug if _SLUG.fullmatch(plain) else slug.strip("_")
     if any(char.isalnum() and not char.isascii() for char in plain) or not _SLUG.fullmatch(slug):
         raise Invalid("role_name_invalid", "A role's name must spell 1 to 60 of a-z, 0-9, underscores and hyphens.")
@@ -91,6 +92,7 @@ def permissions_named(values: Iterable[object]) -> frozenset[Permission]:
     Raises:
         Invalid: `permissions_invalid`; `details["unknown"]` lists every unknown name.
     """
+    # A bare string would be read letter by letter.
     names = [values] if isinstance(values, str) else list(values)
     known = {permission.value: permission for permission in Permission}
     found = frozenset(known[name] for name in names if isinstance(name, str) and name in known)

@@ -10,6 +10,7 @@ from taskforce.core.domain.retry_after import retry_after
 from taskforce.core.domain.webhooks.endpoint import TEST_EVENT
 from taskforce.core.domain.webhooks.signatures import WebhookMessage
 
+# The schedule that Standard Webhooks 1.0.0 gives as its example.
 WAITS = (
     timedelta(seconds=5),
     timedelta(minutes=5),

@@ -72,6 +72,7 @@ def _query(text: str) -> sa.ColumnElement[object]:
 
 def _beginnings(token: str, weight: str = "") -> str:
     """Builds the `tsquery` term of words that begin with a word, or with its singular."""
+    # Tokens are letters and digits only, so that no quote or operator of `tsquery` has to be escaped.
     either = dict.fromkeys((token, stem(token)))
     return "(" + " | ".join(f"'{one}':*{weight}" for one in either) + ")"
 

@@ -34,6 +34,7 @@ _ID = Query(sa.select(_AGENTS.c.agent_id).where(where(_AGENTS, "slug")))
 _IS_THERE = Query(sa.select(_AGENTS.c.agent_id).where(where(_AGENTS, "agent_id")))
 _VERSIONS_OF = Query(sa.select(_VERSIONS).where(where(_VERSIONS, "agent_id")).order_by(_VERSIONS.c.place))
 _VERSION = sa.select(_VERSIONS).where(where(_VERSIONS, "agent_id", "version_id"))
+# A share lock: starts of runs take it side by side, and a change of the version's status waits for them.
 _READ, _HOLD = Query(_VERSION), Query(_VERSION.with_for_update(read=True))
 _NUMBERED = Query(sa.select(_VERSIONS).where(where(_VERSIONS, "agent_id", "number")))
 _REMOVE_VERSIONS = Query(sa.delete(_VERSIONS).where(where(_VERSIONS, "agent_id")))

@@ -64,6 +64,7 @@ class DefinitionRepository(Repository):
 
     async def page(self, after: str | None, most: int) -> Sequence[Definition]:
         """Returns a page of definitions by id."""
+        # Every id sorts after an empty text.
         rows = await self._connection.all(_PAGE, {**self._of(), "after": after or "", "most": most})
         return [_definition(row) for row in rows]
 

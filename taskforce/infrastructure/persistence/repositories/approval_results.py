@@ -27,6 +27,7 @@ _OF_RESULT = sa.and_(_PIECES.c.tenant_id == _RESULTS.c.tenant_id, _PIECES.c.requ
 _KEY = (_PIECES.c.tenant_id, _PIECES.c.request_id, _PIECES.c.number)
 _OLD_PIECES = sa.select(*_KEY).join(_RESULTS, _OF_RESULT).where(where(_RESULTS), _OVER).limit(_MOST)
 _ERASE_PIECES = Query(sa.delete(_PIECES).where(sa.tuple_(*_KEY).in_(_OLD_PIECES)))
+# A batch may end in the middle of a result, whose row stays until its last piece is gone.
 _EMPTY = ~sa.exists().where(_OF_RESULT)
 _ERASE = Query(sa.delete(_RESULTS).where(where(_RESULTS), _OVER, _EMPTY).returning(_RESULTS.c.request_id))
 

@@ -26,6 +26,7 @@ class AnswerRepository(Repository):
         values = {"body_hash": answer.body_hash, "status": answer.status, "body": dict(answer.body), "at": now}
         if await self._connection.change(_CLAIM, {"tenant_id": self._tenant_id, **keyed, **values}):
             return None
+        # A statement of its own, whose snapshot shows what the transaction that was waited for has committed.
         return await self.first(user_id, route, key)
 
     async def first(self, user_id: str, route: str, key: str) -> StoredAnswer | None:

@@ -44,6 +44,7 @@ class PolicyRepository(Repository):
 
     async def add(self, document: Mapping[str, object], saved_by: str, now: datetime) -> int:
         """Adds the next version and returns its number."""
+        # The lock is reentrant: whoever called `locked` before does not wait for themselves.
         await self._connection.value(_LOCK, {"tenant": self._tenant_id})
         last = await self.latest()
         version = 1 if last is None else last[0] + 1

@@ -52,6 +52,7 @@ _GRANTS_OF = Query(sa.select(_GRANTS).where(where(_GRANTS, "user_id")).order_by(
 
 _UNTIL = sa.bindparam("of_until", type_=TIME)
 _SOONER = sa.or_(_UNTIL.is_(None), _GRANTS.c.expires_at < _UNTIL)
+# A grant that ends sooner gives way to the new one; a longer one stays, and the insert then finds it.
 _OUTLAST = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY), _GRANTS.c.expires_at.is_not(None), _SOONER))
 _GRANT = Query(insert(_GRANTS).on_conflict_do_nothing())
 _WITHDRAW = Query(sa.delete(_GRANTS).where(where(_GRANTS, *_KEY)))

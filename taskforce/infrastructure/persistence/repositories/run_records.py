@@ -38,6 +38,7 @@ def milestone(of_run: sa.Update, sets: Sequence[str] = ()) -> DeferredWrite:
 
 
 def _append() -> DeferredWrite:
+    # A late retry of an earlier step must not set the run's count back.
     step = sa.func.greatest(_RUNS.c.steps, sa.bindparam("step", type_=_RUNS.c.steps.type))
     return milestone(sa.update(_RUNS).where(where(_RUNS, "run_id")).values(steps=step))
 

@@ -106,6 +106,7 @@ _OWNER = Query(sa.select(_SESSIONS.c.user_id).where(where(_SESSIONS, "session_id
 _ADD = Query(sa.insert(_RUNS))
 _GET = Query(sa.select(_RUNS).where(_OF_RUN))
 # The text beyond the excerpt is not read from the database.
+# One character more than is shown tells whether it was cut.
 _EXCERPT = sa.func.left(_RUNS.c.answer, ANSWER_EXCERPT + 1).label("answer")
 _LISTED = [*(column for column in _RUNS.c if column.name != "answer"), _EXCERPT]
 _EXCHANGES = Query(_exchanges())
@@ -174,6 +175,7 @@ class RunRepository(Repository):
             "claimed_roles": None if spec.claimed_roles is None else sorted(spec.claimed_roles),
             "claimed_attributes": None if spec.claimed_attributes is None else storable_json(spec.claimed_attributes),
         }
+        # The statement sets all columns, so that it is compiled once; what a new run does not have is NULL.
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
         await self._connection.change(_ADD, {**empty, **values, "questions": [], **dict.fromkeys(_COUNTERS, 0)})
         return began

@@ -28,6 +28,7 @@ _OWN = {f"tenant_{column.name}": column for column in TENANTS.c}
 _WHO = sa.and_(_USERS.c.tenant_id == TENANTS.c.tenant_id, _USERS.c.user_id == sa.bindparam("who"))
 _BOTH = (
     sa.select(*(column.label(name) for name, column in _OWN.items()), _USERS)
+    # Outer: a tenant without this user is told from one that does not exist.
     .select_from(TENANTS.outerjoin(_USERS, _WHO))
     .where(where(TENANTS))
 )

@@ -146,6 +146,7 @@ class DeliveryRepository(Repository):
             "excerpt": storable(attempt.excerpt),
             "duration_ms": attempt.duration_ms,
         }
+        # A retried activity finds its attempt here already, and must not change the delivery's state a second time.
         if await self._connection.change(_TRIED, values):
             await self._connection.change(_STAND, {**self._of(delivery_id=delivery_id), **_standing(state, now)})
 

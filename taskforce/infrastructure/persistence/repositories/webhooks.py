@@ -14,6 +14,7 @@ from taskforce.infrastructure.persistence.repository import Repository, newest, 
 
 WEBHOOKS = table(WebhookRow)
 _SECRETS = ("secret", "previous_secret", "previous_until")
+# Secrets are read and decrypted by their own queries only, for those who sign or rotate.
 _OPENLY = [column for column in WEBHOOKS.c if column.name not in _SECRETS]
 _OF = where(WEBHOOKS, "webhook_id")
 _ADD = Query(sa.insert(WEBHOOKS))

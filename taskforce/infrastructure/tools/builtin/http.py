@@ -41,6 +41,7 @@ async def http_post(
         context: Lent by the product; the model does not see it.
         content_type: The body's media type.
     """
+    # By the key, which is the same in a retry, the receiver can recognise a request that it has had.
     headers = {"Content-Type": content_type, "Idempotency-Key": context.effect_key}
     reply = await context.http.request("POST", url, headers=headers, body=body.encode("utf-8", errors="replace"))
     return _result(reply)
