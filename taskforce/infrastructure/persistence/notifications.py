@@ -139,10 +139,8 @@ class Publisher(_End):
     def __init__(self, url: str, *, keepalive: float = KEEPALIVE_SECONDS, answer: float = ANSWER_SECONDS) -> None:
         super().__init__(url, keepalive=keepalive, answer=answer)
         self._texts: dict[tuple[str, str, int, int], list[str]] = {}
-        self._changed: dict[Key, None] = {}
         # A dict for the order of its keys; several milestones of a run need one notification.
-        self._changed: dict[tuple[str, str], None] = {}
-        self._wake = asyncio.Event()
+        self._changed: dict[Key, None] = {}
 
     def text(self, tenant_id: str, run_id: str, step: int, attempt: int, text: str) -> None:
         """Queues a piece of text without blocking, and drops it when the queue is full."""
