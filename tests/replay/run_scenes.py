@@ -185,3 +185,61 @@ async def database_away(stage: Stage) -> str:
     await asyncio.to_thread(stage.servers.postgres.start)
     await missions.ended(run_id)
     return run_id
+
+
+@scene(run="cancelled_as_the_model_replied")
+async def cancelled_as_the_model_replied(stage: Stage) -> str:
+    missions, replied = stage.missions, asyncio.Event()
+    stage.llm.requests.clear()
+    stage.llm.script([held(echoes("a"), replied), text("Too late.")])
+    run_id = await missions.start()
+    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    await stage.stops_an_activity(run_id)
+    replied.set()
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="cancelled_in_its_row_first")
+async def cancelled_in_its_row_first(stage: Stage) -> str:
+    missions, replied = stage.missions, asyncio.Event()
+    stage.llm.requests.clear()
+    stage.llm.script([held(tool_calls([("echo_slowly", {"text": "a"})]), replied), text("Too late.")])
+    run_id = await missions.start()
+    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    async with missions.database.tenant(missions.tenant_id) as records:
+        await records.runs.cancel(run_id, now())
+    replied.set()
+    await stage.says_in_its_history(run_id, b"run_cancelled")
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="heard_a_message_without_a_signal")
+async def heard_a_message_without_a_signal(stage: Stage) -> str:
+    missions, replied = stage.missions, asyncio.Event()
+    stage.llm.requests.clear()
+    stage.llm.script([held(text("Done."), replied), text("Heard.")])
+    run_id = await missions.start()
+    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    await missions.word(run_id, "Mind the gap.")
+    replied.set()
+    await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="waited_for_the_database")
+async def waited_for_the_database(stage: Stage) -> str:
+    missions, replied = stage.missions, asyncio.Event()
+    stage.llm.requests.clear()
+    stage.llm.script([held(tool_calls([("echo_slowly", {"text": "a"})]), replied), text("Done."), text("Done.")])
+    run_id = await missions.start()
+    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    await asyncio.to_thread(stage.servers.postgres.stop)
+    replied.set()
+    await stage.says_in_its_history(run_id, b"database_")
+    await asyncio.to_thread(stage.servers.postgres.start)
+    await missions.ended(run_id)
+    return run_id

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from taskforce.application.catalog.agents import Named, NewAgent, create_agent
@@ -95,6 +96,14 @@ class Stage:
             while True:
                 if any(said in event.SerializeToString() for event in (await handle.fetch_history()).events):
                     return
+                await asyncio.sleep(0.05)
+
+    async def stops_an_activity(self, run_id: str) -> None:
+        """Waits until a run's workflow has asked an activity to stop."""
+        handle = self.temporal.get_workflow_handle(run_workflow_id(self.missions.tenant_id, run_id))
+        asked = EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED
+        async with asyncio.timeout(60):
+            while not any(event.event_type == asked for event in (await handle.fetch_history()).events):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def begins(self, workflow_id: str, activity: str) -> None:
