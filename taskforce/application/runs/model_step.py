@@ -206,19 +206,21 @@ class ModelStep:
             return None
 
     async def _heard(self, records: Records, turn: ModelStepInput) -> tuple[list[Entry], int]:
-        """Reads the messages that the step hears; returns them, and the number of ids that nobody has stored."""
+        """Reads the messages that the step hears; returns them, and the number of ids that add none."""
         if not turn.words:
             return [], 0
         # Whoever reaches Temporal may send an id again: each message is heard once, and an answer not as a message too.
         before = await records.transcripts.words_before(turn.run_id, turn.step, turn.words)
-        heard = await records.messages.get(turn.run_id, [word_id for word_id in turn.words if word_id not in before])
-        now, found = self._clock(), {*before, *(word_id for word_id, _, _ in heard)}
+        sent = dict.fromkeys(turn.words)
+        heard = await records.messages.get(turn.run_id, [word_id for word_id in sent if word_id not in before])
+        now = self._clock()
         entries = [
             # Messages have call numbers below 0, so that they are before the reply of the step, which has 0.
             Entry(turn.step, place - len(heard), EntryKind.WORD, text, now, author_id=author, word_id=word_id)
             for place, (word_id, author, text) in enumerate(heard)
         ]
-        return entries, len(set(turn.words) - found)
+        # Nobody has stored it, or the run has forgotten that it was told of it before, and has counted it again.
+        return entries, len(sent) - len(heard)
 
     def _request(self, spec: RunSpec, context: "_StepContext") -> ModelRequest:
         agent = spec.agent

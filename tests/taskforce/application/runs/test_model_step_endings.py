@@ -66,7 +66,7 @@ async def test_a_word_that_comes_while_the_model_answers_keeps_the_run_open(
     assert refused.value.code == "run_finished"
 
 
-async def test_of_the_ids_of_messages_those_are_unknown_that_nobody_has_stored(
+async def test_ids_of_messages_that_are_made_up_or_were_heard_before_do_not_count(
     stage: Stage, model_step: ModelStep, scripted: ScriptedLLM
 ) -> None:
     run_id = (await stage.accepted()).run_id
@@ -79,12 +79,12 @@ async def test_of_the_ids_of_messages_those_are_unknown_that_nobody_has_stored(
     turns = [
         # The one that is made up is told of, and of the two that are stored only one is.
         ModelStepInput(stage.tenant_id, run_id, 1, attempt=1, words=(first, first, made_up, made_up), told=2),
-        # One that was heard before has a row: as many are told of as before, and the second is not among them.
-        ModelStepInput(stage.tenant_id, run_id, 2, attempt=1, words=(first,), told=1),
-        ModelStepInput(stage.tenant_id, run_id, 3, attempt=1, words=(second, first), told=2),
+        # The run has forgotten the first one and counts it again; the second is still not among them.
+        ModelStepInput(stage.tenant_id, run_id, 2, attempt=1, words=(first,), told=2),
+        ModelStepInput(stage.tenant_id, run_id, 3, attempt=1, words=(second, first), told=3),
     ]
     results = [await model_step.run(turn) for turn in turns]
-    assert [(one.unknown, one.ended) for one in results] == [(1, False), (0, False), (0, True)]
+    assert [(one.unknown, one.ended) for one in results] == [(1, False), (1, False), (1, True)]
     assert (await stage.run(run_id)).answer == "Both."
 
 

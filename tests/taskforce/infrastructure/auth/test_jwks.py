@@ -251,7 +251,8 @@ async def test_an_outage_is_logged_once_and_its_end_too_and_no_token_ever(web: W
         clock.pass_by(minutes=10)
         await provider.authenticate(signed("k2", OTHER_KEY))
 
-    assert [(one["event"], one["log_level"]) for one in logs] == [
+    # Gateways of other tests in this process log, too.
+    assert [(one["event"], one["log_level"]) for one in logs if one["event"].startswith("auth.issuer")] == [
         ("auth.issuer.unavailable", "warning"),
         ("auth.issuer.available", "info"),
     ]
