@@ -38,7 +38,7 @@ SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
 DAYS = 30
 DONE = Ending(RunStatus.COMPLETED)
-KEPT = {"usage_records", "audit_events", "tenant_deletions", "agent_versions"}
+KEPT = {"usage_records", "audit_events", "audit_unsealed", "tenant_deletions", "agent_versions"}
 """Tables with rows about runs that outlive them: ids and numbers that are paid for, and the log."""
 
 
