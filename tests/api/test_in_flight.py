@@ -110,7 +110,7 @@ async def test_an_address_that_fails_too_often_waits_while_its_neighbours_go_on(
 ) -> None:
     olga = small_client_for(tenant, "olga", ["operator"])
     assert (await olga.get("/api/v1/me")).status_code == 200
-    async with httpx.AsyncClient(base_url=small.url, trust_env=False) as nobody:
+    async with httpx.AsyncClient(base_url=small.url, trust_env=False, timeout=60) as nobody:
         bad = {"authorization": "Bearer tf_none"}
         answers = [await nobody.get("/api/v1/me", headers=bad) for _ in range(7)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 2

@@ -206,8 +206,11 @@ async def test_a_run_whose_row_alone_is_marked_is_not_completed_by_the_reply_tha
     replied.set()
     handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id))
     # The request comes later than a message whose signal the run waits for.
-    while b"run_cancelled" not in (await handle.fetch_history()).to_json().encode():
-        assert not (await missions.run(run_id)).status.is_final
-        await asyncio.sleep(0.2)
+    async with asyncio.timeout(60):
+        while True:
+            assert not (await missions.run(run_id)).status.is_final
+            if "run_cancelled" in (await handle.fetch_history()).to_json():
+                break
+            await asyncio.sleep(0.2)
     await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
