@@ -87,7 +87,7 @@ class _TurnInboundInterceptor(ActivityInboundInterceptor):
         suspend_work()
         try:
             with turns.admitted.taken(tenant_id):
-                async with turns.begun.awaited(tenant_id, PATIENCE[info.activity_type].total_seconds()):
+                async with turns.begun.awaited(tenant_id, _patience(info).total_seconds()):
                     resume_work()
                     return await self.next.execute_activity(input)
         except Limited as error:
@@ -95,6 +95,12 @@ class _TurnInboundInterceptor(ActivityInboundInterceptor):
                 raise
             # Later and later, for a tool has a bounded number of attempts and a turn may take hours to come.
             raise tenant_busy(min((error.retry_after or 0) * info.attempt, LONGEST_PAUSE)) from None
+
+
+def _patience(info: activity.Info) -> timedelta:
+    longest = PATIENCE[info.activity_type]
+    # Of a run with little time left the call gets little, and a timeout would count as work.
+    return longest if info.start_to_close_timeout is None else min(longest, info.start_to_close_timeout / 2)
 
 
 def _admitted(calls: int) -> int:

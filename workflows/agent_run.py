@@ -162,6 +162,8 @@ class AgentRun:
                     await self._think(closing=True)
                     return self._incomplete(reached)
                 answered = await self._take_step()
+                # A message that arrived during the model call gets a step of its own, although the model has answered.
+                is_over = self._row_ended or (answered and not await self._has_words())
             except FailureError as error:
                 await self._until_cancelled(error)
                 if is_refusal(error, TOKENS_USED_UP):
@@ -172,8 +174,7 @@ class AgentRun:
                 if ran_out(error) and left <= MODEL_PATIENCE and not self._worked.is_counted():
                     return self._incomplete(StopReason.MAX_SECONDS)
                 raise
-            # A message that arrived during the model call gets a step of its own, although the model has answered.
-            if self._row_ended or (answered and not await self._has_words()):
+            if is_over:
                 return self._end("completed") if self._stop_reason is None else self._incomplete(self._stop_reason)
             await self._continue_as_new()
 

@@ -52,9 +52,10 @@ class RunWork:
     def seconds(self, limit: int) -> float:
         """Returns the seconds of work that are held against a limit."""
         elapsed = self._elapsed()
-        # The work is never more than the time: below the limit nobody needs to know which of them counts, and no
-        # history grows by the patch.
-        return elapsed if elapsed < limit or not self.is_counted() else self.counted.total_seconds()
+        # The work is never more than the time, in which a tool may work while people are waited for: below the limit
+        # nobody needs to know which of them counts, and no history grows by the patch.
+        whole = elapsed + self._waits.held().total_seconds()
+        return elapsed if whole < limit or not self.is_counted() else self.counted.total_seconds()
 
     def carried(self) -> float:
         """Returns the seconds of work that the next part of the run begins with."""

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from taskforce.core.domain.runs.run import Limits, RunStatus, StopReason, workflow_id
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.missions import Missions
-from tests.fixtures.probe_tools import EFFECTS
+from tests.fixtures.probe_tools import EFFECTS, TRANSFERS
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
 from tests.workflows.approvals import asked, yes
 from worker import WorkerParts, build_worker
@@ -112,6 +112,22 @@ async def test_nor_is_the_time_until_a_person_decides(missions: Missions, script
     await Site(site.temporal, site.parts, "", missions).until_older(run_id, 2 * SECONDS)
     await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
     assert (await missions.ended(run_id)).stop_reason is None
+
+
+@pytest.mark.usefixtures("worker")
+async def test_but_a_tool_that_works_meanwhile_does(missions: Missions, scripted: ScriptedLLM, site: Site) -> None:
+    name = str(uuid4())
+    scripted.script([tool_calls([("transfer", {"name": name}), ("pay", {"amount": 1})]), text("Done.")])
+    run_id = await missions.start(limits=BRIEF)
+    await missions.event(run_id, "approval.requested")
+    await until(lambda: began(run_id))
+    await missions.person("bob", "admin")
+    await site.until_older(run_id, 2 * SECONDS)
+    [request] = await missions.pending()
+    await missions.workflow_client.approvals.decide(missions.tenant_id, request.approval.request_id, yes())
+    TRANSFERS[name].set()
+    run = await missions.ended(run_id)
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)
 
 
 @pytest.mark.usefixtures("worker")

@@ -39,6 +39,15 @@ async def until_requested(temporal: Client, missions: Missions, run_id: str, kin
             await asyncio.sleep(0.02)
 
 
+async def until_halted(temporal: Client, missions: Missions, run_id: str) -> None:
+    """Waits until the workflow has met the mark of its cancellation in the row; it must not end before."""
+    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id))
+    async with asyncio.timeout(60):
+        while "run_cancelled" not in (await handle.fetch_history()).to_json():
+            assert not (await missions.run(run_id)).status.is_final
+            await asyncio.sleep(0.1)
+
+
 async def audited(missions: Missions, run_id: str, action: str) -> list[AuditRecord]:
     async with missions.database.tenant(missions.tenant_id) as records:
         found = await records.audit.page(AuditFilter(action=action), Page(limit=100))
@@ -192,3 +201,19 @@ async def test_a_run_whose_row_alone_is_marked_begins_nothing_and_waits_for_the_
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
     assert len(scripted.requests) == 1
     assert await missions.observations(run_id) == []
+
+
+async def test_a_run_whose_row_alone_is_marked_is_not_completed_by_the_reply_that_was_under_way(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    replied = asyncio.Event()
+    scripted.script([held(text("Done."), replied)])
+    run_id = await missions.start()
+    await missions.event(run_id, "run.started")
+    async with missions.database.tenant(missions.tenant_id) as records:
+        await records.runs.cancel(run_id, now())
+    replied.set()
+    # The request comes later than a message whose signal the run waits for.
+    await until_halted(temporal, missions, run_id)
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    assert (await missions.ended(run_id)).status is RunStatus.CANCELLED

@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from activities.tenant_shares import CallLimits
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
-from taskforce.core.domain.runs.run import RunStatus, workflow_id
+from taskforce.core.domain.runs.run import Limits, RunStatus, workflow_id
 from tests.fixtures import probe_tools
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, held, text, tool_calls
@@ -78,6 +78,24 @@ async def test_a_tenant_whose_model_does_not_answer_delays_nobody(
     for run_id in hanging:
         run = await neighbours.busy.ended(run_id)
         assert (run.status, run.answer) == (RunStatus.COMPLETED, "At last.")
+
+
+async def test_a_wait_for_a_turn_is_no_work_of_a_run_that_may_work_for_less(
+    neighbours: Neighbours, scripted: ScriptedLLM
+) -> None:
+    answers = asyncio.Event()
+    scripted.reply = lambda body: text("Done.") if "brief" in str(body["messages"]) else held(text("At last."), answers)
+    hanging = [await neighbours.busy.start("hang") for _ in range(FEW.model_calls // 3)]
+    for run_id in hanging:
+        await neighbours.busy.event(run_id, "run.started")
+    brief = await neighbours.busy.start("brief", limits=Limits(max_seconds=6))
+    # Twice it has waited for as long as it could, which together is what it may work.
+    await neighbours.busy.event(brief, "run.waiting", times=2)
+    answers.set()
+    run = await neighbours.busy.ended(brief)
+    assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+    for run_id in hanging:
+        await neighbours.busy.ended(run_id)
 
 
 async def test_a_thousandth_run_of_one_tenant_is_not_before_the_first_of_another(

@@ -87,8 +87,16 @@ class RunLifecycle:
             return await self._run_cache.reread(records, tenant_id, run_id)
 
     async def unheard(self, tenant_id: str, run_id: str) -> Sequence[str]:
-        """Returns the ids of people's messages that are stored and that no step has heard, at most `MAX_UNHEARD`."""
+        """Returns the ids of people's messages that are stored and that no step has heard, at most `MAX_UNHEARD`.
+
+        Raises:
+            Missing: `run_not_found`.
+            Conflict: `run_cancelled`: not a message, but its cancellation is why the last reply has not ended the run.
+        """
+        spec = await self._run_cache.get(tenant_id, run_id)
         async with self._store.reading(tenant_id) as records:
+            *_, stop, _ = await records.users.run_principal(spec.user_id, spec.agent.agent_id, run_id)
+            stop.require_not_cancelled()
             return await records.messages.unheard(run_id, MAX_UNHEARD)
 
     async def note(self, tenant_id: str, run_id: str, waits: Waits) -> None:

@@ -154,8 +154,10 @@ class ToolStep:
                 return ToolStepResult(CallStatus.FAILED, unanswered=True)
             # Recorded as begun only when it will run: a refused call must not look like one whose process died.
             fresh = objection is None and await self._begin(records, one)
+            # An earlier attempt may have had its effect: "refused" would say that it has not, whatever forbids it now.
+            stands = objection is not None and not await _was_begun(records, one)
             said = tuple(text for _, _, text in await records.messages.get(ref.run_id, answer)) if answer else ()
-        if objection is not None:
+        if objection is not None and stands:
             result = await self._tell(one, CallStatus.REFUSED, objection)
         elif not fresh:
             result = await self._store_outcome(one, CallStatus.UNKNOWN, _UNKNOWN)
@@ -309,6 +311,10 @@ async def _observation_before(records: Records, one: _Attempt) -> Entry | None:
     if one.number == 1 and one.tool_spec is not None and one.tool_spec.idempotent:
         return None
     return await records.transcripts.entry(one.ref.run_id, one.ref.step, one.ref.call)
+
+
+async def _was_begun(records: Records, one: _Attempt) -> bool:
+    return one.runs_once and (one.ref.step, one.ref.call) in await records.effects.unsettled(one.ref.run_id)
 
 
 def _observed_before(call: RequestedCall, known: Entry) -> ToolStepResult:

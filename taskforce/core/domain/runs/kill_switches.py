@@ -163,6 +163,14 @@ class RunStop:
             Conflict: `run_cancelled`.
             Unavailable: As `require_released`.
         """
+        self.require_not_cancelled()
+        require_released(self.switches)
+
+    def require_not_cancelled(self) -> None:
+        """Requires that the run is not to be cancelled.
+
+        Raises:
+            Conflict: `run_cancelled`.
+        """
         if self.is_cancelled:
             raise Conflict(RUN_CANCELLED, "The run's cancellation was requested, so nothing more is begun.")
-        require_released(self.switches)

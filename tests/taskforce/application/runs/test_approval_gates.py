@@ -101,6 +101,17 @@ async def test_a_definition_that_was_made_meanwhile_stops_the_call_before_its_ef
     assert await gated(stage, run_id, 2) == [True]
 
 
+async def test_a_call_whose_worker_died_is_unknown_and_not_refused_by_a_definition_of_after(stage: Stage) -> None:
+    """The model repeats what was refused, and would pay twice."""
+    run_id = await stage.asked(SEND)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.effects.begin(run_id, 1, 1, SEND[0], stage.now)
+    await defined(stage, tools=[SEND[0]])
+    stage.now += timedelta(seconds=3)
+    assert (await stage.tool_step.run(stage.ref(run_id), 2, (), None)).status is CallStatus.UNKNOWN
+    assert "may or may not have had its effect" in await stage.told(run_id)
+
+
 async def test_a_definition_that_goes_meanwhile_takes_no_request_with_it(stage: Stage) -> None:
     await defined(stage, tools=["echo_slowly"], allowed_approver_roles=["cfo"])
     run_id = await stage.asked(SLOW)
