@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from taskforce.core.domain.errors import DomainError, Unavailable
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
 from taskforce.core.interfaces.store import Tenants
+
+Holder = TypeVar("Holder")
 
 TENANTS = 200
 LOOK_BACK = timedelta(hours=24)
@@ -30,6 +33,24 @@ async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant
             if is_swept(tenant, now):
                 yield tenant
         after = page[-1].tenant_id
+
+
+async def in_turn(waiting: Sequence[Holder], erase: Callable[[Holder], Awaitable[int]]) -> int:
+    """Erases a batch of each holder in turn until nothing is left, so that a large one does not delay the others.
+
+    Args:
+        waiting: Those who may have something to erase.
+        erase: Erases a batch of one; returns its size, 0 once nothing is left.
+
+    Returns:
+        The number of all that was erased.
+    """
+    total = 0
+    while waiting:
+        erased = {one: await erase(one) for one in waiting}
+        total += sum(erased.values())
+        waiting = [one for one in waiting if erased[one]]
+    return total
 
 
 def is_swept(tenant: Tenant, now: datetime) -> bool:

@@ -9,7 +9,7 @@ from taskforce.core.domain.runs.kill_switches import SwitchScope, SwitchTarget
 from taskforce.core.domain.runs.run import Limits
 from tests.fixtures.agents import make_acting
 from tests.fixtures.missions import now
-from tests.fixtures.scripted_llm import hang, held, status, text, tool_calls
+from tests.fixtures.scripted_llm import hang, status, text, tool_calls
 from tests.replay.scene_runner import Stage, echoes, scene
 
 
@@ -87,14 +87,11 @@ async def paused_and_resumed(stage: Stage) -> str:
 
 @scene(run="halted_and_let_go")
 async def halted_and_let_go(stage: Stage) -> str:
-    missions, replied = stage.missions, asyncio.Event()
+    missions = stage.missions
     actor = await make_acting(missions.database, missions.tenant_id, "ada", now(), "admin")
     target = SwitchTarget(missions.tenant_id, SwitchScope.TENANT)
-    asked = [held(tool_calls([(tool, {"text": "a"}) for tool in ("echo", "echo_slowly")]), replied), text("Done.")]
-    stage.llm.requests.clear()
-    stage.llm.script(asked)
-    run_id = await missions.start()
-    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    asks = tool_calls([(tool, {"text": "a"}) for tool in ("echo", "echo_slowly")])
+    run_id, replied = await stage.thinks(asks, text("Done."))
     await pull_switch(missions.database, actor, target, "A drill.")
     replied.set()
     await missions.event(run_id, "run.waiting")
@@ -189,11 +186,8 @@ async def database_away(stage: Stage) -> str:
 
 @scene(run="cancelled_as_the_model_replied")
 async def cancelled_as_the_model_replied(stage: Stage) -> str:
-    missions, replied = stage.missions, asyncio.Event()
-    stage.llm.requests.clear()
-    stage.llm.script([held(echoes("a"), replied), text("Too late.")])
-    run_id = await missions.start()
-    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    missions = stage.missions
+    run_id, replied = await stage.thinks(echoes("a"), text("Too late."))
     await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     await stage.stops_an_activity(run_id)
     replied.set()
@@ -203,11 +197,8 @@ async def cancelled_as_the_model_replied(stage: Stage) -> str:
 
 @scene(run="cancelled_in_its_row_first")
 async def cancelled_in_its_row_first(stage: Stage) -> str:
-    missions, replied = stage.missions, asyncio.Event()
-    stage.llm.requests.clear()
-    stage.llm.script([held(tool_calls([("echo_slowly", {"text": "a"})]), replied), text("Too late.")])
-    run_id = await missions.start()
-    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    missions = stage.missions
+    run_id, replied = await stage.thinks(tool_calls([("echo_slowly", {"text": "a"})]), text("Too late."))
     async with missions.database.tenant(missions.tenant_id) as records:
         await records.runs.cancel(run_id, now())
     replied.set()
@@ -219,11 +210,8 @@ async def cancelled_in_its_row_first(stage: Stage) -> str:
 
 @scene(run="heard_a_message_without_a_signal")
 async def heard_a_message_without_a_signal(stage: Stage) -> str:
-    missions, replied = stage.missions, asyncio.Event()
-    stage.llm.requests.clear()
-    stage.llm.script([held(text("Done."), replied), text("Heard.")])
-    run_id = await missions.start()
-    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    missions = stage.missions
+    run_id, replied = await stage.thinks(text("Done."), text("Heard."))
     await missions.word(run_id, "Mind the gap.")
     replied.set()
     await missions.ended(run_id)
@@ -232,11 +220,8 @@ async def heard_a_message_without_a_signal(stage: Stage) -> str:
 
 @scene(run="waited_for_the_database")
 async def waited_for_the_database(stage: Stage) -> str:
-    missions, replied = stage.missions, asyncio.Event()
-    stage.llm.requests.clear()
-    stage.llm.script([held(tool_calls([("echo_slowly", {"text": "a"})]), replied), text("Done."), text("Done.")])
-    run_id = await missions.start()
-    await stage.llm.until(lambda llm: len(llm.requests) > 0)
+    missions = stage.missions
+    run_id, replied = await stage.thinks(tool_calls([("echo_slowly", {"text": "a"})]), text("Done."), text("Done."))
     await asyncio.to_thread(stage.servers.postgres.stop)
     replied.set()
     await stage.says_in_its_history(run_id, b"database_")

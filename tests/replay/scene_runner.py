@@ -22,7 +22,7 @@ from taskforce.core.domain.tenants.deletion import DeletionOrder
 from tests.chaos.private_stack import OwnServers
 from tests.fixtures.agents import GOOD, make_acting
 from tests.fixtures.missions import Missions, now
-from tests.fixtures.scripted_llm import Reply, ScriptedLLM, text, tool_calls
+from tests.fixtures.scripted_llm import Reply, ScriptedLLM, held, text, tool_calls
 from tests.fixtures.update_senders import Outsider
 
 
@@ -39,6 +39,15 @@ class Stage:
     def outsider(self) -> Outsider:
         """Somebody who reaches Temporal past the gateway."""
         return Outsider(self.temporal, self.missions.tenant_id)
+
+    async def thinks(self, first: Reply, *others: Reply) -> tuple[str, asyncio.Event]:
+        """Starts a run whose model is being asked; returns it, and the event with which the first reply comes."""
+        replied = asyncio.Event()
+        self.llm.requests.clear()
+        self.llm.script([held(first, replied), *others])
+        run_id = await self.missions.start()
+        await self.llm.until(lambda llm: len(llm.requests) > 0)
+        return run_id, replied
 
     async def asks_to_pay(self, **terms: object) -> tuple[str, str]:
         """Starts a run that waits for an approval; returns run and request."""

@@ -245,7 +245,7 @@ async def deliver(message: BaseModel, result: type[Result], summary: str) -> Res
 
 def refusal(error: BaseException) -> ApplicationError | None:
     """Returns the non-retryable failure that an activity's error holds; None when it holds none."""
-    cause = error.cause if isinstance(error, ActivityError) else error
+    cause = _cause(error)
     return cause if isinstance(cause, ApplicationError) and cause.non_retryable else None
 
 
@@ -265,15 +265,19 @@ def is_busy(error: BaseException) -> bool:
     return _has_code(error, TENANT_BUSY)
 
 
-def _has_code(error: BaseException, code: str) -> bool:
-    cause = error.cause if isinstance(error, ActivityError) else error
-    return isinstance(cause, ApplicationError) and cause.type == code
-
-
 def is_database_away(error: BaseException) -> bool:
     """Tells whether an activity failed because the database did not answer."""
-    cause = error.cause if isinstance(error, ActivityError) else error
-    return isinstance(cause, ApplicationError) and cause.type in DATABASE_AWAY
+    return _has_code(error, *DATABASE_AWAY)
+
+
+def _has_code(error: BaseException, *codes: str) -> bool:
+    cause = _cause(error)
+    return isinstance(cause, ApplicationError) and cause.type in codes
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
+    return error.cause if isinstance(error, ActivityError) else error
 
 
 def worked_seconds(error: BaseException, time: timedelta) -> float | None:
@@ -283,7 +287,7 @@ def worked_seconds(error: BaseException, time: timedelta) -> float | None:
         error: The failure.
         time: The activity's timeout of an attempt.
     """
-    cause = error.cause if isinstance(error, ActivityError) else error
+    cause = _cause(error)
     if is_database_away(error):
         return 0.0
     if isinstance(cause, exceptions.TimeoutError):

@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.audit.events import system_event
-from taskforce.application.sweeps import iter_tenants
+from taskforce.application.sweeps import in_turn, iter_tenants
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.records import Erased
 from taskforce.core.interfaces.store import Store, Tenants
@@ -60,15 +60,10 @@ async def erase_all_expired(platform: Tenants, store: Store, now: datetime) -> i
     Returns:
         The number of erased runs.
     """
-    total = 0
     waiting = [
         one.tenant_id async for one in iter_tenants(platform, now) if one.settings.runs_kept_since(now) is not None
     ]
-    while waiting:
-        erased = {tenant_id: await _erased(store, tenant_id, now) for tenant_id in waiting}
-        total += sum(erased.values())
-        waiting = [tenant_id for tenant_id in waiting if erased[tenant_id]]
-    return total
+    return await in_turn(waiting, lambda tenant_id: _erased(store, tenant_id, now))
 
 
 async def _erased(store: Store, tenant_id: str, now: datetime) -> int:

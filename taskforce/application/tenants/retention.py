@@ -9,7 +9,7 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.audit.events import system_event
-from taskforce.application.sweeps import iter_tenants
+from taskforce.application.sweeps import in_turn, iter_tenants
 from taskforce.core.domain.tenants.tenant import RecordKind
 from taskforce.core.interfaces.store import Store, Tenants
 
@@ -57,18 +57,13 @@ async def erase_all_records(platform: Tenants, store: Store, now: datetime) -> i
     Returns:
         The number of erased records.
     """
-    total = 0
     waiting = [
         (tenant.tenant_id, kind)
         async for tenant in iter_tenants(platform, now)
         for kind in RecordKind
         if tenant.settings.records_kept_since(kind, now) is not None
     ]
-    while waiting:
-        erased = {one: await _erased(store, *one, now) for one in waiting}
-        total += sum(erased.values())
-        waiting = [one for one in waiting if erased[one]]
-    return total
+    return await in_turn(waiting, lambda one: _erased(store, *one, now))
 
 
 async def _erased(store: Store, tenant_id: str, kind: RecordKind, now: datetime) -> int:

@@ -1,7 +1,6 @@
 """Audit logs to seal, to export and to shorten, and doors to them that show less or break."""
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
 from taskforce.application.audit.export import Export, begin_export, export_lines
@@ -9,7 +8,6 @@ from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor, Verified
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.tenants.tenant import Tenant
-from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.actors import acting
 from tests.taskforce.application.scenario import NOW
@@ -51,22 +49,3 @@ class SomeTenants:
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         return [Tenant(one, one, NOW, NOW) for one in self._ids if after is None or one > after][:1]
-
-
-class Breaking:
-    """The door to the data, which is shut for one tenant."""
-
-    def __init__(self, database: Database, broken: str) -> None:
-        self._database = database
-        self._broken = broken
-
-    def tenant(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        if tenant_id == self._broken:
-            raise RuntimeError("this tenant's log is broken")
-        return self._database.tenant(tenant_id)
-
-    def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        return self._database.reading(tenant_id)
-
-    def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        return self._database.counting(tenant_id)

@@ -25,10 +25,10 @@ from taskforce.core.domain.paging import Page
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.actors import acting
+from tests.fixtures.broken_tenant import Breaking
 from tests.taskforce.application.audit.logs import (
     DAY,
     SECOND,
-    Breaking,
     SomeTenants,
     always,
     append,

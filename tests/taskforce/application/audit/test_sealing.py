@@ -23,8 +23,9 @@ from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures import stack as stacks
 from tests.fixtures.actors import acting
+from tests.fixtures.broken_tenant import Breaking
 from tests.fixtures.plans import watched
-from tests.taskforce.application.audit.logs import DAY, SECOND, Breaking, append, paused, verified
+from tests.taskforce.application.audit.logs import DAY, SECOND, append, paused, verified
 from tests.taskforce.application.scenario import NOW
 
 HOUR = 3_600 * SECOND

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,10 +25,10 @@ from taskforce.core.domain.runs.run import FINAL, Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.llm import ModelCall
-from taskforce.core.interfaces.store import Records
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.repositories import runs as run_rows
+from tests.fixtures.broken_tenant import Breaking
 from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.application.scenario import NOW, Stage
 from tests.taskforce.infrastructure.persistence.factories import request, spec, spending
@@ -50,25 +49,6 @@ class SomeTenants:
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         return [one for one in self._tenants if after is None or one.tenant_id > after][:1]
-
-
-class Breaking:
-    """The door to the data, which is shut for one tenant."""
-
-    def __init__(self, database: Database, broken: str) -> None:
-        self._database = database
-        self._broken = broken
-
-    def tenant(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        if tenant_id == self._broken:
-            raise RuntimeError("this tenant's runs are broken")
-        return self._database.tenant(tenant_id)
-
-    def reading(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        return self._database.reading(tenant_id)
-
-    def counting(self, tenant_id: str) -> AbstractAsyncContextManager[Records]:
-        return self._database.counting(tenant_id)
 
 
 @pytest.fixture
