@@ -92,11 +92,7 @@ async def test_a_page_never_gets_a_plan_for_other_values(database: Database, lon
     async with database.tenant(long_lists) as records:
         for _ in range(12):
             await records.runs.page(RunFilter(user_id=ROBOT), Page(PAGE))
-        driver = records.runs._connection._driver
-        query = (
-            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT runs.%of_one%'"
-        )
-        plans = await driver.fetch(query)
+        plans = await records.runs._connection._driver.fetch(_PLANS)
     assert max(custom for _, custom in plans) >= 12
     assert {generic for generic, _ in plans} == {0}
 
