@@ -13,7 +13,7 @@ class BoundedCache(Generic[Key, Value]):
     """Cache of values by key with a limit on their total size; the oldest value is removed first.
 
     Args:
-        room: The largest sum of the sizes.
+        capacity: The largest sum of the sizes.
     """
 
     def __init__(self, capacity: int = ROOM) -> None:

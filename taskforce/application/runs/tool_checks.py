@@ -47,7 +47,7 @@ class PermittedCall:
 
     Attributes:
         call: The call within the step, from 1.
-        spec: The tool.
+        tool_spec: The tool.
         approval: Whether it needs an approval first.
     """
 

@@ -106,7 +106,7 @@ class ModelCalls:
     """Makes the calls of one `complete`.
 
     Attributes:
-        door: What the calls are made with.
+        transport: What the calls are made with.
         asked: The request.
         on_text: Called with each piece of text.
         calls: The calls that were made, for the usage records.

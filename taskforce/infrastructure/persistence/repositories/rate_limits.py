@@ -15,7 +15,7 @@ _DOUBLE: sa.Double[float] = sa.Double()
 
 
 def _take() -> sa.ClauseElement:
-    # The arithmetic, and its order, are those of taskforce.core.domain.rates; a test compares the two.
+    # The arithmetic, and its order, are those of taskforce.core.domain.access.rate_limits; a test compares the two.
     now, limit = _BUCKETS.c.at.type, sa.bindparam("limit", type_=_DOUBLE)
     here = sa.bindparam("now", type_=now)
     burst, per = sa.bindparam("burst", type_=_DOUBLE), sa.bindparam("per", type_=_DOUBLE)
