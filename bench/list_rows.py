@@ -81,6 +81,11 @@ SELECT $1::text, gen_random_uuid(), CASE WHEN n % 20 = 0 THEN '{WEBHOOK}'::uuid 
        gen_random_uuid(), 'run.finished', '{{}}', {SINCE}, {SINCE} + n / 3 * interval '1 second', 'delivered'
 FROM generate_series(1, $2::integer) n
 """
+_ATTEMPTS = """
+INSERT INTO webhook_attempts (tenant_id, delivery_id, number, at, http_status, error, excerpt, duration_ms)
+SELECT tenant_id, delivery_id, 1, at, 200, NULL, '', 20 FROM webhook_deliveries
+WHERE tenant_id = $1::text AND $2::integer > 0
+"""
 _STATEMENTS: Mapping[str, str] = {
     "users": _USERS,
     "sessions": _SESSIONS,
@@ -90,11 +95,14 @@ _STATEMENTS: Mapping[str, str] = {
     "audit_events": _EVENTS,
     "api_keys": _KEYS,
     "webhook_deliveries": _DELIVERIES,
+    "webhook_attempts": _ATTEMPTS,
 }
 TABLES = tuple(_STATEMENTS)
 
 
-async def fill(admin: "asyncpg.Connection[asyncpg.Record]", tenant: str, rows: int, steps: int = 0) -> None:
+async def fill(
+    admin: "asyncpg.Connection[asyncpg.Record]", tenant: str, rows: int, steps: int = 0, *, analyze: bool = True
+) -> None:
     """Adds rows to each table of `TABLES`, and lets the planner know of them.
 
     Args:
@@ -102,6 +110,7 @@ async def fill(admin: "asyncpg.Connection[asyncpg.Record]", tenant: str, rows: i
         tenant: A registered tenant without such rows.
         rows: Runs, requests, events and deliveries; of users and keys there are fewer.
         steps: Entries of each run's transcript.
+        analyze: Whether the planner is told now; not for one of many tenants, where the last one's call tells of all.
     """
     async with admin.transaction():
         # Checked row by row, foreign keys would take longer than all the rest.
@@ -110,7 +119,7 @@ async def fill(admin: "asyncpg.Connection[asyncpg.Record]", tenant: str, rows: i
             wanted = [tenant, rows, steps]
             # A parameter that a statement does not name is an error.
             await admin.execute(statement, *wanted[: 3 if "$3" in statement else 2])
-    for table in TABLES:
+    for table in TABLES if analyze else ():
         await admin.execute(f"VACUUM ANALYZE {table}")
 
 

@@ -20,6 +20,7 @@ from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.infrastructure.persistence.factories import NOW
 
 ROWS = 6_000
+NEIGHBOURS, FEW = 20, 1_000
 VISITED = ROWS // 10
 SORTED = 8 * PAGE
 """A page of each status: the only rows that may be sorted, besides the few of a session."""
@@ -28,14 +29,16 @@ COUNTED_BY_STEPS = {"steps", "event_seq", "tool_calls", "input_tokens", "output_
 
 @pytest.fixture(scope="module")
 async def long_lists(postgres: DatabaseUrls, database: Database) -> AsyncIterator[str]:
-    """A tenant with long lists, of which the planner knows."""
-    tenant = f"tenant-{uuid4().hex[:12]}"
-    await database.register_tenant(tenant, NOW)
+    """A tenant with long lists beside others with short ones, of which the planner knows."""
+    *neighbours, tenant = [f"tenant-{uuid4().hex[:12]}" for _ in range(NEIGHBOURS + 1)]
     admin = await asyncpg.connect(**driver_arguments(postgres.admin))
     try:
-        await fill(admin, tenant, ROWS)
+        for one in (*neighbours, tenant):
+            await database.register_tenant(one, NOW)
+            await fill(admin, one, ROWS if one == tenant else FEW, analyze=one == tenant)
         yield tenant
-        await clear(admin, tenant)
+        for one in (*neighbours, tenant):
+            await clear(admin, one)
     finally:
         await admin.close()
 
