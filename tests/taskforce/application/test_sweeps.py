@@ -37,6 +37,8 @@ class Tenants(Database):
         self.refused: dict[str, DomainError] = {}
         self.pages = 0
         self.names: set[str] = set()
+        self.takes = timedelta()
+        self.then: dict[str, str] = {}
 
     async def due_tenants(self, kind: DueKind, before: datetime, after: str, most: int) -> Sequence[tuple[str, bool]]:
         self.pages += 1
@@ -58,11 +60,14 @@ class Tenants(Database):
         if row.row_id in self.refused:
             raise self.refused[row.row_id]
         self.rows.append(row.row_id)
+        self.now += self.takes
+        if (name := self.then.pop(row.row_id, None)) is not None:
+            await self.queue(name, 1, self.now)
         return True
 
     async def sweep(self, *, late: timedelta = timedelta()) -> int:
         due = DueSweep(self, DueKind.DELIVERY_START, self.look, clock=lambda: self.now)
-        return await due.sweep(self.now - late)
+        return await due.sweep(late)
 
 
 @pytest.fixture
@@ -119,6 +124,20 @@ async def test_while_nothing_answers_a_sweep_ends_after_a_turn(tenants: Tenants)
     with pytest.raises(Unavailable):
         await tenants.sweep()
     assert len(tenants.seen) == SHARE
+
+
+async def test_what_becomes_due_meanwhile_does_not_wait_for_the_end_of_a_large_tenants_rows(tenants: Tenants) -> None:
+    ids = await tenants.queue("busy", 40 * SHARE)
+    tenants.takes, tenants.then = timedelta(seconds=0.2), {ids[0]: "quiet"}
+    assert await tenants.sweep(late=SECOND) == 40 * SHARE + 1
+    assert tenants.seen.index("quiet") <= 10 * SHARE
+
+
+async def test_a_large_tenant_does_not_have_all_others_listed_for_each_of_its_shares(tenants: Tenants) -> None:
+    await tenants.queue("busy", 20 * SHARE)
+    assert await tenants.sweep() == 20 * SHARE
+    # Two passes, the second of which finds nothing due; of a page and an empty one each.
+    assert tenants.pages == 4
 
 
 async def test_two_sweeps_side_by_side_do_each_row_once(database: Database, tenants: Tenants, tenant: str) -> None:
