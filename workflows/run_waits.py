@@ -31,7 +31,7 @@ OUTAGE_SHOWN = "outage-shown"
 """2026-12: a step that the database does not answer waits for it, and the status says so; before, the server repeated a
 tool until the run's time was over, and a model call failed the run when the model's patience was."""
 LONGEST_PAUSE = 60
-"""Seconds at most between two attempts of a step that awaits its turn, or to which the database answers now and then."""
+"""Seconds at most between attempts of a step that awaits its turn, or to which the database answers now and then."""
 TURN = "other calls of its tenant"
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})

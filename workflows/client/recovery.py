@@ -216,4 +216,3 @@ def _deletions(ports: RecoveryPorts) -> Mapping[str, Sweep]:
 def _due(ports: RecoveryPorts, kind: DueKind, look: Look) -> Mapping[str, Sweep]:
     sweep = DueSweep(ports.store, kind, look, clock=ports.clock)
     return {kind: Sweep(SWEEP_SECONDS, partial(sweep.sweep, LATE))}
-
