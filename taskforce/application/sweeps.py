@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from taskforce.core.domain.errors import DomainError, Unavailable
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
@@ -108,7 +108,9 @@ class DueSweep:
         while more:
             began = self._clock()
             before = began - late
-            unserved = [one async for page in self._pages(before) for one in await self._turn(page, before, total)]
+            unserved: Sequence[str] = [
+                one async for page in self._pages(before) for one in await self._turn(page, before, total)
+            ]
             more = bool(unserved)
             # All tenants with rows of the kind are listed now and then, not for each share of those that have many.
             while unserved and self._clock() - began < PASS:
@@ -137,7 +139,7 @@ class DueSweep:
             async with lanes:
                 try:
                     await self._share(tenant_id, before, turn)
-                except DomainError as error:
+                except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the rows of others
                     turn.refused = error
 
         async with asyncio.TaskGroup() as group:
@@ -194,15 +196,16 @@ class EndedSweep:
         """Settles those that ended since the last sweep, or within a day at the first.
 
         Raises:
-            DomainError: The last error; the other rows are settled all the same, and this one at the next sweep.
+            Exception: The last error; the other rows are settled all the same, and this one at the next sweep.
         """
         now = self._clock()
         listed = frozenset(await self._ended(self._since or now - LOOK_BACK))
-        left, refused = set[tuple[str, str]](), None
+        left: set[tuple[str, str]] = set()
+        refused: Exception | None = None
         for one in sorted(listed - self._settled):
             try:
                 await self._settle(*one)
-            except DomainError as error:
+            except Exception as error:  # noqa: BLE001 - one that can never be settled must not keep the others
                 left.add(one)
                 refused = error
         # Those alone that the next sweep may list once more.

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from taskforce.core.domain.webhooks.delivery import Delivery
 from taskforce.core.domain.webhooks.signatures import WebhookMessage
 from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.repositories.due_rows import DueRowRepository
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND
 
 WEBHOOK = new_id()
@@ -118,6 +120,24 @@ async def test_one_that_cannot_be_done_keeps_nothing_waiting_and_is_tried_again(
     assert await tenants.sweep() == len(bad)
 
 
+async def test_a_tenant_whose_rows_cannot_be_read_keeps_no_other_waiting(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tenants.queue("bad", 1)
+    await tenants.queue("good", 1)
+    claim = DueRowRepository.claim
+
+    async def failing(self: DueRowRepository, kind: DueKind, *given: Any) -> Sequence[DueRow]:
+        if self._tenant_id.endswith("-bad"):
+            raise ValueError("a row of no known form")
+        return await claim(self, kind, *given)
+
+    monkeypatch.setattr(DueRowRepository, "claim", failing)
+    with pytest.raises(ValueError, match="no known form"):
+        await tenants.sweep()
+    assert tenants.seen == ["good"]
+
+
 async def test_while_nothing_answers_a_sweep_ends_after_a_turn(tenants: Tenants) -> None:
     ids = await tenants.queue("one", 5 * SHARE)
     tenants.refused = dict.fromkeys(ids, Unavailable("temporal_unavailable", "Temporal does not answer."))
@@ -178,6 +198,7 @@ class Ended:
         self.asked: list[datetime] = []
         self.settled: list[str] = []
         self.refused: set[str] = set()
+        self.error: Exception = Unavailable("database_unavailable", "Away.")
         self.now = NOW
 
     async def ended(self, since: datetime) -> Sequence[tuple[str, str]]:
@@ -187,7 +208,7 @@ class Ended:
     async def settle(self, tenant_id: str, row_id: str) -> None:
         assert tenant_id == "acme"
         if row_id in self.refused:
-            raise Unavailable("database_unavailable", "Away.")
+            raise self.error
         self.settled.append(row_id)
 
     def sweep(self) -> EndedSweep:
@@ -205,10 +226,11 @@ async def test_what_ended_is_settled_once_and_asked_for_since_the_last_look() ->
     assert ended.asked == [NOW - LOOK_BACK, NOW - OVERLAP]
 
 
-async def test_what_cannot_be_settled_is_listed_again_and_keeps_nothing_waiting() -> None:
+@pytest.mark.parametrize("error", [Unavailable("database_unavailable", "Away."), ValueError("a row of no known form")])
+async def test_what_cannot_be_settled_is_listed_again_and_keeps_nothing_waiting(error: Exception) -> None:
     ended = Ended("a", "b")
-    ended.refused, sweep = {"a"}, ended.sweep()
-    with pytest.raises(Unavailable):
+    ended.refused, ended.error, sweep = {"a"}, error, ended.sweep()
+    with pytest.raises(type(error)):
         await sweep.sweep()
     assert ended.settled == ["b"]
     ended.refused.clear()
