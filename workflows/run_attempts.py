@@ -50,7 +50,7 @@ class RunAttempts:
         Raises:
             FailureError: As `ModelRetries.next_try`.
         """
-        retries = ModelRetries()
+        retries, refused = ModelRetries(), 0
         while True:
             time, since = self._model_time(plan), workflow.now()
             try:
@@ -63,7 +63,8 @@ class RunAttempts:
                     retries.begin_anew()
                 elif is_busy(error):
                     # Nothing was asked of the model, so that no try of it is used up.
-                    await self._waits.until_turn(error)
+                    refused += 1
+                    await self._waits.until_turn(error, refused)
                     await self._until_resumed()
                 elif is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
                     retries.begin_again()

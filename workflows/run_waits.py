@@ -31,7 +31,7 @@ OUTAGE_SHOWN = "outage-shown"
 """2026-12: a step that the database does not answer waits for it, and the status says so; before, the server repeated a
 tool until the run's time was over, and a model call failed the run when the model's patience was."""
 LONGEST_PAUSE = 60
-"""Seconds at most between two attempts of a step to which the database answers now and then."""
+"""Seconds at most between attempts of a step that awaits its turn, or to which the database answers now and then."""
 TURN = "other calls of its tenant"
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
@@ -141,14 +141,16 @@ class RunWaits:
             self.retry = None
         await self.release(what)
 
-    async def until_turn(self, error: FailureError) -> None:
+    async def until_turn(self, error: FailureError, times: int) -> None:
         """Waits before a call that its tenant's share had no room for is asked for again; no time of the run's work.
 
         Args:
             error: The refusal, which says how long to wait.
+            times: How often the call was refused so in a row. Each refusal adds to the history, which the server
+                bounds, and a turn may take days to come: so it waits longer and longer.
         """
         await self.hold(TURN)
-        await workflow.sleep(asked_wait(error) or 0)
+        await workflow.sleep(min((asked_wait(error) or 0) * times, LONGEST_PAUSE))
         await self.release(TURN)
 
     async def try_again(self, retry: RetryNote | None, *, silent: bool = False) -> None:

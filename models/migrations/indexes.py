@@ -1,5 +1,8 @@
 """Indexes on tables that are in use: built concurrently, so that nobody's writes wait for them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -21,24 +24,30 @@ def build_index(name: str, on: str) -> None:
         name: Its name.
         on: Its table and columns, and its condition, as after `ON`; columns lead with the tenant.
     """
-    context = op.get_context()
-    patience: Patience = Patience() if context.config is None else context.config.attributes.get("patience", Patience())
-    with context.autocommit_block():
-        # It waits for transactions that are under way, and holds no lock meanwhile that reads or writes would meet.
-        _wait_at_most(patience.build_seconds)
-        try:
-            valid = op.get_bind().execute(_VALID, {"name": name}).scalar()
-            if valid is False:
-                op.execute(f"DROP INDEX CONCURRENTLY {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {on}")
-        finally:
-            _wait_at_most(patience.lock_seconds)
+    with _patient():
+        valid = op.get_bind().execute(_VALID, {"name": name}).scalar()
+        if valid is False:
+            op.execute(f"DROP INDEX CONCURRENTLY {name}")
+        op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {on}")
 
 
 def drop_index(name: str) -> None:
-    """Drops an index concurrently; nothing happens when it is gone."""
-    with op.get_context().autocommit_block():
+    """Drops an index concurrently, as patiently as one is built; nothing happens when it is gone."""
+    with _patient():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Leaves the transaction. What is done waits for those under way, with no lock that reads or writes would meet."""
+    context = op.get_context()
+    patience: Patience = Patience() if context.config is None else context.config.attributes.get("patience", Patience())
+    with context.autocommit_block():
+        _wait_at_most(patience.build_seconds)
+        try:
+            yield
+        finally:
+            _wait_at_most(patience.lock_seconds)
 
 
 def _wait_at_most(seconds: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from taskforce.core.domain.errors import DomainError, Unavailable
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
@@ -65,6 +65,8 @@ AT_ONCE = 4
 """Tenants whose rows are looked after side by side."""
 CLAIM = timedelta(seconds=10)
 """The time after which a row is due again whose process died, or could not do what was to be done."""
+PASS = timedelta(seconds=5)
+"""The time after which all tenants are asked for due rows again, while some still have theirs looked after."""
 AGAIN = timedelta(hours=1)
 """The time after which a row is looked at again that was in order."""
 
@@ -109,27 +111,42 @@ class DueSweep:
         self._clock = clock
         self._again = again
 
-    async def sweep(self, before: datetime) -> int:
-        """Looks after all rows that were due before a time, of all tenants.
+    async def sweep(self, late: timedelta) -> int:
+        """Looks after all rows that are due for some time, of all tenants.
+
+        Args:
+            late: The time for which a row must have been due. The clock is read for each pass: what became late while a
+                large tenant's rows were looked after does not wait for the last of them.
 
         Returns:
             The number of rows that are in order now.
 
         Raises:
-            Exception: The last error of a row; the others were looked after all the same, unless nothing answers.
+            Exception: The last error of a row in a pass; its other rows were looked after all the same, unless nothing
+                answers.
         """
-        total, more, refused = 0, True, None
+        total, more = Turn(), True
         while more:
-            more = False
-            async for tenants in self._pages(before):
-                turn = await self.serve(tenants, before)
-                total, more, refused = total + turn.rows, more or bool(turn.unserved), turn.refused or refused
-                # While Temporal does not answer, each row would wait for it in vain: the next sweep goes on.
-                if isinstance(turn.refused, Unavailable) and not turn.rows:
-                    raise turn.refused
-        if refused is not None:
-            raise refused
-        return total
+            began = self._clock()
+            before = began - late
+            unserved: Sequence[str] = [
+                one async for page in self._pages(before) for one in await self._turn(page, before, total)
+            ]
+            more = bool(unserved)
+            # All tenants with rows of the kind are listed now and then, not for each share of those that have many.
+            while unserved and self._clock() - began < PASS:
+                unserved = await self._turn(unserved, before, total)
+            if total.refused is not None:
+                raise total.refused
+        return total.rows
+
+    async def _turn(self, tenants: Sequence[str], before: datetime, total: Turn) -> Sequence[str]:
+        turn = await self.serve(tenants, before)
+        total.rows, total.refused = total.rows + turn.rows, turn.refused or total.refused
+        # While Temporal does not answer, each row would wait for it in vain: the next sweep goes on.
+        if isinstance(turn.refused, Unavailable) and not turn.rows:
+            raise turn.refused
+        return turn.unserved
 
     async def serve_among(self, tenants: Collection[str], before: datetime) -> Turn:
         """Looks after a share of each of those tenants that have due rows; one statement finds them."""
@@ -143,7 +160,7 @@ class DueSweep:
             async with lanes:
                 try:
                     await self._share(tenant_id, before, turn)
-                except DomainError as error:
+                except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the rows of others
                     turn.refused = error
 
         async with asyncio.TaskGroup() as group:
@@ -200,15 +217,16 @@ class EndedSweep:
         """Settles those that ended since the last sweep, or within a day at the first.
 
         Raises:
-            DomainError: The last error; the other rows are settled all the same, and this one at the next sweep.
+            Exception: The last error; the other rows are settled all the same, and this one at the next sweep.
         """
         now = self._clock()
         listed = frozenset(await self._ended(self._since or now - LOOK_BACK))
-        left, refused = set[tuple[str, str]](), None
+        left: set[tuple[str, str]] = set()
+        refused: Exception | None = None
         for one in sorted(listed - self._settled):
             try:
                 await self._settle(*one)
-            except DomainError as error:
+            except Exception as error:  # noqa: BLE001 - one that can never be settled must not keep the others
                 left.add(one)
                 refused = error
         # Those alone that the next sweep may list once more.

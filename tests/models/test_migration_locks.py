@@ -19,11 +19,17 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.config.settings import driver_arguments, normalise_database_url
 from tests.fixtures import stack as stacks
 
-BEFORE_COLUMN, BEFORE_INDEX = "0020", "0031"
+BEFORE_COLUMN, BEFORE_DROP, BEFORE_INDEX = "0020", "0030", "0031"
 BRIEF = Patience(lock_seconds=0.2, build_seconds=0.2, tries=2, pause_seconds=0.05)
 VALIDITY = """
 SELECT c.relname::text AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE c.relnamespace = 'public'::regnamespace
+"""
+
+# A session that waits for longer than any other statement's lock would let it.
+DROPPING = """
+SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DROP INDEX CONCURRENTLY%'
+AND clock_timestamp() - query_start > interval '0.5 s'
 """
 
 
@@ -113,6 +119,19 @@ async def test_an_index_that_a_broken_build_left_is_built_anew(in_use: str) -> N
     built = await indexes(in_use)
     assert all(built.values())
     assert "transcript_messages" in built
+
+
+async def test_an_index_is_dropped_as_patiently_as_one_is_built(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_DROP)
+    watcher = await asyncpg.connect(**driver_arguments(in_use))
+    async with long_transaction(in_use, "LOCK TABLE approvals IN ACCESS SHARE MODE"):
+        migration = asyncio.create_task(runner.upgrade(in_use, Patience(lock_seconds=0.05, build_seconds=60, tries=1)))
+        async with asyncio.timeout(60):
+            while not migration.done() and not await watcher.fetchval(DROPPING):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.005)
+        assert not migration.done()
+    await migration
+    await watcher.close()
 
 
 async def test_rows_are_written_while_an_index_is_built(in_use: str) -> None:

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
 
+from activities.tenant_shares import CallLimits
 from taskforce.core.domain.runs.run import Limits, RunStatus, StopReason, workflow_id
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.missions import Missions
 from tests.fixtures.probe_tools import EFFECTS, TRANSFERS
-from tests.fixtures.scripted_llm import ScriptedLLM, hang, status, text, tool_calls
+from tests.fixtures.scripted_llm import ScriptedLLM, hang, held, status, text, tool_calls
 from tests.workflows.approvals import asked, yes
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
@@ -158,3 +159,23 @@ async def test_the_work_of_tools_ends_a_run_and_side_by_side_it_counts_once(
     scripted.script([tool_calls([("dawdle", {})], says=str(number)) for number in range(30)])
     run = await missions.within(max_repeated_steps=100).finish(limits=Limits(max_seconds=1, max_steps=30))
     assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)
+
+
+async def test_nor_is_that_of_a_model_call_that_waits_for_its_tenants_turn(site: Site, scripted: ScriptedLLM) -> None:
+    answers = asyncio.Event()
+    scripted.reply = lambda body: text("Done.") if "work" in str(body["messages"]) else held(text("Done."), answers)
+    parts = replace(site.parts, limits=CallLimits(model_calls=3, retry_seconds=0.2))
+    async with build_worker(site.temporal, site.queue, parts):
+        # Alone it has one place, which this call holds.
+        holding = await site.missions.start("hold")
+        await until(lambda: _asked(scripted))
+        run_id = await site.missions.start("work", limits=BRIEF)
+        await site.until_older(run_id, 2 * SECONDS)
+        answers.set()
+        run = await site.missions.ended(run_id)
+        await site.missions.ended(holding)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Done.")
+
+
+async def _asked(scripted: ScriptedLLM) -> bool:
+    return bool(scripted.requests)

@@ -139,7 +139,7 @@ def _open_rows(ports: RecoveryPorts) -> Mapping[str, Sweep]:
     for start, check, rows, workflows in kinds:
         sweeps |= _due(ports, start, rows.start_late)
         checks = DueSweep(ports.store, check, rows.check, clock=ports.clock, again=timedelta())
-        sweeps[check] = Sweep(CHECK_SECONDS, partial(_before, checks, ports.clock, AGAIN))
+        sweeps[check] = Sweep(CHECK_SECONDS, partial(checks.sweep, AGAIN))
         ended = EndedSweep(workflows.ended_from_outside, rows.end, ports.clock)
         sweeps[f"{rows.noun}.ended"] = Sweep(SWEEP_SECONDS, ended.sweep)
     return sweeps
@@ -215,8 +215,4 @@ def _deletions(ports: RecoveryPorts) -> Mapping[str, Sweep]:
 
 def _due(ports: RecoveryPorts, kind: DueKind, look: Look) -> Mapping[str, Sweep]:
     sweep = DueSweep(ports.store, kind, look, clock=ports.clock)
-    return {kind: Sweep(SWEEP_SECONDS, partial(_before, sweep, ports.clock, LATE))}
-
-
-async def _before(sweep: DueSweep, clock: Clock, late: timedelta) -> None:
-    await sweep.sweep(clock() - late)
+    return {kind: Sweep(SWEEP_SECONDS, partial(sweep.sweep, LATE))}

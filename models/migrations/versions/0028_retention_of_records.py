@@ -103,6 +103,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Takes them back."""
-    op.execute(f"DROP FUNCTION {NAME}")
     for name in INDEXES:
         drop_index(name)
+    op.execute(f"DROP FUNCTION {NAME}")

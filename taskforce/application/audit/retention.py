@@ -14,7 +14,7 @@ DROP_BATCH = 10_000
 
 
 async def drop_expired(store: Store, tenant_id: str, before: datetime, now: datetime) -> int:
-    """Drops a tenant's sealed events of whole days, and keeps the anchor from which the rest can be verified.
+    """Drops one batch of a tenant's sealed events of whole days; keeps the anchor from which the rest can be verified.
 
     Events of the day (UTC) of `before` are kept, as are unsealed events and old events that follow a kept one in the
     chain. Each drop is recorded in the log itself: `audit.drop`.
@@ -26,22 +26,20 @@ async def drop_expired(store: Store, tenant_id: str, before: datetime, now: date
         now: The time, UTC.
 
     Returns:
-        The number of dropped events.
+        The number of dropped events; less than `DROP_BATCH` once nothing more is expired.
     """
     midnight = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    total = 0
-    while True:
-        async with store.tenant(tenant_id) as records:
-            dropped = await records.audit.drop(midnight, DROP_BATCH)
-            if dropped:
-                await records.audit.append(_dropped(tenant_id, dropped, await records.audit.start(), now))
-        total += dropped
-        if dropped < DROP_BATCH:
-            return total
+    async with store.tenant(tenant_id) as records:
+        dropped = await records.audit.drop(midnight, DROP_BATCH)
+        if dropped:
+            await records.audit.append(_dropped(tenant_id, dropped, await records.audit.start(), now))
+    return dropped
 
 
 async def drop_all_expired(platform: Tenants, store: Store, days: int | None, now: datetime) -> int:
-    """Drops the expired events of all tenants; a tenant that fails is logged, and the others go on.
+    """Drops the expired events of all tenants: a batch of each in turn, so that a large tenant does not delay others.
+
+    A tenant that fails is logged, and the others go on.
 
     Args:
         platform: The list of all tenants.
@@ -54,13 +52,23 @@ async def drop_all_expired(platform: Tenants, store: Store, days: int | None, no
     """
     if days is None:
         return 0
-    total = 0
-    async for tenant in iter_tenants(platform, now):
-        try:
-            total += await drop_expired(store, tenant.tenant_id, now - timedelta(days=days), now)
-        except Exception as error:  # noqa: BLE001 - as in `seal_all`
-            _complain("audit.not_dropped", tenant.tenant_id, error)
+    before = now - timedelta(days=days)
+    dropped = {
+        one.tenant_id: await _batch(store, one.tenant_id, before, now) async for one in iter_tenants(platform, now)
+    }
+    total = sum(dropped.values())
+    while waiting := [one for one, events in dropped.items() if events >= DROP_BATCH]:
+        dropped = {one: await _batch(store, one, before, now) for one in waiting}
+        total += sum(dropped.values())
     return total
+
+
+async def _batch(store: Store, tenant_id: str, before: datetime, now: datetime) -> int:
+    try:
+        return await drop_expired(store, tenant_id, before, now)
+    except Exception as error:  # noqa: BLE001 - as in `seal_all`
+        _complain("audit.not_dropped", tenant_id, error)
+        return 0
 
 
 def _dropped(tenant_id: str, events: int, start: Anchor, now: datetime) -> AuditEvent:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from taskforce.core.domain.webhooks.delivery import Delivery
 from taskforce.core.domain.webhooks.signatures import WebhookMessage
 from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.repositories.due_rows import DueRowRepository
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND
 
 WEBHOOK = new_id()
@@ -37,6 +39,8 @@ class Tenants(Database):
         self.refused: dict[str, DomainError] = {}
         self.pages = 0
         self.names: set[str] = set()
+        self.takes = timedelta()
+        self.then: dict[str, str] = {}
 
     async def due_tenants(self, kind: DueKind, before: datetime, after: str, most: int) -> Sequence[tuple[str, bool]]:
         self.pages += 1
@@ -58,11 +62,14 @@ class Tenants(Database):
         if row.row_id in self.refused:
             raise self.refused[row.row_id]
         self.rows.append(row.row_id)
+        self.now += self.takes
+        if (name := self.then.pop(row.row_id, None)) is not None:
+            await self.queue(name, 1, self.now)
         return True
 
     async def sweep(self, *, late: timedelta = timedelta()) -> int:
         due = DueSweep(self, DueKind.DELIVERY_START, self.look, clock=lambda: self.now)
-        return await due.sweep(self.now - late)
+        return await due.sweep(late)
 
 
 @pytest.fixture
@@ -113,12 +120,44 @@ async def test_one_that_cannot_be_done_keeps_nothing_waiting_and_is_tried_again(
     assert await tenants.sweep() == len(bad)
 
 
+async def test_a_tenant_whose_rows_cannot_be_read_keeps_no_other_waiting(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tenants.queue("bad", 1)
+    await tenants.queue("good", 1)
+    claim = DueRowRepository.claim
+
+    async def failing(self: DueRowRepository, kind: DueKind, *given: Any) -> Sequence[DueRow]:
+        if self._tenant_id.endswith("-bad"):
+            raise ValueError("a row of no known form")
+        return await claim(self, kind, *given)
+
+    monkeypatch.setattr(DueRowRepository, "claim", failing)
+    with pytest.raises(ValueError, match="no known form"):
+        await tenants.sweep()
+    assert tenants.seen == ["good"]
+
+
 async def test_while_nothing_answers_a_sweep_ends_after_a_turn(tenants: Tenants) -> None:
     ids = await tenants.queue("one", 5 * SHARE)
     tenants.refused = dict.fromkeys(ids, Unavailable("temporal_unavailable", "Temporal does not answer."))
     with pytest.raises(Unavailable):
         await tenants.sweep()
     assert len(tenants.seen) == SHARE
+
+
+async def test_what_becomes_due_meanwhile_does_not_wait_for_the_end_of_a_large_tenants_rows(tenants: Tenants) -> None:
+    ids = await tenants.queue("busy", 40 * SHARE)
+    tenants.takes, tenants.then = timedelta(seconds=0.2), {ids[0]: "quiet"}
+    assert await tenants.sweep(late=SECOND) == 40 * SHARE + 1
+    assert tenants.seen.index("quiet") <= 10 * SHARE
+
+
+async def test_a_large_tenant_does_not_have_all_others_listed_for_each_of_its_shares(tenants: Tenants) -> None:
+    await tenants.queue("busy", 20 * SHARE)
+    assert await tenants.sweep() == 20 * SHARE
+    # Two passes, the second of which finds nothing due; of a page and an empty one each.
+    assert tenants.pages == 4
 
 
 async def test_two_sweeps_side_by_side_do_each_row_once(database: Database, tenants: Tenants, tenant: str) -> None:
@@ -159,6 +198,7 @@ class Ended:
         self.asked: list[datetime] = []
         self.settled: list[str] = []
         self.refused: set[str] = set()
+        self.error: Exception = Unavailable("database_unavailable", "Away.")
         self.now = NOW
 
     async def ended(self, since: datetime) -> Sequence[tuple[str, str]]:
@@ -168,7 +208,7 @@ class Ended:
     async def settle(self, tenant_id: str, row_id: str) -> None:
         assert tenant_id == "acme"
         if row_id in self.refused:
-            raise Unavailable("database_unavailable", "Away.")
+            raise self.error
         self.settled.append(row_id)
 
     def sweep(self) -> EndedSweep:
@@ -186,10 +226,11 @@ async def test_what_ended_is_settled_once_and_asked_for_since_the_last_look() ->
     assert ended.asked == [NOW - LOOK_BACK, NOW - OVERLAP]
 
 
-async def test_what_cannot_be_settled_is_listed_again_and_keeps_nothing_waiting() -> None:
+@pytest.mark.parametrize("error", [Unavailable("database_unavailable", "Away."), ValueError("a row of no known form")])
+async def test_what_cannot_be_settled_is_listed_again_and_keeps_nothing_waiting(error: Exception) -> None:
     ended = Ended("a", "b")
-    ended.refused, sweep = {"a"}, ended.sweep()
-    with pytest.raises(Unavailable):
+    ended.refused, ended.error, sweep = {"a"}, error, ended.sweep()
+    with pytest.raises(type(error)):
         await sweep.sweep()
     assert ended.settled == ["b"]
     ended.refused.clear()

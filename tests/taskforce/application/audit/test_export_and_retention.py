@@ -136,8 +136,28 @@ async def test_more_than_a_batch_is_dropped_in_steps(
     monkeypatch.setattr(retention, "DROP_BATCH", 2)
     await append(database, tenant, *(NOW - (9 - number) * DAY for number in range(5)))
     await seal_tenant(database, tenant)
-    assert await drop_expired(database, tenant, NOW - 2 * DAY, NOW) == 5
+    assert await drop_all_expired(SomeTenants(tenant), database, 2, NOW) == 5
     assert (await verified(database, tenant)).start.seq == 5
+
+
+async def test_a_large_tenants_log_does_not_delay_that_of_another(
+    database: Database, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "DROP_BATCH", 2)
+    large, small = f"{tenant}-a", f"{tenant}-b"
+    await append(database, large, *(NOW - (9 - number) * DAY for number in range(5)))
+    await append(database, small, NOW - 9 * DAY)
+    for name in (large, small):
+        await seal_tenant(database, name)
+    turns, drop = list[str](), retention.drop_expired
+
+    async def noting(store: Any, tenant_id: str, *given: Any) -> int:
+        turns.append(tenant_id)
+        return await drop(store, tenant_id, *given)
+
+    monkeypatch.setattr(retention, "drop_expired", noting)
+    assert await drop_all_expired(SomeTenants(large, small), database, 2, NOW) == 6
+    assert turns == [large, small, large, large]
 
 
 async def test_of_what_was_dropped_there_is_no_export(database: Database, tenant: str) -> None:
