@@ -46,7 +46,8 @@ async def test_workers_and_gateways_log_it() -> None:
         await turns()
     told = [one for one in logs if one["event"] == "loop.held"]
     assert told
-    assert max(one["ms"] for one in told) >= (PLANTED - EVERY_SECONDS) * 1_000
+    # The log tells whole milliseconds.
+    assert max(one["ms"] for one in told) >= round((PLANTED - EVERY_SECONDS) * 1_000)
 
 
 def test_the_summary_names_the_tests_that_held_it_longest() -> None:
