@@ -37,9 +37,10 @@ _STOP_SECONDS = 10
 # wait for two seconds.
 _DYNAMIC_CONFIG = {"history.transferProcessorMaxPollRPS": "2000", "system.enableActivityEagerExecution": "true"}
 # Tenants take turns in a queue's backlog. The server keeps such a backlog in another table, and does not bring over
-# what the first one holds.
+# what the first one holds: with the other setting it never finds the tasks that wait. A fair server puts the tasks of
+# sticky queues in the first table, too, so once it has been fair it stays so.
 _FAIRNESS = {"matching.enableFairness": "true"}
-_BACKLOG = "SELECT 1 FROM tasks LIMIT 1"
+_IS_FAIR = "SELECT EXISTS (SELECT 1 FROM task_queues_v2) OR NOT EXISTS (SELECT 1 FROM tasks)"
 # A crash of the machine may lose the last moments of a development server, but the file stays whole.
 _PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 
@@ -177,7 +178,7 @@ class TemporalDevServer:
         arguments += ["--log-level", "warn", "--namespace", self.namespace]
         for name in self._attributes:
             arguments += ["--search-attribute", f"{name}=Keyword"]
-        fairness = _FAIRNESS if _has_no_backlog(self._database) else {}
+        fairness = _FAIRNESS if _is_fair(self._database) else {}
         for name, value in {**fairness, **self._dynamic_config}.items():
             arguments += ["--dynamic-config-value", f"{name}={value}"]
         return arguments + self._storage_arguments()
@@ -245,13 +246,13 @@ class TemporalDevServer:
         return self._child.last_words() if self._child else ""
 
 
-def _has_no_backlog(database: Path | None) -> bool:
-    """Tells whether no task waits in the table of servers without fairness."""
+def _is_fair(database: Path | None) -> bool:
+    """Tells whether the server was fair before, or no task waits in the table of servers without fairness."""
     if database is None or not database.exists():
         return True
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            return connection.execute(_BACKLOG).fetchone() is None
+            return bool(connection.execute(_IS_FAIR).fetchone()[0])
     except sqlite3.Error:
         # Not a file of this server's, or of a version that keeps its tasks elsewhere.
         return False

@@ -16,10 +16,12 @@ def arguments(directory: Path, database: Path | None) -> list[str]:
     return server._arguments()
 
 
-def filled(path: Path, *tasks: int) -> Path:
+def filled(path: Path, *tasks: int, fair_queues: int = 0) -> Path:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE tasks (task_id INTEGER)")
+        connection.execute("CREATE TABLE task_queues_v2 (range_id INTEGER)")
         connection.executemany("INSERT INTO tasks VALUES (?)", [(task,) for task in tasks])
+        connection.executemany("INSERT INTO task_queues_v2 VALUES (?)", [(queue,) for queue in range(fair_queues)])
     return path
 
 
@@ -34,6 +36,10 @@ def test_so_is_one_whose_tasks_are_all_done(tmp_path: Path) -> None:
 
 def test_tasks_that_wait_in_the_old_table_are_served_first(tmp_path: Path) -> None:
     assert FAIR not in arguments(tmp_path, filled(tmp_path / "known.db", 1, 2))
+
+
+def test_a_server_that_was_fair_stays_fair_whatever_sticky_queues_left_behind(tmp_path: Path) -> None:
+    assert FAIR in arguments(tmp_path, filled(tmp_path / "killed.db", 1, 2, fair_queues=3))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database"])
