@@ -1,6 +1,8 @@
 """The time that an activity works: what its run is told of it, whatever becomes of the attempt."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +46,16 @@ def resume_work() -> None:
     work = _WORK.get()
     if work is not None:
         work.since = time.monotonic()
+
+
+@contextmanager
+def suspended_work() -> Iterator[None]:
+    """Stops the clock of the running activity during a block that only waits."""
+    suspend_work()
+    try:
+        yield
+    finally:
+        resume_work()
 
 
 class WorkInterceptor(Interceptor):

@@ -40,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
         Permit,
         Permits,
         RunEnd,
+        RunEnded,
         RunInput,
         RunPlan,
         RunProgress,
@@ -102,15 +103,16 @@ class AgentRun:
                 stop_if_cancelled()
         except (asyncio.CancelledError, FailureError) as error:
             end = self._end("cancelled") if is_cancelled_exception(error) else self._failed(error)
-            await self._finish(end)
+            status = await self._finish(end)
             # Temporal records the execution as cancelled only if the error itself reaches it.
             if end.status == "cancelled":
                 raise
-            raise ApplicationError(
-                end.error_message or "", type=end.error_code or "internal", non_retryable=True
-            ) from None
-        await self._finish(end)
-        return end.status
+            if status == "failed":
+                raise ApplicationError(
+                    end.error_message or "", type=end.error_code or "internal", non_retryable=True
+                ) from None
+            return status
+        return await self._finish(end)
 
     @workflow.signal
     def pause(self, *payload: Any) -> None:  # noqa: ANN401 - anything may be sent, nothing may break
@@ -358,21 +360,29 @@ class AgentRun:
         given: dict[str, Any] = {} if self._given is None else {"plan": self._given}
         workflow.continue_as_new(RunInput(tenant_id=self._tenant_id, run_id=self._run_id, carried=carried, **given))
 
-    async def _finish(self, end: RunEnd) -> None:
+    async def _finish(self, end: RunEnd) -> str:
         finishing = asyncio.create_task(self._write_end(end))
         try:
-            await asyncio.shield(finishing)
+            return await asyncio.shield(finishing)
         except asyncio.CancelledError:
             # A cancellation at this moment comes too late: the end is decided, and the row must record it.
-            await finishing
+            return await finishing
 
-    async def _write_end(self, end: RunEnd) -> None:
+    async def _write_end(self, end: RunEnd) -> str:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._waits.end(end.status)
-        if not self._row_ended:
-            await self._waits.run_row("finish_run", end)
-        self._waits.mark(end.status, None)
+        status = end.status if self._row_ended else await self._end_row(end)
+        self._waits.mark(status, None)
         self._describe()
+        return status
+
+    async def _end_row(self, end: RunEnd) -> str:
+        # No result where the row says the same, and in histories from before 2026-12.
+        ended: RunEnded | None = await self._waits.run_row("finish_run", end, RunEnded)
+        if ended is None:
+            return end.status
+        self._waits.end(ended.status)
+        return ended.status
 
     def _failed(self, error: BaseException) -> RunEnd:
         code, message = last_failure(error)

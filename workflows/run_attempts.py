@@ -16,6 +16,7 @@ from workflows.runtime.activity_calls import (
     is_busy,
     is_database_away,
     is_halted,
+    is_outcome_lost,
     run_local,
     run_tool,
     stop_if_cancelled,
@@ -98,6 +99,8 @@ class RunAttempts:
             except FailureError as error:
                 self._work.add(worked_seconds(error, time), since)
                 if is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
+                    if is_outcome_lost(error):
+                        turn = turn.model_copy(update={"lost": True})
                     away += 1
                     await self._until_database(error, away)
                 elif is_halted(error):

@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from models.messages.frame import RunRef
-from models.messages.runs import RunEnd, RunNote, RunPlan, UnheardMessages
+from models.messages.runs import RunEnd, RunEnded, RunNote, RunPlan, UnheardMessages
 from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle, Waits
 from taskforce.core.domain.runs.model_retry import ModelRetry
@@ -56,8 +56,9 @@ class RunActivities:
         await self._lifecycle.total(ref.tenant_id, ref.run_id)
 
     @activity.defn(name="finish_run")
-    async def finish_run(self, end: RunEnd) -> None:
-        """Closes the run's row: totals, answer, milestone, audit event."""
+    async def finish_run(self, end: RunEnd) -> RunEnded | None:
+        """Closes the run's row: totals, answer, milestone, audit event; returns the status where it is another."""
         reason = StopReason(end.stop_reason) if end.stop_reason else None
         ending = Ending(RunStatus(end.status), reason, end.error_code, end.error_message)
-        await self._lifecycle.end(end.tenant_id, end.run_id, ending)
+        status = await self._lifecycle.end(end.tenant_id, end.run_id, ending)
+        return None if status is None or status is ending.status else RunEnded(status=status.value)

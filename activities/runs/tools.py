@@ -5,8 +5,9 @@ from typing import Any
 
 from temporalio import activity
 
-from activities.work import worked_ms
+from activities.work import suspended_work, worked_ms
 from models.messages.runs import Permit, Permits, StepRef, ToolOutcome, ToolTurn
+from taskforce.application.outages import AttemptControl
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.application.runs.tool_checks import PermittedCall
 from taskforce.application.runs.tool_step import ToolStep, ToolStepResult
@@ -32,9 +33,14 @@ class ToolActivities:
     @activity.defn(name="run_tool")
     async def run_tool(self, turn: ToolTurn) -> ToolOutcome:
         """Runs one tool call; the result is stored as a row."""
-        attempt = activity.info().attempt
         observed = await self._tool_step.run(
-            _ref(turn), attempt, turn.words, turn.request_id, by_row=turn.by_row, is_over=_is_over
+            _ref(turn),
+            activity.info().attempt,
+            turn.words,
+            turn.request_id,
+            by_row=turn.by_row,
+            lost=turn.lost,
+            control=AttemptControl(is_over=_is_over, waiting=suspended_work),
         )
         return _outcome(observed, worked=worked_ms())
 

@@ -181,6 +181,7 @@ class ToolTurn(RunRef):
         request_id: The approved request; None without one.
         by_row: Whether only the message counts whose row names the question; where messages were sent and none does,
             the outcome is `unanswered`. Runs from before 2026-12 do not ask for it.
+        lost: Whether an earlier attempt has run the tool, and the database was away for too long to store the outcome.
     """
 
     step: int
@@ -188,6 +189,7 @@ class ToolTurn(RunRef):
     words: tuple[str, ...] = ()
     request_id: str | None = None
     by_row: bool = False
+    lost: bool = False
 
 
 class ToolOutcome(Message):
@@ -248,6 +250,16 @@ class RunEnd(RunRef):
     stop_reason: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+
+
+class RunEnded(Message):
+    """The result of `finish_run` where the run has ended in another status than the workflow said.
+
+    Attributes:
+        status: The final status in the run's row.
+    """
+
+    status: str
 
 
 class RunProgress(Message):

@@ -80,7 +80,7 @@ async def ended_with(database: Database, tenant: str, run_id: str, answer: str) 
             await records.results.add(run_id, 1, 0, kept.whole)
         spec = await records.runs.spec(run_id)
         assert spec is not None
-        await close(records, spec, Ending(RunStatus.COMPLETED), kept.text, now)
+        await close(records, spec, Ending(RunStatus.COMPLETED), now)
 
 
 async def test_a_list_shows_the_beginning_of_an_answer(

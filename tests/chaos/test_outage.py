@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +13,9 @@ import pytest
 from temporalio.client import Client
 
 from models.messages.runs import RunProgress
+from taskforce.application.runs import tool_step
 from taskforce.core.domain.runs.run import Limits, Run, RunStatus, workflow_id
+from taskforce.core.domain.runs.transcript import CallStatus
 from taskforce.core.interfaces.clock import utc_now
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.chaos.invariants import answers, eventually
@@ -24,6 +27,7 @@ from tests.fixtures.stack import PROOF_KEY
 from worker import build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
+from workflows.runtime.activity_calls import HEARTBEAT
 from workflows.runtime.search_attributes import WAITING_FOR
 
 TASK_QUEUE = "outage"
@@ -89,9 +93,11 @@ async def site(llm: ScriptedLLM) -> AsyncIterator[Site]:
         yield Site(servers, client, llm, missions.within(model_patience_seconds=PATIENCE))
 
 
-def assert_waited(progress: RunProgress, run: Run, told: list[tuple[str, object]], answer: str) -> None:
+def assert_waited(
+    progress: RunProgress, run: Run, told: list[tuple[str, object]], answer: str, code: str = "database_unavailable"
+) -> None:
     assert progress.retry is not None
-    assert progress.retry.code == "database_unavailable"
+    assert progress.retry.code == code
     assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, answer)
     assert (run.waiting_for, run.retry) == (None, None)
     assert ("run.waiting", "the database") in told
@@ -110,9 +116,60 @@ async def test_a_model_call_whose_reply_cannot_be_stored_waits_for_the_database(
     assert_waited(progress, run, await site.told(run_id), "Stored.")
 
 
+async def transfers(site: Site) -> tuple[str, str]:
+    """A run whose model has a transfer made, which is under way."""
+    name = str(uuid4())
+    site.llm.script([tool_calls([("transfer", {"name": name})]), text("Done.")])
+    run_id = await site.start()
+
+    async def begun() -> bool:
+        return EFFECTS[f"{run_id}/1/1"] == 1
+
+    await eventually(begun)
+    return run_id, name
+
+
+async def test_the_outcome_of_a_tool_is_stored_when_the_database_is_back(site: Site) -> None:
+    run_id, name = await transfers(site)
+    handle = site.temporal.get_workflow_handle(workflow_id(site.missions.tenant_id, run_id))
+    await asyncio.to_thread(site.servers.postgres.stop)
+    stopped = utc_now()
+    TRANSFERS[name].set()
+
+    async def outlives_its_heartbeats() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        assert [(one.activity_type.name, one.attempt) for one in pending] == [("run_tool", 1)]
+        return pending[0].last_heartbeat_time.ToDatetime(UTC) > stopped + HEARTBEAT + timedelta(seconds=SECONDS)
+
+    await eventually(outlives_its_heartbeats)
+    run = await site.ended(run_id)
+    # The wait was longer than the run may work.
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Done.")
+    [observed] = await site.missions.observations(run_id)
+    assert (observed.status, observed.text) == (CallStatus.SUCCEEDED, f"transferred {name}")
+    assert EFFECTS[f"{run_id}/1/1"] == 1
+
+
+async def test_an_outcome_that_cannot_be_stored_for_too_long_is_unknown(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool_step, "OUTCOME_PATIENCE", timedelta(seconds=1))
+    run_id, name = await transfers(site)
+    await asyncio.to_thread(site.servers.postgres.stop)
+    TRANSFERS[name].set()
+    progress = await site.outlasted(run_id)
+    run = await site.ended(run_id)
+    assert_waited(progress, run, await site.told(run_id), "Done.", "outcome_lost")
+    [observed] = await site.missions.observations(run_id)
+    assert observed.status is CallStatus.UNKNOWN
+    assert observed.text.startswith("The tool has ended, but the database was away")
+    assert EFFECTS[f"{run_id}/1/1"] == 1
+
+
 @pytest.mark.parametrize("tool", ["echo", "echo_slowly", "transfer"])
-async def test_a_tool_waits_for_the_database(site: Site, tool: str) -> None:
-    """Quick ones, slow ones, and one that may not happen twice: it is told that its outcome is unknown."""
+async def test_a_tool_waits_for_the_database(site: Site, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
+    """Quick ones, slow ones, and one that may not happen twice, beside one whose outcome is lost."""
+    monkeypatch.setattr(tool_step, "OUTCOME_PATIENCE", timedelta(seconds=1))
     name = str(uuid4())
     arguments = {"name": name} if tool == "transfer" else {"text": "a"}
     site.llm.script([tool_calls([("transfer", {"name": name}), (tool, arguments)]), text("Done.")])
@@ -126,5 +183,5 @@ async def test_a_tool_waits_for_the_database(site: Site, tool: str) -> None:
     TRANSFERS[name].set()
     progress = await site.outlasted(run_id)
     run = await site.ended(run_id)
-    assert_waited(progress, run, await site.told(run_id), "Done.")
+    assert_waited(progress, run, await site.told(run_id), "Done.", "outcome_lost")
     assert EFFECTS[f"{run_id}/1/1"] == 1

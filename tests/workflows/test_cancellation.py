@@ -3,15 +3,18 @@
 import asyncio
 import json
 import random
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
+from taskforce.core.domain.approvals.approval import ApprovalStatus
+from taskforce.core.domain.approvals.approval import workflow_id as approval_id
 from taskforce.core.domain.audit.events import AuditFilter, AuditRecord
 from taskforce.core.domain.paging import Page
-from taskforce.core.domain.runs.run import Run, RunStatus, workflow_id
+from taskforce.core.domain.runs.run import Limits, Run, RunStatus, workflow_id
 from taskforce.core.domain.runs.transcript import CallStatus
 from tests.fixtures.missions import Missions, now
 from tests.fixtures.probe_tools import EFFECTS, TRANSFERS
@@ -217,3 +220,82 @@ async def test_a_run_whose_row_alone_is_marked_is_not_completed_by_the_reply_tha
     await until_halted(temporal, missions, run_id)
     await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
+
+
+async def marked(missions: Missions, run_id: str) -> None:
+    """Promises that a run is cancelled; the request to its workflow is still under way."""
+    async with missions.database.tenant(missions.tenant_id) as records:
+        await records.runs.cancel(run_id, now())
+
+
+async def test_a_decision_that_comes_before_the_request_reaches_the_workflow_is_refused(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    run_id, request_id = await asked(missions.under(signal_channel=True), scripted)
+    await missions.person("bob", "admin")
+    await marked(missions, run_id)
+    approval = temporal.get_workflow_handle(approval_id(missions.tenant_id, request_id))
+    await approval.signal("approve", {"approver": "bob"})
+    async with asyncio.timeout(60):
+        while not (refused := [one.reason for one in await decided(missions, request_id)]):  # noqa: ASYNC110 - a row
+            await asyncio.sleep(0.02)
+    outcome = await missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes())
+    assert (refused, outcome.code) == (["run_cancelled"], "run_cancelled")
+    await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+    run, request = await missions.ended(run_id), await missions.closed(request_id)
+    assert (run.status, request.status, request.approval.decisions) == (
+        RunStatus.CANCELLED,
+        ApprovalStatus.WITHDRAWN,
+        (),
+    )
+
+
+async def decided(missions: Missions, request_id: str) -> list[AuditRecord]:
+    async with missions.database.tenant(missions.tenant_id) as records:
+        found = await records.audit.page(AuditFilter(action="approval.decide"), Page(limit=100))
+    return [one for one in found if one.resource_id == request_id]
+
+
+@pytest.mark.parametrize(
+    ("limits", "last"),
+    [
+        # The closing turn.
+        (Limits(max_steps=1), text("As far as I got.")),
+        # The step that uses up the tokens; no tool meets the mark.
+        (Limits(max_tokens=30), tool_calls([("no_such_tool", {})])),
+    ],
+    ids=["steps", "tokens"],
+)
+async def test_a_run_at_its_limit_whose_row_alone_is_marked_ends_cancelled(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, *, limits: Limits, last: Reply
+) -> None:
+    replied = asyncio.Event()
+    scripted.requests.clear()
+    scripted.script([tool_calls([("echo", {"text": "one"})]), held(last, replied)])
+    run_id = await missions.start(limits=limits)
+    await scripted.until(lambda server: len(server.requests) == 2)
+    await marked(missions, run_id)
+    replied.set()
+    run = await missions.ended(run_id)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.CANCELLED, None, None)
+    # The workflow learns from the row how it has ended.
+    assert await temporal.get_workflow_handle(workflow_id(missions.tenant_id, run_id)).result() == "cancelled"
+
+
+async def test_a_run_to_be_cancelled_whose_owner_was_deactivated_ends_cancelled(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    replied = asyncio.Event()
+    scripted.requests.clear()
+    scripted.script([held(tool_calls([("echo_slowly", {"text": "one"})]), replied), text("Done.")])
+    run_id = await missions.start()
+    await scripted.until(lambda server: len(server.requests) == 1)
+    async with missions.database.tenant(missions.tenant_id) as records:
+        alice = await records.users.locked("alice")
+        assert alice is not None
+        await records.users.save(replace(alice, active=False), now())
+    await marked(missions, run_id)
+    replied.set()
+    run = await missions.ended(run_id)
+    assert (run.status, run.error_code) == (RunStatus.CANCELLED, None)
+    assert len(scripted.requests) == 1

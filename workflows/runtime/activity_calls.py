@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
 
     from taskforce.core.domain.access.fair_shares import TENANT_BUSY
     from taskforce.core.domain.runs.kill_switches import HALTED
+    from taskforce.core.domain.runs.outcomes import OUTCOME_LOST, OUTCOME_PATIENCE
 
 Result = TypeVar("Result")
 
@@ -43,7 +44,7 @@ PATIENT = RetryPolicy(
     non_retryable_error_types=[HALTED],
 )
 # The server does not repeat what the database did not answer: the run itself waits for it, without an end and visibly.
-DATABASE_AWAY = ("database_busy", "database_closed", "database_outcome_unknown", "database_unavailable")
+DATABASE_AWAY = ("database_busy", "database_closed", "database_outcome_unknown", "database_unavailable", OUTCOME_LOST)
 # Attempts for about an hour. A timeout of all of them together would count time in which no worker lives.
 TOOL = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
@@ -205,8 +206,8 @@ async def run_tool(message: BaseModel, result: type[Result], tool: str, time: ti
         "run_tool",
         message,
         result_type=result,
-        # A tool gets its whole timeout, also where the run has less time left.
-        start_to_close_timeout=time,
+        # A tool gets its whole timeout, also where the run has less time left; then its outcome is stored.
+        start_to_close_timeout=time + OUTCOME_PATIENCE,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=TOOL,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -265,6 +266,11 @@ def is_busy(error: BaseException) -> bool:
     return _has_code(error, TENANT_BUSY)
 
 
+def is_outcome_lost(error: BaseException) -> bool:
+    """Tells whether a tool has ended whose outcome the database did not take."""
+    return _has_code(error, OUTCOME_LOST)
+
+
 def is_database_away(error: BaseException) -> bool:
     """Tells whether an activity failed because the database did not answer."""
     return _has_code(error, *DATABASE_AWAY)
@@ -288,7 +294,7 @@ def worked_seconds(error: BaseException, time: timedelta) -> float | None:
         time: The activity's timeout of an attempt.
     """
     cause = _cause(error)
-    if is_database_away(error):
+    if is_database_away(error) and not is_outcome_lost(error):
         return 0.0
     if isinstance(cause, exceptions.TimeoutError):
         if cause.type is TimeoutType.START_TO_CLOSE:

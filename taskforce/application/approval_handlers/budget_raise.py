@@ -55,14 +55,14 @@ class BudgetRaiseHandler(DefaultHandler):
         self._rules = rules
 
     async def validate(self, records: Records, payload: Json, now: datetime) -> Json:
-        """Requires an open run and limits that are higher than those it has.
+        """Requires a run that goes on, and limits that are higher than those it has.
 
         Raises:
             Invalid: `payload_invalid`.
         """
         raise_ = raise_of(payload)
         run = await records.runs.get(raise_.run_id) if is_id(raise_.run_id) else None
-        if run is None or run.status.is_final:
+        if run is None or not run.goes_on:
             refuse_payload(["run_id: there is no such run under way."])
         assert run is not None
         has = asdict(run.spec.limits)
@@ -72,9 +72,9 @@ class BudgetRaiseHandler(DefaultHandler):
         return {"run_id": run.spec.run_id, **raise_.limits}
 
     async def current_hash(self, records: Records, request: Request) -> str | None:
-        """Returns the request's hash while the run is open; else None."""
+        """Returns the request's hash while the run goes on; else None."""
         run = await records.runs.get(raise_of(request.payload).run_id)
-        return None if run is None or run.status.is_final else request.content_hash
+        return None if run is None or not run.goes_on else request.content_hash
 
     async def apply(self, records: Records, request: Request, now: datetime) -> str | None:
         """Raises the limits in the run's row.
@@ -82,7 +82,7 @@ class BudgetRaiseHandler(DefaultHandler):
         Raises:
             Invalid: `payload_invalid`: a request from before such payloads were validated.
             Missing: `run_not_found`.
-            Conflict: `run_finished`; `not_a_raise`: the run has limits as high by now.
+            Conflict: `run_finished`; `run_cancelled`; `not_a_raise`: the run has limits as high by now.
             Forbidden: As `load_principal_for_key` for the requester.
         """
         raise_ = raise_of(request.payload)
@@ -92,6 +92,7 @@ class BudgetRaiseHandler(DefaultHandler):
         if run is None:
             raise missing("run")
         run.require_open()
+        run.require_not_cancelled()
         before = run.spec.limits
         limits = before.raised(raise_.limits)
         if limits == before:

@@ -20,6 +20,7 @@ from taskforce.core.domain.approvals.terms import ActionKind
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.runs.kill_switches import RUN_CANCELLED
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.store import Records, Store
@@ -149,7 +150,8 @@ class ApprovalDecisions:
 
         Raises:
             Forbidden: As `approver_of` and `find_authority`.
-            Conflict: As `Approval.check` and `Approval.check_independent`; `subject_changed`, `not_editable`.
+            Conflict: As `Approval.check` and `Approval.check_independent`; `run_cancelled`, `subject_changed`,
+                `not_editable`.
             Invalid: The edited content does not fit.
         """
         async with self._store.tenant(attempt.tenant_id) as records:
@@ -172,6 +174,7 @@ class ApprovalDecisions:
             # Authorized again because the workflow task that closed the request failed: it must take the same branch.
             raise Conflict(SUBJECT_CHANGED, "What was asked for has changed since. Ask again.")
         request.approval.check(attempt.approver_id, attempt.channel, now)
+        await _require_run_goes_on(records, request)
         handler = self._handler(request)
         current = await handler.current_hash(records, request)
         if current is None:
@@ -208,8 +211,21 @@ class ApprovalDecisions:
 
         Raises:
             Missing: `request_not_found`.
-            Conflict: `channel_refused`; `already_decided`: the approver's recorded verdict on this content is another.
+            Conflict: `channel_refused`; `already_decided`: the approver's recorded verdict on this content is another;
+                `run_cancelled`: the run's cancellation was requested since the decision was authorized.
         """
+        try:
+            request = await self._record(tenant_id, request_id, recorded)
+        except Conflict as refused:
+            if refused.code == RUN_CANCELLED:
+                said = recorded.decision
+                attempt = DecisionAttempt(tenant_id, request_id, said.approver_id, said.channel, key_id=said.key_id)
+                await self.refuse(attempt, refused.code)
+            raise
+        if request is not None:
+            self._tell_run(tenant_id, request)
+
+    async def _record(self, tenant_id: str, request_id: str, recorded: RecordedDecision) -> Request | None:
         decision = recorded.decision
         async with self._store.tenant(tenant_id) as records:
             before = await locked(records, request_id)
@@ -219,13 +235,15 @@ class ApprovalDecisions:
             decision = replace(decision, content=decision.content or before.approval.content, party=party)
             if not await records.requests.decided(request_id, decision):
                 _require_same(before, decision)
-                return
+                return None
+            # After the row was added, which the refusal takes back: a repetition of what is on record is not refused.
+            await _require_run_goes_on(records, before)
             request = await _after(records, before, decision, for_run=recorded.for_run)
             await records.requests.save(request)
             edited = request.approval.content != before.approval.content
             event = _decision_event(decision, await _access_facts(records, before, decision), edited=edited)
             await record_event(records, request, replace(event, key_id=decision.key_id))
-        self._tell_run(tenant_id, request)
+        return request
 
     async def _party(self, records: Records, request: Request, decision: Decision) -> Party:
         try:
@@ -329,6 +347,13 @@ async def locked(records: Records, request_id: str) -> Request:
     if request is None:
         raise missing("request")
     return request
+
+
+async def _require_run_goes_on(records: Records, request: Request) -> None:
+    # The promise of a cancellation is the run's row; the request that tells its workflows may still be under way.
+    run = None if request.run_id is None else await records.runs.get(request.run_id)
+    if run is not None:
+        run.require_not_cancelled()
 
 
 async def _after(records: Records, before: Request, decision: Decision, *, for_run: bool) -> Request:

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from taskforce.application.approvals.definitions import definitions_of
 from taskforce.application.approvals.handler import TOOL_CALL, approved_hash
+from taskforce.application.runs.approval_gates import terms_of_call
 from taskforce.application.runs.tool_calls import CallRef, call_payload
 from taskforce.core.domain.approvals.approval import Approval
-from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, agent_terms, choose
+from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules
 from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.json_limits import Json
@@ -43,11 +44,11 @@ class ToolCallRequests:
             now: The time, UTC.
         """
         call = reply.tool_calls[ref.call - 1]
-        chosen = await self._chosen(records, spec, call.name)
+        chosen, terms = await self._chosen(records, spec, call.name)
         payload = call_payload(call)
         bound = approved_hash(payload, TOOL_CALL)
         return Request(
-            approval=replace(Approval(request_id, spec.user_id, _terms(spec, chosen), now), content=bound),
+            approval=replace(Approval(request_id, spec.user_id, terms, now), content=bound),
             run_id=ref.run_id,
             step=ref.step,
             call=ref.call,
@@ -60,17 +61,12 @@ class ToolCallRequests:
             definition_id=None if chosen is None else chosen.definition_id,
         )
 
-    async def _chosen(self, records: Records, spec: RunSpec, tool: str) -> Definition | None:
+    async def _chosen(self, records: Records, spec: RunSpec, tool: str) -> tuple[Definition | None, Terms]:
         rules = self._definitions
         definitions = await definitions_of(records, rules.definitions, signals=rules.signals)
         found = None if self._tools is None else self._tools.specs().get(tool)
         facts = ToolFacts(tool) if found is None else found.facts
-        return choose(definitions, TOOL_CALL, tool=facts, agent=spec.agent.names)
-
-
-def _terms(spec: RunSpec, chosen: Definition | None) -> Terms:
-    says = {"approval_roles": list(spec.agent.approval_roles) or None}
-    return agent_terms(says, chosen, spec.agent.approval)
+        return terms_of_call(definitions, spec, facts)
 
 
 def idle_roles(spec: RunSpec, terms: Terms) -> Json:

@@ -261,10 +261,15 @@ async def request_cancellation(ports: ControlPorts, actor: Actor, run: Run) -> N
         run: The run.
 
     Raises:
+        Missing: `run_not_found`: it was erased meanwhile.
         Conflict: `run_finished`.
     """
-    run.require_open()
     async with ports.store.tenant(run.spec.tenant_id) as records:
+        # Locked: a run that ends at this moment is not promised to be cancelled.
+        current = await records.runs.locked(run.spec.run_id)
+        if current is None:
+            raise missing("run")
+        current.require_open()
         await records.runs.cancel(run.spec.run_id, actor.now)
         await records.audit.append(actor.event("run.cancel", "run", run.spec.run_id))
     try:

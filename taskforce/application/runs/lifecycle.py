@@ -18,6 +18,7 @@ from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
+from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
@@ -118,7 +119,7 @@ class RunLifecycle:
         async with self._store.tenant(tenant_id) as records:
             await records.runs.total(run_id)
 
-    async def end(self, tenant_id: str, run_id: str, ending: Ending) -> None:
+    async def end(self, tenant_id: str, run_id: str, ending: Ending) -> RunStatus | None:
         """Ends a run: totals, answer, milestone and audit event in one transaction.
 
         A second call changes nothing, nor does one for an erased run: its workflow may outlive its row.
@@ -127,6 +128,10 @@ class RunLifecycle:
             tenant_id: The tenant.
             run_id: The run.
             ending: The final status and its reason.
+
+        Returns:
+            The status in which the run has ended, which is another where it had ended before, or its cancellation was
+            promised; None for an erased run.
         """
         try:
             ended = await self._end(tenant_id, run_id, ending)
@@ -136,6 +141,10 @@ class RunLifecycle:
         self._live.changed(tenant_id, run_id)
         if ended is not None:
             ended.log()
+            return ended.ending.status
+        async with self._store.reading(tenant_id) as records:
+            run = await records.runs.get(run_id)
+        return None if run is None else run.status
 
     async def _end(self, tenant_id: str, run_id: str, ending: Ending) -> "Ended | None":
         async with self._store.tenant(tenant_id) as records:
@@ -143,9 +152,9 @@ class RunLifecycle:
                 spec = await self._run_cache.read(records, tenant_id, run_id)
             except Missing:
                 return None
-            now, answer = self._clock(), await _answer(records, run_id, ending)
+            now = self._clock()
             await settle_effects(records, spec, now)
-            return await close(records, spec, ending, answer, now)
+            return await close(records, spec, ending, now)
 
 
 async def _questions(records: Records, run: Run, calls: Sequence[str]) -> tuple[Question, ...]:
@@ -227,23 +236,52 @@ class Ended:
         )
 
 
-async def close(
-    records: Records, spec: RunSpec, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
-) -> Ended | None:
+async def close(records: Records, spec: RunSpec, ending: Ending, now: datetime) -> Ended | None:
     """Ends a run within the caller's transaction: totals, answer, milestone and audit event.
 
     Args:
         records: The tenant's records.
         spec: The run's specification.
-        ending: The final status and its reason.
-        answer: The answer; None where there is none.
+        ending: The final status and its reason, unless its cancellation was promised; see `Run.ended_by`.
         now: The time, UTC.
-        messages: Ends it only if it has exactly so many messages of people; None ends it in any case.
 
     Returns:
-        The ended run; None where it had ended before or has another number of messages, and nothing was changed.
+        The ended run; None where it had ended before, and nothing was changed.
     """
-    totals = await records.runs.close(spec.run_id, ending, answer, now, messages=messages)
+    # Locked: a cancellation that is promised at this moment finds either an open run or its end.
+    run = await records.runs.locked(spec.run_id)
+    if run is None or run.status.is_final:
+        return None
+    ending = run.ended_by(ending)
+    answer = await _answer(records, spec.run_id, ending)
+    totals = await records.runs.close(spec.run_id, ending, answer, now)
+    return await _tell_end(records, spec, ending, totals, now)
+
+
+async def close_by_reply(
+    records: Records, spec: RunSpec, ending: Ending, reply: Entry, now: datetime, *, messages: int | None
+) -> Ended | None:
+    """Ends a run with a reply of its model within the caller's transaction, as `close` does.
+
+    Args:
+        records: The tenant's records.
+        spec: The run's specification.
+        ending: The final status and its reason.
+        reply: The reply, which is the answer.
+        now: The time, UTC.
+        messages: Ends it only if it has exactly so many messages of people; None does not check.
+
+    Returns:
+        The ended run; None where it had ended before, is to be cancelled, or has another number of messages, and
+        nothing was changed: the workflow goes on, and ends it.
+    """
+    totals = await records.runs.close_by_reply(spec.run_id, ending, reply.text, now, messages=messages)
+    return await _tell_end(records, spec, ending, totals, now)
+
+
+async def _tell_end(
+    records: Records, spec: RunSpec, ending: Ending, totals: Totals | None, now: datetime
+) -> Ended | None:
     if totals is None:
         return None
     ended = Ended(spec, ending, totals, now)
@@ -281,6 +319,8 @@ async def require_run(store: Store, tenant_id: str, run_id: str) -> Run:
 
 async def settle(running: RunLifecycle, tenant_id: str, run_id: str) -> None:
     """Ends the row of a run whose workflow is gone, as when an operator terminates it; one that has ended is unchanged.
+
+    One that was to be cancelled ends so; see `Run.ended_by`.
 
     Args:
         running: The lifecycle of runs.

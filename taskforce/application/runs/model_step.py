@@ -9,7 +9,7 @@ import structlog
 
 from taskforce.application.runs.closing_turn import CLOSING, answer_in_words
 from taskforce.application.runs.conversation_window import ConversationWindows, Window
-from taskforce.application.runs.lifecycle import Ended, begin, begun, close
+from taskforce.application.runs.lifecycle import Ended, begin, begun, close_by_reply
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
@@ -295,12 +295,12 @@ class ModelStep:
         return _thought(turn, reply, tokens, checked)
 
     async def _ended(self, records: Records, spec: RunSpec, turn: ModelStepInput, reply: Entry) -> Ended | None:
-        """Ends the run with the reply, unless it is an answer and a message has come that the model has not seen."""
+        """Ends the run with the reply, unless it is to be cancelled, or has a message that the model has not seen."""
         reason = turn.incomplete(reply)
         ending = Ending(RunStatus.COMPLETED if reason is None else RunStatus.INCOMPLETE, reason)
-        # A closing turn ends the run in any case: it has no steps left for new messages.
+        # After a closing turn no steps are left for new messages.
         seen = None if turn.closing else turn.told
-        return await close(records, spec, ending, reply.text, self._clock(), messages=seen)
+        return await close_by_reply(records, spec, ending, reply, self._clock(), messages=seen)
 
     async def _store_late(
         self, spec: RunSpec, policy: Policy, turn: ModelStepInput, calls: tuple[ModelCall, ...]

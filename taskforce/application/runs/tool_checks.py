@@ -1,7 +1,7 @@
 """Authorization of tool calls and validation of their arguments, as if the model were under an attacker's control."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ from taskforce.application.access.authorization import load_subject, raise_if_de
 from taskforce.application.access.policy_engine import Policies
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import load_principal_for_key
-from taskforce.application.runs.approval_gates import ApprovalGates
+from taskforce.application.runs.approval_gates import ApprovalGates, terms_of_call
 from taskforce.application.runs.observations import MISFIT, observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
 from taskforce.core.domain.access.decisions import Subject, decide, subject_of
@@ -17,6 +17,7 @@ from taskforce.core.domain.access.policies import Policy, Resource
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.definitions import Definition, DefinitionRules, requires_approval
 from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.canonical_json import canonical_hash
 from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.identity.principals import AccessRules, Principal
@@ -38,6 +39,7 @@ TOO_LARGE = (
 # Also bounds for how long a quick call still passes by a right that was withdrawn after its check.
 CLEARED_FOR = timedelta(seconds=2)
 _UNAPPROVED = "Refused: this call has no approval for exactly these arguments."
+_ASKS_MORE = "Refused: since people approved {} for this run, its calls need more. Make it again, and they are asked."
 _GATED_SINCE = "Refused: since you made this call, calls of {} need an approval. Make it again, and people are asked."
 
 
@@ -152,7 +154,7 @@ class ToolCallPolicy:
         # The reply is paid and stored; its calls are permitted, and each meets what stops the run when it is to run.
         stopped = isinstance(owner, RunOwner) and bool(owner.principal.stop)
         gated = await self._gated(records, spec, owner, {call.name for call in reply.tool_calls})
-        granted = await records.requests.granted_for_run(spec.run_id) if gated else frozenset[str]()
+        granted = await records.requests.granted_for_run(spec.run_id) if gated else {}
         for number, call in enumerate(reply.tool_calls, start=1):
             if number in observed:
                 continue
@@ -160,7 +162,8 @@ class ToolCallPolicy:
             await asyncio.sleep(0)
             objection = _beyond(spec, reply, number) or self._against(spec, owner, policy, call)
             if objection is None:
-                needed = call.name in gated - granted
+                asked = gated.get(call.name)
+                needed = asked is not None and not _covers(granted.get(call.name, ()), asked)
                 allowed.append(PermittedCall(number, self._tools.specs()[call.name], approval=needed))
                 if not stopped and call.name not in gated:
                     self._cleared.keep(CallRef(spec.tenant_id, spec.run_id, reply.step, number), self._clock(), 1)
@@ -200,12 +203,16 @@ class ToolCallPolicy:
         if isinstance(owner, RunOwner):
             owner.principal.stop.require_none()
         objection = self._against(spec, owner, policy, call)
-        if objection is not None or not await self._gated(records, spec, owner, {call.name}):
+        asked = None if objection is not None else (await self._gated(records, spec, owner, {call.name})).get(call.name)
+        if asked is None:
             return objection
         if request is not None:
             return None if _approves(request, ref, call) else _UNAPPROVED
-        if call.name in await records.requests.granted_for_run(spec.run_id):
+        granted = (await records.requests.granted_for_run(spec.run_id)).get(call.name, ())
+        if _covers(granted, asked):
             return None
+        if granted:
+            return _ASKS_MORE.format(call.name)
         # Only a definition can have come since the reply was authorized, so that nobody was asked.
         always = _demands_approval(spec, self._tools.specs()[call.name])
         return _UNAPPROVED if always else _GATED_SINCE.format(call.name)
@@ -270,18 +277,24 @@ class ToolCallPolicy:
 
     async def _gated(
         self, records: Records, spec: RunSpec, owner: RunOwner | Forbidden, names: Collection[str]
-    ) -> frozenset[str]:
-        """Returns those of the tools of which each call needs an approval now."""
+    ) -> Mapping[str, Terms]:
+        """Returns those of the tools of which each call needs an approval now, with the terms of one."""
         if isinstance(owner, Forbidden):
-            return frozenset()
+            return {}
         definitions = await self._gates.of(records, spec.tenant_id, owner.principal.definitions_mark)
         known = (self._tools.specs()[name] for name in names if name in self._tools.specs())
-        return frozenset(one.name for one in known if _needs_approval(spec, one, definitions))
+        gated = (one for one in known if _needs_approval(spec, one, definitions))
+        return {one.name: terms_of_call(definitions, spec, one.facts)[1] for one in gated}
 
 
 def _needs_approval(spec: RunSpec, tool_spec: ToolSpec, definitions: Sequence[Definition]) -> bool:
     gated = requires_approval(definitions, tool_spec.facts, spec.agent.names)
     return gated or _demands_approval(spec, tool_spec)
+
+
+def _covers(granted: Iterable[Terms], asked: Terms) -> bool:
+    """Tells whether an approval for the rest of the run satisfies what is asked for a call now."""
+    return any(asked.asks_no_more_than(terms) for terms in granted)
 
 
 def _demands_approval(spec: RunSpec, tool_spec: ToolSpec) -> bool:

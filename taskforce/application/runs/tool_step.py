@@ -1,12 +1,12 @@
 """The tool step of a run: authorization, execution and observation of tool calls."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
+from taskforce.application.outages import AttemptControl, store_patiently
 from taskforce.application.runs.answers import answer_to
 from taskforce.application.runs.effects import begun, cut_off, effect_key
 from taskforce.application.runs.log_context import TOOL_EXECUTED, log_context
@@ -19,7 +19,9 @@ from taskforce.application.runs.workspace import RunResults, RunWorkspace
 from taskforce.application.shielding import shielded
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request
+from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.metering.usage import UsageEntry
+from taskforce.core.domain.runs.outcomes import OUTCOME_PATIENCE, outcome_lost
 from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, ShownText, shown
@@ -30,6 +32,7 @@ from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.tools import TenantHttp, ToolContext, ToolFailure, ToolRunner, ToolSpec
 
+_ALONE = AttemptControl()
 _log = structlog.get_logger(__name__)
 
 
@@ -109,12 +112,14 @@ class ToolStep:
         request_id: str | None,
         *,
         by_row: bool = False,
-        is_over: Callable[[], bool] = lambda: False,
+        lost: bool = False,
+        control: AttemptControl = _ALONE,
     ) -> ToolStepResult:
         """Runs a tool call and stores its observation, usage and milestone in one transaction.
 
         A retry returns the earlier observation's outcome. A tool that is not idempotent is not run a second time: if an
-        earlier attempt began it, the outcome is `unknown`.
+        earlier attempt began it, the outcome is `unknown`. Where the database is away when the tool has ended, the
+        outcome is stored as soon as it is back, within `OUTCOME_PATIENCE`.
 
         Args:
             ref: The call.
@@ -122,20 +127,21 @@ class ToolStep:
             messages: The ids of the messages that were sent as the answer of the call's question.
             request_id: The approval request that it waited for, if any.
             by_row: Whether the question stays open where messages were sent and none answers it.
-            is_over: Asked when the call is cancelled: whether no other attempt follows, so that this one stores that
-                its outcome is unknown.
+            lost: Whether an earlier attempt has failed with `OUTCOME_LOST`.
+            control: The attempt; one that is cancelled and the last stores that the outcome is unknown.
 
         Raises:
             Missing: `run_not_found` or `step_not_found`.
             Conflict: `run_cancelled`.
-            Unavailable: `halted`: a kill switch is pulled.
+            Unavailable: `halted`: a kill switch is pulled. `OUTCOME_LOST`: the tool has ended, and the database was
+                away for longer than `OUTCOME_PATIENCE`.
         """
         spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
         one = _Attempt(spec, ref, call, self._tools.specs().get(call.name), attempt)
         if self._tool_call_policy.just_cleared(spec, ref, call):
-            return await self._perform(one, (), is_over)
+            return await self._perform(one, (), control)
         policy = await self._tool_call_policy.policy(spec)
         # A tool that is not idempotent needs a committed record that it began; for the others reading is enough.
         opened = self._store.tenant if one.runs_once else self._store.reading
@@ -160,9 +166,9 @@ class ToolStep:
         if objection is not None and stands:
             result = await self._tell(one, CallStatus.REFUSED, objection)
         elif not fresh:
-            result = await self._store_outcome(one, CallStatus.UNKNOWN, _UNKNOWN)
+            result = await self._store_outcome(one, CallStatus.UNKNOWN, _LOST if lost else _UNKNOWN)
         else:
-            result = await self._perform(one, said, is_over)
+            result = await self._perform(one, said, control)
         return replace(result, answered_by=one.word_id)
 
     async def _begin(self, records: Records, one: "_Attempt") -> bool:
@@ -188,7 +194,7 @@ class ToolStep:
             request = await records.requests.get(request_id)
         return await self._tell(_Attempt(spec, ref, call), CallStatus.DENIED, _denial(call.name, request))
 
-    async def _perform(self, one: "_Attempt", messages: tuple[str, ...], is_over: Callable[[], bool]) -> ToolStepResult:
+    async def _perform(self, one: "_Attempt", messages: tuple[str, ...], control: AttemptControl) -> ToolStepResult:
         began, name = self._clock(), one.call.name
         seconds = self._tools.specs()[name].timeout_seconds
         try:
@@ -200,13 +206,22 @@ class ToolStep:
         except TimeoutError:
             status, result = CallStatus.FAILED, f"The tool did not finish within {seconds:g} s."
         except asyncio.CancelledError:
-            if is_over():
+            if control.is_over():
                 text = cut_off(one.ref)
                 await shielded(self._store_outcome(one, CallStatus.UNKNOWN, text, spent=self._since(began)))
             raise
-        outcome = self._store_outcome(one, status, result, spent=self._since(began))
+        spent = self._since(began)
+
+        async def store() -> ToolStepResult:
+            return await self._store_outcome(one, status, result, spent=spent)
+
         # What has happened is stored also where the cancellation comes at this moment.
-        return await shielded(outcome)
+        if one.holds_workflow_task:
+            return await shielded(store())
+        try:
+            return await store_patiently(store, OUTCOME_PATIENCE, control)
+        except Unavailable as away:
+            raise outcome_lost(away) from away
 
     def _since(self, began: datetime) -> int:
         return int((self._clock() - began).total_seconds() * 1_000)
@@ -294,15 +309,25 @@ class _Attempt:
         return self.tool_spec is not None and not self.tool_spec.idempotent
 
     @property
+    def holds_workflow_task(self) -> bool:
+        """Tells whether it is quick: then it has seconds, and may be repeated, for quick tools are idempotent."""
+        return self.tool_spec is not None and self.tool_spec.quick
+
+    @property
     def asks_person(self) -> bool:
         """Tells whether it is a question to a person."""
         return self.tool_spec is not None and self.tool_spec.asks_person
 
 
 _EDITED = "[A person has approved this call with other arguments, and it ran with these: {}]\n"
+_FIND_OUT = "and it was not run again. Find out before you repeat it, and say so in your answer."
 _UNKNOWN = (
-    "The tool was begun, but the process that ran it died before it could tell the outcome. It may or may not have had "
-    "its effect, and it was not run again. Find out before you repeat it, and say so in your answer."
+    "The tool was begun, but the process that ran it ended before it had stored the outcome. It may or may not have "
+    f"had its effect, {_FIND_OUT}"
+)
+_LOST = (
+    "The tool has ended, but the database was away for so long that the outcome could not be stored, and is lost. It "
+    f"may have failed or have had its effect, {_FIND_OUT}"
 )
 
 

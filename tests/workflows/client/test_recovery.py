@@ -98,7 +98,7 @@ async def test_a_run_that_was_terminated_before_it_began_is_settled(
     await swept(missions, nobody, worker, ended)
 
 
-async def test_a_run_to_be_cancelled_whose_workflow_was_terminated_is_settled(
+async def test_a_run_to_be_cancelled_whose_workflow_was_terminated_is_settled_as_cancelled(
     missions: Missions, temporal: Client, nobody: Blind, worker: WorkerParts
 ) -> None:
     run_id = await missions.accepted()
@@ -109,9 +109,11 @@ async def test_a_run_to_be_cancelled_whose_workflow_was_terminated_is_settled(
         await records.users._connection.change(wish)
 
     async def ended() -> bool:
-        return (await missions.run(run_id)).status is RunStatus.FAILED
+        return (await missions.run(run_id)).status.is_final
 
     await swept(missions, nobody, worker, ended)
+    run = await missions.run(run_id)
+    assert (run.status, run.error_code) == (RunStatus.CANCELLED, None)
 
 
 async def test_a_request_whose_workflow_is_gone_is_withdrawn(

@@ -122,6 +122,20 @@ class Terms:
             found = found if one.kind is ActionKind.REMIND else found.widened(one.to)
         return found
 
+    def asks_no_more_than(self, before: "Terms") -> bool:
+        """Tells whether whatever was approved under other terms satisfies these, whoever decided it and how.
+
+        Args:
+            before: The terms under which it was approved.
+        """
+        now, then = self.all_deciders, before.all_deciders
+        who = set(then.roles) <= set(now.roles) and set(then.people) <= set(now.people)
+        # False is less than True: what is lifted now may not have been lifted then, and the other way round.
+        lifts = ("self_approval", "signal_channel", "service_accounts", "rejections_to_close")
+        demands = ("required_approvers", "comment_required", "independence_seconds")
+        lifted = all(getattr(self, name) >= getattr(before, name) for name in lifts)
+        return who and lifted and all(getattr(self, name) <= getattr(before, name) for name in demands)
+
     def _problems(self) -> Collection[str]:
         found: list[str] = []
         if min(self.required_approvers, self.rejections_to_close, self.expire_seconds) < 1:

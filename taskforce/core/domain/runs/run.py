@@ -9,6 +9,7 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import is_id
+from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import Question
@@ -257,6 +258,7 @@ class Run:
         answer: The final answer; in a list cut to `ANSWER_EXCERPT` characters plus one that shows that there is more.
         questions: Questions without an answer.
         retry: The next retry of a failed model call, while the run waits for it.
+        cancel_requested: Whether its cancellation was requested while it was open.
     """
 
     spec: RunSpec
@@ -271,6 +273,28 @@ class Run:
     finished_at: datetime | None = None
     questions: tuple[Question, ...] = ()
     retry: ModelRetry | None = None
+    cancel_requested: bool = False
+
+    def ended_by(self, ending: Ending) -> Ending:
+        """Returns how the run ends: as cancelled where that was promised while it was open, whatever else ends it.
+
+        Args:
+            ending: The end that it would have otherwise.
+        """
+        return Ending(RunStatus.CANCELLED) if self.cancel_requested else ending
+
+    @property
+    def goes_on(self) -> bool:
+        """Returns whether the run is open, and is not to be cancelled."""
+        return not (self.status.is_final or self.cancel_requested)
+
+    def require_not_cancelled(self) -> None:
+        """Requires that the run is not to be cancelled.
+
+        Raises:
+            Conflict: `run_cancelled`.
+        """
+        RunStop(is_cancelled=self.cancel_requested).require_not_cancelled()
 
     def require_open(self) -> None:
         """Requires that the run has not ended.

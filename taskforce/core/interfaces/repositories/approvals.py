@@ -15,6 +15,7 @@ from taskforce.core.domain.approvals.records import (
     RequestFilter,
     RequestResult,
 )
+from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.paging import Page
 
@@ -80,8 +81,8 @@ class Requests(Protocol):
         """Returns the history, oldest first."""
         ...
 
-    async def granted_for_run(self, run_id: str) -> frozenset[str]:
-        """Returns the tools that were approved for the rest of a run."""
+    async def granted_for_run(self, run_id: str) -> Mapping[str, Sequence[Terms]]:
+        """Returns the tools that were approved for the rest of a run, each with the terms of its approvals."""
         ...
 
     async def matches(self, definition_ids: Sequence[str]) -> Mapping[str, Matches]:

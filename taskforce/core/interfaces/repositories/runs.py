@@ -90,9 +90,7 @@ class Runs(Protocol):
         """Adds up the usage records into the run's totals."""
         ...
 
-    async def close(
-        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
-    ) -> Totals | None:
+    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
         """Closes an open run and adds up its usage records.
 
         Args:
@@ -100,10 +98,26 @@ class Runs(Protocol):
             ending: Final status with reason or error.
             answer: The answer; None without one.
             now: Time of the end, UTC.
+
+        Returns:
+            The totals; None when it is closed already.
+        """
+        ...
+
+    async def close_by_reply(
+        self, run_id: str, ending: Ending, answer: str, now: datetime, *, messages: int | None
+    ) -> Totals | None:
+        """Closes an open run with a reply of its model, unless its cancellation was requested.
+
+        Args:
+            run_id: The run.
+            ending: Final status with reason.
+            answer: The reply.
+            now: Time of the end, UTC.
             messages: Closes it only if the number of people's messages is this; None does not check.
 
         Returns:
-            The totals; None when it is closed already, or has another number of messages.
+            The totals; None when it is closed already, is to be cancelled, or has another number of messages.
         """
         ...
 

@@ -64,7 +64,8 @@ _OF_KIND = Query(
     .order_by(_HAPPENINGS.c.at, _HAPPENINGS.c.happening)
 )
 _APPROVED_FOR_RUN = sa.and_(_REQUESTS.c.for_run, _REQUESTS.c.status == ApprovalStatus.APPROVED.value)
-_GRANTED = Query(sa.select(_REQUESTS.c.resource_id).where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
+_GRANT = sa.select(_REQUESTS.c.resource_id, _REQUESTS.c.terms)
+_GRANTED = Query(_GRANT.where(where(_REQUESTS, "run_id"), _APPROVED_FOR_RUN))
 
 
 _DEFINITIONS = sa.func.unnest(sa.bindparam("definitions", type_=ARRAY(sa.Text)))
@@ -215,10 +216,12 @@ class RequestRepository(Repository):
         rows = await self._connection.all(_HISTORY, self._of(request_id=request_id))
         return [_happening(row) for row in reversed(rows)]
 
-    async def granted_for_run(self, run_id: str) -> frozenset[str]:
-        """Returns the tools that were approved for the rest of a run."""
-        rows = await self._connection.all(_GRANTED, self._of(run_id=run_id))
-        return frozenset(row.resource_id for row in rows)
+    async def granted_for_run(self, run_id: str) -> Mapping[str, Sequence[Terms]]:
+        """Returns the tools that were approved for the rest of a run, each with the terms of its approvals."""
+        found: dict[str, list[Terms]] = {}
+        for row in await self._connection.all(_GRANTED, self._of(run_id=run_id)):
+            found.setdefault(row.resource_id, []).append(_TERMS.load(row.terms))
+        return found
 
     async def matches(self, definition_ids: Sequence[str]) -> Mapping[str, Matches]:
         """Counts the requests that were made under each definition."""

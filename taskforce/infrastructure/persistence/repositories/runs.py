@@ -141,8 +141,9 @@ _CANCEL_ONE = Query(
 _LOCK_SESSIONS = Query(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('sessions:' || :tenant, 0))"))
 _CLOSE = Query(_totalled(_OPEN, sets=_ENDING))
 _SAID = sa.select(sa.func.count()).where(where(_WORDS, "run_id")).scalar_subquery()
-# A reply does not complete a run whose cancellation was promised meanwhile.
-_HEARD = sa.and_(_RUNS.c.cancel_at.is_(None), sa.bindparam("messages", type_=sa.Integer) == _SAID)
+_TOLD = sa.bindparam("messages", type_=sa.Integer)
+# A reply does not end a run whose cancellation was promised meanwhile.
+_HEARD = sa.and_(_RUNS.c.cancel_at.is_(None), sa.or_(_TOLD.is_(None), _TOLD == _SAID))
 _CLOSE_HEARD = Query(_totalled(_OPEN, _HEARD, sets=_ENDING))
 _ERASE = Query(sa.text("SELECT * FROM erase_ended_runs(:ended_before, :most, :most_rows)"))
 
@@ -264,26 +265,17 @@ class RunRepository(Repository):
         """Adds up the usage records into the run's row; repeating it gives the same."""
         await self._connection.change(_TOTAL, self._of(run_id=run_id))
 
-    async def close(
-        self, run_id: str, ending: Ending, answer: str | None, now: datetime, *, messages: int | None = None
-    ) -> Totals | None:
-        """Closes an open run and adds up its usage records.
+    async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
+        """Closes an open run and adds up its usage records."""
+        row = await self._connection.first(_CLOSE, {**self._of(run_id=run_id), **_closed(ending, answer, now)})
+        return None if row is None else _totals(row)
 
-        With a number of messages only if it still has as many and is not marked for cancellation.
-        """
-        values: dict[str, object] = {
-            "status": ending.status.value,
-            "stop_reason": ending.stop_reason,
-            "error_code": ending.error_code,
-            "error_message": None if ending.error_message is None else storable(ending.error_message),
-            "answer": None if answer is None else storable(answer),
-            "waiting_for": None,
-            "questions": [],
-            "retry": None,
-            "finished_at": now,
-        }
-        closing = _CLOSE if messages is None else _CLOSE_HEARD
-        row = await self._connection.first(closing, {**self._of(run_id=run_id), **values, "messages": messages})
+    async def close_by_reply(
+        self, run_id: str, ending: Ending, answer: str, now: datetime, *, messages: int | None
+    ) -> Totals | None:
+        """Closes an open run that is not marked for cancellation and, with a number of messages, still has as many."""
+        values = {**_closed(ending, answer, now), "messages": messages}
+        row = await self._connection.first(_CLOSE_HEARD, {**self._of(run_id=run_id), **values})
         return None if row is None else _totals(row)
 
     async def erase(self, ended_before: datetime, most: int) -> Erased:
@@ -294,6 +286,20 @@ class RunRepository(Repository):
 
     async def _update(self, query: Query, run_id: str, **values: object) -> bool:
         return await self._connection.change(query, {**self._of(run_id=run_id), **values}) > 0
+
+
+def _closed(ending: Ending, answer: str | None, now: datetime) -> dict[str, object]:
+    return {
+        "status": ending.status.value,
+        "stop_reason": ending.stop_reason,
+        "error_code": ending.error_code,
+        "error_message": None if ending.error_message is None else storable(ending.error_message),
+        "answer": None if answer is None else storable(answer),
+        "waiting_for": None,
+        "questions": [],
+        "retry": None,
+        "finished_at": now,
+    }
 
 
 def _run(row: Row) -> Run:
@@ -324,6 +330,7 @@ def _run(row: Row) -> Run:
         finished_at=row.finished_at,
         questions=_QUESTIONS.load(row.questions),
         retry=None if row.retry is None else _RETRY.load(row.retry),
+        cancel_requested=row.cancel_at is not None,
     )
 
 

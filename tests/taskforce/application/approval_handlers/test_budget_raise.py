@@ -44,7 +44,7 @@ async def limits(stage: Stage, run_id: str) -> Limits:
 async def end(stage: Stage, run_id: str) -> None:
     spec = (await stage.run(run_id)).spec
     async with stage.database.tenant(stage.tenant_id) as records:
-        assert await close(records, spec, Ending(RunStatus.COMPLETED), "Done.", stage.now) is not None
+        assert await close(records, spec, Ending(RunStatus.COMPLETED), stage.now) is not None
 
 
 async def test_what_is_named_is_raised_and_the_rest_stays(stage: Stage) -> None:

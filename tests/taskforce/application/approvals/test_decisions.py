@@ -9,7 +9,7 @@ import pytest
 from taskforce.application.approvals.decisions import DecisionAttempt, RecordedDecision
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.canonical_json import canonical_hash
-from taskforce.core.domain.errors import DomainError, Missing
+from taskforce.core.domain.errors import Conflict, DomainError, Missing
 from taskforce.core.domain.ids import new_id
 from tests.taskforce.application.approvals.requests import opened
 from tests.taskforce.application.scenario import AGENT, CLAIMS_AGE, Stage
@@ -113,3 +113,37 @@ async def test_a_request_for_a_step_that_is_not_there_is_missing(stage: Stage) -
     run_id = await stage.asked(("pay", {"amount": 3}))
     with pytest.raises(Missing):
         await stage.decisions.open_call(stage.ref(run_id, step=5), new_id())
+
+
+async def to_be_cancelled(stage: Stage, run_id: str) -> None:
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.runs.cancel(run_id, stage.now)
+
+
+@pytest.mark.parametrize("channel", list(Channel))
+async def test_no_decision_begins_once_the_runs_cancellation_was_requested(stage: Stage, channel: Channel) -> None:
+    run_id, request_id = await opened(stage, signals=True)
+    await stage.person("bob", "admin")
+    await to_be_cancelled(stage, run_id)
+    assert await refusal(stage, request_id, "bob", channel) == "run_cancelled"
+    assert await stage.audited("approval.decide") == [("bob", "denied", "run_cancelled")]
+
+
+async def test_a_decision_that_was_authorized_before_the_cancellation_is_not_recorded_after_it(stage: Stage) -> None:
+    run_id, request_id = await opened(stage)
+    await to_be_cancelled(stage, run_id)
+    word = RecordedDecision(Decision("bob", Verdict.APPROVE, "", Channel.API, stage.now))
+    with pytest.raises(Conflict) as refused:
+        await stage.decisions.record(stage.tenant_id, request_id, word)
+    assert refused.value.code == "run_cancelled"
+    assert await stage.rows("approval_decisions", "approver_id") == []
+    assert await stage.audited("approval.decide") == [("bob", "denied", "run_cancelled")]
+
+
+async def test_a_decision_that_is_on_record_is_recorded_again_after_the_cancellation(stage: Stage) -> None:
+    run_id, request_id = await opened(stage)
+    word = RecordedDecision(Decision("bob", Verdict.APPROVE, "", Channel.API, stage.now))
+    await stage.decisions.record(stage.tenant_id, request_id, word)
+    await to_be_cancelled(stage, run_id)
+    await stage.decisions.record(stage.tenant_id, request_id, word)
+    assert await stage.rows("approval_decisions", "approver_id") == [("bob",)]

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from taskforce.application.approvals.decisions import RecordedDecision
 from taskforce.application.approvals.definitions import (
     DefinitionChange,
     change_definition,
     create_definition,
     delete_definition,
 )
+from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.ids import new_id
@@ -169,3 +171,75 @@ async def test_roles_of_an_agent_that_may_not_decide_leave_those_who_may_and_are
     assert created.data == {"approval_roles_without_effect": ["nobody_has_this"]}
     details = await stage.rows("audit_events WHERE action = 'approval.request'", "details")
     assert "nobody_has_this" in str(details)
+
+
+LAX: dict[str, Any] = {"tools": ["transfer"], "allowed_approver_roles": ["admin", "clerk"], "comment_required": True}
+
+
+async def granted(stage: Stage, **keys: Any) -> str:
+    """A run in which people have approved a transfer, and those to come."""
+    await defined(stage, **{**LAX, **keys})
+    run_id, request_id = await stage.asked(SEND), new_id()
+    assert await gated(stage, run_id) == [True]
+    await stage.decisions.open_call(stage.ref(run_id), request_id)
+    word = Decision("bob", Verdict.APPROVE, "fine", Channel.API, stage.now)
+    await stage.decisions.record(stage.tenant_id, request_id, RecordedDecision(word, for_run=True))
+    await stage.decisions.close(stage.tenant_id, request_id, ApprovalStatus.APPROVED, "bob: fine")
+    await stage.reply(run_id, 2, SEND)
+    assert await gated(stage, run_id, 2) == [False]
+    return run_id
+
+
+async def changed(stage: Stage, **keys: Any) -> None:
+    document = {"name": "Gate", "request_type": "tool_call", **LAX, **keys}
+    await change_definition(stage.database, await actor(stage), NONE, "gate", DefinitionChange(document))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"required_approvers": 2},
+        {"allowed_approver_roles": ["admin"]},
+        {"allowed_approver_roles": ["cfo"]},
+        {"independence_hours": 48},
+    ],
+    ids=str,
+)
+async def test_an_approval_for_the_run_does_not_outlast_a_stricter_definition(
+    stage: Stage, keys: dict[str, Any]
+) -> None:
+    run_id = await granted(stage)
+    await changed(stage, **keys)
+    # The call was authorized before; it does not run, and made again it is asked for.
+    stage.now += timedelta(seconds=3)
+    assert (await stage.tool_step.run(stage.ref(run_id, step=2), 1, (), None)).status is CallStatus.REFUSED
+    assert "Make it again, and they are asked" in await stage.told(run_id, step=2)
+    assert not any(key.startswith(f"{run_id}/") for key in EFFECTS)
+    await stage.reply(run_id, 3, SEND)
+    assert await gated(stage, run_id, 3) == [True]
+
+
+async def test_a_more_specific_definition_that_is_stricter_counts_too(stage: Stage) -> None:
+    run_id = await granted(stage, tools=[], tool_kinds=["effect"])
+    await defined(stage, "strict", tools=["transfer"], requires_approval=False, allowed_approver_roles=["cfo"])
+    await stage.reply(run_id, 3, SEND)
+    assert await gated(stage, run_id, 3) == [True]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"name": "Another name", "description": "Whatever goes out."},
+        {"allowed_approver_roles": ["admin", "clerk", "cfo"]},
+        {"comment_required": False},
+        {"allow_self_approval": True},
+        {"independence_hours": 1},
+        {"auto_expire_hours": 1},
+    ],
+    ids=str,
+)
+async def test_an_approval_for_the_run_lasts_while_no_more_is_asked(stage: Stage, keys: dict[str, Any]) -> None:
+    run_id = await granted(stage)
+    await changed(stage, **keys)
+    await stage.reply(run_id, 3, SEND)
+    assert await gated(stage, run_id, 3) == [False]

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from taskforce.application.runs.control import ControlPorts, MessageDraft, request_cancellation, send_message
+from taskforce.application.runs.lifecycle import settle
 from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
-from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.llm import ModelCall, ModelReply, ModelRequest
 from tests.fixtures.missions import NoWorkflows
@@ -105,3 +106,68 @@ async def test_an_answer_that_comes_after_the_cancellation_does_not_complete_the
     replied = await step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0))
     assert not replied.ended
     assert not (await stage.run(run_id)).status.is_final
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        Ending(RunStatus.INCOMPLETE, StopReason.MAX_TOKENS),
+        Ending(RunStatus.FAILED, error_code="user_deactivated", error_message="This user is deactivated."),
+        Ending(RunStatus.COMPLETED),
+    ],
+    ids=str,
+)
+async def test_whatever_ends_a_run_that_was_promised_to_be_cancelled_it_ends_cancelled(
+    stage: Stage, ending: Ending
+) -> None:
+    run_id = await stage.asked(("echo", {"text": "x"}))
+    await cancelled(stage, run_id)
+    assert await stage.lifecycle.end(stage.tenant_id, run_id, ending) is RunStatus.CANCELLED
+    # As a retry whose first result was lost asks for it.
+    assert await stage.lifecycle.end(stage.tenant_id, run_id, ending) is RunStatus.CANCELLED
+    run = await stage.run(run_id)
+    assert (run.status, run.stop_reason, run.error_code, run.error_message, run.answer) == (
+        RunStatus.CANCELLED,
+        None,
+        None,
+        None,
+        None,
+    )
+    [finished] = [event.data for event in await stage.events(run_id) if event.type == "run.finished"]
+    assert (finished["status"], finished["error_code"]) == ("cancelled", None)
+    assert [row[1:] for row in await stage.audited("run.end")] == [("cancelled", None)]
+
+
+async def test_a_closing_reply_that_comes_after_the_cancellation_does_not_end_the_run(stage: Stage) -> None:
+    run_id = (await stage.accepted()).run_id
+    step = stage.model_step(Cancelling(stage, run_id))
+    turn = ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1, told=0, closing=True)
+    assert not (await step.run(turn)).ended
+    assert not (await stage.run(run_id)).status.is_final
+    await stage.lifecycle.end(stage.tenant_id, run_id, Ending(RunStatus.INCOMPLETE, StopReason.MAX_STEPS))
+    assert (await stage.run(run_id)).status is RunStatus.CANCELLED
+
+
+async def test_a_run_that_has_ended_since_it_was_looked_at_stays_so_and_is_not_promised_to_be_cancelled(
+    stage: Stage,
+) -> None:
+    run_id = (await stage.accepted()).run_id
+    run = await stage.run(run_id)
+    await stage.lifecycle.end(stage.tenant_id, run_id, Ending(RunStatus.COMPLETED))
+    with pytest.raises(Conflict) as refused:
+        await request_cancellation(ControlPorts(stage.database, NoWorkflows(), stage.lifecycle), stage.acting(), run)
+    assert refused.value.code == "run_finished"
+    assert (await stage.run(run_id)).status is RunStatus.COMPLETED
+    assert await stage.audited("run.cancel") == []
+
+
+async def test_a_run_to_be_cancelled_whose_workflow_is_gone_is_settled_as_cancelled(stage: Stage) -> None:
+    marked, other = (await stage.accepted()).run_id, (await stage.accepted()).run_id
+    await cancelled(stage, marked)
+    for run_id in (marked, other):
+        await settle(stage.lifecycle, stage.tenant_id, run_id)
+    ended = [await stage.run(run_id) for run_id in (marked, other)]
+    assert [(run.status, run.error_code) for run in ended] == [
+        (RunStatus.CANCELLED, None),
+        (RunStatus.FAILED, "run_terminated"),
+    ]

@@ -119,11 +119,11 @@ async def test_a_run_ends_only_with_the_words_that_it_has_heard(database: Databa
     done = Ending(RunStatus.COMPLETED)
     async with database.tenant(tenant) as records:
         await records.messages.add(asked.run_id, new_id(), "alice", "Wait.", NOW)
-        assert await records.runs.close(asked.run_id, done, "", NOW, messages=0) is None
+        assert await records.runs.close_by_reply(asked.run_id, done, "", NOW, messages=0) is None
         current = await records.runs.locked(asked.run_id)
         assert current is not None
         assert current.status is RunStatus.QUEUED
-        assert await records.runs.close(asked.run_id, done, "", NOW, messages=1) is not None
+        assert await records.runs.close_by_reply(asked.run_id, done, "", NOW, messages=1) is not None
 
 
 async def test_changes_of_a_runs_row_are_all_made_in_one_transaction(database: Database, tenant: str) -> None:
