@@ -186,7 +186,7 @@ async def test_logs_are_appended_to_and_sealed_while_the_queue_of_unsealed_event
             await log.execute(APPEND, one)
             await log.execute(APPEND, two)
         await acme.execute(SEAL, one, 1)
-        # It is broken off when it is about to look at the logs: the queue notes what comes, and holds nothing of before.
+        # Broken off when it is about to look at the logs, it has made the queue: which notes what comes from here on.
         async with long_transaction(in_use, "LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE"):
             with pytest.raises(Unavailable, match="the table tenants is held"):
                 await runner.upgrade(in_use, BRIEF)

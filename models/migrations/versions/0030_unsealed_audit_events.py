@@ -68,10 +68,10 @@ CREATE TRIGGER forget_sealed AFTER INSERT ON audit_chain REFERENCING NEW TABLE A
 FOR EACH STATEMENT EXECUTE FUNCTION public.forget_sealed_audit_events()
 """
 
-# Tenant by tenant, for row-level security is forced on the owner too, and to lift it would stop all readers; each tenant
-# is committed. The look at the whole log waits for nobody and holds up nobody. What is sealed while it lasts was not in
-# the queue yet when it was to be forgotten; so it is taken out afterwards, while the tenant's sealer waits: a look at
-# the queue alone. What retention or the tenant's deletion has erased meanwhile goes likewise.
+# Tenant by tenant, for row-level security is forced on the owner too, and to lift it would stop all readers; each is
+# committed. The look at a whole log waits for nobody and holds up nobody. What is sealed while it lasts was not in the
+# queue yet when it was to be forgotten; so it is taken out afterwards, while the tenant's sealer waits: a look at the
+# queue alone. What retention or the tenant's deletion has erased meanwhile goes likewise.
 FILL = """
 DO $$
 DECLARE
