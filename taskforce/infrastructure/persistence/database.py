@@ -18,6 +18,7 @@ from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.core.interfaces.due_rows import DueKind
+from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -176,6 +177,11 @@ class Database:
         """Returns a page of all tenants, by id; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.tenants(after, most)
+
+    async def expired_tenants(self, kind: ExpiredKind, at: datetime) -> Sequence[Tenant]:
+        """Returns the tenants with rows of a kind that may be erased; fulfils `ExpiredRows`."""
+        async with self._platform("") as records:
+            return await records.expired_tenants(kind, at)
 
     async def unsealed_tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """Returns a page of the tenants that have unsealed audit events, by id; fulfils `UnsealedLogs`."""

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from taskforce.application.tenants import retention
 from taskforce.application.tenants.retention import erase_all_records, erase_records
 from taskforce.core.domain.runs.run import Ending, RunStatus
-from taskforce.core.domain.tenants.tenant import RecordKind, Tenant, TenantSettings
+from taskforce.core.domain.tenants.tenant import RecordKind, TenantSettings
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.expired_tenants import Among
 from tests.taskforce.infrastructure.persistence.factories import queued, settled
 
 DAYS = 30
@@ -83,11 +84,9 @@ class Keeping:
             query = "SELECT count(*) FROM {}"
             return [await records.users._connection.value(sa.text(query.format(name))) for name in TABLES[kind]]
 
-    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        del most
-        async with self.database.tenant(self.tenant_id) as records:
-            tenant = await records.tenant.get()
-        return [] if tenant is None or after else [tenant]
+    @property
+    def rows(self) -> Among:
+        return Among(self.database, self.tenant_id)
 
 
 @pytest.fixture
@@ -103,13 +102,13 @@ async def keeping(database: Database, tenant: str) -> Keeping:
 @pytest.mark.parametrize("kind", RecordKind)
 async def test_each_kind_goes_by_its_own_setting_and_no_other(keeping: Keeping, kind: RecordKind) -> None:
     await keeping.settings(**{f"{kind}_retention_days": DAYS})
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
     for one in RecordKind:
         assert set(await keeping.counts(one)) == {1 if one is kind else 3}
 
 
 async def test_without_a_setting_everything_stays(keeping: Keeping) -> None:
-    assert await erase_all_records(keeping, keeping.database, NOW) == 0
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 0
     assert {count for kind in RecordKind for count in await keeping.counts(kind)} == {3}
 
 
@@ -136,7 +135,7 @@ async def test_a_row_that_says_that_it_is_old_is_not_believed(keeping: Keeping, 
     await keeping.settings(**{f"{kind}_retention_days": DAYS})
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.users._connection.change(sa.text(young))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ async def test_what_is_open_stays(keeping: Keeping, kind: RecordKind, reopen: st
     await keeping.settings(**{f"{kind}_retention_days": DAYS})
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.users._connection.change(sa.text(reopen))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 0
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 0
 
 
 async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
@@ -158,18 +157,18 @@ async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
     run = await queued(keeping.database, keeping.tenant_id)
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.users._connection.change(sa.text(OF_RUN.format(run.run_id)))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
     assert await keeping.counts(RecordKind.USAGE) == [2]
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.runs.close(run.run_id, Ending(RunStatus.FAILED), None, NOW)
-    assert await erase_all_records(keeping, keeping.database, NOW) == 1
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 1
 
 
 async def test_batches_are_erased_and_audited_one_by_one(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "ERASE_BATCH", 1)
     await keeping.settings(answer_retention_days=DAYS)
     assert await erase_records(keeping.database, keeping.tenant_id, RecordKind.ANSWER, NOW) == 1
-    assert await erase_all_records(keeping, keeping.database, NOW) == 1
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 1
     async with keeping.database.tenant(keeping.tenant_id) as records:
         told = await records.users._connection.all(sa.text(TOLD))
     assert [row.details["erased"] for row in told] == [1, 1]
