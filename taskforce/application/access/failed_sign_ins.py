@@ -127,8 +127,15 @@ class FailedSignInLog:
 
     def _other(self, group: _Group) -> _Group:
         """Builds what is told of a group in another tenant's log: its number, and nothing of who it was."""
-        whoever = {"actor_id": "anonymous", "resource_id": "*", "reason": None, "request_id": None, "key_id": None}
-        first = replace(group.first, **whoever, details={"others": True})
+        first = replace(
+            group.first,
+            actor_id="anonymous",
+            resource_id="*",
+            reason=None,
+            request_id=None,
+            key_id=None,
+            details={"others": True},
+        )
         return _Group(self._unclaimed, first, group.count)
 
     def _merge(self, tenant_id: str) -> None:
