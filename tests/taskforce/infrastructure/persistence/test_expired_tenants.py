@@ -23,7 +23,7 @@ from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.expired_tenants import Among
 from tests.fixtures.plans import watched
 from tests.taskforce.application.audit.logs import append
-from tests.taskforce.application.tenants.test_retention import Keeping
+from tests.taskforce.application.tenants.kept_records import Keeping
 from tests.taskforce.infrastructure.persistence.factories import queued, request, settled
 
 DAYS = 30
