@@ -135,12 +135,12 @@ async def running(say: Say) -> AsyncIterator[BenchStack]:
         urls = postgres.start()
         await upgrade(normalise_database_url(urls.owner))
         await _make_table(urls.owner)
+        temporal.wait_ready()
         stub_port = free_port()
         environment = _environment(urls.app, temporal.address, stub_port, directory)
         stub = servers.enter_context(
             _process("model", ("-m", "bench.stub", str(stub_port)), environment, directory, hard=True)
         )
-        temporal.wait_ready()
         identity = temporal.identity()
         pids = {"model": _pid(stub), "temporal": identity.pid if identity else 0, "postgres": postgres.pid() or 0}
         async with AsyncExitStack() as workers:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from cli.stack.ports import free_port
+from cli.stack.ports import free_port, is_free
 from cli.stack.processes import Child, ProcessId, environment_without, wait_until
 from taskforce.core.domain.errors import Conflict, Unavailable
 
@@ -33,6 +33,9 @@ SEARCH_ATTRIBUTES = (
 _HOST = "127.0.0.1"
 _START_SECONDS = 60
 _STOP_SECONDS = 10
+# A port that was free a moment ago may be somebody else's when the server gets to it.
+_STARTS = 5
+_PORT_TAKEN = "address already in use"
 # The dev server polls its one shard 20 times a second unless told otherwise; without eager execution some activities
 # wait for two seconds.
 _DYNAMIC_CONFIG = {"history.transferProcessorMaxPollRPS": "2000", "system.enableActivityEagerExecution": "true"}
@@ -58,7 +61,7 @@ class TemporalDevServer:
     Args:
         binary: The `temporal` program, see `cli.stack.binaries.temporal_binary`.
         log: File for its output.
-        port: Of its frontend; 0 takes a free one.
+        port: Of its frontend; 0 takes a free one, which is certain once the server is ready.
         ui_port: Of its UI; 0 takes a free one, None leaves the UI out.
         namespace: Made at its start.
         search_attributes: Names of Keyword attributes; those that a database file lacks are added.
@@ -79,6 +82,8 @@ class TemporalDevServer:
         dynamic_config: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port or free_port()
+        # Clients may know the port once it was given, or once the server was ready.
+        self._keeps_port = bool(port)
         self.ui_port = free_port() if ui_port == 0 else ui_port
         self.namespace = namespace
         self._binary = binary
@@ -126,16 +131,21 @@ class TemporalDevServer:
     def wait_ready(self, seconds: float = _START_SECONDS) -> None:
         """Waits until the frontend knows the namespace and its search attributes.
 
+        A server that lost one of its free ports to somebody else is started again, with others.
+
         Args:
             seconds: How long to wait at most.
 
         Raises:
             Unavailable: It ended, or does not answer in time; the message has the end of its log.
         """
-        if not wait_until(lambda: not self.alive() or self._knows_namespace(), seconds):
-            raise Unavailable("temporal_silent", f"The Temporal dev server does not answer:\n{self._last_words()}")
-        if not self.alive():
-            raise Unavailable("temporal_ended", f"The Temporal dev server did not start:\n{self._last_words()}")
+        starts = 1
+        while not self._answers(seconds):
+            if starts == _STARTS or not self._lost_port():
+                raise Unavailable("temporal_ended", f"The Temporal dev server did not start:\n{self._last_words()}")
+            starts += 1
+            self.launch()
+        self._keeps_port = True
         self._add_missing_attributes()
 
     def alive(self) -> bool:
@@ -163,6 +173,24 @@ class TemporalDevServer:
         self._close_ui()
         if self._child:
             self._child.stop(grace_seconds)
+
+    def _answers(self, seconds: float) -> bool:
+        """Waits until the server answers; returns False when it has ended instead."""
+        if not wait_until(lambda: not self.alive() or self._knows_namespace(), seconds):
+            raise Unavailable("temporal_silent", f"The Temporal dev server does not answer:\n{self._last_words()}")
+        return self.alive()
+
+    def _lost_port(self) -> bool:
+        """Returns whether the server ended for want of a port that may be another; takes other ones if so."""
+        # It says so in its log alone.
+        if _PORT_TAKEN not in self._last_words():
+            return False
+        if not is_free(self.port):
+            if self._keeps_port:
+                return False
+            self.port = free_port()
+        self._http_port = free_port()
+        return True
 
     def _arguments(self) -> list[str]:
         arguments = [

@@ -24,7 +24,7 @@ def build_index(name: str, on: str) -> None:
         name: Its name.
         on: Its table and columns, and its condition, as after `ON`; columns lead with the tenant.
     """
-    with _patient():
+    with patient():
         valid = op.get_bind().execute(_VALID, {"name": name}).scalar()
         if valid is False:
             op.execute(f"DROP INDEX CONCURRENTLY {name}")
@@ -33,13 +33,16 @@ def build_index(name: str, on: str) -> None:
 
 def drop_index(name: str) -> None:
     """Drops an index concurrently, as patiently as one is built; nothing happens when it is gone."""
-    with _patient():
+    with patient():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
 @contextmanager
-def _patient() -> Iterator[None]:
-    """Leaves the transaction. What is done waits for those under way, with no lock that reads or writes would meet."""
+def patient() -> Iterator[None]:
+    """Leaves the transaction: what was done is committed, and each statement within commits by itself.
+
+    It may wait for those under way as long as the building of an index, so it takes no lock that reads or writes meet.
+    """
     context = op.get_context()
     patience: Patience = Patience() if context.config is None else context.config.attributes.get("patience", Patience())
     with context.autocommit_block():

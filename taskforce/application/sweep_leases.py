@@ -61,12 +61,17 @@ class SweepLeader:
         try:
             while True:
                 held = await self._renewed(sweeps)
-                await _cancel([running.pop(name) for name in sorted(running) if name not in held])
-                for name in sorted(held - running.keys()):
-                    running[name] = asyncio.create_task(_repeat(name, sweeps[name]))
+                # Not awaited: a sweep that takes long to end must not hold up the renewal of the others' leases.
+                for name in running.keys() - held:
+                    _cancel_once(running[name])
+                for name in sorted(held):
+                    if name not in running or running[name].done():
+                        running[name] = asyncio.create_task(_repeat(name, sweeps[name]))
                 await asyncio.sleep(self._pause)
         finally:
-            await _cancel(list(running.values()))
+            for task in running.values():
+                _cancel_once(task)
+            await asyncio.gather(*running.values(), return_exceptions=True)
             await self._release()
 
     async def _renewed(self, sweeps: Mapping[str, Sweep]) -> frozenset[str]:
@@ -98,7 +103,7 @@ async def _repeat(name: str, sweep: Sweep) -> None:
         await asyncio.sleep(sweep.every_seconds)
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
+def _cancel_once(task: asyncio.Task[None]) -> None:
+    # A second cancellation would break off how the task ends after the first one.
+    if not task.cancelling():
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

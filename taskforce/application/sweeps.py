@@ -10,7 +10,7 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
-from taskforce.core.interfaces.store import Tenants
+from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
 
 Holder = TypeVar("Holder")
 
@@ -20,19 +20,18 @@ OVERLAP = timedelta(minutes=5)
 """The time by which Temporal may list the end of a workflow late."""
 
 
-async def iter_tenants(platform: Tenants, now: datetime) -> AsyncIterator[Tenant]:
-    """Yields all tenants by id, disabled ones too, but not those whose rows are being erased.
+async def expired_tenants(
+    rows: ExpiredRows, kind: ExpiredKind, now: datetime, at: datetime | None = None
+) -> Sequence[str]:
+    """Returns the tenants that have expired rows, but not those whose rows are being erased altogether.
 
     Args:
-        platform: The list of all tenants.
+        rows: Finds them.
+        kind: The kind of rows.
         now: The time, UTC.
+        at: The time from which they are expired; None is now.
     """
-    after: str | None = None
-    while page := await platform.tenants(after, TENANTS):
-        for tenant in page:
-            if is_swept(tenant, now):
-                yield tenant
-        after = page[-1].tenant_id
+    return [one.tenant_id for one in await rows.expired_tenants(kind, at or now) if is_swept(one, now)]
 
 
 async def in_turn(waiting: Sequence[Holder], erase: Callable[[Holder], Awaitable[int]]) -> int:

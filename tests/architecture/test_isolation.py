@@ -34,6 +34,8 @@ OWNERS_FUNCTIONS = {
     "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
     "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "
     "has a tombstone and is being deleted, its audit log last and not before its time",
+    "tenants_with_expired_rows(text,timestamp with time zone)": "the platform may not read rows of all tenants; this "
+    "tells its transactions which tenants have some to erase, and nothing of the rows",
     "note_unsealed_audit_event()": "the application changes nothing in the queue of unsealed audit events, or it could "
     "keep an event out of the chain; this trigger puts in what is appended",
     "forget_sealed_audit_events()": "the same queue; this trigger takes out what is sealed, and nothing else",

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -19,7 +20,7 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.config.settings import driver_arguments, normalise_database_url
 from tests.fixtures import stack as stacks
 
-BEFORE_COLUMN, BEFORE_DROP, BEFORE_INDEX = "0020", "0030", "0031"
+BEFORE_COLUMN, BEFORE_QUEUE, BEFORE_DROP, BEFORE_INDEX = "0020", "0029", "0030", "0031"
 BRIEF = Patience(lock_seconds=0.2, build_seconds=0.2, tries=2, pause_seconds=0.05)
 VALIDITY = """
 SELECT c.relname::text AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -145,6 +146,65 @@ async def test_rows_are_written_while_an_index_is_built(in_use: str) -> None:
         assert not migration.done()
     await migration
     await writer.close()
+
+
+APPEND = """
+INSERT INTO audit_events (tenant_id, audit_id, actor_id, channel, action, resource_type, resource_id, outcome, details,
+                          at)
+VALUES (current_setting('app.tenant_id'), $1, 'ada', 'api', 'run.pause', 'run', 'r', 'allowed', '{}', now())
+"""
+SEAL = """
+INSERT INTO audit_chain (tenant_id, seq, audit_id, hash)
+VALUES (current_setting('app.tenant_id'), $2, $1, repeat('a', 64))
+"""
+CHAIN_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('audit:' || current_setting('app.tenant_id'), 0))"
+
+
+@asynccontextmanager
+async def log_of(url: str, tenant: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session that writes to the audit log of a new tenant."""
+    connection = await asyncpg.connect(**driver_arguments(url), command_timeout=60)
+    await connection.execute("SELECT set_config('app.tenant_id', $1, false)", tenant)
+    await connection.execute(
+        "INSERT INTO tenants (tenant_id, name, status, settings, metadata, created_at, updated_at) "
+        "VALUES ($1, 'x', 'active', '{}', '{}', now(), now())",
+        tenant,
+    )
+    yield connection
+    await connection.close()
+
+
+async def queued(connection: asyncpg.Connection) -> list[str]:
+    return [row["audit_id"].hex[-1] for row in await connection.fetch("SELECT audit_id FROM audit_unsealed ORDER BY 1")]
+
+
+async def test_logs_are_appended_to_and_sealed_while_the_queue_of_unsealed_events_is_filled(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_QUEUE)
+    one, two, three, four = (UUID(int=number) for number in range(1, 5))
+    async with log_of(in_use, "acme") as acme, log_of(in_use, "globex") as globex:
+        for log in (acme, globex):
+            await log.execute(APPEND, one)
+            await log.execute(APPEND, two)
+        await acme.execute(SEAL, one, 1)
+        # Broken off when it is about to look at the logs, it has made the queue: which notes what comes from here on.
+        async with long_transaction(in_use, "LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE"):
+            with pytest.raises(Unavailable, match="the table tenants is held"):
+                await runner.upgrade(in_use, BRIEF)
+        for log in (acme, globex):
+            await log.execute(APPEND, three)
+            assert await queued(log) == ["3"]
+        async with acme.transaction():
+            await acme.execute(CHAIN_LOCK)
+            await acme.execute(SEAL, two, 2)
+            # It looks, sees what is not sealed yet, and then waits for this sealer: nobody waits for it.
+            migration = asyncio.create_task(runner.upgrade(in_use, Patience(build_seconds=60, tries=1)))
+            await waiting(globex, migration.done)
+            await globex.execute(SEAL, one, 1)
+            for log in (acme, globex):
+                await log.execute(APPEND, four)
+            assert not migration.done()
+        await migration
+        assert (await queued(acme), await queued(globex)) == (["3", "4"], ["2", "3", "4"])
 
 
 async def test_processes_that_start_at_once_migrate_one_after_the_other(in_use: str) -> None:

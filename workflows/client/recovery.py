@@ -25,6 +25,7 @@ from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import new_id
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueTenants
+from taskforce.core.interfaces.expired_rows import ExpiredRows
 from taskforce.core.interfaces.store import Platform, Store, UnsealedLogs
 from taskforce.core.interfaces.sweep_leases import SweepLeases
 from taskforce.core.interfaces.workflows import (
@@ -47,7 +48,7 @@ LATE = timedelta(seconds=5)
 Work = Callable[[], Awaitable[object]]
 
 
-class RecoveryStore(Store, Platform, DueTenants, UnsealedLogs, SweepLeases, Protocol):
+class RecoveryStore(Store, Platform, DueTenants, ExpiredRows, UnsealedLogs, SweepLeases, Protocol):
     """The tenants' rows, and look-ups across tenants."""
 
 

@@ -2,8 +2,10 @@
 
 from importlib import import_module
 
+import sqlalchemy as sa
 from alembic import op
 
+from models.migrations.indexes import patient
 from models.migrations.isolation import APP_ROLE, OWN_ROWS, open_to_platform
 
 revision = "0030"
@@ -66,34 +68,48 @@ CREATE TRIGGER forget_sealed AFTER INSERT ON audit_chain REFERENCING NEW TABLE A
 FOR EACH STATEMENT EXECUTE FUNCTION public.forget_sealed_audit_events()
 """
 
-# Forced on its owner too, row-level security hides every row but one tenant's, and to lift it would stop all readers.
+# Tenant by tenant, for row-level security is forced on the owner too, and to lift it would stop all readers; each is
+# committed. The look at a whole log waits for nobody and holds up nobody. What is sealed while it lasts was not in the
+# queue yet when it was to be forgotten; so it is taken out afterwards, while the tenant's sealer waits: a look at the
+# queue alone. What retention or the tenant's deletion has erased meanwhile goes likewise.
 FILL = """
 DO $$
 DECLARE
-    tenant text;
+    tenant text := '';
 BEGIN
-    PERFORM set_config('app.platform', 'on', true);
-    FOR tenant IN SELECT t.tenant_id FROM public.tenants t LOOP
+    LOOP
+        PERFORM set_config('app.platform', 'on', true);
+        SELECT min(t.tenant_id) INTO tenant FROM public.tenants t WHERE t.tenant_id > tenant;
+        EXIT WHEN tenant IS NULL;
         PERFORM set_config('app.tenant_id', tenant, true);
-        EXECUTE 'INSERT INTO public.audit_unsealed (tenant_id, at, audit_id) '
-            'SELECT e.tenant_id, e.at, e.audit_id FROM public.audit_events e '
-            'WHERE e.tenant_id = $1 AND e.at >= {since} AND NOT EXISTS ('
-            'SELECT FROM public.audit_chain c WHERE c.tenant_id = e.tenant_id AND c.audit_id = e.audit_id) '
-            'ON CONFLICT DO NOTHING' USING tenant;
+        INSERT INTO public.audit_unsealed (tenant_id, at, audit_id)
+            SELECT e.tenant_id, e.at, e.audit_id FROM public.audit_events e
+            WHERE e.tenant_id = tenant AND NOT EXISTS (
+                SELECT FROM public.audit_chain c WHERE c.tenant_id = tenant AND c.audit_id = e.audit_id
+            )
+            ON CONFLICT DO NOTHING;
+        COMMIT;
+        PERFORM set_config('app.tenant_id', tenant, true);
+        PERFORM pg_advisory_xact_lock(hashtextextended('audit:' || tenant, 0));
+        DELETE FROM public.audit_unsealed u WHERE u.tenant_id = tenant AND NOT EXISTS (
+            SELECT FROM public.audit_events e
+            WHERE e.tenant_id = tenant AND e.audit_id = u.audit_id AND NOT EXISTS (
+                SELECT FROM public.audit_chain c WHERE c.tenant_id = tenant AND c.audit_id = e.audit_id
+            )
+        );
+        COMMIT;
     END LOOP;
-    PERFORM set_config('app.tenant_id', '', true), set_config('app.platform', '', true);
 END
 $$
 """
-EVER = "''-infinity''::timestamptz"
-MEANWHILE = "now() - interval ''1 hour''"
 
-# The log of a tenant goes with its queue, and whether it is sealed is asked of the queue: not of the whole log, each
-# time that its erasing begins. Derived from the function of 0004, whose text is as it was.
+# The log of a tenant goes with its queue, as soon as there is one. Once the queue is whole, whether the log is sealed
+# is asked of it, and not of the whole log each time that the erasing begins. Derived from the function of 0004, whose
+# text is as it was.
 ERASE = import_module("models.migrations.versions.0004_tenant_deletion").ERASE
-CHANGES = {
-    "CREATE FUNCTION": "CREATE OR REPLACE FUNCTION",
-    "'audit_events', 'tenants']": "'audit_events', 'audit_unsealed', 'tenants']",
+REPLACED = {"CREATE FUNCTION": "CREATE OR REPLACE FUNCTION"}
+WITH_QUEUE = REPLACED | {"'audit_events', 'tenants']": "'audit_events', 'audit_unsealed', 'tenants']"}
+BY_QUEUE = WITH_QUEUE | {
     "SELECT FROM public.audit_events e WHERE e.tenant_id = of_tenant AND NOT EXISTS (": (
         "SELECT FROM public.audit_unsealed u JOIN public.audit_events e USING (tenant_id, audit_id)\n"
         "            WHERE u.tenant_id = of_tenant AND NOT EXISTS ("
@@ -102,10 +118,30 @@ CHANGES = {
 
 
 def upgrade() -> None:
-    """Makes the queue, fills it with what is unsealed, and has the database keep it.
+    """Makes the queue, has the database keep it, and then fills it with what was unsealed before; safe to repeat."""
+    # It is committed before the queue is filled. Of a migration that was broken off there is all of it, or nothing.
+    if op.get_bind().execute(sa.text("SELECT to_regclass('public.audit_unsealed')")).scalar() is None:
+        _make_queue()
+    with patient():
+        op.execute(FILL)
+    op.execute(_changed(ERASE, BY_QUEUE))
 
-    The long look at the whole log holds up sealing, not what is appended. Then appending is held up for a short one, at
-    what was appended meanwhile; an event is committed within the hour of its time.
+
+def downgrade() -> None:
+    """Takes it back; workers look at the whole log again."""
+    op.execute(_changed(ERASE, REPLACED))
+    op.execute("DROP TRIGGER note_unsealed ON audit_events")
+    op.execute("DROP TRIGGER forget_sealed ON audit_chain")
+    for name in FUNCTIONS:
+        op.execute(f"DROP FUNCTION {name}")
+    op.execute("DROP TABLE audit_unsealed")
+
+
+def _make_queue() -> None:
+    """Makes the queue and what keeps it, which notes all that is appended and sealed from then on.
+
+    Both logs are locked for a moment, which waits for the transactions that write to them: what those append is seen by
+    the look at the whole log.
     """
     op.execute(TABLE)
     for statement in ("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY"):
@@ -118,21 +154,9 @@ def upgrade() -> None:
         # Not for the application either: a trigger fires without that right, and with it a temporary table of the
         # application's own could have the queue forget an event.
         op.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
+    op.execute(_changed(ERASE, WITH_QUEUE))
     op.execute(ON_SEAL)
-    op.execute(FILL.format(since=EVER))
     op.execute(ON_EVENT)
-    op.execute(FILL.format(since=MEANWHILE))
-    op.execute(_changed(ERASE, CHANGES))
-
-
-def downgrade() -> None:
-    """Takes it back; workers look at the whole log again."""
-    op.execute(_changed(ERASE, {"CREATE FUNCTION": "CREATE OR REPLACE FUNCTION"}))
-    op.execute("DROP TRIGGER note_unsealed ON audit_events")
-    op.execute("DROP TRIGGER forget_sealed ON audit_chain")
-    for name in FUNCTIONS:
-        op.execute(f"DROP FUNCTION {name}")
-    op.execute("DROP TABLE audit_unsealed")
 
 
 def _changed(text: str, changes: dict[str, str]) -> str:

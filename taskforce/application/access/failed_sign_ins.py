@@ -4,6 +4,7 @@ They need no credential, so whoever makes many must cost little: neither a trans
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,10 +19,12 @@ from taskforce.core.interfaces.store import Platform, Store
 
 BETWEEN_WRITES = 1.0
 MOST_GROUPS = 1_000
+"""Groups that are kept in memory, besides the one of all that finds no room among them."""
 # Anybody could make the audit log grow without bound; beyond it, the next event has the number of those before it.
 _EVENTS = Rate.per_minute(60)
 
 _Key = tuple[str, ...]
+_OTHERS: _Key = ()
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +46,9 @@ class _Group:
 class FailedSignInLog:
     """Collects failed sign-ins and writes them at most once a second; the first after a pause at once.
 
-    Those that are alike within that time (tenant, user, reason, address, key) become one event with their number.
+    Those that are alike within that time (tenant, user, reason, address, key) become one event with their number. Where
+    they are of too many kinds, those of the tenant with most kinds become one; and what finds no room even so, of
+    whichever tenants, becomes one event in the log of those that concern no tenant, with `others` and their number.
 
     Args:
         store: The tenants' data.
@@ -77,7 +82,9 @@ class FailedSignInLog:
             tenant_id: The tenant that it concerns; None where no accepted credential names one.
             event: Its audit event.
         """
-        self._put(tenant_id or self._unclaimed, event)
+        group = _Group(tenant_id or self._unclaimed, event)
+        client = (event.details or {}).get("client")
+        self._add(tuple(map(str, (group.tenant_id, event.actor_id, event.reason, client, event.key_id))), group)
         if self._writer is None or self._writer.done():
             # In the log when its caller is answered, as one would expect; those that follow closely are not.
             written = asyncio.get_running_loop().create_future()
@@ -99,22 +106,45 @@ class FailedSignInLog:
         if self._groups:
             _log.warning("audit.not_written", code="auth.failed", count=self.pending)
 
-    def _put(self, tenant_id: str, event: AuditEvent) -> None:
-        client = (event.details or {}).get("client")
-        key = tuple(map(str, (tenant_id, event.actor_id, event.reason, client, event.key_id)))
-        if key not in self._groups and len(self._groups) >= MOST_GROUPS:
-            self._merge(tenant_id)
-            key = (tenant_id,)
-        self._add(key, _Group(tenant_id, event))
-
     def _add(self, key: _Key, group: _Group) -> None:
+        kinds = len(self._groups) - (_OTHERS in self._groups)
+        if key != _OTHERS and key not in self._groups and kinds >= MOST_GROUPS:
+            key, group = self._with_room(key, group)
         known = self._groups.get(key)
         self._groups[key] = group if known is None else replace(known, count=known.count + group.count)
 
+    def _with_room(self, key: _Key, group: _Group) -> tuple[_Key, _Group]:
+        """Makes room for a group of which there is none yet; returns it as it can be kept."""
+        kinds = Counter(one.tenant_id for other, one in self._groups.items() if other != _OTHERS)
+        (most, number), *_ = kinds.most_common(1)
+        if number > 1:
+            self._merge(most)
+            return key, group
+        if group.tenant_id in kinds:
+            self._merge(group.tenant_id)
+            return (group.tenant_id,), group
+        return _OTHERS, self._other(group)
+
+    def _other(self, group: _Group) -> _Group:
+        """Builds what is told of a group in another tenant's log: its number, and nothing of who it was."""
+        first = replace(
+            group.first,
+            actor_id="anonymous",
+            resource_id="*",
+            reason=None,
+            request_id=None,
+            key_id=None,
+            details={"others": True},
+        )
+        return _Group(self._unclaimed, first, group.count)
+
     def _merge(self, tenant_id: str) -> None:
         """Makes one group of all that a tenant has."""
-        for key in [key for key, group in self._groups.items() if group.tenant_id == tenant_id and len(key) > 1]:
-            self._add((tenant_id,), self._groups.pop(key))
+        mine = {key: group for key, group in self._groups.items() if group.tenant_id == tenant_id and key != _OTHERS}
+        for key in mine:
+            del self._groups[key]
+        for group in mine.values():
+            self._add((tenant_id,), group)
 
     async def _write_until_idle(self, written: "asyncio.Future[None]") -> None:
         await self._write()

@@ -10,12 +10,13 @@ from taskforce.application.approvals.decisions import found
 from taskforce.application.approvals.execution import CARRIED_OUT
 from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.identity.principals import Actor
-from taskforce.application.sweeps import iter_tenants
+from taskforce.application.sweeps import expired_tenants
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.approvals.records import Request, RequestResult
 from taskforce.core.domain.errors import Conflict, Forbidden
 from taskforce.core.domain.ids import missing
-from taskforce.core.interfaces.store import Records, Store, Tenants
+from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
+from taskforce.core.interfaces.store import Records, Store
 
 ERASE_BATCH = 200
 """Pieces that one transaction erases, at most."""
@@ -103,18 +104,20 @@ async def erase_old_results(store: Store, tenant_id: str, now: datetime) -> int:
             return total
 
 
-async def erase_all_old_results(platform: Tenants, store: Store, now: datetime) -> int:
-    """Erases the expired results of all tenants; a tenant that fails is logged, and the others go on.
+async def erase_all_old_results(rows: ExpiredRows, store: Store, now: datetime) -> int:
+    """Erases the expired results of all tenants; one that fails is logged, and the others go on.
+
+    A tenant without any is not visited.
 
     Returns:
         The number of requests whose result was erased.
     """
     total = 0
-    async for tenant in iter_tenants(platform, now):
+    for tenant_id in await expired_tenants(rows, ExpiredKind.RESULT, now):
         try:
-            total += await erase_old_results(store, tenant.tenant_id, now)
+            total += await erase_old_results(store, tenant_id, now)
         except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the results of others
-            _log.error("results.not_erased", tenant_id=tenant.tenant_id, error=type(error).__name__)
+            _log.error("results.not_erased", tenant_id=tenant_id, error=type(error).__name__)
     return total
 
 

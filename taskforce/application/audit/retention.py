@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from taskforce.application.audit.events import system_event
 from taskforce.application.audit.export import _LOG
 from taskforce.application.audit.sealing import _complain
-from taskforce.application.sweeps import iter_tenants
+from taskforce.application.sweeps import expired_tenants
 from taskforce.core.domain.audit.chain import Anchor
 from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.interfaces.store import Store, Tenants
+from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
+from taskforce.core.interfaces.store import Store
 
 DROP_BATCH = 10_000
 
@@ -28,21 +29,20 @@ async def drop_expired(store: Store, tenant_id: str, before: datetime, now: date
     Returns:
         The number of dropped events; less than `DROP_BATCH` once nothing more is expired.
     """
-    midnight = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     async with store.tenant(tenant_id) as records:
-        dropped = await records.audit.drop(midnight, DROP_BATCH)
+        dropped = await records.audit.drop(_midnight(before), DROP_BATCH)
         if dropped:
             await records.audit.append(_dropped(tenant_id, dropped, await records.audit.start(), now))
     return dropped
 
 
-async def drop_all_expired(platform: Tenants, store: Store, days: int | None, now: datetime) -> int:
+async def drop_all_expired(rows: ExpiredRows, store: Store, days: int | None, now: datetime) -> int:
     """Drops the expired events of all tenants: a batch of each in turn, so that a large tenant does not delay others.
 
-    A tenant that fails is logged, and the others go on.
+    A tenant without any is not visited. One that fails is logged, and the others go on.
 
     Args:
-        platform: The list of all tenants.
+        rows: Finds the tenants with expired events.
         store: The tenants' data.
         days: The profile's `audit.retention_days`, at least 1; None keeps events for ever.
         now: The time, UTC.
@@ -53,14 +53,17 @@ async def drop_all_expired(platform: Tenants, store: Store, days: int | None, no
     if days is None:
         return 0
     before = now - timedelta(days=days)
-    dropped = {
-        one.tenant_id: await _batch(store, one.tenant_id, before, now) async for one in iter_tenants(platform, now)
-    }
-    total = sum(dropped.values())
-    while waiting := [one for one, events in dropped.items() if events >= DROP_BATCH]:
+    waiting = await expired_tenants(rows, ExpiredKind.AUDIT, now, _midnight(before))
+    total = 0
+    while waiting:
         dropped = {one: await _batch(store, one, before, now) for one in waiting}
         total += sum(dropped.values())
+        waiting = [one for one, events in dropped.items() if events >= DROP_BATCH]
     return total
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 async def _batch(store: Store, tenant_id: str, before: datetime, now: datetime) -> int:

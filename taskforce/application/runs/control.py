@@ -185,8 +185,8 @@ async def _earlier(
     if first is None:
         return None
     # The first request may have died between its commit and the signal, so a repeated one may have to signal.
-    heard = await records.transcripts.heard(run_id, author_id, draft.text)
     earlier_id = str(first["word_id"])
+    heard = await records.transcripts.heard(run_id, earlier_id)
     question = next(
         (one for one, answer in (await records.messages.answers(run_id)).items() if answer == earlier_id), None
     )

@@ -96,7 +96,7 @@ async def read_todo(store: Store, run: Run) -> TodoList:
     """Reads the plan that the agent wrote last; an empty one where it wrote none."""
     run_id = run.spec.run_id
     async with store.tenant(run.spec.tenant_id) as records:
-        written = await records.transcripts.last_of_tool(run_id, TODO_TOOL)
+        written = await records.transcripts.last_plan(run_id)
         reply = await records.transcripts.entry(run_id, written.step, 0) if written else None
     if written is None or reply is None:
         return TodoList()

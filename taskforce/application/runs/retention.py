@@ -9,10 +9,11 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.audit.events import system_event
-from taskforce.application.sweeps import in_turn, iter_tenants
+from taskforce.application.sweeps import expired_tenants, in_turn
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.runs.records import Erased
-from taskforce.core.interfaces.store import Store, Tenants
+from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
+from taskforce.core.interfaces.store import Store
 
 ERASE_BATCH = 200
 _NOTHING = Erased(0, 0, 0)
@@ -46,23 +47,21 @@ async def erase_expired(store: Store, tenant_id: str, now: datetime) -> Erased:
     return erased
 
 
-async def erase_all_expired(platform: Tenants, store: Store, now: datetime) -> int:
+async def erase_all_expired(rows: ExpiredRows, store: Store, now: datetime) -> int:
     """Erases the expired runs of all tenants: a batch of each in turn, so that a large tenant does not delay others.
 
     Each batch is a transaction of its own: a sweep that is interrupted has recorded what it erased, and the next sweep
-    continues. A tenant that fails is logged, and the others go on.
+    continues. A tenant without any is not visited. One that fails is logged, and the others go on.
 
     Args:
-        platform: The list of all tenants.
+        rows: Finds the tenants with expired runs.
         store: The tenants' data.
         now: The time, UTC.
 
     Returns:
         The number of erased runs.
     """
-    waiting = [
-        one.tenant_id async for one in iter_tenants(platform, now) if one.settings.runs_kept_since(now) is not None
-    ]
+    waiting = await expired_tenants(rows, ExpiredKind.RUN, now)
     return await in_turn(waiting, lambda tenant_id: _erased(store, tenant_id, now))
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.audit.events import system_event
-from taskforce.application.sweeps import in_turn, iter_tenants
+from taskforce.application.sweeps import expired_tenants, in_turn
 from taskforce.core.domain.tenants.tenant import RecordKind
-from taskforce.core.interfaces.store import Store, Tenants
+from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
+from taskforce.core.interfaces.store import Store
 
 ERASE_BATCH = 1_000
 
@@ -43,14 +44,13 @@ async def erase_records(store: Store, tenant_id: str, kind: RecordKind, now: dat
     return erased
 
 
-async def erase_all_records(platform: Tenants, store: Store, now: datetime) -> int:
+async def erase_all_records(rows: ExpiredRows, store: Store, now: datetime) -> int:
     """Erases the expired records of all tenants: a batch of each in turn, so that a large tenant does not delay others.
 
-    Tenants without such a setting cost nothing but their place on a page of the list. A tenant that fails is logged,
-    and the others go on.
+    A tenant without any is not visited. One that fails is logged, and the others go on.
 
     Args:
-        platform: The list of all tenants.
+        rows: Finds the tenants with expired records.
         store: The tenants' data.
         now: The time, UTC.
 
@@ -58,10 +58,9 @@ async def erase_all_records(platform: Tenants, store: Store, now: datetime) -> i
         The number of erased records.
     """
     waiting = [
-        (tenant.tenant_id, kind)
-        async for tenant in iter_tenants(platform, now)
+        (tenant_id, kind)
         for kind in RecordKind
-        if tenant.settings.records_kept_since(kind, now) is not None
+        for tenant_id in await expired_tenants(rows, ExpiredKind(kind.value), now)
     ]
     return await in_turn(waiting, lambda one: _erased(store, *one, now))
 

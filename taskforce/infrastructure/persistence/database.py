@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.core.interfaces.due_rows import DueKind
+from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -44,6 +45,7 @@ _ROLE = Query(
     )
 )
 _SCHEMA = Query(sa.text("SELECT to_regclass('runs') IS NOT NULL"))
+_SERVER_PROCESS = "SELECT pg_backend_pid()"
 _ALIVE = Query(sa.text("SELECT 1"))
 
 
@@ -93,10 +95,10 @@ class Database:
                 pool.terminate()
 
     async def check(self) -> None:
-        """Requires a schema, and a role to which row-level security applies.
+        """Requires a schema, a role to which row-level security applies, and statements that stay prepared.
 
         Raises:
-            Unavailable: `database_role_unsafe`, `database_schema_missing` or `database_unavailable`.
+            Unavailable: `database_role_unsafe`, `database_schema_missing`, `statements_lost` or `database_unavailable`.
         """
         async with self._transaction(_BEGIN) as connection:
             role = await connection.one(_ROLE)
@@ -113,6 +115,17 @@ class Database:
                     "database_schema_missing",
                     "The database has no schema yet. Run `python -m models.migrations upgrade` first.",
                 )
+
+        async with _telling():
+            await self._check_statements()
+
+    async def _check_statements(self) -> None:
+        """Has a pooler of transactions, if there is one, carry out a statement elsewhere than where it was prepared."""
+        async with _own_connection(self._where) as one, _own_connection(self._where) as other:
+            prepared_at = await one.fetchval(_SERVER_PROCESS)
+            async with other.transaction():
+                if await other.fetchval(_SERVER_PROCESS) == prepared_at:
+                    await one.fetchval(_SERVER_PROCESS)
 
     async def ping(self) -> None:
         """Sends a trivial query to the database.
@@ -176,6 +189,11 @@ class Database:
         """Returns a page of all tenants, by id; fulfils `Platform`."""
         async with self._platform("") as records:
             return await records.tenants(after, most)
+
+    async def expired_tenants(self, kind: ExpiredKind, at: datetime) -> Sequence[Tenant]:
+        """Returns the tenants with rows of a kind that may be erased; fulfils `ExpiredRows`."""
+        async with self._platform("") as records:
+            return await records.expired_tenants(kind, at)
 
     async def unsealed_tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """Returns a page of the tenants that have unsealed audit events, by id; fulfils `UnsealedLogs`."""
@@ -272,6 +290,15 @@ class Database:
             )
             await self._pool
         return self._pool
+
+
+@asynccontextmanager
+async def _own_connection(where: Mapping[str, Any]) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(**where, timeout=5, command_timeout=10)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=GOODBYE_SECONDS)
 
 
 @asynccontextmanager

@@ -280,12 +280,19 @@ async def check_delivery(listen_url: str, url: str, seconds: float = ANSWER_SECO
         async with _connected(listen_url, seconds) as listening, _connected(url, seconds) as sending:
             await listening.add_listener(channel, lambda *_: arrived.set())
             await sending.execute(_NOTIFY, [channel], [""])
-            async with asyncio.timeout(seconds):
-                await arrived.wait()
+            await _require(arrived, seconds)
+    except _LOST as error:
+        why = str(error) or "no answer in time"
+        text = f"Nobody can listen at LISTEN_DATABASE_URL, or send at DATABASE_URL: {why}"
+        raise Unavailable("database_unavailable", text) from error
+
+
+async def _require(arrived: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await arrived.wait()
     except TimeoutError:
         raise Unavailable("notifications_lost", _NOTHING_ARRIVES) from None
-    except _LOST as error:
-        raise Unavailable("database_unavailable", f"Nobody can listen at LISTEN_DATABASE_URL: {error}") from error
 
 
 _NOTHING_ARRIVES = (

@@ -10,6 +10,7 @@ from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.due_rows import DueKind
+from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.repositories.due_rows import due_among, due_tenants
@@ -42,6 +43,12 @@ _UNSEALED = Query(
         "SELECT t.* FROM found f JOIN tenants t ON t.tenant_id = f.tenant_id ORDER BY f.number"
     )
 )
+_EXPIRED = Query(
+    sa.text(
+        "SELECT t.* FROM tenants_with_expired_rows(:kind, :at) AS expired JOIN tenants t ON t.tenant_id = expired "
+        "ORDER BY t.tenant_id"
+    )
+)
 
 
 class PlatformRecords:
@@ -71,6 +78,10 @@ class PlatformRecords:
         query = sa.select(TENANTS).order_by(TENANTS.c.tenant_id).limit(most)
         later = query if after is None else query.where(TENANTS.c.tenant_id > after)
         return [tenant_of(row) for row in await self._connection.all(later)]
+
+    async def expired_tenants(self, kind: ExpiredKind, at: datetime) -> Sequence[Tenant]:
+        """Returns the tenants with rows of a kind that may be erased, by id."""
+        return [tenant_of(row) for row in await self._connection.all(_EXPIRED, {"kind": kind.value, "at": at})]
 
     async def unsealed_tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """Returns a page of the tenants that have unsealed audit events, by id."""

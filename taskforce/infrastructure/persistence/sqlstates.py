@@ -48,7 +48,7 @@ class DuplicateKeyError(ConstraintError, DuplicateKey):
 def translated(error: asyncpg.PostgresError) -> Exception:
     """Translates an error of PostgreSQL; a class that the table does not name is a defect."""
     state = error.sqlstate or ""
-    meaning = _MEANINGS.get(state[:2])
+    meaning = statements_lost if state in _STATEMENTS_LOST else _MEANINGS.get(state[:2])
     return _defect(error) if meaning is None else meaning(error)
 
 
@@ -57,6 +57,16 @@ def unavailable(error: Exception) -> Unavailable:
     state = getattr(error, "sqlstate", None)
     hint = f" (SQLSTATE {state})" if state else ""
     return Unavailable("database_unavailable", f"PostgreSQL does not answer{hint}; nothing was changed. Try again.")
+
+
+def statements_lost(error: asyncpg.PostgresError) -> Unavailable:
+    """Builds the error that a pooler of transactions mixes up the statements that its clients have prepared."""
+    return Unavailable(
+        "statements_lost",
+        f"DATABASE_URL leads to a pooler that does not keep prepared statements (SQLSTATE {error.sqlstate}). Use "
+        "PgBouncer 1.21 or newer with max_prepared_statements above 0, or add ?prepared_statement_cache_size=0 to "
+        "DATABASE_URL, with which each statement costs more.",
+    )
 
 
 def _busy(error: asyncpg.PostgresError) -> Unavailable:
@@ -93,6 +103,8 @@ def _detail(error: asyncpg.PostgresError) -> str:
     return f"{type(error).__name__} (SQLSTATE {state}){f': {said}' if said else ''}"
 
 
+# One that another of the pooler's connections has prepared, and one that another client has prepared by that name.
+_STATEMENTS_LOST = frozenset({"26000", "42P05"})
 _MEANINGS: Final[Mapping[str, Callable[[asyncpg.PostgresError], Exception]]] = {
     "08": unavailable,  # connection
     "22": _bad_data,  # a text that holds NUL, an id that is none, a number out of range

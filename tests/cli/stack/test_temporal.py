@@ -59,6 +59,27 @@ def test_a_taken_port_is_told_with_its_own_words(temporal: Path, home: Path) -> 
     assert "address already in use" in refused.value.message
 
 
+@pytest.mark.parametrize("lost", ["port", "_http_port"])
+async def test_a_free_port_that_was_lost_meanwhile_is_another(temporal: Path, home: Path, lost: str) -> None:
+    server = TemporalDevServer(temporal, log=home / "temporal.log")
+    with socket.create_server(("127.0.0.1", getattr(server, lost))):
+        server.start()
+        try:
+            assert attributes_missing(await attributes(await Client.connect(server.address))) == set()
+        finally:
+            server.stop()
+
+
+async def test_a_server_that_is_known_keeps_its_port_when_it_starts_again(temporal: Path, home: Path) -> None:
+    server = TemporalDevServer(temporal, log=home / "temporal.log")
+    server.start()
+    server.stop()
+    known = server.address
+    with socket.create_server(("127.0.0.1", server.port)), pytest.raises(Unavailable, match="already in use"):
+        server.start()
+    assert server.address == known
+
+
 def test_a_program_on_path_comes_first_unless_it_does_not_run(
     home: Path, monkeypatch: pytest.MonkeyPatch, temporal: Path
 ) -> None:

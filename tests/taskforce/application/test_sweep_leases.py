@@ -140,3 +140,60 @@ async def test_a_sweep_that_fails_is_repeated(database: Database) -> None:
         assert [await seen.get(), await seen.get(), await seen.get()] == [1, 1, 1]
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
+
+
+class Stubborn(Worker):
+    """A worker whose sweep takes as long to end as the test lets it."""
+
+    def __init__(self, name: str, sweep: str) -> None:
+        super().__init__(name, sweep)
+        self.may_end = asyncio.Event()
+        self.begun = 0
+
+    async def work(self) -> None:
+        self.begun += 1
+        try:
+            await super().work()
+        finally:
+            await self.may_end.wait()
+
+
+class Losing(Database):
+    """Leases of which another process has some; each renewal is counted."""
+
+    def __init__(self, database: Database) -> None:
+        self.__dict__.update(database.__dict__)
+        self.lost: frozenset[str] = frozenset()
+        self.renewals = asyncio.Queue[int]()
+
+    async def hold_sweeps(self, sweeps: Collection[str], holder: str, lease: timedelta) -> frozenset[str]:
+        held = await super().hold_sweeps(sweeps, holder, lease)
+        self.renewals.put_nowait(1)
+        return held - self.lost
+
+
+async def renewed(leases: Losing, times: int) -> None:
+    while not leases.renewals.empty():
+        leases.renewals.get_nowait()
+    async with asyncio.timeout(60):
+        for _ in range(times):
+            await leases.renewals.get()
+
+
+async def test_a_sweep_that_takes_long_to_end_holds_up_no_renewal_and_is_not_begun_beside_itself(
+    database: Database, pair: tuple[Worker, Worker]
+) -> None:
+    leases, one = Losing(database), Stubborn(pair[0].name, pair[0].sweep)
+    async with at_work(one, leases, SHORT):
+        leases.lost = frozenset({one.sweep})
+        async with asyncio.timeout(60):
+            await one.cut_off.wait()
+        await renewed(leases, 5)
+        leases.lost = frozenset()
+        await renewed(leases, 3)
+        assert one.begun == 1
+        one.works.clear()
+        one.may_end.set()
+        async with asyncio.timeout(60):
+            await one.works.wait()
+        assert one.begun == 2

@@ -154,12 +154,12 @@ class Transcripts(Protocol):
         """Returns the model's latest reply with text; None without one."""
         ...
 
-    async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
-        """Returns the latest observation of a tool's successful call; None without one."""
+    async def last_plan(self, run_id: str) -> Entry | None:
+        """Returns the latest observation of a plan that was written (`todo_write`); None without one."""
         ...
 
-    async def heard(self, run_id: str, author_id: str, text: str) -> bool:
-        """Tells whether the transcript holds this message of this user."""
+    async def heard(self, run_id: str, message_id: str) -> bool:
+        """Tells whether the transcript holds a message, as a message or as an answer to a question."""
         ...
 
     async def words_before(self, run_id: str, step: int, word_ids: Sequence[str]) -> frozenset[str]:

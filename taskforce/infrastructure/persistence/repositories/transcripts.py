@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.tables.runs import TranscriptRow
+from taskforce.core.domain.runs.todo import TODO_TOOL
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import Reasoning, RequestedCall
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query, Row
@@ -34,8 +35,8 @@ def _latest() -> sa.Select[Any]:
     return sa.select(_ENTRIES).where(_OF_RUN, sa.or_(wanted, mission)).order_by(*_ORDER)
 
 
-def _newest(*conditions: sa.ColumnElement[bool]) -> Query:
-    entries = sa.select(_ENTRIES).where(_OF_RUN, *conditions)
+def _newest(condition: str) -> Query:
+    entries = sa.select(_ENTRIES).where(_OF_RUN, sa.text(condition))
     return Query(entries.order_by(_ENTRIES.c.step.desc(), _ENTRIES.c.call.desc()).limit(1))
 
 
@@ -46,16 +47,16 @@ _LATEST = Query(_latest())
 _WITHIN = _ENTRIES.c.step.between(sa.bindparam("first"), sa.bindparam("last"))
 _RANGE = Query(sa.select(_ENTRIES).where(_OF_RUN, _WITHIN).order_by(*_ORDER))
 _ENTRY = Query(sa.select(_ENTRIES).where(where(_ENTRIES, "run_id", "step", "call")))
-_LAST_REPLY = _newest(_ENTRIES.c.kind == EntryKind.REPLY.value, _ENTRIES.c.text != "")
-_LAST_OF_TOOL = _newest(
-    _ENTRIES.c.kind == EntryKind.OBSERVATION.value,
-    _DATA["tool"].astext == sa.bindparam("tool"),
-    _DATA["status"].astext == CallStatus.SUCCEEDED.value,
+# Literal for the same reason, as the partial indexes `transcript_texts` and `transcript_plans` have them.
+_LAST_REPLY = _newest("transcript.kind = 'reply' AND transcript.text <> ''")
+_LAST_PLAN = _newest(
+    f"transcript.kind = 'observation' AND (transcript.data ->> 'tool') = '{TODO_TOOL}' "
+    "AND (transcript.data ->> 'status') = 'succeeded'"
 )
-_HEARD = _newest(
-    _ENTRIES.c.kind == EntryKind.WORD.value,
-    _ENTRIES.c.text == sa.bindparam("said"),
-    _DATA["author_id"].astext == sa.bindparam("author"),
+_HEARD = Query(
+    sa.select(sa.literal(1))
+    .where(_OF_RUN, HOLDS_MESSAGE, _DATA["word_id"].astext == sa.bindparam("message", type_=sa.Text))
+    .limit(sa.literal(1))
 )
 _WORDS_BEFORE = Query(
     sa.select(_DATA["word_id"].astext.label("word_id")).where(
@@ -87,13 +88,13 @@ class TranscriptRepository(Repository):
         """Returns the model's latest reply that is not empty."""
         return await self._newest(_LAST_REPLY, run_id)
 
-    async def last_of_tool(self, run_id: str, tool: str) -> Entry | None:
-        """Returns the latest observation of a tool's successful call."""
-        return await self._newest(_LAST_OF_TOOL, run_id, tool=tool)
+    async def last_plan(self, run_id: str) -> Entry | None:
+        """Returns the latest observation of a plan that was written."""
+        return await self._newest(_LAST_PLAN, run_id)
 
-    async def heard(self, run_id: str, author_id: str, text: str) -> bool:
-        """Returns whether a person's message is in the transcript."""
-        return await self._newest(_HEARD, run_id, said=storable(text), author=author_id) is not None
+    async def heard(self, run_id: str, message_id: str) -> bool:
+        """Returns whether the transcript holds a message, as a message or as an answer."""
+        return bool(await self._connection.value(_HEARD, {**self._of(run_id=run_id), "message": message_id}))
 
     async def words_before(self, run_id: str, step: int, word_ids: Sequence[str]) -> frozenset[str]:
         """Returns, of messages, the ids of those that an earlier step holds, as messages or as answers."""

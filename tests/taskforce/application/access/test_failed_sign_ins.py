@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from taskforce.application.access import failed_sign_ins
 from taskforce.application.access.failed_sign_ins import MOST_GROUPS, FailedSignInLog
 from taskforce.application.audit.events import denied_event
 from taskforce.core.domain.audit.events import AuditEvent, AuditFilter
@@ -106,6 +107,46 @@ async def test_addresses_without_number_take_bounded_memory_and_are_counted_in_t
     numbers = await told(counted.database, tenant)
     assert sum(numbers) == 3 * MOST_GROUPS
     assert len(numbers) <= 2
+
+
+async def test_tenants_without_number_take_bounded_memory_and_the_rest_is_one_event_that_names_nobody(
+    counted: Counted, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_sign_ins, "MOST_GROUPS", 5)
+    failures, tenants = log(counted, tenant), [f"{tenant}-{number}" for number in range(8)]
+    for one in tenants:
+        await counted.register_tenant(one, AT)
+    counted.away = True
+    for one in tenants:
+        for number in range(3):
+            await failures.add(one, failed(f"192.0.2.{number}", "olga"))
+            # What could not be written is counted with what comes meanwhile.
+            await failures.flush()
+            assert len(failures._groups) <= 5 + 1
+    assert failures.pending == 24
+    counted.away = False
+    await failures.aclose()
+    assert [await told(counted.database, one) for one in tenants] == [[3]] * 5 + [[]] * 3
+    async with counted.database.tenant(tenant) as records:
+        (others,) = await records.audit.page(AuditFilter(action="auth.failed"), Page(10))
+    assert others.details == {"others": True, "count": 9}
+    assert (others.actor_id, others.resource_id, others.reason) == ("anonymous", "*", None)
+
+
+async def test_the_tenant_with_most_kinds_makes_room_for_another(
+    counted: Counted, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_sign_ins, "MOST_GROUPS", 5)
+    failures, quiet = log(counted, tenant), f"{tenant}-quiet"
+    await counted.register_tenant(quiet, AT)
+    counted.away = True
+    for number in range(5):
+        await failures.add(None, failed(f"192.0.2.{number}"))
+    await failures.add(quiet, failed("198.51.100.1", "olga"))
+    await failures.add(quiet, failed("198.51.100.2", "olga"))
+    counted.away = False
+    await failures.aclose()
+    assert (await told(counted.database, quiet), await told(counted.database, tenant)) == ([2], [5])
 
 
 async def test_the_log_takes_so_many_a_minute_and_the_number_is_right_all_the_same(

@@ -1,13 +1,11 @@
 """Audit logs to seal, to export and to shorten, and doors to them that show less or break."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from taskforce.application.audit.export import Export, begin_export, export_lines
 from taskforce.core.domain.audit import chain
 from taskforce.core.domain.audit.chain import Anchor, Verified
 from taskforce.core.domain.audit.events import AuditEvent
-from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.actors import acting
 from tests.taskforce.application.scenario import NOW
@@ -39,13 +37,3 @@ async def exported(database: Database, tenant: str, after: Anchor | int | None =
 async def verified(database: Database, tenant: str, after: Anchor | int | None = None) -> Verified:
     export, text = await exported(database, tenant, after)
     return chain.verify(text.splitlines(keepends=True), export.end, start=export.begin)
-
-
-class SomeTenants:
-    """The platform's door, which sees only these, page by page."""
-
-    def __init__(self, *tenant_ids: str) -> None:
-        self._ids = sorted(tenant_ids)
-
-    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        return [Tenant(one, one, NOW, NOW) for one in self._ids if after is None or one > after][:1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -23,13 +24,14 @@ from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.tenants.tenant import Tenant, TenantStatus
+from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.actors import acting
 from tests.fixtures.broken_tenant import Breaking
+from tests.fixtures.expired_tenants import Among
 from tests.taskforce.application.audit.logs import (
     DAY,
     SECOND,
-    SomeTenants,
     always,
     append,
     exported,
@@ -43,11 +45,11 @@ async def actions(database: Database, tenant: str) -> list[str]:
         return [one.action for one in await records.audit.page(AuditFilter(), Page(10_000))]
 
 
-class LeavingTenants(SomeTenants):
+class Leaving(Among):
     """The same, with tenants that are being deleted."""
 
-    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        return [replace(one, status=TenantStatus.DELETING) for one in await super().tenants(after, most)]
+    async def expired_tenants(self, kind: ExpiredKind, at: datetime) -> Sequence[Tenant]:
+        return [replace(one, status=TenantStatus.DELETING) for one in await super().expired_tenants(kind, at)]
 
 
 # Exporting
@@ -136,7 +138,7 @@ async def test_more_than_a_batch_is_dropped_in_steps(
     monkeypatch.setattr(retention, "DROP_BATCH", 2)
     await append(database, tenant, *(NOW - (9 - number) * DAY for number in range(5)))
     await seal_tenant(database, tenant)
-    assert await drop_all_expired(SomeTenants(tenant), database, 2, NOW) == 5
+    assert await drop_all_expired(Among(database, tenant), database, 2, NOW) == 5
     assert (await verified(database, tenant)).start.seq == 5
 
 
@@ -156,7 +158,7 @@ async def test_a_large_tenants_log_does_not_delay_that_of_another(
         return await drop(store, tenant_id, *given)
 
     monkeypatch.setattr(retention, "drop_expired", noting)
-    assert await drop_all_expired(SomeTenants(large, small), database, 2, NOW) == 6
+    assert await drop_all_expired(Among(database, large, small), database, 2, NOW) == 6
     assert turns == [large, small, large, large]
 
 
@@ -192,14 +194,14 @@ async def test_all_tenants_are_shortened_unless_everything_is_kept(database: Dat
     for name in names:
         await append(database, name, NOW - 10 * DAY, NOW)
         await seal_tenant(database, name)
-    platform: Any = SomeTenants(*names)
-    assert await drop_all_expired(platform, database, None, NOW) == 0
+    rows = Among(database, *names)
+    assert await drop_all_expired(rows, database, None, NOW) == 0
     with structlog.testing.capture_logs() as logs:
-        assert await drop_all_expired(platform, Breaking(database, names[1]), 9, NOW) == 2
+        assert await drop_all_expired(rows, Breaking(database, names[1]), 9, NOW) == 2
     assert [line["event"] for line in logs] == ["audit.not_dropped"]
 
 
 async def test_the_log_of_a_tenant_that_goes_is_not_shortened(database: Database, tenant: str) -> None:
     await append(database, tenant, NOW - 10 * DAY)
     await seal_tenant(database, tenant)
-    assert await drop_all_expired(LeavingTenants(tenant), database, 1, NOW) == 0
+    assert await drop_all_expired(Leaving(database, tenant), database, 1, NOW) == 0

@@ -23,12 +23,14 @@ from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Erased
 from taskforce.core.domain.runs.run import FINAL, Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import Tenant, TenantSettings
+from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.llm import ModelCall
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.repositories import runs as run_rows
 from tests.fixtures.broken_tenant import Breaking
+from tests.fixtures.expired_tenants import Among
 from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.application.scenario import NOW, Stage
 from tests.taskforce.infrastructure.persistence.factories import request, spec, spending
@@ -41,14 +43,19 @@ KEPT = {"usage_records", "audit_events", "audit_unsealed", "tenant_deletions", "
 """Tables with rows about runs that outlive them: ids and numbers that are paid for, and the log."""
 
 
-class SomeTenants:
-    """The platform's door, which sees only these."""
+class Raised(Among):
+    """The setting of a tenant is raised right after it was told to have expired runs."""
 
-    def __init__(self, *tenants: Tenant) -> None:
-        self._tenants = tenants
+    def __init__(self, stage: Stage, days: int) -> None:
+        super().__init__(stage.database, stage.tenant_id)
+        self._stage = stage
+        self._days = days
 
-    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        return [one for one in self._tenants if after is None or one.tenant_id > after][:1]
+    async def expired_tenants(self, kind: ExpiredKind, at: datetime) -> Sequence[Tenant]:
+        found = await super().expired_tenants(kind, at)
+        assert [one.tenant_id for one in found] == [self._stage.tenant_id]
+        await keeping(self._stage, self._days)
+        return found
 
 
 @pytest.fixture
@@ -288,13 +295,14 @@ async def test_all_tenants_are_swept_in_turn_and_one_that_fails_does_not_hold_up
     monkeypatch.setattr(retention, "ERASE_BATCH", 2)
     broken, silent = Stage(stage.database, f"{stage.tenant_id}-x"), Stage(stage.database, f"{stage.tenant_id}-y")
     stages = (stage, other, broken, silent)
-    tenants = [await keeping(one, None if one is silent else DAYS) for one in stages]
+    for one in stages:
+        await keeping(one, None if one is silent else DAYS)
     for one in stages:
         for number in range(3):
             await ended(one, NOW - (50 - number) * DAY)
-    platform: Any = SomeTenants(*tenants)
+    rows = Among(stage.database, *(one.tenant_id for one in stages))
     with structlog.testing.capture_logs() as logs:
-        assert await erase_all_expired(platform, Breaking(stage.database, broken.tenant_id), NOW) == 6
+        assert await erase_all_expired(rows, Breaking(stage.database, broken.tenant_id), NOW) == 6
     assert [len(await left(one)) for one in stages] == [0, 0, 3, 3]
     told = [(line["event"], line["tenant_id"], line.get("runs")) for line in logs if line["event"].startswith("runs.")]
     assert told == [
@@ -319,11 +327,9 @@ async def test_what_was_erased_stands_in_the_log_and_nothing_is_told_of_nothing(
 
 
 async def test_a_setting_that_was_raised_counts_at_once(stage: Stage) -> None:
-    tenant = await keeping(stage, DAYS)
+    await keeping(stage, DAYS)
     await ended(stage, NOW - 40 * DAY)
-    await keeping(stage, 41)
-    platform: Any = SomeTenants(tenant)
-    assert await erase_all_expired(platform, stage.database, NOW) == 0
+    assert await erase_all_expired(Raised(stage, 41), stage.database, NOW) == 0
 
 
 async def erase_by_hand(stage: Stage, ended_before: datetime, before: str = "SELECT 1") -> int:

@@ -1,7 +1,5 @@
 """What hangs on no run goes when its tenant keeps it no longer, each kind by its own setting, and nothing else does."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,84 +8,19 @@ import sqlalchemy as sa
 from taskforce.application.tenants import retention
 from taskforce.application.tenants.retention import erase_all_records, erase_records
 from taskforce.core.domain.runs.run import Ending, RunStatus
-from taskforce.core.domain.tenants.tenant import RecordKind, Tenant, TenantSettings
+from taskforce.core.domain.tenants.tenant import RecordKind
 from taskforce.infrastructure.persistence.database import Database
+from tests.taskforce.application.tenants.kept_records import Keeping
 from tests.taskforce.infrastructure.persistence.factories import queued, settled
 
 DAYS = 30
 NOW = datetime.now(UTC)
 OLD, YOUNG = NOW - timedelta(days=DAYS + 1), NOW - timedelta(days=DAYS - 1)
-TABLES: Mapping[RecordKind, Sequence[str]] = {
-    RecordKind.ANSWER: ("stored_answers",),
-    RecordKind.DELIVERY: ("webhook_deliveries", "webhook_attempts"),
-    RecordKind.REQUEST: ("approvals", "approval_happenings"),
-    RecordKind.USAGE: ("usage_records",),
-}
-ID = "gen_random_uuid()"
-ADD: Mapping[RecordKind, str] = {
-    RecordKind.ANSWER: (
-        "INSERT INTO stored_answers (tenant_id, user_id, route, idempotency_key, body_hash, status, body, at) "
-        f"VALUES (:tenant, 'alice', 'execute', {ID}::text, 'h', 200, '{{}}', :at)"
-    ),
-    RecordKind.DELIVERY: (
-        "WITH made AS (INSERT INTO webhook_deliveries (tenant_id, delivery_id, webhook_id, event_id, event, subject, "
-        f"at, created_at, status, finished_at) VALUES (:tenant, {ID}, {ID}, {ID}, 'test', '{{}}', :at, :at, "
-        "'delivered', :at) RETURNING tenant_id, delivery_id) "
-        "INSERT INTO webhook_attempts (tenant_id, delivery_id, number, at, excerpt, duration_ms) "
-        "SELECT tenant_id, delivery_id, 1, :at, '', 1 FROM made"
-    ),
-    RecordKind.REQUEST: (
-        "WITH made AS (INSERT INTO approvals (tenant_id, request_id, step, call, request_type, resource_type, "
-        "resource_id, requester_id, title, payload, content_hash, terms, status, opened_at, closed_at, description, "
-        f"current_hash, for_run, roles, people, acted) VALUES (:tenant, {ID}, 0, 0, 'custom', 'none', '', 'alice', "
-        "'t', '{}', 'h', '{}', 'approved', :at, :at, '', 'h', false, '{}', '{}', 0) RETURNING tenant_id, request_id) "
-        "INSERT INTO approval_happenings (tenant_id, request_id, happening, kind, actor_id, comment, data, at) "
-        "SELECT tenant_id, request_id, 'closed', 'closed', 'system', '', '{}', :at FROM made"
-    ),
-    RecordKind.USAGE: (
-        "INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, input_tokens, "
-        f"output_tokens, cached_tokens, duration_ms, at) VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', 1, 1, 0, 1, "
-        ":at)"
-    ),
-}
-
-
 OF_RUN = (
     'INSERT INTO usage_records SELECT (r).* FROM (SELECT jsonb_populate_record(u, \'{{"run_id": "{}"}}\') AS r '
     "FROM usage_records u ORDER BY at LIMIT 1) copied"
 )
 TOLD = "SELECT details FROM audit_events WHERE action = 'answer.erase'"
-
-
-@dataclass
-class Keeping:
-    """A tenant with records of every kind."""
-
-    database: Database
-    tenant_id: str
-
-    async def settings(self, **days: int) -> None:
-        async with self.database.tenant(self.tenant_id) as records:
-            tenant = await records.tenant.locked()
-            assert tenant is not None
-            await records.tenant.save(replace(tenant, settings=TenantSettings.parse(days)))
-
-    async def add(self, kind: RecordKind, at: datetime) -> None:
-        async with self.database.tenant(self.tenant_id) as records:
-            tenant = sa.bindparam("tenant", self.tenant_id, type_=sa.Text())
-            when = sa.bindparam("at", at, type_=sa.DateTime(timezone=True))
-            await records.users._connection.change(sa.text(ADD[kind]).bindparams(tenant, when))
-
-    async def counts(self, kind: RecordKind) -> list[int]:
-        async with self.database.tenant(self.tenant_id) as records:
-            query = "SELECT count(*) FROM {}"
-            return [await records.users._connection.value(sa.text(query.format(name))) for name in TABLES[kind]]
-
-    async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
-        del most
-        async with self.database.tenant(self.tenant_id) as records:
-            tenant = await records.tenant.get()
-        return [] if tenant is None or after else [tenant]
 
 
 @pytest.fixture
@@ -103,13 +36,13 @@ async def keeping(database: Database, tenant: str) -> Keeping:
 @pytest.mark.parametrize("kind", RecordKind)
 async def test_each_kind_goes_by_its_own_setting_and_no_other(keeping: Keeping, kind: RecordKind) -> None:
     await keeping.settings(**{f"{kind}_retention_days": DAYS})
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
     for one in RecordKind:
         assert set(await keeping.counts(one)) == {1 if one is kind else 3}
 
 
 async def test_without_a_setting_everything_stays(keeping: Keeping) -> None:
-    assert await erase_all_records(keeping, keeping.database, NOW) == 0
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 0
     assert {count for kind in RecordKind for count in await keeping.counts(kind)} == {3}
 
 
@@ -136,7 +69,7 @@ async def test_a_row_that_says_that_it_is_old_is_not_believed(keeping: Keeping, 
     await keeping.settings(**{f"{kind}_retention_days": DAYS})
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.users._connection.change(sa.text(young))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
 
 
 @pytest.mark.parametrize(
@@ -150,7 +83,7 @@ async def test_what_is_open_stays(keeping: Keeping, kind: RecordKind, reopen: st
     await keeping.settings(**{f"{kind}_retention_days": DAYS})
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.users._connection.change(sa.text(reopen))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 0
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 0
 
 
 async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
@@ -158,18 +91,18 @@ async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
     run = await queued(keeping.database, keeping.tenant_id)
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.users._connection.change(sa.text(OF_RUN.format(run.run_id)))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
     assert await keeping.counts(RecordKind.USAGE) == [2]
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.runs.close(run.run_id, Ending(RunStatus.FAILED), None, NOW)
-    assert await erase_all_records(keeping, keeping.database, NOW) == 1
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 1
 
 
 async def test_batches_are_erased_and_audited_one_by_one(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "ERASE_BATCH", 1)
     await keeping.settings(answer_retention_days=DAYS)
     assert await erase_records(keeping.database, keeping.tenant_id, RecordKind.ANSWER, NOW) == 1
-    assert await erase_all_records(keeping, keeping.database, NOW) == 1
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 1
     async with keeping.database.tenant(keeping.tenant_id) as records:
         told = await records.users._connection.all(sa.text(TOLD))
     assert [row.details["erased"] for row in told] == [1, 1]

@@ -1,6 +1,7 @@
 """What happens in a run, told over a real PostgreSQL."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -326,6 +327,15 @@ async def test_a_listener_that_hears_nothing_is_refused_with_what_to_do(
     with pytest.raises(Unavailable, match="set LISTEN_DATABASE_URL to a URL of the same database") as refused:
         await check_delivery(elsewhere.app, postgres.app, seconds=0.5)
     assert refused.value.code == "notifications_lost"
+
+
+async def test_a_server_that_does_not_answer_is_not_taken_for_a_pooler(postgres: stacks.DatabaseUrls) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+asyncpg://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        for listen_url, send_url in ((url, postgres.app), (postgres.app, url)):
+            with pytest.raises(Unavailable, match="no answer in time") as refused:
+                await check_delivery(listen_url, send_url, seconds=0.3)
+            assert refused.value.code == "database_unavailable"
 
 
 async def test_a_listeners_url_that_leads_nowhere_is_refused(postgres: stacks.DatabaseUrls) -> None:

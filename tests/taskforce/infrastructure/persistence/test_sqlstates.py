@@ -93,3 +93,18 @@ async def test_a_deadlock_may_pass(postgres: DatabaseUrls) -> None:
     meant = translated(lost)
     assert isinstance(meant, Unavailable)
     assert not to_failure(meant).non_retryable
+
+
+@pytest.mark.parametrize("statements", ["EXECUTE gone", "PREPARE twice AS SELECT 1; PREPARE twice AS SELECT 1"])
+async def test_statements_that_a_pooler_mixes_up_are_told_with_what_helps(
+    postgres: DatabaseUrls, statements: str
+) -> None:
+    connection = await asyncpg.connect(**driver_arguments(postgres.app))
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await connection.execute(statements)
+    await connection.close()
+    told = translated(refused.value)
+    assert isinstance(told, Unavailable)
+    assert told.code == "statements_lost"
+    assert "max_prepared_statements" in told.message
+    assert "prepared_statement_cache_size=0" in told.message

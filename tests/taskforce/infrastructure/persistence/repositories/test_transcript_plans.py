@@ -1,6 +1,6 @@
-"""What a long run has heard is found by its few messages, not by reading its transcript."""
+"""What a long run holds is found by its index, not by reading its transcript, also where there is nothing to find."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import asyncpg
@@ -18,7 +18,10 @@ STEPS = 10_000
 HEARD = [new_id() for _ in range(6)]
 _FILL = """
 INSERT INTO transcript (tenant_id, run_id, step, call, kind, text, data, at)
-SELECT $1, $2::uuid, step, 0, 'reply', 'I look it up.', '{"tool_calls": [["c", "echo", "{}"]]}'::jsonb, $3::timestamptz
+SELECT $1, $2::uuid, step, 0, 'reply', '', '{"tool_calls": [["c", "echo", "{}"]]}'::jsonb, $3::timestamptz
+FROM generate_series(1, $4::integer) step
+UNION ALL
+SELECT $1, $2::uuid, step, 1, 'observation', 'ok', '{"tool": "echo", "status": "succeeded"}'::jsonb, $3::timestamptz
 FROM generate_series(1, $4::integer) step
 UNION ALL
 SELECT $1, $2::uuid, place * 1000, -1, 'word', 'Hurry.', jsonb_build_object('author_id', 'alice', 'word_id', word_id),
@@ -36,11 +39,30 @@ async def unheard(records: TenantRecords, run_id: str) -> Any:
     return await records.messages.unheard(run_id, 10)
 
 
+async def heard(records: TenantRecords, run_id: str) -> Any:
+    return await records.transcripts.heard(run_id, HEARD[3]), await records.transcripts.heard(run_id, new_id())
+
+
+async def last_reply(records: TenantRecords, run_id: str) -> Any:
+    return await records.transcripts.last_reply(run_id)
+
+
+async def last_plan(records: TenantRecords, run_id: str) -> Any:
+    return await records.transcripts.last_plan(run_id)
+
+
 @pytest.mark.parametrize(
-    ("look", "found"), [(before, frozenset({HEARD[0], HEARD[-1]})), (unheard, [])], ids=["before", "unheard"]
+    ("look", "found", "index"),
+    [
+        (before, frozenset({HEARD[0], HEARD[-1]}), "transcript_messages"),
+        (unheard, [], "transcript_messages"),
+        (heard, (True, False), "transcript_messages"),
+        (last_reply, None, "transcript_texts"),
+        (last_plan, None, "transcript_plans"),
+    ],
 )
-async def test_messages_of_ten_thousand_steps_are_found_by_their_index(
-    database: Database, postgres: DatabaseUrls, tenant: str, look: Look, found: Sequence[str] | frozenset[str]
+async def test_what_is_in_ten_thousand_steps_is_found_by_its_index(
+    database: Database, postgres: DatabaseUrls, tenant: str, look: Look, found: object, index: str
 ) -> None:
     run_id = (await queued(database, tenant)).run_id
     admin = await asyncpg.connect(**driver_arguments(postgres.admin))
@@ -53,10 +75,11 @@ async def test_messages_of_ten_thousand_steps_are_found_by_their_index(
         await admin.execute("ANALYZE run_words")
         async with database.tenant(tenant) as records, watched(records) as statements:
             assert await look(records, run_id) == found
-            (plan,) = await statements.plans()
+            plans = await statements.plans()
     finally:
         await admin.execute("DELETE FROM transcript WHERE tenant_id = $1", tenant)
         await admin.close()
-    assert "transcript_messages" in plan.indexes
-    assert plan.read_whole <= {"run_words"}
-    assert plan.visited <= 100
+    for plan in plans:
+        assert index in plan.indexes
+        assert plan.read_whole <= {"run_words"}
+        assert plan.visited <= 100

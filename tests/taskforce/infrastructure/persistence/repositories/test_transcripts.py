@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from taskforce.core.domain.runs.run import RunSpec, RunStatus
+from taskforce.core.domain.runs.todo import TODO_TOOL
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind, conversation
 from taskforce.core.interfaces.llm import Reasoning, RequestedCall
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
@@ -156,3 +157,21 @@ async def test_nothing_is_found_where_nothing_is(database: Database, tenant: str
         assert await records.transcripts.latest(run.run_id, 0, 10) == []
         assert await records.transcripts.entry(run.run_id, 1, 0) is None
         assert await records.transcripts.last_reply(run.run_id) is None
+        assert await records.transcripts.last_plan(run.run_id) is None
+        assert not await records.transcripts.heard(run.run_id, "none")
+
+
+async def test_the_latest_plan_is_the_last_one_that_was_written(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    plans = [replace(observation(number, 1, f"plan {number}"), tool=TODO_TOOL) for number in (1, 2, 3)]
+    await said(database, run, [*plans[:2], replace(plans[2], status=CallStatus.FAILED), observation(4, 1)])
+    async with database.tenant(tenant) as records:
+        assert await records.transcripts.last_plan(run.run_id) == plans[1]
+
+
+async def test_a_message_is_known_by_its_id_and_not_by_its_words(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    await said(database, run, [Entry(1, -1, EntryKind.WORD, "Hurry.", NOW, author_id="alice", word_id="first")])
+    async with database.tenant(tenant) as records:
+        assert await records.transcripts.heard(run.run_id, "first")
+        assert not await records.transcripts.heard(run.run_id, "second")
