@@ -14,10 +14,10 @@ from workflows.runtime.activity_calls import (
     MARGIN,
     TOOL,
     call_model,
+    has_timed_out,
     is_busy,
     is_database_away,
     is_halted,
-    ran_out,
     run_local,
     run_tool,
     stop_if_cancelled,
@@ -125,7 +125,7 @@ class RunAttempts:
 
         def slow(error: FailureError) -> None:
             # A local activity has no timeout but that of all its attempts, which it has spent at work.
-            worked = None if ran_out(error) else worked_seconds(error, LOCAL_TIME)
+            worked = None if has_timed_out(error) else worked_seconds(error, LOCAL_TIME)
             if worked != 0 and workflow.patched(LOCAL_WORK_COUNTED):
                 self._work.add(worked, since)
 

@@ -279,6 +279,11 @@ def is_busy(error: BaseException) -> bool:
     return _has_code(error, TENANT_BUSY)
 
 
+def has_timed_out(error: BaseException) -> bool:
+    """Tells whether an activity's time was over."""
+    return isinstance(_cause(error), exceptions.TimeoutError)
+
+
 def is_database_away(error: BaseException) -> bool:
     """Tells whether an activity failed because the database did not answer."""
     return _has_code(error, *DATABASE_AWAY)
@@ -290,7 +295,8 @@ def _has_code(error: BaseException, *codes: str) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
+    # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError; so it does a local
+    # activity's timeout, but not in a replay.
     return error.cause if isinstance(error, ActivityError) else error
 
 
