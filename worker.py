@@ -225,6 +225,10 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile, vouched = deployment_profile(settings), proof_key(settings)
     async with AsyncExitStack() as stack:
+        model = LiteLLMModel()
+        stack.push_async_callback(model.aclose)
+        preparing = asyncio.create_task(model.prepare())
+        stack.callback(preparing.cancel)
         database = open_database(settings, profile)
         stack.push_async_callback(database.close)
         await database.check()
@@ -232,8 +236,6 @@ async def work(settings: Settings) -> None:
         client = await connect(TemporalAddress(**settings.temporal_connection))
         workflow_client = WorkflowClient(client, settings.temporal_task_queue)
         await workflow_client.ensure_search_attributes()
-        model = LiteLLMModel()
-        stack.push_async_callback(model.aclose)
         names = NameResolution()
         stack.callback(names.close)
         http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts), names=names)
@@ -251,6 +253,10 @@ async def work(settings: Settings) -> None:
             limits=CallLimits(settings.worker_model_calls, settings.worker_tool_calls),
         )
         cases = use_cases(parts.foundation)
+        # The import of LiteLLM, in a thread, keeps the loop waiting for tenths of a second at a time: a worker that has
+        # begun to serve would hold everybody up.
+        await preparing
+        spare_collector()
         await stack.enter_async_context(
             sweeping(database, workflow_client, cases, audit_days=audit_section(profile).retention_days)
         )
@@ -261,17 +267,12 @@ async def work(settings: Settings) -> None:
         await stack.enter_async_context(worker)
         stack.enter_context(watched_loop())
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
-        # Importing LiteLLM takes seconds; activities that need no model run meanwhile.
-        async with asyncio.TaskGroup() as group:
-            preparing = group.create_task(_prepare(model))
-            await stop.wait()
-            preparing.cancel()
+        await stop.wait()
         _log.info("worker.draining", seconds=DRAIN.total_seconds())
 
 
-async def _prepare(model: LiteLLMModel) -> None:
-    await model.prepare()
-    # What is loaded by now stays for good: the collector need not walk it, which stops everything for a quarter second.
+def spare_collector() -> None:
+    """Keeps the garbage collector from walking what is loaded by now, which stops everything for a quarter second."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

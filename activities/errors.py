@@ -13,6 +13,7 @@ from activities.work import worked_ms
 from taskforce.core.domain.access.fair_shares import TENANT_BUSY
 from taskforce.core.domain.errors import MAY_PASS, DomainError
 from taskforce.core.domain.runs.kill_switches import HALTED
+from taskforce.core.domain.runs.model_retry import WORKER_SHUTDOWN
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 
 INTERNAL = "internal"
@@ -64,10 +65,25 @@ class _Mapping(ActivityInboundInterceptor):
             except DomainError as error:
                 raise to_failure(error) from None
             # Temporal's own failures pass unchanged: it needs them to tell a cancellation from an error.
-            except (ApplicationError, CancelledError, asyncio.CancelledError):
+            except ApplicationError:
                 raise
+            except (CancelledError, asyncio.CancelledError):
+                if info.is_local or not _is_stopped_with_its_worker():
+                    raise
+                # As Temporal says it, and besides what the attempt has worked.
+                raise ApplicationError(
+                    "The worker stopped.",
+                    worked_ms(),
+                    type=WORKER_SHUTDOWN,
+                    category=ApplicationErrorCategory.BENIGN,
+                ) from None
             except Exception as error:  # noqa: BLE001 - the one place that meets whatever an activity raises
                 _log.exception("activity.failed", attempt=info.attempt)
                 raise ApplicationError(
                     f"Unexpected {type(error).__name__}; see the worker's log.", worked_ms(), type=INTERNAL
                 ) from None
+
+
+def _is_stopped_with_its_worker() -> bool:
+    details = activity.cancellation_details()
+    return details is not None and details.worker_shutdown and not details.cancel_requested

@@ -33,7 +33,7 @@ from workflows.client.connection import TemporalAddress, connect
 PRODUCT = "bench-product"
 BASELINE = "bench-baseline"
 GATEWAY_SECRET = "a-secret-that-signs-tokens-of-benchmarks-only"
-_READY_SECONDS = 60
+_READY_SECONDS = 180
 _KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 
 Say = Callable[[str], None]

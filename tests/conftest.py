@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import FunctionType
 from typing import Any
 from uuid import uuid4
@@ -16,18 +16,17 @@ from temporalio.testing import WorkflowEnvironment
 from cli.stack.postgres import EmbeddedPostgres
 from cli.stack.temporal import TemporalDevServer
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
-from taskforce.infrastructure.loop_watch import LoopWatch
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from tests.fixtures import probe_tools
-from tests.fixtures.loop_holds import HOLDS, LoopHolds
+from tests.fixtures.loop_holds import HOLDS, LoopHolds, LoopSpy
 from tests.fixtures.missions import SUBJECTS, Missions
 from tests.fixtures.scripted_llm import ScriptedLLM
 from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, DatabaseUrls, Stack, StackAddress, own_database
-from worker import WorkerParts, build_worker
+from worker import WorkerParts, build_worker, spare_collector
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 
@@ -146,9 +145,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 async def loop_holds() -> AsyncIterator[LoopHolds]:
     """Watches the session's loop, in which workers and gateways of most tests run."""
-    watch = LoopWatch(HOLDS.note)
-    yield HOLDS
-    watch.stop()
+    with LoopSpy(HOLDS):
+        yield HOLDS
+
+
+@pytest.fixture(autouse=True)
+def no_long_holds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test whose loop was held by work of its own."""
+    yield
+    if held := HOLDS.heaviest.pop(request.node.nodeid, None):
+        seconds, who = held
+        pytest.fail(f"The loop's thread worked for {seconds * 1_000:.0f} ms on end: {who or 'seen by nobody'}")
 
 
 @pytest.fixture(scope="session")
@@ -198,6 +205,9 @@ async def scripted() -> AsyncIterator[ScriptedLLM]:
 async def parts(database: Database, postgres: DatabaseUrls, scripted: ScriptedLLM) -> AsyncIterator[WorkerParts]:
     os.environ["OPENAI_API_KEY"] = "sk-test-0123456789abcdef0123456789abcdef"
     model = LiteLLMModel(api_base=scripted.url)
+    # As at the start of a worker: while LiteLLM is imported, and the collector walks it, nothing else runs.
+    await model.prepare()
+    spare_collector()
     async with Publisher(postgres.app) as live:
         tools = ToolRegistry([*ToolRegistry.discover().tools, *probe_tools.TOOLS])
         yield WorkerParts(

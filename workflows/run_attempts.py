@@ -10,9 +10,11 @@ from workflows.model_retries import ModelRetries
 from workflows.run_waits import OUTAGE_SHOWN, RunWaits
 from workflows.run_work import RunWork
 from workflows.runtime.activity_calls import (
+    LOCAL_TIME,
     MARGIN,
     TOOL,
     call_model,
+    has_timed_out,
     is_busy,
     is_database_away,
     is_halted,
@@ -26,9 +28,14 @@ from workflows.runtime.activity_calls import (
 with workflow.unsafe.imports_passed_through():
     from models.messages.runs import ModelOutcome, ModelTurn, Permit, RunPlan, ToolOutcome, ToolTurn
 
+TURNS_AWAITED = "turns-of-tools-are-awaited"
+"""2026-12: the run waits for its tenant's turn with a tool; before, each refusal was one of the server's attempts."""
+LOCAL_WORK_COUNTED = "local-work-is-counted"
+"""2026-12: what a quick tool has worked before it is run as a slow one counts."""
+
 
 class RunAttempts:
-    """Makes attempts, counts their work, and waits where a kill switch or the database holds them up.
+    """Makes attempts, counts their work, and waits where a kill switch, the database or other calls hold them up.
 
     Args:
         waits: The run's waits.
@@ -58,20 +65,21 @@ class RunAttempts:
                 outcome = await call_model(turn(retries.tried), ModelOutcome, time)
             except FailureError as error:
                 stop_if_cancelled()
-                self._work.add(worked_seconds(error, time), since)
+                worked = worked_seconds(error, time)
+                self._work.add(worked, since)
                 if is_halted(error):
                     await self._until_released(error)
                     retries.begin_anew()
                 elif is_busy(error):
                     # Nothing was asked of the model, so that no try of it is used up.
                     refused += 1
-                    await self._waits.until_turn(error, refused)
-                    await self._until_resumed()
+                    await self._until_turn(error, refused)
                 elif is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
                     retries.begin_again()
                     await self._until_database(error, retries.tried)
                 else:
-                    again = retries.next_try(error, plan, self._work)
+                    took = workflow.now() - since if worked is None else timedelta(seconds=worked)
+                    again = retries.next_try(error, plan, self._work, took)
                     await self._waits.try_again(again)
                     await workflow.sleep(max(again.at - workflow.now(), timedelta()))
             else:
@@ -87,15 +95,15 @@ class RunAttempts:
             turn: The activity's input.
 
         Raises:
-            FailureError: The activity failed otherwise than by a kill switch or for want of the database.
+            FailureError: The activity failed otherwise than by a kill switch or for want of the database or a turn.
         """
-        time, away = timedelta(seconds=permit.seconds) + MARGIN, 0
+        time, away, refused = timedelta(seconds=permit.seconds) + MARGIN, 0, 0
         while True:
             # The cancellation may have come while the approval's workflow closed, which it then did not reach.
             stop_if_cancelled()
             since = workflow.now()
             try:
-                outcome = await self._run_tool(permit, turn, time)
+                outcome = await self._run_tool(permit, turn, time, since)
             except FailureError as error:
                 self._work.add(worked_seconds(error, time), since)
                 if is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
@@ -105,17 +113,26 @@ class RunAttempts:
                     await self._until_database(error, away)
                 elif is_halted(error):
                     await self._until_released(error)
+                elif is_busy(error) and workflow.patched(TURNS_AWAITED):
+                    refused += 1
+                    await self._until_turn(error, refused)
                 else:
                     raise
             else:
                 self._add(outcome.worked_ms, since)
                 return outcome
 
-    @staticmethod
-    async def _run_tool(permit: Permit, turn: ToolTurn, time: timedelta) -> ToolOutcome:
-        if permit.quick:
-            return await run_local("run_tool", turn, ToolOutcome, retries=TOOL)
-        return await run_tool(turn, ToolOutcome, permit.tool, time)
+    async def _run_tool(self, permit: Permit, turn: ToolTurn, time: timedelta, since: datetime) -> ToolOutcome:
+        if not permit.quick:
+            return await run_tool(turn, ToolOutcome, permit.tool, time)
+
+        def slow(error: FailureError) -> None:
+            # A local activity has no timeout but that of all its attempts, which it has spent at work.
+            worked = None if has_timed_out(error) else worked_seconds(error, LOCAL_TIME)
+            if worked != 0 and workflow.patched(LOCAL_WORK_COUNTED):
+                self._work.add(worked, since)
+
+        return await run_local("run_tool", turn, ToolOutcome, retries=TOOL, regular_time=time, slow=slow)
 
     def _model_time(self, plan: RunPlan) -> timedelta:
         longest = timedelta(seconds=plan.model_call_seconds) + MARGIN
@@ -126,6 +143,10 @@ class RunAttempts:
 
     async def _until_released(self, error: FailureError) -> None:
         await self._waits.until_released(error)
+        await self._until_resumed()
+
+    async def _until_turn(self, error: FailureError, times: int) -> None:
+        await self._waits.until_turn(error, times)
         await self._until_resumed()
 
     async def _until_database(self, error: FailureError, times: int) -> None:

@@ -31,7 +31,10 @@ OUTAGE_SHOWN = "outage-shown"
 """2026-12: a step that the database does not answer waits for it, and the status says so; before, the server repeated a
 tool until the run's time was over, and a model call failed the run when the model's patience was."""
 LONGEST_PAUSE = 60
-"""Seconds at most between attempts of a step that awaits its turn, or to which the database answers now and then."""
+"""Seconds at most between attempts of a step to which the database answers now and then."""
+LONGEST_TURN_PAUSE = 600
+"""Seconds at most between attempts of a step that awaits its turn, reached after ten hours: so twenty tools of a step
+can wait for more than a day before their run's history is full."""
 TURN = "other calls of its tenant"
 # 2026-11: runs that were started without the status attribute set it for these statuses only, as their histories do.
 SAYS_MORE = frozenset({"waiting", "paused", "incomplete"})
@@ -150,7 +153,7 @@ class RunWaits:
                 bounds, and a turn may take days to come: so it waits longer and longer.
         """
         await self.hold(TURN)
-        await workflow.sleep(min((asked_wait(error) or 0) * times, LONGEST_PAUSE))
+        await workflow.sleep(min((asked_wait(error) or 0) * times, LONGEST_TURN_PAUSE))
         await self.release(TURN)
 
     async def try_again(self, retry: RetryNote | None, *, silent: bool = False) -> None:

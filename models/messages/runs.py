@@ -102,6 +102,8 @@ class ModelTurn(RunRef):
         told: Number of people's messages whose signal has arrived; an answer ends the run's row unless more are stored.
             None leaves begin and end to the workflow.
         tried: Number of earlier attempts of this call by the run.
+        seconds: Seconds that the call may take once its tenant's turn has come. None before 2026-12: the activity's
+            timeout bounds call and wait together.
     """
 
     step: int
@@ -109,6 +111,7 @@ class ModelTurn(RunRef):
     closing: bool = False
     told: int | None = None
     tried: int = 0
+    seconds: float | None = None
 
 
 class Permit(Message):

@@ -1,8 +1,10 @@
 """Watch over an event loop: what holds it keeps every tenant waiting."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -12,23 +14,36 @@ LONGEST_SECONDS = 0.1
 _log = structlog.get_logger(__name__)
 
 
-def _warn(seconds: float) -> None:
-    _log.warning("loop.held", ms=round(seconds * 1_000))
+@dataclass(frozen=True, slots=True)
+class LoopHold:
+    """A time in which a loop ran nothing else.
+
+    Attributes:
+        seconds: How long it was. On a machine with too much to do, other processes may have had most of it.
+        cpu_seconds: How long the loop's thread worked of it, at least.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+def _warn(hold: LoopHold) -> None:
+    _log.warning("loop.held", ms=round(hold.seconds * 1_000), cpu_ms=round(hold.cpu_seconds * 1_000))
 
 
 class LoopWatch:
     """Measures by how much a timer comes late, which is how long the loop was held before it.
 
     Args:
-        report: Called with the seconds for which the loop was held, where they are more than `longest`.
+        report: Called with each hold that was longer than `longest`.
         longest: How long the loop may be held, in seconds.
     """
 
-    def __init__(self, report: Callable[[float], None] = _warn, longest: float = LONGEST_SECONDS) -> None:
+    def __init__(self, report: Callable[[LoopHold], None] = _warn, longest: float = LONGEST_SECONDS) -> None:
         self._report = report
         self._longest = longest
         self._loop = asyncio.get_running_loop()
-        self._due = 0.0
+        self._due = self._worked = 0.0
         self._next: asyncio.TimerHandle | None = None
         self._wait()
 
@@ -38,13 +53,15 @@ class LoopWatch:
             self._next.cancel()
 
     def _wait(self) -> None:
-        self._due = self._loop.time() + EVERY_SECONDS
+        self._due, self._worked = self._loop.time() + EVERY_SECONDS, time.thread_time()
         self._next = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:
         late = self._loop.time() - self._due
         if late > self._longest:
-            self._report(late)
+            # What it worked until the timer was due may be among it.
+            worked = time.thread_time() - self._worked - EVERY_SECONDS
+            self._report(LoopHold(late, max(worked, 0.0)))
         self._wait()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from activities.tenant_shares import CallLimits
 from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
 from taskforce.core.domain.ids import effect_id
 from taskforce.core.domain.runs.run import workflow_id as run_workflow_id
@@ -26,6 +27,7 @@ from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, receiving
 from tests.replay.delivery_scenes import DELIVERIES, Post
 from tests.replay.history_files import HISTORIES, chain, readable, save
+from tests.replay.scene_runner import MODEL_CALLS, TOOL_CALLS
 from tests.replay.scenes import SCENES, Scene, Stage
 from worker import build_worker
 from workflows.client.client import WorkflowClient
@@ -46,7 +48,8 @@ async def main(names: Sequence[str]) -> None:
             client = await connect(TemporalAddress(servers.temporal.address, task_queue=TASK_QUEUE))
             allowed = (receiver.place,)
             async with worker_parts(servers.app_url, llm.url, probe_tools.TOOLS, allowed=allowed) as made:
-                parts = replace(made, handlers=SUBJECTS)
+                limits = CallLimits(model_calls=MODEL_CALLS, tool_calls=TOOL_CALLS, retry_seconds=1)
+                parts = replace(made, handlers=SUBJECTS, limits=limits)
                 missions = Missions(parts.database, WorkflowClient(client, TASK_QUEUE, PROOF_KEY), TENANT)
                 async with build_worker(client, TASK_QUEUE, parts):
                     stage = Stage(missions, llm, client, servers)

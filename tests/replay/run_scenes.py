@@ -9,8 +9,12 @@ from taskforce.core.domain.runs.kill_switches import SwitchScope, SwitchTarget
 from taskforce.core.domain.runs.run import Limits
 from tests.fixtures.agents import make_acting
 from tests.fixtures.missions import now
-from tests.fixtures.scripted_llm import hang, status, text, tool_calls
-from tests.replay.scene_runner import Stage, echoes, scene
+from tests.fixtures.probe_tools import TRANSFERS
+from tests.fixtures.scripted_llm import Body, Reply, hang, held, status, text, tool_calls
+from tests.replay.scene_runner import MODEL_CALLS, TOOL_CALLS, Stage, echoes, scene
+
+LATE_SECONDS = 12
+"""Twice a model's patience in a scene."""
 
 
 @scene(run="completed")
@@ -181,6 +185,55 @@ async def database_away(stage: Stage) -> str:
     await stage.falls_back(run_id, "finish_run")
     await asyncio.to_thread(stage.servers.postgres.start)
     await missions.ended(run_id)
+    return run_id
+
+
+@scene(run="tools_awaited_their_turn")
+async def tools_awaited_their_turn(stage: Stage) -> str:
+    name = new_id()
+    # One more than the tenant's share.
+    asks = tool_calls([("transfer", {"name": name})] * (TOOL_CALLS // 3 + 1))
+    stage.llm.script([asks, text("Done.")])
+    run_id = await stage.missions.start()
+    await stage.missions.event(run_id, "run.waiting")
+    TRANSFERS[name].set()
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="quick_tool_was_slow")
+async def quick_tool_was_slow(stage: Stage) -> str:
+    name = new_id()
+    stage.llm.script([tool_calls([("dally", {"name": name})]), text("Done.")])
+    run_id = await stage.missions.start()
+    await stage.falls_back(run_id, "run_tool")
+    TRANSFERS[name].set()
+    await stage.missions.ended(run_id)
+    return run_id
+
+
+@scene(run="model_call_got_its_turn_late")
+async def model_call_got_its_turn_late(stage: Stage) -> str:
+    missions = stage.missions.within(model_patience_seconds=LATE_SECONDS // 2)
+    holds, answers = asyncio.Event(), asyncio.Event()
+    replies = iter([status(503, {"retry-after": "2"}), status(503), text("Done.")])
+
+    def reply(body: Body) -> Reply:
+        if "hold" not in str(body["messages"]):
+            return next(replies)
+        holds.set()
+        return held(text("Done."), answers)
+
+    stage.llm.reply = reply
+    run_id = await missions.start()
+    await missions.event(run_id, "model.retrying")
+    # Others have the places of the tenant until the patience would be over, if their time counted.
+    holding = [await missions.start("hold") for _ in range(MODEL_CALLS // 3)]
+    await holds.wait()
+    await asyncio.sleep(LATE_SECONDS)
+    answers.set()
+    for other in (*holding, run_id):
+        await missions.ended(other)
     return run_id
 
 

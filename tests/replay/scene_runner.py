@@ -25,6 +25,9 @@ from tests.fixtures.missions import Missions, now
 from tests.fixtures.scripted_llm import Reply, ScriptedLLM, held, text, tool_calls
 from tests.fixtures.update_senders import Outsider
 
+MODEL_CALLS, TOOL_CALLS = 3, 9
+"""Of the worker on which scenes are played; a tenant alone has a third."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:

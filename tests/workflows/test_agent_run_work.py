@@ -13,11 +13,12 @@ from activities.tenant_shares import CallLimits
 from taskforce.core.domain.runs.run import Limits, RunStatus, StopReason, workflow_id
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from tests.fixtures.missions import Missions
-from tests.fixtures.probe_tools import EFFECTS, TRANSFERS
+from tests.fixtures.probe_tools import DALLY_SECONDS, EFFECTS, TRANSFERS
 from tests.fixtures.scripted_llm import ScriptedLLM, hang, held, status, text, tool_calls
 from tests.workflows.approvals import asked, yes
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
+from workflows.runtime.activity_calls import MARGIN
 
 SECONDS = 5
 """The work that a run may do here, less than what it waits."""
@@ -179,3 +180,49 @@ async def test_nor_is_that_of_a_model_call_that_waits_for_its_tenants_turn(site:
 
 async def _asked(scripted: ScriptedLLM) -> bool:
     return bool(scripted.requests)
+
+
+async def test_a_call_that_got_its_turn_late_has_all_the_time_of_its_run(site: Site, scripted: ScriptedLLM) -> None:
+    answers, replies = asyncio.Event(), asyncio.Event()
+    scripted.reply = lambda body: held(text("Done."), replies if "work" in str(body["messages"]) else answers)
+    scripted.requests.clear()
+    async with build_worker(site.temporal, site.queue, replace(site.parts, limits=CallLimits(model_calls=3))):
+        holding = await site.missions.start("hold")
+        await scripted.until(lambda llm: len(llm.requests) == 1)
+        run_id = await site.missions.start("work", limits=BRIEF)
+        await site.until_older(run_id, SECONDS - 1)
+        answers.set()
+        await scripted.until(lambda llm: len(llm.requests) == 2)
+        # Of what the call may take, most would be gone by now if its wait were part of it.
+        asked_at = await site.age(run_id)
+        await site.until_older(run_id, asked_at + SECONDS - 2)
+        replies.set()
+        run = await site.missions.ended(run_id)
+        await site.missions.ended(holding)
+    assert (run.status, run.stop_reason, run.answer) == (RunStatus.COMPLETED, None, "Done.")
+
+
+async def test_a_quick_tool_that_is_slow_has_its_own_timeout_and_all_its_work_counts(
+    site: Site, scripted: ScriptedLLM
+) -> None:
+    name = str(uuid4())
+    scripted.script([tool_calls([("dally", {"name": name})]), text("Done.")])
+    async with build_worker(site.temporal, site.queue, site.parts):
+        run_id = await site.missions.start(limits=BRIEF)
+
+        async def began_again() -> bool:
+            return EFFECTS[f"{run_id}/1/1"] == 2
+
+        # The local activity was given up after five seconds, all that the run may work.
+        await until(began_again)
+        TRANSFERS[name].set()
+        run = await site.missions.ended(run_id)
+    assert (run.status, run.stop_reason) == (RunStatus.INCOMPLETE, StopReason.MAX_SECONDS)
+    handle = site.temporal.get_workflow_handle(workflow_id(site.missions.tenant_id, run_id))
+    scheduled = [
+        event.activity_task_scheduled_event_attributes
+        for event in (await handle.fetch_history()).events
+        if event.activity_task_scheduled_event_attributes.activity_type.name == "run_tool"
+    ]
+    timeout = DALLY_SECONDS + MARGIN.total_seconds()
+    assert [one.start_to_close_timeout.ToTimedelta().total_seconds() for one in scheduled] == [timeout]

@@ -16,8 +16,9 @@ from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import Body, Reply, ScriptedLLM, held, text, tool_calls
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
+from workflows.run_waits import TURN
 
-FEW = CallLimits(model_calls=9, tool_calls=9, retry_seconds=0.2)
+FEW = CallLimits(model_calls=9, tool_calls=9, quick_calls=3, turn_seconds=3, retry_seconds=0.2)
 FLOOD = 60
 
 
@@ -53,7 +54,7 @@ async def test_a_tenant_whose_every_tool_hangs_delays_nobody(neighbours: Neighbo
     for run_id in hanging:
         await neighbours.busy.event(run_id, "step.replied")
     assert (await neighbours.quiet.finish("work")).status is RunStatus.COMPLETED
-    assert {(await neighbours.busy.run(run_id)).status for run_id in hanging} == {RunStatus.RUNNING}
+    assert {(await neighbours.busy.run(run_id)).status for run_id in hanging} <= {RunStatus.RUNNING, RunStatus.WAITING}
     # Whoever had to wait gets its turn, and nothing is done twice.
     probe_tools.TRANSFERS[name].set()
     scripted.reply = lambda _: text("Done.")
@@ -88,14 +89,78 @@ async def test_a_wait_for_a_turn_is_no_work_of_a_run_that_may_work_for_less(
     hanging = [await neighbours.busy.start("hang") for _ in range(FEW.model_calls // 3)]
     for run_id in hanging:
         await neighbours.busy.event(run_id, "run.started")
-    brief = await neighbours.busy.start("brief", limits=Limits(max_seconds=6))
-    # Twice it has waited for as long as it could, which together is what it may work.
+    brief = await neighbours.busy.start("brief", limits=Limits(max_seconds=5))
+    # Twice it has waited for as long as it could, which together is more than it may work.
     await neighbours.busy.event(brief, "run.waiting", times=2)
     answers.set()
     run = await neighbours.busy.ended(brief)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
     for run_id in hanging:
         await neighbours.busy.ended(run_id)
+
+
+async def test_a_tool_waits_for_its_turn_visibly_and_uses_up_no_attempt_and_no_work(
+    neighbours: Neighbours, scripted: ScriptedLLM
+) -> None:
+    name = uuid4().hex
+
+    def reply(body: Body) -> Reply:
+        said = str(body["messages"])
+        if "'tool'" in said:
+            return text("Done.")
+        return tool_calls([("echo_slowly", {"text": "hello"})] if "brief" in said else [("transfer", {"name": name})])
+
+    scripted.reply = reply
+    hanging = [await neighbours.busy.start("hang") for _ in range(FEW.tool_calls // 3)]
+    for run_id in hanging:
+        await until_begun(f"{run_id}/1/1")
+    brief = await neighbours.busy.start("brief", limits=Limits(max_seconds=8))
+    await neighbours.busy.event(brief, "run.waiting", times=2)
+    waiting = await neighbours.busy.run(brief)
+    assert waiting.retry is None
+    probe_tools.TRANSFERS[name].set()
+    for run_id in (brief, *hanging):
+        assert (await neighbours.busy.ended(run_id)).status is RunStatus.COMPLETED
+    told = [event for event in await neighbours.busy.events(brief) if event.type == "run.waiting"]
+    assert {event.data["waiting_for"] for event in told} == {TURN}
+    assert probe_tools.EFFECTS[f"{brief}/1/1"] == 1
+
+
+async def test_quick_tools_that_are_slow_hold_a_share_of_the_worker_only(
+    neighbours: Neighbours, scripted: ScriptedLLM, temporal: Client
+) -> None:
+    name = uuid4().hex
+
+    def reply(body: Body) -> Reply:
+        said = str(body["messages"])
+        if "'tool'" in said:
+            return text("Done.")
+        return tool_calls([("echo", {"text": "hi"})] if "work" in said else [("dally", {"name": name})] * 3)
+
+    scripted.reply = reply
+    hanging = await neighbours.busy.start("hang")
+    # One of them has the tenant's only place for quick tools, so that the others run as slow ones at once.
+    for call in range(1, 4):
+        await until_begun(f"{hanging}/1/{call}")
+    quiet = await neighbours.quiet.finish("work")
+    probe_tools.TRANSFERS[name].set()
+    assert quiet.status is RunStatus.COMPLETED
+    assert (await neighbours.busy.ended(hanging)).status is RunStatus.COMPLETED
+    assert await slow_tools(temporal, workflow_id(neighbours.quiet.tenant_id, quiet.spec.run_id)) == 0
+    assert await slow_tools(temporal, workflow_id(neighbours.busy.tenant_id, hanging)) >= 2
+
+
+async def until_begun(effect: str) -> None:
+    async with asyncio.timeout(60):
+        while not probe_tools.EFFECTS[effect]:  # noqa: ASYNC110 - a tool tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def slow_tools(temporal: Client, name: str) -> int:
+    """How many tools a workflow has run as regular activities."""
+    events = (await temporal.get_workflow_handle(name).fetch_history()).events
+    asked = [event.activity_task_scheduled_event_attributes.activity_type.name for event in events]
+    return asked.count("run_tool")
 
 
 async def test_a_thousandth_run_of_one_tenant_is_not_before_the_first_of_another(

@@ -25,8 +25,10 @@ from workflows.runtime.markdown import summary as in_summary
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
-    from taskforce.core.domain.access.fair_shares import TENANT_BUSY
+    from models.messages.runs import ModelTurn
+    from taskforce.core.domain.access.fair_shares import TENANT_BUSY, TURN_SECONDS
     from taskforce.core.domain.runs.kill_switches import HALTED
+    from taskforce.core.domain.runs.model_retry import WORKER_SHUTDOWN
     from taskforce.core.domain.runs.outcomes import OUTCOME_LOST, OUTCOME_PATIENCE
 
 Result = TypeVar("Result")
@@ -34,9 +36,12 @@ Result = TypeVar("Result")
 STICKY_CANCEL = "cancellation-is-sticky"
 """2026-12: a cancellation that an activity or a child outlived ends the workflow; before, it was lost."""
 
-# A halted step is not repeated by the server: the run itself waits for the release, without an end and visibly.
+# A halted step is not repeated by the server: the run itself waits for the release, without an end and visibly. Nor is
+# a local one whose tenant is busy: a regular one waits for its turn and holds no workflow task meanwhile.
 LOCAL = RetryPolicy(
-    initial_interval=timedelta(milliseconds=100), maximum_attempts=3, non_retryable_error_types=[HALTED]
+    initial_interval=timedelta(milliseconds=100),
+    maximum_attempts=3,
+    non_retryable_error_types=[HALTED, TENANT_BUSY],
 )
 PATIENT = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
@@ -45,12 +50,13 @@ PATIENT = RetryPolicy(
 )
 # The server does not repeat what the database did not answer: the run itself waits for it, without an end and visibly.
 DATABASE_AWAY = ("database_busy", "database_closed", "database_outcome_unknown", "database_unavailable", OUTCOME_LOST)
-# Attempts for about an hour. A timeout of all of them together would count time in which no worker lives.
+# Attempts for about an hour. A timeout of all of them together would count time in which no worker lives. They are for
+# the tool: one that its tenant's share had no room for has not been tried, and the run itself waits for the turn.
 TOOL = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
     maximum_interval=timedelta(seconds=20),
     maximum_attempts=200,
-    non_retryable_error_types=[HALTED, *DATABASE_AWAY],
+    non_retryable_error_types=[HALTED, TENANT_BUSY, *DATABASE_AWAY],
 )
 RELEASE = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
 # The run itself retries, so that its status shows the next attempt; see `workflows/model_retries.py`.
@@ -65,6 +71,7 @@ SEND = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timed
 SEND_TIME = timedelta(minutes=2)
 HEARTBEAT = timedelta(seconds=10)
 MARGIN = timedelta(seconds=15)
+TURN = timedelta(seconds=TURN_SECONDS)
 
 
 def stop_if_cancelled() -> None:
@@ -80,7 +87,7 @@ def stop_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _ignored(_: bool) -> None:
+def _ignored(_: object) -> None:
     pass
 
 
@@ -92,7 +99,9 @@ async def run_local(
     time: timedelta = LOCAL_TIME,
     patience: timedelta | None = None,
     retries: RetryPolicy = PATIENT,
+    regular_time: timedelta = ROW_TIME,
     waits: Callable[[bool], None] = _ignored,
+    slow: Callable[[FailureError], None] = _ignored,
 ) -> Result:
     """Runs an idempotent activity that takes milliseconds.
 
@@ -103,7 +112,9 @@ async def run_local(
         time: Timeout of the local activity.
         patience: Timeout of the regular activity that follows a slow local one; None waits without end.
         retries: Retries of the regular one.
+        regular_time: Timeout of each attempt of the regular one.
         waits: Called with whether it waits for the database.
+        slow: Called with the failure of the local one, before the regular one begins.
 
     Returns:
         The activity's result.
@@ -118,11 +129,12 @@ async def run_local(
         # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
         if is_cancelled_exception(error) or refusal(error) is not None or is_halted(error):
             raise
+        slow(error)
         away = is_database_away(error)
     if away:
         waits(True)
     try:
-        return await run_regular(activity, message, result, patience=patience, retries=retries)
+        return await run_regular(activity, message, result, time=regular_time, patience=patience, retries=retries)
     finally:
         if away:
             waits(False)
@@ -174,13 +186,14 @@ async def run_regular(
     return value
 
 
-async def call_model(message: BaseModel, result: type[Result], time: timedelta) -> Result:
+async def call_model(message: ModelTurn, result: type[Result], time: timedelta) -> Result:
     """Makes one attempt of `call_model`.
 
     Args:
         message: The activity's input.
         result: Type of the result.
-        time: Timeout of the attempt. It waits for a worker without an end.
+        time: How long the call may take. It waits for a worker without an end, and its time begins with its tenant's
+            turn.
 
     Raises:
         ActivityError: The model refused, failed, or did not answer in time.
@@ -189,9 +202,10 @@ async def call_model(message: BaseModel, result: type[Result], time: timedelta) 
     stop_if_cancelled()
     reply: Result = await workflow.execute_activity(
         "call_model",
-        message,
+        message.model_copy(update={"seconds": time.total_seconds()}),
         result_type=result,
-        start_to_close_timeout=time,
+        # The worker ends a call in time; the server ends one whose worker does not.
+        start_to_close_timeout=time + TURN + MARGIN,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=ONCE,
         # Waits for the activity to stop, so that it records the tokens of a cancelled call.
@@ -271,6 +285,11 @@ def is_outcome_lost(error: BaseException) -> bool:
     return _has_code(error, OUTCOME_LOST)
 
 
+def has_timed_out(error: BaseException) -> bool:
+    """Tells whether an activity's time was over."""
+    return isinstance(_cause(error), exceptions.TimeoutError)
+
+
 def is_database_away(error: BaseException) -> bool:
     """Tells whether an activity failed because the database did not answer."""
     return _has_code(error, *DATABASE_AWAY)
@@ -282,7 +301,8 @@ def _has_code(error: BaseException, *codes: str) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError.
+    # The SDK raises a local activity's failure as it is, a regular one's within an ActivityError; so it does a local
+    # activity's timeout, but not in a replay.
     return error.cause if isinstance(error, ActivityError) else error
 
 
@@ -318,9 +338,17 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(cause, ApplicationError) and not cause.non_retryable
 
 
+def is_worker_lost(error: BaseException) -> bool:
+    """Tells whether an attempt ended with its worker, which died or was stopped."""
+    cause = _cause(error)
+    if isinstance(cause, exceptions.TimeoutError):
+        return cause.type is TimeoutType.HEARTBEAT
+    return _has_code(error, WORKER_SHUTDOWN)
+
+
 def asked_wait(error: BaseException) -> float | None:
     """Returns the seconds that a failure asks to wait before the next attempt; None when it does not."""
-    cause = error.cause if isinstance(error, ActivityError) else None
+    cause = _cause(error)
     delay = cause.next_retry_delay if isinstance(cause, ApplicationError) else None
     return None if delay is None else delay.total_seconds()
 

@@ -1,10 +1,14 @@
 """Access to language models; no other module of the product imports LiteLLM."""
 
 import asyncio
+import gc
+import importlib
 import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import cast
 
 import httpx
@@ -35,6 +39,8 @@ _BEFORE_IMPORT = {
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else a hundred equal chunks, as in a table, end a reply
     "LITELLM_MODE": "PRODUCTION",  # else the import reads a .env file of the working directory
 }
+_AT_THE_FIRST_FAILURE = ("litellm.proxy.guardrails.exception_utils", "fastapi.exceptions")
+"""What LiteLLM imports within the first call that fails, which would hold the event loop for a quarter second."""
 _NOISY = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx")
 _PROVIDER = OFFLINE_MODEL.partition("/")[0]
 
@@ -53,7 +59,7 @@ class LiteLLMModel:
     def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
         self._api_base = api_base
         self._limits = limits
-        self._transport: ModelTransport | None = None
+        self._opened: Future[ModelTransport] | None = None
         self._opening = threading.Lock()
 
     async def prepare(self) -> None:
@@ -63,21 +69,26 @@ class LiteLLMModel:
         await self.complete(request, lambda _: None)
 
     async def open(self) -> ModelTransport:
-        """Imports LiteLLM if necessary, and returns what calls are made with."""
-        return await asyncio.to_thread(self._opened) if self._transport is None else self._transport
+        """Imports LiteLLM if necessary, and returns what calls are made with; a cancelled caller ends no import."""
+        opened = self._once_opened()
+        return opened.result() if opened.done() else await asyncio.shield(asyncio.wrap_future(opened))
 
-    def _opened(self) -> ModelTransport:
+    def _once_opened(self) -> "Future[ModelTransport]":
         # Calls that come while LiteLLM is imported would open one each, and all but the last leave connections open.
         with self._opening:
-            transport = self._transport or self._open()
-            self._transport = transport
-            return transport
+            if self._opened is None or (self._opened.done() and self._opened.exception() is not None):
+                # A thread of its own: those of the loop are few, and all calls that wait would take one each.
+                executor = ThreadPoolExecutor(1, "litellm")
+                self._opened = executor.submit(self._open)
+                executor.shutdown(wait=False)
+            return self._opened
 
     async def aclose(self) -> None:
         """Closes idle connections."""
-        if self._transport is not None:
-            await self._transport.wire.aclose()
-            await self._transport.clients.aclose()
+        if self._opened is not None:
+            transport = await self.open()
+            await transport.wire.aclose()
+            await transport.clients.aclose()
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         """Calls the first model that is available; see `ChatModel.complete`.
@@ -144,8 +155,19 @@ def _load() -> LiteLLM:
     """Imports LiteLLM without network, telemetry, callbacks or log noise, and registers the offline model."""
     for name, value in {**_BEFORE_IMPORT, **litellm_variables(os.environ)}.items():
         os.environ.setdefault(name, value)
-    # The variables above must be set before: LiteLLM reads them while it is imported.
-    import litellm as imported
+    collects = gc.isenabled()
+    # It would walk what is imported again and again: a third of the import's time, and nothing else runs meanwhile.
+    gc.disable()
+    try:
+        # The variables above must be set before: LiteLLM reads them while it is imported.
+        import litellm as imported
+
+        for name in _AT_THE_FIRST_FAILURE:
+            with suppress(ImportError):
+                importlib.import_module(name)
+    finally:
+        if collects:
+            gc.enable()
 
     litellm = cast("LiteLLM", imported)
     litellm.suppress_debug_info = True

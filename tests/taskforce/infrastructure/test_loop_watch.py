@@ -6,7 +6,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from taskforce.infrastructure.loop_watch import EVERY_SECONDS, LONGEST_SECONDS, LoopWatch, watched_loop
+from taskforce.infrastructure.loop_watch import EVERY_SECONDS, LONGEST_SECONDS, LoopHold, LoopWatch, watched_loop
 from tests.fixtures.loop_holds import LoopHolds
 
 PLANTED = 3 * LONGEST_SECONDS
@@ -17,22 +17,40 @@ async def turns() -> None:
     await asyncio.sleep(2 * EVERY_SECONDS)
 
 
-def hold() -> None:
-    time.sleep(PLANTED)
+def hold(*, at_work: bool = False) -> None:
+    if not at_work:
+        time.sleep(PLANTED)
+        return
+    until = time.thread_time() + PLANTED
+    while time.thread_time() < until:
+        pass
 
 
 async def test_a_planted_block_is_reported_at_its_length() -> None:
-    held: list[float] = []
+    held: list[LoopHold] = []
     watch = LoopWatch(held.append)
     await turns()
     hold()
     await turns()
     watch.stop()
-    assert max(held) >= PLANTED - EVERY_SECONDS
+    assert max(one.seconds for one in held) >= PLANTED - EVERY_SECONDS
+
+
+async def test_of_a_hold_it_tells_how_much_was_work() -> None:
+    held: list[LoopHold] = []
+    watch = LoopWatch(held.append)
+    for _ in range(2):
+        await turns()
+        hold(at_work=len(held) > 0)
+        await turns()
+    watch.stop()
+    asleep, *_, at_work = held
+    assert asleep.cpu_seconds < PLANTED / 2
+    assert at_work.cpu_seconds >= PLANTED - 2 * EVERY_SECONDS
 
 
 async def test_after_its_end_nothing_is_reported() -> None:
-    held: list[float] = []
+    held: list[LoopHold] = []
     LoopWatch(held.append).stop()
     hold()
     await turns()
@@ -54,18 +72,33 @@ def test_the_summary_names_the_tests_that_held_it_longest() -> None:
     holds = LoopHolds()
     for number in range(9):
         holds.current = f"test_{number}"
-        holds.note(number / 10)
-        holds.note(0.01)
-    assert [line.split() for line in holds.lines()][:2] == [["800", "ms", "test_8"], ["700", "ms", "test_7"]]
+        holds.note(LoopHold(number / 10, 0.02), "this")
+        holds.note(LoopHold(0.01, 0.0), "this")
+    assert [line.split()[0] + line.split()[-1] for line in holds.lines()][:2] == ["800test_8", "700test_7"]
     assert len(holds.lines()) == 5
 
 
+def test_only_work_is_held_against_a_test() -> None:
+    holds = LoopHolds()
+    holds.current = "waited"
+    holds.note(LoopHold(9, 0.01), "this")
+    holds.note(LoopHold(9, 9), "")
+    assert holds.heaviest == {}
+    holds.current = "worked"
+    holds.note(LoopHold(0.3, 0.2), "this")
+    holds.note(LoopHold(0.4, 0.15), "that")
+    assert holds.heaviest == {"worked": (0.2, "this")}
+
+
 @pytest.mark.usefixtures("loop_holds")
-async def test_the_sessions_loop_is_watched(loop_holds: LoopHolds) -> None:
+async def test_the_sessions_loop_is_watched_and_who_holds_it_is_named(loop_holds: LoopHolds) -> None:
     before = dict(loop_holds.longest)
     await turns()
-    hold()
+    hold(at_work=True)
     await turns()
-    assert loop_holds.longest[loop_holds.current] >= PLANTED - EVERY_SECONDS
+    assert loop_holds.longest[loop_holds.current].seconds >= PLANTED - EVERY_SECONDS
+    seconds, who = loop_holds.heaviest.pop(loop_holds.current)
+    assert seconds >= PLANTED - 2 * EVERY_SECONDS
+    assert __file__ in who
     # A planted hold is no finding.
     loop_holds.longest = before

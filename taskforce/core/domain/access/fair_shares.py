@@ -15,6 +15,8 @@ from taskforce.core.domain.errors import Limited
 
 TENANT_BUSY: Final = "tenant_busy"
 """Code of the error for work whose tenant has its share of a process in use."""
+TURN_SECONDS: Final = 30.0
+"""How long a model call waits in a worker for its tenant's turn; its activity's timeout has room for that."""
 
 _Waiting = deque["asyncio.Future[None]"]
 

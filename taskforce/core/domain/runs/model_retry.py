@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 MESSAGE_SHOWN = 500
+MOST_LOST_WORKERS = 20
+"""Attempts in a row whose worker was lost and that are no failures of the model; more look as if the call did it."""
+WORKER_SHUTDOWN: Final = "WorkerShutdown"
+"""Temporal's code for an attempt that was broken off because its worker stopped."""
 _FIRST_PAUSE = 1.0
 _MOST_DOUBLINGS = 12
 
@@ -48,7 +53,7 @@ def gives_up(waited: timedelta, pause: timedelta, patience: float) -> bool:
     """Tells whether the next attempt would come after the patience is over.
 
     Args:
-        waited: Time since the first failure.
+        waited: Time for which the call has failed, since its first failure.
         pause: Time until the next attempt.
         patience: Seconds from the first failure during which the call is retried.
     """
