@@ -107,16 +107,22 @@ class TokensOut(BaseModel):
 
     Attributes:
         input: Tokens of prompts, cached ones included.
-        output: Tokens of replies.
+        output: Tokens of replies, reasoning included.
         cached: Input tokens that came from the provider's cache.
+        cache_write: Input tokens that were written to the provider's cache.
+        reasoning: Output tokens that the model has thought with.
         wasted: Tokens of calls that brought no usable reply; part of the total.
+        estimated: Tokens of calls that the provider has not counted, at least not all of them; part of the total.
         total: Input and output tokens.
     """
 
     input: int
     output: int
     cached: int
+    cache_write: int
+    reasoning: int
     wasted: int
+    estimated: int
     total: int
 
 
@@ -247,8 +253,11 @@ def tokens_out(totals: Totals) -> TokensOut:
         input=totals.input_tokens,
         output=totals.output_tokens,
         cached=totals.cached_tokens,
+        cache_write=totals.cache_write_tokens,
+        reasoning=totals.reasoning_tokens,
         wasted=totals.wasted_tokens,
-        total=totals.input_tokens + totals.output_tokens,
+        estimated=totals.estimated_tokens,
+        total=totals.tokens,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ModelCall, RequestedCall
@@ -33,7 +34,10 @@ async def write_steps(database: Database, tenant: str, run_id: str) -> None:
         RequestedCall("c2", "read_file", '{"path": '),
         RequestedCall("c3", "sleep", '{"seconds": 1}'),
     )
-    used = [ModelCall("openai/b", 10, 0, 0, 3, failed="model_unavailable"), ModelCall("openai/a", 100, 20, 30, 5)]
+    used = [
+        ModelCall("openai/b", TokenCounts(10), 3, failed="model_unavailable", estimated="cut_off"),
+        ModelCall("openai/a", TokenCounts(100, 20, cached=30, cache_write=40, reasoning=6), 5),
+    ]
     entries = [
         entry(1, -1, EntryKind.WORD, "Hurry.", author_id="otto"),
         entry(1, 0, EntryKind.REPLY, "I think.", tool_calls=asked, duration_ms=5),

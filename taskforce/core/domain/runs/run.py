@@ -9,6 +9,7 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import is_id
+from taskforce.core.domain.metering.attribution import Attribution
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import Question
@@ -183,7 +184,11 @@ class AgentDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A run's use so far; `wasted_tokens` are those of model calls without a usable reply."""
+    """A run's use so far.
+
+    `cached_tokens` and `cache_write_tokens` are among the input, `reasoning_tokens` among the output, `wasted_tokens`
+    those of model calls without a usable reply, `estimated_tokens` of calls that the provider has not counted.
+    """
 
     steps: int = 0
     tool_calls: int = 0
@@ -191,6 +196,14 @@ class Totals:
     output_tokens: int = 0
     cached_tokens: int = 0
     wasted_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Returns input and output together."""
+        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +225,7 @@ class RunSpec:
         claimed_roles: Roles claimed by the token that started it; roles that other tokens of the user claim give the
             run no rights. None for an API key, and for runs stored before the field.
         claimed_attributes: Facts for policies that this token claimed; None as for `claimed_roles`.
+        attribution: To whom its usage is charged; runs stored before the field have none.
     """
 
     tenant_id: str
@@ -227,6 +241,7 @@ class RunSpec:
     key_id: str | None = None
     claimed_roles: frozenset[str] | None = None
     claimed_attributes: Mapping[str, object] | None = None
+    attribution: Attribution = field(default_factory=Attribution)
 
     @property
     def claims(self) -> TokenClaims | None:

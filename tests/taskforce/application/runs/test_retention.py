@@ -19,6 +19,7 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, De
 from taskforce.core.domain.approvals.records import HistoryEntry, RequestResult
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.identity.resource_roles import ResourceGrant
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Erased
 from taskforce.core.domain.runs.run import FINAL, Ending, RunStatus
@@ -87,7 +88,7 @@ async def full(stage: Stage, at: datetime) -> str:
         await records.effects.begin(run_id, 1, 1, "pay", stage.now)
         await records.results.add(run_id, 1, 1, "long")
         await records.files.write(run_id, "notes.md", b"secret", stage.now)
-        await records.usage.add(spending(run_id, ModelCall("openai/scripted", 7, 3, 0, 20)))
+        await records.usage.add(spending(run_id, ModelCall("openai/scripted", TokenCounts(7, 3), 20)))
         await records.requests.add(asked)
         decision = Decision("vera", Verdict.APPROVE, "fine", Channel.API, stage.now)
         await records.requests.decided(asked.approval.request_id, decision)
